@@ -1,0 +1,59 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of rules for every target: Swift 6 with its data-race checks, each unsafe step marked, no warnings left.
+let rules: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "tailrace",
+  products: [
+    .executable(name: "tailrace", targets: ["tailrace"]),
+    .library(name: "OTLP", targets: ["OTLP"]),
+    .library(name: "Sampling", targets: ["Sampling"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "OTLP", swiftSettings: rules),
+    .target(name: "Sampling", dependencies: ["OTLP"], swiftSettings: rules),
+    .target(name: "Kafka", dependencies: ["CRdKafka"], swiftSettings: rules),
+    .target(
+      name: "Pipeline",
+      dependencies: [
+        "OTLP", "Sampling", "Kafka", "CZstd",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: rules),
+    .target(name: "Simulation", dependencies: ["OTLP"], swiftSettings: rules),
+    .executableTarget(
+      name: "tailrace",
+      dependencies: [
+        "OTLP", "Sampling", "Kafka", "Pipeline", "Simulation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: rules),
+    .testTarget(name: "OTLPTests", dependencies: ["OTLP"], swiftSettings: rules),
+    .testTarget(name: "SamplingTests", dependencies: ["Sampling", "OTLP", "Simulation"], swiftSettings: rules),
+    .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: rules),
+    .testTarget(
+      name: "PipelineTests", dependencies: ["Pipeline", "Sampling", "OTLP", "Simulation", "Kafka"],
+      swiftSettings: rules),
+    .testTarget(name: "SimulationTests", dependencies: ["Simulation", "OTLP"], swiftSettings: rules),
+    .testTarget(name: "CommandTests", dependencies: ["tailrace"], swiftSettings: rules),
+    .testTarget(name: "TidyTests", swiftSettings: rules),
+  ]
+)

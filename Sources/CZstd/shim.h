@@ -1,0 +1,4 @@
+/* libzstd's public interface. */
+#pragma once
+#include <zstd.h>
+#include <zstd_errors.h>

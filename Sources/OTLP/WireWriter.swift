@@ -1,0 +1,125 @@
+// Writes the protobuf wire format into one growing byte array.
+//
+// Used wherever bytes are made rather than passed through: records taken apart, tracestate rewritten, documents of
+// another encoding converted, traffic generated. What is only passed through is copied, never written again.
+
+/// Appends protobuf fields to a byte array. Lengths are always minimal varints.
+///
+/// Format: <https://protobuf.dev/programming-guides/encoding/>
+public struct WireWriter: Sendable {
+  /// Everything written so far.
+  public private(set) var bytes: [UInt8]
+
+  /// Starts empty, with room for `capacity` bytes.
+  public init(capacity: Int = 0) {
+    bytes = []
+    bytes.reserveCapacity(capacity)
+  }
+
+  /// The number of bytes written so far.
+  public var count: Int { bytes.count }
+
+  /// Forgets what was written and keeps the storage.
+  public mutating func removeAll() {
+    bytes.removeAll(keepingCapacity: true)
+  }
+
+  /// Appends `value` as a base-128 varint of 1 to 10 bytes.
+  public mutating func varint(_ value: UInt64) {
+    var rest = value
+    while rest >= 0x80 {
+      bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      rest >>= 7
+    }
+    bytes.append(UInt8(truncatingIfNeeded: rest))
+  }
+
+  /// Appends the tag of field number `field` with wire type `type`.
+  public mutating func tag(_ field: UInt32, _ type: WireType) {
+    varint(UInt64(field) << 3 | UInt64(type.rawValue))
+  }
+
+  /// Appends a varint field. Negative `int32` and `int64` values are passed as their two's complement bit pattern.
+  public mutating func varintField(_ field: UInt32, _ value: UInt64) {
+    tag(field, .varint)
+    varint(value)
+  }
+
+  /// Appends a `fixed64`, `sfixed64` or `double` field by its bit pattern, little-endian.
+  public mutating func fixed64Field(_ field: UInt32, _ value: UInt64) {
+    tag(field, .fixed64)
+    for shift in stride(from: UInt64(0), to: 64, by: 8) {
+      bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+    }
+  }
+
+  /// Appends a `fixed32` or `float` field by its bit pattern, little-endian.
+  public mutating func fixed32Field(_ field: UInt32, _ value: UInt32) {
+    tag(field, .fixed32)
+    for shift in stride(from: UInt32(0), to: 32, by: 8) {
+      bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+    }
+  }
+
+  /// Appends a `bytes` or `string` field with the given content.
+  public mutating func bytesField(_ field: UInt32, _ content: some Collection<UInt8>) {
+    tag(field, .lengthDelimited)
+    varint(UInt64(content.count))
+    bytes.append(contentsOf: content)
+  }
+
+  /// Appends a `string` field with `text` in UTF-8.
+  public mutating func stringField(_ field: UInt32, _ text: String) {
+    bytesField(field, text.utf8)
+  }
+
+  /// Appends a `bytes`, `string` or message field whose content lies in foreign memory.
+  public mutating func bytesField(_ field: UInt32, _ content: borrowing RawSpan) {
+    tag(field, .lengthDelimited)
+    varint(UInt64(content.byteCount))
+    append(content)
+  }
+
+  /// Appends raw bytes, as they are: whole fields that are passed through.
+  public mutating func append(_ content: borrowing RawSpan) {
+    // Sound: the pointer is used inside the closure only, for the span's own length.
+    unsafe content.withUnsafeBytes { source in
+      unsafe bytes.append(contentsOf: source)
+    }
+  }
+
+  /// Appends a message field whose content `body` writes.
+  ///
+  /// The length is not known before the content is written, so the content is written first and moved up by the
+  /// one to five bytes that its length needs.
+  public mutating func message(_ field: UInt32, _ body: (inout WireWriter) -> Void) {
+    tag(field, .lengthDelimited)
+    let start = bytes.count
+    body(&self)
+    closeMessage(contentStart: start)
+  }
+
+  /// Inserts the length of a message whose content began at `contentStart` and ends here.
+  ///
+  /// For writers whose content can't be one closure: write the tag, remember `count`, write the content, close.
+  public mutating func closeMessage(contentStart: Int) {
+    let length = UInt64(bytes.count - contentStart)
+    bytes.insert(contentsOf: WireWriter.varintBytes(length), at: contentStart)
+  }
+
+  private static func varintBytes(_ value: UInt64) -> [UInt8] {
+    var writer = WireWriter()
+    writer.varint(value)
+    return writer.bytes
+  }
+}
+
+/// The wire type in the low three bits of a protobuf tag.
+public enum WireType: UInt8, Sendable {
+  case varint = 0
+  case fixed64 = 1
+  case lengthDelimited = 2
+  case groupStart = 3
+  case groupEnd = 4
+  case fixed32 = 5
+}
