@@ -18,8 +18,12 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
 
   /// The kinds of malformed input. The raw values stand in dead-letter headers and metrics.
   public enum Reason: String, Sendable, CaseIterable {
+    /// The record has no value at all: a tombstone.
+    case tombstone
     /// The record has no bytes.
     case empty
+    /// The record can be read but holds no span.
+    case noSpans = "no_spans"
     /// The bytes end inside a field.
     case truncated
     /// A varint goes on past ten bytes, or past 64 bits.

@@ -88,6 +88,11 @@ public struct WireWriter: Sendable {
     }
   }
 
+  /// Appends what `body` appends to a byte array: text that has an encoder of its own.
+  public mutating func appendBytes(_ body: (inout [UInt8]) -> Void) {
+    body(&bytes)
+  }
+
   /// Appends a message field whose content `body` writes.
   ///
   /// The length is not known before the content is written, so the content is written first and moved up by the

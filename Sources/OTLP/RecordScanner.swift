@@ -1,0 +1,272 @@
+// The scanner: walks a record of OTLP traces and notes, per span, what the sampler needs.
+//
+// It reads tags and lengths and steps over everything else, so that attributes, events and links cost one addition
+// each. Fields may come in any order: the Collector's own encoder writes a resource after its spans. So the fields
+// of a `ResourceSpans` are walked first (a length to step over for each scope), then its scopes.
+
+/// The spans of one record, and where everything lies in it. Reused from record to record: it keeps its storage.
+public struct ScannedRecord: Sendable {
+  /// The record's spans, in the order of its bytes.
+  public internal(set) var spans: [SpanView] = []
+  /// The record's resources, in the order of its bytes.
+  public internal(set) var resources: [ResourceView] = []
+  var scopes: [ScopeView] = []
+  /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown fields.
+  var extras: [ByteRange] = []
+  /// Which of `extras` stand at the top level.
+  var topLevelExtras = 0..<0
+  /// Scratch: the scope messages of the resource that is being read.
+  private var scopeContents: [ByteRange] = []
+
+  /// Makes an empty record with room for a usual one.
+  public init() {
+    spans.reserveCapacity(64)
+    resources.reserveCapacity(8)
+    scopes.reserveCapacity(8)
+    extras.reserveCapacity(32)
+    scopeContents.reserveCapacity(8)
+  }
+
+  /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was here.
+  ///
+  /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is not, beyond
+  /// that its length lies inside its parent.
+  ///
+  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. What is here then is
+  ///   of no use.
+  ///
+  /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
+  public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
+    spans.removeAll(keepingCapacity: true)
+    resources.removeAll(keepingCapacity: true)
+    scopes.removeAll(keepingCapacity: true)
+    extras.removeAll(keepingCapacity: true)
+    guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
+    guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
+
+    var cursor = WireCursor(all: bytes)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      if tag.field == Field.resourceSpans {
+        let content = try cursor.content(of: tag, in: bytes)
+        try scanResourceSpans(content, in: bytes)
+      } else {
+        try cursor.skip(tag, in: bytes)
+      }
+    }
+    guard !spans.isEmpty else { throw MalformedInput(.noSpans, at: 0) }
+    try collectTopLevelExtras(in: bytes)
+  }
+
+  /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so that each
+  /// resource's and scope's extras stay in one run.
+  private mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
+    let first = extras.count
+    var cursor = WireCursor(all: bytes)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      try cursor.skip(tag, in: bytes)
+      if tag.field != Field.resourceSpans { noteExtra(from: tag.offset, to: cursor.offset, first: first) }
+    }
+    topLevelExtras = first..<extras.count
+  }
+
+  private mutating func scanResourceSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    scopeContents.removeAll(keepingCapacity: true)
+    let firstExtra = extras.count
+    var service = ByteRange(offset: 0, count: 0)
+    var cursor = WireCursor(content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case Field.scopeSpans:
+        scopeContents.append(try cursor.content(of: tag, in: bytes))
+        continue
+      case Field.resource:
+        let resource = try cursor.content(of: tag, in: bytes)
+        if let name = try serviceName(in: resource, of: bytes) { service = name }
+      default:
+        try cursor.skip(tag, in: bytes)
+      }
+      noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
+    }
+    resources.append(ResourceView(serviceName: service, extras: firstExtra..<extras.count))
+    for index in scopeContents.indices {
+      try scanScopeSpans(scopeContents[index], in: bytes)
+    }
+  }
+
+  private mutating func scanScopeSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    let firstExtra = extras.count
+    let scope = UInt32(truncatingIfNeeded: scopes.count)
+    let resource = UInt32(truncatingIfNeeded: resources.count - 1)
+    var cursor = WireCursor(content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      guard tag.field == Field.spans else {
+        try cursor.skip(tag, in: bytes)
+        noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
+        continue
+      }
+      var span = SpanView()
+      span.content = try cursor.content(of: tag, in: bytes)
+      span.field = ByteRange(from: tag.offset, to: cursor.offset)
+      span.scope = scope
+      span.resource = resource
+      try span.read(bytes)
+      spans.append(span)
+    }
+    scopes.append(ScopeView(extras: firstExtra..<extras.count))
+  }
+
+  /// Notes a run of bytes to be kept with every piece; runs that touch become one.
+  private mutating func noteExtra(from start: Int, to end: Int, first: Int) {
+    if extras.count > first, extras[extras.count - 1].indices.upperBound == start {
+      extras[extras.count - 1].count += UInt32(truncatingIfNeeded: end - start)
+    } else {
+      extras.append(ByteRange(from: start, to: end))
+    }
+  }
+}
+
+extension ByteRange {
+  /// The run from `start` up to, but not including, `end`.
+  init(from start: Int, to end: Int) {
+    self.init(offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: end - start))
+  }
+}
+
+/// Field numbers of `trace.proto`, `resource.proto` and `common.proto`.
+enum Field {
+  static let resourceSpans: UInt32 = 1
+  static let resource: UInt32 = 1
+  static let scopeSpans: UInt32 = 2
+  static let spans: UInt32 = 2
+  static let attributes: UInt32 = 1
+  static let key: UInt32 = 1
+  static let value: UInt32 = 2
+  static let stringValue: UInt32 = 1
+
+  static let traceID: UInt32 = 1
+  static let spanID: UInt32 = 2
+  static let traceState: UInt32 = 3
+  static let parentSpanID: UInt32 = 4
+  static let name: UInt32 = 5
+  static let kind: UInt32 = 6
+  static let start: UInt32 = 7
+  static let end: UInt32 = 8
+  static let status: UInt32 = 15
+  static let flags: UInt32 = 16
+  static let statusCode: UInt32 = 3
+}
+
+extension SpanView {
+  /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in protobuf.
+  @inline(__always)
+  fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
+    var cursor = WireCursor(content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case Field.traceID:
+        let range = try cursor.content(of: tag, in: bytes)
+        guard range.count == 16 else { throw MalformedInput(.identifierLength, at: tag.offset) }
+        let offset = Int(range.offset)
+        traceID = TraceID(high: bytes.bigEndian64(at: offset), low: bytes.bigEndian64(at: offset + 8))
+      case Field.spanID:
+        spanID = try identifier(tag, &cursor, bytes)
+      case Field.parentSpanID:
+        parentID = try identifier(tag, &cursor, bytes)
+      case Field.traceState:
+        traceState = try cursor.content(of: tag, in: bytes)
+      case Field.name:
+        name = try cursor.content(of: tag, in: bytes)
+      case Field.kind:
+        kind = UInt8(clamping: try cursor.varint(of: tag, in: bytes))
+      case Field.start:
+        start = try cursor.fixed64(of: tag, in: bytes)
+      case Field.end:
+        end = try cursor.fixed64(of: tag, in: bytes)
+      case Field.status:
+        let message = try cursor.content(of: tag, in: bytes)
+        status = try statusCode(in: message, of: bytes)
+      case Field.flags:
+        flags = try cursor.fixed32(of: tag, in: bytes)
+      default:
+        try cursor.skip(tag, in: bytes)
+      }
+    }
+    if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
+  }
+
+  /// Reads a span id: eight bytes, or none, which is the same as zero.
+  @inline(__always)
+  private func identifier(
+    _ tag: WireTag, _ cursor: inout WireCursor, _ bytes: RawSpan
+  ) throws(MalformedInput) -> UInt64 {
+    let range = try cursor.content(of: tag, in: bytes)
+    if range.count == 8 { return bytes.bigEndian64(at: Int(range.offset)) }
+    guard range.count == 0 else { throw MalformedInput(.identifierLength, at: tag.offset) }
+    return 0
+  }
+}
+
+/// Reads the code of a `Status` message. A code that OTLP does not know counts as unset.
+private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> SpanStatus {
+  var status = SpanStatus.unset
+  var cursor = WireCursor(message)
+  while !cursor.isAtEnd {
+    let tag = try cursor.tag(in: bytes)
+    if tag.field == Field.statusCode {
+      let code = try cursor.varint(of: tag, in: bytes)
+      status = SpanStatus(rawValue: UInt8(clamping: code)) ?? .unset
+    } else {
+      try cursor.skip(tag, in: bytes)
+    }
+  }
+  return status
+}
+
+/// Finds `service.name` among a resource's attributes; the first one counts. Nil if there is none, or no string.
+private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> ByteRange? {
+  var cursor = WireCursor(resource)
+  while !cursor.isAtEnd {
+    let tag = try cursor.tag(in: bytes)
+    guard tag.field == Field.attributes else {
+      try cursor.skip(tag, in: bytes)
+      continue
+    }
+    let attribute = try cursor.content(of: tag, in: bytes)
+    if let name = try stringAttribute("service.name", attribute, of: bytes) { return name }
+  }
+  return nil
+}
+
+/// The string value of the `KeyValue` message `attribute` if its key is `key`, else nil.
+private func stringAttribute(
+  _ key: StaticString, _ attribute: ByteRange, of bytes: RawSpan
+) throws(MalformedInput) -> ByteRange? {
+  var isWanted = false
+  var value: ByteRange?
+  var cursor = WireCursor(attribute)
+  while !cursor.isAtEnd {
+    let tag = try cursor.tag(in: bytes)
+    switch tag.field {
+    case Field.key: isWanted = bytes.spells(key, in: try cursor.content(of: tag, in: bytes))
+    case Field.value: value = try cursor.content(of: tag, in: bytes)
+    default: try cursor.skip(tag, in: bytes)
+    }
+  }
+  guard isWanted, let value else { return nil }
+  var text: ByteRange?
+  var inner = WireCursor(value)
+  while !inner.isAtEnd {
+    let tag = try inner.tag(in: bytes)
+    if tag.field == Field.stringValue {
+      text = try inner.content(of: tag, in: bytes)
+    } else {
+      try inner.skip(tag, in: bytes)
+    }
+  }
+  return text
+}

@@ -1,0 +1,141 @@
+// Takes a record that holds several traces apart: one piece per trace, each a whole `TracesData` of its own.
+//
+// A piece repeats the resource and scope of its spans, byte for byte, with every field that Tailrace does not know.
+// The order of fields may change (what is not a span comes before the spans); their content never does.
+
+/// The spans of a scanned record, grouped by trace. Reused from record to record: it keeps its storage.
+public struct TraceGroups: Sendable {
+  /// One trace's share of a record.
+  public struct Group: Sendable {
+    /// The trace.
+    public let traceID: TraceID
+    /// Where the group's spans stand in `order`, in the order of the record.
+    let members: Range<Int>
+    /// The index of its first span in the record.
+    let firstSpan: Int32
+  }
+
+  /// The groups, in the order in which their first spans stand in the record.
+  public private(set) var groups: [Group] = []
+  /// Indices of the record's spans, group by group.
+  private var order: [Int32] = []
+
+  /// Makes an empty grouping.
+  public init() {
+    groups.reserveCapacity(64)
+    order.reserveCapacity(64)
+  }
+
+  /// Groups the spans of `record` by trace.
+  ///
+  /// - Parameter bytesMax: the most bytes that all pieces together may have. Pieces repeat resources and scopes, so a
+  ///   hostile record of many traces under one large resource would multiply its size by the number of its traces.
+  /// - Throws: `splitTooLarge` when the pieces would have more bytes than that.
+  public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
+    groups.removeAll(keepingCapacity: true)
+    order.removeAll(keepingCapacity: true)
+    for index in record.spans.indices { order.append(Int32(truncatingIfNeeded: index)) }
+    let spans = record.spans
+    order.sort { left, right in
+      let (first, second) = (spans[Int(left)].traceID, spans[Int(right)].traceID)
+      if first.high != second.high { return first.high < second.high }
+      if first.low != second.low { return first.low < second.low }
+      return left < right
+    }
+    var start = 0
+    for end in 1...order.count
+    where end == order.count || spans[Int(order[end])].traceID != spans[Int(order[start])].traceID {
+      let first = order[start]
+      groups.append(Group(traceID: spans[Int(first)].traceID, members: start..<end, firstSpan: first))
+      start = end
+    }
+    groups.sort { $0.firstSpan < $1.firstSpan }
+    guard fits(record, bytesMax: bytesMax) else { throw MalformedInput(.splitTooLarge, at: 0) }
+  }
+
+  /// The indices into `record.spans` of the group's spans, in the order of the record.
+  public func spanIndices(of group: Group) -> ArraySlice<Int32> {
+    order[group.members]
+  }
+
+  /// Whether the pieces stay under `bytesMax`, counted before any is written. Stops counting at the limit, so that a
+  /// hostile record costs no more time than an honest one of that size.
+  private func fits(_ record: ScannedRecord, bytesMax: Int) -> Bool {
+    var total = 0
+    for group in groups {
+      var place = Place()
+      total += size(of: record.topLevelExtras, in: record)
+      for member in group.members {
+        let span = record.spans[Int(order[member])]
+        if span.resource != place.resource {
+          total += headerBytesMax + size(of: record.resources[Int(span.resource)].extras, in: record)
+        }
+        if span.scope != place.scope {
+          total += headerBytesMax + size(of: record.scopes[Int(span.scope)].extras, in: record)
+        }
+        place = Place(resource: span.resource, scope: span.scope)
+        total += Int(span.field.count)
+        if total > bytesMax { return false }
+      }
+    }
+    return true
+  }
+
+  private func size(of extras: Range<Int>, in record: ScannedRecord) -> Int {
+    var bytes = 0
+    for index in extras { bytes += Int(record.extras[index].count) }
+    return bytes
+  }
+
+  /// Appends the piece of `group` to `writer`: a `TracesData` with that trace's spans alone.
+  public func append(_ group: Group, of record: ScannedRecord, bytes: RawSpan, to writer: inout WireWriter) {
+    var place = Place()
+    var resourceStart = 0
+    var scopeStart = 0
+    writer.append(record.topLevelExtras, of: record, bytes: bytes)
+    for member in group.members {
+      let span = record.spans[Int(order[member])]
+      if span.scope != place.scope, place.isInside { writer.closeMessage(contentStart: scopeStart) }
+      if span.resource != place.resource {
+        if place.isInside { writer.closeMessage(contentStart: resourceStart) }
+        writer.tag(Field.resourceSpans, .lengthDelimited)
+        resourceStart = writer.count
+        writer.append(record.resources[Int(span.resource)].extras, of: record, bytes: bytes)
+      }
+      if span.scope != place.scope {
+        writer.tag(Field.scopeSpans, .lengthDelimited)
+        scopeStart = writer.count
+        writer.append(record.scopes[Int(span.scope)].extras, of: record, bytes: bytes)
+      }
+      place = Place(resource: span.resource, scope: span.scope)
+      writer.append(bytes.extracting(span.field.indices))
+    }
+    writer.closeMessage(contentStart: scopeStart)
+    writer.closeMessage(contentStart: resourceStart)
+  }
+}
+
+/// A tag and a length: one byte and at most five.
+private let headerBytesMax = 6
+
+/// The resource and scope that a walk over spans stands in. Scopes are numbered through the whole record.
+private struct Place {
+  var resource = UInt32.max
+  var scope = UInt32.max
+  var isInside: Bool { scope != UInt32.max }
+}
+
+extension WireWriter {
+  fileprivate mutating func append(_ extras: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
+    for index in extras { append(bytes.extracting(record.extras[index].indices)) }
+  }
+}
+
+extension ScannedRecord {
+  /// Whether all spans are of one trace: then the record is its own, only piece.
+  public var isSingleTrace: Bool {
+    guard let first = spans.first else { return true }
+    for span in spans where span.traceID != first.traceID { return false }
+    return true
+  }
+}

@@ -1,0 +1,142 @@
+// What the scanner hands on: identifiers and the few fields of a span that the sampler decides by.
+
+/// The 16 bytes of a trace id, as two big-endian halves.
+public struct TraceID: Hashable, Sendable {
+  /// Bytes 0 to 7.
+  public let high: UInt64
+  /// Bytes 8 to 15.
+  public let low: UInt64
+
+  /// Makes the id whose first eight bytes are `high` and whose last eight are `low`, both big-endian.
+  public init(high: UInt64, low: UInt64) {
+    self.high = high
+    self.low = low
+  }
+
+  /// All zeros: not a valid id.
+  public var isZero: Bool { high | low == 0 }
+
+  /// The last seven bytes: the trace's randomness where no `rv` is given.
+  ///
+  /// Source: W3C Trace Context Level 2, "Random Trace ID Flag".
+  public var randomness: UInt64 { low & 0x00ff_ffff_ffff_ffff }
+
+  /// Reads a record key: 32 hexadecimal characters of either case, or 16 raw bytes. Nil if it is neither.
+  public init?(key: RawSpan) {
+    switch key.byteCount {
+    case 16:
+      self.init(high: key.bigEndian64(at: 0), low: key.bigEndian64(at: 8))
+    case 32:
+      var halves: (UInt64, UInt64) = (0, 0)
+      for index in 0..<32 {
+        guard let digit = Hexadecimal.value(of: key.byte(at: index)) else { return nil }
+        if index < 16 {
+          halves.0 = halves.0 << 4 | UInt64(digit)
+        } else {
+          halves.1 = halves.1 << 4 | UInt64(digit)
+        }
+      }
+      self.init(high: halves.0, low: halves.1)
+    default:
+      return nil
+    }
+  }
+
+  /// Appends the id as 32 lower-case hexadecimal characters, the form of every key that Tailrace writes.
+  public func appendHexadecimal(to bytes: inout [UInt8]) {
+    Hexadecimal.append(high, digits: 16, to: &bytes)
+    Hexadecimal.append(low, digits: 16, to: &bytes)
+  }
+}
+
+extension TraceID: CustomStringConvertible {
+  /// The 32 lower-case hexadecimal characters.
+  public var description: String {
+    var bytes: [UInt8] = []
+    appendHexadecimal(to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+/// Hexadecimal digits, lower case.
+public enum Hexadecimal {
+  /// Appends the low `digits` nibbles of `value`, the highest first.
+  public static func append(_ value: UInt64, digits: Int, to bytes: inout [UInt8]) {
+    for index in (0..<digits).reversed() {
+      let nibble = UInt8(truncatingIfNeeded: value >> UInt64(4 * index)) & 0xf
+      bytes.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
+    }
+  }
+
+  /// The value of one hexadecimal character of either case, or nil.
+  public static func value(of character: UInt8) -> UInt8? {
+    switch character {
+    case 0x30...0x39: character - 0x30
+    case 0x61...0x66: character - 0x57
+    case 0x41...0x46: character - 0x37
+    default: nil
+    }
+  }
+}
+
+/// A span's status, as OTLP numbers it.
+public enum SpanStatus: UInt8, Sendable {
+  /// Status 0: nobody has set it.
+  case unset = 0
+  /// Status 1: set to OK by the application.
+  case ok = 1
+  /// Status 2: the operation failed.
+  case error = 2
+}
+
+/// The fields of one span that verdicts depend on, and where its bytes lie in the record.
+public struct SpanView: Sendable {
+  /// The trace that it belongs to; never all zeros.
+  public var traceID = TraceID(high: 0, low: 0)
+  /// The span id, big-endian; never zero.
+  public var spanID: UInt64 = 0
+  /// The parent's span id, or zero for a root span.
+  public var parentID: UInt64 = 0
+  /// Start time in nanoseconds since 1970, by the clock of the host that made the span.
+  public var start: UInt64 = 0
+  /// End time in nanoseconds since 1970, by the same clock.
+  public var end: UInt64 = 0
+  /// The message's content.
+  public var content = ByteRange(offset: 0, count: 0)
+  /// The whole field: tag, length and content.
+  public var field = ByteRange(offset: 0, count: 0)
+  /// The span's name.
+  public var name = ByteRange(offset: 0, count: 0)
+  /// The W3C tracestate.
+  public var traceState = ByteRange(offset: 0, count: 0)
+  /// Which of the record's scopes it is in.
+  public var scope: UInt32 = 0
+  /// Which of the record's resources it is in.
+  public var resource: UInt32 = 0
+  /// The W3C trace flags in the low eight bits, and OTLP's own above them.
+  public var flags: UInt32 = 0
+  /// The status.
+  public var status = SpanStatus.unset
+  /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or another: not given.
+  public var kind: UInt8 = 0
+
+  /// Whether no parent is named.
+  public var isRoot: Bool { parentID == 0 }
+
+  /// How long the span lasted, in nanoseconds; zero if it ends before it starts.
+  public var duration: UInt64 { end > start ? end - start : 0 }
+}
+
+/// One `ResourceSpans` of a record.
+public struct ResourceView: Sendable {
+  /// The value of the resource attribute `service.name`; empty where there is none.
+  public var serviceName: ByteRange
+  /// Which of the record's extra runs are this resource's: everything in it that is not scope spans.
+  var extras: Range<Int>
+}
+
+/// One `ScopeSpans` of a record.
+struct ScopeView: Sendable {
+  /// Which of the record's extra runs are this scope's: everything in it that is not spans.
+  var extras: Range<Int>
+}

@@ -1,0 +1,199 @@
+// Reads the protobuf wire format from borrowed bytes, one field at a time, allocating nothing.
+
+/// A position in a record and the end of the message that is being read.
+///
+/// The bytes are not stored here but passed to each call, so that the cursor stays a plain pair of integers that the
+/// optimiser keeps in registers. Every load is bounds-checked by `RawSpan`; the checks that come before it turn bad
+/// input into `MalformedInput` instead of a trap.
+///
+/// Invariant: `offset <= end <= bytes.byteCount` for the bytes that it was made for.
+struct WireCursor {
+  /// The offset of the next byte to read.
+  private(set) var offset: Int
+  /// The offset just past the message.
+  let end: Int
+
+  /// A cursor over `range` of a record.
+  init(_ range: ByteRange) {
+    offset = Int(range.offset)
+    end = Int(range.offset) + Int(range.count)
+  }
+
+  /// A cursor over a whole record.
+  init(all bytes: RawSpan) {
+    offset = 0
+    end = bytes.byteCount
+  }
+
+  var isAtEnd: Bool { offset == end }
+
+  /// Reads the tag of the next field.
+  @inline(__always)
+  mutating func tag(in bytes: RawSpan) throws(MalformedInput) -> WireTag {
+    let start = offset
+    let first = bytes.byte(at: offset)
+    let raw: UInt64
+    if first < 0x80 {
+      raw = UInt64(first)
+      offset += 1
+    } else {
+      raw = try longVarint(in: bytes)
+    }
+    guard raw >> 3 != 0, raw <= UInt64(UInt32.max), let type = WireType(rawValue: UInt8(raw & 7)) else {
+      throw MalformedInput(.invalidTag, at: start)
+    }
+    return WireTag(field: UInt32(raw >> 3), type: type, offset: start)
+  }
+
+  /// Reads a varint.
+  @inline(__always)
+  mutating func varint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+    if offset < end {
+      let first = bytes.byte(at: offset)
+      if first < 0x80 {
+        offset += 1
+        return UInt64(first)
+      }
+    }
+    return try longVarint(in: bytes)
+  }
+
+  @inline(never)
+  private mutating func longVarint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+    let start = offset
+    var value: UInt64 = 0
+    var shift: UInt64 = 0
+    while offset < end {
+      let byte = bytes.byte(at: offset)
+      offset += 1
+      // The tenth byte holds bit 63 alone: anything above 1 there, a further byte included, is past 64 bits.
+      if shift == 63, byte > 1 { throw MalformedInput(.varintTooLong, at: start) }
+      value |= UInt64(byte & 0x7f) << shift
+      if byte < 0x80 { return value }
+      shift += 7
+    }
+    throw MalformedInput(.truncated, at: start)
+  }
+
+  /// Reads the length of a length-delimited field and steps over its content.
+  @inline(__always)
+  mutating func content(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> ByteRange {
+    guard tag.type == .lengthDelimited else { throw tag.misplaced }
+    let lengthOffset = offset
+    let length = try varint(in: bytes)
+    guard length <= UInt64(end - offset) else { throw MalformedInput(.lengthPastEnd, at: lengthOffset) }
+    // Fits: `scan` takes no record of more than `Int32.max` bytes.
+    let range = ByteRange(
+      offset: UInt32(truncatingIfNeeded: offset), count: UInt32(truncatingIfNeeded: length))
+    offset += Int(length)
+    return range
+  }
+
+  /// Reads a fixed64 field's value.
+  @inline(__always)
+  mutating func fixed64(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+    guard tag.type == .fixed64 else { throw tag.misplaced }
+    guard end - offset >= 8 else { throw MalformedInput(.truncated, at: offset) }
+    let value = bytes.littleEndian64(at: offset)
+    offset += 8
+    return value
+  }
+
+  /// Reads a fixed32 field's value.
+  @inline(__always)
+  mutating func fixed32(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt32 {
+    guard tag.type == .fixed32 else { throw tag.misplaced }
+    guard end - offset >= 4 else { throw MalformedInput(.truncated, at: offset) }
+    let value = bytes.littleEndian32(at: offset)
+    offset += 4
+    return value
+  }
+
+  /// Reads a varint field's value.
+  @inline(__always)
+  mutating func varint(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+    guard tag.type == .varint else { throw tag.misplaced }
+    return try varint(in: bytes)
+  }
+
+  /// Steps over the value of a field that nobody asked for.
+  @inline(__always)
+  mutating func skip(_ tag: WireTag, in bytes: RawSpan) throws(MalformedInput) {
+    switch tag.type {
+    case .varint: _ = try varint(in: bytes)
+    case .fixed64: _ = try fixed64(of: tag, in: bytes)
+    case .fixed32: _ = try fixed32(of: tag, in: bytes)
+    case .lengthDelimited: _ = try content(of: tag, in: bytes)
+    case .groupStart, .groupEnd: throw tag.misplaced
+    }
+  }
+}
+
+/// The tag of one field and where it stands.
+struct WireTag {
+  let field: UInt32
+  let type: WireType
+  let offset: Int
+
+  /// The error for a field whose wire type is not the one that the schema gives it.
+  var misplaced: MalformedInput {
+    MalformedInput(type == .groupStart || type == .groupEnd ? .group : .wrongWireType, at: offset)
+  }
+}
+
+/// A run of bytes inside one record, which is never longer than 2 GiB.
+public struct ByteRange: Equatable, Sendable {
+  /// Where the run begins, from the start of the record.
+  public var offset: UInt32
+  /// How many bytes it has.
+  public var count: UInt32
+
+  /// Makes a run of `count` bytes from `offset` on.
+  public init(offset: UInt32, count: UInt32) {
+    self.offset = offset
+    self.count = count
+  }
+
+  /// The run as indices into the record.
+  public var indices: Range<Int> { Int(offset)..<Int(offset) + Int(count) }
+}
+
+extension RawSpan {
+  /// The byte at `offset`, bounds-checked.
+  @inline(__always)
+  func byte(at offset: Int) -> UInt8 {
+    // Sound: the load checks its bounds, and every bit pattern is a UInt8.
+    unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+  }
+
+  /// Eight bytes from `offset` on as a little-endian integer, bounds-checked.
+  @inline(__always)
+  func littleEndian64(at offset: Int) -> UInt64 {
+    // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
+    UInt64(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+  }
+
+  /// Eight bytes from `offset` on as a big-endian integer, bounds-checked.
+  @inline(__always)
+  func bigEndian64(at offset: Int) -> UInt64 {
+    // Sound: as `littleEndian64`.
+    UInt64(bigEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+  }
+
+  /// Four bytes from `offset` on as a little-endian integer, bounds-checked.
+  @inline(__always)
+  func littleEndian32(at offset: Int) -> UInt32 {
+    // Sound: as `littleEndian64`.
+    UInt32(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
+  }
+
+  /// Whether `range` of these bytes spells `text`.
+  func spells(_ text: StaticString, in range: ByteRange) -> Bool {
+    guard Int(range.count) == text.utf8CodeUnitCount else { return false }
+    for index in 0..<Int(range.count) {
+      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the program.
+      if byte(at: Int(range.offset) + index) != (unsafe text.utf8Start[index]) { return false }
+    }
+    return true
+  }
+}
