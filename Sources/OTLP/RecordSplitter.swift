@@ -36,6 +36,10 @@ public struct TraceGroups: Sendable {
     order.removeAll(keepingCapacity: true)
     for index in record.spans.indices { order.append(Int32(truncatingIfNeeded: index)) }
     let spans = record.spans
+    if record.isSingleTrace {
+      groups.append(Group(traceID: spans[0].traceID, members: 0..<order.count, firstSpan: 0))
+      return
+    }
     order.sort { left, right in
       let (first, second) = (spans[Int(left)].traceID, spans[Int(right)].traceID)
       if first.high != second.high { return first.high < second.high }
@@ -89,29 +93,7 @@ public struct TraceGroups: Sendable {
 
   /// Appends the piece of `group` to `writer`: a `TracesData` with that trace's spans alone.
   public func append(_ group: Group, of record: ScannedRecord, bytes: RawSpan, to writer: inout WireWriter) {
-    var place = Place()
-    var resourceStart = 0
-    var scopeStart = 0
-    writer.append(record.topLevelExtras, of: record, bytes: bytes)
-    for member in group.members {
-      let span = record.spans[Int(order[member])]
-      if span.scope != place.scope, place.isInside { writer.closeMessage(contentStart: scopeStart) }
-      if span.resource != place.resource {
-        if place.isInside { writer.closeMessage(contentStart: resourceStart) }
-        writer.tag(Field.resourceSpans, .lengthDelimited)
-        resourceStart = writer.count
-        writer.append(record.resources[Int(span.resource)].extras, of: record, bytes: bytes)
-      }
-      if span.scope != place.scope {
-        writer.tag(Field.scopeSpans, .lengthDelimited)
-        scopeStart = writer.count
-        writer.append(record.scopes[Int(span.scope)].extras, of: record, bytes: bytes)
-      }
-      place = Place(resource: span.resource, scope: span.scope)
-      writer.append(bytes.extracting(span.field.indices))
-    }
-    writer.closeMessage(contentStart: scopeStart)
-    writer.closeMessage(contentStart: resourceStart)
+    writer.appendPiece(order[group.members], of: record, bytes: bytes)
   }
 }
 
@@ -126,6 +108,37 @@ private struct Place {
 }
 
 extension WireWriter {
+  /// Appends a `TracesData` with some of a record's spans, each in its resource and scope.
+  ///
+  /// - Parameters:
+  ///   - spans: indices into `record.spans`, ascending and not none.
+  ///   - bytes: the bytes that `record` was scanned from.
+  public mutating func appendPiece(_ spans: ArraySlice<Int32>, of record: ScannedRecord, bytes: RawSpan) {
+    var place = Place()
+    var resourceStart = 0
+    var scopeStart = 0
+    append(record.topLevelExtras, of: record, bytes: bytes)
+    for index in spans {
+      let span = record.spans[Int(index)]
+      if span.scope != place.scope, place.isInside { closeMessage(contentStart: scopeStart) }
+      if span.resource != place.resource {
+        if place.isInside { closeMessage(contentStart: resourceStart) }
+        tag(Field.resourceSpans, .lengthDelimited)
+        resourceStart = count
+        append(record.resources[Int(span.resource)].extras, of: record, bytes: bytes)
+      }
+      if span.scope != place.scope {
+        tag(Field.scopeSpans, .lengthDelimited)
+        scopeStart = count
+        append(record.scopes[Int(span.scope)].extras, of: record, bytes: bytes)
+      }
+      place = Place(resource: span.resource, scope: span.scope)
+      append(bytes.extracting(span.field.indices))
+    }
+    closeMessage(contentStart: scopeStart)
+    closeMessage(contentStart: resourceStart)
+  }
+
   fileprivate mutating func append(_ extras: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
     for index in extras { append(bytes.extracting(record.extras[index].indices)) }
   }

@@ -44,6 +44,8 @@ public struct TraceStateSampling: Equatable, Sendable {
 
 /// How a kept piece was rewritten.
 public struct RewriteCounts: Equatable, Sendable {
+  /// Spans written.
+  public var spans = 0
   /// Spans whose tracestate was left as it was because it breaks the rules or has no room for another member.
   public var tracestatesLeftAlone = 0
 
@@ -133,6 +135,7 @@ extension WireWriter {
     let sampling = TraceStateSampling(state, of: piece)
     let combined = max(threshold, sampling.threshold ?? .always)
     let members = TraceStateMembers(state, of: piece)
+    counts.spans += 1
     guard !sampling.isMalformed, members.hasRoom else {
       counts.tracestatesLeftAlone += 1
       append(piece.extracting(field))

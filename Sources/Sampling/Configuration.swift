@@ -1,0 +1,74 @@
+// What the core needs to know before the first record.
+
+/// When windows close and how long verdicts are remembered. All on the partition's stream clock.
+public struct Windows: Equatable, Sendable {
+  /// A trace is decided at the latest this long after its first span.
+  public var decisionWait = Interval.seconds(30)
+  /// A trace whose root has come and that misses no parent is decided this long after its root.
+  public var decisionWaitAfterRoot = Interval.seconds(5)
+  /// Verdicts are remembered this long, for spans that come late.
+  public var lateWindow = Interval.seconds(600)
+
+  /// The default windows.
+  public init() {}
+}
+
+/// What bounds the memory that traffic can take.
+public struct Limits: Equatable, Sendable {
+  /// A trace with more spans than this is kept as a skeleton.
+  public var spansPerTrace = 10_000
+  /// A trace with more bytes than this is kept as a skeleton.
+  public var bytesPerTrace = 16 << 20
+  /// Larger records are malformed.
+  public var recordBytes = 64 << 20
+  /// Records that take more bytes than this when they are taken apart by trace are malformed.
+  public var splitBytes = 128 << 20
+  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span has more.
+  public var forwardBytes = 900_000
+  /// Distinct service names told apart; the rest share one.
+  public var services = 10_000
+  /// Services listed on a decision.
+  public var servicesPerTrace = 256
+  /// Error spans looked at to find a trace's error origin.
+  public var errorSpansPerTrace = 64
+  /// Names of services and operations are cut to this many bytes.
+  public var nameBytes = 256
+  /// Verdicts remembered; beyond it the oldest go before their time, and are counted.
+  public var verdicts = 16_000_000
+  /// The size of a segment of the span buffer.
+  public var segmentBytes = 1 << 20
+
+  /// The default limits.
+  public init() {}
+}
+
+/// What is written about dropped traces.
+public enum DroppedRecords: String, Sendable, CaseIterable {
+  /// Id, verdict, counts, root, offsets.
+  case compact
+  /// The same record as for kept traces.
+  case full
+  /// Nothing.
+  case none
+}
+
+/// Everything that a sampler's behaviour depends on beside its input.
+public struct SamplerConfiguration: Sendable {
+  /// When windows close.
+  public var windows = Windows()
+  /// What bounds memory.
+  public var limits = Limits()
+  /// The policies, in their order; see `Policy`.
+  public var policies = Policy.defaults
+  /// What is written about dropped traces.
+  public var dropped = DroppedRecords.compact
+  /// How far a record's timestamp may be ahead of the wall clock.
+  public var clockLead = Interval.seconds(5)
+  /// Clocks of different hosts may differ by this much without making a trace slow.
+  public var skewTolerance = Interval.milliseconds(10)
+  /// Seeds the hash of every table. It changes no output, only which ids fall into one bucket.
+  public var hashSeed: UInt64 = 0x5851_f42d_4c95_7f2d
+
+  /// The default configuration: all errors, all traces of two seconds and more, and one percent.
+  public init() {}
+}

@@ -1,0 +1,91 @@
+// What the core wants done. It never does it: the caller writes to Kafka, to a file, or to a simulated log.
+
+public import OTLP
+
+/// The outputs of a run of inputs, in order. Reused: it keeps its storage.
+public struct Effects: Sendable {
+  /// One thing to write.
+  public enum Output: Sendable {
+    /// A decision record, in its written form at `record`; not to be written where that is nil.
+    case decide(Decision, record: Range<Int>?)
+    /// Kept spans of one trace: a `TracesData` of `spans` spans at `bytes`.
+    case forward(TraceID, bytes: Range<Int>, spans: Int)
+  }
+
+  /// The outputs, in order.
+  public internal(set) var outputs: [Output] = []
+  var arena = WireWriter(capacity: 1 << 16)
+
+  /// Makes an empty list.
+  public init() {}
+
+  /// The bytes that the ranges of `outputs` are in.
+  public var bytes: [UInt8] { arena.bytes }
+
+  /// Bytes waiting to be written.
+  public var byteCount: Int { arena.count }
+
+  /// Forgets the outputs, once they are written.
+  public mutating func removeAll() {
+    outputs.removeAll(keepingCapacity: true)
+    arena.removeAll()
+  }
+}
+
+/// What a sampler has seen and done, from its start on. Every span that came is in exactly one of `spansKept`,
+/// `spansDropped`, `spansTruncated`, `spansReplayed` or in an open trace.
+public struct SamplerCounters: Equatable, Sendable {
+  /// Records read, malformed ones included.
+  public var recordsRead: UInt64 = 0
+  /// Bytes of their values.
+  public var bytesRead: UInt64 = 0
+  /// Records that could not be read.
+  public var recordsMalformed: UInt64 = 0
+  /// Records without a key that is a trace id.
+  public var recordsUnkeyed: UInt64 = 0
+  /// Records with a span whose trace id is not their key.
+  public var recordsMisrouted: UInt64 = 0
+  /// Records whose timestamp was too far ahead of the wall clock.
+  public var timestampsClamped: UInt64 = 0
+  /// Spans read.
+  public var spansRead: UInt64 = 0
+  /// Traces opened.
+  public var tracesOpened: UInt64 = 0
+  /// Traces kept, final verdicts only.
+  public var tracesKept: UInt64 = 0
+  /// Traces dropped.
+  public var tracesDropped: UInt64 = 0
+  /// Traces kept before their window closed.
+  public var tracesKeptEarly: UInt64 = 0
+  /// Traces that went over a limit.
+  public var tracesTruncated: UInt64 = 0
+  /// Traces decided before their time because memory ran short.
+  public var tracesShed: UInt64 = 0
+  /// Spans handed out, late ones included.
+  public var spansKept: UInt64 = 0
+  /// Bytes handed out.
+  public var bytesKept: UInt64 = 0
+  /// Spans of dropped traces, late ones included.
+  public var spansDropped: UInt64 = 0
+  /// Spans left out of skeletons.
+  public var spansTruncated: UInt64 = 0
+  /// Spans read again during recovery that had been dealt with before.
+  public var spansReplayed: UInt64 = 0
+  /// Spans that came after their trace was kept.
+  public var lateSpansKept: UInt64 = 0
+  /// Spans that came after their trace was dropped.
+  public var lateSpansDropped: UInt64 = 0
+  /// Traces that were dropped and got an error span later.
+  public var lateErrors: UInt64 = 0
+  /// Verdicts forgotten before the late window was over.
+  public var verdictsForgottenEarly: UInt64 = 0
+  /// Resources whose service had no room among the services told apart.
+  public var servicesBeyondLimit: UInt64 = 0
+  /// Spans whose tracestate could not be given a threshold.
+  public var tracestatesLeftAlone: UInt64 = 0
+  /// Final keeps by policy: of all the policies that matched, the first counts.
+  public var keptByPolicy: [UInt64] = []
+
+  /// Nothing counted yet.
+  public init() {}
+}

@@ -1,0 +1,112 @@
+// The open-addressing index behind every table of the core.
+
+/// Maps 32-bit hashes to slots of a table beside it: linear probing, deletion by shifting back, no tombstones.
+///
+/// A bucket holds the hash and the slot, so that growing and deleting never look at the table, and a probe looks at
+/// it only where the whole hash is the same. At most three quarters of the buckets are taken. The order of buckets
+/// depends on the hash seed; nothing iterates over it.
+///
+/// Source of the deletion: Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm R.
+struct HashIndex {
+  /// The high half is the hash, the low half the slot plus one; zero is an empty bucket.
+  private var buckets: [UInt64]
+  private(set) var count = 0
+
+  init(capacity: Int = 0) {
+    var size = 16
+    while size * 3 / 4 < capacity { size *= 2 }
+    buckets = Array(repeating: 0, count: size)
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { buckets.count * 8 }
+
+  /// The first slot under `hash` that `isMatch` accepts, or nil.
+  @inline(__always)
+  func find(_ hash: UInt32, where isMatch: (Int) -> Bool) -> Int? {
+    let mask = buckets.count - 1
+    var position = Int(hash) & mask
+    while true {
+      let bucket = buckets[position]
+      if bucket == 0 { return nil }
+      if UInt32(truncatingIfNeeded: bucket >> 32) == hash {
+        let slot = Int(UInt32(truncatingIfNeeded: bucket)) - 1
+        if isMatch(slot) { return slot }
+      }
+      position = (position + 1) & mask
+    }
+  }
+
+  /// Adds `slot` under `hash`. The caller has seen that it is not there.
+  mutating func insert(_ hash: UInt32, slot: Int) {
+    invariant(slot >= 0 && slot < Int(UInt32.max) - 1, "slot \(slot) does not fit the index")
+    if (count + 1) * 4 > buckets.count * 3 { grow() }
+    place(UInt64(hash) << 32 | UInt64(slot + 1))
+    count += 1
+  }
+
+  /// Removes `slot` from under `hash`.
+  mutating func remove(_ hash: UInt32, slot: Int) {
+    let mask = buckets.count - 1
+    let wanted = UInt64(hash) << 32 | UInt64(slot + 1)
+    var hole = Int(hash) & mask
+    while buckets[hole] != wanted {
+      invariant(buckets[hole] != 0, "slot \(slot) is not in the index")
+      hole = (hole + 1) & mask
+    }
+    var next = (hole + 1) & mask
+    while buckets[next] != 0 {
+      let home = Int(UInt32(truncatingIfNeeded: buckets[next] >> 32)) & mask
+      // The bucket may fill the hole if its home does not lie behind the hole on its way.
+      if (next - home) & mask >= (next - hole) & mask {
+        buckets[hole] = buckets[next]
+        hole = next
+      }
+      next = (next + 1) & mask
+    }
+    buckets[hole] = 0
+    count -= 1
+  }
+
+  private mutating func place(_ bucket: UInt64) {
+    let mask = buckets.count - 1
+    var position = Int(UInt32(truncatingIfNeeded: bucket >> 32)) & mask
+    while buckets[position] != 0 { position = (position + 1) & mask }
+    buckets[position] = bucket
+  }
+
+  private mutating func grow() {
+    let old = buckets
+    buckets = Array(repeating: 0, count: old.count * 2)
+    for bucket in old where bucket != 0 { place(bucket) }
+  }
+}
+
+/// Mixes identifiers into hashes. The seed keeps a hostile producer from choosing ids that fall into one bucket.
+struct HashSeed: Sendable {
+  let value: UInt64
+
+  /// Multiplies to 128 bits and folds: one step of wyhash (public domain, Wang Yi).
+  @inline(__always)
+  private func fold(_ left: UInt64, _ right: UInt64) -> UInt64 {
+    let product = left.multipliedFullWidth(by: right)
+    return product.high ^ product.low
+  }
+
+  @inline(__always)
+  func hash(high: UInt64, low: UInt64) -> UInt32 {
+    let mixed = fold(high ^ value ^ 0xa076_1d64_78bd_642f, low ^ value ^ 0xe703_7ed1_a0b4_28db)
+    return UInt32(truncatingIfNeeded: mixed ^ mixed >> 32)
+  }
+
+  func hash(_ bytes: RawSpan) -> UInt32 {
+    var state = value ^ UInt64(bytes.byteCount)
+    for offset in 0..<bytes.byteCount {
+      // Sound: the load checks its bounds, and every bit pattern is a UInt8.
+      let byte = unsafe bytes.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      // FNV-1a, then folded: the seed keeps it from being steered.
+      state = (state ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    return hash(high: state, low: 0x8ebc_6af0_9c88_c6e3)
+  }
+}

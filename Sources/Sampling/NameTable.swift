@@ -1,0 +1,134 @@
+// Names of services and operations, each stored once.
+
+import OTLP
+
+/// The number of a name in a `NameTable`.
+struct NameID: Hashable, Sendable {
+  let slot: UInt32
+
+  /// No name: nothing was given, or there was no room for it.
+  static let none = NameID(slot: .max)
+}
+
+/// Stores each name once and counts who refers to it.
+///
+/// A name that nobody refers to stays until the table is over its capacity, so that the names of a steady stream are
+/// found, not made again. Pinned names (the services) are for good; at its capacity the table takes no new ones.
+struct NameTable {
+  private struct Entry {
+    var bytes: [UInt8]
+    var hash: UInt32
+    var references: UInt32
+    var isFree = false
+  }
+
+  private var entries: [Entry] = []
+  private var free: [UInt32] = []
+  private var index = HashIndex()
+  private let seed: HashSeed
+  private let capacity: Int
+  private let bytesMax: Int
+
+  /// - Parameters:
+  ///   - capacity: how many names stay, referred to or not.
+  ///   - bytesMax: longer names are cut to this many bytes.
+  init(seed: HashSeed, capacity: Int, bytesMax: Int) {
+    self.seed = seed
+    self.capacity = capacity
+    self.bytesMax = bytesMax
+  }
+
+  /// How many names there are.
+  var count: Int { index.count }
+
+  /// The name's bytes; empty for `none`.
+  func bytes(of name: NameID) -> [UInt8] {
+    name == .none ? [] : entries[Int(name.slot)].bytes
+  }
+
+  /// Finds or adds `name` and counts one more reference.
+  mutating func intern(_ name: RawSpan) -> NameID {
+    let cut = name.extracting(first: bytesMax)
+    let hash = seed.hash(cut)
+    let slot: Int
+    if let known = find(cut, hash) {
+      slot = known
+    } else {
+      if index.count >= capacity { sweepIfWorthwhile() }
+      slot = add(cut, hash)
+    }
+    entries[slot].references += 1
+    return NameID(slot: UInt32(truncatingIfNeeded: slot))
+  }
+
+  /// Finds or adds `name`, to stay for good. Nil if it is new and the table is at its capacity.
+  mutating func pin(_ name: RawSpan) -> NameID? {
+    let cut = name.extracting(first: bytesMax)
+    let hash = seed.hash(cut)
+    if let known = find(cut, hash) { return NameID(slot: UInt32(truncatingIfNeeded: known)) }
+    guard index.count < capacity else { return nil }
+    let slot = add(cut, hash)
+    entries[slot].references = 1
+    return NameID(slot: UInt32(truncatingIfNeeded: slot))
+  }
+
+  private func find(_ name: RawSpan, _ hash: UInt32) -> Int? {
+    index.find(hash) { slot in entries[slot].bytes.withRawBytes { $0.isEqual(to: name) } }
+  }
+
+  private mutating func add(_ name: RawSpan, _ hash: UInt32) -> Int {
+    let entry = Entry(bytes: name.copied(), hash: hash, references: 0)
+    let slot: Int
+    if let reused = free.popLast() {
+      slot = Int(reused)
+      entries[slot] = entry
+    } else {
+      slot = entries.count
+      entries.append(entry)
+    }
+    index.insert(hash, slot: slot)
+    return slot
+  }
+
+  /// Takes one reference to `name` back.
+  mutating func release(_ name: NameID) {
+    guard name != .none else { return }
+    invariant(entries[Int(name.slot)].references > 0, "name \(name.slot) is released once too often")
+    entries[Int(name.slot)].references -= 1
+  }
+
+  private var nextSweepCount = 0
+
+  /// Frees the names that nobody refers to. After a sweep the next one waits until the table has grown by half of
+  /// what was left, so that sweeping costs a constant per name.
+  private mutating func sweepIfWorthwhile() {
+    guard index.count >= nextSweepCount else { return }
+    for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {
+      index.remove(entries[slot].hash, slot: slot)
+      entries[slot].bytes = []
+      entries[slot].isFree = true
+      free.append(UInt32(truncatingIfNeeded: slot))
+    }
+    nextSweepCount = max(capacity, index.count + index.count / 2)
+  }
+}
+
+extension RawSpan {
+  /// Whether both have the same bytes.
+  func isEqual(to other: RawSpan) -> Bool {
+    guard byteCount == other.byteCount else { return false }
+    for offset in 0..<byteCount {
+      // Sound: both loads check their bounds, and every bit pattern is a UInt8.
+      let left = unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      let right = unsafe other.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      if left != right { return false }
+    }
+    return true
+  }
+
+  /// The bytes as an array.
+  func copied() -> [UInt8] {
+    // Sound: the pointer is used inside the closure only, for the span's own length.
+    unsafe withUnsafeBytes { unsafe [UInt8]($0) }
+  }
+}

@@ -1,0 +1,145 @@
+// What is known of a trace that is not decided yet: accumulators, no spans.
+
+import OTLP
+
+/// Which span ids were seen, or named: 192 bits, two set for each id.
+struct IdentifierFilter {
+  private var words: (UInt64, UInt64, UInt64) = (0, 0, 0)
+
+  /// Adds an id. The two bits come from the id itself: its own bytes are random.
+  @inline(__always)
+  mutating func insert(_ identifier: UInt64) {
+    let mixed = identifier &* 0x9e37_79b9_7f4a_7c15
+    set(Int(UInt32(truncatingIfNeeded: mixed >> 32)) % 192)
+    set(Int(UInt32(truncatingIfNeeded: mixed)) % 192)
+  }
+
+  @inline(__always)
+  private mutating func set(_ bit: Int) {
+    let mask: UInt64 = 1 << UInt64(bit & 63)
+    if bit < 64 { words.0 |= mask } else if bit < 128 { words.1 |= mask } else { words.2 |= mask }
+  }
+
+  /// Whether every bit that is set here is set in `other`.
+  @inline(__always)
+  func isCovered(by other: IdentifierFilter) -> Bool {
+    (words.0 & ~other.words.0) | (words.1 & ~other.words.1) | (words.2 & ~other.words.2) == 0
+  }
+}
+
+/// One open trace. A plain value in a slot of the table.
+struct OpenTrace {
+  /// What has been settled while the window is open.
+  enum State: UInt8 {
+    /// No verdict: spans are buffered.
+    case undecided
+    /// Kept: the early record and the spans so far have gone out, later spans go out as they come.
+    case kept
+    /// Kept, and over a limit: of the later spans only errors and roots go out, the rest are counted.
+    case skeleton
+  }
+
+  let id: TraceID
+  let firstOffset: Offset
+  var lastOffset: Offset
+  /// The stream clock when the first span was read.
+  let openedAt: Instant
+  /// The stream clock when the first root span was read; meaningful only if `hasRoot`.
+  var rootArrivedAt = Instant.distantPast
+
+  var earliestStart = UInt64.max
+  var latestEnd: UInt64 = 0
+  /// Of the root span that starts first.
+  var rootStart = UInt64.max
+  /// The longest of the root spans, in nanoseconds.
+  var rootDuration: Int64 = 0
+  /// The 56 random bits.
+  var randomness: UInt64
+  /// The threshold that head sampling left in the root span, or the greatest seen while no root has come.
+  var incomingThreshold = SamplingThreshold.always
+  /// The threshold of the verdict; meaningful once kept.
+  var threshold = SamplingThreshold.never
+
+  /// Ids of spans that came.
+  var seen = IdentifierFilter()
+  /// Ids that spans named as their parents.
+  var named = IdentifierFilter()
+
+  var byteCount: UInt64 = 0
+  var spanCount: UInt32 = 0
+  var errorCount: UInt32 = 0
+  var truncatedCount: UInt32 = 0
+  /// Errors and roots handed out although the trace is over a limit.
+  var skeletonCount: UInt32 = 0
+
+  var rootService = NameID.none
+  var rootOperation = NameID.none
+  /// The first block of the trace's services.
+  var services: Int32 = -1
+  var serviceCount: UInt16 = 0
+  /// How many error spans are noted for the error origin.
+  var notedErrors: UInt16 = 0
+  /// The latest of them.
+  var errors: Int32 = -1
+
+  var firstPiece = PieceID.none
+  var lastPiece = PieceID.none
+
+  var state = State.undecided
+  /// Bit *s* is set if a span with status *s* came.
+  var statuses: UInt8 = 0
+  var hasRoot = false
+  /// Whether the wait after the root is over and only a missing parent keeps the window open.
+  var isRootWaitOver = false
+  /// Whether the randomness was given by an `rv`, not taken from the id.
+  var isRandomnessGiven = false
+
+  init(id: TraceID, firstOffset: Offset, openedAt: Instant) {
+    self.id = id
+    self.firstOffset = firstOffset
+    lastOffset = firstOffset
+    self.openedAt = openedAt
+    randomness = id.randomness
+  }
+
+  /// Whether every parent that a span named has come, as far as the filters can tell: they may say so too early,
+  /// never too late.
+  var isComplete: Bool { named.isCovered(by: seen) }
+
+  /// From the earliest start to the latest end, in nanoseconds.
+  var envelope: Int64 {
+    guard latestEnd > earliestStart else { return 0 }
+    return Int64(clamping: latestEnd - earliestStart)
+  }
+
+  /// The duration that latency is judged by; see `Policy.Rule.latency`.
+  func judgedDuration(skewTolerance: Int64) -> Int64 {
+    hasRoot ? rootDuration : max(0, envelope - skewTolerance)
+  }
+
+  /// Takes one span into the accumulators.
+  mutating func accumulate(_ span: SpanView) {
+    spanCount &+= 1
+    statuses |= 1 << span.status.rawValue
+    if span.status == .error { errorCount &+= 1 }
+    earliestStart = min(earliestStart, span.start)
+    latestEnd = max(latestEnd, span.end)
+    seen.insert(span.spanID)
+    if span.isRoot {
+      rootDuration = max(rootDuration, Int64(clamping: span.duration))
+    } else {
+      named.insert(span.parentID)
+    }
+  }
+
+  /// Takes what the span's tracestate says about sampling into account.
+  mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool) {
+    if let given = sampling.randomness, !isRandomnessGiven {
+      randomness = given
+      isRandomnessGiven = true
+    }
+    if let threshold = sampling.threshold, isRoot || (!hasRoot && threshold > incomingThreshold) {
+      incomingThreshold = threshold
+    }
+  }
+}

@@ -1,0 +1,186 @@
+// How one trace's share of a record is taken in: opened, accumulated, buffered or handed out at once.
+
+import OTLP
+
+extension Sampler {
+  /// Takes in the share of one trace.
+  ///
+  /// - Parameters:
+  ///   - bytes: the record's bytes, which `record` refers to.
+  ///   - piece: the share as a `TracesData` of its own; the record itself if it has one trace only.
+  mutating func take(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ effects: inout Effects
+  ) {
+    counters.spansRead += UInt64(share.spans.count)
+    let slot: Int
+    if let open = table.find(share.traceID) {
+      slot = open
+    } else if let past = verdicts.find(share.traceID) {
+      takeLate(share, of: record, bytes, piece, past, &effects)
+      return
+    } else {
+      slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
+      counters.tracesOpened += 1
+    }
+    table[slot].lastOffset = share.offset
+    table[slot].byteCount += UInt64(piece.byteCount)
+    accumulate(share, of: record, bytes, into: slot)
+    deliver(share, of: record, bytes, piece, slot, &effects)
+    if table[slot].isRootWaitOver, table[slot].isComplete { close(slot, .root, into: &effects) }
+  }
+
+  // MARK: Accumulators
+
+  private mutating func accumulate(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int)
+  {
+    var resource = UInt32.max
+    var service = NameID.none
+    for index in share.spans {
+      let span = record.spans[Int(index)]
+      if span.resource != resource {
+        resource = span.resource
+        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
+      }
+      table[slot].accumulate(span)
+      if span.traceState.count > 0 {
+        table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+      }
+      if span.isRoot { noteRoot(span, service, bytes, slot) }
+      if span.status == .error { noteError(span, service, bytes, slot) }
+    }
+  }
+
+  /// Adds a service to the trace's list, if it is new there.
+  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
+    guard name.count > 0 else { return .none }
+    var service = otherServices
+    if let known = services.pin(bytes.extracting(name.indices)) {
+      service = known
+    } else {
+      counters.servicesBeyondLimit += 1
+    }
+    let (first, count) = (table[slot].services, Int(table[slot].serviceCount))
+    guard count < configuration.limits.servicesPerTrace,
+      !serviceLists.contains(service, first: first, count: count)
+    else { return service }
+    table[slot].services = serviceLists.add(service, first: first, count: count)
+    table[slot].serviceCount += 1
+    return service
+  }
+
+  private mutating func noteRoot(_ span: SpanView, _ service: NameID, _ bytes: RawSpan, _ slot: Int) {
+    if span.start < table[slot].rootStart || !table[slot].hasRoot {
+      table[slot].rootStart = span.start
+      table[slot].rootService = service
+      operations.release(table[slot].rootOperation)
+      table[slot].rootOperation = operations.intern(bytes.extracting(span.name.indices))
+    }
+    guard !table[slot].hasRoot else { return }
+    table[slot].hasRoot = true
+    table[slot].rootArrivedAt = clock
+    table.startRootWait(slot)
+  }
+
+  private mutating func noteError(_ span: SpanView, _ service: NameID, _ bytes: RawSpan, _ slot: Int) {
+    guard Int(table[slot].notedErrors) < configuration.limits.errorSpansPerTrace else { return }
+    table[slot].notedErrors += 1
+    table[slot].errors = errorNotes.add(
+      ErrorNote(
+        spanID: span.spanID, parentID: span.parentID, end: span.end, service: service,
+        operation: operations.intern(bytes.extracting(span.name.indices)), previous: table[slot].errors))
+  }
+
+  // MARK: Spans of open traces
+
+  /// Buffers the share, or hands it out, as the trace's state says.
+  private mutating func deliver(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ effects: inout Effects
+  ) {
+    let limits = configuration.limits
+    let isOverLimit =
+      table[slot].spanCount > limits.spansPerTrace || table[slot].byteCount > limits.bytesPerTrace
+    switch table[slot].state {
+    case .undecided where isOverLimit:
+      keepEarly(slot, .limit, into: &effects)
+      startSkeleton(slot)
+      forwardSkeleton(share, of: record, bytes, slot, &effects)
+    case .undecided:
+      table[slot].lastPiece = buffer.append(piece, after: table[slot].lastPiece)
+      if table[slot].firstPiece == .none { table[slot].firstPiece = table[slot].lastPiece }
+      let outcome = policies.evaluate(
+        table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: true)
+      if outcome.isKept { keepEarly(slot, .eager, into: &effects) }
+    case .kept where isOverLimit:
+      startSkeleton(slot)
+      forwardSkeleton(share, of: record, bytes, slot, &effects)
+    case .kept:
+      forward(piece, of: share.traceID, threshold: table[slot].threshold, into: &effects)
+    case .skeleton:
+      forwardSkeleton(share, of: record, bytes, slot, &effects)
+    }
+  }
+
+  private mutating func startSkeleton(_ slot: Int) {
+    table[slot].state = .skeleton
+    counters.tracesTruncated += 1
+  }
+
+  /// Hands out those spans of the share that are still under the limits, errors and roots; counts the rest.
+  ///
+  /// Errors and roots have the same allowance once more, so that a giant trace of nothing but errors ends too.
+  private mutating func forwardSkeleton(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
+  ) {
+    let limits = configuration.limits
+    var spansBefore = Int(table[slot].spanCount) - share.spans.count
+    var bytesBefore = table[slot].byteCount
+    for index in share.spans {
+      bytesBefore -= min(bytesBefore, UInt64(record.spans[Int(index)].field.count))
+    }
+    var chosen: [Int32] = []
+    for index in share.spans {
+      let span = record.spans[Int(index)]
+      bytesBefore += UInt64(span.field.count)
+      spansBefore += 1
+      let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
+      let isWanted = span.status == .error || span.isRoot
+      if isUnderLimit || (isWanted && Int(table[slot].skeletonCount) < limits.spansPerTrace) {
+        if !isUnderLimit { table[slot].skeletonCount += 1 }
+        chosen.append(index)
+      }
+    }
+    let left = share.spans.count - chosen.count
+    table[slot].truncatedCount += UInt32(truncatingIfNeeded: left)
+    counters.spansTruncated += UInt64(left)
+    guard !chosen.isEmpty else { return }
+    var part = WireWriter()
+    part.appendPiece(chosen[...], of: record, bytes: bytes)
+    let threshold = table[slot].threshold
+    part.bytes.withRawBytes { forward($0, of: share.traceID, threshold: threshold, into: &effects) }
+  }
+
+  // MARK: Late spans
+
+  /// Spans of a trace that is decided follow its verdict.
+  private mutating func takeLate(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ past: Int,
+    _ effects: inout Effects
+  ) {
+    let verdict = verdicts[past]
+    let count = UInt64(share.spans.count)
+    guard !verdict.isKept else {
+      counters.lateSpansKept += count
+      forward(piece, of: share.traceID, threshold: verdict.threshold, into: &effects)
+      return
+    }
+    counters.lateSpansDropped += count
+    counters.spansDropped += count
+    guard !verdict.isLateErrorReported,
+      share.spans.contains(where: { record.spans[Int($0)].status == .error })
+    else { return }
+    verdicts[past].isLateErrorReported = true
+    counters.lateErrors += 1
+    reportLateError(share, of: record, bytes, &effects)
+  }
+}

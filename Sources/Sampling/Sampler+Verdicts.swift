@@ -1,0 +1,232 @@
+// How windows close: the verdict, its record, and the kept spans.
+
+import OTLP
+
+extension Sampler {
+  /// Keeps a trace whose window is still open: its early record and its spans so far go out.
+  mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
+    let outcome = policies.evaluate(
+      table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: true)
+    counters.tracesKeptEarly += 1
+    table[slot].state = .kept
+    // What is certain is kept for its own sake: it stands for no other trace.
+    table[slot].threshold = .always
+    emit(decision(on: slot, outcome, trigger, isFinal: false), outcome, slot, &effects)
+    forwardBuffered(slot, into: &effects)
+  }
+
+  /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
+  mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
+    let outcome = policies.evaluate(
+      table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: false)
+    let wasKept = table[slot].state != .undecided
+    if !wasKept { table[slot].threshold = outcome.threshold }
+    let isKept = wasKept || outcome.isKept
+    if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }
+    emit(decision(on: slot, outcome, trigger, isFinal: true), outcome, slot, &effects)
+    if isKept {
+      counters.tracesKept += 1
+      if let first = outcome.first { counters.keptByPolicy[first] += 1 }
+      forwardBuffered(slot, into: &effects)
+    } else {
+      counters.tracesDropped += 1
+      counters.spansDropped += UInt64(table[slot].spanCount)
+      releaseBuffered(slot)
+    }
+    remember(slot, isKept: isKept)
+    serviceLists.release(first: table[slot].services)
+    operations.release(table[slot].rootOperation)
+    errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
+    table.close(slot)
+  }
+
+  private mutating func remember(_ slot: Int, isKept: Bool) {
+    if verdicts.count >= configuration.limits.verdicts {
+      verdicts.removeOldest()
+      counters.verdictsForgottenEarly += 1
+    }
+    verdicts.append(
+      PastVerdict(traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
+    )
+  }
+
+  private mutating func releaseBuffered(_ slot: Int) {
+    buffer.release(from: table[slot].firstPiece)
+    table[slot].firstPiece = .none
+    table[slot].lastPiece = .none
+  }
+
+  // MARK: Kept spans
+
+  /// Hands out what the trace has buffered, several pieces at a time, and lets go of it.
+  private mutating func forwardBuffered(_ slot: Int, into effects: inout Effects) {
+    let (traceID, threshold) = (table[slot].id, table[slot].threshold)
+    var portion = Portion(start: effects.arena.count)
+    var piece = table[slot].firstPiece
+    while piece != .none {
+      let count = buffer.count(of: piece)
+      if effects.arena.count - portion.start + count > configuration.limits.forwardBytes {
+        emit(&portion, of: traceID, into: &effects)
+      }
+      if count > configuration.limits.forwardBytes {
+        let bytes = buffer.withBytes(of: piece) { $0.copied() }
+        bytes.withRawBytes { forward($0, of: traceID, threshold: threshold, into: &effects) }
+        portion.start = effects.arena.count
+      } else {
+        buffer.withBytes(of: piece) { bytes in
+          effects.arena.appendAccepted(bytes, threshold: threshold, counts: &portion.counts)
+        }
+      }
+      piece = buffer.next(after: piece)
+    }
+    emit(&portion, of: traceID, into: &effects)
+    releaseBuffered(slot)
+  }
+
+  /// Hands out one piece at once; span by span, in portions, if it is larger than a portion may be.
+  mutating func forward(
+    _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, into effects: inout Effects
+  ) {
+    var portion = Portion(start: effects.arena.count)
+    guard piece.byteCount > configuration.limits.forwardBytes else {
+      effects.arena.appendAccepted(piece, threshold: threshold, counts: &portion.counts)
+      emit(&portion, of: traceID, into: &effects)
+      return
+    }
+    var record = ScannedRecord()
+    do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
+    var chosen: [Int32] = []
+    var size = 0
+    for index in record.spans.indices {
+      let count = Int(record.spans[index].field.count)
+      if size + count > configuration.limits.forwardBytes, !chosen.isEmpty {
+        forward(chosen, of: record, piece, traceID, threshold, &effects)
+        chosen.removeAll(keepingCapacity: true)
+        size = 0
+      }
+      chosen.append(Int32(truncatingIfNeeded: index))
+      size += count
+    }
+    forward(chosen, of: record, piece, traceID, threshold, &effects)
+  }
+
+  private mutating func forward(
+    _ chosen: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
+    _ threshold: SamplingThreshold, _ effects: inout Effects
+  ) {
+    var part = WireWriter()
+    part.appendPiece(chosen[...], of: record, bytes: bytes)
+    var portion = Portion(start: effects.arena.count)
+    part.bytes.withRawBytes {
+      effects.arena.appendAccepted($0, threshold: threshold, counts: &portion.counts)
+    }
+    emit(&portion, of: traceID, into: &effects)
+  }
+
+  /// Makes one output of what has been appended since the portion's start, and starts the next.
+  private mutating func emit(_ portion: inout Portion, of traceID: TraceID, into effects: inout Effects) {
+    let end = effects.arena.count
+    guard end > portion.start else { return }
+    effects.outputs.append(.forward(traceID, bytes: portion.start..<end, spans: portion.counts.spans))
+    counters.spansKept += UInt64(portion.counts.spans)
+    counters.bytesKept += UInt64(end - portion.start)
+    counters.tracestatesLeftAlone += UInt64(portion.counts.tracestatesLeftAlone)
+    portion = Portion(start: end)
+  }
+
+  // MARK: Records
+
+  private func decision(
+    on slot: Int, _ outcome: PolicyOutcome, _ trigger: Decision.Trigger, isFinal: Bool
+  ) -> Decision {
+    let trace = table[slot]
+    let isKept = trace.state != .undecided
+    return Decision(
+      traceID: trace.id, isKept: isKept, isFinal: isFinal, trigger: trigger, matches: outcome.matches,
+      threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
+      spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
+      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount), isLate: false,
+      hasRoot: trace.hasRoot, start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
+      duration: trace.hasRoot ? trace.rootDuration : trace.envelope, firstOffset: trace.firstOffset,
+      lastOffset: trace.lastOffset, decidedAt: clock)
+  }
+
+  private mutating func emit(
+    _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, _ effects: inout Effects
+  ) {
+    guard decision.isKept || configuration.dropped != .none else {
+      effects.outputs.append(.decide(decision, record: nil))
+      return
+    }
+    let isCompact = !decision.isKept && configuration.dropped == .compact
+    let names = names(of: slot, outcome, isCompact: isCompact)
+    let start = effects.arena.count
+    effects.arena.appendBytes { bytes in
+      decision.appendJSON(names: names, partition: partition, isCompact: isCompact, to: &bytes)
+    }
+    effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
+  }
+
+  private func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {
+    let trace = table[slot]
+    var names = DecisionNames()
+    names.rootService = services.bytes(of: trace.rootService)
+    names.rootOperation = operations.bytes(of: trace.rootOperation)
+    guard !isCompact else { return names }
+    for number in policies.names.indices where outcome.matches & 1 << UInt64(number) != 0 {
+      names.policies.append(policies.names[number])
+    }
+    if trace.state == .skeleton || (trace.state == .kept && outcome.matches == 0) {
+      names.policies.append(Sampler.limitReason)
+    }
+    serviceLists.forEach(first: trace.services, count: Int(trace.serviceCount)) { service in
+      names.services.append(services.bytes(of: service))
+    }
+    if let origin = errorNotes.origin(from: trace.errors) {
+      names.origin = (
+        origin.spanID, services.bytes(of: origin.service), operations.bytes(of: origin.operation)
+      )
+    }
+    return names
+  }
+
+  /// The reason that decisions give for a trace that went over a limit.
+  static var limitReason: String { "trace_limit" }
+
+  /// Says that a dropped trace got an error span after its verdict. The verdict stands.
+  mutating func reportLateError(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ effects: inout Effects
+  ) {
+    var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
+    for index in share.spans { summary.accumulate(record.spans[Int(index)]) }
+    let decision = Decision(
+      traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: 0, threshold: .never,
+      spanCount: Int(summary.spanCount), errorCount: Int(summary.errorCount), byteCount: 0, truncatedCount: 0,
+      isLate: true, hasRoot: false, start: summary.earliestStart, duration: summary.envelope,
+      firstOffset: share.offset, lastOffset: share.offset, decidedAt: clock)
+    let start = effects.arena.count
+    effects.arena.appendBytes { out in
+      decision.appendJSON(names: DecisionNames(), partition: partition, isCompact: true, to: &out)
+    }
+    effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
+  }
+}
+
+/// Bytes of one trace that go out together.
+private struct Portion {
+  var start: Int
+  var counts = RewriteCounts()
+}
+
+extension WireWriter {
+  /// Appends a piece that the scanner has accepted before.
+  fileprivate mutating func appendAccepted(
+    _ piece: RawSpan, threshold: SamplingThreshold, counts: inout RewriteCounts
+  ) {
+    do {
+      try appendKept(piece, threshold: threshold, counts: &counts)
+    } catch {
+      invariant(false, "an accepted piece can't be read again: \(error)")
+    }
+  }
+}

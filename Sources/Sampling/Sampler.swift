@@ -1,0 +1,248 @@
+// The core: one partition's state machine. Records and time go in, decisions and kept spans come out.
+//
+// It is pure: no input or output of its own, no clock, no lock, no randomness. The same inputs give the same outputs,
+// byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
+
+public import OTLP
+
+/// The sampler of one partition.
+///
+/// Not thread-safe: it belongs to the lane that reads the partition.
+public struct Sampler: ~Copyable {
+  /// The partition whose records it reads.
+  public let partition: PartitionID
+  let configuration: SamplerConfiguration
+  let policies: PolicySet
+
+  var table: TraceTable
+  var buffer: SpanBuffer
+  var verdicts: VerdictCache
+  var services: NameTable
+  var operations: NameTable
+  var serviceLists = ServiceLists()
+  var errorNotes = ErrorNotes()
+  /// The service that all services beyond the limit share.
+  let otherServices: NameID
+
+  /// The stream clock: the largest timestamp seen, or the time it was advanced to.
+  public private(set) var clock = Instant.distantPast
+  /// The offset of the next record; nil before the first.
+  public private(set) var nextOffset: Offset?
+  /// What it has seen and done.
+  public internal(set) var counters = SamplerCounters()
+
+  /// Storage for the record that is being read.
+  private var scratch = RecordScratch()
+
+  /// Makes the sampler of `partition`, with nothing open.
+  public init(partition: PartitionID, configuration: SamplerConfiguration) {
+    self.partition = partition
+    self.configuration = configuration
+    let seed = HashSeed(value: configuration.hashSeed)
+    let limits = configuration.limits
+    policies = PolicySet(configuration.policies)
+    table = TraceTable(seed: seed)
+    buffer = SpanBuffer(segmentBytes: limits.segmentBytes)
+    verdicts = VerdictCache(seed: seed)
+    var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
+    operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
+    otherServices = Array("(other services)".utf8).withRawBytes { services.pin($0) } ?? .none
+    self.services = services
+    counters.keptByPolicy = Array(repeating: 0, count: configuration.policies.count)
+  }
+
+  /// Reads one record.
+  ///
+  /// Windows that are over by the record's timestamp close before the record is read.
+  ///
+  /// - Parameters:
+  ///   - offset: the record's place; greater than that of the record before.
+  ///   - timestamp: the record's timestamp; nil if it has none.
+  ///   - wallClock: the time of day. It only bounds timestamps that are ahead of it.
+  ///   - key: the record's key, nil if there is none.
+  ///   - value: the record's value as OTLP protobuf, nil for a tombstone.
+  ///   - effects: what is to be written is appended here.
+  /// - Returns: why the record can't be read; nothing of it was taken then. The caller dead-letters it.
+  public mutating func ingest(
+    offset: Offset, timestamp: Instant?, wallClock: Instant, key: RawSpan?, value: RawSpan?,
+    into effects: inout Effects
+  ) -> MalformedInput? {
+    invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
+    counters.recordsRead += 1
+    observe(timestamp, wallClock: wallClock, into: &effects)
+    nextOffset = offset.next
+    guard let value else { return malformed(MalformedInput(.tombstone, at: 0)) }
+    counters.bytesRead += UInt64(value.byteCount)
+    guard value.byteCount <= configuration.limits.recordBytes else {
+      return malformed(MalformedInput(.recordTooLarge, at: 0))
+    }
+    // The scratch moves out while it lends its contents to the methods below, and back at the end.
+    var reading = RecordScratch(moving: &scratch)
+    defer { scratch = reading }
+    do {
+      try reading.record.scan(value)
+      try reading.groups.group(reading.record, bytesMax: configuration.limits.splitBytes)
+    } catch {
+      return malformed(error)
+    }
+    noteKey(key, of: reading.record)
+    let groups = reading.groups.groups
+    for group in groups {
+      let members = reading.groups.spanIndices(of: group)
+      if groups.count == 1 {
+        take(
+          Share(traceID: group.traceID, spans: members, offset: offset), of: reading.record, value, value,
+          &effects)
+      } else {
+        reading.piece.removeAll()
+        reading.groups.append(group, of: reading.record, bytes: value, to: &reading.piece)
+        let share = Share(traceID: group.traceID, spans: members, offset: offset)
+        reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
+      }
+    }
+    return nil
+  }
+
+  /// Counts a record that could not even be converted to OTLP protobuf, and steps over it.
+  public mutating func skip(
+    offset: Offset, timestamp: Instant?, wallClock: Instant, into effects: inout Effects
+  ) {
+    counters.recordsRead += 1
+    counters.recordsMalformed += 1
+    observe(timestamp, wallClock: wallClock, into: &effects)
+    nextOffset = offset.next
+  }
+
+  /// Lets the stream clock follow the wall clock, while the partition is read to its end and idle.
+  public mutating func advance(to time: Instant, into effects: inout Effects) {
+    guard time > clock else { return }
+    clock = time
+    closeDue(into: &effects)
+  }
+
+  /// Decides the oldest traces early until no more than `bytesMax` bytes are buffered.
+  public mutating func relieve(toBytes bytesMax: Int, into effects: inout Effects) {
+    var next = table.opened.first
+    while buffer.neededBytes > bytesMax, let slot = next {
+      next = table.opened.next(after: slot)
+      guard table[slot].firstPiece != .none else { continue }
+      counters.tracesShed += 1
+      close(slot, .memory, into: &effects)
+    }
+  }
+
+  /// Where the partition can be taken up again, as of now; nil before the first record.
+  public var commitPoint: CommitPoint? {
+    guard let nextOffset else { return nil }
+    guard let oldest = table.opened.first else {
+      return CommitPoint(
+        safeOffset: nextOffset, clockAtSafeOffset: clock, highWater: nextOffset, clock: clock)
+    }
+    return CommitPoint(
+      safeOffset: table[oldest].firstOffset, clockAtSafeOffset: table[oldest].openedAt, highWater: nextOffset,
+      clock: clock)
+  }
+
+  /// How many traces are open, and the memory that they and the past verdicts take.
+  public var usage: SamplerUsage {
+    SamplerUsage(
+      openTraces: table.count, pastVerdicts: verdicts.count, bufferedBytes: buffer.neededBytes,
+      residentBufferBytes: buffer.residentBytes,
+      tableBytes: table.byteCount + serviceLists.byteCount + errorNotes.byteCount,
+      verdictBytes: verdicts.byteCount)
+  }
+
+  /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
+  public func checkInvariants() {
+    table.checkInvariants()
+    if let point = commitPoint { invariant(point.safeOffset <= point.highWater, "the safe offset is ahead") }
+  }
+
+  private mutating func malformed(_ error: MalformedInput) -> MalformedInput {
+    counters.recordsMalformed += 1
+    return error
+  }
+
+  /// Counts records that did not come keyed by their trace id: their spans may be spread over partitions.
+  private mutating func noteKey(_ key: RawSpan?, of record: ScannedRecord) {
+    guard let key, let traceID = TraceID(key: key) else {
+      counters.recordsUnkeyed += 1
+      return
+    }
+    for span in record.spans where span.traceID != traceID {
+      counters.recordsMisrouted += 1
+      return
+    }
+  }
+
+  // MARK: Time
+
+  private mutating func observe(_ timestamp: Instant?, wallClock: Instant, into effects: inout Effects) {
+    guard let timestamp else { return }
+    let latest = wallClock + configuration.clockLead
+    if timestamp > latest { counters.timestampsClamped += 1 }
+    advance(to: min(timestamp, latest), into: &effects)
+  }
+
+  /// Closes every window that is over, in the order of their deadlines.
+  private mutating func closeDue(into effects: inout Effects) {
+    let windows = configuration.windows
+    while true {
+      let rooted = table.rooted.first
+      let opened = table.opened.first
+      let rootDeadline =
+        rooted.map { table[$0].rootArrivedAt + windows.decisionWaitAfterRoot } ?? .distantFuture
+      let deadline = opened.map { table[$0].openedAt + windows.decisionWait } ?? .distantFuture
+      guard min(rootDeadline, deadline) <= clock else { break }
+      if let rooted, rootDeadline < deadline {
+        if table[rooted].isComplete {
+          close(rooted, .root, into: &effects)
+        } else {
+          table.endRootWait(rooted)
+        }
+      } else if let opened {
+        close(opened, .wait, into: &effects)
+      }
+    }
+    while let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock { verdicts.removeOldest() }
+  }
+}
+
+/// One trace's share of a record.
+struct Share {
+  let traceID: TraceID
+  /// Indices into the record's spans.
+  let spans: ArraySlice<Int32>
+  let offset: Offset
+}
+
+/// Storage that is reused from record to record.
+struct RecordScratch {
+  var record = ScannedRecord()
+  var groups = TraceGroups()
+  var piece = WireWriter()
+
+  init() {}
+
+  /// Takes the storage of `other` and leaves it with none.
+  init(moving other: inout RecordScratch) {
+    self.init()
+    swap(&self, &other)
+  }
+}
+
+/// What a sampler holds.
+public struct SamplerUsage: Equatable, Sendable {
+  /// Traces that are not closed.
+  public var openTraces: Int
+  /// Verdicts remembered.
+  public var pastVerdicts: Int
+  /// Bytes of spans that undecided traces need.
+  public var bufferedBytes: Int
+  /// Bytes of memory that these are kept in.
+  public var residentBufferBytes: Int
+  /// Bytes of memory that open traces take beside their spans.
+  public var tableBytes: Int
+  /// Bytes of memory that past verdicts take.
+  public var verdictBytes: Int
+}

@@ -1,0 +1,140 @@
+// Points and spans of time on the stream's clock. The core never asks a machine what time it is.
+
+/// A point in time: nanoseconds since 1970 in UTC. Good until 2262.
+public struct Instant: Hashable, Comparable, Sendable {
+  /// Nanoseconds since 1970-01-01T00:00:00Z.
+  public var nanoseconds: Int64
+
+  /// Makes the instant `nanoseconds` after 1970-01-01T00:00:00Z.
+  public init(nanoseconds: Int64) {
+    self.nanoseconds = nanoseconds
+  }
+
+  /// Makes the instant `milliseconds` after 1970, as Kafka stamps records; one that does not fit is clamped.
+  public init(milliseconds: Int64) {
+    let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+    nanoseconds = overflow ? (milliseconds < 0 ? .min : .max) : product
+  }
+
+  /// Before everything.
+  public static let distantPast = Instant(nanoseconds: .min)
+  /// After everything.
+  public static let distantFuture = Instant(nanoseconds: .max)
+
+  /// Orders by time.
+  public static func < (left: Instant, right: Instant) -> Bool {
+    left.nanoseconds < right.nanoseconds
+  }
+
+  /// Appends the instant in UTC with nine digits behind the point, as in `2026-01-31T23:59:58.000000001Z`.
+  ///
+  /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
+  public func appendRFC3339(to bytes: inout [UInt8]) {
+    let (day, inDay) = nanoseconds.flooredDivision(by: 86_400_000_000_000)
+    let shifted = day + 719_468
+    let (era, inEra) = shifted.flooredDivision(by: 146_097)
+    let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
+    let dayOfYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let shiftedMonth = (5 * dayOfYear + 2) / 153
+    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+    let seconds = inDay / 1_000_000_000
+    bytes.appendDecimal(era * 400 + yearOfEra + (month <= 2 ? 1 : 0), digits: 4)
+    bytes.append(0x2d)
+    bytes.appendDecimal(month, digits: 2)
+    bytes.append(0x2d)
+    bytes.appendDecimal(dayOfYear - (153 * shiftedMonth + 2) / 5 + 1, digits: 2)
+    bytes.append(0x54)
+    bytes.appendDecimal(seconds / 3600, digits: 2)
+    bytes.append(0x3a)
+    bytes.appendDecimal(seconds / 60 % 60, digits: 2)
+    bytes.append(0x3a)
+    bytes.appendDecimal(seconds % 60, digits: 2)
+    bytes.append(0x2e)
+    bytes.appendDecimal(inDay % 1_000_000_000, digits: 9)
+    bytes.append(0x5a)
+  }
+
+  /// The instant `interval` later; never past `distantFuture`.
+  public static func + (instant: Instant, interval: Interval) -> Instant {
+    let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(interval.nanoseconds)
+    return Instant(nanoseconds: overflow ? .max : sum)
+  }
+}
+
+/// A length of time in nanoseconds, never negative.
+public struct Interval: Hashable, Comparable, Sendable {
+  /// How many nanoseconds.
+  public let nanoseconds: Int64
+
+  /// Makes an interval; a negative one counts as zero.
+  public init(nanoseconds: Int64) {
+    self.nanoseconds = max(0, nanoseconds)
+  }
+
+  /// Makes an interval of whole milliseconds.
+  public static func milliseconds(_ count: Int64) -> Interval {
+    Interval(nanoseconds: count * 1_000_000)
+  }
+
+  /// Makes an interval of whole seconds.
+  public static func seconds(_ count: Int64) -> Interval {
+    Interval(nanoseconds: count * 1_000_000_000)
+  }
+
+  /// Orders by length.
+  public static func < (left: Interval, right: Interval) -> Bool {
+    left.nanoseconds < right.nanoseconds
+  }
+}
+
+/// A record's place in its partition.
+public struct Offset: Hashable, Comparable, Sendable {
+  /// The number of the record, from zero up.
+  public let value: Int64
+
+  /// Makes an offset.
+  public init(_ value: Int64) {
+    self.value = value
+  }
+
+  /// The offset of the next record.
+  public var next: Offset { Offset(value + 1) }
+
+  /// Orders by place.
+  public static func < (left: Offset, right: Offset) -> Bool {
+    left.value < right.value
+  }
+}
+
+/// The number of a partition.
+public struct PartitionID: Hashable, Comparable, Sendable {
+  /// The number, from zero up.
+  public let value: Int32
+
+  /// Makes a partition number.
+  public init(_ value: Int32) {
+    self.value = value
+  }
+
+  /// Orders by number.
+  public static func < (left: PartitionID, right: PartitionID) -> Bool {
+    left.value < right.value
+  }
+}
+
+extension Int64 {
+  /// The quotient rounded down and the remainder, which is never negative.
+  fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
+    let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+    return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
+  }
+}
+
+extension [UInt8] {
+  /// Appends `value`, not negative, with zeros in front up to `digits` characters.
+  fileprivate mutating func appendDecimal(_ value: Int64, digits: Int) {
+    let text = String(value).utf8
+    for _ in 0..<Swift.max(0, digits - text.count) { append(0x30) }
+    append(contentsOf: text)
+  }
+}

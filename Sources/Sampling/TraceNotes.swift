@@ -1,0 +1,157 @@
+// Notes on open traces that do not fit a fixed slot: which services took part, which spans failed.
+
+import OTLP
+
+/// The services of each trace: short lists in blocks of one pool.
+struct ServiceLists {
+  private struct Block {
+    var services: [7 of UInt32]
+    var next: Int32
+  }
+
+  private static let perBlock = 7
+  private var blocks: [Block] = []
+  private var firstFree: Int32 = -1
+
+  /// Bytes of memory in use.
+  var byteCount: Int { blocks.capacity * MemoryLayout<Block>.stride }
+
+  /// Whether the list that begins at `first` and has `count` services holds `service`.
+  func contains(_ service: NameID, first: Int32, count: Int) -> Bool {
+    var left = count
+    var block = first
+    while left > 0 {
+      let inBlock = (left - 1) % ServiceLists.perBlock + 1
+      for place in 0..<inBlock where blocks[Int(block)].services[place] == service.slot { return true }
+      left -= inBlock
+      block = blocks[Int(block)].next
+    }
+    return false
+  }
+
+  /// Adds `service` to a list of `count` services; returns the list's first block. The fullest block is the last in
+  /// the chain, the one that is being filled the first.
+  mutating func add(_ service: NameID, first: Int32, count: Int) -> Int32 {
+    let place = count % ServiceLists.perBlock
+    if place > 0 {
+      blocks[Int(first)].services[place] = service.slot
+      return first
+    }
+    var block = Block(services: .init(repeating: 0), next: first)
+    block.services[0] = service.slot
+    if firstFree >= 0 {
+      let slot = firstFree
+      firstFree = blocks[Int(slot)].next
+      blocks[Int(slot)] = block
+      return slot
+    }
+    blocks.append(block)
+    return Int32(truncatingIfNeeded: blocks.count - 1)
+  }
+
+  /// Calls `body` with each service, in the order in which they were added.
+  func forEach(first: Int32, count: Int, _ body: (NameID) -> Void) {
+    guard count > 0 else { return }
+    var chain: [Int32] = []
+    var block = first
+    while block >= 0 {
+      chain.append(block)
+      block = blocks[Int(block)].next
+    }
+    var left = count
+    for block in chain.reversed() {
+      for place in 0..<min(left, ServiceLists.perBlock) {
+        body(NameID(slot: blocks[Int(block)].services[place]))
+      }
+      left -= ServiceLists.perBlock
+    }
+  }
+
+  /// Frees the list's blocks.
+  mutating func release(first: Int32) {
+    var block = first
+    while block >= 0 {
+      let next = blocks[Int(block)].next
+      blocks[Int(block)].next = firstFree
+      firstFree = block
+      block = next
+    }
+  }
+}
+
+/// A span with status ERROR, as much of it as finding the error origin takes.
+struct ErrorNote {
+  var spanID: UInt64
+  var parentID: UInt64
+  var end: UInt64
+  var service: NameID
+  var operation: NameID
+  /// The note before it of the same trace, or the next free one.
+  var previous: Int32
+}
+
+/// The error spans of each trace.
+struct ErrorNotes {
+  private var notes: [ErrorNote] = []
+  private var firstFree: Int32 = -1
+
+  /// Bytes of memory in use.
+  var byteCount: Int { notes.capacity * MemoryLayout<ErrorNote>.stride }
+
+  /// Adds a note; returns where it is.
+  mutating func add(_ note: ErrorNote) -> Int32 {
+    guard firstFree >= 0 else {
+      notes.append(note)
+      return Int32(truncatingIfNeeded: notes.count - 1)
+    }
+    let slot = firstFree
+    firstFree = notes[Int(slot)].previous
+    notes[Int(slot)] = note
+    return slot
+  }
+
+  /// The error span none of whose children is an error span; of several the one that ended first, then the one with
+  /// the smallest id. It answers "which service caused it".
+  ///
+  /// Spans that name each other in a ring leave nobody childless: then the one that ended first of all.
+  func origin(from last: Int32) -> ErrorNote? {
+    var origin: ErrorNote?
+    var earliest: ErrorNote?
+    var slot = last
+    while slot >= 0 {
+      let note = notes[Int(slot)]
+      if note.isEarlier(than: earliest) { earliest = note }
+      if note.isEarlier(than: origin), !hasChild(note.spanID, from: last) { origin = note }
+      slot = note.previous
+    }
+    return origin ?? earliest
+  }
+
+  private func hasChild(_ spanID: UInt64, from last: Int32) -> Bool {
+    var slot = last
+    while slot >= 0 {
+      if notes[Int(slot)].parentID == spanID { return true }
+      slot = notes[Int(slot)].previous
+    }
+    return false
+  }
+
+  /// Frees a trace's notes and hands each to `body` first.
+  mutating func release(from last: Int32, _ body: (ErrorNote) -> Void) {
+    var slot = last
+    while slot >= 0 {
+      let note = notes[Int(slot)]
+      body(note)
+      notes[Int(slot)].previous = firstFree
+      firstFree = slot
+      slot = note.previous
+    }
+  }
+}
+
+extension ErrorNote {
+  fileprivate func isEarlier(than other: ErrorNote?) -> Bool {
+    guard let other else { return true }
+    return (end, spanID) < (other.end, other.spanID)
+  }
+}

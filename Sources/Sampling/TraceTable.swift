@@ -1,0 +1,149 @@
+// The open traces of a partition: found by id, and queued by when their windows close.
+
+import OTLP
+
+/// Open traces in slots, an index by trace id, and the two queues that windows close from.
+struct TraceTable {
+  private(set) var traces: [OpenTrace] = []
+  private var freeSlots: [Int32] = []
+  private var index = HashIndex()
+  private let seed: HashSeed
+
+  /// All open traces, in the order in which they were opened.
+  private(set) var opened = SlotQueue()
+  /// Those that wait only for the time after their root to pass, in the order in which their roots came.
+  private(set) var rooted = SlotQueue()
+
+  init(seed: HashSeed) {
+    self.seed = seed
+  }
+
+  /// How many traces are open.
+  var count: Int { index.count }
+
+  /// Bytes of memory in use.
+  var byteCount: Int {
+    traces.capacity * MemoryLayout<OpenTrace>.stride + freeSlots.capacity * 4 + index.byteCount
+      + opened.byteCount + rooted.byteCount
+  }
+
+  /// The trace in `slot`.
+  subscript(slot: Int) -> OpenTrace {
+    _read { yield traces[slot] }
+    _modify { yield &traces[slot] }
+  }
+
+  /// The slot of the open trace with this id, or nil.
+  @inline(__always)
+  func find(_ id: TraceID) -> Int? {
+    index.find(hash(id)) { traces[$0].id == id }
+  }
+
+  /// Opens a trace that is not open, at the end of the queue.
+  mutating func open(_ trace: OpenTrace) -> Int {
+    let slot: Int
+    if let reused = freeSlots.popLast() {
+      slot = Int(reused)
+      traces[slot] = trace
+    } else {
+      slot = traces.count
+      traces.append(trace)
+      opened.addSlot()
+      rooted.addSlot()
+    }
+    index.insert(hash(trace.id), slot: slot)
+    opened.append(slot)
+    return slot
+  }
+
+  /// Closes the trace in `slot`; the slot may be another trace's at once.
+  mutating func close(_ slot: Int) {
+    opened.remove(slot)
+    if rooted.contains(slot) { rooted.remove(slot) }
+    index.remove(hash(traces[slot].id), slot: slot)
+    freeSlots.append(Int32(truncatingIfNeeded: slot))
+  }
+
+  /// Starts the wait after the root for the trace in `slot`.
+  mutating func startRootWait(_ slot: Int) {
+    rooted.append(slot)
+  }
+
+  /// Ends the wait after the root without closing the trace.
+  mutating func endRootWait(_ slot: Int) {
+    rooted.remove(slot)
+    traces[slot].isRootWaitOver = true
+  }
+
+  private func hash(_ id: TraceID) -> UInt32 {
+    seed.hash(high: id.high, low: id.low)
+  }
+
+  /// Checks that index, queues and slots agree. For tests: it looks at every trace.
+  func checkInvariants() {
+    invariant(opened.count == count, "\(opened.count) traces are queued but \(count) are indexed")
+    invariant(traces.count == count + freeSlots.count, "slots leaked")
+    var slot = opened.first
+    var last = Instant.distantPast
+    while let current = slot {
+      invariant(find(traces[current].id) == current, "an open trace is not found by its id")
+      invariant(traces[current].openedAt >= last, "the queue is out of order")
+      last = traces[current].openedAt
+      slot = opened.next(after: current)
+    }
+  }
+}
+
+/// First in, first out, with removal from the middle: a doubly linked list over slots.
+///
+/// All windows have the same length and stream time never goes back, so a queue in the order of arrival is in the
+/// order of deadlines too: no heap, no timer wheel.
+struct SlotQueue {
+  private struct Links {
+    var previous: Int32
+    var next: Int32
+
+    /// In no queue.
+    static let none = Links(previous: -2, next: -2)
+  }
+
+  private var links: [Links] = []
+  private var head: Int32 = -1
+  private var tail: Int32 = -1
+  private(set) var count = 0
+
+  var byteCount: Int { links.capacity * MemoryLayout<Links>.stride }
+
+  /// The slot that came first, or nil.
+  var first: Int? { head < 0 ? nil : Int(head) }
+
+  /// Makes room for one more slot.
+  mutating func addSlot() {
+    links.append(.none)
+  }
+
+  func contains(_ slot: Int) -> Bool { links[slot].next != -2 }
+
+  /// The slot that came after, or nil.
+  func next(after slot: Int) -> Int? {
+    links[slot].next < 0 ? nil : Int(links[slot].next)
+  }
+
+  mutating func append(_ slot: Int) {
+    invariant(!contains(slot), "slot \(slot) is queued already")
+    let number = Int32(truncatingIfNeeded: slot)
+    links[slot] = Links(previous: tail, next: -1)
+    if tail >= 0 { links[Int(tail)].next = number } else { head = number }
+    tail = number
+    count += 1
+  }
+
+  mutating func remove(_ slot: Int) {
+    let link = links[slot]
+    invariant(contains(slot), "slot \(slot) is not queued")
+    if link.previous >= 0 { links[Int(link.previous)].next = link.next } else { head = link.next }
+    if link.next >= 0 { links[Int(link.next)].previous = link.previous } else { tail = link.previous }
+    links[slot] = .none
+    count -= 1
+  }
+}

@@ -1,0 +1,103 @@
+// Verdicts already given, for spans that come late. Exact: 128-bit ids, no filter that could take one trace for another.
+
+import OTLP
+
+/// What was decided about a trace.
+struct PastVerdict {
+  let traceID: TraceID
+  let decidedAt: Instant
+  /// The threshold in the low 57 bits, the flags above them.
+  private var packed: UInt64
+
+  private static let keptBit: UInt64 = 1 << 63
+  private static let lateErrorBit: UInt64 = 1 << 62
+
+  init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
+    self.traceID = traceID
+    self.decidedAt = decidedAt
+    packed = threshold.rejected | (isKept ? PastVerdict.keptBit : 0)
+  }
+
+  var isKept: Bool { packed & PastVerdict.keptBit != 0 }
+
+  var threshold: SamplingThreshold { SamplingThreshold(rejected: packed & (1 << 57 - 1)) }
+
+  /// Whether an error span that came after the trace was dropped has been reported.
+  var isLateErrorReported: Bool {
+    get { packed & PastVerdict.lateErrorBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.lateErrorBit : packed & ~PastVerdict.lateErrorBit }
+  }
+}
+
+/// The verdicts of the last `late_window`, oldest first, found by trace id.
+///
+/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full: 43 to 64 bytes a trace.
+/// Verdicts come in the order of stream time, so the oldest is always at the head.
+struct VerdictCache {
+  private var ring: [PastVerdict?]
+  private var head = 0
+  private(set) var count = 0
+  private var index: HashIndex
+  private let seed: HashSeed
+
+  init(seed: HashSeed) {
+    ring = Array(repeating: nil, count: 16)
+    index = HashIndex()
+    self.seed = seed
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { ring.count * MemoryLayout<PastVerdict?>.stride + index.byteCount }
+
+  /// When the oldest verdict was given; nil if there is none.
+  var oldest: Instant? { count == 0 ? nil : ring[head]?.decidedAt }
+
+  /// Where the trace's verdict is, or nil.
+  func find(_ traceID: TraceID) -> Int? {
+    index.find(hash(traceID)) { ring[$0]?.traceID == traceID }
+  }
+
+  /// The verdict in `slot`, a result of `find`.
+  subscript(slot: Int) -> PastVerdict {
+    get {
+      guard let verdict = ring[slot] else { fatalError("invariant broken: no verdict in slot \(slot)") }
+      return verdict
+    }
+    set { ring[slot] = newValue }
+  }
+
+  /// Adds a verdict that is no older than those here, about a trace that is not here.
+  mutating func append(_ verdict: PastVerdict) {
+    if count == ring.count { grow() }
+    let slot = (head + count) & (ring.count - 1)
+    ring[slot] = verdict
+    index.insert(hash(verdict.traceID), slot: slot)
+    count += 1
+  }
+
+  /// Forgets the oldest verdict.
+  mutating func removeOldest() {
+    guard count > 0, let verdict = ring[head] else { return }
+    index.remove(hash(verdict.traceID), slot: head)
+    ring[head] = nil
+    head = (head + 1) & (ring.count - 1)
+    count -= 1
+  }
+
+  private func hash(_ traceID: TraceID) -> UInt32 {
+    seed.hash(high: traceID.high, low: traceID.low)
+  }
+
+  /// Doubles the ring. Slots move, so the index is made anew: once per doubling.
+  private mutating func grow() {
+    var larger: [PastVerdict?] = Array(repeating: nil, count: ring.count * 2)
+    index = HashIndex(capacity: ring.count * 2)
+    for place in 0..<count {
+      let verdict = ring[(head + place) & (ring.count - 1)]
+      larger[place] = verdict
+      if let verdict { index.insert(hash(verdict.traceID), slot: place) }
+    }
+    ring = larger
+    head = 0
+  }
+}
