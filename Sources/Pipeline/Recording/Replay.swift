@@ -1,0 +1,166 @@
+// The sampler over a recording, without a broker: the production core, fed from a file.
+
+internal import OTLP
+public import Sampling
+
+/// What a replay has seen and decided.
+public struct ReplayReport: Sendable {
+  /// Records that could be read.
+  public var records = 0
+  /// Their spans.
+  public var spans = 0
+  /// Their bytes.
+  public var bytes = 0
+  /// Stretches of the recording that are no record.
+  public var damages: [Damage] = []
+  /// Final decisions.
+  public var traces = 0
+  /// Traces with at least one span with status ERROR, and those of them that are kept.
+  public var errorTraces = Kept()
+  /// Traces that a latency policy matches, and those of them that are kept.
+  public var slowTraces = Kept()
+  /// Kept spans of error traces against all spans of theirs.
+  public var errorTraceSpans = Kept()
+  /// Kept traces.
+  public var keptTraces = 0
+  /// Kept spans.
+  public var keptSpans = 0
+  /// Bytes of kept spans.
+  public var keptBytes = 0
+  /// Final keeps by each policy that matched; one trace may count under several.
+  public var keptByPolicy: [(name: String, count: Int)] = []
+  /// Final decisions by trigger, in the order of `Decision.Trigger.allCases`.
+  public var byTrigger: [(name: String, count: Int)] = []
+  /// The sampler's own counters at the end.
+  public var counters = SamplerCounters()
+
+  /// So many of so many.
+  public struct Kept: Equatable, Sendable {
+    /// How many were kept.
+    public var kept = 0
+    /// Of how many.
+    public var total = 0
+  }
+
+  /// A stretch of a recording that is no record.
+  public struct Damage: Sendable {
+    /// Where it begins, in the decompressed recording.
+    public var offset: Int
+    /// How many bytes it has; zero where the rest of the recording is missing.
+    public var count: Int
+    /// What is wrong.
+    public var reason: String
+  }
+}
+
+/// Runs one sampler over a recording.
+///
+/// The stream clock is the largest span end time seen, and the recording's end closes every window.
+public struct Replay: ~Copyable {
+  private var sampler: Sampler
+  private let configuration: SamplerConfiguration
+  private var effects = Effects()
+  private var report = ReplayReport()
+  private var latestEnd: UInt64 = 0
+  private var offset: Int64 = 0
+
+  /// What each output is handed to, in order.
+  public typealias Writer = (ReplayOutput) throws -> Void
+
+  /// Prepares a replay.
+  public init(configuration: SamplerConfiguration) {
+    self.configuration = configuration
+    sampler = Sampler(partition: PartitionID(0), configuration: configuration)
+    report.keptByPolicy = configuration.policies.map { ($0.name, 0) }
+    report.byTrigger = Decision.Trigger.allCases.map { ($0.rawValue, 0) }
+  }
+
+  /// Replays the whole recording and hands each decision record and each portion of kept spans to `write`.
+  ///
+  /// - Throws: what reading or `write` throws. Damage is no error: it is in the report.
+  public mutating func run(_ reader: RecordingReader, write: Writer) throws -> ReplayReport {
+    while let item = try reader.next() {
+      switch item {
+      case .record(let record):
+        take(record)
+        if effects.byteCount > 1 << 20 { try drain(write) }
+      case .damaged(let offset, let count, let reason):
+        report.damages.append(ReplayReport.Damage(offset: offset, count: count, reason: reason))
+      }
+    }
+    sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
+    try drain(write)
+    report.counters = sampler.counters
+    return report
+  }
+
+  private mutating func take(_ record: RecordingItem.Record) {
+    report.records += 1
+    report.spans += record.spanCount
+    report.bytes += record.bytes.count
+    latestEnd = max(latestEnd, record.latestEnd)
+    var key: [UInt8] = []
+    record.traceID.appendHexadecimal(to: &key)
+    let now = Instant(nanoseconds: Int64(clamping: latestEnd))
+    let malformed = key.withRawBytes { key in
+      record.bytes.withRawBytes { value in
+        sampler.ingest(
+          offset: Offset(offset), timestamp: now, wallClock: now, key: key, value: value, into: &effects)
+      }
+    }
+    offset += 1
+    if let malformed {
+      report.damages.append(
+        ReplayReport.Damage(offset: Int(offset) - 1, count: record.bytes.count, reason: "\(malformed)"))
+    }
+  }
+
+  private mutating func drain(_ write: Writer) throws {
+    for output in effects.outputs {
+      switch output {
+      case .decide(let decision, let range):
+        count(decision)
+        if let range { try write(.decision(effects.bytes[range])) }
+      case .forward(_, let range, let spans):
+        report.keptSpans += spans
+        report.keptBytes += range.count
+        try write(.keptSpans(effects.bytes[range]))
+      }
+    }
+    effects.removeAll()
+  }
+
+  private mutating func count(_ decision: Decision) {
+    guard decision.isFinal else { return }
+    report.traces += 1
+    if decision.isKept { report.keptTraces += 1 }
+    for (number, policy) in configuration.policies.enumerated() {
+      guard decision.matches & 1 << UInt64(number) != 0 else { continue }
+      report.keptByPolicy[number].count += 1
+      if case .latency = policy.rule { report.slowTraces.add(decision.isKept) }
+    }
+    if decision.errorCount > 0 {
+      report.errorTraces.add(decision.isKept)
+      report.errorTraceSpans.total += decision.spanCount
+      if decision.isKept { report.errorTraceSpans.kept += decision.spanCount - decision.truncatedCount }
+    }
+    if let place = Decision.Trigger.allCases.firstIndex(of: decision.trigger) {
+      report.byTrigger[place].count += 1
+    }
+  }
+}
+
+/// One output of a replay.
+public enum ReplayOutput {
+  /// A decision record: one line of JSON without its line break.
+  case decision(ArraySlice<UInt8>)
+  /// Kept spans: a `TracesData`.
+  case keptSpans(ArraySlice<UInt8>)
+}
+
+extension ReplayReport.Kept {
+  fileprivate mutating func add(_ isKept: Bool) {
+    total += 1
+    if isKept { kept += 1 }
+  }
+}

@@ -1,0 +1,109 @@
+// zstd streams, for recordings.
+
+internal import CZstd
+
+/// What zstd says is wrong.
+public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// zstd's own words.
+  public let description: String
+
+  init(code: Int) {
+    // Sound: zstd returns a pointer to a static, terminated string for every code.
+    description = unsafe String(cString: ZSTD_getErrorName(code))
+  }
+
+  init(_ description: String) {
+    self.description = description
+  }
+}
+
+/// Decompresses a stream of zstd frames, piece by piece.
+///
+/// Safe to use: the context never leaves the object, and every call passes zstd the sizes of its buffers.
+@safe final class ZstandardReader {
+  private let context: OpaquePointer
+  /// Whether the last frame that was begun has also been finished.
+  private(set) var isAtFrameEnd = true
+
+  /// - Throws: if there is no memory for the state.
+  init() throws(ZstandardError) {
+    guard let context = unsafe ZSTD_createDCtx() else { throw ZstandardError("out of memory") }
+    unsafe self.context = unsafe context
+  }
+
+  deinit {
+    // Sound: made in `init`, owned by this object alone, freed once.
+    unsafe ZSTD_freeDCtx(context)
+  }
+
+  /// Decompresses all of `input` and appends what it holds to `output`.
+  func decompress(_ input: [UInt8], to output: inout [UInt8]) throws(ZstandardError) {
+    var consumed = 0
+    let chunk = ZSTD_DStreamOutSize()
+    repeat {
+      let before = output.count
+      output.append(contentsOf: repeatElement(0, count: chunk))
+      var left = 0
+      var written = 0
+      unsafe input.withUnsafeBufferPointer { source in
+        unsafe output.withUnsafeMutableBufferPointer { target in
+          // Sound: both buffers outlive the call, and zstd stays within the sizes that it is given.
+          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: consumed)
+          var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
+          left = unsafe ZSTD_decompressStream(context, &to, &from)
+          consumed = unsafe from.pos
+          written = unsafe to.pos - before
+        }
+      }
+      output.removeLast(chunk - written)
+      if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
+      isAtFrameEnd = left == 0
+      // A full chunk may leave more behind it inside zstd, even when the input is used up.
+      if consumed == input.count, written < chunk { return }
+    } while true
+  }
+}
+
+/// Compresses a stream into one zstd frame, with a checksum. Safe to use, as `ZstandardReader` is.
+@safe final class ZstandardWriter {
+  private let context: OpaquePointer
+
+  /// - Parameter level: zstd's compression level.
+  init(level: Int32) throws(ZstandardError) {
+    guard let context = unsafe ZSTD_createCCtx() else { throw ZstandardError("out of memory") }
+    unsafe self.context = unsafe context
+    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
+    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
+  }
+
+  deinit {
+    // Sound: made in `init`, owned by this object alone, freed once.
+    unsafe ZSTD_freeCCtx(context)
+  }
+
+  /// Compresses `input`, and ends the frame if `isLast`.
+  func compress(_ input: [UInt8], isLast: Bool) throws(ZstandardError) -> [UInt8] {
+    var output: [UInt8] = []
+    var consumed = 0
+    let chunk = ZSTD_CStreamOutSize()
+    while true {
+      let before = output.count
+      output.append(contentsOf: repeatElement(0, count: chunk))
+      var left = 0
+      var written = 0
+      unsafe input.withUnsafeBufferPointer { source in
+        unsafe output.withUnsafeMutableBufferPointer { target in
+          // Sound: as in `decompress`.
+          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: consumed)
+          var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
+          left = unsafe ZSTD_compressStream2(context, &to, &from, isLast ? ZSTD_e_end : ZSTD_e_continue)
+          consumed = unsafe from.pos
+          written = unsafe to.pos - before
+        }
+      }
+      output.removeLast(chunk - written)
+      if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
+      if isLast ? left == 0 : consumed == input.count { return output }
+    }
+  }
+}
