@@ -89,3 +89,26 @@ public struct SamplerCounters: Equatable, Sendable {
   /// Nothing counted yet.
   public init() {}
 }
+
+extension SamplerCounters {
+  /// Adds what another sampler has seen and done.
+  public mutating func add(_ other: SamplerCounters) {
+    for path in SamplerCounters.scalars { self[keyPath: path] += other[keyPath: path] }
+    for (number, count) in other.keptByPolicy.enumerated() {
+      if number < keptByPolicy.count { keptByPolicy[number] += count } else { keptByPolicy.append(count) }
+    }
+  }
+
+  private typealias Scalar = WritableKeyPath<SamplerCounters, UInt64>
+
+  /// Every counter but those by policy.
+  private static var scalars: [Scalar] {
+    [
+      \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted, \.timestampsClamped,
+      \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
+      \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
+      \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,
+      \.tracestatesLeftAlone,
+    ]
+  }
+}

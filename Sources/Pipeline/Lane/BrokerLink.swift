@@ -1,0 +1,142 @@
+// The seam between the pipeline and a broker: what a lane asks of Kafka, and of the simulated cluster.
+//
+// One link is one member of the consumer group and one producer. It is used from the lane's own thread only, and its
+// calls block. Everything that a lane writes between two commits belongs together: a transactional link writes it and the commit
+// points at once, or not at all; a plain one writes it before it commits.
+
+public import Sampling
+
+/// A place in the input: a partition of the one topic that a lane reads.
+public struct RecordPlace: Sendable {
+  /// The partition.
+  public var partition: PartitionID
+  /// The offset.
+  public var offset: Offset
+  /// The record's timestamp; nil if it has none.
+  public var timestamp: Instant?
+
+  /// Makes a place.
+  public init(partition: PartitionID, offset: Offset, timestamp: Instant?) {
+    self.partition = partition
+    self.offset = offset
+    self.timestamp = timestamp
+  }
+}
+
+/// What happens to a member of a consumer group beside records.
+public enum GroupEvent: Equatable, Sendable {
+  /// Partitions are given to this member. It answers with `resume`.
+  case assigned([PartitionID])
+  /// Partitions are to be given up. The member finishes with them and answers with `release`.
+  case revoked([PartitionID])
+  /// Partitions are another member's already. Nothing of them may be committed; the answer is `release`.
+  case lost([PartitionID])
+  /// All records of the partition before this offset have been handed out.
+  case caughtUp(PartitionID, Offset)
+  /// Something passing went wrong; the link goes on by itself.
+  case disturbed(BrokerError)
+}
+
+/// The one error of a link, in the three classes that a lane tells apart.
+public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// What can be done about it.
+  public enum Remedy: Sendable {
+    /// Try the same again later.
+    case retry
+    /// Abandon what was written since the last commit and take up the partitions again.
+    case abort
+    /// End the process: a new one takes over.
+    case stop
+  }
+
+  /// What can be done.
+  public var remedy: Remedy
+  /// What happened, for the log.
+  public var message: String
+
+  /// Makes an error.
+  public init(_ remedy: Remedy, _ message: String) {
+    self.remedy = remedy
+    self.message = message
+  }
+
+  /// The message.
+  public var description: String { message }
+}
+
+/// Where a lane writes to. Decisions and kept spans go to the partition of their input.
+public enum OutputTopic: Hashable, Sendable, CaseIterable {
+  /// Spans keyed by trace id: what `repartition` makes.
+  case spans
+  /// Decision records.
+  case decisions
+  /// Kept spans.
+  case sampled
+  /// Records that could not be taken.
+  case deadLetters
+}
+
+/// A header of a record.
+public struct RecordHeaderField: Equatable, Sendable {
+  /// Its name.
+  public var name: String
+  /// Its value, text in UTF-8.
+  public var value: String
+
+  /// Makes a header.
+  public init(_ name: String, _ value: String) {
+    self.name = name
+    self.value = value
+  }
+}
+
+/// What a lane needs of a broker.
+public protocol BrokerLink {
+  /// Hands out records that have come, waiting for the first no longer than `timeout`. Returns how many there were.
+  ///
+  /// Key and value are lent for the call only. A record of a partition that the lane has released may still come.
+  func poll(
+    timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) -> Int
+
+  /// What has happened since the last call, in order.
+  func takeEvents() -> [GroupEvent]
+
+  /// The last committed points of partitions, in the order of `partitions`; nil where there is none, or where only the
+  /// offset is known (then the metadata was not ours).
+  func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?]
+
+  /// Starts to read the partitions, each from its offset; nil is the configured start for groups without a commit.
+  func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError)
+
+  /// Stops to read the partitions.
+  func release(_ partitions: [PartitionID]) throws(BrokerError)
+
+  /// Queues a record. The bytes are copied.
+  ///
+  /// - Parameter partition: the partition to write to; nil lets the key decide.
+  func write(
+    _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
+    headers: [RecordHeaderField]
+  ) throws(BrokerError)
+
+  /// Makes everything written so far lasting, then commits the points.
+  func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
+
+  /// Leaves the group. What was written after the last commit may be lost.
+  func close()
+}
+
+/// A commit that was read back.
+public struct CommittedPoint: Equatable, Sendable {
+  /// The committed offset.
+  public var offset: Offset
+  /// What was stored beside it; empty if nothing was.
+  public var metadata: String
+
+  /// Makes a point.
+  public init(offset: Offset, metadata: String) {
+    self.offset = offset
+    self.metadata = metadata
+  }
+}

@@ -1,0 +1,36 @@
+// Encodings other than OTLP protobuf are converted at the door, so that everything behind it knows one form.
+
+internal import OTLP
+
+/// How records of the input are encoded.
+public enum InputEncoding: String, Sendable, CaseIterable {
+  /// OTLP, protobuf.
+  case otlpProto = "otlp_proto"
+  /// OTLP, JSON.
+  case otlpJSON = "otlp_json"
+}
+
+/// Converts records to OTLP protobuf. Reused: it keeps its storage.
+struct InputDecoder {
+  let encoding: InputEncoding
+  private var converted = WireWriter()
+
+  init(encoding: InputEncoding) {
+    self.encoding = encoding
+  }
+
+  /// Lends the record's OTLP protobuf bytes to `body`: its own bytes where they are that already.
+  mutating func decode(
+    _ value: RawSpan, bytesMax: Int, _ body: (RawSpan) -> MalformedInput?
+  ) -> MalformedInput? {
+    guard encoding == .otlpJSON, value.byteCount > 0, value.byteCount <= bytesMax else { return body(value) }
+    converted.removeAll()
+    do {
+      try OTLPJSON.convert(value, into: &converted)
+    } catch {
+      return error
+    }
+    guard converted.count > 0 else { return MalformedInput(.noSpans, at: 0) }
+    return converted.bytes.withRawBytes(body)
+  }
+}

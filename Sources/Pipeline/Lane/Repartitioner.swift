@@ -1,0 +1,216 @@
+// The repartition topology: takes records of any key apart and writes their spans keyed by trace id.
+
+internal import OTLP
+public import Sampling
+
+/// What a repartitioner has seen and done.
+public struct RepartitionCounters: Equatable, Sendable {
+  /// Records read, malformed ones included.
+  public var recordsRead: UInt64 = 0
+  /// Bytes of their values.
+  public var bytesRead: UInt64 = 0
+  /// Spans read.
+  public var spansRead: UInt64 = 0
+  /// Records written: one for each trace in each record.
+  public var recordsWritten: UInt64 = 0
+  /// Dead letters by reason.
+  public var deadLetters: [String: UInt64] = [:]
+}
+
+/// Reads `raw-spans` and writes `spans`. It keeps nothing: a record is done with when its pieces are written.
+///
+/// Not thread-safe: it lives on one thread.
+public final class Repartitioner<Link: BrokerLink> {
+  private let link: Link
+  private let configuration: LaneConfiguration
+  private let report: (RepartitionEvent) -> Void
+  private var decoder: InputDecoder
+  private var record = ScannedRecord()
+  private var groups = TraceGroups()
+  private var piece = WireWriter()
+  private var key: [UInt8] = []
+  /// The next offset to read of each assigned partition; nil before its first record.
+  private var positions: [(id: PartitionID, next: Offset?)] = []
+  private var committed: [PartitionID: Offset] = [:]
+  private var committedAt = Instant.distantPast
+  private var counters = RepartitionCounters()
+
+  /// Makes a repartitioner over a link that has joined its group.
+  ///
+  /// - Parameter configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans` takes.
+  public init(link: Link, configuration: LaneConfiguration, report: @escaping (RepartitionEvent) -> Void) {
+    self.link = link
+    self.configuration = configuration
+    self.report = report
+    decoder = InputDecoder(encoding: configuration.encoding)
+  }
+
+  /// One round: reads what there is, answers the group, commits if it is time to.
+  public func step(now: Instant, timeout: Interval) throws(BrokerError) {
+    _ = try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
+      try take(place, key: key, value: value)
+    }
+    try answerGroup()
+    if now >= committedAt + configuration.commitInterval || now < committedAt {
+      try commit(positions.map(\.id))
+      committedAt = now
+    }
+  }
+
+  /// Makes everything done so far lasting and leaves the group.
+  public func stop() throws(BrokerError) {
+    try commit(positions.map(\.id))
+    link.close()
+  }
+
+  // MARK: Records
+
+  private func take(_ place: RecordPlace, key: RawSpan?, value: RawSpan?) throws(BrokerError) {
+    guard let index = positions.firstIndex(where: { $0.id == place.partition }) else { return }
+    if let next = positions[index].next, place.offset < next { return }
+    positions[index].next = place.offset.next
+    counters.recordsRead += 1
+    var failure: BrokerError?
+    var malformed: MalformedInput? = MalformedInput(.tombstone, at: 0)
+    if let value {
+      counters.bytesRead += UInt64(value.byteCount)
+      let bytesMax = configuration.sampler.limits.recordBytes
+      malformed =
+        value.byteCount > bytesMax
+        ? MalformedInput(.recordTooLarge, at: 0)
+        : decoder.decode(value, bytesMax: bytesMax) { split($0, &failure) }
+    }
+    if let failure { throw failure }
+    guard let malformed else { return }
+    counters.deadLetters[malformed.reason.rawValue, default: 0] += 1
+    let headers = DeadLetters.headers(
+      reason: malformed.reason.rawValue, error: "\(malformed)", topic: configuration.topic,
+      partition: place.partition, offset: place.offset)
+    try DeadLetters.write(
+      to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+  }
+
+  /// Writes each trace's piece. What the link throws goes into `failure`.
+  private func split(_ bytes: RawSpan, _ failure: inout BrokerError?) -> MalformedInput? {
+    do {
+      try record.scan(bytes)
+      try groups.group(record, bytesMax: configuration.sampler.limits.splitBytes)
+    } catch {
+      return error
+    }
+    counters.spansRead += UInt64(record.spans.count)
+    do {
+      for group in groups.groups {
+        let members = groups.spanIndices(of: group)
+        if groups.groups.count == 1, bytes.byteCount <= configuration.sampledBytesMax {
+          try write(bytes, of: group.traceID)
+        } else {
+          try write(members, bytes, of: group.traceID)
+        }
+      }
+    } catch {
+      failure = error
+    }
+    return nil
+  }
+
+  /// Writes some spans of one trace, in as many records as the topic's limit makes necessary.
+  private func write(_ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID) throws(BrokerError) {
+    var rest = spans
+    while !rest.isEmpty {
+      var count = 0
+      var size = 0
+      for index in rest {
+        size += Int(record.spans[Int(index)].field.count)
+        if size > configuration.sampledBytesMax, count > 0 { break }
+        count += 1
+      }
+      piece.removeAll()
+      piece.appendPiece(rest.prefix(count), of: record, bytes: bytes)
+      rest = rest.dropFirst(count)
+      guard piece.count <= configuration.sampledBytesMax || count > 1 else {
+        try writeTooLarge(traceID)
+        continue
+      }
+      try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in try write(bytes, of: traceID) }
+    }
+  }
+
+  /// A span that alone is larger than its topic takes: it is not lost, but a dead letter.
+  private func writeTooLarge(_ traceID: TraceID) throws(BrokerError) {
+    let reason = "span_too_large"
+    counters.deadLetters[reason, default: 0] += 1
+    let headers = [
+      RecordHeaderField("reason", reason),
+      RecordHeaderField(
+        "error", "a span of \(piece.count) bytes of trace \(traceID) does not fit the topic of spans"),
+      RecordHeaderField("source_topic", configuration.topic),
+    ]
+    try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in
+      try DeadLetters.write(
+        to: link, key: nil, value: bytes, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+    }
+  }
+
+  private func write(_ value: RawSpan, of traceID: TraceID) throws(BrokerError) {
+    key.removeAll(keepingCapacity: true)
+    traceID.appendHexadecimal(to: &key)
+    counters.recordsWritten += 1
+    try key.withRawBytes { (key) throws(BrokerError) in
+      try link.write(.spans, partition: nil, key: key, value: value, headers: [])
+    }
+  }
+
+  // MARK: Group
+
+  private func answerGroup() throws(BrokerError) {
+    for event in link.takeEvents() {
+      switch event {
+      case .assigned(let ids):
+        let starts = zip(ids, try link.committed(ids)).map { ($0, $1?.offset) }
+        for (id, offset) in starts { positions.append((id, offset)) }
+        try link.resume(starts)
+        report(.assigned(ids))
+      case .revoked(let ids):
+        try commit(ids)
+        try release(ids)
+      case .lost(let ids): try release(ids)
+      case .caughtUp: break
+      case .disturbed(let error): report(.disturbed(error))
+      }
+    }
+  }
+
+  private func release(_ ids: [PartitionID]) throws(BrokerError) {
+    positions.removeAll { ids.contains($0.id) }
+    for id in ids { committed[id] = nil }
+    try link.release(ids)
+    report(.released(ids))
+  }
+
+  private func commit(_ ids: [PartitionID]) throws(BrokerError) {
+    var points: [(PartitionID, CommitPoint)] = []
+    for (id, next) in positions where ids.contains(id) {
+      guard let next, committed[id] != next else { continue }
+      let time = Instant(nanoseconds: 0)
+      points.append(
+        (id, CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time)))
+    }
+    guard !points.isEmpty else { return }
+    try link.commit(points)
+    for (id, point) in points { committed[id] = point.safeOffset }
+    report(.committed(counters))
+  }
+}
+
+/// Something that happened on a repartitioner.
+public enum RepartitionEvent: Sendable {
+  /// Partitions were taken up.
+  case assigned([PartitionID])
+  /// Partitions were given up.
+  case released([PartitionID])
+  /// Outputs and offsets are lasting.
+  case committed(RepartitionCounters)
+  /// Something passing went wrong; the repartitioner goes on.
+  case disturbed(BrokerError)
+}
