@@ -2,20 +2,12 @@
 
 internal import OTLP
 
-/// How records of the input are encoded.
-public enum InputEncoding: String, Sendable, CaseIterable {
-  /// OTLP, protobuf.
-  case otlpProto = "otlp_proto"
-  /// OTLP, JSON.
-  case otlpJSON = "otlp_json"
-}
-
 /// Converts records to OTLP protobuf. Reused: it keeps its storage.
 struct InputDecoder {
-  let encoding: InputEncoding
+  let encoding: SpanEncoding
   private var converted = WireWriter()
 
-  init(encoding: InputEncoding) {
+  init(encoding: SpanEncoding) {
     self.encoding = encoding
   }
 

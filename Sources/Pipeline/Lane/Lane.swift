@@ -8,7 +8,7 @@ public struct LaneConfiguration: Sendable {
   /// The samplers' configuration.
   public var sampler: SamplerConfiguration
   /// How records are encoded.
-  public var encoding = InputEncoding.otlpProto
+  public var encoding = SpanEncoding.otlpProto
   /// The input topic's name, for dead letters.
   public var topic: String
   /// How often outputs and commit points are made lasting.

@@ -1,0 +1,142 @@
+// Topics: what there is, and making what is missing.
+
+internal import CRdKafka
+
+/// What is known of a topic.
+public struct TopicDescription: Equatable, Sendable {
+  /// Its name.
+  public var name: String
+  /// How many partitions it has.
+  public var partitions: Int
+}
+
+/// A topic to be made.
+public struct TopicSpecification: Sendable {
+  /// Its name.
+  public var name: String
+  /// How many partitions it gets.
+  public var partitions: Int32
+  /// How many copies of each; -1 for the broker's default.
+  public var replicationFactor: Int32
+  /// Its configuration, such as `message.timestamp.type`.
+  public var configuration: [KafkaProperty]
+
+  /// Describes a topic to be made.
+  public init(name: String, partitions: Int32, replicationFactor: Int32, configuration: [KafkaProperty] = []) {
+    self.name = name
+    self.partitions = partitions
+    self.replicationFactor = replicationFactor
+    self.configuration = configuration
+  }
+}
+
+/// Asks brokers about topics and creates them.
+///
+/// Used from one thread.
+public final class Admin {
+  private let handle: ClientHandle
+
+  /// Makes a client for administration.
+  public init(properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+    handle = try ClientHandle(.producer, properties, log: log)
+  }
+
+  /// Describes topics, in the order asked for; nil for each that does not exist.
+  ///
+  /// - Throws: when no broker answers within `timeout`, or one refuses.
+  public func describe(_ names: [String], timeout: Duration) throws(KafkaError) -> [TopicDescription?] {
+    // All topics at once: asking for one by name may create it, where the broker does that by itself.
+    var metadata: UnsafePointer<rd_kafka_metadata>?
+    try check(unsafe rd_kafka_metadata(handle.pointer, 1, nil, &metadata, timeout.milliseconds))
+    guard let metadata = unsafe metadata else { return names.map { _ in nil } }
+    // Sound: the metadata is ours until it is destroyed below; counts and texts are read within it.
+    defer { unsafe rd_kafka_metadata_destroy(metadata) }
+    var found: [String: TopicDescription] = [:]
+    for index in 0..<Int(unsafe metadata.pointee.topic_cnt) {
+      let topic = unsafe metadata.pointee.topics[index]
+      let name = unsafe String(cString: topic.topic)
+      guard names.contains(name) else { continue }
+      let code = unsafe topic.err
+      if code != RD_KAFKA_RESP_ERR_NO_ERROR, !KafkaError(code).isUnknownTopic { throw KafkaError(code) }
+      let partitions = Int(unsafe topic.partition_cnt)
+      if partitions > 0 { found[name] = TopicDescription(name: name, partitions: partitions) }
+    }
+    return names.map { found[$0] }
+  }
+
+  /// Creates a topic. One that is there already is left as it is.
+  public func create(_ topic: TopicSpecification, timeout: Duration) throws(KafkaError) {
+    var message = [CChar](repeating: 0, count: 512)
+    let specification = unsafe rd_kafka_NewTopic_new(
+      topic.name, topic.partitions, topic.replicationFactor, &message, message.count)
+    guard let specification = unsafe specification else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, message.text)
+    }
+    // Sound: specification, queue and event are ours and freed once, at the end of the call.
+    defer { unsafe rd_kafka_NewTopic_destroy(specification) }
+    for property in topic.configuration {
+      try check(unsafe rd_kafka_NewTopic_set_config(specification, property.name, property.value))
+    }
+    let event = try unsafe request(timeout) { queue in
+      var topics: [OpaquePointer?] = unsafe [specification]
+      unsafe rd_kafka_CreateTopics(handle.pointer, &topics, 1, nil, queue)
+    }
+    defer { unsafe rd_kafka_event_destroy(event) }
+    var count = 0
+    guard let results = unsafe rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count),
+      count > 0, let result = unsafe results[0]
+    else { return }
+    let code = unsafe rd_kafka_topic_result_error(result)
+    guard code != RD_KAFKA_RESP_ERR_NO_ERROR, code != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS else { return }
+    throw KafkaError(code, unsafe rd_kafka_topic_result_error_string(result).map { unsafe String(cString: $0) })
+  }
+
+  /// Values of a topic's configuration, by name.
+  public func configuration(of topic: String, timeout: Duration) throws(KafkaError) -> [String: String] {
+    guard let resource = unsafe rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic) else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG)
+    }
+    // Sound: as in `create`.
+    defer { unsafe rd_kafka_ConfigResource_destroy(resource) }
+    let event = try unsafe request(timeout) { queue in
+      var resources: [OpaquePointer?] = unsafe [resource]
+      unsafe rd_kafka_DescribeConfigs(handle.pointer, &resources, 1, nil, queue)
+    }
+    defer { unsafe rd_kafka_event_destroy(event) }
+    var count = 0
+    let results = unsafe rd_kafka_DescribeConfigs_result_resources(
+      rd_kafka_event_DescribeConfigs_result(event), &count)
+    guard let results = unsafe results, count > 0, let described = unsafe results[0] else { return [:] }
+    try check(unsafe rd_kafka_ConfigResource_error(described))
+    var entryCount = 0
+    let entries = unsafe rd_kafka_ConfigResource_configs(described, &entryCount)
+    var values: [String: String] = [:]
+    for index in 0..<entryCount {
+      guard let entry = unsafe entries?[index], let name = unsafe rd_kafka_ConfigEntry_name(entry),
+        let value = unsafe rd_kafka_ConfigEntry_value(entry)
+      else { continue }
+      values[unsafe String(cString: name)] = unsafe String(cString: value)
+    }
+    return values
+  }
+
+  /// Sends a request with a queue of its own and waits for the answer.
+  private func request(
+    _ timeout: Duration, _ send: (OpaquePointer) -> Void
+  ) throws(KafkaError) -> OpaquePointer {
+    guard let queue = unsafe rd_kafka_queue_new(handle.pointer) else { throw KafkaError(RD_KAFKA_RESP_ERR__FAIL) }
+    // Sound: the queue is ours and freed once; the event is handed to the caller, who frees it.
+    defer { unsafe rd_kafka_queue_destroy(queue) }
+    unsafe send(queue)
+    guard let event = unsafe rd_kafka_queue_poll(queue, timeout.milliseconds) else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
+    }
+    let code = unsafe rd_kafka_event_error(event)
+    if code != RD_KAFKA_RESP_ERR_NO_ERROR {
+      let text = unsafe rd_kafka_event_error_string(event).map { unsafe String(cString: $0) }
+      unsafe rd_kafka_event_destroy(event)
+      throw KafkaError(code, text)
+    }
+    return unsafe event
+  }
+}

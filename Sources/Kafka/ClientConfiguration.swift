@@ -1,0 +1,153 @@
+// Properties of a librdkafka client, and the making of its handle.
+
+internal import CRdKafka
+internal import Synchronization
+
+/// A property of librdkafka, such as `bootstrap.servers`.
+public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
+  /// Its name, as librdkafka's CONFIGURATION.md lists it.
+  public var name: String
+  /// Its value.
+  public var value: String
+
+  /// Makes a property.
+  public init(_ name: String, _ value: String) {
+    self.name = name
+    self.value = value
+  }
+
+  /// Whether the value must never be shown.
+  public var isSecret: Bool {
+    let words = ["password", "secret", "token", "jaas", ".pem", "sasl.oauthbearer.config", "sasl.username"]
+    return words.contains { name.contains($0) }
+  }
+
+  /// The property for logs: `name=value`, secrets masked.
+  public var description: String { "\(name)=\(isSecret ? "(masked)" : value)" }
+}
+
+/// A line that librdkafka logs.
+public struct KafkaLogLine: Sendable {
+  /// The syslog level: 3 error, 4 warning, 5 notice, 6 information, 7 debug.
+  public var level: Int32
+  /// What part of librdkafka speaks, such as `FAIL`.
+  public var facility: String
+  /// The text.
+  public var text: String
+}
+
+/// Takes librdkafka's log lines, on its own threads.
+public typealias KafkaLog = @Sendable (KafkaLogLine) -> Void
+
+/// What librdkafka's callbacks are given as their opaque pointer. It outlives the client: the client's owner keeps it.
+///
+/// Callbacks of a client come on the threads that poll it or on librdkafka's own, so what they touch is locked.
+final class CallbackContext: Sendable {
+  let log: KafkaLog
+  let events = Mutex<[ConsumerEvent]>([])
+  let deliveries = Mutex(DeliveryState())
+  /// Set while a consumer closes: then nobody is left who would answer a rebalance.
+  let isClosing = Atomic(false)
+
+  init(log: @escaping KafkaLog) {
+    self.log = log
+  }
+
+  /// The context behind an opaque pointer.
+  static func from(_ opaque: UnsafeMutableRawPointer) -> CallbackContext {
+    // Sound: the pointer was made from a CallbackContext that the client's owner keeps until the client is destroyed,
+    // and librdkafka calls nobody after that.
+    unsafe Unmanaged<CallbackContext>.fromOpaque(opaque).takeUnretainedValue()
+  }
+}
+
+/// A librdkafka client handle. Freed with the value, after its owner has closed it.
+@safe
+struct ClientHandle: ~Copyable {
+  let pointer: OpaquePointer
+  /// Keeps what the callbacks use alive as long as the handle.
+  let context: CallbackContext
+
+  enum Kind {
+    case consumer
+    case producer
+  }
+
+  /// Makes a client. Of a property that comes twice the last one counts.
+  ///
+  /// - Throws: with librdkafka's own words, which name the property.
+  init(_ kind: Kind, _ properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+    let context = CallbackContext(log: log)
+    guard let configuration = unsafe rd_kafka_conf_new() else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
+    }
+    var message = [CChar](repeating: 0, count: 512)
+    for property in properties {
+      let result = unsafe rd_kafka_conf_set(
+        configuration, property.name, property.value, &message, message.count)
+      if result != RD_KAFKA_CONF_OK {
+        unsafe rd_kafka_conf_destroy(configuration)
+        throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, property.failure(message.text))
+      }
+    }
+    // Sound: the context is kept by this value, which destroys the client before it lets go of it.
+    unsafe rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(context).toOpaque())
+    unsafe ClientHandle.setCallbacks(configuration, kind)
+    let type = kind == .consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER
+    guard let pointer = unsafe rd_kafka_new(type, configuration, &message, message.count) else {
+      // The configuration is still ours when the client could not be made.
+      unsafe rd_kafka_conf_destroy(configuration)
+      throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, message.text)
+    }
+    unsafe self.pointer = pointer
+    self.context = context
+  }
+
+  deinit {
+    // Sound: the handle is owned by this value alone and destroyed once.
+    unsafe rd_kafka_destroy(pointer)
+  }
+
+  private static func setCallbacks(_ configuration: OpaquePointer, _ kind: Kind) {
+    // Sound: in each callback the opaque pointer is the context that was set above; other pointers are used during the call only.
+    unsafe rd_kafka_conf_set_log_cb(configuration) { client, level, facility, text in
+      guard let opaque = unsafe rd_kafka_opaque(client) else { return }
+      let line = unsafe KafkaLogLine(
+        level: level, facility: facility.map { unsafe String(cString: $0) } ?? "",
+        text: text.map { unsafe String(cString: $0) } ?? "")
+      unsafe CallbackContext.from(opaque).log(line)
+    }
+    unsafe rd_kafka_conf_set_error_cb(configuration) { client, code, reason, opaque in
+      guard let opaque = unsafe opaque else { return }
+      let code = rd_kafka_resp_err_t(rawValue: code)
+      let isFatal = code == RD_KAFKA_RESP_ERR__FATAL
+      let error = unsafe KafkaError(code, reason.map { unsafe String(cString: $0) }, isFatal: isFatal)
+      unsafe CallbackContext.from(opaque).events.withLock { $0.append(.error(error)) }
+    }
+    switch kind {
+    case .consumer: unsafe Consumer.setRebalanceCallback(configuration)
+    case .producer: unsafe Producer.setDeliveryCallback(configuration)
+    }
+  }
+}
+
+extension KafkaProperty {
+  /// librdkafka's message repeats the value; that of a secret must not reach a log.
+  fileprivate func failure(_ message: String) -> String {
+    isSecret ? "the value of \(name) is not accepted" : "\(message) (property \(name))"
+  }
+}
+
+extension [CChar] {
+  /// The text up to the terminating zero.
+  var text: String {
+    String(decoding: prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+}
+
+extension Duration {
+  /// Whole milliseconds, as librdkafka takes time-outs.
+  var milliseconds: Int32 {
+    Int32(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+  }
+}

@@ -1,0 +1,193 @@
+// A member of a consumer group.
+
+internal import CRdKafka
+internal import Synchronization
+
+/// What happens to a consumer beside records.
+public enum ConsumerEvent: Equatable, Sendable {
+  /// Partitions are given to it; to be answered with `assign`.
+  case assigned([TopicPartition])
+  /// Partitions are taken from it; to be answered with `unassign`, after what has to be committed.
+  case revoked([TopicPartition])
+  /// Partitions were taken from it without asking; to be answered with `unassign`. Nothing may be committed.
+  case lost([TopicPartition])
+  /// The partition has been read up to this offset.
+  case endOfPartition(TopicPartition, offset: Int64)
+  /// Something is wrong; librdkafka goes on by itself unless the error is fatal.
+  case error(KafkaError)
+}
+
+/// A consumer of one topic in a group, with cooperative rebalancing.
+///
+/// Used from one thread. The rebalance callback only notes what happens: librdkafka waits until `assign` or `unassign`
+/// is called, whenever that is, so the owner answers between two polls and not in the middle of one.
+@safe
+public final class Consumer {
+  private let handle: ClientHandle
+  private let queue: OpaquePointer
+  private let topic: String
+  private var isClosed = false
+
+  /// What a consumer sets unless its properties say otherwise.
+  private static let defaults = [
+    KafkaProperty("partition.assignment.strategy", "cooperative-sticky"),
+    KafkaProperty("auto.offset.reset", "earliest"),
+  ]
+
+  /// What a consumer needs to be: offsets are committed by its owner alone, who wants to know the ends of partitions.
+  private static let required = [
+    KafkaProperty("enable.auto.commit", "false"),
+    KafkaProperty("enable.auto.offset.store", "false"),
+    KafkaProperty("enable.partition.eof", "true"),
+  ]
+
+  /// Makes a consumer; it joins no group yet.
+  ///
+  /// - Throws: if a property is unknown or has a value that librdkafka does not take.
+  public init(topic: String, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+    handle = try ClientHandle(.consumer, Consumer.defaults + properties + Consumer.required, log: log)
+    try check(unsafe rd_kafka_poll_set_consumer(handle.pointer))
+    guard let queue = unsafe rd_kafka_queue_get_consumer(handle.pointer) else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__UNKNOWN_GROUP)
+    }
+    unsafe self.queue = queue
+    self.topic = topic
+  }
+
+  deinit {
+    close()
+    // Sound: the queue reference was taken in `init`; the client it belongs to is destroyed after it.
+    unsafe rd_kafka_queue_destroy(queue)
+  }
+
+  /// Joins the group.
+  public func subscribe() throws(KafkaError) {
+    let list = PartitionList([PartitionOffset(TopicPartition(topic, -1), offset: PartitionOffset.invalid)])
+    try check(unsafe rd_kafka_subscribe(handle.pointer, list.pointer))
+  }
+
+  /// Reads a batch and calls `body` with each record, waiting for the first no longer than `timeout`.
+  ///
+  /// Reading from the consumer's queue also serves the callbacks and counts as a poll for `max.poll.interval.ms`.
+  /// Returns how many records there were.
+  public func poll<Failure: Error>(
+    into batch: inout RecordBatch, timeout: Duration,
+    _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
+  ) throws(Failure) -> Int {
+    unsafe batch.fill(from: queue, timeout: timeout)
+    var specials = 0
+    try batch.forEach(body) { code, partition, offset, text in
+      specials += 1
+      let event: ConsumerEvent =
+        code == RD_KAFKA_RESP_ERR__PARTITION_EOF
+        ? .endOfPartition(TopicPartition(topic, partition), offset: offset) : .error(KafkaError(code, text))
+      handle.context.events.withLock { $0.append(event) }
+    }
+    let count = batch.count - specials
+    batch.clear()
+    return count
+  }
+
+  /// What has happened since the last call, in order.
+  public func takeEvents() -> [ConsumerEvent] {
+    handle.context.events.withLock { events in
+      defer { events.removeAll() }
+      return events
+    }
+  }
+
+  /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed one.
+  public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
+    let list = PartitionList(offsets)
+    if isCooperative {
+      if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) { throw error }
+    } else {
+      try check(unsafe rd_kafka_assign(handle.pointer, list.pointer))
+    }
+  }
+
+  /// Answers a revocation: reading stops.
+  public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
+    if isCooperative {
+      let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
+      if let error = unsafe KafkaError(taking: rd_kafka_incremental_unassign(handle.pointer, list.pointer)) {
+        throw error
+      }
+    } else {
+      try check(unsafe rd_kafka_assign(handle.pointer, nil))
+    }
+  }
+
+  /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be so.
+  private var isCooperative: Bool {
+    // Sound: librdkafka returns a static string, or null before the first rebalance.
+    guard let protocolName = unsafe rd_kafka_rebalance_protocol(handle.pointer) else { return true }
+    return unsafe String(cString: protocolName) != "EAGER"
+  }
+
+  /// The committed offsets, in the order asked for; `PartitionOffset.invalid` where there is none.
+  public func committed(_ partitions: [TopicPartition], timeout: Duration) throws(KafkaError) -> [PartitionOffset] {
+    let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
+    try check(unsafe rd_kafka_committed(handle.pointer, list.pointer, timeout.milliseconds))
+    try list.checkElements()
+    return list.offsets
+  }
+
+  /// Commits offsets with their metadata and waits for the answer.
+  public func commit(_ offsets: [PartitionOffset]) throws(KafkaError) {
+    let list = PartitionList(offsets)
+    try check(unsafe rd_kafka_commit(handle.pointer, list.pointer, 0))
+    try list.checkElements()
+  }
+
+  /// The group's generation as this member knows it, for `Producer.sendOffsets`.
+  public func groupMetadata() -> ConsumerGroupMetadata? {
+    unsafe rd_kafka_consumer_group_metadata(handle.pointer).map { unsafe ConsumerGroupMetadata(taking: $0) }
+  }
+
+  /// Leaves the group. Nothing else may be called afterwards.
+  public func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    // The rebalance callback answers by itself from here on: closing waits for it.
+    handle.context.isClosing.store(true, ordering: .relaxed)
+    _ = unsafe rd_kafka_consumer_close(handle.pointer)
+  }
+
+  static func setRebalanceCallback(_ configuration: OpaquePointer) {
+    // Sound: the pointers are valid during the call; the list is copied.
+    unsafe rd_kafka_conf_set_rebalance_cb(configuration) { client, code, list, opaque in
+      guard let client = unsafe client, let list = unsafe list, let opaque = unsafe opaque else { return }
+      let context = unsafe CallbackContext.from(opaque)
+      let partitions = unsafe PartitionList.read(list).map(\.topicPartition)
+      if context.isClosing.load(ordering: .relaxed) {
+        _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
+        return
+      }
+      let event: ConsumerEvent
+      if code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        event = .assigned(partitions)
+      } else if unsafe rd_kafka_assignment_lost(client) != 0 {
+        event = .lost(partitions)
+      } else {
+        event = .revoked(partitions)
+      }
+      context.events.withLock { $0.append(event) }
+    }
+  }
+}
+
+/// A group's generation, by which brokers tell a member that was thrown out from one that is in.
+@safe
+public struct ConsumerGroupMetadata: ~Copyable {
+  let pointer: OpaquePointer
+
+  init(taking pointer: OpaquePointer) {
+    unsafe self.pointer = pointer
+  }
+
+  deinit {
+    // Sound: owned by this value alone, destroyed once.
+    unsafe rd_kafka_consumer_group_metadata_destroy(pointer)
+  }
+}

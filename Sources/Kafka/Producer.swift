@@ -1,0 +1,242 @@
+// A producer, plain or transactional.
+
+internal import CRdKafka
+internal import Synchronization
+
+/// What is known of records on their way.
+struct DeliveryState {
+  var delivered: UInt64 = 0
+  var failed: UInt64 = 0
+  /// The first failures since they were last asked for; more are only counted.
+  var failures: [DeliveryFailure] = []
+}
+
+/// A record that could not be delivered.
+public struct DeliveryFailure: Equatable, Sendable {
+  /// The topic.
+  public var topic: String
+  /// The partition; -1 if none was chosen yet.
+  public var partition: Int32
+  /// Why.
+  public var error: KafkaError
+}
+
+/// A topic that a producer writes to.
+@safe
+public struct ProducerTopic: ~Copyable {
+  let pointer: OpaquePointer
+
+  deinit {
+    // Sound: owned by this value alone, destroyed once.
+    unsafe rd_kafka_topic_destroy(pointer)
+  }
+}
+
+/// Writes records.
+///
+/// Used from one thread; the delivery callback is served by the calls below.
+public final class Producer {
+  private let handle: ClientHandle
+
+  /// What a producer sets unless its properties say otherwise.
+  private static let defaults = [
+    KafkaProperty("enable.idempotence", "true"),
+    KafkaProperty("linger.ms", "20"),
+    KafkaProperty("compression.type", "lz4"),
+  ]
+
+  /// Makes a producer.
+  ///
+  /// - Throws: if a property is unknown or has a value that librdkafka does not take.
+  public init(properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+    handle = try ClientHandle(.producer, Producer.defaults + properties, log: log)
+  }
+
+  deinit {
+    // Without this, destroying the client would wait for records that nobody asks for any more.
+    unsafe rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+    unsafe rd_kafka_flush(handle.pointer, 1000)
+  }
+
+  /// Opens a topic for writing.
+  public func topic(_ name: String) throws(KafkaError) -> ProducerTopic {
+    guard let pointer = unsafe rd_kafka_topic_new(handle.pointer, name, nil) else {
+      throw KafkaError(rd_kafka_last_error())
+    }
+    return unsafe ProducerTopic(pointer: pointer)
+  }
+
+  /// Queues a record; the bytes are copied.
+  ///
+  /// While the queue is full it waits for room, for `queueTimeout` at most.
+  ///
+  /// - Parameter partition: where to; nil lets the key decide.
+  public func produce(
+    _ topic: borrowing ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
+    headers: [(name: String, value: String)] = [], queueTimeout: Duration = .seconds(60)
+  ) throws(KafkaError) {
+    let deadline = ContinuousClock.now + queueTimeout
+    while true {
+      let error = enqueue(topic, partition ?? -1, key, value, headers)
+      guard let error else { return }
+      guard error.isQueueFull, ContinuousClock.now < deadline else { throw error }
+      poll(timeout: .milliseconds(20))
+    }
+  }
+
+  private func enqueue(
+    _ topic: borrowing ProducerTopic, _ partition: Int32, _ key: RawSpan?, _ value: RawSpan?,
+    _ headers: [(name: String, value: String)]
+  ) -> KafkaError? {
+    unsafe withOptionalBytes(key) { key in
+      unsafe withOptionalBytes(value) { value in
+        // Sound: librdkafka copies key and value before it returns (MSG_F_COPY).
+        guard headers.isEmpty else {
+          return unsafe enqueue(topic, partition, key: key, value: value, headers: headers)
+        }
+        let result = unsafe rd_kafka_produce(
+          topic.pointer, partition, Int32(RD_KAFKA_MSG_F_COPY),
+          UnsafeMutableRawPointer(mutating: value.baseAddress), value.count, key.baseAddress, key.count, nil)
+        return result == 0 ? nil : KafkaError(rd_kafka_last_error())
+      }
+    }
+  }
+
+  /// The same with headers, for which librdkafka has a call of its own.
+  private func enqueue(
+    _ topic: borrowing ProducerTopic, _ partition: Int32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    headers: [(name: String, value: String)]
+  ) -> KafkaError? {
+    guard let list = unsafe makeHeaders(headers) else { return KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE) }
+    let value = unsafe rd_kafka_vu_t.__Unnamed_union_u(
+      mem: .init(ptr: UnsafeMutableRawPointer(mutating: value.baseAddress), size: value.count))
+    let key = unsafe rd_kafka_vu_t.__Unnamed_union_u(
+      mem: .init(ptr: UnsafeMutableRawPointer(mutating: key.baseAddress), size: key.count))
+    let arguments = unsafe [
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_RKT, u: .init(rkt: topic.pointer)),
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_PARTITION, u: .init(i32: partition)),
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_MSGFLAGS, u: .init(i: Int32(RD_KAFKA_MSG_F_COPY))),
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_VALUE, u: value),
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_KEY, u: key),
+      rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_HEADERS, u: .init(headers: list)),
+    ]
+    // Sound: the headers are librdkafka's only when the call succeeds, and freed here when it does not.
+    let error = unsafe KafkaError(taking: rd_kafka_produceva(handle.pointer, arguments, arguments.count))
+    if error != nil { unsafe rd_kafka_headers_destroy(list) }
+    return error
+  }
+
+  private func makeHeaders(_ headers: [(name: String, value: String)]) -> OpaquePointer? {
+    guard let list = unsafe rd_kafka_headers_new(headers.count) else { return nil }
+    for header in headers {
+      var value = header.value
+      // Sound: librdkafka copies name and value.
+      value.withUTF8 { text in
+        _ = unsafe rd_kafka_header_add(list, header.name, -1, text.baseAddress, text.count)
+      }
+    }
+    return unsafe list
+  }
+
+  /// Serves delivery reports, waiting for the first no longer than `timeout`.
+  public func poll(timeout: Duration = .zero) {
+    _ = unsafe rd_kafka_poll(handle.pointer, timeout.milliseconds)
+  }
+
+  /// Waits until everything queued is delivered or has failed.
+  ///
+  /// - Throws: when `timeout` is over before.
+  public func flush(timeout: Duration) throws(KafkaError) {
+    try check(unsafe rd_kafka_flush(handle.pointer, timeout.milliseconds))
+  }
+
+  /// What has failed since the last call; of very many the first thousand.
+  public func takeFailures() -> [DeliveryFailure] {
+    handle.context.deliveries.withLock { state in
+      defer { state.failures.removeAll() }
+      return state.failures
+    }
+  }
+
+  /// Errors of the client as a whole since the last call.
+  public func takeErrors() -> [KafkaError] {
+    handle.context.events.withLock { events in
+      defer { events.removeAll() }
+      return events.compactMap { if case .error(let error) = $0 { error } else { nil } }
+    }
+  }
+
+  /// How many records were delivered.
+  public var deliveredCount: UInt64 { handle.context.deliveries.withLock(\.delivered) }
+
+  // MARK: Transactions
+
+  /// Registers the transactional id; ends what an earlier producer of the same id left open.
+  public func initTransactions(timeout: Duration) throws(KafkaError) {
+    if let error = unsafe KafkaError(taking: rd_kafka_init_transactions(handle.pointer, timeout.milliseconds)) {
+      throw error
+    }
+  }
+
+  /// Begins a transaction.
+  public func beginTransaction() throws(KafkaError) {
+    if let error = unsafe KafkaError(taking: rd_kafka_begin_transaction(handle.pointer)) { throw error }
+  }
+
+  /// Makes offsets part of the transaction.
+  public func sendOffsets(
+    _ offsets: [PartitionOffset], of group: borrowing ConsumerGroupMetadata, timeout: Duration
+  ) throws(KafkaError) {
+    let list = PartitionList(offsets)
+    let error = unsafe rd_kafka_send_offsets_to_transaction(
+      handle.pointer, list.pointer, group.pointer, timeout.milliseconds)
+    if let error = unsafe KafkaError(taking: error) { throw error }
+  }
+
+  /// Commits the transaction, after delivering what it holds.
+  public func commitTransaction(timeout: Duration) throws(KafkaError) {
+    if let error = unsafe KafkaError(taking: rd_kafka_commit_transaction(handle.pointer, timeout.milliseconds)) {
+      throw error
+    }
+  }
+
+  /// Aborts the transaction.
+  public func abortTransaction(timeout: Duration) throws(KafkaError) {
+    if let error = unsafe KafkaError(taking: rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds)) {
+      throw error
+    }
+  }
+
+  static func setDeliveryCallback(_ configuration: OpaquePointer) {
+    // Sound: the message is valid during the call; what is kept of it is copied.
+    unsafe rd_kafka_conf_set_dr_msg_cb(configuration) { _, message, opaque in
+      guard let message = unsafe message, let opaque = unsafe opaque else { return }
+      let code = unsafe message.pointee.err
+      let isDelivered = code == RD_KAFKA_RESP_ERR_NO_ERROR
+      var failure: DeliveryFailure?
+      if !isDelivered {
+        failure = unsafe DeliveryFailure(
+          topic: message.pointee.rkt.map { unsafe String(cString: rd_kafka_topic_name($0)) } ?? "",
+          partition: message.pointee.partition, error: KafkaError(code))
+      }
+      unsafe CallbackContext.from(opaque).deliveries.withLock { state in
+        if isDelivered { state.delivered += 1 } else { state.failed += 1 }
+        if let failure, state.failures.count < 1000 { state.failures.append(failure) }
+      }
+    }
+  }
+}
+
+/// Lends the bytes of `span`, or an empty buffer without an address, to `body`.
+private func withOptionalBytes<Result>(_ span: RawSpan?, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+  // Sound: the pointer is used inside `body` only.
+  guard let span else { return unsafe body(UnsafeRawBufferPointer(start: nil, count: 0)) }
+  return unsafe span.withUnsafeBytes { bytes in
+    // An empty value is not a missing one: it needs an address.
+    if unsafe bytes.baseAddress == nil {
+      let nothing: UInt8 = 0
+      return unsafe withUnsafeBytes(of: nothing) { unsafe body(UnsafeRawBufferPointer(rebasing: $0.prefix(0))) }
+    }
+    return unsafe body(bytes)
+  }
+}

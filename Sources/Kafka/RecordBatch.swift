@@ -1,0 +1,90 @@
+// Records of a batch read, lent until the next one.
+
+internal import CRdKafka
+
+/// A record's place and time.
+public struct RecordInfo: Sendable {
+  /// The partition.
+  public var partition: Int32
+  /// The offset.
+  public var offset: Int64
+  /// Milliseconds since 1970; nil if the record has no timestamp.
+  public var timestampMilliseconds: Int64?
+}
+
+/// The records that one poll has brought. It owns librdkafka's messages and frees them when it is cleared.
+@safe
+public struct RecordBatch: ~Copyable {
+  private let messages: UnsafeMutablePointer<UnsafeMutablePointer<rd_kafka_message_t>?>
+  /// How many records a poll brings at the most.
+  public let capacity: Int
+  /// How many records there are.
+  public private(set) var count = 0
+
+  /// Makes an empty batch for up to `capacity` records.
+  public init(capacity: Int) {
+    self.capacity = capacity
+    unsafe messages = .allocate(capacity: capacity)
+    unsafe messages.initialize(repeating: nil, count: capacity)
+  }
+
+  deinit {
+    // Sound: the first `count` pointers are messages that this batch owns; the array was allocated in `init`.
+    for index in 0..<count { unsafe rd_kafka_message_destroy(messages[index]) }
+    unsafe messages.deallocate()
+  }
+
+  /// Frees the records.
+  mutating func clear() {
+    // Sound: as in `deinit`; with `count` at zero nothing is freed twice.
+    for index in 0..<count { unsafe rd_kafka_message_destroy(messages[index]) }
+    count = 0
+  }
+
+  /// Reads what `queue` has, waiting for the first record no longer than `timeout`.
+  mutating func fill(from queue: OpaquePointer, timeout: Duration) {
+    clear()
+    // Sound: librdkafka writes at most `capacity` pointers and hands the messages over.
+    let read = unsafe rd_kafka_consume_batch_queue(queue, timeout.milliseconds, messages, capacity)
+    count = max(0, read)
+  }
+
+  /// The message in `index`, which may be an error or the end of a partition.
+  private func message(_ index: Int) -> UnsafeMutablePointer<rd_kafka_message_t>? {
+    precondition(index >= 0 && index < count)
+    return unsafe messages[index]
+  }
+
+  /// Calls `body` with each record: where it stands, its key and its value, nil where it has none. Both are lent.
+  ///
+  /// - Parameter special: called instead for what is no record: an error's code, the place and the text.
+  func forEach<Failure: Error>(
+    _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void,
+    special: (rd_kafka_resp_err_t, Int32, Int64, String) -> Void
+  ) throws(Failure) {
+    for index in 0..<count {
+      // Sound: the message is owned by the batch and not freed before the batch is cleared, which needs it
+      // exclusively; key and payload have the lengths that the message gives.
+      guard let message = unsafe message(index) else { continue }
+      let code = unsafe message.pointee.err
+      guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+        let text = unsafe rd_kafka_message_errstr(message).map { unsafe String(cString: $0) } ?? ""
+        unsafe special(code, message.pointee.partition, message.pointee.offset, text)
+        continue
+      }
+      var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+      let timestamp = unsafe rd_kafka_message_timestamp(message, &type)
+      let info = unsafe RecordInfo(
+        partition: message.pointee.partition, offset: message.pointee.offset,
+        timestampMilliseconds: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? nil : timestamp)
+      let key = unsafe UnsafeRawBufferPointer(start: message.pointee.key, count: message.pointee.key_len)
+      let value = unsafe UnsafeRawBufferPointer(start: message.pointee.payload, count: message.pointee.len)
+      switch unsafe (message.pointee.key == nil, message.pointee.payload == nil) {
+      case (false, false): try body(info, unsafe key.bytes, unsafe value.bytes)
+      case (true, false): try body(info, nil, unsafe value.bytes)
+      case (false, true): try body(info, unsafe key.bytes, nil)
+      case (true, true): try body(info, nil, nil)
+      }
+    }
+  }
+}

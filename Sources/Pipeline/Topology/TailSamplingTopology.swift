@@ -1,0 +1,183 @@
+// The settings of the tail-sampling topology.
+
+/// Traces in, decisions and kept spans out.
+public struct TailSamplingTopology: Equatable, Sendable {
+  /// The consumer group's default id.
+  public static let groupDefault = "tailrace"
+
+  /// Group, lanes, delivery and the connection to Kafka.
+  public var worker: WorkerSettings
+  /// The topics read and written.
+  public var topics: Topics
+  /// How long traces are waited for and verdicts remembered, in stream time.
+  public var windows: Windows
+  /// The bounds on what is held.
+  public var limits: Limits
+  /// Which traces are kept: those that any policy samples. Never empty, names unique.
+  public var policies: [PolicySpecification]
+
+  /// Makes a topology; what is left out has the default of a topology file.
+  public init(
+    worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
+    topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
+    policies: [PolicySpecification] = PolicySpecification.defaults
+  ) {
+    self.worker = worker
+    self.topics = topics
+    self.windows = windows
+    self.limits = limits
+    self.policies = policies
+  }
+
+  /// The topics of a tail-sampling topology; all names differ.
+  public struct Topics: Equatable, Sendable {
+    /// Whether and how missing topics are created.
+    public var creation: TopicCreation
+    /// The spans read.
+    public var spans: SpanSource
+    /// The decisions written.
+    public var decisions: Decisions
+    /// The name of the topic of kept spans.
+    public var sampled: String
+    /// The name of the topic of records that could not be read.
+    public var deadLetters: String
+
+    /// Makes topics; what is left out has the default of a topology file.
+    public init(
+      creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
+      decisions: Decisions = Decisions(), sampled: String = "sampled",
+      deadLetters: String = "spans.dead-letters"
+    ) {
+      self.creation = creation
+      self.spans = spans
+      self.decisions = decisions
+      self.sampled = sampled
+      self.deadLetters = deadLetters
+    }
+  }
+
+  /// The topic of decision records.
+  public struct Decisions: Equatable, Sendable {
+    /// The topic's name.
+    public var name: String
+    /// How its records are encoded.
+    public var encoding: Encoding
+    /// What is written for a dropped trace.
+    public var dropped: DroppedRecord
+
+    /// Makes the settings; what is left out has the default of a topology file.
+    public init(
+      name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .compact
+    ) {
+      self.name = name
+      self.encoding = encoding
+      self.dropped = dropped
+    }
+
+    /// How decision records are encoded.
+    public enum Encoding: String, Equatable, Sendable, CaseIterable {
+      /// One JSON object a record.
+      case json
+    }
+
+    /// What is written for a dropped trace.
+    public enum DroppedRecord: String, Equatable, Sendable, CaseIterable {
+      /// Id, verdict, counts, root and offsets.
+      case compact
+      /// Every field that a kept trace's record has.
+      case full
+      /// Nothing.
+      case none
+    }
+  }
+
+  /// Spans of stream time.
+  public struct Windows: Equatable, Sendable {
+    /// A trace closes at the latest this long after its first span: 100 ms to 24 h.
+    public var decisionWait: Duration
+    /// A trace with its root and no missing parent closes this long after the root: 0 s to `decisionWait`.
+    public var decisionWaitAfterRoot: Duration
+    /// Verdicts are remembered this long: `decisionWait` to 24 h.
+    public var lateWindow: Duration
+
+    /// Makes windows; what is left out has the default of a topology file.
+    public init(
+      decisionWait: Duration = .seconds(30), decisionWaitAfterRoot: Duration = .seconds(5),
+      lateWindow: Duration = .seconds(600)
+    ) {
+      self.decisionWait = decisionWait
+      self.decisionWaitAfterRoot = decisionWaitAfterRoot
+      self.lateWindow = lateWindow
+    }
+  }
+
+  /// Bounds on what is held. Sizes are in bytes.
+  public struct Limits: Equatable, Sendable {
+    /// A trace with more spans is decided early and kept as a skeleton.
+    public var spansPerTrace: Int
+    /// A trace with more bytes of spans is decided early and kept as a skeleton.
+    public var bytesPerTrace: Int
+    /// A larger record is dead-lettered.
+    public var recordBytes: Int
+    /// Buffered spans and remembered verdicts of the whole process.
+    public var memory: Int
+    /// Distinct service names told apart.
+    public var services: Int
+
+    /// Makes limits; what is left out has the default of a topology file.
+    public init(
+      spansPerTrace: Int = 10_000, bytesPerTrace: Int = 16 << 20, recordBytes: Int = 64 << 20,
+      memory: Int = 2 << 30, services: Int = 10_000
+    ) {
+      self.spansPerTrace = spansPerTrace
+      self.bytesPerTrace = bytesPerTrace
+      self.recordBytes = recordBytes
+      self.memory = memory
+      self.services = services
+    }
+  }
+}
+
+/// One named policy of the file.
+public struct PolicySpecification: Equatable, Sendable {
+  /// The name that decisions give as their reason; not empty.
+  public var name: String
+  /// Which traces it samples.
+  public var rule: PolicyRule
+
+  /// Makes a policy.
+  public init(name: String, rule: PolicyRule) {
+    self.name = name
+    self.rule = rule
+  }
+
+  /// The policies of a file that has none: every error trace, every slow trace, 1 % of all.
+  public static let defaults = [
+    PolicySpecification(name: "errors", rule: .statusCode(codes: [.error])),
+    PolicySpecification(name: "slow", rule: .latency(threshold: .seconds(2), upperThreshold: nil)),
+    PolicySpecification(name: "baseline", rule: .probabilistic(percentage: 1)),
+  ]
+}
+
+/// Which traces a policy samples; types and meaning as in the OpenTelemetry Collector's `tail_sampling`.
+public enum PolicyRule: Equatable, Sendable {
+  /// Every trace.
+  case alwaysSample
+  /// Traces with a span of one of these statuses; never empty, no repeats, in the file's order.
+  case statusCode(codes: [StatusCode])
+  /// Without an upper threshold, traces at least as long as `threshold`; with one, those longer than
+  /// `threshold` and not longer than `upperThreshold`. Whole milliseconds.
+  case latency(threshold: Duration, upperThreshold: Duration?)
+  /// This share of all traces, in percent: 0 to 100.
+  case probabilistic(percentage: Double)
+
+  /// A span's status.
+  public enum StatusCode: String, Equatable, Sendable, CaseIterable {
+    /// Marked as a success by the application.
+    case ok = "OK"
+    /// Failed.
+    case error = "ERROR"
+    /// Not set: the usual status of a span without an error.
+    case unset = "UNSET"
+  }
+}

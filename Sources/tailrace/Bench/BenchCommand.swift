@@ -1,0 +1,245 @@
+// tailrace bench: how fast the core is in this process, and what it holds.
+
+import ArgumentParser
+import Foundation
+import OTLP
+import Pipeline
+import Sampling
+import Simulation
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench",
+    abstract: "Measure the scanner and the whole core in this process, on one core.",
+    discussion: """
+      The core runs in steady state: as many traces open as --open-traces says, verdicts given and spans forwarded all the
+      time. Warm-up passes come first. Figures of one run compare with each other; the machine's speed drifts between
+      runs.
+      """)
+
+  @Option(name: .long, help: "A recording to measure with; else traffic is generated.")
+  var input: String?
+
+  @Option(name: .long, help: "The topology whose policies decide; else the defaults.")
+  var topology: String?
+
+  @Option(name: .long, help: "Traces open at a time in steady state.")
+  var openTraces = 100_000
+
+  @Option(name: .long, help: "Spans in a trace, on average, where traffic is generated.")
+  var spansPerTrace = 50.0
+
+  @Option(name: .long, help: "Measured passes over the records; the median of them counts.")
+  var passes = 7
+
+  @Flag(help: "Print the figures as JSON.")
+  var json = false
+
+  func validate() throws {
+    guard openTraces > 0, passes > 0, spansPerTrace >= 1 else {
+      throw ValidationError("--open-traces, --passes and --spans-per-trace must be positive")
+    }
+  }
+
+  mutating func run() throws {
+    let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
+    var corpus = try makeCorpus()
+    let scan = ScanBench.run(corpus, passes: passes)
+    let core = CoreBench.run(&corpus, configuration, openTraces: openTraces, passes: passes)
+    let report = BenchReport(
+      spansPerRecord: Double(corpus.spanCount) / Double(corpus.records.count),
+      bytesPerSpan: Double(corpus.bytes.count) / Double(corpus.spanCount), scan: scan, core: core)
+    print(json ? try JSONText.encode(report) : report.text)
+  }
+
+  private func makeCorpus() throws -> BenchCorpus {
+    if let input {
+      do { return try BenchCorpus(recording: input) } catch let failure as CommandFailure { throw failure } catch {
+        throw CommandFailure.failed("\(input): \(describe(error))")
+      }
+    }
+    var options = WorkloadOptions()
+    options.spansPerTrace = spansPerTrace
+    options.spansPerRecord = 5
+    options.fieldOrder = .mixed
+    return try BenchCorpus(generating: options, traces: max(200, Int(500_000 / spansPerTrace)))
+  }
+}
+
+/// What the benchmark saw.
+struct BenchReport: Encodable {
+  var spansPerRecord: Double
+  var bytesPerSpan: Double
+  var scan: Scan
+  var core: Core
+
+  /// The scanner alone.
+  struct Scan: Encodable {
+    var spansPerSecond: Double
+    var bytesPerSecond: Double
+  }
+
+  /// Scan, window, decide and emit.
+  struct Core: Encodable {
+    var spansPerSecond: Double
+    var bytesPerSecond: Double
+    /// The largest resident memory of the process, in bytes, the benchmark's own records included.
+    var peakResidentBytes: Int
+    /// What the sampler made resident, for each byte of undecided spans.
+    var residentBytesPerByteBuffered: Double
+    /// Memory of tables for each open trace, beside its spans.
+    var bytesPerOpenTrace: Double
+    var bytesPerPastVerdict: Double
+    var openTraces: Int
+    var bufferedBytes: Int
+    var keptSpanShare: Double
+  }
+
+  var text: String {
+    String(
+      format: """
+        records     %.1f spans each, %.0f bytes a span
+        scan        %.2f million spans/s, %.0f MB/s
+        core        %.2f million spans/s, %.0f MB/s, %.2f %% of spans kept
+        open        %d traces, %.0f MB of spans
+        memory      %.2f bytes resident for each byte buffered, %.0f bytes for each open trace beside its spans,
+                    %.0f bytes for each past verdict, %.0f MB peak
+        """,
+      spansPerRecord, bytesPerSpan, scan.spansPerSecond / 1e6, scan.bytesPerSecond / 1e6, core.spansPerSecond / 1e6,
+      core.bytesPerSecond / 1e6, 100 * core.keptSpanShare, core.openTraces, Double(core.bufferedBytes) / 1e6,
+      core.residentBytesPerByteBuffered, core.bytesPerOpenTrace, core.bytesPerPastVerdict,
+      Double(core.peakResidentBytes) / 1e6)
+  }
+}
+
+/// Measures the scanner.
+enum ScanBench {
+  static func run(_ corpus: BenchCorpus, passes: Int) -> BenchReport.Scan {
+    var record = ScannedRecord()
+    var seconds: [Double] = []
+    var spans = 0
+    for _ in 0..<passes + 1 {
+      let start = ContinuousClock.now
+      corpus.bytes.withRawBytes { bytes in
+        for range in corpus.records {
+          do { try record.scan(bytes.extracting(range)) } catch { continue }
+          spans += record.spans.count
+        }
+      }
+      seconds.append((ContinuousClock.now - start).inSeconds)
+    }
+    precondition(spans > 0)
+    let median = seconds.dropFirst().median
+    return BenchReport.Scan(
+      spansPerSecond: Double(corpus.spanCount) / median, bytesPerSecond: Double(corpus.bytes.count) / median)
+  }
+}
+
+/// Measures the sampler in steady state.
+enum CoreBench {
+  static func run(
+    _ corpus: inout BenchCorpus, _ configuration: SamplerConfiguration, openTraces: Int, passes: Int
+  ) -> BenchReport.Core {
+    let residentBefore = ResidentMemory.current
+    var feed = CoreFeed(configuration, corpus: corpus, openTraces: openTraces)
+    // Steady state: traces open for the longest wait, and the tables at their size.
+    let warmUp = max(2, (openTraces * 6 / 5 + corpus.traceCount - 1) / corpus.traceCount)
+    for _ in 0..<warmUp {
+      feed.run(corpus)
+      corpus.renameTraces()
+    }
+    let before = feed.counters
+    var seconds: [Double] = []
+    for _ in 0..<passes {
+      seconds.append(feed.run(corpus))
+      corpus.renameTraces()
+    }
+    let usage = feed.usage
+    let after = feed.counters
+    let median = seconds[...].median
+    let resident = ResidentMemory.current - residentBefore
+    return BenchReport.Core(
+      spansPerSecond: Double(corpus.spanCount) / median, bytesPerSecond: Double(corpus.bytes.count) / median,
+      peakResidentBytes: ResidentMemory.peak,
+      residentBytesPerByteBuffered: Double(resident - usage.tableBytes - usage.verdictBytes)
+        / Double(max(1, usage.bufferedBytes)),
+      bytesPerOpenTrace: Double(usage.tableBytes) / Double(max(1, usage.openTraces)),
+      bytesPerPastVerdict: Double(usage.verdictBytes) / Double(max(1, usage.pastVerdicts)),
+      openTraces: usage.openTraces, bufferedBytes: usage.bufferedBytes,
+      keptSpanShare: Double(after.spansKept - before.spansKept) / Double(after.spansRead - before.spansRead))
+  }
+}
+
+/// Feeds a sampler with passes over the corpus, at a stream time that keeps the wanted number of traces open.
+private struct CoreFeed: ~Copyable {
+  private var sampler: Sampler
+  private var effects = Effects()
+  private var offset: Int64 = 0
+  private var clock: Int64 = 1_700_000_000_000_000_000
+  /// Stream time from one record to the next. Most traces stay open for the wait after their root.
+  private let step: Int64
+
+  init(_ configuration: SamplerConfiguration, corpus: borrowing BenchCorpus, openTraces: Int) {
+    sampler = Sampler(partition: PartitionID(0), configuration: configuration)
+    let wait = configuration.windows.decisionWaitAfterRoot.nanoseconds
+    let recordsPerTrace = Double(corpus.records.count) / Double(corpus.traceCount)
+    step = max(1, Int64(Double(wait) / Double(openTraces) / recordsPerTrace))
+  }
+
+  var counters: SamplerCounters { sampler.counters }
+  var usage: SamplerUsage { sampler.usage }
+
+  /// Runs over the whole corpus once; returns how many seconds that took.
+  @discardableResult
+  mutating func run(_ corpus: borrowing BenchCorpus) -> Double {
+    let start = ContinuousClock.now
+    let records = corpus.records
+    corpus.bytes.withRawBytes { bytes in
+      for range in records {
+        clock += step
+        let now = Instant(nanoseconds: clock)
+        _ = sampler.ingest(
+          offset: Offset(offset), timestamp: now, wallClock: now, key: nil, value: bytes.extracting(range),
+          into: &effects)
+        offset += 1
+        if effects.byteCount > 1 << 20 { effects.removeAll() }
+      }
+    }
+    return (ContinuousClock.now - start).inSeconds
+  }
+}
+
+extension Duration {
+  /// The duration in seconds.
+  var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) / 1e18
+  }
+}
+
+extension Collection where Element == Double {
+  /// The value in the middle; of an even number the lower one.
+  var median: Double {
+    let ordered = sorted()
+    return ordered.isEmpty ? 0 : ordered[(ordered.count - 1) / 2]
+  }
+}
+
+/// The process's resident memory, from the kernel.
+enum ResidentMemory {
+  /// Now, in bytes.
+  static var current: Int { read("VmRSS:") }
+  /// At its largest, in bytes.
+  static var peak: Int { read("VmHWM:") }
+
+  private static func read(_ field: String) -> Int {
+    guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return 0 }
+    for line in text.split(separator: "\n") where line.hasPrefix(field) {
+      return (Int(line.dropFirst(field.count).split(separator: " ").first?.trimmed ?? "") ?? 0) * 1024
+    }
+    return 0
+  }
+}
+
+extension Substring {
+  fileprivate var trimmed: String { trimmingCharacters(in: .whitespaces) }
+}

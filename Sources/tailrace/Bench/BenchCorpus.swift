@@ -1,0 +1,87 @@
+// The records that the benchmark runs over, again and again under new trace ids.
+
+import OTLP
+import Pipeline
+import Simulation
+
+/// Records in one block of memory, and where their trace ids are.
+///
+/// A pass over the same bytes under the same ids would find every trace decided already. So between passes the ids
+/// are changed in place, outside the measured time.
+struct BenchCorpus {
+  private(set) var bytes: [UInt8] = []
+  private(set) var records: [Range<Int>] = []
+  /// Where each span's trace id begins.
+  private var identifiers: [Int] = []
+  private(set) var traceCount = 0
+  private(set) var spanCount = 0
+  private var pass: UInt64 = 0
+
+  /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans a record.
+  init(generating options: WorkloadOptions, traces: Int) throws {
+    var workload = Workload(options)
+    var identifiersSeen: Set<TraceID> = []
+    while let record = workload.next() {
+      try append(record.bytes)
+      identifiersSeen.insert(TraceID(high: record.traceIDHigh, low: record.traceIDLow))
+      _ = workload.takeFinishedTruths()
+      if identifiersSeen.count >= traces { workload.finish() }
+    }
+    traceCount = identifiersSeen.count
+  }
+
+  /// Reads the recording at `path`; damaged records are left out.
+  init(recording path: String) throws {
+    let reader = try RecordingReader(path: path)
+    var identifiersSeen: Set<TraceID> = []
+    while let item = try reader.next() {
+      guard case .record(let record) = item else { continue }
+      try append(record.bytes)
+      identifiersSeen.insert(record.traceID)
+    }
+    traceCount = identifiersSeen.count
+    guard !records.isEmpty else { throw CommandFailure.failed("\(path): no record to measure with") }
+  }
+
+  private mutating func append(_ record: [UInt8]) throws {
+    let start = bytes.count
+    bytes.append(contentsOf: record)
+    records.append(start..<bytes.count)
+    var scanned = ScannedRecord()
+    try record.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
+    spanCount += scanned.spans.count
+    for span in scanned.spans {
+      guard let place = record.find(span.traceID, in: span.content.indices) else { continue }
+      identifiers.append(start + place)
+    }
+  }
+
+  /// Gives every trace a new id: the old one with the pass's number mixed into its first eight bytes.
+  mutating func renameTraces() {
+    let before = pass &* 0x9e37_79b9_7f4a_7c15
+    pass += 1
+    let mask = before ^ (pass &* 0x9e37_79b9_7f4a_7c15)
+    for place in identifiers {
+      for byte in 0..<8 { bytes[place + byte] ^= UInt8(truncatingIfNeeded: mask >> UInt64(8 * byte)) }
+    }
+  }
+}
+
+extension [UInt8] {
+  /// Where the 16 bytes of `id` stand behind a tag and length of field 1, within `range`.
+  fileprivate func find(_ id: TraceID, in range: Range<Int>) -> Int? {
+    var wanted: [UInt8] = [0x0a, 0x10]
+    for half in [id.high, id.low] {
+      for shift in stride(from: UInt64(56), through: 0, by: -8) {
+        wanted.append(UInt8(truncatingIfNeeded: half >> shift))
+        if shift == 0 { break }
+      }
+    }
+    guard range.count >= wanted.count else { return nil }
+    for start in range.lowerBound...range.upperBound - wanted.count
+    where self[start..<start + wanted.count].elementsEqual(wanted) {
+      return start + 2
+    }
+    return nil
+  }
+}

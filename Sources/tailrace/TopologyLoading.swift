@@ -1,0 +1,39 @@
+// Loading topology files for commands: a wrong file is a configuration error, one line a problem.
+
+import Foundation
+import Pipeline
+
+extension Topology {
+  /// Reads the file with the process's environment.
+  ///
+  /// - Throws: `CommandFailure` with exit code 2.
+  static func loaded(from path: String) throws -> Topology {
+    do {
+      return try Topology.load(file: path, environment: ProcessInfo.processInfo.environment)
+    } catch {
+      throw CommandFailure.misconfigured(error.description)
+    }
+  }
+}
+
+extension TailSamplingTopology {
+  /// Reads the file, which must be of kind `tail-sampling`; the shipped defaults where no file is named.
+  static func loaded(from path: String?) throws -> TailSamplingTopology {
+    guard let path else { return try .defaults }
+    guard case .tailSampling(let topology) = try Topology.loaded(from: path) else {
+      throw CommandFailure.misconfigured("\(path): this command needs a topology of kind tail-sampling")
+    }
+    return topology
+  }
+
+  /// What a file with nothing but `kind: tail-sampling` means.
+  static var defaults: TailSamplingTopology {
+    get throws {
+      guard
+        case .tailSampling(let topology) = try Topology.parse(
+          "kind: tail-sampling\n", fileName: "defaults", environment: [:])
+      else { throw CommandFailure.failed("the default topology is of another kind") }
+      return topology
+    }
+  }
+}
