@@ -22,7 +22,8 @@ public struct TopicSpecification: Sendable {
   public var configuration: [KafkaProperty]
 
   /// Describes a topic to be made.
-  public init(name: String, partitions: Int32, replicationFactor: Int32, configuration: [KafkaProperty] = []) {
+  public init(name: String, partitions: Int32, replicationFactor: Int32, configuration: [KafkaProperty] = [])
+  {
     self.name = name
     self.partitions = partitions
     self.replicationFactor = replicationFactor
@@ -83,12 +84,15 @@ public final class Admin {
     }
     defer { unsafe rd_kafka_event_destroy(event) }
     var count = 0
-    guard let results = unsafe rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count),
+    guard
+      let results = unsafe rd_kafka_CreateTopics_result_topics(
+        rd_kafka_event_CreateTopics_result(event), &count),
       count > 0, let result = unsafe results[0]
     else { return }
     let code = unsafe rd_kafka_topic_result_error(result)
     guard code != RD_KAFKA_RESP_ERR_NO_ERROR, code != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS else { return }
-    throw KafkaError(code, unsafe rd_kafka_topic_result_error_string(result).map { unsafe String(cString: $0) })
+    throw KafkaError(
+      code, unsafe rd_kafka_topic_result_error_string(result).map { unsafe String(cString: $0) })
   }
 
   /// Values of a topic's configuration, by name.
@@ -124,7 +128,9 @@ public final class Admin {
   private func request(
     _ timeout: Duration, _ send: (OpaquePointer) -> Void
   ) throws(KafkaError) -> OpaquePointer {
-    guard let queue = unsafe rd_kafka_queue_new(handle.pointer) else { throw KafkaError(RD_KAFKA_RESP_ERR__FAIL) }
+    guard let queue = unsafe rd_kafka_queue_new(handle.pointer) else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__FAIL)
+    }
     // Sound: the queue is ours and freed once; the event is handed to the caller, who frees it.
     defer { unsafe rd_kafka_queue_destroy(queue) }
     unsafe send(queue)

@@ -100,7 +100,9 @@ public final class Consumer {
   public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
     let list = PartitionList(offsets)
     if isCooperative {
-      if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) { throw error }
+      if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) {
+        throw error
+      }
     } else {
       try check(unsafe rd_kafka_assign(handle.pointer, list.pointer))
     }
@@ -126,7 +128,9 @@ public final class Consumer {
   }
 
   /// The committed offsets, in the order asked for; `PartitionOffset.invalid` where there is none.
-  public func committed(_ partitions: [TopicPartition], timeout: Duration) throws(KafkaError) -> [PartitionOffset] {
+  public func committed(_ partitions: [TopicPartition], timeout: Duration) throws(KafkaError)
+    -> [PartitionOffset]
+  {
     let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
     try check(unsafe rd_kafka_committed(handle.pointer, list.pointer, timeout.milliseconds))
     try list.checkElements()

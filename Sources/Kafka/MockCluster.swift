@@ -29,7 +29,8 @@ public final class MockCluster {
   }
 
   /// Creates a topic.
-  public func createTopic(_ name: String, partitions: Int32, replicationFactor: Int32 = 1) throws(KafkaError) {
+  public func createTopic(_ name: String, partitions: Int32, replicationFactor: Int32 = 1) throws(KafkaError)
+  {
     try check(unsafe rd_kafka_mock_topic_create(cluster, name, partitions, replicationFactor))
   }
 }

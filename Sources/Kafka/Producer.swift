@@ -23,11 +23,15 @@ public struct DeliveryFailure: Equatable, Sendable {
 
 /// A topic that a producer writes to.
 @safe
-public struct ProducerTopic: ~Copyable {
+public final class ProducerTopic {
   let pointer: OpaquePointer
 
+  init(taking pointer: OpaquePointer) {
+    unsafe self.pointer = unsafe pointer
+  }
+
   deinit {
-    // Sound: owned by this value alone, destroyed once.
+    // Sound: owned by this object alone, destroyed once.
     unsafe rd_kafka_topic_destroy(pointer)
   }
 }
@@ -63,7 +67,7 @@ public final class Producer {
     guard let pointer = unsafe rd_kafka_topic_new(handle.pointer, name, nil) else {
       throw KafkaError(rd_kafka_last_error())
     }
-    return unsafe ProducerTopic(pointer: pointer)
+    return unsafe ProducerTopic(taking: pointer)
   }
 
   /// Queues a record; the bytes are copied.
@@ -72,7 +76,7 @@ public final class Producer {
   ///
   /// - Parameter partition: where to; nil lets the key decide.
   public func produce(
-    _ topic: borrowing ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
+    _ topic: ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
     headers: [(name: String, value: String)] = [], queueTimeout: Duration = .seconds(60)
   ) throws(KafkaError) {
     let deadline = ContinuousClock.now + queueTimeout
@@ -85,7 +89,7 @@ public final class Producer {
   }
 
   private func enqueue(
-    _ topic: borrowing ProducerTopic, _ partition: Int32, _ key: RawSpan?, _ value: RawSpan?,
+    _ topic: ProducerTopic, _ partition: Int32, _ key: RawSpan?, _ value: RawSpan?,
     _ headers: [(name: String, value: String)]
   ) -> KafkaError? {
     unsafe withOptionalBytes(key) { key in
@@ -104,10 +108,12 @@ public final class Producer {
 
   /// The same with headers, for which librdkafka has a call of its own.
   private func enqueue(
-    _ topic: borrowing ProducerTopic, _ partition: Int32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    _ topic: ProducerTopic, _ partition: Int32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
     headers: [(name: String, value: String)]
   ) -> KafkaError? {
-    guard let list = unsafe makeHeaders(headers) else { return KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE) }
+    guard let list = unsafe makeHeaders(headers) else {
+      return KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
+    }
     let value = unsafe rd_kafka_vu_t.__Unnamed_union_u(
       mem: .init(ptr: UnsafeMutableRawPointer(mutating: value.baseAddress), size: value.count))
     let key = unsafe rd_kafka_vu_t.__Unnamed_union_u(
@@ -173,7 +179,8 @@ public final class Producer {
 
   /// Registers the transactional id; ends what an earlier producer of the same id left open.
   public func initTransactions(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_init_transactions(handle.pointer, timeout.milliseconds)) {
+    if let error = unsafe KafkaError(taking: rd_kafka_init_transactions(handle.pointer, timeout.milliseconds))
+    {
       throw error
     }
   }
@@ -195,14 +202,17 @@ public final class Producer {
 
   /// Commits the transaction, after delivering what it holds.
   public func commitTransaction(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_commit_transaction(handle.pointer, timeout.milliseconds)) {
+    if let error = unsafe KafkaError(
+      taking: rd_kafka_commit_transaction(handle.pointer, timeout.milliseconds))
+    {
       throw error
     }
   }
 
   /// Aborts the transaction.
   public func abortTransaction(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds)) {
+    if let error = unsafe KafkaError(taking: rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds))
+    {
       throw error
     }
   }
@@ -228,14 +238,17 @@ public final class Producer {
 }
 
 /// Lends the bytes of `span`, or an empty buffer without an address, to `body`.
-private func withOptionalBytes<Result>(_ span: RawSpan?, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+private func withOptionalBytes<Result>(_ span: RawSpan?, _ body: (UnsafeRawBufferPointer) -> Result) -> Result
+{
   // Sound: the pointer is used inside `body` only.
   guard let span else { return unsafe body(UnsafeRawBufferPointer(start: nil, count: 0)) }
   return unsafe span.withUnsafeBytes { bytes in
     // An empty value is not a missing one: it needs an address.
     if unsafe bytes.baseAddress == nil {
       let nothing: UInt8 = 0
-      return unsafe withUnsafeBytes(of: nothing) { unsafe body(UnsafeRawBufferPointer(rebasing: $0.prefix(0))) }
+      return unsafe withUnsafeBytes(of: nothing) {
+        unsafe body(UnsafeRawBufferPointer(rebasing: $0.prefix(0)))
+      }
     }
     return unsafe body(bytes)
   }

@@ -52,7 +52,8 @@ struct PartitionList: ~Copyable {
     unsafe pointer = rd_kafka_topic_partition_list_new(Int32(offsets.count))
     for offset in offsets {
       let place = offset.topicPartition
-      guard let element = unsafe rd_kafka_topic_partition_list_add(pointer, place.topic, place.partition) else {
+      guard let element = unsafe rd_kafka_topic_partition_list_add(pointer, place.topic, place.partition)
+      else {
         continue
       }
       unsafe element.pointee.offset = offset.offset

@@ -108,14 +108,14 @@ public struct WireWriter: Sendable {
   ///
   /// For writers whose content can't be one closure: write the tag, remember `count`, write the content, close.
   public mutating func closeMessage(contentStart: Int) {
-    let length = UInt64(bytes.count - contentStart)
-    bytes.insert(contentsOf: WireWriter.varintBytes(length), at: contentStart)
-  }
-
-  private static func varintBytes(_ value: UInt64) -> [UInt8] {
-    var writer = WireWriter()
-    writer.varint(value)
-    return writer.bytes
+    var rest = UInt64(bytes.count - contentStart)
+    let size = max(1, (64 - rest.leadingZeroBitCount + 6) / 7)
+    bytes.insert(contentsOf: repeatElement(0, count: size), at: contentStart)
+    for place in contentStart..<contentStart + size {
+      let isLast = place == contentStart + size - 1
+      bytes[place] = UInt8(truncatingIfNeeded: rest & 0x7f) | (isLast ? 0 : 0x80)
+      rest >>= 7
+    }
   }
 }
 

@@ -104,7 +104,8 @@ extension SamplerCounters {
   /// Every counter but those by policy.
   private static var scalars: [Scalar] {
     [
-      \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted, \.timestampsClamped,
+      \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted,
+      \.timestampsClamped,
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,

@@ -26,7 +26,8 @@ struct ReplayCommand: ParsableCommand {
   @Option(name: .long, help: "Where to write decision records, one line of JSON each.")
   var decisions: String?
 
-  @Option(name: .long, help: "Where to write kept spans, as a recording; compressed if the name ends in .zst.")
+  @Option(
+    name: .long, help: "Where to write kept spans, as a recording; compressed if the name ends in .zst.")
   var sampled: String?
 
   @Flag(help: "Exit with 1 if any record was damaged.")
@@ -95,7 +96,8 @@ struct ReplayText {
     ]
     if report.counters.tracesTruncated > 0 {
       lines.append(
-        "truncated  \(report.counters.tracesTruncated) traces, \(report.counters.spansTruncated) spans left out")
+        "truncated  \(report.counters.tracesTruncated) traces, \(report.counters.spansTruncated) spans left out"
+      )
     }
     if let first = report.damages.first {
       lines.append(

@@ -55,14 +55,16 @@ struct CommandFailure: Error {
   static func failed(_ message: String) -> CommandFailure { CommandFailure(message: message, exitCode: 1) }
 
   /// A wrong configuration: exit code 2.
-  static func misconfigured(_ message: String) -> CommandFailure { CommandFailure(message: message, exitCode: 2) }
+  static func misconfigured(_ message: String) -> CommandFailure {
+    CommandFailure(message: message, exitCode: 2)
+  }
 }
 
 /// Messages that are not a command's result.
 enum StandardError {
   /// Writes `text` as it is.
   static func write(_ text: String) {
-    FileHandle.StandardError.write(Data(text.utf8))
+    FileHandle.standardError.write(Data(text.utf8))
   }
 
   /// Whether a person is looking.

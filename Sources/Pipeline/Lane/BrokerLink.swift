@@ -140,3 +140,14 @@ public struct CommittedPoint: Equatable, Sendable {
     self.metadata = metadata
   }
 }
+
+/// What a worker's thread drives: rounds until it is told to stop.
+protocol LaneRounds {
+  /// One round, waiting no longer than `timeout` for a record.
+  func step(now: Instant, timeout: Interval) throws(BrokerError)
+  /// Makes everything done so far lasting and leaves the group.
+  func stop() throws(BrokerError)
+}
+
+extension Lane: LaneRounds {}
+extension Repartitioner: LaneRounds {}

@@ -52,3 +52,34 @@ public struct LaneSnapshot: Equatable, Sendable {
     self.lane = lane
   }
 }
+
+extension LaneSnapshot {
+  /// Adds what another lane holds and has done.
+  public mutating func add(_ other: LaneSnapshot) {
+    counters.add(other.counters)
+    lane.add(other.lane)
+    partitions += other.partitions
+    openTraces += other.openTraces
+    bufferedBytes += other.bufferedBytes
+    residentBytes += other.residentBytes
+  }
+
+  /// A repartitioner's counters in a lane's form.
+  init(_ other: RepartitionCounters) {
+    self.init()
+    counters.recordsRead = other.recordsRead
+    counters.bytesRead = other.bytesRead
+    counters.spansRead = other.spansRead
+    lane.deadLetters = other.deadLetters
+  }
+}
+
+extension LaneCounters {
+  mutating func add(_ other: LaneCounters) {
+    decisions += other.decisions
+    sampled += other.sampled
+    commits += other.commits
+    recordsNotAssigned += other.recordsNotAssigned
+    deadLetters.merge(other.deadLetters) { $0 + $1 }
+  }
+}

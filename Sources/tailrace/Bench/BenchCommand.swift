@@ -54,7 +54,9 @@ struct BenchCommand: ParsableCommand {
 
   private func makeCorpus() throws -> BenchCorpus {
     if let input {
-      do { return try BenchCorpus(recording: input) } catch let failure as CommandFailure { throw failure } catch {
+      do { return try BenchCorpus(recording: input) } catch let failure as CommandFailure {
+        throw failure
+      } catch {
         throw CommandFailure.failed("\(input): \(describe(error))")
       }
     }
@@ -105,7 +107,8 @@ struct BenchReport: Encodable {
         memory      %.2f bytes resident for each byte buffered, %.0f bytes for each open trace beside its spans,
                     %.0f bytes for each past verdict, %.0f MB peak
         """,
-      spansPerRecord, bytesPerSpan, scan.spansPerSecond / 1e6, scan.bytesPerSecond / 1e6, core.spansPerSecond / 1e6,
+      spansPerRecord, bytesPerSpan, scan.spansPerSecond / 1e6, scan.bytesPerSecond / 1e6,
+      core.spansPerSecond / 1e6,
       core.bytesPerSecond / 1e6, 100 * core.keptSpanShare, core.openTraces, Double(core.bufferedBytes) / 1e6,
       core.residentBytesPerByteBuffered, core.bytesPerOpenTrace, core.bytesPerPastVerdict,
       Double(core.peakResidentBytes) / 1e6)

@@ -1,0 +1,189 @@
+// The broker seam over Kafka: at-least-once delivery.
+
+internal import Kafka
+internal import Sampling
+
+/// One consumer and one producer.
+///
+/// `commit` waits until everything written before is acknowledged, and only then commits the offsets: what may happen twice
+/// after a crash is the writing, what can't happen is a commit of something that was not written.
+final class KafkaLink: BrokerLink {
+  private let consumer: Consumer
+  private let producer: Producer
+  private let outputs: KafkaOutputs
+  private let topic: String
+  private var batch = RecordBatch(capacity: 2048)
+
+  /// How long a commit waits for acknowledgements before it is tried again.
+  private static let flushTimeout = Duration.seconds(10)
+  /// How long writing waits for room in the producer's queue: less than `max.poll.interval.ms`, so that the member is
+  /// still in its group when it gives up.
+  private static let queueTimeout = Duration.seconds(240)
+  private static let requestTimeout = Duration.seconds(30)
+
+  /// Joins `group` to read `topic`.
+  init(
+    topic: String, group: String, outputs names: OutputNames, properties: [KafkaProperty],
+    log: @escaping KafkaLog
+  ) throws(KafkaError) {
+    self.topic = topic
+    let (consumerProperties, producerProperties) = KafkaLink.split(properties)
+    producer = try Producer(properties: producerProperties, log: log)
+    outputs = try KafkaOutputs(names, producer)
+    consumer = try Consumer(
+      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log)
+    try consumer.subscribe()
+  }
+
+  /// librdkafka warns about properties of the other kind of client; each gets its own.
+  private static func split(_ properties: [KafkaProperty]) -> ([KafkaProperty], [KafkaProperty]) {
+    let consumerOnly: Set = [
+      "group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms",
+      "max.poll.interval.ms", "auto.offset.reset", "isolation.level", "check.crcs", "queued.min.messages",
+      "queued.max.messages.kbytes", "client.rack", "allow.auto.create.topics",
+    ]
+    let producerOnly: Set = [
+      "acks", "request.required.acks", "linger.ms", "queue.buffering.max.ms", "batch.size",
+      "batch.num.messages",
+      "compression.type", "compression.codec", "compression.level", "enable.idempotence", "transactional.id",
+      "transaction.timeout.ms", "message.timeout.ms", "delivery.timeout.ms", "retries",
+      "message.send.max.retries",
+      "retry.backoff.ms", "partitioner", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
+      "request.timeout.ms", "sticky.partitioning.linger.ms",
+    ]
+    let consumer = properties.filter { !producerOnly.contains($0.name) }
+    let producer = properties.filter { !consumerOnly.contains($0.name) && !$0.name.hasPrefix("fetch.") }
+    return (consumer, producer)
+  }
+
+  func poll(
+    timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) -> Int {
+    producer.poll()
+    let wait = Duration.nanoseconds(timeout.nanoseconds)
+    return try consumer.poll(into: &batch, timeout: wait) { (info, key, value) throws(BrokerError) in
+      let place = RecordPlace(
+        partition: PartitionID(info.partition), offset: Offset(info.offset),
+        timestamp: info.timestampMilliseconds.map { Instant(milliseconds: $0) })
+      try take(place, key, value)
+    }
+  }
+
+  func takeEvents() -> [GroupEvent] {
+    let events = consumer.takeEvents().map { event -> GroupEvent in
+      switch event {
+      case .assigned(let partitions): .assigned(partitions.map { PartitionID($0.partition) })
+      case .revoked(let partitions): .revoked(partitions.map { PartitionID($0.partition) })
+      case .lost(let partitions): .lost(partitions.map { PartitionID($0.partition) })
+      case .endOfPartition(let partition, let offset):
+        .caughtUp(PartitionID(partition.partition), Offset(offset))
+      case .error(let error): .disturbed(BrokerError(error, "consumer"))
+      }
+    }
+    return events + producer.takeErrors().map { .disturbed(BrokerError($0, "producer")) }
+  }
+
+  func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+    let offsets = try attempt("reading committed offsets") { () throws(KafkaError) in
+      try consumer.committed(partitions.map(place), timeout: KafkaLink.requestTimeout)
+    }
+    return offsets.map { offset in
+      offset.offset < 0 ? nil : CommittedPoint(offset: Offset(offset.offset), metadata: offset.metadata)
+    }
+  }
+
+  func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
+    let offsets = partitions.map { PartitionOffset(place($0), offset: $1?.value ?? PartitionOffset.stored) }
+    try attempt("assigning partitions") { () throws(KafkaError) in try consumer.assign(offsets) }
+  }
+
+  func release(_ partitions: [PartitionID]) throws(BrokerError) {
+    try attempt("giving partitions up") { () throws(KafkaError) in
+      try consumer.unassign(partitions.map(place))
+    }
+  }
+
+  func write(
+    _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
+    headers: [RecordHeaderField]
+  ) throws(BrokerError) {
+    guard let output = outputs[topic] else {
+      throw BrokerError(.stop, "this topology has no topic of \(topic)")
+    }
+    do {
+      try producer.produce(
+        output.topic, partition: partition?.value, key: key, value: value,
+        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: KafkaLink.queueTimeout)
+    } catch {
+      // The sampler has moved on: what could not be queued can only come from reading the input again.
+      throw BrokerError(.stop, "writing to topic '\(output.name)': \(error)")
+    }
+  }
+
+  func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+    try attempt("waiting for acknowledgements") { () throws(KafkaError) in
+      try producer.flush(timeout: KafkaLink.flushTimeout)
+    }
+    if let failure = producer.takeFailures().first {
+      throw BrokerError(
+        .stop, "topic '\(failure.topic)', partition \(failure.partition): not delivered: \(failure.error)")
+    }
+    let offsets = points.map { id, point in
+      PartitionOffset(place(id), offset: point.safeOffset.value, metadata: point.metadata)
+    }
+    try attempt("committing offsets") { () throws(KafkaError) in try consumer.commit(offsets) }
+  }
+
+  func close() {
+    consumer.close()
+  }
+
+  private func place(_ id: PartitionID) -> TopicPartition {
+    TopicPartition(topic, id.value)
+  }
+
+  private func attempt<Result>(
+    _ action: String, _ body: () throws(KafkaError) -> Result
+  ) throws(BrokerError) -> Result {
+    do { return try body() } catch { throw BrokerError(error, action) }
+  }
+}
+
+/// The names of a link's output topics; nil for those it does not write.
+struct OutputNames: Sendable {
+  var spans: String?
+  var decisions: String?
+  var sampled: String?
+  var deadLetters: String
+}
+
+/// A link's output topics, opened.
+private struct KafkaOutputs {
+  private var topics: [OutputTopic: (name: String, topic: ProducerTopic)] = [:]
+
+  init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
+    let pairs: [(OutputTopic, String?)] = [
+      (.spans, names.spans), (.decisions, names.decisions), (.sampled, names.sampled),
+      (.deadLetters, names.deadLetters),
+    ]
+    for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
+  }
+
+  subscript(output: OutputTopic) -> (name: String, topic: ProducerTopic)? { topics[output] }
+}
+
+extension BrokerError {
+  /// Sorts librdkafka's error into the classes that a lane tells apart.
+  init(_ error: KafkaError, _ action: String) {
+    let remedy: Remedy
+    if error.isFatal || error.isAuthorization || error.isUnknownTopic {
+      remedy = .stop
+    } else if error.requiresAbort {
+      remedy = .abort
+    } else {
+      // A time-out, a broker that is away, or a member that is out: librdkafka or the next rebalance mends it.
+      remedy = .retry
+    }
+    self.init(remedy, "\(action): \(error)")
+  }
+}

@@ -1,0 +1,77 @@
+// From a topology to what its lanes do.
+
+internal import Kafka
+internal import Sampling
+
+/// Everything that the lanes of a topology need to know.
+struct LanePlan: Sendable {
+  enum Work: Sendable {
+    case sample(LaneConfiguration)
+    case repartition(LaneConfiguration)
+  }
+
+  var work: Work
+  var group: String
+  var lanes: Int
+  var outputs: OutputNames
+  var needs: TopicNeeds
+  var properties: [KafkaProperty]
+
+  init(_ topology: Topology) {
+    switch topology {
+    case .tailSampling(let topology): self.init(topology)
+    case .repartition(let topology): self.init(topology)
+    }
+  }
+
+  private init(_ topology: TailSamplingTopology) {
+    let topics = topology.topics
+    let sampler = SamplerConfiguration(topology)
+    var configuration = LaneConfiguration(sampler: sampler, topic: topics.spans.name)
+    configuration.encoding = topics.spans.encoding
+    configuration.commitInterval = Interval(topology.worker.commitInterval)
+    configuration.bufferedBytesMax = topology.limits.memory / topology.worker.lanes
+    work = .sample(configuration)
+    outputs = OutputNames(
+      decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters)
+    needs = TopicNeeds(
+      input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
+      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters)
+    group = topology.worker.group
+    lanes = topology.worker.lanes
+    properties = LanePlan.properties(topology.worker)
+  }
+
+  private init(_ topology: RepartitionTopology) {
+    let topics = topology.topics
+    var sampler = SamplerConfiguration()
+    sampler.limits.recordBytes = topology.recordBytesMax
+    var configuration = LaneConfiguration(sampler: sampler, topic: topics.rawSpans.name)
+    configuration.encoding = topics.rawSpans.encoding
+    configuration.commitInterval = Interval(topology.worker.commitInterval)
+    work = .repartition(configuration)
+    outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
+    needs = TopicNeeds(
+      input: topics.rawSpans.name, mirrored: [], free: [topics.spans, topics.deadLetters],
+      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters)
+    group = topology.worker.group
+    lanes = topology.worker.lanes
+    properties = LanePlan.properties(topology.worker)
+  }
+
+  /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do not.
+  private static let deadLetterBytes = 16 << 20
+
+  /// The topology's properties over ours. The client lets records through that only some topics take: each topic's
+  /// own limit is looked at before a record is written.
+  private static func properties(_ worker: WorkerSettings) -> [KafkaProperty] {
+    let defaults = [
+      KafkaProperty("bootstrap.servers", KafkaProperties.brokersDefault),
+      KafkaProperty("client.id", "tailrace"),
+      KafkaProperty("message.max.bytes", String(deadLetterBytes + 65_536)),
+      KafkaProperty("receive.message.max.bytes", "268435456"),
+    ]
+    let given = worker.kafka.values.sorted { $0.key < $1.key }.map { KafkaProperty($0.key, $0.value) }
+    return defaults + given
+  }
+}

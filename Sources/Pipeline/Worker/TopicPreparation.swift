@@ -1,0 +1,154 @@
+// Topics at start: what a topology needs is there, or is made, and fits together.
+
+internal import Kafka
+
+/// The topics that a topology needs.
+struct TopicNeeds {
+  /// The topic that is read.
+  var input: String
+  /// Topics whose partitions must be those of the input, one for one.
+  var mirrored: [String]
+  /// Other topics that are written.
+  var free: [String]
+  /// How missing ones are made.
+  var creation: TopicCreation
+  /// The largest record that dead letters must take.
+  var deadLetterBytes: Int
+  /// The topic of dead letters: one of `free`.
+  var deadLetters: String
+}
+
+/// What is known of the topics once they are ready.
+struct TopicFacts: Sendable {
+  /// Partitions of the input.
+  var partitions: Int
+  /// The largest record that each topic takes, by name.
+  var recordBytesMax: [String: Int]
+  /// What was found or done, one line each.
+  var notes: [String]
+
+  /// The largest value for a topic, less what a record costs beside it: key, headers and framing.
+  func valueBytesMax(of topic: String) -> Int {
+    max(1024, (recordBytesMax[topic] ?? TopicFacts.recordBytesDefault) - 1024)
+  }
+
+  /// Kafka's own default for `max.message.bytes`, and librdkafka's for `message.max.bytes`.
+  static let recordBytesDefault = 1_000_000
+}
+
+/// Why topics do not fit a topology.
+struct TopicProblem: Error {
+  /// One line for each problem.
+  var lines: [String]
+}
+
+/// Looks at topics, and makes the missing ones where that is allowed.
+struct TopicPreparation {
+  let needs: TopicNeeds
+  let admin: Admin
+
+  private static let timeout = Duration.seconds(15)
+
+  init(_ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+    self.needs = needs
+    admin = try Admin(properties: properties, log: log)
+  }
+
+  /// Checks everything and changes nothing: topics that would be made are only noted.
+  func inspect() throws -> TopicFacts {
+    let found = try describe()
+    let partitions = try inputPartitions(found)
+    try checkCounts(found, partitions)
+    var notes = found.compactMap { name, count in count.map { "topic '\(name)': \($0) partitions" } }
+    for name in missing(found) { notes.append("topic '\(name)': missing; it would be created") }
+    return TopicFacts(partitions: partitions, recordBytesMax: limits(of: found), notes: notes)
+  }
+
+  /// Makes what is missing, then checks.
+  func prepare() throws -> TopicFacts {
+    let found = try describe()
+    let partitions = try inputPartitions(found)
+    try checkCounts(found, partitions)
+    for name in missing(found) { try create(name, partitions) }
+    let isWhole = missing(found).isEmpty
+    let ready = isWhole ? found : try waitForAll()
+    try checkCounts(ready, partitions)
+    return TopicFacts(
+      partitions: partitions, recordBytesMax: limits(of: ready),
+      notes: missing(found).map { "topic '\($0)' was missing and has been created" })
+  }
+
+  private typealias Found = [(name: String, partitions: Int?)]
+
+  private func describe() throws -> Found {
+    let names = [needs.input] + needs.mirrored + needs.free
+    let descriptions = try admin.describe(names, timeout: TopicPreparation.timeout)
+    return zip(names, descriptions).map { ($0, $1?.partitions) }
+  }
+
+  private func missing(_ found: Found) -> [String] {
+    found.filter { $0.partitions == nil }.map(\.name)
+  }
+
+  private func inputPartitions(_ found: Found) throws -> Int {
+    let absent = missing(found)
+    if !needs.creation.enabled, !absent.isEmpty {
+      throw TopicProblem(
+        lines: absent.map { "topic '\($0)' does not exist, and topics.create is false: create it first" })
+    }
+    return found.first { $0.name == needs.input }?.partitions ?? needs.creation.partitions
+  }
+
+  private func checkCounts(_ found: Found, _ partitions: Int) throws {
+    let lines = found.compactMap { name, count -> String? in
+      guard needs.mirrored.contains(name), let count, count != partitions else { return nil }
+      return "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): "
+        + "partition p of one holds what came from partition p of the other, so the counts must be equal"
+    }
+    if !lines.isEmpty { throw TopicProblem(lines: lines) }
+  }
+
+  private func create(_ name: String, _ partitions: Int) throws {
+    var configuration: [KafkaProperty] = []
+    if name != needs.deadLetters, !needs.mirrored.contains(name) {
+      // Windows run on log time: the broker's own clock can't be wrong on one host alone.
+      configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
+    }
+    if name == needs.deadLetters {
+      configuration.append(KafkaProperty("max.message.bytes", String(needs.deadLetterBytes + 65_536)))
+    }
+    let topic = TopicSpecification(
+      name: name, partitions: Int32(clamping: partitions),
+      replicationFactor: Int32(clamping: needs.creation.replicationFactor ?? -1), configuration: configuration
+    )
+    do {
+      try admin.create(topic, timeout: TopicPreparation.timeout)
+    } catch {
+      throw TopicProblem(lines: ["topic '\(name)' does not exist and can't be created: \(error)"])
+    }
+  }
+
+  /// Brokers know a new topic a moment after they have made it.
+  private func waitForAll() throws -> Found {
+    let deadline = ContinuousClock.now + TopicPreparation.timeout
+    while true {
+      let found = try describe()
+      let absent = missing(found)
+      if absent.isEmpty { return found }
+      guard ContinuousClock.now < deadline else {
+        throw TopicProblem(lines: absent.map { "topic '\($0)' was created but does not appear" })
+      }
+    }
+  }
+
+  /// What each topic takes. A broker that does not tell is taken to have Kafka's default.
+  private func limits(of found: Found) -> [String: Int] {
+    var limits: [String: Int] = [:]
+    for (name, partitions) in found where partitions != nil && name != needs.input {
+      let values = try? admin.configuration(of: name, timeout: .seconds(5))
+      guard let text = values?["max.message.bytes"], let value = Int(text) else { break }
+      limits[name] = value
+    }
+    return limits
+  }
+}

@@ -1,0 +1,121 @@
+// The demo's auditor: reads what the worker wrote, as any consumer would, and knows nothing of the worker.
+
+import Foundation
+import Kafka
+import OTLP
+import Pipeline
+
+/// Reads `decisions` and `sampled`.
+final class DemoAudit {
+  /// What a decision record says, as much of it as the audit needs.
+  struct Record: Decodable {
+    var traceId: String
+    var verdict: String
+    var final: Bool
+    var late: Bool
+    var policy: String?
+    var reasons: [String]?
+  }
+
+  private let decisions: TopicReader
+  private let sampled: TopicReader
+  private let decoder = JSONDecoder()
+  private var scanned = ScannedRecord()
+
+  /// Final decisions by trace.
+  private(set) var finals: [TraceID: Record] = [:]
+  /// Traces with more than one final decision.
+  private(set) var repeatedFinals = 0
+  /// Dropped traces that got an error later.
+  private(set) var lateErrors: Set<TraceID> = []
+  /// Kept spans by trace.
+  private(set) var keptSpans: [TraceID: Set<UInt64>] = [:]
+  private(set) var keptSpanCount = 0
+  private(set) var keptBytes = 0
+  private(set) var keptByService: [String: Int] = [:]
+  private(set) var keptByReason: [String: Int] = [:]
+
+  init(_ topology: TailSamplingTopology, brokers: String) throws {
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    decisions = try TopicReader(topology.topics.decisions.name, brokers: brokers)
+    sampled = try TopicReader(topology.topics.sampled, brokers: brokers)
+  }
+
+  var finalDecisions: Int { finals.count }
+
+  /// Reads what there is.
+  func read() throws {
+    try decisions.read { [self] bytes in try take(decision: bytes) }
+    try sampled.read { [self] bytes in try take(kept: bytes) }
+  }
+
+  private func take(decision bytes: [UInt8]) throws {
+    let record = try decoder.decode(Record.self, from: Data(bytes))
+    guard let id = Array(record.traceId.utf8).withRawBytes({ TraceID(key: $0) }) else {
+      throw CommandFailure.failed("a decision names '\(record.traceId)', which is no trace id")
+    }
+    if record.late { lateErrors.insert(id) }
+    guard record.final else { return }
+    if finals.updateValue(record, forKey: id) != nil { repeatedFinals += 1 }
+    if record.verdict == "keep" {
+      for reason in record.reasons ?? [] { keptByReason[reason, default: 0] += 1 }
+    }
+  }
+
+  private func take(kept bytes: [UInt8]) throws {
+    try bytes.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
+    keptBytes += bytes.count
+    for span in scanned.spans {
+      keptSpans[span.traceID, default: []].insert(span.spanID)
+      keptSpanCount += 1
+      let name = scanned.resources[Int(span.resource)].serviceName
+      keptByService[String(decoding: bytes[name.indices], as: UTF8.self), default: 0] += 1
+    }
+  }
+}
+
+/// Reads one topic from its beginning, in a group of its own.
+final class TopicReader {
+  private let consumer: Consumer
+  private var batch = RecordBatch(capacity: 512)
+
+  init(_ topic: String, brokers: String) throws {
+    consumer = try Consumer(
+      topic: topic,
+      properties: [
+        KafkaProperty("bootstrap.servers", brokers), KafkaProperty("group.id", "audit-\(topic)"),
+        KafkaProperty("isolation.level", "read_committed"), KafkaProperty("fetch.wait.max.ms", "50"),
+      ], log: { _ in })
+    try consumer.subscribe()
+  }
+
+  deinit {
+    consumer.close()
+  }
+
+  /// Hands out the values that have come.
+  func read(_ body: ([UInt8]) throws -> Void) throws {
+    _ = try consumer.poll(into: &batch, timeout: .milliseconds(20)) { (_, _, value) throws in
+      var bytes: [UInt8] = []
+      if let value { bytes = value.copiedBytes() }
+      try body(bytes)
+    }
+    for event in consumer.takeEvents() {
+      switch event {
+      case .assigned(let partitions):
+        try consumer.assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.beginning) })
+      case .revoked(let partitions), .lost(let partitions): try consumer.unassign(partitions)
+      case .error(let error) where error.isFatal: throw error
+      case .error, .endOfPartition: break
+      }
+    }
+  }
+}
+
+extension RawSpan {
+  fileprivate func copiedBytes() -> [UInt8] {
+    var writer = WireWriter(capacity: byteCount)
+    writer.append(self)
+    return writer.bytes
+  }
+}

@@ -1,0 +1,146 @@
+// tailrace demo: a broker, traffic, a worker and an auditor in one process.
+
+import ArgumentParser
+import Foundation
+import Kafka
+import Logging
+import Pipeline
+import Simulation
+
+struct DemoCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "demo",
+    abstract: "Show the whole job in one process: an embedded broker, generated traffic, a worker.",
+    discussion: """
+      Traffic whose truth is known goes through a real worker. What the worker writes is read back and compared with the
+      truth. The windows are short, so that the demo is. Exits with 1 if an error trace or a slow trace is missing.
+      """)
+
+  @Option(name: .long, help: "How long traffic flows, such as 20s.")
+  var duration = "20s"
+
+  @Option(name: .long, help: "Traces started in a second.")
+  var rate = 100.0
+
+  @Option(name: .long, help: "Partitions of the topics.")
+  var partitions: Int32 = 4
+
+  @Option(name: .long, help: "The seed of the traffic.")
+  var seed: UInt64 = 1
+
+  @Flag(help: "Print the report as JSON.")
+  var json = false
+
+  func validate() throws {
+    guard seconds != nil else { throw ValidationError("--duration is a number of seconds, such as 20s") }
+    guard rate > 0, rate <= 1000 else { throw ValidationError("--rate is from 1 to 1000 traces a second") }
+    guard (1...64).contains(partitions) else { throw ValidationError("--partitions is from 1 to 64") }
+  }
+
+  private var seconds: Double? {
+    let text = duration.hasSuffix("s") ? String(duration.dropLast()) : duration
+    guard let seconds = Double(text), seconds >= 1, seconds <= 3600 else { return nil }
+    return seconds
+  }
+
+  mutating func run() throws {
+    do {
+      let report = try show(seconds: seconds ?? 20)
+      print(json ? try JSONText.encode(report) : report.text)
+      if !report.isWhole { throw CommandFailure.failed("an error trace or a slow trace is missing") }
+    } catch let error as KafkaError {
+      throw CommandFailure.failed("the embedded broker: \(error)")
+    } catch let error as WorkerFailure {
+      throw CommandFailure.failed(error.description)
+    }
+  }
+
+  private func show(seconds: Double) throws -> DemoReport {
+    let cluster = try MockCluster()
+    let topology = try demoTopology(cluster.bootstrapServers)
+    let topics = topology.topics
+    for name in [topics.spans.name, topics.decisions.name, topics.sampled, topics.deadLetters] {
+      try cluster.createTopic(name, partitions: partitions)
+    }
+    let worker = Worker(.tailSampling(topology), logger: .standardError(level: .warning))
+    let running = WorkerThread(worker)
+    defer { running.stop() }
+
+    let audit = try DemoAudit(topology, brokers: cluster.bootstrapServers)
+    let traffic = try DemoTraffic(
+      options: options, topic: topics.spans.name, brokers: cluster.bootstrapServers)
+    let table = DemoTable(isLive: StandardError.isTerminal)
+    let start = ContinuousClock.now
+    var isFlowing = true
+    while isFlowing {
+      if ContinuousClock.now - start > .seconds(seconds) { traffic.finish() }
+      isFlowing = try traffic.publishDue()
+      try audit.read()
+      if let failure = running.failure { throw failure }
+      table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
+    }
+    // The last windows are still open. Every trace gets a final decision; what takes longer than this is a failure.
+    let deadline = ContinuousClock.now + .seconds(60)
+    while audit.finalDecisions < traffic.truths.count, ContinuousClock.now < deadline {
+      try audit.read()
+      if let failure = running.failure { throw failure }
+      table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
+    }
+    table.end()
+    return DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
+  }
+
+  private var options: WorkloadOptions {
+    var options = WorkloadOptions()
+    options.seed = seed
+    options.tracesPerSecond = rate
+    options.startNanoseconds = Int64(Date().timeIntervalSince1970 * 1e9)
+    options.errorShare = 0.02
+    options.slowShare = 0.02
+    options.slowThresholdNanoseconds = 1_000_000_000
+    options.publishDelayMaxNanoseconds = 500_000_000
+    options.lateDelay = 3_000_000_000...9_000_000_000
+    return options
+  }
+
+  private func demoTopology(_ brokers: String) throws -> TailSamplingTopology {
+    var topology = try TailSamplingTopology.defaults
+    topology.worker.kafka.values["bootstrap.servers"] = brokers
+    topology.worker.commitInterval = .milliseconds(500)
+    topology.topics.creation.enabled = false
+    topology.windows.decisionWait = .seconds(6)
+    topology.windows.decisionWaitAfterRoot = .seconds(2)
+    topology.windows.lateWindow = .seconds(120)
+    topology.policies = [
+      PolicySpecification(name: "errors", rule: .statusCode(codes: [.error])),
+      PolicySpecification(name: "slow", rule: .latency(threshold: .seconds(1), upperThreshold: nil)),
+      PolicySpecification(name: "baseline", rule: .probabilistic(percentage: 1)),
+    ]
+    return topology
+  }
+}
+
+/// A worker on a thread of its own.
+private final class WorkerThread: Sendable {
+  private let worker: Worker
+  private let done = DispatchSemaphore(value: 0)
+  private let outcome = Outcome()
+
+  init(_ worker: Worker) {
+    self.worker = worker
+    let thread = Thread { [worker, outcome, done] in
+      do throws(WorkerFailure) { try worker.run() } catch { outcome.fail(error) }
+      done.signal()
+    }
+    thread.name = "worker"
+    thread.start()
+  }
+
+  /// Why the worker ended by itself; nil while it runs.
+  var failure: WorkerFailure? { outcome.failure }
+
+  func stop() {
+    worker.stop()
+    done.wait()
+  }
+}

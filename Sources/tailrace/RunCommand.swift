@@ -1,0 +1,67 @@
+// tailrace run: a worker.
+
+public import ArgumentParser
+import Dispatch
+import Foundation
+public import Logging
+import Pipeline
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Run a worker: a topology against Kafka, until it is told to stop.",
+    discussion: """
+      On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. Traces that are not
+      decided yet stay in Kafka: whoever takes the partition over decides them.
+      """)
+
+  @Argument(help: "The topology file.")
+  var topology: String
+
+  @Option(name: .long, help: "The least important log lines to write: debug, info, notice, warning, error.")
+  var logLevel = Logger.Level.info
+
+  mutating func run() throws {
+    let worker = Worker(try Topology.loaded(from: topology), logger: .standardError(level: logLevel))
+    let signals = StopSignals { worker.stop() }
+    defer { signals.cancel() }
+    do {
+      try worker.run()
+    } catch {
+      let message = error.description.split(separator: "\n").map { "\(topology): \($0)" }.joined(
+        separator: "\n")
+      throw CommandFailure(message: message, exitCode: error.isConfiguration ? 2 : 1)
+    }
+  }
+}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}
+
+extension Logger {
+  /// A logger of lines on standard error.
+  static func standardError(level: Logger.Level) -> Logger {
+    var logger = Logger(label: "tailrace") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = level
+    return logger
+  }
+}
+
+/// Calls an action on SIGTERM and SIGINT instead of dying of them.
+final class StopSignals {
+  private var sources: [any DispatchSourceSignal] = []
+
+  init(_ action: @escaping @Sendable () -> Void) {
+    for number in [SIGTERM, SIGINT] {
+      // The default action would end the process before the source sees the signal.
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler(handler: action)
+      source.resume()
+      sources.append(source)
+    }
+  }
+
+  func cancel() {
+    for source in sources { source.cancel() }
+  }
+}
