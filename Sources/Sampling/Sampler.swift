@@ -31,8 +31,8 @@ public struct Sampler: ~Copyable {
   /// What it has seen and done.
   public internal(set) var counters = SamplerCounters()
 
-  /// Storage for the record that is being read.
-  private var scratch = RecordScratch()
+  /// Storage for the record that is being read; nil while one is.
+  private var scratch: RecordScratch? = RecordScratch()
 
   /// Makes the sampler of `partition`, with nothing open.
   public init(partition: PartitionID, configuration: SamplerConfiguration) {
@@ -77,7 +77,7 @@ public struct Sampler: ~Copyable {
       return malformed(MalformedInput(.recordTooLarge, at: 0))
     }
     // The scratch moves out while it lends its contents to the methods below, and back at the end.
-    var reading = RecordScratch(moving: &scratch)
+    var reading = scratch.take() ?? RecordScratch()
     defer { scratch = reading }
     do {
       try reading.record.scan(value)
@@ -221,14 +221,6 @@ struct RecordScratch {
   var record = ScannedRecord()
   var groups = TraceGroups()
   var piece = WireWriter()
-
-  init() {}
-
-  /// Takes the storage of `other` and leaves it with none.
-  init(moving other: inout RecordScratch) {
-    self.init()
-    swap(&self, &other)
-  }
 }
 
 /// What a sampler holds.

@@ -138,13 +138,13 @@ struct SpanBuffer {
     return index
   }
 
-  /// Empties a segment. Its storage is kept for reuse, but for outsized ones and those beyond a quarter of all.
+  /// Empties a segment. Its storage is kept for reuse, but for outsized ones and those beyond half of all.
   private mutating func recycle(_ segment: UInt32) {
     let index = Int(segment)
     let isUsual = segments[index].bytes.capacity < 2 * segmentBytes
     if isUsual, segment == current {
       segments[index].bytes.removeAll(keepingCapacity: true)
-    } else if isUsual, freeSegments.count <= segments.count / 4 {
+    } else if isUsual, freeSegments.count <= segments.count / 2 {
       segments[index].bytes.removeAll(keepingCapacity: true)
       freeSegments.append(segment)
     } else {

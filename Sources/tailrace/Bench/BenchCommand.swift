@@ -146,7 +146,7 @@ enum CoreBench {
     let residentBefore = ResidentMemory.current
     var feed = CoreFeed(configuration, corpus: corpus, openTraces: openTraces)
     // Steady state: traces open for the longest wait, and the tables at their size.
-    let warmUp = max(2, (openTraces * 6 / 5 + corpus.traceCount - 1) / corpus.traceCount)
+    let warmUp = max(3, (openTraces * 5 / 2 + corpus.traceCount - 1) / corpus.traceCount)
     for _ in 0..<warmUp {
       feed.run(corpus)
       corpus.renameTraces()
@@ -237,12 +237,8 @@ enum ResidentMemory {
   private static func read(_ field: String) -> Int {
     guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return 0 }
     for line in text.split(separator: "\n") where line.hasPrefix(field) {
-      return (Int(line.dropFirst(field.count).split(separator: " ").first?.trimmed ?? "") ?? 0) * 1024
+      return (Int(line.filter(\.isNumber)) ?? 0) * 1024
     }
     return 0
   }
-}
-
-extension Substring {
-  fileprivate var trimmed: String { trimmingCharacters(in: .whitespaces) }
 }

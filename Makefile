@@ -1,0 +1,98 @@
+# The front door: `make` lists what there is. CI runs the same verbs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+TAILRACE := .build/release/tailrace
+VENV := .venv
+REQUIREMENTS := Tests/Integration/requirements.txt
+SWIFT_SOURCES := Sources Tests Package.swift
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help setup libraries python build demo test unit integration lint format bench fuzz simulate clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: libraries python ## Install what is missing: system libraries, and Python packages for the integration tests
+
+# Asks for what is needed, not for Debian's packages: they may have come from elsewhere.
+libraries:
+	@command -v swift > /dev/null || { echo "no swift on the PATH: https://www.swift.org/install"; exit 1; }
+	@missing=(); \
+	command -v pkg-config > /dev/null || missing+=(pkg-config); \
+	pkg-config --exists rdkafka 2> /dev/null || missing+=(librdkafka-dev); \
+	pkg-config --exists libzstd 2> /dev/null || missing+=(libzstd-dev); \
+	$(call install,$${missing[@]})
+
+python:
+	@missing=(); \
+	python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3 python3-venv); \
+	$(call install,$${missing[@]})
+	@if ! cmp -s $(REQUIREMENTS) $(VENV)/installed.txt || ! $(VENV)/bin/python -c ''; then \
+	  echo "installing the packages of $(REQUIREMENTS) in $(VENV)"; \
+	  python3 -m venv --clear $(VENV); \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS); \
+	  cp $(REQUIREMENTS) $(VENV)/installed.txt; \
+	fi
+
+# Installs the Debian packages named; does nothing without a name.
+define install
+set -- $(1); \
+if [ $$# != 0 ]; then \
+  echo "installing $$*"; \
+  command -v apt-get > /dev/null || { echo "no apt-get on this system: install them by hand"; exit 1; }; \
+  $(SUDO) apt-get update -q; \
+  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$$@"; \
+fi
+endef
+
+build: libraries ## Build the program: .build/release/tailrace
+	swift build -c release --product tailrace
+
+demo: build ## A broker, traffic and a worker in one process, a live table, and a report at the end
+	$(TAILRACE) demo
+
+# Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
+# integration tests with the optimised program that people run.
+test: setup lint unit integration ## All that CI runs, with a short run of the fuzzers
+	$(MAKE) fuzz FUZZ_SECONDS=10
+
+unit: libraries ## The tests of the modules
+	swift test
+
+integration: build python ## The program between a real broker, a real collector and real SDKs
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration
+
+lint: ## Check the form of all Swift sources
+	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)
+
+format: ## Bring all Swift sources into form
+	swift format --in-place --recursive --parallel $(SWIFT_SOURCES)
+
+bench: build ## Spans per second and memory, in process
+	$(TAILRACE) bench
+
+# One `--sanitize` and one `-sanitize=`: with two of the first, coverage is lost without a word. Swift's own
+# backtraces hang a fuzzer that has found something. The committed corpus is read; what is new goes to .build.
+fuzz: libraries ## Fuzz every decoder: FUZZ_SECONDS=60 for each
+	swift build --package-path Tests/Fuzz --scratch-path .build/fuzz -c release --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address
+	@for corpus in Tests/Fuzz/Corpus/*/; do \
+	  target=$$(basename "$$corpus"); \
+	  found=.build/fuzz/found/$$target; \
+	  mkdir -p "$$found"; \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	  SWIFT_BACKTRACE=enable=no .build/fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	    -verbosity=0 -print_final_stats=1 -artifact_prefix="$$found/" "$$found" "$$corpus"; \
+	done
+
+simulate: libraries ## The tests of the simulated workload
+	swift test --filter SimulationTests
+
+clean: ## Remove all that was built and installed here
+	rm -rf .build $(VENV)

@@ -1,0 +1,169 @@
+"""One broker for the session; programs per test, their logs shown when it fails, and none left behind."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from children import TAILRACE, Child, Children, accepts_connections, free_ports
+from topics import Broker, Reader
+from topologies import Topology
+
+INTEGRATION = Path(__file__).parent
+
+
+def program(package: str, name: str) -> Path:
+    """The program that a Python package brings along."""
+    path = Path(str(files(package) / name))
+    if not os.access(path, os.X_OK):
+        path.chmod(0o755)
+    return path
+
+
+def pytest_configure() -> None:
+    """A suite without its real parts has tested nothing, so that is a failure and never a skip."""
+    missing = []
+    for line in (INTEGRATION / "requirements.txt").read_text().splitlines():
+        package, _, wanted = line.partition("==")
+        if not wanted:
+            continue
+        try:
+            if (found := version(package)) != wanted:
+                missing.append(f"{package} is {found}, not {wanted}")
+        except PackageNotFoundError:
+            missing.append(f"{package} {wanted} is not installed")
+    if missing:
+        raise pytest.UsageError("; ".join(missing) + ": run `make setup`")
+    if not os.access(TAILRACE, os.X_OK):
+        raise pytest.UsageError(f"no program at {TAILRACE}: run `make build`, or set TAILRACE to its path")
+
+
+CHILDREN = pytest.StashKey[Children]()
+FIRST_CHILD = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """Adds the logs of all programs that ran during a failed test to its report."""
+    report = yield
+    if report.failed and (children := item.session.stash.get(CHILDREN, None)):
+        # The broker, and what this test has started.
+        for child in [*children.all[:1], *children.all[item.stash.get(FIRST_CHILD, 1) :]]:
+            code = child.process.poll()
+            report.sections.append((f"{child.name}: {'running' if code is None else code}", child.tail))
+    return report
+
+
+@pytest.fixture(scope="session")
+def session_children(request: pytest.FixtureRequest) -> Iterator[Children]:
+    directory = Path(tempfile.mkdtemp(prefix="tailrace-integration-"))
+    children = Children(directory)
+    request.session.stash[CHILDREN] = children
+    yield children
+    children.kill_since(0)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def broker(session_children: Children) -> Iterator[Broker]:
+    (port,) = free_ports(1)
+    data = session_children.directory / "broker"
+    command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
+    command += ["--data-dir", data, "--kafka-port", str(port)]
+    server = session_children.start("broker", command)
+    server.wait_for(lambda: accepts_connections(port), "to listen")
+    yield Broker(f"127.0.0.1:{port}")
+    server.stop()
+
+
+@pytest.fixture
+def children(request: pytest.FixtureRequest, session_children: Children) -> Iterator[Children]:
+    """Programs of one test; all are killed at its end."""
+    first = request.node.stash[FIRST_CHILD] = len(session_children.all)
+    yield session_children
+    session_children.kill_since(first)
+
+
+@pytest.fixture
+def write(session_children: Children) -> Callable[[Topology], Path]:
+    """Writes a topology to its file."""
+
+    def write(topology: Topology) -> Path:
+        path = session_children.directory / f"{topology.name}.yaml"
+        path.write_text(topology.text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run(broker: Broker, children: Children, write: Callable[[Topology], Path]) -> Callable[[Topology], Child]:
+    """Starts a worker, and returns once it has partitions."""
+
+    def run(topology: Topology) -> Child:
+        environment = {"BROKER": broker.address}
+        worker = children.start(topology.name, [TAILRACE, "run", write(topology)], environment)
+        worker.wait_for(lambda: "assigned" in worker.output, "a line that says that partitions were assigned")
+        return worker
+
+    return run
+
+
+@pytest.fixture
+def tailrace(broker: Broker) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command to its end; the result has `returncode`, and `stdout` with all that was printed."""
+
+    def tailrace(*arguments: str | Path, address: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [TAILRACE, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "BROKER": address or broker.address},
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return tailrace
+
+
+@pytest.fixture
+def read(broker: Broker) -> Iterator[Callable[..., Reader]]:
+    readers: list[Reader] = []
+
+    def read(*names: str) -> Reader:
+        readers.append(broker.read(*names))
+        return readers[-1]
+
+    yield read
+    for reader in readers:
+        reader.close()
+
+
+@pytest.fixture
+def collector(broker: Broker, children: Children) -> Callable[[str], tuple[str, str]]:
+    """Starts rotel, which exports to a topic; returns its addresses for OTLP over gRPC and over HTTP."""
+
+    def collector(topic: str) -> tuple[str, str]:
+        grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
+        command = [program("rotel", "rotel-agent"), "start"]
+        command += ["--otlp-grpc-endpoint", grpc, "--otlp-http-endpoint", http, "--batch-timeout", "100ms"]
+        command += ["--exporter", "kafka", "--kafka-exporter-brokers", broker.address]
+        command += ["--kafka-exporter-traces-topic", topic, "--kafka-exporter-format", "protobuf"]
+        command += ["--kafka-exporter-acks", "all"]
+        command += ["--pid-file", children.directory / "rotel.pid"]
+        command += ["--log-file", children.directory / "rotel.log"]
+        agent = children.start("rotel", command)
+        for address in (grpc, http):
+            port = int(address.rpartition(":")[2])
+            agent.wait_for(lambda: accepts_connections(port), f"to listen on {address}")  # noqa: B023
+        return grpc, http
+
+    return collector

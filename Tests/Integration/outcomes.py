@@ -1,0 +1,76 @@
+"""What a worker wrote, by trace, and the checks that hold for all of it."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+
+from otlp import WireSpan, spans_in
+from topics import Reader, Record
+from topologies import TailSampling
+
+
+class Outcomes:
+    """The decisions and kept spans of a topology, as far as they have been read."""
+
+    def __init__(self, topology: TailSampling, reader: Reader):
+        self.topology = topology
+        self.reader = reader
+
+    @property
+    def decisions(self) -> list[tuple[Record, dict]]:
+        return [(record, json.loads(record.value)) for record in self.reader.records[self.topology.decisions]]
+
+    @property
+    def decided(self) -> set[str]:
+        return {decision["trace_id"] for _, decision in self.decisions if decision["final"]}
+
+    @property
+    def final(self) -> dict[str, dict]:
+        """The one final decision of each trace."""
+        finals = [decision for _, decision in self.decisions if decision["final"]]
+        by_trace = {decision["trace_id"]: decision for decision in finals}
+        assert len(by_trace) == len(finals), "more than one final decision for a trace"
+        return by_trace
+
+    @property
+    def kept(self) -> dict[str, list[WireSpan]]:
+        """The kept spans of each trace."""
+        kept = defaultdict(list)
+        for record in self.reader.records[self.topology.sampled]:
+            for span in spans_in([record.value]):
+                kept[span.trace_id].append(span)
+        return dict(kept)
+
+    def await_decisions(self, trace_ids: Iterable[str], check: Callable[[], None]) -> None:
+        """Reads until each trace is decided and the kept spans of the last ones must have come too."""
+        wanted = set(trace_ids)
+        self.reader.until(lambda: wanted <= self.decided, f"decisions on {len(wanted)} traces", check)
+        self.reader.quiet(0.5)
+
+    def check_keys_and_partitions(self, spans: Iterable[Record]) -> None:
+        """Every record has its trace's id as key, and is in the partition that the trace's spans were in."""
+        partitions = {span.trace_id: each.partition for each in spans for span in spans_in([each.value])}
+        for record, decision in self.decisions:
+            assert record.key == decision["trace_id"].encode()
+            assert record.partition == decision["partition"] == partitions[decision["trace_id"]]
+        for record in self.reader.records[self.topology.sampled]:
+            ids = {span.trace_id for span in spans_in([record.value])}
+            assert [record.key] == [each.encode() for each in ids], "a record of one trace, under its id"
+            assert record.partition == partitions[ids.pop()]
+
+
+def assert_same_spans(found: Iterable[WireSpan], expected: Iterable[WireSpan]) -> None:
+    """The same spans, byte for byte, each as often."""
+    found, expected = Counter(found), Counter(expected)
+    if found == expected:
+        return
+
+    def named(spans: Counter[WireSpan]) -> str:
+        shown = [
+            f"{count} times {span.message.name} {span.message.span_id.hex()} of {span.trace_id}, "
+            f"tracestate {span.trace_state!r}, {len(span.rest)} bytes"
+            for span, count in list(spans.items())[:5]
+        ]
+        return "\n  ".join([f"{spans.total()}:", *shown])
+
+    raise AssertionError(f"missing {named(expected - found)}\ntoo many or changed {named(found - expected)}")

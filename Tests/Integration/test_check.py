@@ -1,0 +1,84 @@
+"""`check` says what stands between a topology and its start, and `run` does not start in spite of it."""
+
+import re
+
+import pytest
+
+from children import free_ports
+from topologies import Repartition, TailSampling
+
+CONFIGURATION_ERROR, OTHER_FAILURE = 2, 1
+
+
+@pytest.fixture
+def complete(broker) -> TailSampling:
+    """A topology that creates nothing, and whose topics are all there."""
+    topology = TailSampling("check", create=False)
+    if topology.spans not in broker.partition_counts():
+        broker.create(topology.spans, *topology.outputs, partitions=3)
+    return topology
+
+
+def test_a_good_topology_passes(complete, tailrace, write):
+    for topology in (complete, Repartition("check-repartition", output="check-keyed")):
+        result = tailrace("check", write(topology))
+        assert result.returncode == 0, result.stdout
+    result = tailrace("check", write(complete), "--connect")
+    assert result.returncode == 0, result.stdout
+
+
+def test_topics_that_would_be_created_are_no_problem_and_are_not_created(broker, tailrace, write):
+    broker.create("check-creates.spans", partitions=3)
+    topology = TailSampling("check-creates")
+    result = tailrace("check", write(topology), "--connect")
+    assert result.returncode == 0, result.stdout
+    assert not set(topology.outputs) & broker.partition_counts().keys()
+
+
+def test_the_broker_is_down(complete, tailrace, write):
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    result = tailrace("check", write(complete), "--connect", address=address)
+    assert result.returncode == OTHER_FAILURE, result.stdout
+    assert address in result.stdout
+
+
+def test_a_topic_is_missing(broker, tailrace, write):
+    topology = TailSampling("check-missing", create=False)
+    broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=3)
+    for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
+        result = tailrace(*command)
+        assert result.returncode == OTHER_FAILURE, result.stdout
+        assert topology.decisions in result.stdout
+    assert topology.decisions not in broker.partition_counts(), "asking for a topic must not create it"
+
+
+def test_partition_counts_differ(broker, tailrace, write):
+    topology = TailSampling("check-unequal")
+    broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=3)
+    broker.create(topology.decisions, partitions=2)
+    for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
+        result = tailrace(*command)
+        assert result.returncode == OTHER_FAILURE, result.stdout
+        lines = [line for line in result.stdout.splitlines() if topology.decisions in line]
+        counts = [set(re.findall(r"\b\d\b", line)) for line in lines if topology.spans in line]
+        assert any({"2", "3"} <= each for each in counts), result.stdout
+
+
+def test_a_mistake_in_the_file(complete, tailrace, write):
+    path = write(complete)
+    lines = path.read_text().replace("late_window", "late_windows").splitlines()
+    path.write_text("\n".join(lines))
+    number = next(number for number, line in enumerate(lines, 1) if "late_windows" in line)
+    for command in (["check", path], ["run", path]):
+        result = tailrace(*command)
+        assert result.returncode == CONFIGURATION_ERROR, result.stdout
+        assert f"{path}:{number}:" in result.stdout and "late_window" in result.stdout
+
+
+def test_a_variable_that_is_not_set(complete, tailrace, write):
+    path = write(complete)
+    path.write_text(path.read_text().replace("${BROKER}", "${NO_SUCH_VARIABLE}"))
+    result = tailrace("check", path)
+    assert result.returncode == CONFIGURATION_ERROR, result.stdout
+    assert "NO_SUCH_VARIABLE" in result.stdout

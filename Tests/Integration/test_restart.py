@@ -1,0 +1,107 @@
+"""A worker that ends in the middle of its windows, and starts again, loses no trace."""
+
+import threading
+import time
+
+import pytest
+
+from otlp import Maker, spans_in, traces_data
+from outcomes import Outcomes
+from topics import Broker
+from topologies import TailSampling
+
+PARTITIONS = 3
+SECONDS_OF_LOAD = 9
+TRACES_PER_SECOND = 60
+
+
+class Load:
+    """Traces in the making, in a thread of their own: four spans each, one every 0.5 s, errors in the last.
+
+    So at any time there are traces of which only some spans have come, and no error trace can be told by its
+    first three.
+    """
+
+    def __init__(self, broker: Broker, topic: str):
+        self._broker, self._topic = broker, topic
+        maker = Maker(seed=3)
+        ids = [maker.trace_id() for _ in range(SECONDS_OF_LOAD * TRACES_PER_SECOND)]
+        self.errors = set(ids[::7])
+        self.traces = {each: maker.trace(each, error=each in self.errors) for each in ids}
+        self._thread = threading.Thread(target=self._produce, name="load")
+        self._thread.start()
+
+    def _produce(self) -> None:
+        # In every other trace two children come before their root.
+        orders = [(0, 1, 2, 3), (1, 2, 0, 3)]
+        due = [
+            (number / TRACES_PER_SECOND + place * 0.5, number, spans[orders[number % 2][place]])
+            for number, spans in enumerate(self.traces.values())
+            for place in range(4)
+        ]
+        due.sort(key=lambda each: each[:2])
+        began = time.monotonic()
+        for at, number, span in due:
+            time.sleep(max(0, began + at - time.monotonic()))
+            record = traces_data([span]).SerializeToString()
+            self._broker.produce(self._topic, record, span.trace_id.hex().encode(), number % PARTITIONS)
+        self._broker.flush()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def finish(self) -> None:
+        self._thread.join()
+
+
+# A member that was killed is still in the group, and the suite's broker makes others that join wait for it,
+# longer than its session. One with a name of its own takes its place back at once; one that stopped has left.
+ENDINGS = {"killed": {"group.instance.id": "one"}, "stopped": {}}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_trace_is_lost(ending, broker, run, read):
+    timeouts = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
+    topology = TailSampling(
+        f"restart-{ending}",
+        decision_wait="5s",
+        decision_wait_after_root="3s",
+        kafka={**timeouts, **ENDINGS[ending]},
+    )
+    broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)
+    worker = run(topology)
+    load = Load(broker, topology.spans)
+    try:
+        reader = read(topology.spans, *topology.outputs)
+        outcomes = Outcomes(topology, reader)
+        enough = len(load.traces) // 5
+        reader.until(lambda: len(outcomes.decided) >= enough, "the first decisions", worker.require_running)
+        if ending == "killed":
+            worker.kill()
+        else:
+            assert worker.stop() == 0
+        assert load.is_running, "the worker has to end while spans are coming"
+        reader.poll()
+        decided = outcomes.decided
+        begun = {record.key.decode() for record in reader.records[topology.spans]}
+        assert len(begun - decided) > TRACES_PER_SECOND, "too few traces were open to show anything"
+        assert (begun - decided) & load.errors, "no error trace was open"
+        worker = run(topology)
+    finally:
+        load.finish()
+    outcomes.await_decisions(load.traces, worker.require_running)
+
+    assert not reader.records[topology.dead_letters]
+    assert outcomes.decided == load.traces.keys()
+    kept = {decision["trace_id"] for _, decision in outcomes.decisions if decision["verdict"] == "keep"}
+    assert kept == load.errors
+    whole = {each: set() for each in load.errors}
+    for span in spans_in(record.value for record in reader.records[topology.spans]):
+        if span.trace_id in load.errors:
+            whole[span.trace_id].add(span.kept("0"))
+    assert all(len(spans) == 4 for spans in whole.values())
+    # Spans may have been written twice; none may be missing or changed.
+    assert {each: set(spans) for each, spans in outcomes.kept.items()} == whole
+    assert worker.stop() == 0
+    assert not broker.uncommitted(topology.group, topology.spans)

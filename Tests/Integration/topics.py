@@ -1,0 +1,161 @@
+"""Kafka as any other client sees it: topics made, written, and read from their start, if committed."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from children import DEADLINE
+
+RECORD_BYTES_MAX = 32 << 20
+
+
+@dataclass(frozen=True)
+class Record:
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+
+class Broker:
+    """The broker under test, and one producer and one admin client for all tests."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self._connection = {"bootstrap.servers": address, "log_level": 2}
+        self.admin = AdminClient(self._connection)
+        self.producer = Producer(
+            {**self._connection, "message.max.bytes": RECORD_BYTES_MAX, "linger.ms": 1, "acks": "all"}
+        )
+
+    def create(self, *names: str, partitions: int) -> None:
+        """Creates topics that take records of up to `RECORD_BYTES_MAX` bytes."""
+        limit = {"max.message.bytes": str(RECORD_BYTES_MAX)}
+        new = [NewTopic(name, partitions, 1, config=limit) for name in names]
+        for made in self.admin.create_topics(new).values():
+            made.result(DEADLINE)
+
+    def partition_counts(self) -> dict[str, int]:
+        listed = self.admin.list_topics(timeout=DEADLINE).topics
+        return {name: len(topic.partitions) for name, topic in listed.items()}
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        partition: int = -1,
+        on_written: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Hands one record to the producer; `flush` makes sure that it was written."""
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                raise KafkaException(error)
+            if on_written is not None:
+                on_written(message)
+
+        self.producer.produce(topic, value, key, partition, on_delivery=delivered)
+        self.producer.poll(0)
+
+    def flush(self) -> None:
+        assert self.producer.flush(DEADLINE) == 0, "the broker did not take all records"
+
+    def read(self, *names: str) -> "Reader":
+        return Reader(self, names)
+
+    def uncommitted(self, group: str, topic: str) -> dict[int, tuple[int, int]]:
+        """For each partition whose end the group has not committed: the committed offset and the end."""
+        consumer = Consumer({**self._connection, "group.id": group, "enable.auto.commit": False})
+        try:
+            partitions = [TopicPartition(topic, number) for number in range(self.partition_counts()[topic])]
+            behind = {}
+            for committed in consumer.committed(partitions, timeout=DEADLINE):
+                _, end = consumer.get_watermark_offsets(committed, timeout=DEADLINE)
+                # A partition without records has nothing to commit.
+                if committed.offset != end and end > 0:
+                    behind[committed.partition] = (committed.offset, end)
+            return behind
+        finally:
+            consumer.close()
+
+
+class Reader:
+    """Reads topics from their start; `records` has all that was read so far, in order within a partition."""
+
+    def __init__(self, broker: Broker, names: Iterable[str]):
+        self._broker = broker
+        self._waiting = set(names)
+        self._assigned: list[TopicPartition] = []
+        self.records: dict[str, list[Record]] = {name: [] for name in self._waiting}
+        self._consumer = Consumer(
+            {
+                **broker._connection,
+                "group.id": "integration-suite",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                # This broker answers a fetch with all that a partition has.
+                "receive.message.max.bytes": 2147483647,
+                "fetch.message.max.bytes": RECORD_BYTES_MAX,
+                "fetch.max.bytes": 4 * RECORD_BYTES_MAX,
+                "fetch.wait.max.ms": 50,
+            }
+        )
+
+    def _assign_new_topics(self) -> None:
+        counts = self._broker.partition_counts()
+        found = {name for name in self._waiting if name in counts}
+        if found:
+            self._consumer.incremental_assign(
+                [TopicPartition(name, number, 0) for name in found for number in range(counts[name])]
+            )
+            self._waiting -= found
+
+    def poll(self) -> None:
+        """Reads what has come, waiting for it for a short while."""
+        if self._waiting:
+            self._assign_new_topics()
+        for message in self._consumer.consume(5000, timeout=0.1):
+            if (error := message.error()) is not None:
+                if error.retriable() or not error.fatal():
+                    continue
+                raise KafkaException(error)
+            self.records[message.topic()].append(
+                Record(
+                    topic=message.topic(),
+                    partition=message.partition(),
+                    offset=message.offset(),
+                    key=message.key(),
+                    value=message.value(),
+                    headers=dict(message.headers() or ()),
+                )
+            )
+
+    def until(
+        self, condition: Callable[[], bool], what: str, check: Callable[[], None] | None = None
+    ) -> None:
+        """Reads on until `condition` is true; `check` may fail sooner, as when a program has ended."""
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            if check is not None:
+                check()
+            read = {name: len(records) for name, records in self.records.items()}
+            assert time.monotonic() < end, f"after {DEADLINE:.0f} s waiting for: {what}; read so far: {read}"
+            self.poll()
+
+    def quiet(self, seconds: float) -> None:
+        """Reads on until nothing has come for so long."""
+        count, since = -1, time.monotonic()
+        while time.monotonic() - since < seconds:
+            self.poll()
+            now = sum(map(len, self.records.values()))
+            if now != count:
+                count, since = now, time.monotonic()
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -1,0 +1,125 @@
+"""The topology files that the tests run, and what belongs to them: topic names, group, policies."""
+
+from dataclasses import dataclass, field
+
+SLOW_MILLISECONDS = 300
+
+ERRORS = "{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}"
+SLOW = f"{{name: slow, type: latency, latency: {{threshold_ms: {SLOW_MILLISECONDS}}}}}"
+EVERYTHING = "{name: everything, type: always_sample}"
+
+
+def baseline(percentage: float) -> str:
+    return f"{{name: baseline, type: probabilistic, probabilistic: {{sampling_percentage: {percentage}}}}}"
+
+
+@dataclass
+class Topology:
+    """What all kinds of topology have."""
+
+    name: str
+    lanes: int = 1
+    create: bool = True
+    encoding: str = "otlp_proto"
+    kafka: dict[str, str] = field(default_factory=dict)
+
+    def head(self, kind: str) -> str:
+        # The suite's broker answers a fetch with all that a partition has, so the limits are high.
+        properties = {
+            "bootstrap.servers": "${BROKER}",
+            "message.max.bytes": "33554432",
+            "fetch.message.max.bytes": "33554432",
+            "fetch.max.bytes": "134217728",
+            "receive.message.max.bytes": "2147483647",
+            **self.kafka,
+        }
+        kafka = "\n".join(f"  {name}: {value}" for name, value in properties.items())
+        return f"""\
+kind: {kind}
+group: {self.group}
+lanes: {self.lanes}
+delivery: at_least_once
+commit_interval: 200ms
+kafka:
+{kafka}
+"""
+
+    @property
+    def group(self) -> str:
+        return f"{self.name}.group"
+
+    @property
+    def spans(self) -> str:
+        return f"{self.name}.spans"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.name}.dead-letters"
+
+
+@dataclass
+class Repartition(Topology):
+    output: str = ""
+    """The topic of keyed spans."""
+
+    @property
+    def raw_spans(self) -> str:
+        return f"{self.name}.raw-spans"
+
+    @property
+    def text(self) -> str:
+        return f"""\
+{self.head("repartition")}
+topics:
+  create: {str(self.create).lower()}
+  replication_factor: 1
+  raw_spans: {{name: {self.raw_spans}, encoding: {self.encoding}}}
+  spans: {{name: {self.output}}}
+  dead_letters: {{name: {self.dead_letters}}}
+"""
+
+
+@dataclass
+class TailSampling(Topology):
+    policies: tuple[str, ...] = (ERRORS, SLOW)
+    decision_wait: str = "4s"
+    decision_wait_after_root: str = "2s"
+    dropped: str = "compact"
+    input: str = ""
+    """The topic of spans, where it is not the topology's own."""
+
+    @property
+    def spans(self) -> str:
+        return self.input or super().spans
+
+    @property
+    def decisions(self) -> str:
+        return f"{self.name}.decisions"
+
+    @property
+    def sampled(self) -> str:
+        return f"{self.name}.sampled"
+
+    @property
+    def outputs(self) -> tuple[str, str, str]:
+        return self.decisions, self.sampled, self.dead_letters
+
+    @property
+    def text(self) -> str:
+        policies = "\n".join(f"  - {policy}" for policy in self.policies)
+        return f"""\
+{self.head("tail-sampling")}
+topics:
+  create: {str(self.create).lower()}
+  replication_factor: 1
+  spans: {{name: {self.spans}, encoding: {self.encoding}}}
+  decisions: {{name: {self.decisions}, encoding: json, dropped: {self.dropped}}}
+  sampled: {{name: {self.sampled}}}
+  dead_letters: {{name: {self.dead_letters}}}
+windows:
+  decision_wait: {self.decision_wait}
+  decision_wait_after_root: {self.decision_wait_after_root}
+  late_window: 10m
+policies:
+{policies}
+"""
