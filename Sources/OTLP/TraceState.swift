@@ -189,8 +189,14 @@ private struct TraceStateMembers {
   /// How many list members there are.
   var count = 0
 
-  /// Whether `ot` is there or can be added: the list holds 32 members at most.
-  var hasRoom: Bool { openTelemetry != nil || count < 32 }
+  /// Whether `th` can be set: the list holds 32 members at most, and the value of `ot` 256 characters.
+  var hasRoom: Bool {
+    guard let openTelemetry else { return count < 32 }
+    return openTelemetry.count + TraceStateMembers.thresholdTextMax <= 256
+  }
+
+  /// The length of "th:", 14 digits and ";".
+  private static let thresholdTextMax = 18
 
   init(_ range: ByteRange, of bytes: RawSpan) {
     guard range.count > 0 else { return }
@@ -215,6 +221,9 @@ private struct TextScanner {
   private var offset: Int
   private let end: Int
   private(set) var isAtEnd = false
+
+  /// How many characters are left.
+  var count: Int { end - offset }
 
   init(_ range: ByteRange) {
     offset = range.indices.lowerBound

@@ -15,7 +15,8 @@ public struct Policy: Equatable, Sendable {
     case alwaysSample
     /// Any span with one of these statuses.
     case statusCode(Set<SpanStatus>)
-    /// A trace that lasted `threshold` or longer, and no longer than `upper` where that is given.
+    /// A trace that lasted `threshold` or longer. Where `upper` is given: longer than `threshold`, and no longer than
+    /// `upper`, both in whole milliseconds. So the Collector has it.
     ///
     /// The duration is the root span's own, by one clock; only where no root came is it that of all spans together,
     /// from the earliest start to the latest end, less the skew tolerance.
@@ -60,7 +61,8 @@ struct PolicySet {
     case always
     /// Bit *s* is set if status *s* matches.
     case status(mask: UInt8)
-    case latency(threshold: Int64, upper: Int64)
+    /// Nanoseconds, both included.
+    case latency(least: Int64, most: Int64)
     case randomness(SamplingThreshold)
   }
 
@@ -75,8 +77,10 @@ struct PolicySet {
       switch policy.rule {
       case .alwaysSample: .always
       case .statusCode(let codes): .status(mask: codes.reduce(0) { $0 | 1 << $1.rawValue })
-      case .latency(let threshold, let upper):
-        .latency(threshold: threshold.nanoseconds, upper: upper?.nanoseconds ?? .max)
+      case .latency(let threshold, nil):
+        .latency(least: threshold.nanoseconds, most: .max)
+      case .latency(let threshold, let upper?):
+        .latency(least: threshold.nextMillisecond, most: upper.nextMillisecond - 1)
       case .probabilistic(let threshold): .randomness(threshold)
       }
     }
@@ -114,5 +118,13 @@ struct PolicySet {
       outcome.threshold = min(outcome.threshold, threshold)
     }
     return outcome
+  }
+}
+
+extension Interval {
+  /// The first nanosecond of the next whole millisecond.
+  fileprivate var nextMillisecond: Int64 {
+    let (next, overflow) = (nanoseconds / 1_000_000 + 1).multipliedReportingOverflow(by: 1_000_000)
+    return overflow ? .max : next
   }
 }

@@ -31,7 +31,7 @@ struct CheckCommand: ParsableCommand {
     } catch {
       let message = error.description.split(separator: "\n").map { "\(topology): \($0)" }.joined(
         separator: "\n")
-      throw CommandFailure(message: message, exitCode: error.isConfiguration ? 2 : 1)
+      throw CommandFailure.failed(message)
     }
   }
 }

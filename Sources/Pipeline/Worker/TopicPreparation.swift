@@ -114,6 +114,10 @@ struct TopicPreparation {
       // Windows run on log time: the broker's own clock can't be wrong on one host alone.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
     }
+    if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: needs.input) {
+      // A kept span fits where it came from; its tracestate may have grown.
+      configuration.append(KafkaProperty("max.message.bytes", String(inputMax + 65_536)))
+    }
     if name == needs.deadLetters {
       configuration.append(KafkaProperty("max.message.bytes", String(needs.deadLetterBytes + 65_536)))
     }
@@ -145,10 +149,14 @@ struct TopicPreparation {
   private func limits(of found: Found) -> [String: Int] {
     var limits: [String: Int] = [:]
     for (name, partitions) in found where partitions != nil && name != needs.input {
-      let values = try? admin.configuration(of: name, timeout: .seconds(5))
-      guard let text = values?["max.message.bytes"], let value = Int(text) else { break }
-      limits[name] = value
+      guard let limit = recordBytesMax(of: name) else { break }
+      limits[name] = limit
     }
     return limits
+  }
+
+  private func recordBytesMax(of topic: String) -> Int? {
+    let values = try? admin.configuration(of: topic, timeout: .seconds(5))
+    return values?["max.message.bytes"].flatMap { Int($0) }
   }
 }

@@ -10,12 +10,8 @@ internal import Synchronization
 public struct WorkerFailure: Error, Sendable, CustomStringConvertible {
   /// What happened: one line, or one for each problem.
   public let description: String
-  /// Whether the configuration is wrong, not the environment.
-  public let isConfiguration: Bool
-
-  init(_ description: String, isConfiguration: Bool = false) {
+  init(_ description: String) {
     self.description = description
-    self.isConfiguration = isConfiguration
   }
 }
 
@@ -92,7 +88,7 @@ public final class Worker: Sendable {
       let log = kafkaLog
       return try body(try TopicPreparation(plan.needs, properties: plan.properties, log: log))
     } catch let problem as TopicProblem {
-      throw WorkerFailure(problem.lines.joined(separator: "\n"), isConfiguration: true)
+      throw WorkerFailure(problem.lines.joined(separator: "\n"))
     } catch let error as KafkaError {
       let brokers = plan.properties.first { $0.name == "bootstrap.servers" }?.value ?? "?"
       throw WorkerFailure("no answer from the brokers at \(brokers): \(error)")

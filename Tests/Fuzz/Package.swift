@@ -1,0 +1,33 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// As in the package that is fuzzed. There is no `main`: libFuzzer brings it.
+let rules: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .unsafeFlags(["-parse-as-library"]),
+]
+
+let package = Package(
+  name: "fuzz",
+  dependencies: [.package(name: "tailrace", path: "../..")],
+  targets: [
+    .target(
+      name: "Expectation", swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzScanner",
+      dependencies: ["Expectation", .product(name: "OTLP", package: "tailrace")],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzSampler",
+      dependencies: [
+        "Expectation", .product(name: "OTLP", package: "tailrace"),
+        .product(name: "Sampling", package: "tailrace"),
+      ],
+      swiftSettings: rules),
+  ]
+)

@@ -1,0 +1,231 @@
+// Any bytes as a story for a sampler: records, time, memory pressure. Its books must balance after every step.
+
+import Expectation
+import OTLP
+import Sampling
+
+/// libFuzzer's entry.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzSampler(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  var story = Story(input)
+  story.run()
+  return 0
+}
+
+/// Limits so small that a story of some dozen bytes reaches every one of them.
+private func configuration() -> SamplerConfiguration {
+  var configuration = SamplerConfiguration()
+  configuration.windows.decisionWait = .seconds(30)
+  configuration.windows.decisionWaitAfterRoot = .seconds(5)
+  configuration.windows.lateWindow = .seconds(60)
+  configuration.limits.spansPerTrace = 6
+  configuration.limits.bytesPerTrace = 600
+  configuration.limits.recordBytes = 4096
+  configuration.limits.splitBytes = 4096
+  configuration.limits.forwardBytes = 200
+  configuration.limits.services = 3
+  configuration.limits.servicesPerTrace = 2
+  configuration.limits.errorSpansPerTrace = 2
+  configuration.limits.nameBytes = 8
+  configuration.limits.verdicts = 4
+  configuration.limits.segmentBytes = 256
+  configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
+  return configuration
+}
+
+/// A sampler, and the bytes that say what happens to it.
+private struct Story: ~Copyable {
+  private var input: ArraySlice<UInt8>
+  private var sampler = Sampler(partition: PartitionID(3), configuration: configuration())
+  private var effects = Effects()
+  private var offset = Offset(100)
+  private var time = Instant(milliseconds: 1_700_000_000_000)
+  private var record = WireWriter()
+  /// Spans in records that were not refused.
+  private var spansTaken: UInt64 = 0
+  private var spansForwarded: UInt64 = 0
+  private var finals: UInt64 = 0
+
+  init(_ input: [UInt8]) {
+    self.input = input[...]
+  }
+
+  mutating func run() {
+    while let operation = next() {
+      switch operation & 7 {
+      case 0...3: ingestSpans(Int(operation >> 3 & 7) + 1)
+      case 4: ingestBytes(Int(operation >> 3))
+      case 5: pass(operation)
+      case 6:
+        sampler.relieve(toBytes: Int(operation >> 3) * 64, into: &effects)
+        expect(sampler.usage.bufferedBytes <= Int(operation >> 3) * 64, "relieving did not suffice")
+      default: step(operation)
+      }
+      check()
+    }
+    // Long after, every window is closed and every span accounted for.
+    sampler.advance(to: time + .seconds(3_600), into: &effects)
+    check()
+    let counters = sampler.counters
+    expect(sampler.usage.openTraces == 0, "a trace never closes")
+    expect(sampler.usage.bufferedBytes == 0, "bytes are buffered for no trace")
+    expect(counters.spansRead == accounted(counters), "spans were lost: \(counters)")
+    expect(sampler.commitPoint.map { $0.safeOffset == $0.highWater } ?? true, "the safe offset is stuck")
+  }
+
+  private mutating func next() -> UInt8? { input.popFirst() }
+
+  private func accounted(_ counters: SamplerCounters) -> UInt64 {
+    counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
+  }
+
+  // MARK: Operations
+
+  /// Reads a record of `count` spans: two bytes of the story for each.
+  private mutating func ingestSpans(_ count: Int) {
+    record.removeAll()
+    var written: UInt64 = 0
+    var key: [UInt8] = []
+    for _ in 0..<count {
+      guard let shape = next(), let identity = next() else { break }
+      if key.isEmpty { TraceID(identity).appendHexadecimal(to: &key) }
+      appendSpan(shape: shape, identity: identity)
+      written += 1
+    }
+    if ingest(key: key, value: record.bytes) == nil { spansTaken += written }
+  }
+
+  /// Appends a span in a resource of its own. `identity`: 3 bits of trace, 3 of span, 2 of service. `shape`: 2 bits of
+  /// parent, 2 of status, 2 of tracestate, 2 of duration.
+  private mutating func appendSpan(shape: UInt8, identity: UInt8) {
+    let services = ["", "a", "bb", "a service with a long name"]
+    let states = ["", "ot=th:8", "ot=rv:80000000000000;th:c,a=b", "ot=th:zz"]
+    let parent = UInt64(shape & 3)
+    let start = UInt64(1_700_000_000_000_000_000)
+    record.message(1) { resource in
+      resource.message(1) { attributes in
+        attributes.message(1) { pair in
+          pair.stringField(1, "service.name")
+          pair.message(2) { $0.stringField(1, services[Int(identity >> 6)]) }
+        }
+      }
+      resource.message(2) { scope in
+        scope.message(2) { span in
+          span.bytesField(1, TraceID(identity).bytes)
+          span.bytesField(2, [0, 0, 0, 0, 0, 0, 0, (identity >> 3 & 7) + 1])
+          if parent > 0 { span.bytesField(4, [0, 0, 0, 0, 0, 0, 0, UInt8(parent)]) }
+          span.stringField(3, states[Int(shape >> 4 & 3)])
+          span.stringField(5, "operation")
+          span.fixed64Field(7, start)
+          span.fixed64Field(8, start + UInt64(shape >> 6) * 900_000_000)
+          span.message(15) { $0.varintField(3, UInt64(shape >> 2 & 3)) }
+        }
+      }
+    }
+  }
+
+  /// Reads the next bytes of the story as a record, whatever they are.
+  private mutating func ingestBytes(_ count: Int) {
+    let bytes = Array(input.prefix(count * 8))
+    input = input.dropFirst(count * 8)
+    let spansBefore = sampler.counters.spansRead
+    let refused = ingest(key: nil, value: bytes) != nil
+    let spansRead = sampler.counters.spansRead - spansBefore
+    expect(!refused || spansRead == 0, "something of a refused record was taken")
+    spansTaken += spansRead
+  }
+
+  private mutating func ingest(key: [UInt8]?, value: [UInt8]) -> MalformedInput? {
+    let (place, now) = (offset, time)
+    offset = offset.next
+    return value.withRawBytes { bytes in
+      guard let key else {
+        return sampler.ingest(
+          offset: place, timestamp: nil, wallClock: now, key: nil, value: bytes, into: &effects)
+      }
+      return key.withRawBytes {
+        sampler.ingest(offset: place, timestamp: now, wallClock: now, key: $0, value: bytes, into: &effects)
+      }
+    }
+  }
+
+  /// Lets up to 31 seconds pass.
+  private mutating func pass(_ operation: UInt8) {
+    time = Instant(nanoseconds: time.nanoseconds + Int64(operation >> 3) * 1_000_000_000)
+    sampler.advance(to: time, into: &effects)
+  }
+
+  /// What else a log holds: tombstones, records that can't be converted, gaps, empty records, timestamps ahead and
+  /// behind.
+  private mutating func step(_ operation: UInt8) {
+    let ahead = Instant(nanoseconds: time.nanoseconds + (Int64(operation >> 5) - 3) * 4_000_000_000)
+    switch operation >> 3 & 3 {
+    case 0:
+      let error = sampler.ingest(
+        offset: offset, timestamp: ahead, wallClock: time, key: nil, value: nil, into: &effects)
+      expect(error == MalformedInput(.tombstone, at: 0), "a tombstone was read")
+      offset = offset.next
+    case 1:
+      sampler.skip(offset: offset, timestamp: ahead, wallClock: time, into: &effects)
+      offset = offset.next
+    case 2: offset = Offset(offset.value + 5)
+    default: expect(ingest(key: nil, value: []) == MalformedInput(.empty, at: 0), "nothing was read")
+    }
+  }
+
+  // MARK: Checks
+
+  private mutating func check() {
+    sampler.checkInvariants()
+    checkEffects()
+    let counters = sampler.counters
+    let usage = sampler.usage
+    expect(counters.spansRead == spansTaken, "\(counters.spansRead) spans read, \(spansTaken) taken")
+    expect(
+      counters.spansKept == spansForwarded, "\(counters.spansKept) spans kept, \(spansForwarded) forwarded")
+    expect(accounted(counters) <= counters.spansRead, "spans were doubled: \(counters)")
+    expect(
+      counters.tracesOpened == counters.tracesKept + counters.tracesDropped + UInt64(usage.openTraces),
+      "traces were lost: \(counters)")
+    expect(counters.tracesKept + counters.tracesDropped == finals, "not one final verdict a trace")
+    expect(usage.pastVerdicts <= 4, "too many verdicts are remembered")
+    expect(usage.residentBufferBytes >= usage.bufferedBytes, "more bytes are buffered than there is room for")
+    if let point = sampler.commitPoint {
+      expect(point.safeOffset <= point.highWater && point.highWater <= offset, "an offset is ahead")
+      let again = CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)
+      expect(again == point, "a commit point is not read back")
+    }
+  }
+
+  /// What is handed out must be what it says, and readable.
+  private mutating func checkEffects() {
+    let bytes = effects.bytes
+    var reader = ScannedRecord()
+    for output in effects.outputs {
+      switch output {
+      case .decide(let decision, let range):
+        if decision.isFinal { finals += 1 }
+        if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
+      case .forward(let traceID, let range, let spans):
+        spansForwarded += UInt64(spans)
+        do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }
+        expect(reader.spans.count == spans, "\(reader.spans.count) spans handed out, \(spans) counted")
+        expect(reader.isSingleTrace && reader.spans[0].traceID == traceID, "a span of another trace")
+      }
+    }
+    effects.removeAll()
+  }
+}
+
+extension TraceID {
+  /// One of eight traces, half of them kept by the baseline.
+  fileprivate init(_ identity: UInt8) {
+    self.init(high: 1, low: UInt64(identity & 7) << 53 | 1)
+  }
+
+  fileprivate var bytes: [UInt8] {
+    [high, low].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) } }
+  }
+}

@@ -1,0 +1,130 @@
+// Any bytes as a record: refused with an error inside them, or read, taken apart and rewritten without loss.
+
+import Expectation
+import OTLP
+
+/// libFuzzer's entry.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzScanner(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  guard let record = scan(input) else { return 0 }
+  checkPieces(of: record, input)
+  checkKept(input, record)
+  if input.count == 16 || input.count == 32 { checkKey(input) }
+  return 0
+}
+
+/// Reads `bytes`, or nil if they are refused. The error's place must be in them.
+private func scan(_ bytes: [UInt8]) -> ScannedRecord? {
+  var record = ScannedRecord()
+  do throws(MalformedInput) {
+    try bytes.withRawBytes { (raw) throws(MalformedInput) in try record.scan(raw) }
+  } catch {
+    expect((0...bytes.count).contains(error.offset), "\(error) of \(bytes.count)")
+    return nil
+  }
+  expect(!record.spans.isEmpty, "a record without spans was accepted")
+  var end = 0
+  for span in record.spans {
+    expect(!span.traceID.isZero && span.spanID != 0, "a span without an id was accepted")
+    for range in [span.content, span.name, span.traceState] where range.count > 0 {
+      expect(
+        range.indices.lowerBound >= span.field.indices.lowerBound
+          && range.indices.upperBound <= span.field.indices.upperBound, "a part of a span lies outside it")
+    }
+    expect(Int(span.resource) < record.resources.count, "a span in no resource")
+    expect(span.field.indices.upperBound <= bytes.count, "a span past the record")
+    expect(span.field.indices.lowerBound >= end, "spans overlap or are out of order")
+    end = span.field.indices.upperBound
+  }
+  return record
+}
+
+/// What must be the same of a span before and after.
+private struct Facts: Equatable {
+  var span: [UInt8]
+  var service: [UInt8]
+
+  init(_ span: SpanView, _ record: ScannedRecord, _ bytes: [UInt8]) {
+    self.span = Array(bytes[span.content.indices])
+    service = Array(bytes[record.resources[Int(span.resource)].serviceName.indices])
+  }
+}
+
+private func checkPieces(of record: ScannedRecord, _ bytes: [UInt8]) {
+  let bytesMax = 1 << 20
+  var groups = TraceGroups()
+  do throws(MalformedInput) {
+    try groups.group(record, bytesMax: bytesMax)
+  } catch {
+    expect(error == MalformedInput(.splitTooLarge, at: 0), "\(error) from taking a record apart")
+    return
+  }
+  var seen = 0
+  var size = 0
+  for group in groups.groups {
+    var writer = WireWriter()
+    bytes.withRawBytes { groups.append(group, of: record, bytes: $0, to: &writer) }
+    let piece = writer.bytes
+    size += piece.count
+    guard let again = scan(piece) else { fatalError("a piece is refused") }
+    let indices = groups.spanIndices(of: group)
+    seen += indices.count
+    expect(again.isSingleTrace, "a piece of several traces")
+    expect(again.spans[0].traceID == group.traceID, "a piece of another trace")
+    let before = indices.map { Facts(record.spans[Int($0)], record, bytes) }
+    expect(again.spans.map { Facts($0, again, piece) } == before, "a piece has other spans than its group")
+  }
+  expect(seen == record.spans.count, "spans were lost or doubled")
+  expect(record.isSingleTrace || size <= bytesMax, "pieces of \(size) bytes")
+}
+
+private func checkKept(_ bytes: [UInt8], _ record: ScannedRecord) {
+  let threshold = SamplingThreshold(probability: 0.01)
+  var kept = WireWriter()
+  var counts = RewriteCounts()
+  keep(bytes, threshold, &kept, &counts)
+  expect(counts.spans == record.spans.count, "\(counts.spans) of \(record.spans.count) spans were written")
+  guard let again = scan(kept.bytes) else { fatalError("a kept record is refused") }
+  expect(again.spans.count == record.spans.count, "keeping lost spans")
+  var leftAlone = 0
+  for (before, after) in zip(record.spans, again.spans) {
+    expect(
+      before.traceID == after.traceID && before.spanID == after.spanID && before.parentID == after.parentID
+        && before.start == after.start && before.end == after.end && before.flags == after.flags
+        && before.status == after.status && before.kind == after.kind
+        && bytes[before.name.indices] == kept.bytes[after.name.indices], "keeping changed a span")
+    let old = bytes.withRawBytes { TraceStateSampling(before.traceState, of: $0) }
+    let new = kept.bytes.withRawBytes { TraceStateSampling(after.traceState, of: $0) }
+    if new.threshold == max(threshold, old.threshold ?? .always) {
+      expect(new.randomness == old.randomness, "keeping changed the randomness")
+    } else {
+      expect(bytes[before.traceState.indices] == kept.bytes[after.traceState.indices], "a wrong threshold")
+      leftAlone += 1
+    }
+  }
+  expect(leftAlone == counts.tracestatesLeftAlone, "\(leftAlone) tracestates were left alone")
+  var twice = WireWriter()
+  var ignored = RewriteCounts()
+  keep(kept.bytes, threshold, &twice, &ignored)
+  expect(scan(twice.bytes)?.spans.count == record.spans.count, "keeping twice lost spans")
+}
+
+private func keep(
+  _ bytes: [UInt8], _ threshold: SamplingThreshold, _ writer: inout WireWriter, _ counts: inout RewriteCounts
+) {
+  do throws(MalformedInput) {
+    try bytes.withRawBytes { (raw) throws(MalformedInput) in
+      try writer.appendKept(raw, threshold: threshold, counts: &counts)
+    }
+  } catch {
+    fatalError("an accepted record can't be kept: \(error)")
+  }
+}
+
+private func checkKey(_ key: [UInt8]) {
+  guard let id = key.withRawBytes({ TraceID(key: $0) }) else { return }
+  let text = Array(id.description.utf8)
+  expect(text.withRawBytes { TraceID(key: $0) } == id, "a trace id is not read back")
+}

@@ -1,0 +1,71 @@
+// Trace ids: the forms of record keys, the written form, and the randomness in them.
+
+import OTLP
+import Testing
+
+@Suite struct TraceIDTests {
+  static let id = TraceID(high: 0x0123_4567_89ab_cdef, low: 0xfedc_ba98_7654_3210)
+  static let text = "0123456789abcdeffedcba9876543210"
+
+  @Test(arguments: [text, text.uppercased(), "0123456789ABCDEFfedcba9876543210"])
+  func readsHexadecimalOfEitherCase(_ key: String) {
+    #expect(traceID(Array(key.utf8)) == Self.id)
+  }
+
+  @Test func readsRawBytes() {
+    #expect(traceID(bigEndian(Self.id.high) + bigEndian(Self.id.low)) == Self.id)
+    // Sixteen characters are sixteen bytes, whatever they spell.
+    #expect(
+      traceID(Array("0123456789abcdef".utf8))
+        == TraceID(high: 0x3031_3233_3435_3637, low: 0x3839_6162_6364_6566))
+  }
+
+  @Test func refusesOtherLengths() {
+    for count in 0...100 where count != 16 && count != 32 {
+      #expect(traceID([UInt8](repeating: 0x30, count: count)) == nil, "\(count) bytes")
+    }
+  }
+
+  @Test func refusesEveryOtherCharacterAnywhere() {
+    let digits = Set(Array("0123456789abcdefABCDEF".utf8))
+    for place in 0..<32 {
+      for byte in UInt8.min ... .max where !digits.contains(byte) {
+        var key = Array(Self.text.utf8)
+        key[place] = byte
+        #expect(traceID(key) == nil, "byte \(byte) at \(place)")
+      }
+    }
+  }
+
+  @Test func writesLowerCaseHexadecimal() {
+    #expect("\(Self.id)" == Self.text)
+    #expect("\(TraceID(high: 0, low: 1))" == "00000000000000000000000000000001")
+    var bytes: [UInt8] = [0xff]
+    Self.id.appendHexadecimal(to: &bytes)
+    #expect(bytes == [0xff] + Array(Self.text.utf8))
+  }
+
+  @Test func readsBackWhatItWrites() {
+    var random = SeededGenerator(seed: 9)
+    for _ in 0..<1_000 {
+      let id = TraceID(high: random.next(), low: random.next())
+      #expect(traceID(Array(id.description.utf8)) == id)
+      #expect(traceID(bigEndian(id.high) + bigEndian(id.low)) == id)
+    }
+  }
+
+  @Test func onlyAllZerosIsZero() {
+    #expect(TraceID(high: 0, low: 0).isZero)
+    #expect(!TraceID(high: 0, low: 1).isZero)
+    #expect(!TraceID(high: 1 << 63, low: 0).isZero)
+  }
+
+  @Test func theLastSevenBytesAreRandom() {
+    #expect(Self.id.randomness == 0xdc_ba98_7654_3210)
+    #expect(TraceID(high: .max, low: 0xff << 56).randomness == 0)
+  }
+
+  private func traceID(_ key: [UInt8]) -> TraceID? {
+    key.withRawBytes { TraceID(key: $0) }
+  }
+}

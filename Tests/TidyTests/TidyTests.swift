@@ -1,0 +1,138 @@
+// The house rules, checked on every file of the tree; and the rules themselves, checked on small samples.
+
+import Testing
+
+@Suite struct TidyTests {
+  @Test func thereIsATreeToCheck() {
+    #expect(SourceTree.sources.contains { $0.path == "Sources/OTLP/RecordScanner.swift" })
+    #expect(SourceTree.swift.contains { $0.path == "Tests/TidyTests/TidyTests.swift" })
+  }
+
+  @Test func modulesImportOnlyWhatTheyMay() {
+    #expect(SourceTree.sources.flatMap(Rules.checkImports) == [])
+  }
+
+  @Test func nothingIsLeftOver() {
+    #expect(SourceTree.swift.flatMap(Rules.checkLeftovers) == [])
+  }
+
+  @Test func sourcesTakeNoBannedStep() {
+    #expect(SourceTree.sources.flatMap(Rules.checkBannedCode) == [])
+  }
+
+  @Test func linesAreShort() {
+    #expect(SourceTree.swift.flatMap(Rules.checkColumns) == [])
+  }
+
+  @Test func functionsAreShort() {
+    #expect(SourceTree.swift.flatMap(Rules.checkFunctionLengths) == [])
+  }
+
+  @Test func filesOpenWithTheirJob() {
+    #expect(SourceTree.swift.flatMap(Rules.checkOpening) == [])
+  }
+
+  @Test func namesSaySomething() {
+    #expect(SourceTree.swift.flatMap(Rules.checkNames) == [])
+  }
+
+  @Test func unsafeStepsHaveTheirProof() {
+    #expect(SourceTree.sources.flatMap(Rules.checkUnsafe) == [])
+  }
+
+  @Test func noFileKnowsAMachine() {
+    #expect(SourceTree.files.flatMap(Rules.checkPaths) == [])
+  }
+}
+
+@Suite struct RuleTests {
+  @Test(arguments: [
+    ("Sources/OTLP/A.swift", "import Foundation", 1), ("Sources/Sampling/A.swift", "public import OTLP", 0),
+    ("Sources/Sampling/A.swift", "internal import Kafka", 1), ("Sources/Kafka/A.swift", "import CRdKafka", 0),
+    ("Sources/Kafka/A.swift", "@preconcurrency import Foundation", 1),
+    ("Sources/Sampling/A.swift", "import struct Foundation.Data", 1),
+    ("Sources/tailrace/A.swift", "import Any", 0),
+    ("Sources/Unheard/A.swift", "", 1), ("Tests/OTLPTests/A.swift", "import Foundation", 0),
+    ("Sources/OTLP/A.swift", "// import Foundation", 0),
+  ])
+  func importsAreRead(_ path: String, _ text: String, _ count: Int) {
+    #expect(Rules.checkImports(SourceFile(path: path, text: text)).count == count)
+  }
+
+  @Test(arguments: [
+    ("let a = try! b()", 1), ("let a = b as! C", 1), ("// try! is banned", 0), ("let a = \"try!\"", 0),
+    ("a.unsafelyUnwrapped", 1), ("try await Task.sleep(for: b)", 1), ("let was = !a", 0), ("a as? B", 0),
+  ])
+  func bannedStepsAreSeen(_ text: String, _ count: Int) {
+    #expect(Rules.checkBannedCode(file(text)).count == count)
+  }
+
+  @Test func leftoversAreSeenInComments() {
+    #expect(Rules.checkLeftovers(file("// " + "TO" + "DO: more")).count == 1)
+    #expect(Rules.checkLeftovers(file("// to do: more")).isEmpty)
+  }
+
+  @Test func columnsAreCounted() {
+    let name = String(repeating: "a", count: 200)
+    #expect(Rules.checkColumns(file(String(name.prefix(110)))).isEmpty)
+    #expect(Rules.checkColumns(file(String(name.prefix(111)))).count == 1)
+    #expect(Rules.checkColumns(file("// " + name.prefix(117))).isEmpty)
+    #expect(Rules.checkColumns(file("// " + name.prefix(118))).count == 1)
+  }
+
+  @Test(arguments: [
+    "func a() {", "private init(b: Int = { 1 }()) {", "static func a<B>(", "var a: Int {", "deinit {",
+  ])
+  func functionsAreMeasured(_ opening: String) {
+    let head = opening.hasSuffix("(") ? opening + "\n    b: B\n  ) throws -> Int where B: C {" : opening
+    let lines = head.split(separator: "\n").count + 1
+    for count in [70, 71] {
+      let body = Array(repeating: "    if b { c() } // {", count: count - lines).joined(separator: "\n")
+      let text = "struct D {\n  func short() {}\n  \(head)\n\(body)\n  }\n}"
+      #expect(Rules.checkFunctionLengths(file(text)).count == count - 70, "\(count) lines")
+    }
+  }
+
+  @Test func requirementsOfProtocolsHaveNoLength() {
+    let requirements = Array(repeating: "  func a()", count: 100).joined(separator: "\n")
+    #expect(Rules.checkFunctionLengths(file("protocol P {\n\(requirements)\n}")).isEmpty)
+  }
+
+  @Test(arguments: [
+    ("// Reads what is written.\n", 0), ("import OTLP\n", 1), ("//\n//  A.swift\n", 1), ("// A.swift\n", 1),
+
+    ("", 1),
+  ])
+  func openingsAreRead(_ text: String, _ count: Int) {
+    #expect(Rules.checkOpening(file(text)).count == count)
+  }
+
+  @Test func emptyNamesAreSeen() {
+    #expect(Rules.checkNames(file("struct Thing" + "Manager {}")).count == 1)
+    #expect(Rules.checkNames(SourceFile(path: "Sources/OTLP/String" + "Utils.swift", text: "")).count == 1)
+    #expect(Rules.checkNames(file("struct Managed {}")).isEmpty)
+  }
+
+  @Test(arguments: [
+    ("func a() {\n  unsafe b()\n}", 1), ("func a() {\n  // Sound: it is.\n  unsafe b()\n}", 0),
+    ("/// Sound: it is.\nfunc a() {\n  unsafe b()\n}", 0),
+    ("// Sound: all of it.\nstruct A {\n  func a() {\n    unsafe b()\n  }\n}", 0),
+    ("func c() {\n  // Sound: this one.\n  unsafe b()\n}\n\nfunc d() {}\n\nfunc a() {\n  unsafe b()\n}", 1),
+    ("// unsafe is a word", 0), ("func a() {\n  // It is fine.\n  unsafe b()\n}", 1),
+    ("// Sound: nobody else has it.\nnonisolated(unsafe) let a = 1", 0), ("nonisolated(unsafe) let a = 1", 1),
+  ])
+  func proofsAreFound(_ text: String, _ count: Int) {
+    #expect(Rules.checkUnsafe(file(text)).count == count)
+  }
+
+  @Test func pathsAreSeen() {
+    let root = "/t" + "mp/"
+    #expect(Rules.checkPaths(file("let a = \"\(root)b\"")).count == 1)
+    #expect(Rules.checkPaths(file("see https://host\(root)b")).isEmpty)
+    #expect(Rules.checkPaths(file("let a = \"some\(root)b\"")).isEmpty)
+  }
+
+  private func file(_ text: String) -> SourceFile {
+    SourceFile(path: "Sources/OTLP/A.swift", text: text)
+  }
+}
