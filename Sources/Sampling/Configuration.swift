@@ -23,7 +23,8 @@ public struct Limits: Equatable, Sendable {
   public var recordBytes = 64 << 20
   /// Records that take more bytes than this when they are taken apart by trace are malformed.
   public var splitBytes = 128 << 20
-  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span has more.
+  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span or what stands
+  /// around the spans (resources, scopes) has more than half of it.
   public var forwardBytes = 900_000
   /// Distinct service names told apart; the rest share one.
   public var services = 10_000
@@ -36,7 +37,7 @@ public struct Limits: Equatable, Sendable {
   /// Verdicts remembered; beyond it the oldest go before their time, and are counted.
   public var verdicts = 16_000_000
   /// The size of a segment of the span buffer.
-  public var segmentBytes = 1 << 20
+  public var segmentBytes = 64 << 10
 
   /// The default limits.
   public init() {}

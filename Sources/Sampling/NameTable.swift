@@ -99,8 +99,8 @@ struct NameTable {
 
   private var nextSweepCount = 0
 
-  /// Frees the names that nobody refers to. After a sweep the next one waits until the table has grown by half of
-  /// what was left, so that sweeping costs a constant per name.
+  /// Frees the names that nobody refers to. A sweep walks all entries, those of a past burst included, so the next one
+  /// waits until half as many names have come: sweeping costs a constant per name.
   private mutating func sweepIfWorthwhile() {
     guard index.count >= nextSweepCount else { return }
     for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {
@@ -109,7 +109,7 @@ struct NameTable {
       entries[slot].isFree = true
       free.append(UInt32(truncatingIfNeeded: slot))
     }
-    nextSweepCount = max(capacity, index.count + index.count / 2)
+    nextSweepCount = max(capacity, index.count + entries.count / 2)
   }
 }
 

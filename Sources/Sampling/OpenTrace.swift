@@ -55,7 +55,8 @@ struct OpenTrace {
   var rootDuration: Int64 = 0
   /// The 56 random bits.
   var randomness: UInt64
-  /// The threshold that head sampling left in the root span, or the greatest seen while no root has come.
+  /// The threshold that head sampling left in the root span (of several the greatest); while no root has come, the
+  /// greatest of all spans. So it does not depend on the order in which spans come.
   var incomingThreshold = SamplingThreshold.always
   /// The threshold of the verdict; meaningful once kept.
   var threshold = SamplingThreshold.never
@@ -132,14 +133,17 @@ struct OpenTrace {
     }
   }
 
-  /// Takes what the span's tracestate says about sampling into account.
+  /// Takes what the span's tracestate says about sampling into account; a root's is read even where it says nothing.
   mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool) {
     if let given = sampling.randomness, !isRandomnessGiven {
       randomness = given
       isRandomnessGiven = true
     }
-    if let threshold = sampling.threshold, isRoot || (!hasRoot && threshold > incomingThreshold) {
+    let threshold = sampling.threshold ?? .always
+    if isRoot, !hasRoot {
       incomingThreshold = threshold
+    } else if isRoot == hasRoot {
+      incomingThreshold = max(incomingThreshold, threshold)
     }
   }
 }

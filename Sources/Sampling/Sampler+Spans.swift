@@ -42,7 +42,7 @@ extension Sampler {
         service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
       }
       table[slot].accumulate(span)
-      if span.traceState.count > 0 {
+      if span.traceState.count > 0 || span.isRoot {
         table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
       if span.isRoot { noteRoot(span, service, bytes, slot) }

@@ -59,16 +59,18 @@ extension Sampler {
   // MARK: Kept spans
 
   /// Hands out what the trace has buffered, several pieces at a time, and lets go of it.
+  ///
+  /// A span has at least 30 bytes, and its tracestate grows by `tracestateGrowth` at most: a piece less than doubles.
   private mutating func forwardBuffered(_ slot: Int, into effects: inout Effects) {
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
     var portion = Portion(start: effects.arena.count)
     var piece = table[slot].firstPiece
     while piece != .none {
-      let count = buffer.count(of: piece)
-      if effects.arena.count - portion.start + count > configuration.limits.forwardBytes {
+      let grown = 2 * buffer.count(of: piece)
+      if effects.arena.count - portion.start + grown > configuration.limits.forwardBytes {
         emit(&portion, of: traceID, into: &effects)
       }
-      if count > configuration.limits.forwardBytes {
+      if grown > configuration.limits.forwardBytes {
         let bytes = buffer.withBytes(of: piece) { $0.copied() }
         bytes.withRawBytes { forward($0, of: traceID, threshold: threshold, into: &effects) }
         portion.start = effects.arena.count
@@ -83,23 +85,35 @@ extension Sampler {
     releaseBuffered(slot)
   }
 
-  /// Hands out one piece at once; span by span, in portions, if it is larger than a portion may be.
+  /// The most bytes that a threshold adds to a span: `ot=th:`, 14 digits, a comma, and tag and lengths.
+  private static let tracestateGrowth = 26
+
+  /// Hands out one piece at once; span by span, in portions, if it may become larger than a portion may be.
+  ///
+  /// Each portion repeats what stands around the spans. Where that alone is too large, nothing is gained by portions,
+  /// and a hostile resource would be multiplied by them: the piece goes out whole.
   mutating func forward(
     _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, into effects: inout Effects
   ) {
     var portion = Portion(start: effects.arena.count)
-    guard piece.byteCount > configuration.limits.forwardBytes else {
+    let bytesMax = configuration.limits.forwardBytes
+    var record = ScannedRecord()
+    var around = piece.byteCount
+    if 2 * piece.byteCount > bytesMax {
+      do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
+      for span in record.spans { around -= Int(span.field.count) }
+    }
+    guard !record.spans.isEmpty, around < bytesMax else {
       effects.arena.appendAccepted(piece, threshold: threshold, counts: &portion.counts)
       emit(&portion, of: traceID, into: &effects)
       return
     }
-    var record = ScannedRecord()
-    do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
+    let room = max(bytesMax - around, bytesMax / 2)
     var chosen: [Int32] = []
     var size = 0
     for index in record.spans.indices {
-      let count = Int(record.spans[index].field.count)
-      if size + count > configuration.limits.forwardBytes, !chosen.isEmpty {
+      let count = Int(record.spans[index].field.count) + Sampler.tracestateGrowth
+      if size + count > room, !chosen.isEmpty {
         forward(chosen, of: record, piece, traceID, threshold, &effects)
         chosen.removeAll(keepingCapacity: true)
         size = 0

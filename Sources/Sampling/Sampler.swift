@@ -107,6 +107,7 @@ public struct Sampler: ~Copyable {
   public mutating func skip(
     offset: Offset, timestamp: Instant?, wallClock: Instant, into effects: inout Effects
   ) {
+    invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
     counters.recordsMalformed += 1
     observe(timestamp, wallClock: wallClock, into: &effects)
@@ -187,12 +188,11 @@ public struct Sampler: ~Copyable {
   /// Closes every window that is over, in the order of their deadlines.
   private mutating func closeDue(into effects: inout Effects) {
     let windows = configuration.windows
-    while true {
+    while let opened = table.opened.first {
+      let deadline = table[opened].openedAt + windows.decisionWait
       let rooted = table.rooted.first
-      let opened = table.opened.first
       let rootDeadline =
         rooted.map { table[$0].rootArrivedAt + windows.decisionWaitAfterRoot } ?? .distantFuture
-      let deadline = opened.map { table[$0].openedAt + windows.decisionWait } ?? .distantFuture
       guard min(rootDeadline, deadline) <= clock else { break }
       if let rooted, rootDeadline < deadline {
         if table[rooted].isComplete {
@@ -200,7 +200,7 @@ public struct Sampler: ~Copyable {
         } else {
           table.endRootWait(rooted)
         }
-      } else if let opened {
+      } else {
         close(opened, .wait, into: &effects)
       }
     }

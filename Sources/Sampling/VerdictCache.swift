@@ -9,6 +9,10 @@ struct PastVerdict {
   /// The threshold in the low 57 bits, the flags above them.
   private var packed: UInt64
 
+  /// What stands where no verdict does; the index never leads there.
+  static let vacant = PastVerdict(
+    traceID: TraceID(high: 0, low: 0), isKept: false, threshold: .never, decidedAt: .distantPast)
+
   private static let keptBit: UInt64 = 1 << 63
   private static let lateErrorBit: UInt64 = 1 << 62
 
@@ -31,38 +35,36 @@ struct PastVerdict {
 
 /// The verdicts of the last `late_window`, oldest first, found by trace id.
 ///
-/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full: 43 to 64 bytes a trace.
+/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full; both double: 43 to 85 bytes
+/// a trace.
 /// Verdicts come in the order of stream time, so the oldest is always at the head.
 struct VerdictCache {
-  private var ring: [PastVerdict?]
+  private var ring: [PastVerdict]
   private var head = 0
   private(set) var count = 0
   private var index: HashIndex
   private let seed: HashSeed
 
   init(seed: HashSeed) {
-    ring = Array(repeating: nil, count: 16)
+    ring = Array(repeating: .vacant, count: 16)
     index = HashIndex()
     self.seed = seed
   }
 
   /// Bytes of memory in use.
-  var byteCount: Int { ring.count * MemoryLayout<PastVerdict?>.stride + index.byteCount }
+  var byteCount: Int { ring.count * MemoryLayout<PastVerdict>.stride + index.byteCount }
 
   /// When the oldest verdict was given; nil if there is none.
-  var oldest: Instant? { count == 0 ? nil : ring[head]?.decidedAt }
+  var oldest: Instant? { count == 0 ? nil : ring[head].decidedAt }
 
   /// Where the trace's verdict is, or nil.
   func find(_ traceID: TraceID) -> Int? {
-    index.find(hash(traceID)) { ring[$0]?.traceID == traceID }
+    index.find(hash(traceID)) { ring[$0].traceID == traceID }
   }
 
   /// The verdict in `slot`, a result of `find`.
   subscript(slot: Int) -> PastVerdict {
-    get {
-      guard let verdict = ring[slot] else { fatalError("invariant broken: no verdict in slot \(slot)") }
-      return verdict
-    }
+    get { ring[slot] }
     set { ring[slot] = newValue }
   }
 
@@ -77,9 +79,8 @@ struct VerdictCache {
 
   /// Forgets the oldest verdict.
   mutating func removeOldest() {
-    guard count > 0, let verdict = ring[head] else { return }
-    index.remove(hash(verdict.traceID), slot: head)
-    ring[head] = nil
+    guard count > 0 else { return }
+    index.remove(hash(ring[head].traceID), slot: head)
     head = (head + 1) & (ring.count - 1)
     count -= 1
   }
@@ -90,12 +91,12 @@ struct VerdictCache {
 
   /// Doubles the ring. Slots move, so the index is made anew: once per doubling.
   private mutating func grow() {
-    var larger: [PastVerdict?] = Array(repeating: nil, count: ring.count * 2)
+    var larger: [PastVerdict] = Array(repeating: .vacant, count: ring.count * 2)
     index = HashIndex(capacity: ring.count * 2)
     for place in 0..<count {
       let verdict = ring[(head + place) & (ring.count - 1)]
       larger[place] = verdict
-      if let verdict { index.insert(hash(verdict.traceID), slot: place) }
+      index.insert(hash(verdict.traceID), slot: place)
     }
     ring = larger
     head = 0

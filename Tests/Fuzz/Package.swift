@@ -16,10 +16,13 @@ let package = Package(
   name: "fuzz",
   dependencies: [.package(name: "tailrace", path: "../..")],
   targets: [
-    .target(
-      name: "Expectation", swiftSettings: rules),
+    .target(name: "Expectation", swiftSettings: rules),
     .executableTarget(
       name: "FuzzScanner",
+      dependencies: ["Expectation", .product(name: "OTLP", package: "tailrace")],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzJSON",
       dependencies: ["Expectation", .product(name: "OTLP", package: "tailrace")],
       swiftSettings: rules),
     .executableTarget(

@@ -15,7 +15,7 @@ case $seconds in
     ;;
 esac
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- FuzzScanner FuzzSampler
+[ $# -gt 0 ] || set -- FuzzScanner FuzzJSON FuzzSampler
 
 # Two --sanitize flags would silently lose the coverage that guides libFuzzer.
 swift build -c release --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address

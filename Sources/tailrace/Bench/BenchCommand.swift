@@ -62,7 +62,9 @@ struct BenchCommand: ParsableCommand {
     }
     var options = WorkloadOptions()
     options.spansPerTrace = spansPerTrace
-    options.spansPerRecord = 5
+    // Five spans a record on average: a service often has fewer to send.
+    options.spansPerRecord = 8
+    options.spanBytes = 520
     options.fieldOrder = .mixed
     return try BenchCorpus(generating: options, traces: max(200, Int(500_000 / spansPerTrace)))
   }
