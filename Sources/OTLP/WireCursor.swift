@@ -31,14 +31,7 @@ struct WireCursor {
   @inline(__always)
   mutating func tag(in bytes: RawSpan) throws(MalformedInput) -> WireTag {
     let start = offset
-    let first = bytes.byte(at: offset)
-    let raw: UInt64
-    if first < 0x80 {
-      raw = UInt64(first)
-      offset += 1
-    } else {
-      raw = try longVarint(in: bytes)
-    }
+    let raw = try varint(in: bytes)
     guard raw >> 3 != 0, raw <= UInt64(UInt32.max), let type = WireType(rawValue: UInt8(raw & 7)) else {
       throw MalformedInput(.invalidTag, at: start)
     }
@@ -53,6 +46,14 @@ struct WireCursor {
       if first < 0x80 {
         offset += 1
         return UInt64(first)
+      }
+      // Two bytes hold the length of nearly every span and attribute that one does not.
+      if offset + 1 < end {
+        let second = bytes.byte(at: offset + 1)
+        if second < 0x80 {
+          offset += 2
+          return UInt64(first & 0x7f) | UInt64(second) << 7
+        }
       }
     }
     return try longVarint(in: bytes)

@@ -35,23 +35,28 @@ extension Sampler {
   {
     var resource = UInt32.max
     var service = NameID.none
+    // One copy out and one back, instead of a look into the table for every field.
+    var trace = table[slot]
+    let hadRoot = trace.hasRoot
     for index in share.spans {
       let span = record.spans[Int(index)]
       if span.resource != resource {
         resource = span.resource
-        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
+        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: &trace)
       }
-      table[slot].accumulate(span)
+      trace.accumulate(span)
       if span.traceState.count > 0 || span.isRoot {
-        table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+        trace.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
-      if span.isRoot { noteRoot(span, service, bytes, slot) }
-      if span.status == .error { noteError(span, service, bytes, slot) }
+      if span.isRoot { noteRoot(span, service, bytes, in: &trace) }
+      if span.status == .error { noteError(span, service, bytes, in: &trace) }
     }
+    table[slot] = trace
+    if trace.hasRoot, !hadRoot { table.startRootWait(slot) }
   }
 
   /// Adds a service to the trace's list, if it is new there.
-  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
+  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in trace: inout OpenTrace) -> NameID {
     guard name.count > 0 else { return .none }
     var service = otherServices
     if let known = services.pin(bytes.extracting(name.indices)) {
@@ -59,35 +64,38 @@ extension Sampler {
     } else {
       counters.servicesBeyondLimit += 1
     }
-    let (first, count) = (table[slot].services, Int(table[slot].serviceCount))
+    let (first, count) = (trace.services, Int(trace.serviceCount))
     guard count < configuration.limits.servicesPerTrace,
       !serviceLists.contains(service, first: first, count: count)
     else { return service }
-    table[slot].services = serviceLists.add(service, first: first, count: count)
-    table[slot].serviceCount += 1
+    trace.services = serviceLists.add(service, first: first, count: count)
+    trace.serviceCount += 1
     return service
   }
 
-  private mutating func noteRoot(_ span: SpanView, _ service: NameID, _ bytes: RawSpan, _ slot: Int) {
-    if span.start < table[slot].rootStart || !table[slot].hasRoot {
-      table[slot].rootStart = span.start
-      table[slot].rootService = service
-      operations.release(table[slot].rootOperation)
-      table[slot].rootOperation = operations.intern(bytes.extracting(span.name.indices))
+  private mutating func noteRoot(
+    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in trace: inout OpenTrace
+  ) {
+    if span.start < trace.rootStart || !trace.hasRoot {
+      trace.rootStart = span.start
+      trace.rootService = service
+      operations.release(trace.rootOperation)
+      trace.rootOperation = operations.intern(bytes.extracting(span.name.indices))
     }
-    guard !table[slot].hasRoot else { return }
-    table[slot].hasRoot = true
-    table[slot].rootArrivedAt = clock
-    table.startRootWait(slot)
+    guard !trace.hasRoot else { return }
+    trace.hasRoot = true
+    trace.rootArrivedAt = clock
   }
 
-  private mutating func noteError(_ span: SpanView, _ service: NameID, _ bytes: RawSpan, _ slot: Int) {
-    guard Int(table[slot].notedErrors) < configuration.limits.errorSpansPerTrace else { return }
-    table[slot].notedErrors += 1
-    table[slot].errors = errorNotes.add(
+  private mutating func noteError(
+    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in trace: inout OpenTrace
+  ) {
+    guard Int(trace.notedErrors) < configuration.limits.errorSpansPerTrace else { return }
+    trace.notedErrors += 1
+    trace.errors = errorNotes.add(
       ErrorNote(
         spanID: span.spanID, parentID: span.parentID, end: span.end, service: service,
-        operation: operations.intern(bytes.extracting(span.name.indices)), previous: table[slot].errors))
+        operation: operations.intern(bytes.extracting(span.name.indices)), previous: trace.errors))
   }
 
   // MARK: Spans of open traces
