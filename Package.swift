@@ -1,7 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// One set of rules for every target: Swift 6 with its data-race checks, each unsafe step marked, no warnings left.
+/// One set of rules for every target: Swift 6 with its data-race checks, each unsafe step marked, no warnings
+/// left.
 let rules: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .strictMemorySafety(),
@@ -47,7 +48,8 @@ let package = Package(
       ],
       swiftSettings: rules),
     .testTarget(name: "OTLPTests", dependencies: ["OTLP"], swiftSettings: rules),
-    .testTarget(name: "SamplingTests", dependencies: ["Sampling", "OTLP", "Simulation"], swiftSettings: rules),
+    .testTarget(
+      name: "SamplingTests", dependencies: ["Sampling", "OTLP", "Simulation"], swiftSettings: rules),
     .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: rules),
     .testTarget(
       name: "PipelineTests", dependencies: ["Pipeline", "Sampling", "OTLP", "Simulation", "Kafka"],

@@ -39,9 +39,11 @@ public struct KafkaLogLine: Sendable {
 /// Takes librdkafka's log lines, on its own threads.
 public typealias KafkaLog = @Sendable (KafkaLogLine) -> Void
 
-/// What librdkafka's callbacks are given as their opaque pointer. It outlives the client: the client's owner keeps it.
+/// What librdkafka's callbacks are given as their opaque pointer. It outlives the client: the client's owner
+/// keeps it.
 ///
-/// Callbacks of a client come on the threads that poll it or on librdkafka's own, so what they touch is locked.
+/// Callbacks of a client come on the threads that poll it or on librdkafka's own, so what they touch is
+/// locked.
 final class CallbackContext: Sendable {
   let log: KafkaLog
   let events = Mutex<[ConsumerEvent]>([])
@@ -55,8 +57,8 @@ final class CallbackContext: Sendable {
 
   /// The context behind an opaque pointer.
   static func from(_ opaque: UnsafeMutableRawPointer) -> CallbackContext {
-    // Sound: the pointer was made from a CallbackContext that the client's owner keeps until the client is destroyed,
-    // and librdkafka calls nobody after that.
+    // Sound: the pointer was made from a CallbackContext that the client's owner keeps until the client is
+    // destroyed, and librdkafka calls nobody after that.
     unsafe Unmanaged<CallbackContext>.fromOpaque(opaque).takeUnretainedValue()
   }
 }
@@ -109,7 +111,8 @@ struct ClientHandle: ~Copyable {
   }
 
   private static func setCallbacks(_ configuration: OpaquePointer, _ kind: Kind) {
-    // Sound: in each callback the opaque pointer is the context that was set above; other pointers are used during the call only.
+    // Sound: in each callback the opaque pointer is the context that was set above; other pointers are used
+    // during the call only.
     unsafe rd_kafka_conf_set_log_cb(configuration) { client, level, facility, text in
       guard let opaque = unsafe rd_kafka_opaque(client) else { return }
       let line = unsafe KafkaLogLine(

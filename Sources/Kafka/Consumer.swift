@@ -19,8 +19,9 @@ public enum ConsumerEvent: Equatable, Sendable {
 
 /// A consumer of one topic in a group, with cooperative rebalancing.
 ///
-/// Used from one thread. The rebalance callback only notes what happens: librdkafka waits until `assign` or `unassign`
-/// is called, whenever that is, so the owner answers between two polls and not in the middle of one.
+/// Used from one thread. The rebalance callback only notes what happens: librdkafka waits until `assign` or
+/// `unassign` is called, whenever that is, so the owner answers between two polls and not in the middle of
+/// one.
 @safe
 public final class Consumer {
   private let handle: ClientHandle
@@ -34,7 +35,8 @@ public final class Consumer {
     KafkaProperty("auto.offset.reset", "earliest"),
   ]
 
-  /// What a consumer needs to be: offsets are committed by its owner alone, who wants to know the ends of partitions.
+  /// What a consumer needs to be: offsets are committed by its owner alone, who wants to know the ends of
+  /// partitions.
   private static let required = [
     KafkaProperty("enable.auto.commit", "false"),
     KafkaProperty("enable.auto.offset.store", "false"),
@@ -68,8 +70,8 @@ public final class Consumer {
 
   /// Reads a batch and calls `body` with each record, waiting for the first no longer than `timeout`.
   ///
-  /// Reading from the consumer's queue also serves the callbacks and counts as a poll for `max.poll.interval.ms`.
-  /// Returns how many records there were.
+  /// Reading from the consumer's queue also serves the callbacks and counts as a poll for
+  /// `max.poll.interval.ms`. Returns how many records there were.
   public func poll<Failure: Error>(
     into batch: inout RecordBatch, timeout: Duration,
     _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
@@ -96,7 +98,8 @@ public final class Consumer {
     }
   }
 
-  /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed one.
+  /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed
+  /// one.
   public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
     let list = PartitionList(offsets)
     if isCooperative {
@@ -120,7 +123,8 @@ public final class Consumer {
     }
   }
 
-  /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be so.
+  /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be
+  /// so.
   private var isCooperative: Bool {
     // Sound: librdkafka returns a static string, or null before the first rebalance.
     guard let protocolName = unsafe rd_kafka_rebalance_protocol(handle.pointer) else { return true }

@@ -55,7 +55,8 @@ public struct RecordBatch: ~Copyable {
     return unsafe messages[index]
   }
 
-  /// Calls `body` with each record: where it stands, its key and its value, nil where it has none. Both are lent.
+  /// Calls `body` with each record: where it stands, its key and its value, nil where it has none. Both are
+  /// lent.
   ///
   /// - Parameter special: called instead for what is no record: an error's code, the place and the text.
   func forEach<Failure: Error>(

@@ -2,8 +2,8 @@
 
 /// Why and where a record could not be read.
 ///
-/// A trivial value, so that throwing it from the scanner costs no allocation. Bad input is expected: it is counted
-/// and dead-lettered with this reason, and it never reaches an assertion.
+/// A trivial value, so that throwing it from the scanner costs no allocation. Bad input is expected: it is
+/// counted and dead-lettered with this reason, and it never reaches an assertion.
 public struct MalformedInput: Error, Equatable, Hashable, Sendable {
   /// What is wrong with the bytes.
   public let reason: Reason

@@ -1,17 +1,20 @@
 // The scanner: walks a record of OTLP traces and notes, per span, what the sampler needs.
 //
-// It reads tags and lengths and steps over everything else, so that attributes, events and links cost one addition
-// each. Fields may come in any order: the Collector's own encoder writes a resource after its spans. So the fields
-// of a `ResourceSpans` are walked first (a length to step over for each scope), then its scopes.
+// It reads tags and lengths and steps over everything else, so that attributes, events and links cost one
+// addition each. Fields may come in any order: the Collector's own encoder writes a resource after its spans.
+// So the fields of a `ResourceSpans` are walked first (a length to step over for each scope), then its
+// scopes.
 
-/// The spans of one record, and where everything lies in it. Reused from record to record: it keeps its storage.
+/// The spans of one record, and where everything lies in it. Reused from record to record: it keeps its
+/// storage.
 public struct ScannedRecord: Sendable {
   /// The record's spans, in the order of its bytes.
   public internal(set) var spans: [SpanView] = []
   /// The record's resources, in the order of its bytes.
   public internal(set) var resources: [ResourceView] = []
   var scopes: [ScopeView] = []
-  /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown fields.
+  /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown
+  /// fields.
   var extras: [ByteRange] = []
   /// Which of `extras` stand at the top level.
   var topLevelExtras = 0..<0
@@ -27,13 +30,14 @@ public struct ScannedRecord: Sendable {
     scopeContents.reserveCapacity(8)
   }
 
-  /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was here.
+  /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was
+  /// here.
   ///
-  /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is not, beyond
-  /// that its length lies inside its parent.
+  /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is not,
+  /// beyond that its length lies inside its parent.
   ///
-  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. What is here then is
-  ///   of no use.
+  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. What is here then
+  ///   is of no use.
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
   public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
@@ -58,8 +62,8 @@ public struct ScannedRecord: Sendable {
     try collectTopLevelExtras(in: bytes)
   }
 
-  /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so that each
-  /// resource's and scope's extras stay in one run.
+  /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so
+  /// that each resource's and scope's extras stay in one run.
   private mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
     let first = extras.count
     var cursor = WireCursor(all: bytes)
@@ -161,7 +165,8 @@ enum Field {
 }
 
 extension SpanView {
-  /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in protobuf.
+  /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in
+  /// protobuf.
   @inline(__always)
   fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(content)
@@ -227,7 +232,8 @@ private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(Malform
   return status
 }
 
-/// Finds `service.name` among a resource's attributes; the first one counts. Nil if there is none, or no string.
+/// Finds `service.name` among a resource's attributes; the first one counts. Nil if there is none, or no
+/// string.
 private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> ByteRange? {
   var cursor = WireCursor(resource)
   while !cursor.isAtEnd {

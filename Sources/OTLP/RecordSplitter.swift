@@ -1,7 +1,7 @@
 // Takes a record that holds several traces apart: one piece per trace, each a whole `TracesData` of its own.
 //
-// A piece repeats the resource and scope of its spans, byte for byte, with every field that Tailrace does not know.
-// The order of fields may change (what is not a span comes before the spans); their content never does.
+// A piece repeats the resource and scope of its spans, byte for byte, with every field that Tailrace does not
+// know. The order of fields may change (what is not a span comes before the spans); their content never does.
 
 /// The spans of a scanned record, grouped by trace. Reused from record to record: it keeps its storage.
 public struct TraceGroups: Sendable {
@@ -28,8 +28,9 @@ public struct TraceGroups: Sendable {
 
   /// Groups the spans of `record` by trace.
   ///
-  /// - Parameter bytesMax: the most bytes that all pieces together may have. Pieces repeat resources and scopes, so a
-  ///   hostile record of many traces under one large resource would multiply its size by the number of its traces.
+  /// - Parameter bytesMax: the most bytes that all pieces together may have. Pieces repeat resources and
+  ///   scopes, so a hostile record of many traces under one large resource would multiply its size by the
+  ///   number of its traces.
   /// - Throws: `splitTooLarge` when the pieces would have more bytes than that.
   public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
     groups.removeAll(keepingCapacity: true)
@@ -62,8 +63,8 @@ public struct TraceGroups: Sendable {
     order[group.members]
   }
 
-  /// Whether the pieces stay under `bytesMax`, counted before any is written. Stops counting at the limit, so that a
-  /// hostile record costs no more time than an honest one of that size.
+  /// Whether the pieces stay under `bytesMax`, counted before any is written. Stops counting at the limit, so
+  /// that a hostile record costs no more time than an honest one of that size.
   private func fits(_ record: ScannedRecord, bytesMax: Int) -> Bool {
     var total = 0
     for group in groups {

@@ -1,8 +1,11 @@
-// The consistent sampling threshold, exactly as OpenTelemetry defines it: 56 bits, no floating point in a verdict.
+// The consistent sampling threshold, exactly as OpenTelemetry defines it: 56 bits, no floating point in a
+// verdict.
 
-/// How much of the randomness space a sampler rejects: a trace is kept if its 56 random bits are at least this.
+/// How much of the randomness space a sampler rejects: a trace is kept if its 56 random bits are at least
+/// this.
 ///
-/// Source: OpenTelemetry specification, "TraceState: Probability Sampling" (sampling threshold `th`, randomness `rv`).
+/// Source: OpenTelemetry specification, "TraceState: Probability Sampling" (sampling threshold `th`,
+/// randomness `rv`).
 public struct SamplingThreshold: Hashable, Sendable, Comparable {
   /// The rejected share of the randomness space, in units of 2^-56; from 0 (keep all) to 2^56 (keep none).
   public let rejected: UInt64
@@ -21,8 +24,8 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable {
     self.rejected = min(rejected, SamplingThreshold.randomnessCount)
   }
 
-  /// The threshold that keeps `probability` of all traces, rounded to four significant hexadecimal digits (after
-  /// leading `f`s), as the specification advises: the trace's own bytes carry it.
+  /// The threshold that keeps `probability` of all traces, rounded to four significant hexadecimal digits
+  /// (after leading `f`s), as the specification advises: the trace's own bytes carry it.
   ///
   /// A probability of zero or less is `never`, one or more is `always`; above zero, at least 2^-56 is kept.
   public init(probability: Double) {

@@ -117,7 +117,8 @@ public struct SpanView: Sendable {
   public var flags: UInt32 = 0
   /// The status.
   public var status = SpanStatus.unset
-  /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or another: not given.
+  /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or another: not
+  /// given.
   public var kind: UInt8 = 0
 
   /// Whether no parent is named.

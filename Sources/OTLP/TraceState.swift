@@ -54,10 +54,12 @@ public struct RewriteCounts: Equatable, Sendable {
 }
 
 extension WireWriter {
-  /// Appends `piece`, a `TracesData`, with `threshold` in the tracestate of each span; all else byte for byte.
+  /// Appends `piece`, a `TracesData`, with `threshold` in the tracestate of each span; all else byte for
+  /// byte.
   ///
-  /// A span that was sampled before with a greater threshold keeps that one: the sampling was consistent, so the
-  /// greater of the two is the threshold of both together. Spans that carry the right threshold are copied as they are.
+  /// A span that was sampled before with a greater threshold keeps that one: the sampling was consistent, so
+  /// the greater of the two is the threshold of both together. Spans that carry the right threshold are
+  /// copied as they are.
   ///
   /// - Parameters:
   ///   - piece: bytes that `ScannedRecord.scan` has accepted.
@@ -157,7 +159,8 @@ extension WireWriter {
     closeMessage(contentStart: start)
   }
 
-  /// Appends a tracestate whose first member is `ot` with `th` set; the rest of `ot`, then the other members, follow.
+  /// Appends a tracestate whose first member is `ot` with `th` set; the rest of `ot`, then the other members,
+  /// follow.
   private mutating func appendTraceState(
     _ members: TraceStateMembers, of bytes: RawSpan, threshold: SamplingThreshold
   ) {
@@ -255,8 +258,8 @@ extension RawSpan {
     return ByteRange(from: start, to: end)
   }
 
-  /// The hexadecimal number behind the first `skipping` characters, as a left-aligned 56-bit value; nil if there are
-  /// other characters than lower-case digits, or not so many of them.
+  /// The hexadecimal number behind the first `skipping` characters, as a left-aligned 56-bit value; nil if
+  /// there are other characters than lower-case digits, or not so many of them.
   fileprivate func hexadecimal(_ range: ByteRange, skipping: Int, digits: ClosedRange<Int>) -> UInt64? {
     let count = Int(range.count) - skipping
     guard digits.contains(count) else { return nil }
@@ -274,7 +277,8 @@ extension RawSpan {
 
 extension WireWriter {
   fileprivate mutating func append(_ text: StaticString) {
-    // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the program.
+    // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
+    // program.
     unsafe append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount).bytes)
   }
 

@@ -2,9 +2,9 @@
 
 /// A position in a record and the end of the message that is being read.
 ///
-/// The bytes are not stored here but passed to each call, so that the cursor stays a plain pair of integers that the
-/// optimiser keeps in registers. Every load is bounds-checked by `RawSpan`; the checks that come before it turn bad
-/// input into `MalformedInput` instead of a trap.
+/// The bytes are not stored here but passed to each call, so that the cursor stays a plain pair of integers
+/// that the optimiser keeps in registers. Every load is bounds-checked by `RawSpan`; the checks that come
+/// before it turn bad input into `MalformedInput` instead of a trap.
 ///
 /// Invariant: `offset <= end <= bytes.byteCount` for the bytes that it was made for.
 struct WireCursor {
@@ -192,7 +192,8 @@ extension RawSpan {
   func spells(_ text: StaticString, in range: ByteRange) -> Bool {
     guard Int(range.count) == text.utf8CodeUnitCount else { return false }
     for index in 0..<Int(range.count) {
-      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the program.
+      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
+      // program.
       if byte(at: Int(range.offset) + index) != (unsafe text.utf8Start[index]) { return false }
     }
     return true

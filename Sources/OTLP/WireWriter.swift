@@ -1,7 +1,8 @@
 // Writes the protobuf wire format into one growing byte array.
 //
-// Used wherever bytes are made rather than passed through: records taken apart, tracestate rewritten, documents of
-// another encoding converted, traffic generated. What is only passed through is copied, never written again.
+// Used wherever bytes are made rather than passed through: records taken apart, tracestate rewritten,
+// documents of another encoding converted, traffic generated. What is only passed through is copied, never
+// written again.
 
 /// Appends protobuf fields to a byte array. Lengths are always minimal varints.
 ///
@@ -39,7 +40,8 @@ public struct WireWriter: Sendable {
     varint(UInt64(field) << 3 | UInt64(type.rawValue))
   }
 
-  /// Appends a varint field. Negative `int32` and `int64` values are passed as their two's complement bit pattern.
+  /// Appends a varint field. Negative `int32` and `int64` values are passed as their two's complement bit
+  /// pattern.
   public mutating func varintField(_ field: UInt32, _ value: UInt64) {
     tag(field, .varint)
     varint(value)
@@ -95,8 +97,8 @@ public struct WireWriter: Sendable {
 
   /// Appends a message field whose content `body` writes.
   ///
-  /// The length is not known before the content is written, so the content is written first and moved up by the
-  /// one to five bytes that its length needs.
+  /// The length is not known before the content is written, so the content is written first and moved up by
+  /// the one to five bytes that its length needs.
   public mutating func message(_ field: UInt32, _ body: (inout WireWriter) -> Void) {
     tag(field, .lengthDelimited)
     let start = bytes.count
@@ -106,7 +108,8 @@ public struct WireWriter: Sendable {
 
   /// Inserts the length of a message whose content began at `contentStart` and ends here.
   ///
-  /// For writers whose content can't be one closure: write the tag, remember `count`, write the content, close.
+  /// For writers whose content can't be one closure: write the tag, remember `count`, write the content,
+  /// close.
   public mutating func closeMessage(contentStart: Int) {
     var rest = UInt64(bytes.count - contentStart)
     let size = max(1, (64 - rest.leadingZeroBitCount + 6) / 7)

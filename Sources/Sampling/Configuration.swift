@@ -23,8 +23,8 @@ public struct Limits: Equatable, Sendable {
   public var recordBytes = 64 << 20
   /// Records that take more bytes than this when they are taken apart by trace are malformed.
   public var splitBytes = 128 << 20
-  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span or what stands
-  /// around the spans (resources, scopes) has more than half of it.
+  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span or what
+  /// stands around the spans (resources, scopes) has more than half of it.
   public var forwardBytes = 900_000
   /// Distinct service names told apart; the rest share one.
   public var services = 10_000

@@ -206,8 +206,8 @@ struct JSONWriter {
     bytes.append(0x22)
   }
 
-  /// Writes a JSON string. Bytes that are not UTF-8 become the replacement character: a producer's span name must
-  /// not make a record that no reader can parse.
+  /// Writes a JSON string. Bytes that are not UTF-8 become the replacement character: a producer's span name
+  /// must not make a record that no reader can parse.
   mutating func text(_ text: [UInt8]) {
     bytes.append(0x22)
     let isPlain = text.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x5c }
@@ -233,6 +233,7 @@ struct JSONWriter {
   }
 
   private mutating func append(_ text: StaticString) {
+    // Sound: the buffer is the static string's own bytes, copied inside the closure.
     text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
   }
 }

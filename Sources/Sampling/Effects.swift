@@ -32,8 +32,8 @@ public struct Effects: Sendable {
   }
 }
 
-/// What a sampler has seen and done, from its start on. Every span that came is in exactly one of `spansKept`,
-/// `spansDropped`, `spansTruncated`, `spansReplayed` or in an open trace.
+/// What a sampler has seen and done, from its start on. Every span that came is in exactly one of
+/// `spansKept`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open trace.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0

@@ -1,10 +1,11 @@
 // The open-addressing index behind every table of the core.
 
-/// Maps 32-bit hashes to slots of a table beside it: linear probing, deletion by shifting back, no tombstones.
+/// Maps 32-bit hashes to slots of a table beside it: linear probing, deletion by shifting back, no
+/// tombstones.
 ///
-/// A bucket holds the hash and the slot, so that growing and deleting never look at the table, and a probe looks at
-/// it only where the whole hash is the same. At most three quarters of the buckets are taken. The order of buckets
-/// depends on the hash seed; nothing iterates over it.
+/// A bucket holds the hash and the slot, so that growing and deleting never look at the table, and a probe
+/// looks at it only where the whole hash is the same. At most three quarters of the buckets are taken. The
+/// order of buckets depends on the hash seed; nothing iterates over it.
 ///
 /// Source of the deletion: Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm R.
 struct HashIndex {
@@ -82,7 +83,8 @@ struct HashIndex {
   }
 }
 
-/// Mixes identifiers into hashes. The seed keeps a hostile producer from choosing ids that fall into one bucket.
+/// Mixes identifiers into hashes. The seed keeps a hostile producer from choosing ids that fall into one
+/// bucket.
 struct HashSeed: Sendable {
   let value: UInt64
 

@@ -2,9 +2,9 @@
 
 /// Stops the process, saying why, unless `condition` holds.
 ///
-/// Under `-O` a failing `precondition` prints nothing; `fatalError` does. Kubernetes restarts the process and the log
-/// replays, so stopping loses nothing, while going on with broken state could. Bad input never comes here: it is
-/// a `MalformedInput`.
+/// Under `-O` a failing `precondition` prints nothing; `fatalError` does. Kubernetes restarts the process and
+/// the log replays, so stopping loses nothing, while going on with broken state could. Bad input never comes
+/// here: it is a `MalformedInput`.
 @inline(__always)
 func invariant(
   _ condition: Bool, _ reason: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line

@@ -12,8 +12,9 @@ struct NameID: Hashable, Sendable {
 
 /// Stores each name once and counts who refers to it.
 ///
-/// A name that nobody refers to stays until the table is over its capacity, so that the names of a steady stream are
-/// found, not made again. Pinned names (the services) are for good; at its capacity the table takes no new ones.
+/// A name that nobody refers to stays until the table is over its capacity, so that the names of a steady
+/// stream are found, not made again. Pinned names (the services) are for good; at its capacity the table
+/// takes no new ones.
 struct NameTable {
   private struct Entry {
     var bytes: [UInt8]
@@ -99,8 +100,8 @@ struct NameTable {
 
   private var nextSweepCount = 0
 
-  /// Frees the names that nobody refers to. A sweep walks all entries, those of a past burst included, so the next one
-  /// waits until half as many names have come: sweeping costs a constant per name.
+  /// Frees the names that nobody refers to. A sweep walks all entries, those of a past burst included, so the
+  /// next one waits until half as many names have come: sweeping costs a constant per name.
   private mutating func sweepIfWorthwhile() {
     guard index.count >= nextSweepCount else { return }
     for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {

@@ -55,8 +55,8 @@ struct OpenTrace {
   var rootDuration: Int64 = 0
   /// The 56 random bits.
   var randomness: UInt64
-  /// The threshold that head sampling left in the root span (of several the greatest); while no root has come, the
-  /// greatest of all spans. So it does not depend on the order in which spans come.
+  /// The threshold that head sampling left in the root span (of several the greatest); while no root has
+  /// come, the greatest of all spans. So it does not depend on the order in which spans come.
   var incomingThreshold = SamplingThreshold.always
   /// The threshold of the verdict; meaningful once kept.
   var threshold = SamplingThreshold.never
@@ -103,8 +103,8 @@ struct OpenTrace {
     randomness = id.randomness
   }
 
-  /// Whether every parent that a span named has come, as far as the filters can tell: they may say so too early,
-  /// never too late.
+  /// Whether every parent that a span named has come, as far as the filters can tell: they may say so too
+  /// early, never too late.
   var isComplete: Bool { named.isCovered(by: seen) }
 
   /// From the earliest start to the latest end, in nanoseconds.
@@ -133,7 +133,8 @@ struct OpenTrace {
     }
   }
 
-  /// Takes what the span's tracestate says about sampling into account; a root's is read even where it says nothing.
+  /// Takes what the span's tracestate says about sampling into account; a root's is read even where it says
+  /// nothing.
   mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool) {
     if let given = sampling.randomness, !isRandomnessGiven {
       randomness = given

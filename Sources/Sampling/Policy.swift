@@ -15,11 +15,11 @@ public struct Policy: Equatable, Sendable {
     case alwaysSample
     /// Any span with one of these statuses.
     case statusCode(Set<SpanStatus>)
-    /// A trace that lasted `threshold` or longer. Where `upper` is given: longer than `threshold`, and no longer than
-    /// `upper`, both in whole milliseconds. So the Collector has it.
+    /// A trace that lasted `threshold` or longer. Where `upper` is given: longer than `threshold`, and no
+    /// longer than `upper`, both in whole milliseconds. So the Collector has it.
     ///
-    /// The duration is the root span's own, by one clock; only where no root came is it that of all spans together,
-    /// from the earliest start to the latest end, less the skew tolerance.
+    /// The duration is the root span's own, by one clock; only where no root came is it that of all spans
+    /// together, from the earliest start to the latest end, less the skew tolerance.
     case latency(threshold: Interval, upper: Interval?)
     /// A share of all traces, by their own randomness.
     case probabilistic(SamplingThreshold)
@@ -88,12 +88,13 @@ struct PolicySet {
 
   /// The outcome on what is known of a trace.
   ///
-  /// - Parameter certainOnly: whether only matches count that no further span can take back. Probability is left out
-  ///   then too: it could be kept for a better reason later, and its spans would carry the wrong threshold.
+  /// - Parameter certainOnly: whether only matches count that no further span can take back. Probability is
+  ///   left out then too: it could be kept for a better reason later, and its spans would carry the wrong
+  ///   threshold.
   ///
   /// A trace that any other policy keeps is kept for certain, so it stands for itself alone. One that only
-  /// probabilities keep was kept with the greatest of all the probabilities, not of the matching ones alone: which of
-  /// them match follows from the same randomness.
+  /// probabilities keep was kept with the greatest of all the probabilities, not of the matching ones alone:
+  /// which of them match follows from the same randomness.
   func evaluate(_ trace: OpenTrace, skewTolerance: Int64, certainOnly: Bool) -> PolicyOutcome {
     var outcome = PolicyOutcome()
     for (number, test) in tests.enumerated() {

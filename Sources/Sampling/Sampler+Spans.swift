@@ -136,7 +136,8 @@ extension Sampler {
 
   /// Hands out those spans of the share that are still under the limits, errors and roots; counts the rest.
   ///
-  /// Errors and roots have the same allowance once more, so that a giant trace of nothing but errors ends too.
+  /// Errors and roots have the same allowance once more, so that a giant trace of nothing but errors ends
+  /// too.
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {

@@ -60,7 +60,8 @@ extension Sampler {
 
   /// Hands out what the trace has buffered, several pieces at a time, and lets go of it.
   ///
-  /// A span has at least 30 bytes, and its tracestate grows by `tracestateGrowth` at most: a piece less than doubles.
+  /// A span has at least 30 bytes, and its tracestate grows by `tracestateGrowth` at most: a piece less than
+  /// doubles.
   private mutating func forwardBuffered(_ slot: Int, into effects: inout Effects) {
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
     var portion = Portion(start: effects.arena.count)
@@ -90,8 +91,8 @@ extension Sampler {
 
   /// Hands out one piece at once; span by span, in portions, if it may become larger than a portion may be.
   ///
-  /// Each portion repeats what stands around the spans. Where that alone is too large, nothing is gained by portions,
-  /// and a hostile resource would be multiplied by them: the piece goes out whole.
+  /// Each portion repeats what stands around the spans. Where that alone is too large, nothing is gained by
+  /// portions, and a hostile resource would be multiplied by them: the piece goes out whole.
   mutating func forward(
     _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, into effects: inout Effects
   ) {

@@ -1,7 +1,7 @@
 // The core: one partition's state machine. Records and time go in, decisions and kept spans come out.
 //
-// It is pure: no input or output of its own, no clock, no lock, no randomness. The same inputs give the same outputs,
-// byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
+// It is pure: no input or output of its own, no clock, no lock, no randomness. The same inputs give the same
+// outputs, byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
 
 public import OTLP
 

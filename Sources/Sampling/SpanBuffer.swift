@@ -1,8 +1,8 @@
 // Spans of undecided traces, as the bytes they arrived in.
 //
-// Bytes are appended to segments in the order of arrival, whatever trace they are of; a trace refers to its pieces.
-// A segment is reused when no piece in it is needed any more. So a span costs its own bytes and a share of a 16-byte
-// reference, nothing is allocated per span, and freeing a trace moves nothing.
+// Bytes are appended to segments in the order of arrival, whatever trace they are of; a trace refers to its
+// pieces. A segment is reused when no piece in it is needed any more. So a span costs its own bytes and a
+// share of a 16-byte reference, nothing is allocated per span, and freeing a trace moves nothing.
 
 import OTLP
 

@@ -29,8 +29,8 @@ struct ServiceLists {
     return false
   }
 
-  /// Adds `service` to a list of `count` services; returns the list's first block. The fullest block is the last in
-  /// the chain, the one that is being filled the first.
+  /// Adds `service` to a list of `count` services; returns the list's first block. The fullest block is the
+  /// last in the chain, the one that is being filled the first.
   mutating func add(_ service: NameID, first: Int32, count: Int) -> Int32 {
     let place = count % ServiceLists.perBlock
     if place > 0 {
@@ -110,8 +110,8 @@ struct ErrorNotes {
     return slot
   }
 
-  /// The error span none of whose children is an error span; of several the one that ended first, then the one with
-  /// the smallest id. It answers "which service caused it".
+  /// The error span none of whose children is an error span; of several the one that ended first, then the
+  /// one with the smallest id. It answers "which service caused it".
   ///
   /// Spans that name each other in a ring leave nobody childless: then the one that ended first of all.
   func origin(from last: Int32) -> ErrorNote? {

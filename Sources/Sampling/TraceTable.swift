@@ -96,8 +96,8 @@ struct TraceTable {
 
 /// First in, first out, with removal from the middle: a doubly linked list over slots.
 ///
-/// All windows have the same length and stream time never goes back, so a queue in the order of arrival is in the
-/// order of deadlines too: no heap, no timer wheel.
+/// All windows have the same length and stream time never goes back, so a queue in the order of arrival is in
+/// the order of deadlines too: no heap, no timer wheel.
 struct SlotQueue {
   private struct Links {
     var previous: Int32

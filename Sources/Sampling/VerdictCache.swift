@@ -1,4 +1,5 @@
-// Verdicts already given, for spans that come late. Exact: 128-bit ids, no filter that could take one trace for another.
+// Verdicts already given, for spans that come late. Exact: 128-bit ids, no filter that could take one trace
+// for another.
 
 import OTLP
 
@@ -35,9 +36,8 @@ struct PastVerdict {
 
 /// The verdicts of the last `late_window`, oldest first, found by trace id.
 ///
-/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full; both double: 43 to 85 bytes
-/// a trace.
-/// Verdicts come in the order of stream time, so the oldest is always at the head.
+/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full; both double: 43 to
+/// 85 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
 struct VerdictCache {
   private var ring: [PastVerdict]
   private var head = 0

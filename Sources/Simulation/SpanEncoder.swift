@@ -46,7 +46,8 @@ struct SpanEncoder {
 
   init(catalogue: ServiceCatalogue, spanBytes: Int) {
     self.catalogue = catalogue
-    // What a span has without filling, its share of a resource for five spans included: measured, about 310 bytes.
+    // What a span has without filling, its share of a resource for five spans included: measured, about 310
+    // bytes.
     filling =
       String(repeating: "select id, name, price from items where id = $1; ", count: 40)
       .prefix(max(0, spanBytes - 310)).description

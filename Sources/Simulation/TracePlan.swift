@@ -89,7 +89,8 @@ struct TracePlanner {
     return (start, start + Int64(rest * random.number(from: 0.1, to: 0.95)))
   }
 
-  /// A message goes to a queue; whoever takes it works after the sender has gone on, perhaps after the root's end.
+  /// A message goes to a queue; whoever takes it works after the sender has gone on, perhaps after the root's
+  /// end.
   private func sendMessage(_ spans: inout [PlannedSpan], using random: inout RandomSource) {
     let sender = random.number(in: 0...spans.count - 1)
     let (start, end) = interval(inside: spans[sender], using: &random)

@@ -60,8 +60,8 @@ public struct Workload: Sendable {
   }
 
   private mutating func nextOfOneTrace() -> WorkloadRecord? {
-    // A trace's records are never published before it starts: once the next start lies behind the first pending
-    // record, that one can go.
+    // A trace's records are never published before it starts: once the next start lies behind the first
+    // pending record, that one can go.
     while !isFinishing, (pending.first?.publishedAt ?? .max) >= nextStart {
       if let count = options.traceCount, startedCount >= count {
         isFinishing = true

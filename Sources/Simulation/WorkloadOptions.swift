@@ -32,8 +32,9 @@ public struct WorkloadOptions: Sendable {
   public var spanBytes = 430
   /// Share of traces with an error.
   public var errorShare = 0.01
-  /// Share of traces whose root lasts at least 1.25 times `slowThresholdNanoseconds`. The others' roots last no longer than
-  /// 0.75 times as much, so that a clock that is off by milliseconds can't make the truth unclear.
+  /// Share of traces whose root lasts at least 1.25 times `slowThresholdNanoseconds`. The others' roots last
+  /// no longer than 0.75 times as much, so that a clock that is off by milliseconds can't make the truth
+  /// unclear.
   public var slowShare = 0.01
   /// From which root duration on a trace counts as slow.
   public var slowThresholdNanoseconds: Int64 = 2_000_000_000

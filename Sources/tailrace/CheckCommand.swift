@@ -9,7 +9,8 @@ struct CheckCommand: ParsableCommand {
     commandName: "check",
     abstract: "Check a topology file, and with --connect the topics that it names.",
     discussion: """
-      Prints the effective configuration, with secrets masked. A wrong file is reported line by line, with exit code 2.
+      Prints the effective configuration, with secrets masked. A wrong file is reported line by \
+      line, with exit code 2.
       """)
 
   @Argument(help: "The topology file.")

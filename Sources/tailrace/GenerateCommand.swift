@@ -12,8 +12,9 @@ struct GenerateCommand: ParsableCommand {
     commandName: "generate",
     abstract: "Make traffic of distributed traces whose truth is known.",
     discussion: """
-      Services call services; some traces fail, some are slow, some go on over a queue, clocks are off by up to ten
-      milliseconds and some spans come late. The same seed and options give the same bytes.
+      Services call services; some traces fail, some are slow, some go on over a queue, clocks are \
+      off by up to ten milliseconds and some spans come late. The same seed and options give the \
+      same bytes.
       """)
 
   @Option(name: .shortAndLong, help: "The recording to write; compressed if the name ends in .zst.")

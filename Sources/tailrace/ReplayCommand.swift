@@ -10,11 +10,13 @@ struct ReplayCommand: ParsableCommand {
     commandName: "replay",
     abstract: "Run the sampler over a recording, without a broker.",
     discussion: """
-      A recording is a sequence of records, each a 32-bit little-endian length and that many bytes of OTLP, as a whole
-      perhaps zstd-compressed. The stream clock is the largest span end time seen; the recording's end closes every
-      window. The same recording and topology give the same outputs, byte for byte.
+      A recording is a sequence of records, each a 32-bit little-endian length and that many bytes \
+      of OTLP, as a whole perhaps zstd-compressed. The stream clock is the largest span end time \
+      seen; the recording's end closes every window. The same recording and topology give the same \
+      outputs, byte for byte.
 
-      Damaged records are counted and reported, and the rest is decided. With --strict they are a failure.
+      Damaged records are counted and reported, and the rest is decided. With --strict they are a \
+      failure.
       """)
 
   @Argument(help: "The recording.")
@@ -83,8 +85,10 @@ struct ReplayText {
   var lines: [String] {
     var lines = [
       "records    \(report.records) (\(report.bytes) bytes, \(report.spans) spans)",
-      "traces     \(report.traces) decided, \(report.keptTraces) kept (\(share(report.keptTraces, report.traces)))",
-      "spans      \(report.keptSpans) kept (\(share(report.keptSpans, report.spans)), \(report.keptBytes) bytes)",
+      "traces     \(report.traces) decided, \(report.keptTraces) kept "
+        + "(\(share(report.keptTraces, report.traces)))",
+      "spans      \(report.keptSpans) kept "
+        + "(\(share(report.keptSpans, report.spans)), \(report.keptBytes) bytes)",
       "errors     \(report.errorTraces.kept) of \(report.errorTraces.total) error traces kept, "
         + "with \(report.errorTraceSpans.kept) of \(report.errorTraceSpans.total) spans",
       "slow       \(report.slowTraces.kept) of \(report.slowTraces.total) slow traces kept",

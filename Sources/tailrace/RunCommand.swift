@@ -11,8 +11,8 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Run a worker: a topology against Kafka, until it is told to stop.",
     discussion: """
-      On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. Traces that are not
-      decided yet stay in Kafka: whoever takes the partition over decides them.
+      On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. \
+      Traces that are not decided yet stay in Kafka: whoever takes the partition over decides them.
       """)
 
   @Argument(help: "The topology file.")

@@ -9,8 +9,9 @@ struct Tailrace: ParsableCommand {
     commandName: "tailrace",
     abstract: "Tail sampling of distributed traces on Kafka.",
     discussion: """
-      Reads spans from a Kafka topic keyed by trace id, keeps every error trace, every slow trace and a baseline of
-      the rest, and writes its decisions and the kept spans to topics of their own.
+      Reads spans from a Kafka topic keyed by trace id, keeps every error trace, every slow trace \
+      and a baseline of the rest, and writes its decisions and the kept spans to topics of their \
+      own.
 
       Exit codes: 0 success, 1 failure, 2 a usage or configuration error.
       """,

@@ -58,7 +58,8 @@ import Testing
     #expect(counts.tracestatesLeftAlone == 1)
   }
 
-  /// "TraceState Handling": the value of `ot` has at most 256 characters; what would make it longer is not set.
+  /// "TraceState Handling": the value of `ot` has at most 256 characters; what would make it longer is not
+  /// set.
   @Test func aFullMemberIsLeftAlone() throws {
     let fits = "ot=x:" + String(repeating: "y", count: 236)
     let full = fits + "y"

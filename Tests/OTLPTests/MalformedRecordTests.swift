@@ -80,8 +80,8 @@ import Testing
     }
   }
 
-  /// Cuts the span's content at every length, with sound lengths around it, and works out what must happen from the
-  /// layout of the fields.
+  /// Cuts the span's content at every length, with sound lengths around it, and works out what must happen
+  /// from the layout of the fields.
   @Test(arguments: FieldOrder.allCases)
   func refusesEverySpanCutShort(_ order: FieldOrder) {
     var random = SeededGenerator(seed: 1)
@@ -108,8 +108,8 @@ import Testing
     }
   }
 
-  /// Only the messages on the way to spans are entered. An unknown field is one step, whatever is in it: so there is
-  /// no depth that could exhaust the stack, and what is nested in it need not even be protobuf.
+  /// Only the messages on the way to spans are entered. An unknown field is one step, whatever is in it: so
+  /// there is no depth that could exhaust the stack, and what is nested in it need not even be protobuf.
   @Test func unknownFieldsAreNeverEntered() throws {
     var nested: [UInt8] = [0xff, 0xff, 0xff]
     for _ in 0..<10_000 { nested = [0x0a] + varint(UInt64(nested.count)) + nested }

@@ -60,7 +60,8 @@ struct RecordModel {
   }
 }
 
-/// The order in which an encoder writes a message's fields. Elements of a repeated field keep theirs in all of them.
+/// The order in which an encoder writes a message's fields. Elements of a repeated field keep theirs in all
+/// of them.
 enum FieldOrder: CaseIterable, Sendable {
   /// By ascending number, as most encoders do.
   case ascending

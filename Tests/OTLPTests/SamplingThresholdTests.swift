@@ -4,7 +4,8 @@ import OTLP
 import Testing
 
 @Suite struct SamplingThresholdTests {
-  /// The specification's table of 1-in-N sampling, at its default of four digits: N, `th`, exact adjusted count.
+  /// The specification's table of 1-in-N sampling, at its default of four digits: N, `th`, exact adjusted
+  /// count.
   @Test(arguments: [
     (1.0, "0", 1.0), (2, "8", 2), (3, "aaab", 3.00004577706569), (4, "c", 4), (5, "cccd", 5.0000762951094835),
     (8, "e", 8), (10, "e666", 9.99938968568813), (16, "f", 16), (100, "fd70a", 99.99771123402633),
@@ -60,8 +61,8 @@ import Testing
     }
   }
 
-  /// Four digits behind the leading `f`s: what is kept is off by a share of 2^-13 at most, where `f`s lead, and the
-  /// written form is no longer than that.
+  /// Four digits behind the leading `f`s: what is kept is off by a share of 2^-13 at most, where `f`s lead,
+  /// and the written form is no longer than that.
   @Test func roundingIsFine() {
     var random = SeededGenerator(seed: 6)
     for _ in 0..<10_000 {

@@ -93,8 +93,8 @@ import Testing
     }
   }
 
-  /// 20,000 pieces of 1 MB each would be 20 GB. Refused at the first 16 MB, before a byte is written: were it not,
-  /// this test would not end.
+  /// 20,000 pieces of 1 MB each would be 20 GB. Refused at the first 16 MB, before a byte is written: were it
+  /// not, this test would not end.
   @Test(.timeLimit(.minutes(1)), arguments: [1, 3, 1000] as [UInt32])
   func manyTracesUnderOneLargeFieldAreRefusedAtOnce(_ field: UInt32) throws {
     let large = WireNode.bytes(field, field == 1 ? [] : [UInt8](repeating: 1, count: 1 << 20))

@@ -1,4 +1,5 @@
-// What is read from a tracestate, by the rules of OpenTelemetry ("TraceState Handling") and of W3C Trace Context.
+// What is read from a tracestate, by the rules of OpenTelemetry ("TraceState Handling") and of W3C Trace
+// Context.
 
 import OTLP
 import Testing

@@ -1,4 +1,5 @@
-// Protobuf fields as a tree: written by the module's own writer, read back by a reader that shares nothing with it.
+// Protobuf fields as a tree: written by the module's own writer, read back by a reader that shares nothing
+// with it.
 
 import OTLP
 
@@ -99,7 +100,8 @@ struct SpanInPlace: Hashable {
   var span: [UInt8]
 }
 
-/// All spans of a record, read without the scanner: a resource's scopes in their order, a scope's spans in theirs.
+/// All spans of a record, read without the scanner: a resource's scopes in their order, a scope's spans in
+/// theirs.
 func spansInPlace(_ record: [UInt8]) -> [SpanInPlace] {
   let top = fields(of: record)
   var spans: [SpanInPlace] = []

@@ -24,7 +24,7 @@ enum Rules {
 
   static let columnsMax = 110
   /// Comments and text literals are broken by hand, where the sense breaks.
-  static let textColumnsMax = 120
+  static let textColumnsMax = 110
   static let functionLinesMax = 70
 
   static func checkImports(_ file: SourceFile) -> [Breach] {
@@ -102,8 +102,8 @@ enum Rules {
     return breaches
   }
 
-  /// Every `unsafe` step has its proof, a comment with the word "Sound": beside it, or elsewhere in the type around
-  /// it or above that, where one argument holds for several steps.
+  /// Every `unsafe` step has its proof, a comment with the word "Sound": beside it, or elsewhere in the type
+  /// around it or above that, where one argument holds for several steps.
   static func checkUnsafe(_ file: SourceFile) -> [Breach] {
     let outline = file.outline
     return outline.code.indices.compactMap { line in

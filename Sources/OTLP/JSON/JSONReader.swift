@@ -8,7 +8,8 @@ struct JSONReader {
   private(set) var offset = 0
   private var depth = 0
 
-  /// Objects and arrays inside each other, at the most: a reader's own stack must not be a producer's to fill.
+  /// Objects and arrays inside each other, at the most: a reader's own stack must not be a producer's to
+  /// fill.
   static let depthMax = 64
 
   init(_ bytes: [UInt8]) {
@@ -173,7 +174,8 @@ struct JSONReader {
   private mutating func word(_ text: StaticString) throws(MalformedInput) {
     for index in 0..<text.utf8CodeUnitCount {
       guard offset < bytes.count else { throw MalformedInput(.truncated, at: offset) }
-      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the program.
+      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
+      // program.
       guard bytes[offset] == (unsafe text.utf8Start[index]) else {
         throw MalformedInput(.invalidJSON, at: offset)
       }

@@ -2,10 +2,10 @@
 
 /// Reads OTLP/JSON.
 ///
-/// Names are camelCase or, as protobuf's JSON form allows, the schema's own; ids are hexadecimal; 64-bit integers are
-/// strings or numbers; enums are numbers or names; `null` is the same as nothing; names that the schema does not know
-/// are stepped over. Of a name that comes twice, both are written, which in protobuf means that the last one counts, and
-/// that lists are joined.
+/// Names are camelCase or, as protobuf's JSON form allows, the schema's own; ids are hexadecimal; 64-bit
+/// integers are strings or numbers; enums are numbers or names; `null` is the same as nothing; names that the
+/// schema does not know are stepped over. Of a name that comes twice, both are written, which in protobuf
+/// means that the last one counts, and that lists are joined.
 ///
 /// Format: OpenTelemetry Protocol specification, "JSON Protobuf Encoding".
 public enum OTLPJSON {
@@ -223,8 +223,8 @@ extension WireWriter {
 }
 
 extension JSONReader {
-  /// Reads an integer: a number, or a string that holds one. A number may have a fraction or an exponent as long as
-  /// its value is whole.
+  /// Reads an integer: a number, or a string that holds one. A number may have a fraction or an exponent as
+  /// long as its value is whole.
   fileprivate mutating func integer<Integer: FixedWidthInteger>(
     _: Integer.Type
   ) throws(MalformedInput) -> Integer {

@@ -1,8 +1,8 @@
 // The seam between the pipeline and a broker: what a lane asks of Kafka, and of the simulated cluster.
 //
-// One link is one member of the consumer group and one producer. It is used from the lane's own thread only, and its
-// calls block. Everything that a lane writes between two commits belongs together: a transactional link writes it and the commit
-// points at once, or not at all; a plain one writes it before it commits.
+// One link is one member of the consumer group and one producer. It is used from the lane's own thread only,
+// and its calls block. Everything that a lane writes between two commits belongs together: a transactional
+// link writes it and the commit points at once, or not at all; a plain one writes it before it commits.
 
 public import Sampling
 
@@ -92,9 +92,11 @@ public struct RecordHeaderField: Equatable, Sendable {
 
 /// What a lane needs of a broker.
 public protocol BrokerLink {
-  /// Hands out records that have come, waiting for the first no longer than `timeout`. Returns how many there were.
+  /// Hands out records that have come, waiting for the first no longer than `timeout`. Returns how many there
+  /// were.
   ///
-  /// Key and value are lent for the call only. A record of a partition that the lane has released may still come.
+  /// Key and value are lent for the call only. A record of a partition that the lane has released may still
+  /// come.
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int
@@ -102,11 +104,12 @@ public protocol BrokerLink {
   /// What has happened since the last call, in order.
   func takeEvents() -> [GroupEvent]
 
-  /// The last committed points of partitions, in the order of `partitions`; nil where there is none, or where only the
-  /// offset is known (then the metadata was not ours).
+  /// The last committed points of partitions, in the order of `partitions`; nil where there is none, or where
+  /// only the offset is known (then the metadata was not ours).
   func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?]
 
-  /// Starts to read the partitions, each from its offset; nil is the configured start for groups without a commit.
+  /// Starts to read the partitions, each from its offset; nil is the configured start for groups without a
+  /// commit.
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError)
 
   /// Stops to read the partitions.

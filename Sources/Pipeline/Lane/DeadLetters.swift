@@ -22,8 +22,8 @@ enum DeadLetters {
     ]
   }
 
-  /// Writes a dead letter. One that is larger than the topic takes goes without its value: the headers still say where
-  /// the record stands in its own topic, and how large it is.
+  /// Writes a dead letter. One that is larger than the topic takes goes without its value: the headers still
+  /// say where the record stands in its own topic, and how large it is.
   static func write(
     to link: some BrokerLink, key: RawSpan?, value: RawSpan?, headers: [RecordHeaderField], bytesMax: Int
   ) throws(BrokerError) {

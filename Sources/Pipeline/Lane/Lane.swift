@@ -1,4 +1,5 @@
-// A lane: one member of the group, one producer, one thread. It feeds the partitions' samplers and does what they say.
+// A lane: one member of the group, one producer, one thread. It feeds the partitions' samplers and does what
+// they say.
 
 internal import OTLP
 public import Sampling
@@ -96,7 +97,8 @@ public final class Lane<Link: BrokerLink> {
     }
   }
 
-  /// Makes everything done so far lasting and leaves the group. No window is closed: the log keeps what is open.
+  /// Makes everything done so far lasting and leaves the group. No window is closed: the log keeps what is
+  /// open.
   public func stop() throws(BrokerError) {
     try commit(partitions.map(\.id))
     link.close()
@@ -301,8 +303,8 @@ public final class Lane<Link: BrokerLink> {
       guard let partition = find(id), let point = partition.sampler.commitPoint else { continue }
       if point != partition.committed { points.append((id, point)) }
     }
-    // Without a point there is nothing to be made lasting either: outputs come from records or from time, and both
-    // move the point.
+    // Without a point there is nothing to be made lasting either: outputs come from records or from time, and
+    // both move the point.
     guard !points.isEmpty else { return }
     try link.commit(points)
     for (id, point) in points { find(id)?.committed = point }

@@ -4,7 +4,8 @@ public import Sampling
 
 /// Something that happened on a lane.
 public enum LaneEvent: Sendable {
-  /// Partitions were taken up; from their committed offsets, or from the configured start where there was none.
+  /// Partitions were taken up; from their committed offsets, or from the configured start where there was
+  /// none.
   case assigned([(partition: PartitionID, from: Offset?)])
   /// Partitions were given up.
   case released([PartitionID])

@@ -37,7 +37,8 @@ public final class Repartitioner<Link: BrokerLink> {
 
   /// Makes a repartitioner over a link that has joined its group.
   ///
-  /// - Parameter configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans` takes.
+  /// - Parameter configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans`
+  ///   takes.
   public init(link: Link, configuration: LaneConfiguration, report: @escaping (RepartitionEvent) -> Void) {
     self.link = link
     self.configuration = configuration

@@ -1,7 +1,8 @@
-// Reads recordings: `u32 little-endian length` and that many bytes of OTLP, again and again, as a whole perhaps zstd.
+// Reads recordings: `u32 little-endian length` and that many bytes of OTLP, again and again, as a whole
+// perhaps zstd.
 //
-// A recording may be cut or damaged. A bad record is stepped over by its length; where the length itself is damaged,
-// the reader looks for the next place from which a whole record can be read.
+// A recording may be cut or damaged. A bad record is stepped over by its length; where the length itself is
+// damaged, the reader looks for the next place from which a whole record can be read.
 
 internal import Foundation
 public import OTLP
@@ -10,7 +11,8 @@ public import OTLP
 public enum RecordingItem: Sendable {
   /// A record that can be read.
   case record(Record)
-  /// Bytes that are no record: where they begin in the (decompressed) recording, how many they are, what is wrong.
+  /// Bytes that are no record: where they begin in the (decompressed) recording, how many they are, what is
+  /// wrong.
   case damaged(offset: Int, count: Int, reason: String)
 
   /// A record and the little that has been learnt by looking at it.

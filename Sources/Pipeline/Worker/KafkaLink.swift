@@ -5,8 +5,9 @@ internal import Sampling
 
 /// One consumer and one producer.
 ///
-/// `commit` waits until everything written before is acknowledged, and only then commits the offsets: what may happen twice
-/// after a crash is the writing, what can't happen is a commit of something that was not written.
+/// `commit` waits until everything written before is acknowledged, and only then commits the offsets: what
+/// may happen twice after a crash is the writing, what can't happen is a commit of something that was not
+/// written.
 final class KafkaLink: BrokerLink {
   private let consumer: Consumer
   private let producer: Producer
@@ -16,8 +17,8 @@ final class KafkaLink: BrokerLink {
 
   /// How long a commit waits for acknowledgements before it is tried again.
   private static let flushTimeout = Duration.seconds(10)
-  /// How long writing waits for room in the producer's queue: less than `max.poll.interval.ms`, so that the member is
-  /// still in its group when it gives up.
+  /// How long writing waits for room in the producer's queue: less than `max.poll.interval.ms`, so that the
+  /// member is still in its group when it gives up.
   private static let queueTimeout = Duration.seconds(240)
   private static let requestTimeout = Duration.seconds(30)
 
@@ -181,7 +182,8 @@ extension BrokerError {
     } else if error.requiresAbort {
       remedy = .abort
     } else {
-      // A time-out, a broker that is away, or a member that is out: librdkafka or the next rebalance mends it.
+      // A time-out, a broker that is away, or a member that is out: librdkafka or the next rebalance mends
+      // it.
       remedy = .retry
     }
     self.init(remedy, "\(action): \(error)")

@@ -59,11 +59,12 @@ struct LanePlan: Sendable {
     properties = LanePlan.properties(topology.worker)
   }
 
-  /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do not.
+  /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do
+  /// not.
   private static let deadLetterBytes = 16 << 20
 
-  /// The topology's properties over ours. The client lets records through that only some topics take: each topic's
-  /// own limit is looked at before a record is written.
+  /// The topology's properties over ours. The client lets records through that only some topics take: each
+  /// topic's own limit is looked at before a record is written.
   private static func properties(_ worker: WorkerSettings) -> [KafkaProperty] {
     let defaults = [
       KafkaProperty("bootstrap.servers", KafkaProperties.brokersDefault),

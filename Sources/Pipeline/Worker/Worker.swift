@@ -64,7 +64,8 @@ public final class Worker: Sendable {
     logger.info("stopped")
   }
 
-  /// Tells the lanes to finish: they commit, leave the group and end. May be called from any thread, more than once.
+  /// Tells the lanes to finish: they commit, leave the group and end. May be called from any thread, more
+  /// than once.
   public func stop() {
     isStopping.store(true, ordering: .relaxed)
   }
@@ -251,8 +252,8 @@ private struct KeyWarning {
   }
 
   func text(topic: String) -> String {
-    "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, \(misrouted) "
-      + "with another trace's): spans of one trace may lie in several partitions and be decided apart. "
+    "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, "
+      + "\(misrouted) with another trace's): spans of one trace may lie in several partitions and be decided apart. "
       + "Let the collector partition by trace id, or run the 'repartition' topology before this one"
   }
 }

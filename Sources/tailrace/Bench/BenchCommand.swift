@@ -12,9 +12,9 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench",
     abstract: "Measure the scanner and the whole core in this process, on one core.",
     discussion: """
-      The core runs in steady state: as many traces open as --open-traces says, verdicts given and spans forwarded all the
-      time. Warm-up passes come first. Figures of one run compare with each other; the machine's speed drifts between
-      runs.
+      The core runs in steady state: as many traces open as --open-traces says, verdicts given and \
+      spans forwarded all the time. Warm-up passes come first. Figures of one run compare with each \
+      other; the machine's speed drifts between runs.
       """)
 
   @Option(name: .long, help: "A recording to measure with; else traffic is generated.")
@@ -106,8 +106,8 @@ struct BenchReport: Encodable {
         scan        %.2f million spans/s, %.0f MB/s
         core        %.2f million spans/s, %.0f MB/s, %.2f %% of spans kept
         open        %d traces, %.0f MB of spans
-        memory      %.2f bytes resident for each byte buffered, %.0f bytes for each open trace beside its spans,
-                    %.0f bytes for each past verdict, %.0f MB peak
+        memory      %.2f bytes resident a byte buffered, %.0f bytes an open trace beside its spans,
+                    %.0f bytes a past verdict, %.0f MB peak
         """,
       spansPerRecord, bytesPerSpan, scan.spansPerSecond / 1e6, scan.bytesPerSecond / 1e6,
       core.spansPerSecond / 1e6,

@@ -6,8 +6,8 @@ import Simulation
 
 /// Records in one block of memory, and where their trace ids are.
 ///
-/// A pass over the same bytes under the same ids would find every trace decided already. So between passes the ids
-/// are changed in place, outside the measured time.
+/// A pass over the same bytes under the same ids would find every trace decided already. So between passes
+/// the ids are changed in place, outside the measured time.
 struct BenchCorpus {
   private(set) var bytes: [UInt8] = []
   private(set) var records: [Range<Int>] = []

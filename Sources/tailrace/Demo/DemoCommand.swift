@@ -12,8 +12,9 @@ struct DemoCommand: ParsableCommand {
     commandName: "demo",
     abstract: "Show the whole job in one process: an embedded broker, generated traffic, a worker.",
     discussion: """
-      Traffic whose truth is known goes through a real worker. What the worker writes is read back and compared with the
-      truth. The windows are short, so that the demo is. Exits with 1 if an error trace or a slow trace is missing.
+      Traffic whose truth is known goes through a real worker. What the worker writes is read back \
+      and compared with the truth. The windows are short, so that the demo is. Exits with 1 if an \
+      error trace or a slow trace is missing.
       """)
 
   @Option(name: .long, help: "How long traffic flows, such as 20s.")
@@ -79,7 +80,8 @@ struct DemoCommand: ParsableCommand {
       if let failure = running.failure { throw failure }
       table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
     }
-    // The last windows are still open. Every trace gets a final decision; what takes longer than this is a failure.
+    // The last windows are still open. Every trace gets a final decision; what takes longer than this is a
+    // failure.
     let deadline = ContinuousClock.now + .seconds(60)
     while audit.finalDecisions < traffic.truths.count, ContinuousClock.now < deadline {
       try audit.read()

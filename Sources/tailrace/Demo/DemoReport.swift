@@ -51,8 +51,8 @@ struct DemoReport: Encodable {
     let id = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
     let isKept = audit.finals[id]?.verdict == "keep"
     let isComplete = isKept && audit.keptSpans[id]?.count == truth.spanCount
-    // A sampler that decided before the only telling record came could not know; such a trace's late error is reported
-    // by a record of its own.
+    // A sampler that decided before the only telling record came could not know; such a trace's late error is
+    // reported by a record of its own.
     if truth.isOutcomeLate, !isKept, truth.hasError || truth.isSlow {
       lateOutcomes += 1
       return

@@ -14,7 +14,8 @@ public func fuzzJSON(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-/// Converts `json` behind bytes that are there already; nil if it is refused. The error's place must be in it.
+/// Converts `json` behind bytes that are there already; nil if it is refused. The error's place must be in
+/// it.
 private func convert(_ json: [UInt8]) -> [UInt8]? {
   let before: [UInt8] = [0x18, 0x01]
   var writer = WireWriter()

@@ -1,4 +1,5 @@
-// Any bytes as a story for a sampler: records, time, memory pressure. Its books must balance after every step.
+// Any bytes as a story for a sampler: records, time, memory pressure. Its books must balance after every
+// step.
 
 import Expectation
 import OTLP
@@ -97,8 +98,8 @@ private struct Story: ~Copyable {
     if ingest(key: key, value: record.bytes) == nil { spansTaken += written }
   }
 
-  /// Appends a span in a resource of its own. `identity`: 3 bits of trace, 3 of span, 2 of service. `shape`: 2 bits of
-  /// parent, 2 of status, 2 of tracestate, 2 of duration.
+  /// Appends a span in a resource of its own. `identity`: 3 bits of trace, 3 of span, 2 of service. `shape`:
+  /// 2 bits of parent, 2 of status, 2 of tracestate, 2 of duration.
   private mutating func appendSpan(shape: UInt8, identity: UInt8) {
     let services = ["", "a", "bb", "a service with a long name"]
     let states = ["", "ot=th:8", "ot=rv:80000000000000;th:c,a=b", "ot=th:zz"]
@@ -157,8 +158,8 @@ private struct Story: ~Copyable {
     sampler.advance(to: time, into: &effects)
   }
 
-  /// What else a log holds: tombstones, records that can't be converted, gaps, empty records, timestamps ahead and
-  /// behind.
+  /// What else a log holds: tombstones, records that can't be converted, gaps, empty records, timestamps
+  /// ahead and behind.
   private mutating func step(_ operation: UInt8) {
     let ahead = Instant(nanoseconds: time.nanoseconds + (Int64(operation >> 5) - 3) * 4_000_000_000)
     switch operation >> 3 & 3 {
