@@ -36,8 +36,8 @@ struct PastVerdict {
 
 /// The verdicts of the last `late_window`, oldest first, found by trace id.
 ///
-/// A ring of 32-byte verdicts and an index of 8-byte buckets, at most three quarters full; both double: 43 to
-/// 85 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
+/// A ring of 32-byte verdicts, doubled when full, and an index of two 8-byte buckets for each of its places:
+/// 48 to 96 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
 struct VerdictCache {
   private var ring: [PastVerdict]
   private var head = 0

@@ -11,6 +11,8 @@ from topologies import TailSampling
 
 PARTITIONS = 3
 FIVE_MEGABYTES = 5_000_000
+# Just under the default of limits.record_bytes, 4 MiB.
+LARGE = 3_800_000
 
 
 def bad_records(maker: Maker) -> list[tuple[str, bytes | None, set[str]]]:
@@ -34,9 +36,9 @@ def bad_records(maker: Maker) -> list[tuple[str, bytes | None, set[str]]]:
 
 
 def large_trace(maker: Maker, trace_id: str) -> list[Span]:
-    """5 MB of one trace: a span of half of it, and many small ones."""
-    root = maker.span(trace_id, name="root", padding=FIVE_MEGABYTES // 2)
-    small = [maker.span(trace_id, root, padding=800) for _ in range(2500)]
+    """A large record of one trace: a span of half of it, and many small ones."""
+    root = maker.span(trace_id, name="root", padding=LARGE // 2)
+    small = [maker.span(trace_id, root, padding=800) for _ in range(1900)]
     return [root, *small, maker.span(trace_id, root, error=True)]
 
 
@@ -50,7 +52,7 @@ def test_bad_records_are_dead_lettered_and_good_ones_decided(broker, run, read):
     traces = {each: maker.trace(each, error=each in errors) for each in sorted(errors | others)}
     large = maker.trace_id()
     large_record = traces_data(large_trace(maker, large)).SerializeToString()
-    assert len(large_record) > 0.95 * FIVE_MEGABYTES
+    assert 0.9 * LARGE < len(large_record) < 4 << 20
     written = {}
     bad = bad_records(maker)
 
@@ -73,15 +75,18 @@ def test_bad_records_are_dead_lettered_and_good_ones_decided(broker, run, read):
                 produce_bad(which, *bad[which])
         if place == 1:
             broker.produce(topology.spans, large_record, large.encode(), 0)
+            padded = maker.span(maker.trace_id(), error=True, padding=FIVE_MEGABYTES)
+            oversized = traces_data([padded]).SerializeToString()
+            produce_bad(len(bad), "5 MB of valid spans", oversized, {"record_too_large"})
     broker.flush()
-    assert len(written) == len(bad)
+    assert len(written) == len(bad) + 1
 
     worker = run(topology)
     reader = read(topology.spans, *topology.outputs)
     outcomes = Outcomes(topology, reader)
     outcomes.await_decisions([*traces, large], worker.require_running)
     letters = reader.records[topology.dead_letters]
-    reader.until(lambda: len(letters) >= len(bad), "the dead letters", worker.require_running)
+    reader.until(lambda: len(letters) >= len(written), "the dead letters", worker.require_running)
     reader.quiet(0.5)
 
     def source(letter: Record) -> tuple[int, int]:
@@ -103,7 +108,7 @@ def test_bad_records_are_dead_lettered_and_good_ones_decided(broker, run, read):
         **{each: "keep" if each in errors else "drop" for each in traces},
     }
     for trace_id, decision in outcomes.final.items():
-        assert decision["span_count"] == (2502 if trace_id == large else 4)
+        assert decision["span_count"] == (1902 if trace_id == large else 4)
     good = [each for each in reader.records[topology.spans] if (each.partition, each.offset) not in written]
     expected = [span.kept("0") for span in spans_in(record.value for record in good)]
     assert_same_spans(

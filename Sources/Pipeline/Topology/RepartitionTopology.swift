@@ -15,7 +15,7 @@ public struct RepartitionTopology: Equatable, Sendable {
   /// Makes a topology; what is left out has the default of a topology file.
   public init(
     worker: WorkerSettings = WorkerSettings(group: RepartitionTopology.groupDefault),
-    topics: Topics = Topics(), recordBytesMax: Int = 64 << 20
+    topics: Topics = Topics(), recordBytesMax: Int = 4 << 20
   ) {
     self.worker = worker
     self.topics = topics

@@ -126,7 +126,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
     /// Makes limits; what is left out has the default of a topology file.
     public init(
-      spansPerTrace: Int = 10_000, bytesPerTrace: Int = 16 << 20, recordBytes: Int = 64 << 20,
+      spansPerTrace: Int = 10_000, bytesPerTrace: Int = 16 << 20, recordBytes: Int = 4 << 20,
       memory: Int = 2 << 30, services: Int = 10_000
     ) {
       self.spansPerTrace = spansPerTrace

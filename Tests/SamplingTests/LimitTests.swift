@@ -1,0 +1,232 @@
+// Giant traces, portions, memory relief, and what bounds names.
+
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct SkeletonTests {
+  private func world(spans: Int) -> World {
+    World { $0.limits.spansPerTrace = spans }
+  }
+
+  @Test func aGiantTraceIsDecidedEarly() throws {
+    let world = world(spans: 3)
+    #expect(try world.send(.root(), .child(2), .child(3), at: 0).isEmpty)
+    let events = try world.send(.child(4), .child(5, .error), .child(6), at: 0)
+    let early = try #require(events.decisions.first)
+    #expect(early.trigger == .limit)
+    #expect(early.isKept && !early.isFinal)
+    #expect(events.keptIDs == [1, 2, 3, 5])
+    #expect(try world.send(.child(7), .child(8), at: 1000).isEmpty)
+    #expect(try world.send(.root(9), at: 1000).keptIDs == [9])
+    let final = try world.pass(to: 5000).written
+    #expect(final.map(\.truncatedSpans) == [4])
+    #expect(final.map(\.spanCount) == [9])
+    #expect(final.map(\.reasons) == [["errors", "trace_limit"]])
+    #expect(world.counters.tracesTruncated == 1)
+    #expect(world.counters.spansTruncated == 4)
+  }
+
+  /// The record that crosses the limit is cut at it: the first N of the trace go out, not the first records.
+  @Test func theFirstNGoOut() throws {
+    let world = world(spans: 4)
+    try world.send(.child(2), .child(3), at: 0)
+    #expect(try world.send(.child(4), .child(5), .child(6), .child(7), at: 0).keptIDs == [2, 3, 4, 5])
+    #expect(world.counters.spansTruncated == 2)
+  }
+
+  @Test func exactlyTheLimitIsNotTooMany() throws {
+    let world = world(spans: 2)
+    #expect(try world.send(.child(2), .child(3), at: 0).isEmpty)
+    #expect(try world.pass(to: 30_000).decisions.map(\.isKept) == [false])
+  }
+
+  @Test func aGiantThatNothingElseKeepsGivesTheLimitAsItsReason() throws {
+    let world = world(spans: 1)
+    let early = try world.send(.child(2), .child(3), at: 0).written
+    #expect(early.map(\.reasons) == [["trace_limit"]])
+    #expect(try world.pass(to: 30_000).written.map(\.policy) == ["trace_limit"])
+    #expect(world.counters.tracesKept == 1)
+    #expect(world.counters.keptByPolicy == [0, 0, 0])
+  }
+
+  @Test func anEagerlyKeptTraceBecomesASkeletonToo() throws {
+    let world = world(spans: 2)
+    #expect(try world.send(.root(1, .error), at: 0).keptIDs == [1])
+    let over = try world.send(.child(2), .child(3), .child(4, .error), at: 0)
+    #expect(over.decisions.isEmpty)
+    #expect(over.keptIDs == [2, 4])
+    #expect(try world.pass(to: 5000).written.map(\.truncatedSpans) == [1])
+  }
+
+  /// Even a trace of errors alone ends: they have the allowance once more.
+  @Test func errorsBeyondTheLimitHaveALimit() throws {
+    let world = world(spans: 3)
+    let spans = (1...20).map { TestSpan.child(UInt64($0), under: 99, .error) }
+    #expect(try world.send(spans, at: 0).keptIDs == [1, 2, 3, 4, 5, 6])
+    #expect(try world.send(.child(21, .error), at: 0).keptIDs == [])
+    #expect(world.counters.spansTruncated == 15)
+  }
+
+  @Test func bytesAreALimitToo() throws {
+    let world = World { $0.limits.bytesPerTrace = 3000 }
+    var large = TestSpan.child(2)
+    large.filling = 1500
+    #expect(try world.send(large, at: 0).isEmpty)
+    let failed = TestSpan(id: 4, parent: 1, status: .error, filling: 1500)
+    let events = try world.send(large, failed, at: 0)
+    #expect(events.decisions.map(\.trigger) == [.limit])
+    #expect(events.keptIDs == [2, 4])
+    #expect(world.counters.spansTruncated == 1)
+  }
+}
+
+@Suite struct PortionTests {
+  private func sizes(_ events: [Event]) -> [Int] {
+    events.compactMap { if case .kept(_, _, let count) = $0 { count } else { nil } }
+  }
+
+  /// Bytes of a trace with 200 spans in records of `perRecord`, kept in portions of `forwardBytes`.
+  private func portions(
+    of spans: [TestSpan], perRecord: Int, forwardBytes: Int
+  ) throws -> (sizes: [Int], kept: [KeptSpan]) {
+    let world = World {
+      $0.limits.forwardBytes = forwardBytes
+      $0.policies = [Policy(name: "all", rule: .probabilistic(SamplingThreshold(probability: 0.01)))]
+    }
+    for start in stride(from: 0, to: spans.count, by: perRecord) {
+      try world.send(Array(spans[start..<min(start + perRecord, spans.count)]), at: 0)
+    }
+    let events = try world.pass(to: 30_000)
+    #expect(events.decisions.count == 1)
+    return (sizes(events), events.kept)
+  }
+
+  @Test(arguments: [1, 3, 50, 200], [700, 4000, 1 << 20])
+  func stayUnderTheirLimit(perRecord: Int, forwardBytes: Int) throws {
+    let spans = (1...200).map { TestSpan.child(UInt64($0), under: 999, of: TestSpan.lucky) }
+    let (sizes, kept) = try portions(of: spans, perRecord: perRecord, forwardBytes: forwardBytes)
+    #expect(kept.map(\.id) == (1...200).map(UInt64.init))
+    #expect(kept.map(\.rest) == spans.map(\.bytesWithoutState))
+    #expect(kept.allSatisfy { $0.traceState == "ot=th:fd70a" })
+    #expect(sizes.allSatisfy { $0 <= forwardBytes })
+    if forwardBytes == 1 << 20 { #expect(sizes.count == 1) }
+    // And they are filled: no more portions than three times what the bytes need.
+    #expect(sizes.count <= 1 + 3 * sizes.reduce(0, +) / forwardBytes)
+  }
+
+  @Test func aHugeSpanStandsAlone() throws {
+    var spans = (1...5).map { TestSpan.child(UInt64($0), under: 999, of: TestSpan.lucky) }
+    spans[2].filling = 5000
+    for perRecord in [1, 5] {
+      let (sizes, kept) = try portions(of: spans, perRecord: perRecord, forwardBytes: 1000)
+      #expect(kept.map(\.id) == [1, 2, 3, 4, 5])
+      #expect(kept.map(\.rest) == spans.map(\.bytesWithoutState))
+      #expect(sizes.count == 3)
+      #expect(sizes.filter { $0 > 1000 }.count == 1)
+    }
+  }
+
+  @Test func aLargeRecordOfAKeptTraceIsSplitToo() throws {
+    let world = World { $0.limits.forwardBytes = 1000 }
+    try world.send(.root(1, .error), at: 0)
+    let events = try world.send((2...40).map { .child($0) }, at: 0)
+    #expect(events.keptIDs == (2...40).map(UInt64.init))
+    #expect(sizes(events).allSatisfy { $0 <= 1000 })
+  }
+}
+
+@Suite struct ReliefTests {
+  @Test func theOldestAreDecidedFirst() throws {
+    let world = World()
+    for trace in 1...10 as ClosedRange<UInt64> { try world.send(.child(2, of: trace), at: Int64(trace)) }
+    let each = world.usage.bufferedBytes / 10
+    world.sampler.relieve(toBytes: 4 * each, into: &world.effects)
+    let decisions = try world.take().decisions
+    #expect(decisions.map(\.traceID.low) == [1, 2, 3, 4, 5, 6])
+    #expect(decisions.allSatisfy { $0.trigger == .memory && $0.isFinal })
+    #expect(world.usage.bufferedBytes == 4 * each)
+    #expect(world.counters.tracesShed == 6)
+    #expect(world.commitPoint?.safeOffset == Offset(6))
+  }
+
+  /// They are decided by all that is known, not dropped: the lucky one is kept.
+  @Test func theVerdictIsTheUsualOne() throws {
+    let world = World()
+    try world.send(.child(2, of: TestSpan.lucky), at: 0)
+    world.sampler.relieve(toBytes: 0, into: &world.effects)
+    let events = try world.take()
+    #expect(events.written.map(\.reasons) == [["baseline"]])
+    #expect(events.keptIDs == [2])
+  }
+
+  /// A kept trace holds no spans: closing it would free nothing.
+  @Test func keptTracesAreLeftOpen() throws {
+    let world = World()
+    try world.send(.root(1, of: 1, .error), at: 0)
+    try world.send(.child(2, of: 2), at: 0)
+    world.sampler.relieve(toBytes: 0, into: &world.effects)
+    #expect(try world.take().decisions.map(\.traceID.low) == [2])
+    #expect(world.usage.openTraces == 1)
+    #expect(world.usage.bufferedBytes == 0)
+  }
+
+  @Test func enoughIsEnough() throws {
+    let world = World()
+    try world.send(.child(2), at: 0)
+    world.sampler.relieve(toBytes: world.usage.bufferedBytes, into: &world.effects)
+    #expect(try world.take().isEmpty)
+  }
+}
+
+@Suite struct ServiceTests {
+  @Test func eachServiceIsListedOnce() throws {
+    let world = World { $0.dropped = .full }
+    let spans = [3, 1, 3, 2, 1].enumerated().map { number, service in
+      TestSpan(id: UInt64(number + 2), parent: 1, service: "s\(service)")
+    }
+    for span in spans { try world.send(span, at: 0) }
+    #expect(try world.pass(to: 30_000).written.map(\.services) == [["s3", "s1", "s2"]])
+  }
+
+  @Test func aTraceListsOnlySoMany() throws {
+    let world = World {
+      $0.dropped = .full
+      $0.limits.servicesPerTrace = 9
+    }
+    let spans = (1...20).map { TestSpan(id: UInt64($0), parent: 99, service: "s\($0)") }
+    try world.send(spans, at: 0)
+    #expect(try world.pass(to: 30_000).written.first?.services == (1...9).map { "s\($0)" })
+  }
+
+  @Test func servicesBeyondTheLimitShareOne() throws {
+    let world = World {
+      $0.dropped = .full
+      $0.limits.services = 2
+    }
+    let spans = (1...5).map { TestSpan(id: UInt64($0), parent: 99, service: "s\($0)") }
+    try world.send(spans, at: 0)
+    #expect(try world.pass(to: 30_000).written.first?.services == ["s1", "s2", "(other services)"])
+    #expect(world.counters.servicesBeyondLimit == 3)
+    // Those told apart stay told apart.
+    try world.send(TestSpan(trace: 2, id: 1, service: "s2"), at: 30_000)
+    #expect(try world.pass(to: 60_000).written.map(\.root?.service) == ["s2"])
+  }
+
+  @Test func aResourceWithoutAServiceIsNoService() throws {
+    let world = World { $0.dropped = .full }
+    try world.send(TestSpan(id: 1, service: ""), at: 0)
+    let written = try #require(try world.pass(to: 5000).written.first)
+    #expect(written.services == [])
+    #expect(written.root == WrittenDecision.Root(service: "", operation: "GET /"))
+  }
+
+  @Test func longNamesAreCutAndStayReadable() throws {
+    let world = World { $0.limits.nameBytes = 5 }
+    try world.send(TestSpan(id: 1, service: "größer", name: String(repeating: "n", count: 900)), at: 0)
+    let written = try #require(try world.pass(to: 5000).written.first)
+    #expect(written.root?.operation == "nnnnn")
+    #expect(written.root?.service == "grö\u{fffd}")
+  }
+}

@@ -1,0 +1,86 @@
+// Names, each stored once.
+
+import Simulation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct NameTableTests {
+  private func table(capacity: Int, bytesMax: Int = 32) -> NameTable {
+    NameTable(seed: HashSeed(value: 9), capacity: capacity, bytesMax: bytesMax)
+  }
+
+  @Test func storesEachNameOnce() {
+    var names = table(capacity: 10)
+    let first = Array("cart".utf8).withRawBytes { names.intern($0) }
+    let second = Array("cart".utf8).withRawBytes { names.intern($0) }
+    let other = Array("cars".utf8).withRawBytes { names.intern($0) }
+    #expect(first == second)
+    #expect(first != other)
+    #expect(names.count == 2)
+    #expect(names.bytes(of: first) == Array("cart".utf8))
+    #expect(names.bytes(of: .none) == [])
+  }
+
+  @Test func cutsLongNames() {
+    var names = table(capacity: 10, bytesMax: 4)
+    let first = Array("checkout-a".utf8).withRawBytes { names.intern($0) }
+    let second = Array("checkout-b".utf8).withRawBytes { names.intern($0) }
+    #expect(first == second)
+    #expect(names.bytes(of: first) == Array("chec".utf8))
+  }
+
+  @Test func anEmptyNameIsAName() {
+    var names = table(capacity: 2)
+    let empty = [UInt8]().withRawBytes { names.intern($0) }
+    #expect(empty != .none)
+    #expect(names.bytes(of: empty) == [])
+  }
+
+  @Test func pinsUpToItsCapacity() {
+    var names = table(capacity: 3)
+    let ids = (0..<5).map { number in Array("s\(number)".utf8).withRawBytes { names.pin($0) } }
+    #expect(ids.map { $0 == nil } == [false, false, false, true, true])
+    #expect(Array("s1".utf8).withRawBytes { names.pin($0) } == ids[1])
+    #expect(names.count == 3)
+  }
+
+  /// Random interning and releasing: what is referred to is never lost or changed, and what nobody refers to goes.
+  @Test(arguments: 1...4) func keepsWhatIsReferredTo(seed: UInt64) {
+    var random = RandomSource(seed: seed)
+    var names = table(capacity: 50)
+    var held: [(id: NameID, name: [UInt8])] = []
+    for step in 0..<20_000 {
+      let heldMax = step % 8000 < 4000 ? 30 : 120
+      if held.count >= heldMax || (!held.isEmpty && random.chance(0.45)) {
+        let gone = held.remove(at: random.number(in: 0...held.count - 1))
+        names.release(gone.id)
+      } else {
+        let name = Array("operation \(random.number(in: 0...2000))".utf8)
+        held.append((name.withRawBytes { names.intern($0) }, name))
+      }
+      if let some = held.randomElement(using: &random) { #expect(names.bytes(of: some.id) == some.name) }
+      #expect(names.count <= 50 + 120 * 2)
+    }
+    for (id, name) in held { #expect(names.bytes(of: id) == name) }
+  }
+
+  /// After a burst of names that were all referred to at once, a sweep still pays for itself: it must not walk the
+  /// whole burst again for every few names.
+  @Test func aSweepAfterABurstIsRare() {
+    var names = table(capacity: 10)
+    var burst: [NameID] = []
+    for number in 0..<10_000 { burst.append(Array("burst \(number)".utf8).withRawBytes { names.intern($0) }) }
+    for id in burst { names.release(id) }
+    var sweeps = 0
+    var last = names.count
+    for number in 0..<10_000 {
+      let id = Array("later \(number)".utf8).withRawBytes { names.intern($0) }
+      names.release(id)
+      if names.count < last { sweeps += 1 }
+      last = names.count
+    }
+    #expect(sweeps <= 4)
+  }
+}

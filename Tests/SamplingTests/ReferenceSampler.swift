@@ -1,0 +1,283 @@
+// The sampler once more, without any of its data structures: dictionaries, arrays and decoded spans.
+
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+/// What was decided, as both samplers can say it.
+struct Verdict: Equatable {
+  var trace: UInt64
+  var isKept, isFinal, isLate: Bool
+  var trigger: Decision.Trigger
+  var reasons: [String]
+  var threshold: SamplingThreshold
+  var spanCount, errorCount, truncatedCount: Int
+  var root: String?
+  var origin: UInt64?
+  var duration: Int64
+  var firstOffset, lastOffset: Int64
+  var decidedAt: Instant
+}
+
+enum ReferenceEvent: Equatable {
+  case verdict(Verdict)
+  /// Spans handed out for a trace: ids and thresholds.
+  case kept(UInt64, [UInt64], [String])
+}
+
+/// Keeps every span and looks at all of them each time. For records of small traces that fit one portion.
+struct ReferenceSampler {
+  private struct Trace {
+    var id: UInt64
+    var firstOffset, lastOffset: Int64
+    var openedAt: Instant
+    var rootArrivedAt: Instant?
+    var isRootWaitOver = false
+    var spans: [TestSpan] = []
+    var isKept = false
+    var isSkeleton = false
+    var beyondLimit = 0
+    var truncated = 0
+    var threshold = SamplingThreshold.never
+  }
+
+  private struct Past {
+    var isKept: Bool
+    var threshold: SamplingThreshold
+    var decidedAt: Instant
+    var isErrorReported = false
+  }
+
+  var configuration: SamplerConfiguration
+  private var open: [Trace] = []
+  private var past: [UInt64: Past] = [:]
+  private(set) var clock = Instant.distantPast
+  private(set) var events: [ReferenceEvent] = []
+
+  init(_ configuration: SamplerConfiguration) {
+    self.configuration = configuration
+  }
+
+  var safeOffset: Int64? { open.map(\.firstOffset).min() }
+
+  mutating func read(_ spans: [TestSpan], offset: Int64, at time: Instant) {
+    pass(to: time)
+    var order: [UInt64] = []
+    for span in spans where !order.contains(span.trace) { order.append(span.trace) }
+    for id in order { take(id, spans.filter { $0.trace == id }, offset) }
+  }
+
+  mutating func pass(to time: Instant) {
+    guard time > clock else { return }
+    clock = time
+    while let (place, deadline, trigger) = nextDeadline(), deadline <= clock {
+      if trigger == .root, !isComplete(open[place]) {
+        open[place].isRootWaitOver = true
+      } else {
+        close(place, trigger)
+      }
+    }
+    past = past.filter { $0.value.decidedAt + configuration.windows.lateWindow > clock }
+  }
+
+  mutating func relieveAll() {
+    while let place = open.firstIndex(where: { !$0.isKept }) { close(place, .memory) }
+  }
+
+  /// The trace whose window ends first. The end of the whole wait comes before an equal end of the root's.
+  private func nextDeadline() -> (place: Int, deadline: Instant, trigger: Decision.Trigger)? {
+    var ends: [(place: Int, deadline: Instant, trigger: Decision.Trigger)] = []
+    if let first = open.first { ends.append((0, first.openedAt + configuration.windows.decisionWait, .wait)) }
+    // Those whose roots came at the same time end in the order of the records, and of the spans in them.
+    let rooted = open.indices.filter { open[$0].rootArrivedAt != nil && !open[$0].isRootWaitOver }
+    for place in rooted {
+      guard let root = open[place].rootArrivedAt else { continue }
+      ends.append((place, root + configuration.windows.decisionWaitAfterRoot, .root))
+    }
+    return ends.min { left, right in
+      if left.deadline != right.deadline { return left.deadline < right.deadline }
+      if left.trigger != right.trigger { return left.trigger == .wait }
+      return rootOrder(left.place) < rootOrder(right.place)
+    }
+  }
+
+  private func rootOrder(_ place: Int) -> Int { rootSequence[open[place].id] ?? 0 }
+
+  private var rootSequence: [UInt64: Int] = [:]
+  private var rootsSeen = 0
+
+  private mutating func take(_ id: UInt64, _ spans: [TestSpan], _ offset: Int64) {
+    if let place = open.firstIndex(where: { $0.id == id }) {
+      takeOpen(place, spans, offset)
+    } else if let verdict = past[id] {
+      takeLate(id, spans, offset, verdict)
+    } else {
+      open.append(Trace(id: id, firstOffset: offset, lastOffset: offset, openedAt: clock))
+      takeOpen(open.count - 1, spans, offset)
+    }
+  }
+
+  private mutating func takeOpen(_ place: Int, _ spans: [TestSpan], _ offset: Int64) {
+    let before = open[place].spans
+    open[place].lastOffset = offset
+    open[place].spans += spans
+    if open[place].rootArrivedAt == nil, spans.contains(where: { $0.parent == 0 }) {
+      open[place].rootArrivedAt = clock
+      rootSequence[open[place].id] = rootsSeen
+      rootsSeen += 1
+    }
+    let isOver = open[place].spans.count > configuration.limits.spansPerTrace
+    if !open[place].isKept, isOver || !certain(open[place]).isEmpty {
+      open[place].isKept = true
+      open[place].threshold = .always
+      say(place, isOver ? .limit : .eager, certain(open[place]), isFinal: false)
+      if isOver {
+        hand(open[place].id, before, .always)
+      } else {
+        hand(open[place].id, open[place].spans, .always)
+      }
+      if isOver { takeOverLimit(place, spans) }
+    } else if open[place].isKept {
+      if isOver { takeOverLimit(place, spans) } else { hand(open[place].id, spans, .always) }
+    }
+    if open[place].isRootWaitOver, isComplete(open[place]) { close(place, .root) }
+  }
+
+  private mutating func takeOverLimit(_ place: Int, _ spans: [TestSpan]) {
+    open[place].isSkeleton = true
+    var chosen: [TestSpan] = []
+    var number = open[place].spans.count - spans.count
+    for span in spans {
+      number += 1
+      if number <= configuration.limits.spansPerTrace {
+        chosen.append(span)
+      } else if span.parent == 0 || span.status == .error,
+        open[place].beyondLimit < configuration.limits.spansPerTrace
+      {
+        open[place].beyondLimit += 1
+        chosen.append(span)
+      } else {
+        open[place].truncated += 1
+      }
+    }
+    hand(open[place].id, chosen, .always)
+  }
+
+  private mutating func takeLate(_ id: UInt64, _ spans: [TestSpan], _ offset: Int64, _ verdict: Past) {
+    guard !verdict.isKept else { return hand(id, spans, verdict.threshold) }
+    let errors = spans.filter { $0.status == .error }.count
+    guard errors > 0, !verdict.isErrorReported else { return }
+    past[id]?.isErrorReported = true
+    let starts = spans.map(\.startNanoseconds).min() ?? 0
+    let ends = spans.map(\.endNanoseconds).max() ?? 0
+    events.append(
+      .verdict(
+        Verdict(
+          trace: id, isKept: false, isFinal: false, isLate: true, trigger: .late, reasons: [],
+          threshold: .never, spanCount: spans.count, errorCount: errors, truncatedCount: 0, root: nil,
+          origin: nil, duration: Int64(max(ends, starts) - starts), firstOffset: offset, lastOffset: offset,
+          decidedAt: clock)))
+  }
+
+  private mutating func close(_ place: Int, _ trigger: Decision.Trigger) {
+    let wasKept = open[place].isKept
+    let reasons = certain(open[place], atEnd: true)
+    let isSampled = baseline(open[place])
+    if !wasKept {
+      open[place].isKept = !reasons.isEmpty || isSampled
+      if open[place].isKept { open[place].threshold = reasons.isEmpty ? baselineThreshold : .always }
+    }
+    say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true)
+    if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
+    past[open[place].id] = Past(
+      isKept: open[place].isKept, threshold: open[place].threshold, decidedAt: clock)
+    open.remove(at: place)
+  }
+
+  // MARK: What is known of a trace, each time from all its spans
+
+  private let baselineThreshold = SamplingThreshold(probability: 0.25)
+
+  /// The policies that match for good; `atEnd`, those that match, the baseline apart.
+  private func certain(_ trace: Trace, atEnd: Bool = false) -> [String] {
+    var names: [String] = []
+    if trace.spans.contains(where: { $0.status == .error }) { names.append("errors") }
+    let roots = trace.spans.filter { $0.parent == 0 }
+    if roots.contains(where: { $0.end - $0.start >= 2000 }) { names.append("slow") }
+    if roots.isEmpty, atEnd, envelope(trace) >= 2_010_000_000 { names.append("slow") }
+    return names
+  }
+
+  private func envelope(_ trace: Trace) -> Int64 {
+    let start = trace.spans.map(\.startNanoseconds).min() ?? 0
+    let end = trace.spans.map(\.endNanoseconds).max() ?? 0
+    return end > start ? Int64(end - start) : 0
+  }
+
+  private func baseline(_ trace: Trace) -> Bool {
+    baselineThreshold.keeps(randomness: trace.id & 0x00ff_ffff_ffff_ffff)
+  }
+
+  /// As the sampler tells it: by filters, which have their own tests.
+  private func isComplete(_ trace: Trace) -> Bool {
+    var seen = IdentifierFilter()
+    var named = IdentifierFilter()
+    for span in trace.spans {
+      seen.insert(span.id)
+      if span.parent != 0 { named.insert(span.parent) }
+    }
+    return named.isCovered(by: seen)
+  }
+
+  private func incoming(_ trace: Trace) -> SamplingThreshold {
+    let roots = trace.spans.filter { $0.parent == 0 }
+    let heads = roots.isEmpty ? trace.spans : roots
+    return heads.map(\.headThreshold).max() ?? .always
+  }
+
+  private func origin(_ trace: Trace) -> UInt64? {
+    let errors = trace.spans.filter { $0.status == .error }.prefix(configuration.limits.errorSpansPerTrace)
+    let childless = errors.filter { candidate in !errors.contains { $0.parent == candidate.id } }
+    let candidates = childless.isEmpty ? Array(errors) : Array(childless)
+    return candidates.min { ($0.end, $0.id) < ($1.end, $1.id) }?.id
+  }
+
+  private mutating func say(
+    _ place: Int, _ trigger: Decision.Trigger, _ matching: [String], isFinal: Bool
+  ) {
+    let trace = open[place]
+    let roots = trace.spans.filter { $0.parent == 0 }
+    let firstRoot = roots.min { $0.start < $1.start }
+    var reasons = matching
+    if trace.isSkeleton || (trace.isKept && matching.isEmpty) { reasons.append("trace_limit") }
+    events.append(
+      .verdict(
+        Verdict(
+          trace: trace.id, isKept: trace.isKept, isFinal: isFinal, isLate: false, trigger: trigger,
+          reasons: reasons, threshold: trace.isKept ? max(trace.threshold, incoming(trace)) : .never,
+          spanCount: trace.spans.count, errorCount: trace.spans.filter { $0.status == .error }.count,
+          truncatedCount: trace.truncated, root: firstRoot?.name, origin: origin(trace),
+          duration: roots.map { max(0, $0.end - $0.start) * 1_000_000 }.max() ?? envelope(trace),
+          firstOffset: trace.firstOffset, lastOffset: trace.lastOffset, decidedAt: clock)))
+  }
+
+  private mutating func hand(_ id: UInt64, _ spans: [TestSpan], _ threshold: SamplingThreshold) {
+    guard !spans.isEmpty else { return }
+    let states = spans.map { span in
+      var text = Array("ot=th:".utf8)
+      max(threshold, span.headThreshold).appendHexadecimal(to: &text)
+      return String(decoding: text, as: UTF8.self)
+    }
+    events.append(.kept(id, spans.map(\.id), states))
+  }
+}
+
+extension TestSpan {
+  /// The threshold in a tracestate of the form `ot=th:` and hexadecimal digits.
+  fileprivate var headThreshold: SamplingThreshold {
+    let digits = traceState.dropFirst("ot=th:".count)
+    guard let value = UInt64(digits, radix: 16) else { return .always }
+    return SamplingThreshold(rejected: value << UInt64(4 * (14 - digits.count)))
+  }
+}

@@ -1,0 +1,151 @@
+// Random streams: the sampler and the reference must say the same, event by event.
+
+import Simulation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+/// One step of a random stream.
+enum Step {
+  case spans([TestSpan], at: Int64)
+  case time(Int64)
+  case relief
+}
+
+/// A random stream of small traces: children before roots, errors, slow roots, missing parents, mixed records, late
+/// spans, silences, thresholds of head sampling, and traces that go over `spansPerTrace`.
+func randomStream(seed: UInt64, steps: Int) -> [Step] {
+  var random = RandomSource(seed: seed)
+  var time: Int64 = 0
+  var traces: [UInt64] = []
+  return (0..<steps).map { _ in
+    if random.chance(0.01) { return .relief }
+    if random.chance(0.1) {
+      time += Int64(random.chance(0.1) ? random.number(in: 10_000...90_000) : random.number(in: 1...3000))
+      return .time(time)
+    }
+    let spans = (0..<random.number(in: 1...5)).map { _ -> TestSpan in
+      if traces.isEmpty || random.chance(0.3) { traces.append(random.next()) }
+      let trace = traces[random.number(in: max(0, traces.count - 30)...traces.count - 1)]
+      var span = TestSpan(trace: trace, id: UInt64(random.number(in: 1...9)))
+      span.parent = span.id == 1 || random.chance(0.03) ? 0 : UInt64(random.number(in: 1...9))
+      span.start = Int64(random.number(in: 0...400))
+      span.end = span.start + Int64(random.chance(0.04) ? 2500 : random.number(in: 0...1500))
+      span.status = random.chance(0.05) ? .error : random.chance(0.3) ? .ok : .unset
+      span.service = "service \(random.number(in: 1...4))"
+      span.name = "operation \(random.number(in: 1...4)) from \(span.start)"
+      // Head sampling is consistent: a trace's spans have one threshold, or were made before it and have none.
+      if trace % 3 == 0, random.chance(0.8) { span.traceState = trace % 2 == 0 ? "ot=th:8" : "ot=th:fa" }
+      return span
+    }
+    if random.chance(0.8) { time += Int64(random.number(in: 0...500)) }
+    return .spans(spans, at: time)
+  }
+}
+
+@Suite struct ReferenceTests {
+  private func configuration() -> SamplerConfiguration {
+    var configuration = SamplerConfiguration()
+    configuration.windows.lateWindow = .seconds(40)
+    configuration.limits.spansPerTrace = 6
+    configuration.limits.segmentBytes = 1 << 12
+    configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.25))
+    configuration.dropped = .full
+    return configuration
+  }
+
+  @Test(arguments: 1...12) func sayTheSame(seed: UInt64) throws {
+    let configuration = configuration()
+    let world = World { $0 = configuration }
+    var reference = ReferenceSampler(configuration)
+    var said = 0
+    for step in randomStream(seed: seed, steps: 1500) {
+      var events: [Event]
+      switch step {
+      case .spans(let spans, let time):
+        reference.read(spans, offset: world.offset, at: .at(time))
+        events = try world.send(spans, at: time)
+      case .time(let time):
+        reference.pass(to: .at(time))
+        events = try world.pass(to: time)
+      case .relief:
+        reference.relieveAll()
+        world.sampler.relieve(toBytes: 0, into: &world.effects)
+        events = try world.take()
+      }
+      try #require(events.map(ReferenceEvent.init) == Array(reference.events[said...]))
+      said = reference.events.count
+      #expect(
+        world.commitPoint?.safeOffset.value == reference.safeOffset ?? world.commitPoint?.highWater.value)
+    }
+    // The stream has something of everything.
+    let counters = world.counters
+    for count in [
+      counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
+      counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped, counters.lateErrors,
+      counters.spansTruncated,
+    ] { #expect(count > 0) }
+  }
+}
+
+extension ReferenceEvent {
+  init(_ event: Event) {
+    switch event {
+    case .kept(let traceID, let spans, _):
+      self = .kept(traceID.low, spans.map(\.id), spans.map(\.traceState))
+    case .decision(let decision, _):
+      let written = event.written
+      self = .verdict(
+        Verdict(
+          trace: decision.traceID.low, isKept: decision.isKept, isFinal: decision.isFinal,
+          isLate: decision.isLate, trigger: decision.trigger, reasons: written?.reasons ?? [],
+          threshold: decision.threshold, spanCount: decision.spanCount, errorCount: decision.errorCount,
+          truncatedCount: decision.truncatedCount, root: written?.root?.operation,
+          origin: written?.errorOrigin.flatMap { UInt64($0.spanId, radix: 16) }, duration: decision.duration,
+          firstOffset: decision.firstOffset.value, lastOffset: decision.lastOffset.value,
+          decidedAt: decision.decidedAt))
+    }
+  }
+}
+
+@Suite struct DeterminismTests {
+  private struct Output: Equatable {
+    var bytes: [UInt8] = []
+    var counters = SamplerCounters()
+  }
+
+  /// Runs a stream and empties the effects after each step where `drains` says so.
+  private func run(_ steps: [Step], hashSeed: UInt64, drains: (Int) -> Bool) -> Output {
+    let world = World {
+      $0.hashSeed = hashSeed
+      $0.limits.spansPerTrace = 6
+      $0.windows.lateWindow = .seconds(40)
+      $0.dropped = .full
+    }
+    var output = Output()
+    for (number, step) in steps.enumerated() {
+      switch step {
+      case .spans(let spans, let time):
+        let error = world.ingest(record(spans), key: nil, at: .at(time), wallClock: .at(time))
+        #expect(error == nil)
+      case .time(let time): world.sampler.advance(to: .at(time), into: &world.effects)
+      case .relief: world.sampler.relieve(toBytes: 500, into: &world.effects)
+      }
+      guard drains(number) || number == steps.count - 1 else { continue }
+      output.bytes += world.effects.bytes
+      world.effects.removeAll()
+    }
+    output.counters = world.counters
+    return output
+  }
+
+  @Test(arguments: 1...4) func theSameInputsGiveTheSameBytes(seed: UInt64) {
+    let steps = randomStream(seed: seed, steps: 2000)
+    let once = run(steps, hashSeed: 1) { _ in false }
+    #expect(once.bytes.count > 100_000)
+    #expect(run(steps, hashSeed: 1) { _ in true } == once)
+    #expect(run(steps, hashSeed: 0xdead_beef) { $0 % 7 == 3 } == once)
+    #expect(run(steps, hashSeed: .max) { $0 % 100 == 0 } == once)
+  }
+}

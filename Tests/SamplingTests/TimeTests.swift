@@ -1,0 +1,82 @@
+// Points in time, and where a partition can be taken up again.
+
+import Testing
+
+@testable import Sampling
+
+@Suite struct InstantTests {
+  private func text(_ nanoseconds: Int64) -> String {
+    var bytes: [UInt8] = []
+    Instant(nanoseconds: nanoseconds).appendRFC3339(to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Seconds by GNU date.
+  @Test(
+    arguments: [
+      (0, "1970-01-01T00:00:00.000000000Z"),
+      (951_782_400, "2000-02-29T00:00:00.000000000Z"),
+      (951_868_800, "2000-03-01T00:00:00.000000000Z"),
+      (1_709_164_799, "2024-02-28T23:59:59.000000000Z"),
+      (1_709_164_800, "2024-02-29T00:00:00.000000000Z"),
+      (1_709_251_200, "2024-03-01T00:00:00.000000000Z"),
+      (4_107_542_400, "2100-03-01T00:00:00.000000000Z"),
+      (4_107_542_399, "2100-02-28T23:59:59.000000000Z"),
+      (1_767_225_599, "2025-12-31T23:59:59.000000000Z"),
+      (1_767_225_600, "2026-01-01T00:00:00.000000000Z"),
+      (-1, "1969-12-31T23:59:59.000000000Z"),
+      (-86_400, "1969-12-31T00:00:00.000000000Z"),
+      (-2_203_891_200, "1900-03-01T00:00:00.000000000Z"),
+      (-2_203_891_201, "1900-02-28T23:59:59.000000000Z"),
+    ] as [(Int64, String)])
+  func writesDates(seconds: Int64, expected: String) {
+    #expect(text(seconds * 1_000_000_000) == expected)
+  }
+
+  @Test func writesNanoseconds() {
+    #expect(text(1) == "1970-01-01T00:00:00.000000001Z")
+    #expect(text(-1) == "1969-12-31T23:59:59.999999999Z")
+    #expect(text(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456789Z")
+  }
+
+  @Test func theEndsOfTime() {
+    #expect(text(.max) == "2262-04-11T23:47:16.854775807Z")
+    #expect(text(.min) == "1677-09-21T00:12:43.145224192Z")
+  }
+
+  @Test func millisecondsAreClamped() {
+    #expect(Instant(milliseconds: 1_700_000_000_000).nanoseconds == 1_700_000_000_000_000_000)
+    #expect(Instant(milliseconds: -1).nanoseconds == -1_000_000)
+    #expect(Instant(milliseconds: .max) == .distantFuture)
+    #expect(Instant(milliseconds: .min) == .distantPast)
+  }
+
+  @Test func addingNeverGoesPastTheEnd() {
+    #expect(Instant.distantFuture + .seconds(1) == .distantFuture)
+    #expect(Instant.distantPast + .seconds(1) > .distantPast)
+    #expect(Interval(nanoseconds: -5) == .seconds(0))
+  }
+}
+
+@Suite struct CommitPointTests {
+  private let point = CommitPoint(
+    safeOffset: Offset(41), clockAtSafeOffset: .at(5), highWater: Offset(99), clock: .at(7000))
+
+  @Test func comesBackFromItsMetadata() {
+    #expect(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata) == point)
+  }
+
+  @Test func comesBackFromTheEndsOfTime() {
+    let edge = CommitPoint(
+      safeOffset: Offset(0), clockAtSafeOffset: .distantPast, highWater: Offset(.max), clock: .distantFuture)
+    #expect(CommitPoint(safeOffset: edge.safeOffset, metadata: edge.metadata) == edge)
+  }
+
+  @Test(arguments: [
+    "", "1", "1;", ";;;", "1;99;5", "1;99;5;7;", "2;99;5;7", "1;99;5;x", "1;99; 5;7", "1;;5;7", "a;b;c;d",
+    "1;40;5;7", "1;99;8;7", "1;99999999999999999999;5;7", "01;99;5;7", "NULL",
+  ])
+  func rejectsWhatItDidNotWrite(metadata: String) {
+    #expect(CommitPoint(safeOffset: Offset(41), metadata: metadata) == nil)
+  }
+}

@@ -1,0 +1,96 @@
+// The table of open traces and its queues, against arrays.
+
+import Simulation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct TraceTableTests {
+  @Test(arguments: 1...4) func agreesWithANaiveTable(seed: UInt64) {
+    var random = RandomSource(seed: seed)
+    var table = TraceTable(seed: HashSeed(value: seed))
+    var opened: [TraceID] = []
+    var rooted: [TraceID] = []
+    var clock: Int64 = 0
+    func slot(_ id: TraceID) -> Int { table.find(id) ?? -1 }
+    for step in 0..<5000 {
+      let id = TraceID(high: 9, low: UInt64(random.number(in: 1...80)))
+      clock += Int64(random.number(in: 0...2))
+      if !opened.contains(id) {
+        #expect(table.find(id) == nil)
+        _ = table.open(OpenTrace(id: id, firstOffset: Offset(Int64(step)), openedAt: .at(clock)))
+        opened.append(id)
+      } else if random.chance(0.4) {
+        table.close(slot(id))
+        opened.removeAll { $0 == id }
+        rooted.removeAll { $0 == id }
+      } else if !rooted.contains(id) {
+        table.startRootWait(slot(id))
+        rooted.append(id)
+      } else {
+        table.endRootWait(slot(id))
+        #expect(table[slot(id)].isRootWaitOver)
+        rooted.removeAll { $0 == id }
+      }
+      table.checkInvariants()
+      #expect(table.count == opened.count)
+      #expect(ids(table.opened, in: table) == opened)
+      #expect(ids(table.rooted, in: table) == rooted)
+    }
+  }
+
+  private func ids(_ queue: SlotQueue, in table: TraceTable) -> [TraceID] {
+    var ids: [TraceID] = []
+    var slot = queue.first
+    while let current = slot {
+      ids.append(table[current].id)
+      slot = queue.next(after: current)
+    }
+    return ids
+  }
+
+  @Test func reusesSlots() {
+    var table = TraceTable(seed: HashSeed(value: 3))
+    for round in 0..<1000 {
+      let id = TraceID(high: 1, low: UInt64(round + 1))
+      let slot = table.open(OpenTrace(id: id, firstOffset: Offset(0), openedAt: .start))
+      #expect(slot == 0)
+      table.close(slot)
+    }
+    #expect(table.traces.count == 1)
+  }
+
+  @Test func anOpenTraceStaysSmall() {
+    #expect(MemoryLayout<OpenTrace>.stride <= 256)
+  }
+}
+
+@Suite struct SlotQueueTests {
+  @Test func agreesWithAnArray() {
+    var random = RandomSource(seed: 11)
+    var queue = SlotQueue()
+    for _ in 0..<50 { queue.addSlot() }
+    var model: [Int] = []
+    for _ in 0..<10_000 {
+      let slot = random.number(in: 0...49)
+      #expect(queue.contains(slot) == model.contains(slot))
+      if queue.contains(slot) {
+        queue.remove(slot)
+        model.removeAll { $0 == slot }
+      } else {
+        queue.append(slot)
+        model.append(slot)
+      }
+      #expect(queue.first == model.first)
+      #expect(queue.count == model.count)
+      var walked: [Int] = []
+      var next = queue.first
+      while let current = next {
+        walked.append(current)
+        next = queue.next(after: current)
+      }
+      #expect(walked == model)
+    }
+  }
+}

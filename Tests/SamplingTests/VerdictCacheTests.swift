@@ -1,0 +1,100 @@
+// The verdicts given: exact, first in first out, and small.
+
+import Simulation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct VerdictCacheTests {
+  /// Exact: each of 100,000 random ids is found with its own verdict, and no other id is taken for one of them.
+  @Test func neverTakesOneTraceForAnother() {
+    var random = RandomSource(seed: 5)
+    var cache = VerdictCache(seed: HashSeed(value: 17))
+    var ids: [TraceID] = []
+    for number in 0..<100_000 {
+      let id = TraceID(high: random.next(), low: random.next())
+      ids.append(id)
+      cache.append(
+        PastVerdict(
+          traceID: id, isKept: number % 3 == 0, threshold: SamplingThreshold(rejected: UInt64(number)),
+          decidedAt: .at(Int64(number))))
+    }
+    var wrong = 0
+    for (number, id) in ids.enumerated() {
+      guard let slot = cache.find(id) else {
+        wrong += 1
+        continue
+      }
+      let verdict = cache[slot]
+      let isRight =
+        verdict.traceID == id && verdict.isKept == (number % 3 == 0)
+        && verdict.threshold.rejected == UInt64(number) && verdict.decidedAt == .at(Int64(number))
+      if !isRight { wrong += 1 }
+      // The same half, or one bit beside.
+      if cache.find(TraceID(high: id.high, low: id.low ^ 1)) != nil { wrong += 1 }
+      if cache.find(TraceID(high: ~id.high, low: id.low)) != nil { wrong += 1 }
+    }
+    #expect(wrong == 0)
+    #expect(cache.count == 100_000)
+  }
+
+  @Test func forgetsTheOldestFirst() {
+    var random = RandomSource(seed: 6)
+    var cache = VerdictCache(seed: HashSeed(value: 1))
+    var model: [TraceID] = []
+    for step in 0..<20_000 {
+      if !model.isEmpty, random.chance(step % 2000 < 1000 ? 0.3 : 0.7) {
+        cache.removeOldest()
+        let gone = model.removeFirst()
+        #expect(cache.find(gone) == nil)
+      } else {
+        let id = TraceID(high: 2, low: UInt64(step + 1))
+        cache.append(PastVerdict(traceID: id, isKept: false, threshold: .never, decidedAt: .at(Int64(step))))
+        model.append(id)
+      }
+      #expect(cache.count == model.count)
+      #expect((cache.oldest == nil) == model.isEmpty)
+      if let first = model.first, let slot = cache.find(first) {
+        #expect(cache[slot].decidedAt == cache.oldest)
+      }
+      if let last = model.last { #expect(cache.find(last) != nil) }
+    }
+  }
+
+  @Test func removingFromNothingIsNothing() {
+    var cache = VerdictCache(seed: HashSeed(value: 1))
+    cache.removeOldest()
+    #expect(cache.count == 0)
+    #expect(cache.oldest == nil)
+    #expect(cache.find(TraceID(high: 0, low: 0)) == nil)
+  }
+
+  @Test(arguments: [SamplingThreshold.always, .never, SamplingThreshold(probability: 0.01)])
+  func packsThresholdAndFlagsApart(threshold: SamplingThreshold) {
+    let id = TraceID(high: 1, low: 2)
+    for isKept in [false, true] {
+      var verdict = PastVerdict(traceID: id, isKept: isKept, threshold: threshold, decidedAt: .start)
+      #expect(!verdict.isLateErrorReported)
+      verdict.isLateErrorReported = true
+      #expect(verdict.isLateErrorReported)
+      #expect(verdict.isKept == isKept)
+      #expect(verdict.threshold == threshold)
+      verdict.isLateErrorReported = false
+      #expect(!verdict.isLateErrorReported)
+    }
+  }
+
+  /// A full ring has 32 bytes a verdict and two 8-byte buckets; one that has just doubled has twice as much.
+  @Test func takesTensOfBytesATrace() {
+    #expect(MemoryLayout<PastVerdict>.stride == 32)
+    var cache = VerdictCache(seed: HashSeed(value: 1))
+    for number in 0...(1 << 14) {
+      let bytesMax = number == 1 << 14 ? 48 * (1 << 14) : 96 << 14
+      #expect(cache.byteCount <= bytesMax)
+      let id = TraceID(high: 2, low: UInt64(number + 1))
+      cache.append(PastVerdict(traceID: id, isKept: false, threshold: .never, decidedAt: .start))
+    }
+    #expect(cache.byteCount == 96 << 14)
+  }
+}

@@ -1,0 +1,307 @@
+// What the tests share: spans in a few words, a sampler that is fed with them, and its outputs in a readable form.
+
+import Foundation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+/// One span, by the fields that matter here. Times are in milliseconds after `Instant.start`.
+struct TestSpan: Equatable {
+  /// The low half of the trace id, whose low 56 bits are the trace's randomness.
+  var trace = TestSpan.unlucky
+  var id: UInt64
+  var parent: UInt64 = 0
+  var start: Int64 = 0
+  var end: Int64 = 10
+  var status = SpanStatus.unset
+  var service = "shop"
+  var name = "GET /"
+  var traceState = ""
+  var filling = 0
+
+  /// Traces that no probability below one keeps.
+  static let unlucky: UInt64 = 1
+  /// A trace that every probability keeps.
+  static let lucky: UInt64 = 0x00ff_ffff_ffff_ffff
+
+  var traceID: TraceID { TraceID(high: 0x7411_0000_0000_0000, low: trace) }
+  var startNanoseconds: UInt64 { UInt64(Instant.at(start).nanoseconds) }
+  var endNanoseconds: UInt64 { UInt64(Instant.at(end).nanoseconds) }
+
+  static func root(
+    _ id: UInt64 = 1, of trace: UInt64 = unlucky, lasting duration: Int64 = 10,
+    _ status: SpanStatus = .unset
+  ) -> TestSpan {
+    TestSpan(trace: trace, id: id, end: duration, status: status)
+  }
+
+  static func child(
+    _ id: UInt64, under parent: UInt64 = 1, of trace: UInt64 = unlucky, _ status: SpanStatus = .unset
+  ) -> TestSpan {
+    TestSpan(trace: trace, id: id, parent: parent, status: status)
+  }
+
+  /// The span's content, without a tracestate.
+  var bytesWithoutState: [UInt8] {
+    var copy = self
+    copy.traceState = ""
+    var writer = WireWriter()
+    copy.write(to: &writer)
+    return writer.bytes
+  }
+
+  func write(to writer: inout WireWriter) {
+    writer.bytesField(1, traceID.high.bigEndianBytes + traceID.low.bigEndianBytes)
+    writer.bytesField(2, id.bigEndianBytes)
+    if !traceState.isEmpty { writer.stringField(3, traceState) }
+    if parent != 0 { writer.bytesField(4, parent.bigEndianBytes) }
+    writer.stringField(5, name)
+    writer.varintField(6, 2)
+    writer.fixed64Field(7, startNanoseconds)
+    writer.fixed64Field(8, endNanoseconds)
+    if filling > 0 { writer.bytesField(99, [UInt8](repeating: 0x78, count: filling)) }
+    if status != .unset { writer.message(15) { $0.varintField(3, UInt64(status.rawValue)) } }
+  }
+}
+
+/// A record with `spans`, in a `ResourceSpans` for each run of spans of one service. An empty service is left out.
+func record(_ spans: [TestSpan]) -> [UInt8] {
+  var writer = WireWriter()
+  var rest = spans[...]
+  while let first = rest.first {
+    let run = rest.prefix { $0.service == first.service }
+    rest = rest.dropFirst(run.count)
+    writer.message(1) { resourceSpans in
+      if !first.service.isEmpty {
+        resourceSpans.message(1) { resource in
+          resource.message(1) { pair in
+            pair.stringField(1, "service.name")
+            pair.message(2) { $0.stringField(1, first.service) }
+          }
+        }
+      }
+      resourceSpans.message(2) { scope in
+        for span in run { scope.message(2) { span.write(to: &$0) } }
+      }
+    }
+  }
+  return writer.bytes
+}
+
+extension Instant {
+  /// The stream time at which the tests begin.
+  static let start = Instant(milliseconds: 1_700_000_000_000)
+
+  /// `milliseconds` after the start.
+  static func at(_ milliseconds: Int64) -> Instant {
+    Instant(nanoseconds: start.nanoseconds + milliseconds * 1_000_000)
+  }
+}
+
+extension UInt64 {
+  var bigEndianBytes: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: self >> UInt64(56 - 8 * $0)) } }
+}
+
+/// A decision record as a reader of the topic sees it.
+struct WrittenDecision: Decodable, Equatable {
+  struct Root: Decodable, Equatable {
+    var service, operation: String
+  }
+  struct Origin: Decodable, Equatable {
+    var service, operation, spanId: String
+  }
+  var traceId, verdict, trigger, decidedAt: String
+  var final, late: Bool
+  var spanCount, errorCount, byteCount, truncatedSpans, partition, firstOffset, lastOffset: Int
+  var root: Root?
+  // Of full records only.
+  var policy, threshold, startTime: String?
+  var reasons, services: [String]?
+  var probability, adjustedCount: Double?
+  var durationNs: Int?
+  var errorOrigin: Origin?
+
+  init(_ bytes: some Sequence<UInt8>) throws {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    self = try decoder.decode(WrittenDecision.self, from: Data(bytes))
+  }
+}
+
+/// One kept span as it was handed out.
+struct KeptSpan: Equatable {
+  var id: UInt64
+  var traceState: String
+  /// Its fields, but for the tracestate.
+  var rest: [UInt8]
+}
+
+/// One output.
+enum Event {
+  /// A verdict and its record; none if it is not written.
+  case decision(Decision, [UInt8]?)
+  /// Spans of one trace, and how many bytes they went out as.
+  case kept(TraceID, [KeptSpan], byteCount: Int)
+
+  /// The outputs of `effects`, read back; and the effects emptied.
+  static func take(from effects: inout Effects) throws -> [Event] {
+    let events = try effects.outputs.map { output -> Event in
+      switch output {
+      case .decide(let decision, let range):
+        return .decision(decision, range.map { Array(effects.bytes[$0]) })
+      case .forward(let traceID, let range, let count):
+        let spans = try keptSpans(Array(effects.bytes[range]), of: traceID)
+        guard spans.count == count else { throw MismatchedCount(said: count, found: spans.count) }
+        return .kept(traceID, spans, byteCount: range.count)
+      }
+    }
+    effects.removeAll()
+    return events
+  }
+
+  struct MismatchedCount: Error {
+    var said, found: Int
+  }
+
+  struct ForeignSpan: Error {}
+
+  private static func keptSpans(_ bytes: [UInt8], of traceID: TraceID) throws -> [KeptSpan] {
+    var scanned = ScannedRecord()
+    return try bytes.withRawBytes { span in
+      try scanned.scan(span)
+      return try scanned.spans.map { view in
+        guard view.traceID == traceID else { throw ForeignSpan() }
+        var rest: [UInt8] = []
+        var cursor = WireCursor(view.content)
+        while !cursor.isAtEnd {
+          let tag = try cursor.tag(in: span)
+          try cursor.skip(tag, in: span)
+          if tag.field != Field.traceState { rest += bytes[tag.offset..<cursor.offset] }
+        }
+        let state = String(decoding: bytes[view.traceState.indices], as: UTF8.self)
+        return KeptSpan(id: view.spanID, traceState: state, rest: rest)
+      }
+    }
+  }
+}
+
+extension Event {
+  var decision: Decision? {
+    guard case .decision(let decision, _) = self else { return nil }
+    return decision
+  }
+
+  /// The record of a decision, read back; a record that can't be read fails the test.
+  var written: WrittenDecision? {
+    guard case .decision(_, let bytes?) = self else { return nil }
+    do {
+      return try WrittenDecision(bytes)
+    } catch {
+      Issue.record("no decision record: \(String(decoding: bytes, as: UTF8.self)): \(error)")
+      return nil
+    }
+  }
+
+  var kept: [KeptSpan] {
+    guard case .kept(_, let spans, _) = self else { return [] }
+    return spans
+  }
+}
+
+extension [Event] {
+  var decisions: [Decision] { compactMap(\.decision) }
+  var written: [WrittenDecision] { compactMap(\.written) }
+  var kept: [KeptSpan] { flatMap(\.kept) }
+  var keptIDs: [UInt64] { kept.map(\.id) }
+}
+
+/// A sampler and what feeds it: each call is one record, or one moment.
+final class World {
+  var sampler: Sampler
+  var effects = Effects()
+  var offset: Int64 = 0
+
+  init(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) {
+    var configuration = SamplerConfiguration()
+    adjust(&configuration)
+    sampler = Sampler(partition: PartitionID(7), configuration: configuration)
+  }
+
+  var counters: SamplerCounters { sampler.counters }
+  var commitPoint: CommitPoint? { sampler.commitPoint }
+  var usage: SamplerUsage { sampler.usage }
+  var clock: Instant { sampler.clock }
+
+  /// Sends one record at `time`, keyed by its first span's trace, and returns what came out.
+  @discardableResult
+  func send(_ spans: TestSpan..., at time: Int64) throws -> [Event] {
+    try send(spans, at: time)
+  }
+
+  @discardableResult
+  func send(_ spans: [TestSpan], at time: Int64) throws -> [Event] {
+    var key: [UInt8] = []
+    spans.first?.traceID.appendHexadecimal(to: &key)
+    let error = ingest(record(spans), key: key, at: .at(time), wallClock: .at(time))
+    if let error { throw error }
+    return try take()
+  }
+
+  /// Sends raw bytes. The outputs wait for `take`.
+  func ingest(_ value: [UInt8]?, key: [UInt8]?, at time: Instant?, wallClock: Instant) -> MalformedInput? {
+    defer { offset += 1 }
+    let place = Offset(offset)
+    guard let value else {
+      return sampler.ingest(
+        offset: place, timestamp: time, wallClock: wallClock, key: nil, value: nil, into: &effects)
+    }
+    return value.withRawBytes { value in
+      guard let key else {
+        return sampler.ingest(
+          offset: place, timestamp: time, wallClock: wallClock, key: nil, value: value, into: &effects)
+      }
+      return key.withRawBytes { key in
+        sampler.ingest(
+          offset: place, timestamp: time, wallClock: wallClock, key: key, value: value, into: &effects)
+      }
+    }
+  }
+
+  /// Lets time pass without a record.
+  @discardableResult
+  func pass(to time: Int64) throws -> [Event] {
+    sampler.advance(to: .at(time), into: &effects)
+    return try take()
+  }
+
+  /// The outputs since the last call. Checks the sampler's own invariants and that every span is accounted for.
+  func take() throws -> [Event] {
+    sampler.checkInvariants()
+    try checkBalance()
+    return try Event.take(from: &effects)
+  }
+
+  struct Unbalanced: Error {
+    var counters: SamplerCounters
+    var undecidedSpans: UInt64
+  }
+
+  private func checkBalance() throws {
+    var undecidedSpans: UInt64 = 0
+    var slot = sampler.table.opened.first
+    while let current = slot {
+      if sampler.table[current].state == .undecided {
+        undecidedSpans += UInt64(sampler.table[current].spanCount)
+      }
+      slot = sampler.table.opened.next(after: current)
+    }
+    let counters = sampler.counters
+    let accounted =
+      counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
+      + undecidedSpans
+    let closed = counters.tracesKept + counters.tracesDropped
+    guard accounted == counters.spansRead, closed + UInt64(sampler.table.count) == counters.tracesOpened
+    else { throw Unbalanced(counters: counters, undecidedSpans: undecidedSpans) }
+  }
+}
