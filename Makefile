@@ -78,18 +78,8 @@ format: ## Bring all Swift sources into form
 bench: build ## Spans per second and memory, in process
 	$(TAILRACE) bench
 
-# One `--sanitize` and one `-sanitize=`: with two of the first, coverage is lost without a word. Swift's own
-# backtraces hang a fuzzer that has found something. The committed corpus is read; what is new goes to .build.
-fuzz: libraries ## Fuzz every decoder: FUZZ_SECONDS=60 for each
-	swift build --package-path Tests/Fuzz --scratch-path .build/fuzz -c release --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address
-	@for corpus in Tests/Fuzz/Corpus/*/; do \
-	  target=$$(basename "$$corpus"); \
-	  found=.build/fuzz/found/$$target; \
-	  mkdir -p "$$found"; \
-	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	  SWIFT_BACKTRACE=enable=no .build/fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
-	    -verbosity=0 -print_final_stats=1 -artifact_prefix="$$found/" "$$found" "$$corpus"; \
-	done
+fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
+	Tests/Fuzz/run.sh $(FUZZ_SECONDS)
 
 simulate: libraries ## The tests of the simulated workload
 	swift test --filter SimulationTests

@@ -37,6 +37,7 @@ public struct Workload: Sendable {
   /// The next record; nil when all traces have been published.
   public mutating func next() -> WorkloadRecord? {
     guard options.mixed else { return nextOfOneTrace() }
+    let finishedBefore = finished.count
     guard var record = nextOfOneTrace() else { return nil }
     // What a collector that does not partition does: it batches whatever has come, up to a size.
     while record.spanCount < max(50, options.spansPerRecord), let following = nextOfOneTrace() {
@@ -45,6 +46,8 @@ public struct Workload: Sendable {
       record.publishedAt = following.publishedAt
     }
     record.key = []
+    // What ends in a batch ends when the batch is published.
+    for place in finishedBefore..<finished.count { finished[place].lastPublishedAt = record.publishedAt }
     return record
   }
 
