@@ -33,7 +33,7 @@ public struct Effects: Sendable {
 }
 
 /// What a sampler has seen and done, from its start on. Every span that came is in exactly one of
-/// `spansKept`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open trace.
+/// `spansKept`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open, undecided trace.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0

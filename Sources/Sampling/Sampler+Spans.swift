@@ -16,11 +16,19 @@ extension Sampler {
     if let open = table.find(share.traceID) {
       slot = open
     } else if let past = verdicts.find(share.traceID) {
+      guard !isReplayed(share.offset) else {
+        counters.spansReplayed += UInt64(share.spans.count)
+        return
+      }
       takeLate(share, of: record, bytes, piece, past, &effects)
       return
     } else {
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       counters.tracesOpened += 1
+      if isReplayed(share.offset), let threshold = recovery.keptEarly.removeValue(forKey: share.traceID) {
+        table[slot].state = .kept
+        table[slot].threshold = threshold
+      }
     }
     table[slot].lastOffset = share.offset
     table[slot].byteCount += UInt64(piece.byteCount)
@@ -122,6 +130,8 @@ extension Sampler {
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
+    case .kept where isReplayed(share.offset):
+      counters.spansReplayed += UInt64(share.spans.count)
     case .kept:
       forward(piece, of: share.traceID, threshold: table[slot].threshold, into: &effects)
     case .skeleton:
@@ -162,6 +172,10 @@ extension Sampler {
     let left = share.spans.count - chosen.count
     table[slot].truncatedCount += UInt32(truncatingIfNeeded: left)
     counters.spansTruncated += UInt64(left)
+    guard !isReplayed(share.offset) else {
+      counters.spansReplayed += UInt64(chosen.count)
+      return
+    }
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
@@ -178,6 +192,10 @@ extension Sampler {
   ) {
     let verdict = verdicts[past]
     let count = UInt64(share.spans.count)
+    guard !verdict.isTruncated else {
+      counters.spansTruncated += count
+      return
+    }
     guard !verdict.isKept else {
       counters.lateSpansKept += count
       forward(piece, of: share.traceID, threshold: verdict.threshold, into: &effects)

@@ -33,21 +33,23 @@ extension Sampler {
       counters.spansDropped += UInt64(table[slot].spanCount)
       releaseBuffered(slot)
     }
-    remember(slot, isKept: isKept)
+    var verdict = PastVerdict(
+      traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
+    verdict.isTruncated = table[slot].state == .skeleton
+    remember(verdict)
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
     table.close(slot)
   }
 
-  private mutating func remember(_ slot: Int, isKept: Bool) {
+  /// Remembers a verdict for spans that come late.
+  mutating func remember(_ verdict: PastVerdict) {
     if verdicts.count >= configuration.limits.verdicts {
       verdicts.removeOldest()
       counters.verdictsForgottenEarly += 1
     }
-    verdicts.append(
-      PastVerdict(traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
-    )
+    verdicts.append(verdict)
   }
 
   private mutating func releaseBuffered(_ slot: Int) {

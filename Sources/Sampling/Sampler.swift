@@ -31,6 +31,9 @@ public struct Sampler: ~Copyable {
   /// What it has seen and done.
   public internal(set) var counters = SamplerCounters()
 
+  /// What is known from before; of no effect for a sampler that was not restored.
+  var recovery = Recovery()
+
   /// Storage for the record that is being read; nil while one is.
   private var scratch: RecordScratch? = RecordScratch()
 
@@ -69,6 +72,7 @@ public struct Sampler: ~Copyable {
   ) -> MalformedInput? {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
+    endRecovery(before: offset, into: &effects)
     observe(timestamp, wallClock: wallClock, into: &effects)
     nextOffset = offset.next
     guard let value else { return malformed(MalformedInput(.tombstone, at: 0)) }
@@ -110,12 +114,21 @@ public struct Sampler: ~Copyable {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
     counters.recordsMalformed += 1
+    endRecovery(before: offset, into: &effects)
     observe(timestamp, wallClock: wallClock, into: &effects)
     nextOffset = offset.next
   }
 
   /// Lets the stream clock follow the wall clock, while the partition is read to its end and idle.
   public mutating func advance(to time: Instant, into effects: inout Effects) {
+    // While records are read again, only their own timestamps count: time that has passed since would close windows
+    // whose records are still to come.
+    guard !isRecovering else { return }
+    pass(to: time, into: &effects)
+  }
+
+  /// Moves the stream clock on, never back, and closes the windows that are over.
+  mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
     closeDue(into: &effects)
@@ -159,6 +172,12 @@ public struct Sampler: ~Copyable {
     if let point = commitPoint { invariant(point.safeOffset <= point.highWater, "the safe offset is ahead") }
   }
 
+  /// Sets where reading begins.
+  mutating func begin(at offset: Offset, clock: Instant) {
+    nextOffset = offset
+    self.clock = clock
+  }
+
   private mutating func malformed(_ error: MalformedInput) -> MalformedInput {
     counters.recordsMalformed += 1
     return error
@@ -182,7 +201,7 @@ public struct Sampler: ~Copyable {
     guard let timestamp else { return }
     let latest = wallClock + configuration.clockLead
     if timestamp > latest { counters.timestampsClamped += 1 }
-    advance(to: min(timestamp, latest), into: &effects)
+    pass(to: min(timestamp, latest), into: &effects)
   }
 
   /// Closes every window that is over, in the order of their deadlines.

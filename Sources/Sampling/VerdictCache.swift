@@ -16,6 +16,7 @@ struct PastVerdict {
 
   private static let keptBit: UInt64 = 1 << 63
   private static let lateErrorBit: UInt64 = 1 << 62
+  private static let truncatedBit: UInt64 = 1 << 61
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
@@ -26,6 +27,12 @@ struct PastVerdict {
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
 
   var threshold: SamplingThreshold { SamplingThreshold(rejected: packed & (1 << 57 - 1)) }
+
+  /// Whether the trace went over a limit: its late spans are left out too.
+  var isTruncated: Bool {
+    get { packed & PastVerdict.truncatedBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
+  }
 
   /// Whether an error span that came after the trace was dropped has been reported.
   var isLateErrorReported: Bool {

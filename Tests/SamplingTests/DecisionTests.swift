@@ -26,7 +26,8 @@ import Testing
 
   @Test(arguments: [
     ("plain", "\"plain\""), ("", "\"\""), ("a\"b\\c", "\"a\\\"b\\\\c\""),
-    ("\u{0}\n\t\u{1f}\u{7f}", "\"\\u0000\\u000a\\u0009\\u001f\\u007f\""), ("grün 漢 🚀", "\"grün 漢 🚀\""),
+    ("\u{0}\n\t\u{1f}\u{7f}", "\"\\u0000\\u000a\\u0009\\u001f\\u007f\""),
+    ("grün 漢 🚀", "\"grün 漢 🚀\""),
     ("</script>\u{2028}", "\"</script>\u{2028}\""),
   ])
   func escapes(text: String, expected: String) {

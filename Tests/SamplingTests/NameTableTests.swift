@@ -46,7 +46,8 @@ import Testing
     #expect(names.count == 3)
   }
 
-  /// Random interning and releasing: what is referred to is never lost or changed, and what nobody refers to goes.
+  /// Random interning and releasing: what is referred to is never lost or changed, and what nobody refers to
+  /// goes.
   @Test(arguments: 1...4) func keepsWhatIsReferredTo(seed: UInt64) {
     var random = RandomSource(seed: seed)
     var names = table(capacity: 50)
@@ -66,8 +67,8 @@ import Testing
     for (id, name) in held { #expect(names.bytes(of: id) == name) }
   }
 
-  /// After a burst of names that were all referred to at once, a sweep still pays for itself: it must not walk the
-  /// whole burst again for every few names.
+  /// After a burst of names that were all referred to at once, a sweep still pays for itself: it must not
+  /// walk the whole burst again for every few names.
   @Test func aSweepAfterABurstIsRare() {
     var names = table(capacity: 10)
     var burst: [NameID] = []

@@ -90,7 +90,8 @@ import Testing
     #expect(trace((9, 0, .max, .unset)).envelope == .max)
   }
 
-  /// Certain is what no further span takes back: an upper threshold can be passed, an envelope replaced by a root.
+  /// Certain is what no further span takes back: an upper threshold can be passed, an envelope replaced by a
+  /// root.
   @Test func onlyTheIrrevocableIsCertain() {
     let slowRoot = trace((0, 0, 3_000_000_000, .unset))
     let slowEnvelope = trace((9, 0, 3_000_000_000, .unset))
@@ -114,7 +115,8 @@ import Testing
     #expect(!matches(.probabilistic(.never), trace(low: .max, (0, 0, 1, .unset))))
   }
 
-  /// Several probabilities together keep what the greatest keeps; any other match makes the trace stand for itself.
+  /// Several probabilities together keep what the greatest keeps; any other match makes the trace stand for
+  /// itself.
   @Test func thresholdsTogether() {
     let policies = PolicySet([
       Policy(name: "tenth", rule: .probabilistic(SamplingThreshold(rejected: 900))),
@@ -146,8 +148,8 @@ import Testing
 }
 
 @Suite struct IdentifierFilterTests {
-  /// It may take a missing parent for one that came, never one that came for a missing one: a window may close
-  /// early, but it can't be held open for nothing.
+  /// It may take a missing parent for one that came, never one that came for a missing one: a window may
+  /// close early, but it can't be held open for nothing.
   @Test func whatCameIsAlwaysCovered() {
     var random = RandomSource(seed: 8)
     for _ in 0..<2000 {

@@ -13,8 +13,8 @@ enum Step {
   case relief
 }
 
-/// A random stream of small traces: children before roots, errors, slow roots, missing parents, mixed records, late
-/// spans, silences, thresholds of head sampling, and traces that go over `spansPerTrace`.
+/// A random stream of small traces: children before roots, errors, slow roots, missing parents, mixed
+/// records, late spans, silences, thresholds of head sampling, and traces that go over `spansPerTrace`.
 func randomStream(seed: UInt64, steps: Int) -> [Step] {
   var random = RandomSource(seed: seed)
   var time: Int64 = 0
@@ -35,7 +35,8 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
       span.status = random.chance(0.05) ? .error : random.chance(0.3) ? .ok : .unset
       span.service = "service \(random.number(in: 1...4))"
       span.name = "operation \(random.number(in: 1...4)) from \(span.start)"
-      // Head sampling is consistent: a trace's spans have one threshold, or were made before it and have none.
+      // Head sampling is consistent: a trace's spans have one threshold, or were made before it and have
+      // none.
       if trace % 3 == 0, random.chance(0.8) { span.traceState = trace % 2 == 0 ? "ot=th:8" : "ot=th:fa" }
       return span
     }

@@ -1,4 +1,5 @@
-// Every small world: all traces of up to four spans, in every order of arrival, with every pattern of silences.
+// Every small world: all traces of up to four spans, in every order of arrival, with every pattern of
+// silences.
 
 import Testing
 
@@ -11,8 +12,8 @@ struct SmallTrace {
 
   var hasError: Bool { spans.contains { $0.status == .error } }
 
-  /// Every choice of a root (none, usual, slow, failed) and up to three children (usual, failed), under the root or in
-  /// a chain; up to `count` spans.
+  /// Every choice of a root (none, usual, slow, failed) and up to three children (usual, failed), under the
+  /// root or in a chain; up to `count` spans.
   static func all(upTo count: Int) -> [SmallTrace] {
     let roots: [TestSpan?] = [nil, .root(), .root(lasting: 2500), .root(1, .error)]
     var traces: [SmallTrace] = []
@@ -72,8 +73,8 @@ struct SmallTrace {
     }
   }
 
-  /// With silences that end the wait after the root, or the window, before any of the spans; and a second trace whose
-  /// spans come in between.
+  /// With silences that end the wait after the root, or the window, before any of the spans; and a second
+  /// trace whose spans come in between.
   @Test(arguments: 1...4) func silencesLoseNothing(count: Int) throws {
     let silences: [Int64] = [0, 6000, 31_000]
     for trace in SmallTrace.all(upTo: count) where trace.spans.count == count {

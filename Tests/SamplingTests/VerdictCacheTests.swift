@@ -7,7 +7,8 @@ import Testing
 @testable import Sampling
 
 @Suite struct VerdictCacheTests {
-  /// Exact: each of 100,000 random ids is found with its own verdict, and no other id is taken for one of them.
+  /// Exact: each of 100,000 random ids is found with its own verdict, and no other id is taken for one of
+  /// them.
   @Test func neverTakesOneTraceForAnother() {
     var random = RandomSource(seed: 5)
     var cache = VerdictCache(seed: HashSeed(value: 17))

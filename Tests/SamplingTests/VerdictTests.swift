@@ -105,7 +105,8 @@ import Testing
     #expect(final.map(\.reasons) == [["errors", "baseline"]])
   }
 
-  /// Head sampling left `th:8` (one in two): the baseline keeps one in a hundred of all, and an error stands for two.
+  /// Head sampling left `th:8` (one in two): the baseline keeps one in a hundred of all, and an error stands
+  /// for two.
   @Test func anIncomingThresholdIsRespected() throws {
     let world = World()
     var baseline = TestSpan.root(of: TestSpan.lucky)
@@ -134,7 +135,8 @@ import Testing
     #expect(events.kept.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
   }
 
-  /// The root's own threshold counts, in whatever order the spans come; children's only while no root is there.
+  /// The root's own threshold counts, in whatever order the spans come; children's only while no root is
+  /// there.
   @Test func theRootsThresholdCounts() throws {
     var root = TestSpan.root(1, .error)
     var child = TestSpan.child(2)

@@ -75,6 +75,16 @@ import Testing
     #expect(decisions.map(\.decidedAt) == Array(repeating: .at(100_000), count: 3))
   }
 
+  /// Of two windows that end at the same moment the whole wait comes first, of the same trace too.
+  @Test func theWholeWaitComesFirst() throws {
+    let world = World()
+    try world.send(.child(2, of: 1), at: 0)
+    try world.send(.root(of: 2), .root(of: 1), at: 25_000)
+    let decisions = try world.pass(to: 30_000).decisions
+    #expect(decisions.map(\.traceID.low) == [1, 2])
+    #expect(decisions.map(\.trigger) == [.wait, .root])
+  }
+
   /// A record closes the windows that are over by its timestamp before it is read: its span is late.
   @Test func aRecordClosesWindowsFirst() throws {
     let world = World()

@@ -1,4 +1,5 @@
-// What the tests share: spans in a few words, a sampler that is fed with them, and its outputs in a readable form.
+// What the tests share: spans in a few words, a sampler that is fed with them, and its outputs in a readable
+// form.
 
 import Foundation
 import Testing
@@ -65,7 +66,8 @@ struct TestSpan: Equatable {
   }
 }
 
-/// A record with `spans`, in a `ResourceSpans` for each run of spans of one service. An empty service is left out.
+/// A record with `spans`, in a `ResourceSpans` for each run of spans of one service. An empty service is left
+/// out.
 func record(_ spans: [TestSpan]) -> [UInt8] {
   var writer = WireWriter()
   var rest = spans[...]
@@ -275,7 +277,8 @@ final class World {
     return try take()
   }
 
-  /// The outputs since the last call. Checks the sampler's own invariants and that every span is accounted for.
+  /// The outputs since the last call. Checks the sampler's own invariants and that every span is accounted
+  /// for.
   func take() throws -> [Event] {
     sampler.checkInvariants()
     try checkBalance()

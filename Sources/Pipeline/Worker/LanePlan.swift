@@ -26,7 +26,9 @@ struct LanePlan: Sendable {
 
   private init(_ topology: TailSamplingTopology) {
     let topics = topology.topics
-    let sampler = SamplerConfiguration(topology)
+    var sampler = SamplerConfiguration(topology)
+    // Nobody outside the process knows it: a producer can't choose ids that fall into one bucket. It changes no output.
+    sampler.hashSeed = .random(in: .min ... .max)
     var configuration = LaneConfiguration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.commitInterval = Interval(topology.worker.commitInterval)

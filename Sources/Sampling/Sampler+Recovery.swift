@@ -1,0 +1,96 @@
+// Taking up a partition where another sampler left it, with nothing but what the log holds.
+//
+// The state is made again by reading the records from the safe offset on. What they lead to has partly been
+// written already: everything up to the high water, in transactions that were committed. So below the high water
+// spans of decided traces are stepped over, and traces that were kept early go on without being handed out again;
+// all other spans are buffered. From the high water on, everything is as usual.
+
+public import OTLP
+
+/// A verdict read back from a partition's own decision records.
+public struct RestoredVerdict: Equatable, Sendable {
+  /// The trace.
+  public var traceID: TraceID
+  /// Whether it was kept.
+  public var isKept: Bool
+  /// Whether it was the final record; else the trace was kept early, or got a late error.
+  public var isFinal: Bool
+  /// Whether it reports a late error.
+  public var isLate: Bool
+  /// The threshold that the trace's spans were handed out with.
+  public var threshold: SamplingThreshold
+  /// The stream clock at the verdict.
+  public var decidedAt: Instant
+
+  /// Makes a verdict.
+  public init(
+    traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool, threshold: SamplingThreshold, decidedAt: Instant
+  ) {
+    self.traceID = traceID
+    self.isKept = isKept
+    self.isFinal = isFinal
+    self.isLate = isLate
+    self.threshold = threshold
+    self.decidedAt = decidedAt
+  }
+}
+
+/// What a sampler knows from before, while it reads records again.
+struct Recovery {
+  /// Records before it are being read again.
+  var highWater = Offset(0)
+  /// The stream clock when the record before the high water had been read.
+  var clock = Instant.distantPast
+  /// Traces that were kept early and not finally decided, with the threshold that their spans carry.
+  var keptEarly: [TraceID: SamplingThreshold] = [:]
+}
+
+extension Sampler {
+  /// Takes up the partition at `point`. The sampler must not have read anything yet; the next record that it
+  /// reads is that at the safe offset.
+  ///
+  /// - Parameter past: the verdicts that were committed with `point` or before it, oldest first, at least those of
+  ///   the last `late_window` before the safe offset's clock.
+  public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict]) {
+    invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
+    for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }
+    begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
+    recovery.highWater = point.highWater
+    recovery.clock = point.clock
+  }
+
+  /// Whether records that were read before are still being read again.
+  public var isRecovering: Bool {
+    nextOffset.map { $0 < recovery.highWater } ?? false
+  }
+
+  /// Whether the record at `offset` was dealt with before this sampler was made.
+  public func isReplayed(_ offset: Offset) -> Bool {
+    offset < recovery.highWater
+  }
+
+  private mutating func restore(_ verdict: RestoredVerdict, at clock: Instant) {
+    let known = verdicts.find(verdict.traceID)
+    if verdict.isLate {
+      if let known { verdicts[known].isLateErrorReported = true }
+    } else if !verdict.isFinal {
+      recovery.keptEarly[verdict.traceID] = verdict.threshold
+    } else {
+      recovery.keptEarly[verdict.traceID] = nil
+      guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
+      remember(
+        PastVerdict(
+          traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
+          decidedAt: verdict.decidedAt))
+    }
+  }
+
+  /// Ends the reading again once a record at or behind the high water comes: the clock is what it was there.
+  mutating func endRecovery(before offset: Offset, into effects: inout Effects) {
+    guard offset >= recovery.highWater, recovery.clock != .distantPast else { return }
+    let clock = recovery.clock
+    recovery.clock = .distantPast
+    recovery.keptEarly = [:]
+    pass(to: clock, into: &effects)
+  }
+}
