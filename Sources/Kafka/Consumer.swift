@@ -123,6 +123,35 @@ public final class Consumer {
     }
   }
 
+  /// Reads partitions without being in a group; those that are not named are no longer read.
+  public func assignAlone(_ offsets: [PartitionOffset]) throws(KafkaError) {
+    let list = PartitionList(offsets)
+    try check(unsafe rd_kafka_assign(handle.pointer, list.pointer))
+  }
+
+  /// The first offset of a partition and that behind its last record, as the broker has them now. What is not stable
+  /// counts for a consumer with `read_uncommitted` only.
+  public func watermarks(
+    of partition: TopicPartition, timeout: Duration
+  ) throws(KafkaError) -> (low: Int64, high: Int64) {
+    var low: Int64 = 0
+    var high: Int64 = 0
+    try check(
+      unsafe rd_kafka_query_watermark_offsets(
+        handle.pointer, partition.topic, partition.partition, &low, &high, timeout.milliseconds))
+    return (low, high)
+  }
+
+  /// The offset of the first record with this timestamp or a later one, in milliseconds since 1970; nil if there is none.
+  public func offset(
+    of partition: TopicPartition, since milliseconds: Int64, timeout: Duration
+  ) throws(KafkaError) -> Int64? {
+    let list = PartitionList([PartitionOffset(partition, offset: milliseconds)])
+    try check(unsafe rd_kafka_offsets_for_times(handle.pointer, list.pointer, timeout.milliseconds))
+    try list.checkElements()
+    return list.offsets.first.flatMap { $0.offset < 0 ? nil : $0.offset }
+  }
+
   /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be
   /// so.
   private var isCooperative: Bool {

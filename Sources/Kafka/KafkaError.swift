@@ -30,6 +30,11 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
     requiresAbort = false
   }
 
+  /// A time-out of the caller's own, with its reason.
+  public init(timedOut reason: String) {
+    self.init(RD_KAFKA_RESP_ERR__TIMED_OUT, reason)
+  }
+
   /// Takes over an error object that librdkafka returned, and frees it. Nil for none.
   init?(taking error: OpaquePointer?) {
     guard let error = unsafe error else { return nil }

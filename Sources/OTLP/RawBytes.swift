@@ -1,4 +1,4 @@
-// Lending the bytes of an array as a `RawSpan`, in one place.
+// From an array's bytes to a `RawSpan` and back, in one place.
 
 extension [UInt8] {
   /// Lends the array's bytes to `body`.
@@ -8,5 +8,13 @@ extension [UInt8] {
   ) throws(Failure) -> Result {
     // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
     try body(unsafe span.bytes)
+  }
+}
+
+extension RawSpan {
+  /// The bytes as an array.
+  public func copied() -> [UInt8] {
+    // Sound: the pointer is used inside the closure only, for the span's own length.
+    unsafe withUnsafeBytes { unsafe [UInt8]($0) }
   }
 }

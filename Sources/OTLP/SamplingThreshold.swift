@@ -80,6 +80,17 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable {
     Hexadecimal.append(value, digits: digits, to: &bytes)
   }
 
+  /// Reads what `appendHexadecimal` wrote; nil for anything else.
+  public init?(hexadecimal text: [UInt8]) {
+    guard (1...14).contains(text.count) else { return nil }
+    var value: UInt64 = 0
+    for character in text {
+      guard let digit = Hexadecimal.value(of: character) else { return nil }
+      value = value << 4 | UInt64(digit)
+    }
+    self.init(rejected: value << UInt64(4 * (14 - text.count)))
+  }
+
   /// Orders by what is rejected: the greater threshold keeps less.
   public static func < (left: SamplingThreshold, right: SamplingThreshold) -> Bool {
     left.rejected < right.rejected

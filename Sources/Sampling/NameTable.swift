@@ -126,10 +126,4 @@ extension RawSpan {
     }
     return true
   }
-
-  /// The bytes as an array.
-  func copied() -> [UInt8] {
-    // Sound: the pointer is used inside the closure only, for the span's own length.
-    unsafe withUnsafeBytes { unsafe [UInt8]($0) }
-  }
 }

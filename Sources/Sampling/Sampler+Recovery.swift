@@ -5,35 +5,7 @@
 // spans of decided traces are stepped over, and traces that were kept early go on without being handed out again;
 // all other spans are buffered. From the high water on, everything is as usual.
 
-public import OTLP
-
-/// A verdict read back from a partition's own decision records.
-public struct RestoredVerdict: Equatable, Sendable {
-  /// The trace.
-  public var traceID: TraceID
-  /// Whether it was kept.
-  public var isKept: Bool
-  /// Whether it was the final record; else the trace was kept early, or got a late error.
-  public var isFinal: Bool
-  /// Whether it reports a late error.
-  public var isLate: Bool
-  /// The threshold that the trace's spans were handed out with.
-  public var threshold: SamplingThreshold
-  /// The stream clock at the verdict.
-  public var decidedAt: Instant
-
-  /// Makes a verdict.
-  public init(
-    traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool, threshold: SamplingThreshold, decidedAt: Instant
-  ) {
-    self.traceID = traceID
-    self.isKept = isKept
-    self.isFinal = isFinal
-    self.isLate = isLate
-    self.threshold = threshold
-    self.decidedAt = decidedAt
-  }
-}
+import OTLP
 
 /// What a sampler knows from before, while it reads records again.
 struct Recovery {
@@ -78,10 +50,11 @@ extension Sampler {
     } else {
       recovery.keptEarly[verdict.traceID] = nil
       guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
-      remember(
-        PastVerdict(
-          traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
-          decidedAt: verdict.decidedAt))
+      var past = PastVerdict(
+        traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
+        decidedAt: verdict.decidedAt)
+      past.isTruncated = verdict.isTruncated
+      remember(past)
     }
   }
 

@@ -54,6 +54,40 @@ public struct Instant: Hashable, Comparable, Sendable {
     bytes.append(0x5a)
   }
 
+  /// Reads what `appendRFC3339` wrote; nil for anything else.
+  ///
+  /// Source: the days by Howard Hinnant's `days_from_civil`.
+  public init?(rfc3339 text: [UInt8]) {
+    // From the end: 2026-01-31T23:59:58.000000001Z has a year of four digits or more in front of 26 characters.
+    let tail = text.count - 26
+    guard tail >= 4, text.suffix(1) == [0x5a] else { return nil }
+    let places = [
+      (tail + 1, 2), (tail + 4, 2), (tail + 7, 2), (tail + 10, 2), (tail + 13, 2), (tail + 16, 9),
+    ]
+    var parts: [Int64] = []
+    for (start, count) in [(0, tail)] + places {
+      guard let value = Int64(String(decoding: text[start..<start + count], as: UTF8.self)) else {
+        return nil
+      }
+      parts.append(value)
+    }
+    let (month, day) = (parts[1], parts[2])
+    let (era, yearOfEra) = (month <= 2 ? parts[0] - 1 : parts[0]).flooredDivision(by: 400)
+    let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+    let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+    let seconds = days * 86_400 + parts[3] * 3600 + parts[4] * 60 + parts[5]
+    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    let (sum, isTooLarge) = product.addingReportingOverflow(parts[6])
+    guard !overflow, !isTooLarge else { return nil }
+    self.init(nanoseconds: sum)
+  }
+
+  /// The instant `interval` earlier; never before `distantPast`.
+  public static func - (instant: Instant, interval: Interval) -> Instant {
+    let (difference, overflow) = instant.nanoseconds.subtractingReportingOverflow(interval.nanoseconds)
+    return Instant(nanoseconds: overflow ? .min : difference)
+  }
+
   /// The instant `interval` later; never past `distantFuture`.
   public static func + (instant: Instant, interval: Interval) -> Instant {
     let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(interval.nanoseconds)

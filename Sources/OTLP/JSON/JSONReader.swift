@@ -3,21 +3,23 @@
 /// Reads one JSON document from an array of bytes.
 ///
 /// Format: RFC 8259. Every error carries the offset of the byte that can't be accepted.
-struct JSONReader {
+public struct JSONReader {
   private let bytes: [UInt8]
-  private(set) var offset = 0
+  /// The offset of the next byte.
+  public private(set) var offset = 0
   private var depth = 0
 
   /// Objects and arrays inside each other, at the most: a reader's own stack must not be a producer's to
   /// fill.
   static let depthMax = 64
 
-  init(_ bytes: [UInt8]) {
+  /// A reader at the beginning of `bytes`.
+  public init(_ bytes: [UInt8]) {
     self.bytes = bytes
   }
 
   /// The next byte that is not white space; nil at the end.
-  mutating func peek() -> UInt8? {
+  public mutating func peek() -> UInt8? {
     while offset < bytes.count {
       switch bytes[offset] {
       case 0x20, 0x09, 0x0a, 0x0d: offset += 1
@@ -28,12 +30,12 @@ struct JSONReader {
   }
 
   /// Makes sure that nothing follows the document.
-  mutating func end() throws(MalformedInput) {
+  public mutating func end() throws(MalformedInput) {
     if peek() != nil { throw MalformedInput(.invalidJSON, at: offset) }
   }
 
   /// Reads an object and calls `member` for each of its members, which must read the value.
-  mutating func object(
+  public mutating func object(
     _ member: (inout JSONReader, String) throws(MalformedInput) -> Void
   ) throws(MalformedInput) {
     try open(0x7b)
@@ -50,7 +52,9 @@ struct JSONReader {
   }
 
   /// Reads an array and calls `element` for each of its elements, which must read it.
-  mutating func array(_ element: (inout JSONReader) throws(MalformedInput) -> Void) throws(MalformedInput) {
+  public mutating func array(_ element: (inout JSONReader) throws(MalformedInput) -> Void)
+    throws(MalformedInput)
+  {
     try open(0x5b)
     if peek() == 0x5d {
       offset += 1
@@ -61,14 +65,14 @@ struct JSONReader {
   }
 
   /// Reads `null` if it comes next.
-  mutating func null() throws(MalformedInput) -> Bool {
+  public mutating func null() throws(MalformedInput) -> Bool {
     guard peek() == 0x6e else { return false }
     try word("null")
     return true
   }
 
   /// Reads `true` or `false`.
-  mutating func boolean() throws(MalformedInput) -> Bool {
+  public mutating func boolean() throws(MalformedInput) -> Bool {
     switch peek() {
     case 0x74:
       try word("true")
@@ -81,7 +85,7 @@ struct JSONReader {
   }
 
   /// Reads a number and gives its text.
-  mutating func number() throws(MalformedInput) -> String {
+  public mutating func number() throws(MalformedInput) -> String {
     guard let first = peek(), first == 0x2d || isDigit(first) else { throw unexpected }
     let start = offset
     if first == 0x2d { offset += 1 }
@@ -103,7 +107,7 @@ struct JSONReader {
   }
 
   /// Reads a string and gives its text in UTF-8. Lone surrogates and bytes that are not UTF-8 are errors.
-  mutating func string() throws(MalformedInput) -> [UInt8] {
+  public mutating func string() throws(MalformedInput) -> [UInt8] {
     guard peek() == 0x22 else { throw unexpected }
     offset += 1
     let start = offset
@@ -128,7 +132,7 @@ struct JSONReader {
   }
 
   /// Steps over any value.
-  mutating func skip() throws(MalformedInput) {
+  public mutating func skip() throws(MalformedInput) {
     switch peek() {
     case 0x7b: try object { (reader, _) throws(MalformedInput) in try reader.skip() }
     case 0x5b: try array { (reader) throws(MalformedInput) in try reader.skip() }

@@ -58,6 +58,8 @@ public final class Lane<Link: BrokerLink> {
   private var decoder: InputDecoder
   /// By number, so that the lane's outputs do not depend on a hash table's order.
   private var partitions: [AssignedPartition] = []
+  /// Partitions that are assigned but not taken up yet.
+  private var waiting: [PartitionID] = []
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
   private var effects = Effects()
@@ -85,10 +87,21 @@ public final class Lane<Link: BrokerLink> {
   ///   - timeout: how long to wait for a record.
   /// - Throws: what the link throws. After `retry` the same call may be made again.
   public func step(now: Instant, timeout: Interval) throws(BrokerError) {
+    do {
+      try round(now: now, timeout: timeout)
+    } catch {
+      guard error.remedy == .abort else { throw error }
+      report(.disturbed(error))
+      try startOver()
+    }
+  }
+
+  private func round(now: Instant, timeout: Interval) throws(BrokerError) {
     _ = try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
       try take(place, key: key, value: value, now: now)
     }
-    try answerGroup(now: now)
+    try answerGroup()
+    try takeUpWaiting(now: now)
     try letTimePass(now: now)
     try relieveMemory()
     if now >= committedAt + configuration.commitInterval || now < committedAt {
@@ -118,7 +131,7 @@ public final class Lane<Link: BrokerLink> {
     partition.activeAt = now
     partition.isCaughtUp = false
     let malformed = ingest(place, key: key, value: value, now: now, into: partition)
-    if let malformed {
+    if let malformed, !partition.sampler.isReplayed(place.offset) {
       try writeDeadLetter(
         place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
     }
@@ -226,10 +239,10 @@ public final class Lane<Link: BrokerLink> {
 
   // MARK: Group
 
-  private func answerGroup(now: Instant) throws(BrokerError) {
+  private func answerGroup() throws(BrokerError) {
     for event in link.takeEvents() {
       switch event {
-      case .assigned(let ids): try assign(ids, now: now)
+      case .assigned(let ids): waiting += ids
       case .revoked(let ids):
         try commit(ids)
         try release(ids)
@@ -244,18 +257,48 @@ public final class Lane<Link: BrokerLink> {
     }
   }
 
-  private func assign(_ ids: [PartitionID], now: Instant) throws(BrokerError) {
-    let points = try link.committed(ids)
-    var starts: [(PartitionID, Offset?)] = []
-    for (id, point) in zip(ids, points) {
-      let sampler = Sampler(partition: id, configuration: configuration.sampler)
-      partitions.append(AssignedPartition(sampler, activeAt: now))
-      starts.append((id, point?.offset))
+  /// Takes up partitions that were assigned. One that can't be taken up yet waits; the others go on.
+  private func takeUpWaiting(now: Instant) throws(BrokerError) {
+    for id in waiting {
+      do {
+        try takeUp(id, now: now)
+        waiting.removeAll { $0 == id }
+      } catch {
+        guard error.remedy == .retry else { throw error }
+        report(.disturbed(error))
+      }
     }
+  }
+
+  private func takeUp(_ id: PartitionID, now: Instant) throws(BrokerError) {
+    var sampler = Sampler(partition: id, configuration: configuration.sampler)
+    let committed = try link.committed([id]).first ?? nil
+    let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
+    var past: [RestoredVerdict] = []
+    if let point {
+      // Timestamps may have been ahead of the stream clock by as much as they are let through.
+      let lateWindow = configuration.sampler.windows.lateWindow
+      past = try link.verdicts(
+        id, since: point.clockAtSafeOffset - lateWindow - configuration.sampler.clockLead)
+      sampler.restore(point, past: past)
+    }
+    let partition = AssignedPartition(sampler, activeAt: now)
+    partition.committed = point
+    partitions.append(partition)
     partitions.sort { $0.id < $1.id }
     latest = nil
-    try link.resume(starts)
-    report(.assigned(starts.map { (partition: $0.0, from: $0.1) }))
+    try link.resume([(id, committed?.offset)])
+    let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
+    report(.assigned(id, from: committed?.offset, recordsAgain: again, verdicts: past.count))
+  }
+
+  /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.
+  private func startOver() throws(BrokerError) {
+    try link.abort()
+    effects.removeAll()
+    let ids = partitions.map(\.id)
+    try release(ids)
+    waiting += ids
   }
 
   private func release(_ ids: [PartitionID]) throws(BrokerError) {
@@ -263,6 +306,7 @@ public final class Lane<Link: BrokerLink> {
       guard let index = partitions.firstIndex(where: { $0.id == id }) else { continue }
       pastCounters.add(partitions.remove(at: index).sampler.counters)
     }
+    waiting.removeAll { ids.contains($0) }
     latest = nil
     try link.release(ids)
     report(.released(ids))
@@ -323,6 +367,7 @@ public final class Lane<Link: BrokerLink> {
       snapshot.residentBytes += usage.residentBufferBytes + usage.tableBytes + usage.verdictBytes
     }
     snapshot.partitions = partitions.map(\.id)
+    snapshot.recovering = waiting.count + partitions.count { $0.sampler.isRecovering }
     return snapshot
   }
 }

@@ -4,9 +4,9 @@ public import Sampling
 
 /// Something that happened on a lane.
 public enum LaneEvent: Sendable {
-  /// Partitions were taken up; from their committed offsets, or from the configured start where there was
-  /// none.
-  case assigned([(partition: PartitionID, from: Offset?)])
+  /// A partition was taken up from its committed offset, or from the configured start where there was none;
+  /// so many records are read again, and so many past verdicts are known.
+  case assigned(PartitionID, from: Offset?, recordsAgain: Int64, verdicts: Int)
   /// Partitions were given up.
   case released([PartitionID])
   /// Outputs and offsets are lasting.
@@ -40,6 +40,8 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var lane: LaneCounters
   /// Partitions assigned.
   public var partitions: [PartitionID] = []
+  /// Partitions that are not where their last owner left them yet.
+  public var recovering = 0
   /// Traces open.
   public var openTraces = 0
   /// Bytes of undecided spans.
@@ -60,6 +62,7 @@ extension LaneSnapshot {
     counters.add(other.counters)
     lane.add(other.lane)
     partitions += other.partitions
+    recovering += other.recovering
     openTraces += other.openTraces
     bufferedBytes += other.bufferedBytes
     residentBytes += other.residentBytes

@@ -48,6 +48,19 @@ public final class Repartitioner<Link: BrokerLink> {
 
   /// One round: reads what there is, answers the group, commits if it is time to.
   public func step(now: Instant, timeout: Interval) throws(BrokerError) {
+    do {
+      try round(now: now, timeout: timeout)
+    } catch {
+      guard error.remedy == .abort else { throw error }
+      report(.disturbed(error))
+      let ids = positions.map(\.id)
+      try link.abort()
+      try release(ids)
+      try takeUp(ids)
+    }
+  }
+
+  private func round(now: Instant, timeout: Interval) throws(BrokerError) {
     _ = try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
       try take(place, key: key, value: value)
     }
@@ -167,11 +180,7 @@ public final class Repartitioner<Link: BrokerLink> {
   private func answerGroup() throws(BrokerError) {
     for event in link.takeEvents() {
       switch event {
-      case .assigned(let ids):
-        let starts = zip(ids, try link.committed(ids)).map { ($0, $1?.offset) }
-        for (id, offset) in starts { positions.append((id, offset)) }
-        try link.resume(starts)
-        report(.assigned(ids))
+      case .assigned(let ids): try takeUp(ids)
       case .revoked(let ids):
         try commit(ids)
         try release(ids)
@@ -180,6 +189,13 @@ public final class Repartitioner<Link: BrokerLink> {
       case .disturbed(let error): report(.disturbed(error))
       }
     }
+  }
+
+  private func takeUp(_ ids: [PartitionID]) throws(BrokerError) {
+    let starts = zip(ids, try link.committed(ids)).map { ($0, $1?.offset) }
+    for (id, offset) in starts { positions.append((id, offset)) }
+    try link.resume(starts)
+    report(.assigned(ids))
   }
 
   private func release(_ ids: [PartitionID]) throws(BrokerError) {

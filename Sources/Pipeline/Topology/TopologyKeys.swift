@@ -69,7 +69,7 @@ extension TopologyReader {
       group: group.value,
       lanes: integer("lanes", of: file, in: 1...64, default: defaults.lanes),
       delivery: choice(
-        "delivery", of: file, planned: [Delivery.exactlyOnce.rawValue], default: defaults.delivery),
+        "delivery", of: file, default: defaults.delivery),
       commitInterval: duration(
         "commit_interval", of: file, in: .milliseconds(50)...(.seconds(60)), default: defaults.commitInterval
       ).value,

@@ -1,18 +1,22 @@
-// The broker seam over Kafka: at-least-once delivery.
+// The broker seam over Kafka: one consumer, one producer, plain or transactional.
 
 internal import Kafka
 internal import Sampling
 
 /// One consumer and one producer.
 ///
-/// `commit` waits until everything written before is acknowledged, and only then commits the offsets: what
-/// may happen twice after a crash is the writing, what can't happen is a commit of something that was not
-/// written.
+/// With a transactional id, what is written and the commit points are one transaction: committed together or not at
+/// all, and fenced by the group's generation (KIP-447). Without one, `commit` waits until everything written before is
+/// acknowledged and only then commits the offsets: what may happen twice after a crash is the writing, what can't
+/// happen is a commit of something that was not written.
 final class KafkaLink: BrokerLink {
   private let consumer: Consumer
   private let producer: Producer
   private let outputs: KafkaOutputs
   private let topic: String
+  private let tail: DecisionTail?
+  private let isTransactional: Bool
+  private var isInTransaction = false
   private var batch = RecordBatch(capacity: 2048)
 
   /// How long a commit waits for acknowledgements before it is tried again.
@@ -21,19 +25,49 @@ final class KafkaLink: BrokerLink {
   /// member is still in its group when it gives up.
   private static let queueTimeout = Duration.seconds(240)
   private static let requestTimeout = Duration.seconds(30)
+  /// How long a transaction's end is tried.
+  private static let transactionPatience = Duration.seconds(60)
 
   /// Joins `group` to read `topic`.
+  ///
+  /// - Parameter transactionalID: the same for the same place in the fleet, if there is such a thing: a worker that
+  ///   comes back under its id ends at once what it left open. Nil for at-least-once delivery.
   init(
-    topic: String, group: String, outputs names: OutputNames, properties: [KafkaProperty],
-    log: @escaping KafkaLog
+    topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
+    properties: [KafkaProperty], log: @escaping KafkaLog
   ) throws(KafkaError) {
     self.topic = topic
+    isTransactional = transactionalID != nil
     let (consumerProperties, producerProperties) = KafkaLink.split(properties)
-    producer = try Producer(properties: producerProperties, log: log)
+    var transactional: [KafkaProperty] = []
+    if let transactionalID {
+      transactional = [
+        KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", transactionalID),
+      ]
+    }
+    producer = try Producer(properties: transactional + producerProperties, log: log)
+    if isTransactional { try KafkaLink.initTransactions(producer) }
+    if isTransactional, let decisions = names.decisions {
+      tail = try DecisionTail(topic: decisions, group: group, properties: consumerProperties, log: log)
+    } else {
+      tail = nil
+    }
     outputs = try KafkaOutputs(names, producer)
     consumer = try Consumer(
       topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log)
     try consumer.subscribe()
+  }
+
+  /// Registering waits for what an earlier producer of the id left open.
+  private static func initTransactions(_ producer: Producer) throws(KafkaError) {
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+      do {
+        return try producer.initTransactions(timeout: requestTimeout)
+      } catch {
+        guard error.isRetriable, ContinuousClock.now < deadline else { throw error }
+      }
+    }
   }
 
   /// librdkafka warns about properties of the other kind of client; each gets its own.
@@ -108,6 +142,7 @@ final class KafkaLink: BrokerLink {
     _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
     headers: [RecordHeaderField]
   ) throws(BrokerError) {
+    try beginTransaction()
     guard let output = outputs[topic] else {
       throw BrokerError(.stop, "this topology has no topic of \(topic)")
     }
@@ -122,6 +157,24 @@ final class KafkaLink: BrokerLink {
   }
 
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+    let offsets = points.map { id, point in
+      PartitionOffset(place(id), offset: point.safeOffset.value, metadata: point.metadata)
+    }
+    guard isTransactional else { return try commitPlainly(offsets) }
+    try beginTransaction()
+    try untilDone("adding offsets to the transaction") { () throws(KafkaError) in
+      guard let group = consumer.groupMetadata() else {
+        throw KafkaError(timedOut: "the group is not joined yet")
+      }
+      try producer.sendOffsets(offsets, of: group, timeout: KafkaLink.flushTimeout)
+    }
+    try untilDone("committing the transaction") { () throws(KafkaError) in
+      try producer.commitTransaction(timeout: KafkaLink.flushTimeout)
+    }
+    isInTransaction = false
+  }
+
+  private func commitPlainly(_ offsets: [PartitionOffset]) throws(BrokerError) {
     try attempt("waiting for acknowledgements") { () throws(KafkaError) in
       try producer.flush(timeout: KafkaLink.flushTimeout)
     }
@@ -129,10 +182,50 @@ final class KafkaLink: BrokerLink {
       throw BrokerError(
         .stop, "topic '\(failure.topic)', partition \(failure.partition): not delivered: \(failure.error)")
     }
-    let offsets = points.map { id, point in
-      PartitionOffset(place(id), offset: point.safeOffset.value, metadata: point.metadata)
-    }
     try attempt("committing offsets") { () throws(KafkaError) in try consumer.commit(offsets) }
+  }
+
+  private func beginTransaction() throws(BrokerError) {
+    guard isTransactional, !isInTransaction else { return }
+    try attempt("beginning a transaction") { () throws(KafkaError) in try producer.beginTransaction() }
+    isInTransaction = true
+  }
+
+  /// Calls `body` again while librdkafka says that it may succeed; then the transaction has to be given up. Half a
+  /// transaction can't wait for the next round: what is written until then would be part of it.
+  private func untilDone(_ action: String, _ body: () throws(KafkaError) -> Void) throws(BrokerError) {
+    let deadline = ContinuousClock.now + KafkaLink.transactionPatience
+    while true {
+      do {
+        return try body()
+      } catch {
+        if error.isFatal { throw BrokerError(.stop, "\(action): \(error)") }
+        guard error.isRetriable, !error.requiresAbort, ContinuousClock.now < deadline else {
+          throw BrokerError(.abort, "\(action): \(error)")
+        }
+      }
+    }
+  }
+
+  func abort() throws(BrokerError) {
+    guard isInTransaction else { return }
+    let deadline = ContinuousClock.now + KafkaLink.transactionPatience
+    while true {
+      do {
+        try producer.abortTransaction(timeout: KafkaLink.flushTimeout)
+        isInTransaction = false
+        _ = producer.takeFailures()
+        return
+      } catch {
+        guard error.isRetriable, ContinuousClock.now < deadline else {
+          throw BrokerError(.stop, "aborting the transaction: \(error)")
+        }
+      }
+    }
+  }
+
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict] {
+    try tail?.read(partition, since: time) ?? []
   }
 
   func close() {

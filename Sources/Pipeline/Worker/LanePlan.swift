@@ -1,5 +1,6 @@
 // From a topology to what its lanes do.
 
+internal import Foundation
 internal import Kafka
 internal import Sampling
 
@@ -16,6 +17,8 @@ struct LanePlan: Sendable {
   var outputs: OutputNames
   var needs: TopicNeeds
   var properties: [KafkaProperty]
+  /// The first part of each lane's transactional id; nil for at-least-once delivery.
+  var transactionalID: String?
 
   init(_ topology: Topology) {
     switch topology {
@@ -42,6 +45,7 @@ struct LanePlan: Sendable {
     group = topology.worker.group
     lanes = topology.worker.lanes
     properties = LanePlan.properties(topology.worker)
+    transactionalID = LanePlan.transactionalID(topology.worker)
   }
 
   private init(_ topology: RepartitionTopology) {
@@ -59,6 +63,13 @@ struct LanePlan: Sendable {
     group = topology.worker.group
     lanes = topology.worker.lanes
     properties = LanePlan.properties(topology.worker)
+    transactionalID = LanePlan.transactionalID(topology.worker)
+  }
+
+  /// The same for the same place in the fleet: the host's name is, where pods have stable ones.
+  private static func transactionalID(_ worker: WorkerSettings) -> String? {
+    guard worker.delivery == .exactlyOnce else { return nil }
+    return worker.kafka.values["transactional.id"] ?? "\(worker.group)-\(ProcessInfo.processInfo.hostName)"
   }
 
   /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do
@@ -74,7 +85,9 @@ struct LanePlan: Sendable {
       KafkaProperty("message.max.bytes", String(deadLetterBytes + 65_536)),
       KafkaProperty("receive.message.max.bytes", "268435456"),
     ]
-    let given = worker.kafka.values.sorted { $0.key < $1.key }.map { KafkaProperty($0.key, $0.value) }
+    let given = worker.kafka.values.filter { $0.key != "transactional.id" }.sorted { $0.key < $1.key }.map {
+      KafkaProperty($0.key, $0.value)
+    }
     return defaults + given
   }
 }

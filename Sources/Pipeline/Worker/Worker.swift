@@ -112,7 +112,8 @@ public final class Worker: Sendable {
   private func runLane(_ number: Int, _ facts: TopicFacts) {
     do {
       let link = try KafkaLink(
-        topic: plan.needs.input, group: plan.group, outputs: plan.outputs, properties: plan.properties,
+        topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
+        transactionalID: plan.transactionalID.map { "\($0)-\(number)" }, properties: plan.properties,
         log: kafkaLog)
       switch plan.work {
       case .sample(var configuration):
@@ -158,15 +159,14 @@ public final class Worker: Sendable {
 
   private func note(_ event: LaneEvent, lane: Int) {
     switch event {
-    case .assigned(let starts):
-      for (partition, offset) in starts {
-        logger.info(
-          "assigned",
-          metadata: [
-            "lane": "\(lane)", "topic": "\(plan.needs.input)", "partition": "\(partition.value)",
-            "from": "\(offset.map { String($0.value) } ?? "the configured start")",
-          ])
-      }
+    case .assigned(let partition, let offset, let again, let verdicts):
+      logger.info(
+        "assigned",
+        metadata: [
+          "lane": "\(lane)", "topic": "\(plan.needs.input)", "partition": "\(partition.value)",
+          "from": "\(offset.map { String($0.value) } ?? "the configured start")", "records_again": "\(again)",
+          "verdicts": "\(verdicts)",
+        ])
     case .released(let partitions): noteReleased(partitions, lane)
     case .committed(let snapshot):
       let warning = state.withLock { state in

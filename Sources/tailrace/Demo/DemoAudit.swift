@@ -96,9 +96,7 @@ final class TopicReader {
   /// Hands out the values that have come.
   func read(_ body: ([UInt8]) throws -> Void) throws {
     _ = try consumer.poll(into: &batch, timeout: .milliseconds(20)) { (_, _, value) throws in
-      var bytes: [UInt8] = []
-      if let value { bytes = value.copiedBytes() }
-      try body(bytes)
+      try body(value?.copied() ?? [])
     }
     for event in consumer.takeEvents() {
       switch event {
@@ -109,13 +107,5 @@ final class TopicReader {
       case .error, .endOfPartition: break
       }
     }
-  }
-}
-
-extension RawSpan {
-  fileprivate func copiedBytes() -> [UInt8] {
-    var writer = WireWriter(capacity: byteCount)
-    writer.append(self)
-    return writer.bytes
   }
 }

@@ -1,0 +1,78 @@
+// Reading decision records back: the other direction of Decision.appendJSON.
+
+public import OTLP
+
+/// A verdict read back from a partition's own decision records.
+public struct RestoredVerdict: Equatable, Sendable {
+  /// The trace.
+  public var traceID: TraceID
+  /// Whether it was kept.
+  public var isKept: Bool
+  /// Whether it was the final record; else the trace was kept early, or got a late error.
+  public var isFinal: Bool
+  /// Whether it reports a late error.
+  public var isLate: Bool
+  /// The threshold that the trace's spans were handed out with, head sampling included.
+  public var threshold: SamplingThreshold
+  /// Whether the trace went over a limit.
+  public var isTruncated: Bool
+  /// The stream clock at the verdict.
+  public var decidedAt: Instant
+
+  /// Makes a verdict.
+  public init(
+    traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, threshold: SamplingThreshold,
+    isTruncated: Bool = false, decidedAt: Instant
+  ) {
+    self.traceID = traceID
+    self.isKept = isKept
+    self.isFinal = isFinal
+    self.isLate = isLate
+    self.threshold = threshold
+    self.isTruncated = isTruncated
+    self.decidedAt = decidedAt
+  }
+
+  /// Reads a decision record in its JSON form, full or compact.
+  ///
+  /// - Throws: `MalformedInput` if it is not one: somebody else has written to the topic.
+  public init(record: [UInt8]) throws(MalformedInput) {
+    var reader = JSONReader(record)
+    var fields = Fields()
+    try reader.object { (reader, name) throws(MalformedInput) in try fields.read(name, from: &reader) }
+    try reader.end()
+    guard let traceID = fields.traceID, let isKept = fields.isKept, let isFinal = fields.isFinal,
+      let decidedAt = fields.decidedAt
+    else { throw MalformedInput(.wrongType, at: 0) }
+    self.init(
+      traceID: traceID, isKept: isKept, isFinal: isFinal, isLate: fields.isLate,
+      threshold: fields.threshold ?? .never, isTruncated: fields.isTruncated, decidedAt: decidedAt)
+  }
+
+  private struct Fields {
+    var traceID: TraceID?
+    var isKept: Bool?
+    var isFinal: Bool?
+    var isLate = false
+    var isTruncated = false
+    var threshold: SamplingThreshold?
+    var decidedAt: Instant?
+
+    mutating func read(_ name: String, from reader: inout JSONReader) throws(MalformedInput) {
+      switch name {
+      case "trace_id": traceID = try reader.string().withRawBytes { TraceID(key: $0) }
+      case "verdict": isKept = try reader.string() == Array("keep".utf8)
+      case "final": isFinal = try reader.boolean()
+      case "late": isLate = try reader.boolean()
+      case "threshold":
+        if try !reader.null() { threshold = SamplingThreshold(hexadecimal: try reader.string()) }
+      case "reasons":
+        try reader.array { (reader) throws(MalformedInput) in
+          if try reader.string() == Array(Sampler.limitReason.utf8) { isTruncated = true }
+        }
+      case "decided_at": decidedAt = Instant(rfc3339: try reader.string())
+      default: try reader.skip()
+      }
+    }
+  }
+}
