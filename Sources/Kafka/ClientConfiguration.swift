@@ -50,6 +50,8 @@ final class CallbackContext: Sendable {
   let deliveries = Mutex(DeliveryState())
   /// Set while a consumer closes: then nobody is left who would answer a rebalance.
   let isClosing = Atomic(false)
+  /// The rebalance that librdkafka waits for an answer to; nil if it waits for none.
+  let unanswered = Mutex<ConsumerEvent?>(nil)
 
   init(log: @escaping KafkaLog) {
     self.log = log

@@ -15,6 +15,14 @@ public enum ConsumerEvent: Equatable, Sendable {
   case endOfPartition(TopicPartition, offset: Int64)
   /// Something is wrong; librdkafka goes on by itself unless the error is fatal.
   case error(KafkaError)
+
+  /// Whether librdkafka waits for an answer.
+  var isRebalance: Bool {
+    switch self {
+    case .assigned, .revoked, .lost: true
+    case .endOfPartition, .error: false
+    }
+  }
 }
 
 /// A consumer of one topic in a group, with cooperative rebalancing.
@@ -28,6 +36,8 @@ public final class Consumer {
   private let queue: OpaquePointer
   private let topic: String
   private var isClosed = false
+  /// The rebalance that has been handed out and not been answered yet.
+  private var unanswered: ConsumerEvent?
 
   /// What a consumer sets unless its properties say otherwise.
   private static let defaults = [
@@ -92,15 +102,19 @@ public final class Consumer {
 
   /// What has happened since the last call, in order.
   public func takeEvents() -> [ConsumerEvent] {
-    handle.context.events.withLock { events in
+    let taken = handle.context.events.withLock { events in
       defer { events.removeAll() }
       return events
     }
+    unanswered = taken.last(where: \.isRebalance) ?? unanswered
+    return taken
   }
 
   /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed
   /// one.
   public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
+    handle.context.unanswered.withLock { $0 = nil }
+    unanswered = nil
     let list = PartitionList(offsets)
     if isCooperative {
       if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) {
@@ -113,6 +127,8 @@ public final class Consumer {
 
   /// Answers a revocation: reading stops.
   public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
+    unanswered = nil
+    handle.context.unanswered.withLock { $0 = nil }
     if isCooperative {
       let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
       if let error = unsafe KafkaError(taking: rd_kafka_incremental_unassign(handle.pointer, list.pointer)) {
@@ -129,8 +145,8 @@ public final class Consumer {
     try check(unsafe rd_kafka_assign(handle.pointer, list.pointer))
   }
 
-  /// The first offset of a partition and that behind its last record, as the broker has them now. What is not stable
-  /// counts for a consumer with `read_uncommitted` only.
+  /// The first offset of a partition and that behind its last record, as the broker has them now. What is not
+  /// stable counts for a consumer with `read_uncommitted` only.
   public func watermarks(
     of partition: TopicPartition, timeout: Duration
   ) throws(KafkaError) -> (low: Int64, high: Int64) {
@@ -142,7 +158,8 @@ public final class Consumer {
     return (low, high)
   }
 
-  /// The offset of the first record with this timestamp or a later one, in milliseconds since 1970; nil if there is none.
+  /// The offset of the first record with this timestamp or a later one, in milliseconds since 1970; nil if
+  /// there is none.
   public func offset(
     of partition: TopicPartition, since milliseconds: Int64, timeout: Duration
   ) throws(KafkaError) -> Int64? {
@@ -186,9 +203,31 @@ public final class Consumer {
   public func close() {
     guard !isClosed else { return }
     isClosed = true
-    // The rebalance callback answers by itself from here on: closing waits for it.
+    answerLast()
+    // Closing waits for the answer to every rebalance. One that is open is answered here, later ones by the
+    // callback.
+    _ = takeEvents()
+    switch unanswered {
+    case .assigned(let partitions):
+      try? assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.end) })
+    case .revoked(let partitions), .lost(let partitions): try? unassign(partitions)
+    default: break
+    }
     handle.context.isClosing.store(true, ordering: .relaxed)
     _ = unsafe rd_kafka_consumer_close(handle.pointer)
+  }
+
+  /// Answers a rebalance that the owner has left unanswered: closing would wait for that.
+  private func answerLast() {
+    do {
+      switch handle.context.unanswered.withLock({ $0 }) {
+      case .assigned: try assign([])
+      case .revoked(let partitions), .lost(let partitions): try unassign(partitions)
+      default: break
+      }
+    } catch {
+      // The rebalance is void, so that there is nothing to wait for.
+    }
   }
 
   static func setRebalanceCallback(_ configuration: OpaquePointer) {
@@ -198,7 +237,14 @@ public final class Consumer {
       let context = unsafe CallbackContext.from(opaque)
       let partitions = unsafe PartitionList.read(list).map(\.topicPartition)
       if context.isClosing.load(ordering: .relaxed) {
-        _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
+        let isEager = unsafe rd_kafka_rebalance_protocol(client).map { unsafe String(cString: $0) } == "EAGER"
+        if isEager {
+          _ = unsafe rd_kafka_assign(client, nil)
+        } else if code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
+          _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
+        } else {
+          _ = unsafe KafkaError(taking: rd_kafka_incremental_assign(client, list))
+        }
         return
       }
       let event: ConsumerEvent
@@ -209,6 +255,7 @@ public final class Consumer {
       } else {
         event = .revoked(partitions)
       }
+      context.unanswered.withLock { $0 = event }
       context.events.withLock { $0.append(event) }
     }
   }

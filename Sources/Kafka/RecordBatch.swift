@@ -42,11 +42,20 @@ public struct RecordBatch: ~Copyable {
   }
 
   /// Reads what `queue` has, waiting for the first record no longer than `timeout`.
+  ///
+  /// One by one and not with `rd_kafka_consume_batch_queue`, which loses records in librdkafka 2.0.2: a
+  /// rebalance pauses every partition, and the pause throws away what the call holds of a partition although
+  /// the position is past it already (fixed in 2.1.0, librdkafka's pull request 4208). This call too counts
+  /// for `max.poll.interval.ms`.
   mutating func fill(from queue: OpaquePointer, timeout: Duration) {
     clear()
-    // Sound: librdkafka writes at most `capacity` pointers and hands the messages over.
-    let read = unsafe rd_kafka_consume_batch_queue(queue, timeout.milliseconds, messages, capacity)
-    count = max(0, read)
+    var wait = timeout.milliseconds
+    // Sound: each message is handed over to the batch; `count` stays below `capacity`.
+    while count < capacity, let message = unsafe rd_kafka_consume_queue(queue, wait) {
+      unsafe messages[count] = message
+      count += 1
+      wait = 0
+    }
   }
 
   /// The message in `index`, which may be an error or the end of a partition.

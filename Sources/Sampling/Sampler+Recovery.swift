@@ -1,9 +1,9 @@
 // Taking up a partition where another sampler left it, with nothing but what the log holds.
 //
 // The state is made again by reading the records from the safe offset on. What they lead to has partly been
-// written already: everything up to the high water, in transactions that were committed. So below the high water
-// spans of decided traces are stepped over, and traces that were kept early go on without being handed out again;
-// all other spans are buffered. From the high water on, everything is as usual.
+// written already: everything up to the high water, in transactions that were committed. So below the high
+// water spans of decided traces are stepped over, and traces that were kept early go on without being handed
+// out again; all other spans are buffered. From the high water on, everything is as usual.
 
 import OTLP
 
@@ -21,8 +21,8 @@ extension Sampler {
   /// Takes up the partition at `point`. The sampler must not have read anything yet; the next record that it
   /// reads is that at the safe offset.
   ///
-  /// - Parameter past: the verdicts that were committed with `point` or before it, oldest first, at least those of
-  ///   the last `late_window` before the safe offset's clock.
+  /// - Parameter past: the verdicts that were committed with `point` or before it, oldest first, at least
+  ///   those of the last `late_window` before the safe offset's clock.
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict]) {
     invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
     for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }

@@ -119,10 +119,17 @@ public struct Sampler: ~Copyable {
     nextOffset = offset.next
   }
 
+  /// Takes note that there is no record between the last one read and `offset`: the offsets are markers of
+  /// transactions, or records that were compacted away.
+  public mutating func noteEnd(at offset: Offset) {
+    guard let nextOffset else { return }
+    self.nextOffset = max(nextOffset, offset)
+  }
+
   /// Lets the stream clock follow the wall clock, while the partition is read to its end and idle.
   public mutating func advance(to time: Instant, into effects: inout Effects) {
-    // While records are read again, only their own timestamps count: time that has passed since would close windows
-    // whose records are still to come.
+    // While records are read again, only their own timestamps count: time that has passed since would close
+    // windows whose records are still to come.
     guard !isRecovering else { return }
     pass(to: time, into: &effects)
   }

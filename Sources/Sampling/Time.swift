@@ -58,7 +58,8 @@ public struct Instant: Hashable, Comparable, Sendable {
   ///
   /// Source: the days by Howard Hinnant's `days_from_civil`.
   public init?(rfc3339 text: [UInt8]) {
-    // From the end: 2026-01-31T23:59:58.000000001Z has a year of four digits or more in front of 26 characters.
+    // From the end: 2026-01-31T23:59:58.000000001Z has a year of four digits or more in front of 26
+    // characters.
     let tail = text.count - 26
     guard tail >= 4, text.suffix(1) == [0x5a] else { return nil }
     let places = [

@@ -100,7 +100,8 @@ struct ReplayText {
     ]
     if report.counters.tracesTruncated > 0 {
       lines.append(
-        "truncated  \(report.counters.tracesTruncated) traces, \(report.counters.spansTruncated) spans left out"
+        "truncated  \(report.counters.tracesTruncated) traces, "
+          + "\(report.counters.spansTruncated) spans left out"
       )
     }
     if let first = report.damages.first {

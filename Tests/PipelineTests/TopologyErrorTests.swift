@@ -138,13 +138,14 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:8: lanes must be a whole number from 1 to 64, found '99999999999999999999'"),
     tail("lanes: \"2\"\n", "2:8: lanes must be a whole number from 1 to 64, found the quoted text '2'"),
     tail("lanes: {a: 1}\n", "2:8: lanes must be a whole number from 1 to 64, found a section"),
-    tail("delivery: exactly_once\n", "2:11: delivery 'exactly_once' is not supported yet by this version"),
     tail(
       "delivery: exactly-once\n",
-      "2:11: delivery must be at_least_once, found 'exactly-once'; did you mean 'exactly_once'?"),
+      "2:11: delivery must be at_least_once or exactly_once, found 'exactly-once'; "
+        + "did you mean 'exactly_once'?"),
     tail(
       "delivery: at_leastonce\n",
-      "2:11: delivery must be at_least_once, found 'at_leastonce'; did you mean 'at_least_once'?"),
+      "2:11: delivery must be at_least_once or exactly_once, found 'at_leastonce'; "
+        + "did you mean 'at_least_once'?"),
     tail(
       "commit_interval: 10\n",
       "2:18: commit_interval must be a duration from 50ms to 1m, such as 500ms, 30s or 1m30s, found '10'"),
@@ -329,7 +330,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "lanes: ${LANES}\n", "2:8: lanes must be a whole number from 1 to 64, found '${LANES}'",
       environment: ["LANES": "hunter2"]),
     tail(
-      "delivery: ${D}\n", "2:11: delivery must be at_least_once, found '${D}'",
+      "delivery: ${D}\n", "2:11: delivery must be at_least_once or exactly_once, found '${D}'",
       environment: ["D": "hunter2"]),
     tail(
       "topics: {spans: {name: \"${T}\"}, sampled: {name: hunter2}}\n",

@@ -44,6 +44,7 @@ struct ReferenceSampler {
 
   private struct Past {
     var isKept: Bool
+    var isSkeleton: Bool
     var threshold: SamplingThreshold
     var decidedAt: Instant
     var isErrorReported = false
@@ -165,6 +166,7 @@ struct ReferenceSampler {
   }
 
   private mutating func takeLate(_ id: UInt64, _ spans: [TestSpan], _ offset: Int64, _ verdict: Past) {
+    guard !verdict.isSkeleton else { return }
     guard !verdict.isKept else { return hand(id, spans, verdict.threshold) }
     let errors = spans.filter { $0.status == .error }.count
     guard errors > 0, !verdict.isErrorReported else { return }
@@ -191,7 +193,8 @@ struct ReferenceSampler {
     say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true)
     if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
     past[open[place].id] = Past(
-      isKept: open[place].isKept, threshold: open[place].threshold, decidedAt: clock)
+      isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
+      decidedAt: clock)
     open.remove(at: place)
   }
 

@@ -76,8 +76,8 @@ import Testing
     let name = String(repeating: "a", count: 200)
     #expect(Rules.checkColumns(file(String(name.prefix(110)))).isEmpty)
     #expect(Rules.checkColumns(file(String(name.prefix(111)))).count == 1)
-    #expect(Rules.checkColumns(file("// " + name.prefix(117))).isEmpty)
-    #expect(Rules.checkColumns(file("// " + name.prefix(118))).count == 1)
+    #expect(Rules.checkColumns(file("// " + name.prefix(107))).isEmpty)
+    #expect(Rules.checkColumns(file("// " + name.prefix(108))).count == 1)
   }
 
   @Test(arguments: [

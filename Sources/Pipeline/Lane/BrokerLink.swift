@@ -126,10 +126,11 @@ public protocol BrokerLink {
   /// Makes everything written so far lasting, then commits the points.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
 
-  /// The partition's own decision records that were committed, oldest first: at least those written since `time`.
+  /// The partition's own decision records that were committed, oldest first: at least those written since
+  /// `time`.
   ///
-  /// Everything that an earlier owner of the partition may have committed is among them; while it is not certain what
-  /// that is, the error is `retry`. A link that can't tell what was committed gives none.
+  /// Everything that an earlier owner of the partition may have committed is among them; while it is not
+  /// certain what that is, the error is `retry`. A link that can't tell what was committed gives none.
   func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict]
 
   /// Takes back everything written since the last commit, as far as the link can.

@@ -243,18 +243,35 @@ public final class Lane<Link: BrokerLink> {
     for event in link.takeEvents() {
       switch event {
       case .assigned(let ids): waiting += ids
-      case .revoked(let ids):
-        try commit(ids)
-        try release(ids)
+      case .revoked(let ids): try giveUp(ids)
       case .lost(let ids):
         try release(ids)
       case .caughtUp(let id, let offset):
-        if let partition = find(id), (partition.sampler.nextOffset ?? offset) >= offset {
+        // The end may lie behind the next offset to read: the markers of transactions take offsets too. If it
+        // lies before it, records have come since.
+        if let partition = find(id), (partition.sampler.nextOffset ?? offset) <= offset {
           partition.isCaughtUp = true
+          partition.sampler.noteEnd(at: offset)
         }
       case .disturbed(let error): report(.disturbed(error))
       }
     }
+  }
+
+  /// Finishes with partitions that are to be given up. The group waits for the answer, so it can't be kept
+  /// until a commit succeeds: whoever takes them over does again what was not committed, and so does this
+  /// lane with those that it keeps.
+  private func giveUp(_ ids: [PartitionID]) throws(BrokerError) {
+    do {
+      try commit(ids)
+    } catch {
+      guard error.remedy != .stop else { throw error }
+      report(.disturbed(error))
+      try startOver()
+      waiting.removeAll { ids.contains($0) }
+      return
+    }
+    try release(ids)
   }
 
   /// Takes up partitions that were assigned. One that can't be taken up yet waits; the others go on.
@@ -282,12 +299,12 @@ public final class Lane<Link: BrokerLink> {
         id, since: point.clockAtSafeOffset - lateWindow - configuration.sampler.clockLead)
       sampler.restore(point, past: past)
     }
+    try link.resume([(id, committed?.offset)])
     let partition = AssignedPartition(sampler, activeAt: now)
     partition.committed = point
     partitions.append(partition)
     partitions.sort { $0.id < $1.id }
     latest = nil
-    try link.resume([(id, committed?.offset)])
     let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
     report(.assigned(id, from: committed?.offset, recordsAgain: again, verdicts: past.count))
   }

@@ -31,6 +31,8 @@ public final class Repartitioner<Link: BrokerLink> {
   private var key: [UInt8] = []
   /// The next offset to read of each assigned partition; nil before its first record.
   private var positions: [(id: PartitionID, next: Offset?)] = []
+  /// Partitions that are assigned but not taken up yet.
+  private var waiting: [PartitionID] = []
   private var committed: [PartitionID: Offset] = [:]
   private var committedAt = Instant.distantPast
   private var counters = RepartitionCounters()
@@ -53,10 +55,7 @@ public final class Repartitioner<Link: BrokerLink> {
     } catch {
       guard error.remedy == .abort else { throw error }
       report(.disturbed(error))
-      let ids = positions.map(\.id)
-      try link.abort()
-      try release(ids)
-      try takeUp(ids)
+      try startOver()
     }
   }
 
@@ -65,6 +64,7 @@ public final class Repartitioner<Link: BrokerLink> {
       try take(place, key: key, value: value)
     }
     try answerGroup()
+    try takeUpWaiting()
     if now >= committedAt + configuration.commitInterval || now < committedAt {
       try commit(positions.map(\.id))
       committedAt = now
@@ -180,10 +180,8 @@ public final class Repartitioner<Link: BrokerLink> {
   private func answerGroup() throws(BrokerError) {
     for event in link.takeEvents() {
       switch event {
-      case .assigned(let ids): try takeUp(ids)
-      case .revoked(let ids):
-        try commit(ids)
-        try release(ids)
+      case .assigned(let ids): waiting += ids
+      case .revoked(let ids): try giveUp(ids)
       case .lost(let ids): try release(ids)
       case .caughtUp: break
       case .disturbed(let error): report(.disturbed(error))
@@ -191,15 +189,40 @@ public final class Repartitioner<Link: BrokerLink> {
     }
   }
 
-  private func takeUp(_ ids: [PartitionID]) throws(BrokerError) {
-    let starts = zip(ids, try link.committed(ids)).map { ($0, $1?.offset) }
-    for (id, offset) in starts { positions.append((id, offset)) }
+  private func takeUpWaiting() throws(BrokerError) {
+    guard !waiting.isEmpty else { return }
+    let starts = zip(waiting, try link.committed(waiting)).map { ($0, $1?.offset) }
     try link.resume(starts)
-    report(.assigned(ids))
+    for (id, offset) in starts { positions.append((id, offset)) }
+    report(.assigned(waiting))
+    waiting = []
+  }
+
+  /// Finishes with partitions that are to be given up; see `Lane.giveUp`.
+  private func giveUp(_ ids: [PartitionID]) throws(BrokerError) {
+    do {
+      try commit(ids)
+    } catch {
+      guard error.remedy != .stop else { throw error }
+      report(.disturbed(error))
+      try startOver()
+      waiting.removeAll { ids.contains($0) }
+      return
+    }
+    try release(ids)
+  }
+
+  /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.
+  private func startOver() throws(BrokerError) {
+    try link.abort()
+    let ids = positions.map(\.id)
+    try release(ids)
+    waiting += ids
   }
 
   private func release(_ ids: [PartitionID]) throws(BrokerError) {
     positions.removeAll { ids.contains($0.id) }
+    waiting.removeAll { ids.contains($0) }
     for id in ids { committed[id] = nil }
     try link.release(ids)
     report(.released(ids))

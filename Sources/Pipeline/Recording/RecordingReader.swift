@@ -166,6 +166,8 @@ public final class RecordingReader {
       try decompressor?.decompress(chunk, to: &window)
     } catch {
       damage = "zstd: \(error)"
+      // What follows can't be decompressed either.
+      isFileAtEnd = true
     }
   }
 }

@@ -6,9 +6,10 @@ internal import Sampling
 
 /// Reads the tail of the topic of decisions.
 ///
-/// The partition's last owner may have died while its last transaction was being committed. So the tail is read up to
-/// the high watermark, and reading waits until the last stable offset has reached it: then every transaction has ended,
-/// and what is read is all that was committed. (A transaction that nobody ends is ended by the broker after its timeout.)
+/// The partition's last owner may have died while its last transaction was being committed. So the tail is
+/// read up to the high watermark, and reading waits until the last stable offset has reached it: then every
+/// transaction has ended, and what is read is all that was committed. (A transaction that nobody ends is
+/// ended by the broker after its timeout.)
 final class DecisionTail {
   private let topic: String
   /// Sees what is not stable yet: for the high watermark.

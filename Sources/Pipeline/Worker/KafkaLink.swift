@@ -5,10 +5,10 @@ internal import Sampling
 
 /// One consumer and one producer.
 ///
-/// With a transactional id, what is written and the commit points are one transaction: committed together or not at
-/// all, and fenced by the group's generation (KIP-447). Without one, `commit` waits until everything written before is
-/// acknowledged and only then commits the offsets: what may happen twice after a crash is the writing, what can't
-/// happen is a commit of something that was not written.
+/// With a transactional id, what is written and the commit points are one transaction: committed together or
+/// not at all, and fenced by the group's generation (KIP-447). Without one, `commit` waits until everything
+/// written before is acknowledged and only then commits the offsets: what may happen twice after a crash is
+/// the writing, what can't happen is a commit of something that was not written.
 final class KafkaLink: BrokerLink {
   private let consumer: Consumer
   private let producer: Producer
@@ -30,8 +30,8 @@ final class KafkaLink: BrokerLink {
 
   /// Joins `group` to read `topic`.
   ///
-  /// - Parameter transactionalID: the same for the same place in the fleet, if there is such a thing: a worker that
-  ///   comes back under its id ends at once what it left open. Nil for at-least-once delivery.
+  /// - Parameter transactionalID: the same for the same place in the fleet, if there is such a thing: a
+  ///   worker that comes back under its id ends at once what it left open. Nil for at-least-once delivery.
   init(
     topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
     properties: [KafkaProperty], log: @escaping KafkaLog
@@ -191,8 +191,8 @@ final class KafkaLink: BrokerLink {
     isInTransaction = true
   }
 
-  /// Calls `body` again while librdkafka says that it may succeed; then the transaction has to be given up. Half a
-  /// transaction can't wait for the next round: what is written until then would be part of it.
+  /// Calls `body` again while librdkafka says that it may succeed; then the transaction has to be given up.
+  /// Half a transaction can't wait for the next round: what is written until then would be part of it.
   private func untilDone(_ action: String, _ body: () throws(KafkaError) -> Void) throws(BrokerError) {
     let deadline = ContinuousClock.now + KafkaLink.transactionPatience
     while true {

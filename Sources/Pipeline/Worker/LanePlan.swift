@@ -30,7 +30,8 @@ struct LanePlan: Sendable {
   private init(_ topology: TailSamplingTopology) {
     let topics = topology.topics
     var sampler = SamplerConfiguration(topology)
-    // Nobody outside the process knows it: a producer can't choose ids that fall into one bucket. It changes no output.
+    // Nobody outside the process knows it: a producer can't choose ids that fall into one bucket. It changes
+    // no output.
     sampler.hashSeed = .random(in: .min ... .max)
     var configuration = LaneConfiguration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding

@@ -254,6 +254,7 @@ private struct KeyWarning {
   func text(topic: String) -> String {
     "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, "
       + "\(misrouted) with another trace's): spans of one trace may lie in several partitions and "
-      + "be decided apart. Let the collector partition by trace id, or run the 'repartition' topology before this one"
+      + "be decided apart. Let the collector partition by trace id, or run the 'repartition' topology "
+      + "before this one"
   }
 }

@@ -1,0 +1,152 @@
+// Members of one group: what they are given and lose, what they commit, and how they leave.
+
+import Kafka
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct GroupTests {
+  @Test func twoMembersShareThePartitionsAndLoseNoRecord() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t", partitions: 4)
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    var sent: Set<String> = []
+    func send(_ name: String) throws {
+      for partition in Int32(0)..<4 {
+        let value = "\(name)-\(partition)"
+        try producer.send(topic, partition: partition, key: nil, value: value)
+        sent.insert(value)
+      }
+      try producer.flush(timeout: .seconds(10))
+    }
+    let first = try cluster.member(of: "g", reading: "t")
+    try first.consumer.subscribe()
+    try send("alone")
+    try await first.step(until: "all partitions") { first.assigned.count == 4 && first.records.count == 4 }
+    try commit(first)
+
+    let second = try cluster.member(of: "g", reading: "t")
+    try second.consumer.subscribe()
+    try await wait(for: "two partitions each") {
+      try first.step()
+      try second.step()
+      return first.assigned.count == 2 && second.assigned.count == 2
+    }
+    #expect(first.assigned.isDisjoint(with: second.assigned))
+    // Cooperative: what stays is not taken away and given back.
+    #expect(revoked(by: first).count == 2)
+    #expect(revoked(by: second).isEmpty)
+    try send("together")
+    try await wait(for: "the records of both") {
+      try first.step()
+      try second.step()
+      return first.records.count + second.records.count >= 8
+    }
+    let read = (first.records + second.records).compactMap(\.value)
+    #expect(read.count == 8 && Set(read) == sent)
+
+    try commit(first)
+    try commit(second)
+    second.consumer.close()
+    try await wait(for: "all partitions again") {
+      try first.step()
+      return first.assigned.count == 4
+    }
+    try send("alone again")
+    try await first.step(until: "the last records") {
+      first.records.count(where: { $0.value?.hasPrefix("alone again") == true }) == 4
+    }
+    #expect((first.records + second.records).count == 12)
+    first.consumer.close()
+  }
+
+  @Test func committedOffsetsComeBackWithTheirMetadata() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t", partitions: 2)
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    for number in 0..<10 { try producer.send(topic, key: nil, value: "\(number)") }
+    try producer.flush(timeout: .seconds(10))
+    let places = [TopicPartition("t", 0), TopicPartition("t", 1)]
+
+    let first = try cluster.member(of: "g", reading: "t")
+    try first.consumer.subscribe()
+    try await first.step(until: "ten records") { first.records.count == 10 }
+    let none = try first.consumer.committed(places, timeout: .seconds(10))
+    #expect(none.map(\.offset) == [PartitionOffset.invalid, PartitionOffset.invalid])
+    let metadata = "1;10;1760000000000000000;1760000005000000000"
+    try first.consumer.commit([PartitionOffset(places[0], offset: 4, metadata: metadata)])
+    let committed = try first.consumer.committed(places.reversed(), timeout: .seconds(10))
+    #expect(committed.map(\.topicPartition) == places.reversed())
+    #expect(committed.map(\.offset) == [PartitionOffset.invalid, 4])
+    #expect(committed.map(\.metadata) == ["", metadata])
+    first.consumer.close()
+
+    let second = try cluster.member(of: "g", reading: "t")
+    try second.consumer.subscribe()
+    try await second.step(until: "what is behind the commit") { second.records.count >= 6 }
+    #expect(second.records.map(\.offset) == Array(4..<10))
+    second.consumer.close()
+
+    let other = try cluster.member(of: "other", reading: "t")
+    other.start = 8
+    try other.consumer.subscribe()
+    try await other.step(until: "what is behind the offset given") { other.records.count >= 2 }
+    #expect(other.records.map(\.offset) == [8, 9])
+    other.consumer.close()
+  }
+
+  /// Each way to be in a group; leaving must not wait for an answer that nobody gives any more.
+  enum Situation: CaseIterable {
+    case notSubscribed, joining, unanswered, owning, revoking
+  }
+
+  @Test(arguments: Situation.allCases, ["cooperative-sticky", "range"])
+  func closingEnds(_ situation: Situation, _ strategy: String) async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t", partitions: 2)
+    let assignment = [KafkaProperty("partition.assignment.strategy", strategy)]
+    let member = try cluster.member(of: "g", reading: "t", assignment)
+    let other = try cluster.member(of: "g", reading: "t", assignment)
+    func isAsked(_ event: ConsumerEvent) -> Bool {
+      switch event {
+      case .assigned, .revoked: true
+      default: false
+      }
+    }
+    if situation != .notSubscribed { try member.consumer.subscribe() }
+    switch situation {
+    case .notSubscribed: break
+    case .joining: _ = member.poll()
+    case .unanswered: try await wait(for: "an assignment") { member.poll().contains(where: isAsked) }
+    case .owning: try await member.step(until: "the partitions") { member.assigned.count == 2 }
+    case .revoking:
+      try await member.step(until: "the partitions") { member.assigned.count == 2 }
+      try other.consumer.subscribe()
+      try await wait(for: "a revocation") {
+        try other.step()
+        return member.poll().contains(where: isAsked)
+      }
+    }
+    // The suite's time limit is what tells that closing hangs.
+    member.consumer.close()
+    member.consumer.close()
+    other.consumer.close()
+  }
+
+  private func revoked(by member: Member) -> [TopicPartition] {
+    member.events.flatMap { event in
+      if case .revoked(let partitions) = event { partitions } else { [] as [TopicPartition] }
+    }
+  }
+
+  /// Commits what a member has read. Only while the group is at rest: the mock cluster does not take a commit
+  /// in the middle of a rebalance, and the member would lose all that it has.
+  private func commit(_ member: Member) throws {
+    var next: [TopicPartition: Int64] = [:]
+    for record in member.records { next[TopicPartition("t", record.partition)] = record.offset + 1 }
+    let offsets = next.filter { member.assigned.contains($0.key) }.map {
+      PartitionOffset($0.key, offset: $0.value)
+    }
+    try member.consumer.commit(offsets)
+  }
+}

@@ -1,0 +1,149 @@
+// Records through a broker and back: keys, values, headers, timestamps, ends of partitions.
+
+import Foundation
+import Kafka
+import Testing
+
+@Suite struct RoundTripTests {
+  @Test func keysAndValuesComeBackAsTheyWent() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    let sent: [(String?, String?)] = [
+      ("key", "value"), (nil, "no key"), ("tombstone", nil), ("empty", ""), ("", "empty key"), (nil, nil),
+      ("large", String(repeating: "x", count: 100_000)), ("ünïcode", "\u{0}\u{1}"),
+    ]
+    let before = Int64(Date().timeIntervalSince1970 * 1000)
+    for (key, value) in sent { try producer.send(topic, key: key, value: value) }
+    try producer.flush(timeout: .seconds(10))
+    let after = Int64(Date().timeIntervalSince1970 * 1000)
+    #expect(producer.takeFailures().isEmpty)
+    #expect(producer.deliveredCount == UInt64(sent.count))
+
+    let member = try cluster.member(of: "g", reading: "t")
+    try member.consumer.subscribe()
+    try await member.step(until: "all records") { member.records.count >= sent.count }
+    #expect(member.records.map(\.value) == sent.map(\.1))
+    #expect(member.records.map(\.key) == sent.map(\.0))
+    #expect(member.records.map(\.offset) == Array(0..<Int64(sent.count)))
+    for record in member.records { #expect((before...after).contains(try #require(record.timestamp))) }
+    member.consumer.close()
+  }
+
+  @Test func headersGoWithTheirRecords() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    try producer.send(topic, key: "k", value: "v", headers: [("reason", "empty"), ("source_offset", "17")])
+    try producer.send(topic, key: nil, value: nil, headers: [("reason", "tombstone"), ("reason", "")])
+    try producer.send(topic, key: nil, value: "", headers: [("naïve", "ü")])
+    try producer.send(topic, key: "k", value: "none")
+    try producer.flush(timeout: .seconds(10))
+    let headers = try await readHeaders(cluster, topic: "t", partition: 0, count: 4)
+    #expect(
+      headers == [["reason=empty", "source_offset=17"], ["reason=tombstone", "reason="], ["naïve=ü"], []])
+
+    let member = try cluster.member(of: "g", reading: "t")
+    try member.consumer.subscribe()
+    try await member.step(until: "all records") { member.records.count >= 4 }
+    #expect(member.records.map(\.value) == ["v", nil, "", "none"])
+    #expect(member.records.map(\.key) == ["k", nil, nil, "k"])
+    member.consumer.close()
+  }
+
+  @Test func partitionsAreTheOnesAskedForOrTheKeys() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t", partitions: 3)
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    for partition in Int32(0)..<3 { try producer.send(topic, partition: partition, key: "k", value: "v") }
+    for _ in 0..<5 { try producer.send(topic, partition: nil, key: "same", value: "keyed") }
+    try producer.flush(timeout: .seconds(10))
+    let member = try cluster.member(of: "g", reading: "t")
+    try member.consumer.subscribe()
+    try await member.step(until: "all records") { member.records.count >= 8 }
+    #expect(Set(member.records.filter { $0.value == "v" }.map(\.partition)) == [0, 1, 2])
+    #expect(Set(member.records.filter { $0.value == "keyed" }.map(\.partition)).count == 1)
+    member.consumer.close()
+  }
+
+  @Test func endsOfPartitionsAreToldAgainAfterEachCatchingUp() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t", partitions: 2)
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    let member = try cluster.member(of: "g", reading: "t")
+    try member.consumer.subscribe()
+    func isTold(_ partition: Int32, _ offset: Int64) -> Bool {
+      member.events.contains(.endOfPartition(TopicPartition("t", partition), offset: offset))
+    }
+    try await member.step(until: "the ends of empty partitions") { isTold(0, 0) && isTold(1, 0) }
+    for value in ["a", "b"] {
+      try producer.send(topic, partition: 1, key: nil, value: value)
+      try producer.flush(timeout: .seconds(10))
+    }
+    try await member.step(until: "the new end") { isTold(1, 2) }
+    #expect(member.records.count == 2)
+    #expect(!isTold(0, 2))
+    member.consumer.close()
+  }
+
+  @Test func aRecordThatTheClientDoesNotTakeIsAnErrorAndNotLost() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer([KafkaProperty("message.max.bytes", "2000")])
+    let topic = try producer.topic("t")
+    let error = #expect(throws: KafkaError.self) {
+      try producer.send(topic, key: nil, value: String(repeating: "x", count: 3000))
+    }
+    #expect(error?.isMessageTooLarge == true)
+    let withHeaders = #expect(throws: KafkaError.self) {
+      try producer.send(topic, key: nil, value: String(repeating: "x", count: 3000), headers: [("a", "b")])
+    }
+    #expect(withHeaders?.isMessageTooLarge == true)
+    try producer.send(topic, key: nil, value: "small")
+    try producer.flush(timeout: .seconds(10))
+    #expect(producer.deliveredCount == 1)
+  }
+
+  @Test func aRecordForAPartitionThatIsNotThereFails() async throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    var failures: [DeliveryFailure] = []
+    // Once the client knows the topic it refuses the record at once, before that when it learns of it.
+    do {
+      try producer.send(topic, partition: 7, key: nil, value: "v")
+      try await wait(for: "the failure") {
+        producer.poll(timeout: .milliseconds(5))
+        failures = producer.takeFailures()
+        return !failures.isEmpty
+      }
+      let failure = try #require(failures.first)
+      #expect(failure.topic == "t" && failure.partition == 7 && failure.error.isUnknownTopic)
+    } catch let error as KafkaError {
+      #expect(error.isUnknownTopic)
+    }
+  }
+
+  @Test func aFullQueueIsWaitedForAndThenAnError() throws {
+    // Nobody listens at port 1, so that nothing leaves the queue.
+    let producer = try Producer(
+      properties: [
+        KafkaProperty("bootstrap.servers", "127.0.0.1:1"),
+        KafkaProperty("queue.buffering.max.messages", "2"),
+      ], log: { _ in })
+    let topic = try producer.topic("t")
+    try producer.send(topic, key: nil, value: "1")
+    try producer.send(topic, key: nil, value: "2")
+    let error = #expect(throws: KafkaError.self) {
+      try producer.produce(topic, partition: 0, key: nil, value: nil, queueTimeout: .milliseconds(50))
+    }
+    #expect(error?.isQueueFull == true)
+    let late = #expect(throws: KafkaError.self) { try producer.flush(timeout: .milliseconds(50)) }
+    #expect(late?.isTimedOut == true)
+  }
+}

@@ -1,0 +1,144 @@
+// A mock cluster for one test, and what tests do with it: produce, read a topic, wait for a condition.
+
+import Kafka
+import Testing
+
+/// A cluster in this process and clients that talk to it without a word in the log.
+struct RunningCluster {
+  let cluster: MockCluster
+
+  init() throws {
+    cluster = try MockCluster()
+  }
+
+  /// The properties of any client.
+  var properties: [KafkaProperty] { [KafkaProperty("bootstrap.servers", cluster.bootstrapServers)] }
+
+  func createTopic(_ name: String, partitions: Int32 = 1) throws {
+    try cluster.createTopic(name, partitions: partitions)
+  }
+
+  func producer(_ more: [KafkaProperty] = []) throws -> Producer {
+    try Producer(properties: properties + [KafkaProperty("linger.ms", "1")] + more, log: { _ in })
+  }
+
+  /// A member of `group` that answers the group within tenths of a second.
+  ///
+  /// The mock cluster lets the first member of a group wait for three seconds, and throws it out if its
+  /// session is shorter than that.
+  func member(of group: String, reading topic: String, _ more: [KafkaProperty] = []) throws -> Member {
+    let quick = [
+      KafkaProperty("group.id", group), KafkaProperty("heartbeat.interval.ms", "100"),
+      KafkaProperty("session.timeout.ms", "4000"), KafkaProperty("fetch.wait.max.ms", "20"),
+    ]
+    return Member(try Consumer(topic: topic, properties: properties + quick + more, log: { _ in }))
+  }
+}
+
+extension Producer {
+  /// Produces one record with texts.
+  func send(
+    _ topic: ProducerTopic, partition: Int32? = 0, key: String?, value: String?,
+    headers: [(name: String, value: String)] = []
+  ) throws {
+    try withBytes(key) { key in
+      try withBytes(value) { value in
+        try produce(topic, partition: partition, key: key, value: value, headers: headers)
+      }
+    }
+  }
+}
+
+/// Lends a text's bytes.
+private func withBytes(_ text: String?, _ body: (RawSpan?) throws -> Void) throws {
+  guard let text else { return try body(nil) }
+  let bytes = Array(text.utf8)
+  // Sound: bytes have no padding.
+  try body(unsafe bytes.span.bytes)
+}
+
+/// A record that was read.
+struct ReadRecord: Equatable {
+  var partition: Int32
+  var offset: Int64
+  var timestamp: Int64?
+  var key: String?
+  var value: String?
+}
+
+/// A consumer whose events the test answers.
+final class Member {
+  let consumer: Consumer
+  private var batch = RecordBatch(capacity: 100)
+  /// Everything read so far.
+  private(set) var records: [ReadRecord] = []
+  /// Every event so far.
+  private(set) var events: [ConsumerEvent] = []
+  /// What is assigned, by the events answered.
+  private(set) var assigned: Set<TopicPartition> = []
+  /// Where to start; the committed offset unless a test says otherwise.
+  var start = PartitionOffset.stored
+
+  init(_ consumer: Consumer) {
+    self.consumer = consumer
+  }
+
+  /// Reads what has come; returns the events, unanswered.
+  func poll() -> [ConsumerEvent] {
+    _ = consumer.poll(into: &batch, timeout: .milliseconds(5)) { info, key, value in
+      records.append(
+        ReadRecord(
+          partition: info.partition, offset: info.offset, timestamp: info.timestampMilliseconds,
+          key: text(key), value: text(value)))
+    }
+    let new = consumer.takeEvents()
+    events += new
+    return new
+  }
+
+  /// Reads what has come and does what the group asks.
+  func step() throws {
+    for event in poll() {
+      switch event {
+      case .assigned(let partitions):
+        try consumer.assign(partitions.map { PartitionOffset($0, offset: start) })
+        assigned.formUnion(partitions)
+      case .revoked(let partitions), .lost(let partitions):
+        try consumer.unassign(partitions)
+        assigned.subtract(partitions)
+      case .endOfPartition, .error: break
+      }
+    }
+  }
+
+  /// Steps until something is true.
+  func step(until what: String, _ condition: () -> Bool) async throws {
+    try await wait(for: what) {
+      try step()
+      return condition()
+    }
+  }
+}
+
+private func text(_ bytes: RawSpan?) -> String? {
+  guard let bytes else { return nil }
+  // Sound: the bytes are copied within the call.
+  return unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
+}
+
+/// Calls `condition`, which waits a little itself, until it is true. Between two calls other tests have their
+/// turn: most of their time goes by in waiting for brokers.
+func wait(
+  for what: String, isolation: isolated (any Actor)? = #isolation, _ condition: () throws -> Bool
+) async throws {
+  let deadline = ContinuousClock.now + .seconds(25)
+  while !(try condition()) {
+    await Task.yield()
+    guard ContinuousClock.now < deadline else {
+      Issue.record("waited in vain for \(what)")
+      throw Waited()
+    }
+  }
+}
+
+struct Waited: Error {}
