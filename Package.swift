@@ -38,7 +38,7 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: rules),
-    .target(name: "Simulation", dependencies: ["OTLP"], swiftSettings: rules),
+    .target(name: "Simulation", dependencies: ["OTLP", "Sampling", "Pipeline"], swiftSettings: rules),
     .executableTarget(
       name: "tailrace",
       dependencies: [

@@ -35,6 +35,8 @@ import Testing
     // Cooperative: what stays is not taken away and given back.
     #expect(revoked(by: first).count == 2)
     #expect(revoked(by: second).isEmpty)
+    // Even the rebalance that gives nothing new is told, and has to be answered.
+    #expect(first.events.contains(.assigned([])))
     try send("together")
     try await wait(for: "the records of both") {
       try first.step()

@@ -1,302 +1,305 @@
-// OTLP in JSON, converted to protobuf at the door: everything behind it knows one form.
+// The door for OTLP/JSON: a document becomes the protobuf bytes that everything behind the door reads.
 
-/// Reads OTLP/JSON.
+/// The JSON encoding of OTLP traces.
 ///
-/// Names are camelCase or, as protobuf's JSON form allows, the schema's own; ids are hexadecimal; 64-bit
-/// integers are strings or numbers; enums are numbers or names; `null` is the same as nothing; names that the
-/// schema does not know are stepped over. Of a name that comes twice, both are written, which in protobuf
-/// means that the last one counts, and that lists are joined.
+/// Format: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, which changes protobuf's own
+/// JSON mapping (<https://protobuf.dev/programming-guides/json/>) in that trace and span ids are hexadecimal.
+/// Beyond that, it takes what parsers of the mapping must take and what senders are known to write:
 ///
-/// Format: OpenTelemetry Protocol specification, "JSON Protobuf Encoding".
+/// - keys in `snake_case`, as in the protobuf schema;
+/// - integers as numbers or strings, with a fraction or exponent as long as the value is integral (`1e3`);
+/// - an enum's values by name, in any case, with or without its prefix; numbers that the schema lacks stay;
+/// - ids in either case, an empty one for none; base64 in either alphabet, with or without padding.
+///
+/// Unknown keys are skipped. `null` is an absent field; in a list of attribute values it is the empty value,
+/// in any other list it has the wrong type. Scalars that have their default value are left out, as protobuf
+/// does, except in an attribute's value, where it counts which of the kinds is there.
+///
+/// A key that comes twice in an object means what a field that comes twice means in protobuf: of scalars and
+/// of an attribute value's kinds the last one counts, messages are merged, lists are concatenated.
 public enum OTLPJSON {
-  /// Converts one `TracesData` or `ExportTraceServiceRequest` and appends it to `writer`.
+  /// Converts one `TracesData` or `ExportTraceServiceRequest` document to protobuf bytes, and appends them.
   ///
-  /// - Throws: `MalformedInput` with the offset in the document. What was appended then is of no use.
+  /// Fields are written in the order of the document. An object without `resourceSpans` gives no bytes.
+  ///
+  /// - Throws: `MalformedInput`; `writer` is then as it was. The offset is
+  ///   - that of the first byte that can't be accepted if the bytes are no JSON document (`empty`,
+  ///     `truncated`, `invalidJSON`, `invalidUTF8`), or have more than 128 objects and arrays open at once
+  ///     (`nestingTooDeep`);
+  ///   - that of the character that is no hexadecimal or base64 digit, or of the closing quote if base64 has
+  ///     too few digits (`invalidText`);
+  ///   - that of the value that its field can't take (`wrongType`, `numberOutOfRange`, `identifierLength`).
   public static func convert(_ json: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
     guard json.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
-    var copy = WireWriter(capacity: json.byteCount)
-    copy.append(json)
-    var reader = JSONReader(copy.bytes)
-    try writer.fields(of: Schema.tracesData, from: &reader)
-    try reader.end()
-  }
-}
-
-/// A message of the schema: what its members are called, and how they are written.
-struct Schema: Sendable {
-  /// How a member is read and written.
-  enum Form: Sendable {
-    case message(@Sendable () -> Schema)
-    case messages(@Sendable () -> Schema)
-    case string
-    /// Base64.
-    case bytes
-    /// Hexadecimal, of this many bytes or none.
-    case identifier(Int)
-    case boolean
-    case double
-    case int64
-    case uint32
-    case fixed32
-    case fixed64
-    case enumeration([String: UInt64])
-  }
-
-  struct Member: Sendable {
-    var field: UInt32
-    var form: Form
-    /// Whether a value that is the default is written all the same, because being there means something.
-    var isOneOf = false
-  }
-
-  private let members: [String: Member]
-
-  init(_ members: [(name: String, field: UInt32, form: Form)], isOneOf: Bool = false) {
-    var table: [String: Member] = [:]
-    for (name, field, form) in members {
-      let member = Member(field: field, form: form, isOneOf: isOneOf)
-      table[name] = member
-      table[Schema.snakeCase(name)] = member
-    }
-    self.members = table
-  }
-
-  subscript(name: String) -> Member? { members[name] }
-
-  private static func snakeCase(_ name: String) -> String {
-    name.reduce(into: "") { text, character in
-      if character.isUppercase { text += "_" + character.lowercased() } else { text.append(character) }
+    let start = writer.count
+    do throws(MalformedInput) {
+      var cursor = JSONCursor()
+      try cursor.convert(.tracesData, in: json, to: &writer)
+      try cursor.finish(in: json)
+    } catch {
+      writer.appendBytes { $0.removeSubrange(start...) }
+      throw error
     }
   }
 }
 
-/// The schema of `trace.proto`, `resource.proto` and `common.proto`.
-extension Schema {
-  static let tracesData: Schema = Schema([("resourceSpans", 1, .messages { resourceSpans })])
-
-  static let resourceSpans: Schema = Schema([
-    ("resource", 1, .message { resource }), ("scopeSpans", 2, .messages { scopeSpans }),
-    ("schemaUrl", 3, .string),
-  ])
-
-  static let resource: Schema = Schema([
-    ("attributes", 1, .messages { keyValue }), ("droppedAttributesCount", 2, .uint32),
-    ("entityRefs", 3, .messages { entityRef }),
-  ])
-
-  static let entityRef: Schema = Schema([("schemaUrl", 1, .string), ("type", 2, .string)])
-
-  static let scopeSpans: Schema = Schema([
-    ("scope", 1, .message { scope }), ("spans", 2, .messages { span }), ("schemaUrl", 3, .string),
-  ])
-
-  static let scope: Schema = Schema([
-    ("name", 1, .string), ("version", 2, .string), ("attributes", 3, .messages { keyValue }),
-    ("droppedAttributesCount", 4, .uint32),
-  ])
-
-  static let span: Schema = Schema([
-    ("traceId", 1, .identifier(16)), ("spanId", 2, .identifier(8)), ("traceState", 3, .string),
-    ("parentSpanId", 4, .identifier(8)), ("name", 5, .string), ("kind", 6, .enumeration(kinds)),
-    ("startTimeUnixNano", 7, .fixed64), ("endTimeUnixNano", 8, .fixed64),
-    ("attributes", 9, .messages { keyValue }),
-    ("droppedAttributesCount", 10, .uint32), ("events", 11, .messages { event }),
-    ("droppedEventsCount", 12, .uint32),
-    ("links", 13, .messages { link }), ("droppedLinksCount", 14, .uint32),
-    ("status", 15, .message { status }),
-    ("flags", 16, .fixed32),
-  ])
-
-  static let event: Schema = Schema([
-    ("timeUnixNano", 1, .fixed64), ("name", 2, .string), ("attributes", 3, .messages { keyValue }),
-    ("droppedAttributesCount", 4, .uint32),
-  ])
-
-  static let link: Schema = Schema([
-    ("traceId", 1, .identifier(16)), ("spanId", 2, .identifier(8)), ("traceState", 3, .string),
-    ("attributes", 4, .messages { keyValue }), ("droppedAttributesCount", 5, .uint32), ("flags", 6, .fixed32),
-  ])
-
-  static let status: Schema = Schema([("message", 2, .string), ("code", 3, .enumeration(codes))])
-
-  static let keyValue: Schema = Schema([("key", 1, .string), ("value", 2, .message { anyValue })])
-
-  static let anyValue: Schema = Schema(
-    [
-      ("stringValue", 1, .string), ("boolValue", 2, .boolean), ("intValue", 3, .int64),
-      ("doubleValue", 4, .double),
-      ("arrayValue", 5, .message { arrayValue }), ("kvlistValue", 6, .message { keyValueList }),
-      ("bytesValue", 7, .bytes),
-    ], isOneOf: true)
-
-  static let arrayValue: Schema = Schema([("values", 1, .messages { anyValue })])
-
-  static let keyValueList: Schema = Schema([("values", 1, .messages { keyValue })])
-
-  private static let kinds: [String: UInt64] = [
-    "SPAN_KIND_UNSPECIFIED": 0, "SPAN_KIND_INTERNAL": 1, "SPAN_KIND_SERVER": 2, "SPAN_KIND_CLIENT": 3,
-    "SPAN_KIND_PRODUCER": 4, "SPAN_KIND_CONSUMER": 5,
-  ]
-
-  private static let codes: [String: UInt64] = [
-    "STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2,
-  ]
-}
-
-extension WireWriter {
-  /// Reads an object and writes its members as fields.
-  fileprivate mutating func fields(of schema: Schema, from reader: inout JSONReader) throws(MalformedInput) {
-    try reader.object { (reader, name) throws(MalformedInput) in
-      guard let member = schema[name] else { return try reader.skip() }
-      if try reader.null() { return }
-      try self.value(member, from: &reader)
-    }
-  }
-
-  private mutating func value(_ member: Schema.Member, from reader: inout JSONReader) throws(MalformedInput) {
-    let field = member.field
-    switch member.form {
-    case .message(let schema):
-      try message(field, schema(), from: &reader)
-    case .messages(let schema):
-      try reader.array { (reader) throws(MalformedInput) in
-        if try reader.null() { return }
-        try self.message(field, schema(), from: &reader)
-      }
-    case .string:
-      let text = try reader.string()
-      if member.isOneOf || !text.isEmpty { bytesField(field, text) }
-    case .bytes:
-      _ = reader.peek()
-      let start = reader.offset
-      bytesField(field, try Base64.decoded(try reader.string(), at: start))
-    case .identifier(let count):
-      try identifier(field, count, from: &reader)
-    case .boolean:
-      varintField(field, try reader.boolean() ? 1 : 0)
-    case .double:
-      fixed64Field(field, try reader.double().bitPattern)
-    case .int64:
-      varintField(field, UInt64(bitPattern: try reader.integer(Int64.self)))
-    case .uint32:
-      let value = try reader.integer(UInt32.self)
-      if value != 0 { varintField(field, UInt64(value)) }
-    case .fixed32:
-      let value = try reader.integer(UInt32.self)
-      if value != 0 { fixed32Field(field, value) }
-    case .fixed64:
-      let value = try reader.integer(UInt64.self)
-      if value != 0 { fixed64Field(field, value) }
-    case .enumeration(let names):
-      let value = try reader.enumeration(names)
-      if value != 0 { varintField(field, value) }
-    }
-  }
-
-  private mutating func message(
-    _ field: UInt32, _ schema: Schema, from reader: inout JSONReader
+extension JSONCursor {
+  /// Reads an object and writes the fields of the message that it stands for.
+  fileprivate mutating func convert(
+    _ message: OTLPMessage, in json: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
-    tag(field, .lengthDelimited)
-    let start = count
-    try fields(of: schema, from: &reader)
-    closeMessage(contentStart: start)
-  }
-
-  private mutating func identifier(
-    _ field: UInt32, _ count: Int, from reader: inout JSONReader
-  ) throws(MalformedInput) {
-    _ = reader.peek()
-    let start = reader.offset
-    let text = try reader.string()
-    guard !text.isEmpty else { return }
-    guard text.count == 2 * count else { throw MalformedInput(.identifierLength, at: start) }
-    var bytes: [UInt8] = []
-    for index in stride(from: 0, to: text.count, by: 2) {
-      guard let high = Hexadecimal.value(of: text[index]), let low = Hexadecimal.value(of: text[index + 1])
+    let fields = message.fields
+    // One bit for each field that came before: a default value then takes the earlier value back.
+    var seen: UInt32 = 0
+    try openObject(in: json)
+    while let key = try nextKey(in: json) {
+      guard let name = try JSONName(key: key, in: json),
+        let index = fields.firstIndex(where: { $0.name == name })
       else {
-        throw MalformedInput(.invalidText, at: start)
+        try skipValue(in: json)
+        continue
       }
-      bytes.append(high << 4 | low)
+      if try skipNull(in: json) { continue }
+      let field = fields[index]
+      let bit: UInt32 = 1 << UInt32(index)
+      try convert(field, writesDefault: field.isChoice || seen & bit != 0, in: json, to: &writer)
+      seen |= bit
     }
-    bytesField(field, bytes)
-  }
-}
-
-extension JSONReader {
-  /// Reads an integer: a number, or a string that holds one. A number may have a fraction or an exponent as
-  /// long as its value is whole.
-  fileprivate mutating func integer<Integer: FixedWidthInteger>(
-    _: Integer.Type
-  ) throws(MalformedInput) -> Integer {
-    let next = peek()
-    let start = offset
-    let text = next == 0x22 ? String(decoding: try string(), as: UTF8.self) : try number()
-    if let value = Integer(text) { return value }
-    let isNumber = text.utf8.allSatisfy { $0 >= 0x2b && $0 <= 0x39 || $0 | 0x20 == 0x65 }
-    guard isNumber, let real = Double(text) else { throw MalformedInput(.wrongType, at: start) }
-    guard let value = Integer(exactly: real) else { throw MalformedInput(.numberOutOfRange, at: start) }
-    return value
   }
 
-  /// Reads a double: a number, a string that holds one, or `NaN`, `Infinity` or `-Infinity`.
-  fileprivate mutating func double() throws(MalformedInput) -> Double {
-    let next = peek()
-    let start = offset
-    guard next == 0x22 else { return Double(try number()) ?? .nan }
-    let text = String(decoding: try string(), as: UTF8.self)
-    switch text {
-    case "NaN": return .nan
-    case "Infinity": return .infinity
-    case "-Infinity": return -.infinity
+  private mutating func convert(
+    _ field: OTLPField, writesDefault: Bool, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    switch field.kind {
+    case .string:
+      let text = try string(in: json)
+      if !text.isEmpty || writesDefault { try write(text, as: field.number, in: json, to: &writer) }
+    case .bytes:
+      let bytes = try base64(in: json)
+      if !bytes.isEmpty || writesDefault { writer.bytesField(field.number, bytes) }
+    case .identifier(let byteCount):
+      try convertIdentifier(
+        field.number, byteCount: byteCount, writesDefault: writesDefault, in: json, to: &writer)
+    case .bool:
+      let value = try boolean(in: json)
+      if value || writesDefault { writer.varintField(field.number, value ? 1 : 0) }
+    case .uint32:
+      let value = try integer(max: UInt64(UInt32.max), in: json)
+      if value != 0 || writesDefault { writer.varintField(field.number, value) }
+    case .int64:
+      let value = try integer(max: UInt64(Int64.max), negativeMax: 1 << 63, in: json)
+      if value != 0 || writesDefault { writer.varintField(field.number, value) }
+    case .fixed32:
+      let value = try integer(max: UInt64(UInt32.max), in: json)
+      if value != 0 || writesDefault { writer.fixed32Field(field.number, UInt32(truncatingIfNeeded: value)) }
+    case .fixed64:
+      let value = try integer(max: UInt64.max, in: json)
+      if value != 0 || writesDefault { writer.fixed64Field(field.number, value) }
+    case .double:
+      let bits = try double(in: json).bitPattern
+      if bits != 0 || writesDefault { writer.fixed64Field(field.number, bits) }
+    case .enumeration(let enumeration):
+      let value = try number(of: enumeration, in: json)
+      if value != 0 || writesDefault { writer.varintField(field.number, value) }
+    case .strings, .message, .messages:
+      try convertNested(field, in: json, to: &writer)
+    }
+  }
+
+  /// Lists and messages, which are written as long as they are there.
+  private mutating func convertNested(
+    _ field: OTLPField, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    switch field.kind {
+    case .message(let message):
+      try convertMessage(message, as: field.number, in: json, to: &writer)
+    case .messages(let message):
+      try openArray(in: json)
+      while try nextElement(in: json) {
+        if message == .anyValue, try skipNull(in: json) {
+          writer.bytesField(field.number, EmptyCollection())
+        } else {
+          try convertMessage(message, as: field.number, in: json, to: &writer)
+        }
+      }
     default:
-      guard let value = Double(text), value.isFinite else { throw MalformedInput(.wrongType, at: start) }
-      return value
-    }
-  }
-
-  /// Reads an enum: a number, or one of `names`.
-  fileprivate mutating func enumeration(_ names: [String: UInt64]) throws(MalformedInput) -> UInt64 {
-    guard peek() == 0x22 else { return UInt64(bitPattern: Int64(try integer(Int32.self))) }
-    let start = offset
-    guard let value = names[String(decoding: try string(), as: UTF8.self)] else {
-      throw MalformedInput(.wrongType, at: start)
-    }
-    return value
-  }
-}
-
-/// Base64, of both alphabets, padded or not.
-///
-/// Format: RFC 4648, sections 4 and 5.
-private enum Base64 {
-  static func decoded(_ text: [UInt8], at offset: Int) throws(MalformedInput) -> [UInt8] {
-    let padding = text.reversed().prefix { $0 == 0x3d }.count
-    let digits = text.dropLast(padding)
-    guard padding <= 2, digits.count % 4 != 1, padding == 0 || text.count % 4 == 0 else {
-      throw MalformedInput(.invalidText, at: offset)
-    }
-    var bytes: [UInt8] = []
-    var bits: UInt32 = 0
-    var count = 0
-    for character in digits {
-      guard let value = value(of: character) else { throw MalformedInput(.invalidText, at: offset) }
-      bits = bits << 6 | UInt32(value)
-      count += 6
-      if count >= 8 {
-        count -= 8
-        bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
+      try openArray(in: json)
+      while try nextElement(in: json) {
+        try write(string(in: json), as: field.number, in: json, to: &writer)
       }
     }
+  }
+
+  private mutating func convertMessage(
+    _ message: OTLPMessage, as number: UInt32, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    writer.tag(number, .lengthDelimited)
+    let start = writer.count
+    try convert(message, in: json, to: &writer)
+    writer.closeMessage(contentStart: start)
+  }
+
+  private func write(
+    _ text: JSONText, as number: UInt32, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    guard text.hasEscapes else {
+      writer.bytesField(number, json.extracting(text.start..<text.end))
+      return
+    }
+    writer.tag(number, .lengthDelimited)
+    let start = writer.count
+    try text.write(to: &writer, in: json)
+    writer.closeMessage(contentStart: start)
+  }
+
+  // MARK: Ids and bytes
+
+  private mutating func convertIdentifier(
+    _ number: UInt32, byteCount: Int, writesDefault: Bool, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    let text = try string(in: json)
+    guard !text.isEmpty else {
+      if writesDefault { writer.bytesField(number, EmptyCollection()) }
+      return
+    }
+    guard try text.count(in: json) == 2 * byteCount else {
+      throw MalformedInput(.identifierLength, at: text.valueOffset)
+    }
+    var rest = text
+    var high: UInt64 = 0
+    var low: UInt64 = 0
+    while case let offset = rest.start, let character = try rest.nextASCII(in: json) {
+      guard let digit = Hexadecimal.value(of: character) else {
+        throw MalformedInput(.invalidText, at: offset)
+      }
+      high = high << 4 | low >> 60
+      low = low << 4 | UInt64(digit)
+    }
+    writer.tag(number, .lengthDelimited)
+    writer.varint(UInt64(byteCount))
+    writer.appendBytes { bytes in
+      if byteCount == 16 { bytes.appendBigEndian(high) }
+      bytes.appendBigEndian(low)
+    }
+  }
+
+  /// Reads base64 in the standard or the URL alphabet, padded or not. Spare bits are dropped.
+  ///
+  /// Format: RFC 4648, sections 4 and 5.
+  private mutating func base64(in json: RawSpan) throws(MalformedInput) -> [UInt8] {
+    let text = try string(in: json)
+    var rest = text
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity((text.end - text.start) / 4 * 3 + 2)
+    var bits: UInt32 = 0
+    var digitCount = 0
+    var paddingCount = 0
+    while case let offset = rest.start, let character = try rest.nextASCII(in: json) {
+      if character == UInt8(ascii: "="), paddingCount < 2 {
+        paddingCount += 1
+        continue
+      }
+      guard let digit = character.base64DigitValue, paddingCount == 0 else {
+        throw MalformedInput(.invalidText, at: offset)
+      }
+      bits = bits << 6 | UInt32(digit)
+      digitCount += 1
+      // Four digits give three bytes: at the second, third and fourth digit, with 4, 2 and 0 bits to spare.
+      let spare = UInt32(3 - (digitCount - 1) % 4) * 2
+      if spare < 6 { bytes.append(UInt8(truncatingIfNeeded: bits >> spare)) }
+    }
+    let isWhole = digitCount % 4 != 1 && (paddingCount == 0 || (digitCount + paddingCount) % 4 == 0)
+    guard isWhole else { throw MalformedInput(.invalidText, at: text.end) }
     return bytes
   }
 
-  private static func value(of character: UInt8) -> UInt8? {
-    switch character {
-    case 0x41...0x5a: character - 0x41
-    case 0x61...0x7a: character - 0x61 + 26
-    case 0x30...0x39: character - 0x30 + 52
-    case 0x2b, 0x2d: 62
-    case 0x2f, 0x5f: 63
+  // MARK: Numbers
+
+  /// Reads a number, or a string that holds one.
+  private mutating func decimal(in json: RawSpan) throws(MalformedInput) -> JSONNumber {
+    guard try valueKind(in: json) == .string else { return try number(in: json) }
+    return try decimal(string(in: json), in: json)
+  }
+
+  private func decimal(_ text: JSONText, in json: RawSpan) throws(MalformedInput) -> JSONNumber {
+    do throws(MalformedInput) {
+      return try JSONNumber(text, in: json)
+    } catch {
+      // It is JSON, only no number.
+      throw MalformedInput(.wrongType, at: text.valueOffset)
+    }
+  }
+
+  /// Reads an integer from `-negativeMax` to `max`, and returns its two's complement bit pattern.
+  private mutating func integer(
+    max: UInt64, negativeMax: UInt64 = 0, in json: RawSpan
+  ) throws(MalformedInput) -> UInt64 {
+    try integer(decimal(in: json), max: max, negativeMax: negativeMax)
+  }
+
+  private func integer(_ number: JSONNumber, max: UInt64, negativeMax: UInt64) throws(MalformedInput)
+    -> UInt64
+  {
+    guard let magnitude = number.magnitude, magnitude <= (number.isNegative ? negativeMax : max) else {
+      throw MalformedInput(.numberOutOfRange, at: number.offset)
+    }
+    return number.isNegative ? 0 &- magnitude : magnitude
+  }
+
+  /// Reads an enum's value: an `int32`, or a name.
+  private mutating func number(of enumeration: OTLPEnumeration, in json: RawSpan) throws(MalformedInput)
+    -> UInt64
+  {
+    let number: JSONNumber
+    if try valueKind(in: json) == .string {
+      let text = try string(in: json)
+      if let name = try JSONName(value: text, in: json), let value = enumeration.value(named: name) {
+        return value
+      }
+      number = try decimal(text, in: json)
+    } else {
+      number = try self.number(in: json)
+    }
+    return try integer(number, max: UInt64(Int32.max), negativeMax: 1 << 31)
+  }
+
+  /// Reads a number, or a string that holds one or names one of the three values that no JSON number has.
+  private mutating func double(in json: RawSpan) throws(MalformedInput) -> Double {
+    let number: JSONNumber
+    if try valueKind(in: json) == .string {
+      let text = try string(in: json)
+      switch try JSONName(value: text, in: json) {
+      case "NAN": return .nan
+      case "INFINITY": return .infinity
+      case "-INFINITY": return -.infinity
+      default: number = try decimal(text, in: json)
+      }
+    } else {
+      number = try self.number(in: json)
+    }
+    guard let value = try number.double(in: json), value.isFinite else {
+      throw MalformedInput(.numberOutOfRange, at: number.offset)
+    }
+    return value
+  }
+}
+
+extension [UInt8] {
+  fileprivate mutating func appendBigEndian(_ value: UInt64) {
+    for shift in stride(from: UInt64(56), through: 0, by: -8) {
+      append(UInt8(truncatingIfNeeded: value >> shift))
+    }
+  }
+}
+
+extension UInt8 {
+  fileprivate var base64DigitValue: UInt8? {
+    switch self {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"): self - UInt8(ascii: "A")
+    case UInt8(ascii: "a")...UInt8(ascii: "z"): self - UInt8(ascii: "a") + 26
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0") + 52
+    case UInt8(ascii: "+"), UInt8(ascii: "-"): 62
+    case UInt8(ascii: "/"), UInt8(ascii: "_"): 63
     default: nil
     }
   }

@@ -105,7 +105,7 @@ public final class Lane<Link: BrokerLink> {
     try letTimePass(now: now)
     try relieveMemory()
     if now >= committedAt + configuration.commitInterval || now < committedAt {
-      try commit(partitions.map(\.id))
+      try commit()
       committedAt = now
     }
   }
@@ -113,7 +113,7 @@ public final class Lane<Link: BrokerLink> {
   /// Makes everything done so far lasting and leaves the group. No window is closed: the log keeps what is
   /// open.
   public func stop() throws(BrokerError) {
-    try commit(partitions.map(\.id))
+    try commit()
     link.close()
   }
 
@@ -240,38 +240,47 @@ public final class Lane<Link: BrokerLink> {
   // MARK: Group
 
   private func answerGroup() throws(BrokerError) {
+    var mustStartOver = false
     for event in link.takeEvents() {
       switch event {
-      case .assigned(let ids): waiting += ids
-      case .revoked(let ids): try giveUp(ids)
-      case .lost(let ids):
+      case .assigned(let ids):
+        waiting += ids
+        // A rebalance that gives nothing new wants an answer too.
+        if ids.isEmpty { try link.resume([]) }
+      case .revoked(let ids):
+        if !mustStartOver { mustStartOver = try !commitBeforeRelease() }
         try release(ids)
-      case .caughtUp(let id, let offset):
-        // The end may lie behind the next offset to read: the markers of transactions take offsets too. If it
-        // lies before it, records have come since.
-        if let partition = find(id), (partition.sampler.nextOffset ?? offset) <= offset {
-          partition.isCaughtUp = true
-          partition.sampler.noteEnd(at: offset)
-        }
+      case .lost(let ids):
+        // They are somebody else's: what was written for them since the last commit must not be committed.
+        try release(ids)
+        mustStartOver = true
+      case .caughtUp(let id, let offset): noteEnd(of: id, at: offset)
       case .disturbed(let error): report(.disturbed(error))
       }
     }
+    if mustStartOver { try startOver() }
   }
 
-  /// Finishes with partitions that are to be given up. The group waits for the answer, so it can't be kept
-  /// until a commit succeeds: whoever takes them over does again what was not committed, and so does this
-  /// lane with those that it keeps.
-  private func giveUp(_ ids: [PartitionID]) throws(BrokerError) {
+  /// Commits everything, for the sake of partitions that are given up: their outputs and those of the others
+  /// are in one transaction. Returns false if that failed; they are given up all the same, and their next
+  /// owner reads again.
+  private func commitBeforeRelease() throws(BrokerError) -> Bool {
     do {
-      try commit(ids)
+      try commit()
+      return true
     } catch {
       guard error.remedy != .stop else { throw error }
       report(.disturbed(error))
-      try startOver()
-      waiting.removeAll { ids.contains($0) }
-      return
+      return false
     }
-    try release(ids)
+  }
+
+  private func noteEnd(of id: PartitionID, at offset: Offset) {
+    // The end may lie behind the next offset to read: the markers of transactions take offsets too. If it
+    // lies before it, records have come since.
+    guard let partition = find(id), (partition.sampler.nextOffset ?? offset) <= offset else { return }
+    partition.isCaughtUp = true
+    partition.sampler.noteEnd(at: offset)
   }
 
   /// Takes up partitions that were assigned. One that can't be taken up yet waits; the others go on.
@@ -358,11 +367,11 @@ public final class Lane<Link: BrokerLink> {
     }
   }
 
-  private func commit(_ ids: [PartitionID]) throws(BrokerError) {
+  private func commit() throws(BrokerError) {
     var points: [(PartitionID, CommitPoint)] = []
-    for id in ids.sorted() {
-      guard let partition = find(id), let point = partition.sampler.commitPoint else { continue }
-      if point != partition.committed { points.append((id, point)) }
+    for partition in partitions {
+      guard let point = partition.sampler.commitPoint, point != partition.committed else { continue }
+      points.append((partition.id, point))
     }
     // Without a point there is nothing to be made lasting either: outputs come from records or from time, and
     // both move the point.

@@ -66,14 +66,14 @@ public final class Repartitioner<Link: BrokerLink> {
     try answerGroup()
     try takeUpWaiting()
     if now >= committedAt + configuration.commitInterval || now < committedAt {
-      try commit(positions.map(\.id))
+      try commit()
       committedAt = now
     }
   }
 
   /// Makes everything done so far lasting and leaves the group.
   public func stop() throws(BrokerError) {
-    try commit(positions.map(\.id))
+    try commit()
     link.close()
   }
 
@@ -180,7 +180,10 @@ public final class Repartitioner<Link: BrokerLink> {
   private func answerGroup() throws(BrokerError) {
     for event in link.takeEvents() {
       switch event {
-      case .assigned(let ids): waiting += ids
+      case .assigned(let ids):
+        waiting += ids
+        // A rebalance that gives nothing new wants an answer too.
+        if ids.isEmpty { try link.resume([]) }
       case .revoked(let ids): try giveUp(ids)
       case .lost(let ids): try release(ids)
       case .caughtUp: break
@@ -201,7 +204,8 @@ public final class Repartitioner<Link: BrokerLink> {
   /// Finishes with partitions that are to be given up; see `Lane.giveUp`.
   private func giveUp(_ ids: [PartitionID]) throws(BrokerError) {
     do {
-      try commit(ids)
+      // All of them: what was written for the others is in the same transaction.
+      try commit()
     } catch {
       guard error.remedy != .stop else { throw error }
       report(.disturbed(error))
@@ -228,9 +232,9 @@ public final class Repartitioner<Link: BrokerLink> {
     report(.released(ids))
   }
 
-  private func commit(_ ids: [PartitionID]) throws(BrokerError) {
+  private func commit() throws(BrokerError) {
     var points: [(PartitionID, CommitPoint)] = []
-    for (id, next) in positions where ids.contains(id) {
+    for (id, next) in positions {
       guard let next, committed[id] != next else { continue }
       let time = Instant(nanoseconds: 0)
       points.append(

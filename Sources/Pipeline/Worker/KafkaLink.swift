@@ -187,7 +187,10 @@ final class KafkaLink: BrokerLink {
 
   private func beginTransaction() throws(BrokerError) {
     guard isTransactional, !isInTransaction else { return }
-    try attempt("beginning a transaction") { () throws(KafkaError) in try producer.beginTransaction() }
+    // Who writes has moved on: what can't be written now can only come from reading the input again.
+    do { try producer.beginTransaction() } catch {
+      throw BrokerError(error.isFatal ? .stop : .abort, "beginning a transaction: \(error)")
+    }
     isInTransaction = true
   }
 

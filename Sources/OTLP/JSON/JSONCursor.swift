@@ -1,0 +1,353 @@
+// Reads JSON from borrowed bytes, value by value, allocating nothing.
+//
+// It checks all that it passes, skipped values included: grammar, escapes, UTF-8, depth. Every byte is read a
+// fixed number of times, so that no document costs more than its length.
+
+/// A position in a JSON document.
+///
+/// The bytes are passed to each call, as with `WireCursor`. The caller opens an object or array, asks for
+/// member after member until there is none, and reads or skips each value exactly once.
+///
+/// Every error's offset is that of the first byte that can't be accepted, or the end if the bytes end early.
+///
+/// Format: RFC 8259, with no byte order mark, and with only such escapes as name a Unicode scalar value.
+struct JSONCursor {
+  /// How many objects and arrays may be open at once.
+  ///
+  /// It keeps OTLP within the 100 messages that protobuf's own parsers follow by default: an attribute's
+  /// value lies at least 7 objects and arrays and 4 messages deep, and each list of pairs in it adds 4 of the
+  /// one and 3 of the other, so that there are at most 4 + (128 - 7) * 3 / 4 = 95 messages, rounded up.
+  static let depthMax = 128
+
+  /// The offset of the next byte to read.
+  private(set) var offset = 0
+  private var depth = 0
+  /// No member of the innermost open object or array has been read yet, so no comma comes before the next.
+  private var isBeforeFirstMember = false
+
+  /// What the first byte of a value says about it.
+  enum ValueKind {
+    case object, array, string, number, boolean, null
+  }
+
+  /// Steps to the next value and tells its kind from its first byte.
+  mutating func valueKind(in bytes: RawSpan) throws(MalformedInput) -> ValueKind {
+    skipWhitespace(in: bytes)
+    switch try bytes.required(at: offset) {
+    case UInt8(ascii: "{"): return .object
+    case UInt8(ascii: "["): return .array
+    case UInt8(ascii: "\""): return .string
+    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number
+    case UInt8(ascii: "t"), UInt8(ascii: "f"): return .boolean
+    case UInt8(ascii: "n"): return .null
+    default: throw MalformedInput(.invalidJSON, at: offset)
+    }
+  }
+
+  private mutating func expect(_ kind: ValueKind, in bytes: RawSpan) throws(MalformedInput) {
+    guard try valueKind(in: bytes) == kind else { throw MalformedInput(.wrongType, at: offset) }
+  }
+
+  // MARK: Objects and arrays
+
+  /// Enters the object that comes next.
+  mutating func openObject(in bytes: RawSpan) throws(MalformedInput) {
+    try open(.object, in: bytes)
+  }
+
+  /// Enters the array that comes next.
+  mutating func openArray(in bytes: RawSpan) throws(MalformedInput) {
+    try open(.array, in: bytes)
+  }
+
+  private mutating func open(_ kind: ValueKind, in bytes: RawSpan) throws(MalformedInput) {
+    try expect(kind, in: bytes)
+    guard depth < Self.depthMax else { throw MalformedInput(.nestingTooDeep, at: offset) }
+    depth += 1
+    offset += 1
+    isBeforeFirstMember = true
+  }
+
+  /// Steps to the innermost open object's next key and over its colon; closes the object if there is none.
+  mutating func nextKey(in bytes: RawSpan) throws(MalformedInput) -> JSONText? {
+    guard try nextMember(closedBy: UInt8(ascii: "}"), in: bytes) else { return nil }
+    guard try bytes.required(at: offset) == UInt8(ascii: "\"") else {
+      throw MalformedInput(.invalidJSON, at: offset)
+    }
+    let key = try string(in: bytes)
+    skipWhitespace(in: bytes)
+    try step(over: UInt8(ascii: ":"), in: bytes)
+    return key
+  }
+
+  /// Steps to the next element of the innermost open array; closes the array and is false if there is none.
+  mutating func nextElement(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+    try nextMember(closedBy: UInt8(ascii: "]"), in: bytes)
+  }
+
+  private mutating func nextMember(closedBy close: UInt8, in bytes: RawSpan) throws(MalformedInput) -> Bool {
+    skipWhitespace(in: bytes)
+    let isFirst = isBeforeFirstMember
+    isBeforeFirstMember = false
+    if try bytes.required(at: offset) == close {
+      depth -= 1
+      offset += 1
+      return false
+    }
+    if !isFirst {
+      try step(over: UInt8(ascii: ","), in: bytes)
+      skipWhitespace(in: bytes)
+    }
+    return true
+  }
+
+  /// Reads to the end of the bytes, where nothing but whitespace may stand.
+  mutating func finish(in bytes: RawSpan) throws(MalformedInput) {
+    skipWhitespace(in: bytes)
+    guard offset == bytes.byteCount else { throw MalformedInput(.invalidJSON, at: offset) }
+  }
+
+  /// Steps over the next value, whatever it is.
+  mutating func skipValue(in bytes: RawSpan) throws(MalformedInput) {
+    switch try valueKind(in: bytes) {
+    case .object:
+      try openObject(in: bytes)
+      while try nextKey(in: bytes) != nil { try skipValue(in: bytes) }
+    case .array:
+      try openArray(in: bytes)
+      while try nextElement(in: bytes) { try skipValue(in: bytes) }
+    case .string: _ = try string(in: bytes)
+    case .number: _ = try number(in: bytes)
+    case .boolean: _ = try boolean(in: bytes)
+    case .null: _ = try skipNull(in: bytes)
+    }
+  }
+
+  // MARK: Scalars
+
+  /// Steps over the next value if it is `null`, and tells whether it was.
+  mutating func skipNull(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+    guard try valueKind(in: bytes) == .null else { return false }
+    try step(over: "null", in: bytes)
+    return true
+  }
+
+  /// Reads `true` or `false`.
+  mutating func boolean(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+    try expect(.boolean, in: bytes)
+    let value = bytes.byte(at: offset) == UInt8(ascii: "t")
+    try step(over: value ? "true" : "false", in: bytes)
+    return value
+  }
+
+  /// Reads a number.
+  mutating func number(in bytes: RawSpan) throws(MalformedInput) -> JSONNumber {
+    try expect(.number, in: bytes)
+    let start = offset
+    while offset < bytes.byteCount, JSONNumber.mayContain(bytes.byte(at: offset)) { offset += 1 }
+    return try JSONNumber(JSONText(start: start, end: offset, isQuoted: false), in: bytes)
+  }
+
+  /// Reads a string.
+  mutating func string(in bytes: RawSpan) throws(MalformedInput) -> JSONText {
+    try expect(.string, in: bytes)
+    offset += 1
+    var text = JSONText(start: offset, end: offset, isQuoted: true)
+    while true {
+      offset = bytes.endOfPlainText(from: offset)
+      switch try bytes.required(at: offset) {
+      case UInt8(ascii: "\""):
+        text.end = offset
+        offset += 1
+        return text
+      case JSONText.backslash:
+        text.hasEscapes = true
+        offset = try bytes.escape(at: offset).end
+      case 0..<0x20: throw MalformedInput(.invalidJSON, at: offset)
+      case 0x20..<0x80: offset += 1
+      default: offset = try bytes.endOfMultibyteCharacter(at: offset)
+      }
+    }
+  }
+
+  // MARK: Bytes
+
+  private mutating func skipWhitespace(in bytes: RawSpan) {
+    while offset < bytes.byteCount {
+      switch bytes.byte(at: offset) {
+      case 0x20, 0x09, 0x0a, 0x0d: offset += 1
+      default: return
+      }
+    }
+  }
+
+  private mutating func step(over byte: UInt8, in bytes: RawSpan) throws(MalformedInput) {
+    guard try bytes.required(at: offset) == byte else { throw MalformedInput(.invalidJSON, at: offset) }
+    offset += 1
+  }
+
+  private mutating func step(over word: String, in bytes: RawSpan) throws(MalformedInput) {
+    for byte in word.utf8 { try step(over: byte, in: bytes) }
+  }
+}
+
+extension RawSpan {
+  /// The byte at `offset`, which must be there for the document to be whole.
+  @inline(__always)
+  fileprivate func required(at offset: Int) throws(MalformedInput) -> UInt8 {
+    guard offset < byteCount else { throw MalformedInput(.truncated, at: byteCount) }
+    return byte(at: offset)
+  }
+
+  /// Steps over plain text, eight bytes at a time: ASCII but for control characters, quote and backslash.
+  ///
+  /// Returns the offset of a byte that is something else, or one within eight bytes of the end.
+  @inline(__always)
+  fileprivate func endOfPlainText(from start: Int) -> Int {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    var offset = start
+    while byteCount - offset >= 8 {
+      let word = littleEndian64(at: offset)
+      let quote = word ^ ones &* UInt64(UInt8(ascii: "\""))
+      let backslash = word ^ ones &* UInt64(JSONText.backslash)
+      // `(x - n) & ~x` has a byte's top bit set if the byte is below n. A borrow can set it wrongly, but only
+      // above a byte where it is set rightly, and only the lowest one counts. `&-`: the top
+      // byte's borrow has nowhere to go.
+      let below = (word &- ones &* 0x20) & ~word
+      let special = below | (quote &- ones) & ~quote | (backslash &- ones) & ~backslash | word
+      let marks = special & (ones &* 0x80)
+      if marks != 0 { return offset + marks.trailingZeroBitCount / 8 }
+      offset += 8
+    }
+    return offset
+  }
+
+  /// The end of the UTF-8 sequence of two to four bytes at `start`.
+  ///
+  /// Format: the Unicode Standard, table 3-7, well-formed UTF-8 byte sequences.
+  fileprivate func endOfMultibyteCharacter(at start: Int) throws(MalformedInput) -> Int {
+    var second: ClosedRange<UInt8> = 0x80...0xbf
+    let length: Int
+    switch byte(at: start) {
+    case 0xc2...0xdf: length = 2
+    case 0xe0: (length, second) = (3, 0xa0...0xbf)
+    case 0xed: (length, second) = (3, 0x80...0x9f)
+    case 0xe1...0xef: length = 3
+    case 0xf0: (length, second) = (4, 0x90...0xbf)
+    case 0xf1...0xf3: length = 4
+    case 0xf4: (length, second) = (4, 0x80...0x8f)
+    default: throw MalformedInput(.invalidUTF8, at: start)
+    }
+    for index in 1..<length {
+      guard (index == 1 ? second : 0x80...0xbf).contains(try required(at: start + index)) else {
+        throw MalformedInput(.invalidUTF8, at: start)
+      }
+    }
+    return start + length
+  }
+
+  /// The character that the escape at `start` stands for, and the offset just past it.
+  ///
+  /// An escape that names half a surrogate pair names no character: it is `invalidJSON` at its backslash.
+  fileprivate func escape(at start: Int) throws(MalformedInput) -> (scalar: Unicode.Scalar, end: Int) {
+    switch try required(at: start + 1) {
+    case UInt8(ascii: "\""): return ("\"", start + 2)
+    case UInt8(ascii: "\\"): return ("\\", start + 2)
+    case UInt8(ascii: "/"): return ("/", start + 2)
+    case UInt8(ascii: "b"): return ("\u{8}", start + 2)
+    case UInt8(ascii: "f"): return ("\u{c}", start + 2)
+    case UInt8(ascii: "n"): return ("\n", start + 2)
+    case UInt8(ascii: "r"): return ("\r", start + 2)
+    case UInt8(ascii: "t"): return ("\t", start + 2)
+    case UInt8(ascii: "u"): break
+    default: throw MalformedInput(.invalidJSON, at: start + 1)
+    }
+    let unit = try codeUnit(at: start + 2)
+    if let scalar = Unicode.Scalar(unit) { return (scalar, start + 6) }
+    guard unit < 0xdc00,
+      try required(at: start + 6) == JSONText.backslash,
+      try required(at: start + 7) == UInt8(ascii: "u"),
+      case let trail = try codeUnit(at: start + 8), 0xdc00..<0xe000 ~= trail,
+      let scalar = Unicode.Scalar(0x10000 + (UInt32(unit - 0xd800) << 10 | UInt32(trail - 0xdc00)))
+    else { throw MalformedInput(.invalidJSON, at: start) }
+    return (scalar, start + 12)
+  }
+
+  private func codeUnit(at start: Int) throws(MalformedInput) -> UInt16 {
+    var unit: UInt16 = 0
+    for offset in start..<start + 4 {
+      guard let digit = Hexadecimal.value(of: try required(at: offset)) else {
+        throw MalformedInput(.invalidJSON, at: offset)
+      }
+      unit = unit << 4 | UInt16(digit)
+    }
+    return unit
+  }
+}
+
+/// A string or number of a document that the reader has checked: where its characters lie.
+///
+/// Reading takes characters from the front, so a copy is a cursor of its own.
+struct JSONText {
+  /// The offset of the first character's first byte.
+  private(set) var start: Int
+  /// The offset just past the characters; a string's closing quote stands there.
+  fileprivate(set) var end: Int
+  /// Whether any character is written as an escape.
+  fileprivate(set) var hasEscapes = false
+  private let isQuoted: Bool
+
+  fileprivate static let backslash = UInt8(ascii: "\\")
+
+  fileprivate init(start: Int, end: Int, isQuoted: Bool) {
+    self.start = start
+    self.end = end
+    self.isQuoted = isQuoted
+  }
+
+  var isEmpty: Bool { start == end }
+
+  /// The offset of the whole value's first byte, as long as no character has been taken.
+  var valueOffset: Int { isQuoted ? start - 1 : start }
+
+  /// Takes the next character if it is ASCII; any other gives bytes above 0x7f, which no ASCII text matches.
+  @inline(__always)
+  mutating func nextASCII(in bytes: RawSpan) throws(MalformedInput) -> UInt8? {
+    guard start < end else { return nil }
+    let byte = bytes.byte(at: start)
+    guard byte == Self.backslash, isQuoted else {
+      start += 1
+      return byte
+    }
+    let escape = try bytes.escape(at: start)
+    start = escape.end
+    return escape.scalar.isASCII ? UInt8(escape.scalar.value) : 0xff
+  }
+
+  /// The number of characters, where each that is not ASCII may count as several.
+  func count(in bytes: RawSpan) throws(MalformedInput) -> Int {
+    guard hasEscapes else { return end - start }
+    var count = 0
+    var rest = self
+    while try rest.nextASCII(in: bytes) != nil { count += 1 }
+    return count
+  }
+
+  /// Appends the characters in UTF-8 to `writer`.
+  func write(to writer: inout WireWriter, in bytes: RawSpan) throws(MalformedInput) {
+    var runStart = start
+    var offset = start
+    while hasEscapes, offset < end {
+      guard bytes.byte(at: offset) == Self.backslash else {
+        offset += 1
+        continue
+      }
+      writer.append(bytes.extracting(runStart..<offset))
+      let escape = try bytes.escape(at: offset)
+      writer.appendBytes { $0.append(contentsOf: escape.scalar.utf8) }
+      offset = escape.end
+      runStart = offset
+    }
+    writer.append(bytes.extracting(runStart..<end))
+  }
+}

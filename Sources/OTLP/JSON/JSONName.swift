@@ -1,0 +1,68 @@
+// Keys and enum names, packed so that comparing two takes three instructions and no memory.
+
+/// A short ASCII name: up to 24 bytes, of which none is zero, padded with zeros.
+struct JSONName: Equatable {
+  private var first: UInt64 = 0
+  private var second: UInt64 = 0
+  private var third: UInt64 = 0
+  private var count = 0
+
+  private static let countMax = 24
+
+  private init() {}
+
+  /// Appends `byte`, and is false if a name can't hold it.
+  private mutating func append(_ byte: UInt8) -> Bool {
+    guard count < Self.countMax, byte != 0 else { return false }
+    let bits = UInt64(byte) << UInt64(count % 8 * 8)
+    switch count / 8 {
+    case 0: first |= bits
+    case 1: second |= bits
+    default: third |= bits
+    }
+    count += 1
+    return true
+  }
+
+  /// The name of a field as a document spells it: in `lowerCamelCase`, or as in the protobuf schema in
+  /// `snake_case`, which gives the same name. Nil for text that can't be a field's name.
+  init?(key text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+    var hasUppercase = false
+    var hasUnderscore = false
+    var rest = text
+    while var byte = try rest.nextASCII(in: bytes) {
+      if byte == UInt8(ascii: "_") {
+        guard let letter = try rest.nextASCII(in: bytes), letter.isLowercaseLetter else { return nil }
+        hasUnderscore = true
+        byte = letter.uppercased
+      } else {
+        hasUppercase = hasUppercase || byte.isUppercaseLetter
+      }
+      guard append(byte) else { return nil }
+    }
+    if hasUppercase && hasUnderscore { return nil }
+  }
+
+  /// The name of an enum's value in upper case. Nil for text that can't be one.
+  init?(value text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+    var rest = text
+    while let byte = try rest.nextASCII(in: bytes) {
+      guard append(byte.uppercased) else { return nil }
+    }
+  }
+}
+
+extension JSONName: ExpressibleByStringLiteral {
+  /// Makes a name of this module's own; a literal that is too long stops the program.
+  init(stringLiteral literal: String) {
+    for byte in literal.utf8 {
+      guard append(byte) else { fatalError("a name has up to 24 bytes: \(literal)") }
+    }
+  }
+}
+
+extension UInt8 {
+  fileprivate var isLowercaseLetter: Bool { UInt8(ascii: "a")...UInt8(ascii: "z") ~= self }
+  fileprivate var isUppercaseLetter: Bool { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= self }
+  fileprivate var uppercased: UInt8 { isLowercaseLetter ? self - 0x20 : self }
+}

@@ -1,0 +1,148 @@
+// The auditor: knows the workload's truth and the logs, and nothing of the sampler.
+
+import OTLP
+import Pipeline
+import Sampling
+
+/// What was published of a trace.
+struct PublishedTrace {
+  var truth: TraceTruth?
+  var partition = PartitionID(0)
+  var spans: Set<UInt64> = []
+  var errorSpans = 0
+}
+
+/// Checks a simulated run, as a read_committed reader would.
+struct Auditor {
+  private(set) var objections: [String] = []
+  private var published: [TraceID: PublishedTrace] = [:]
+  /// The traces of each record of the input, by partition and offset.
+  private var contents: [PartitionID: [[TraceID]]] = [:]
+  /// Up to where each partition's commits have been checked.
+  private var checked: [PartitionID: Int64] = [:]
+  private var scanned = ScannedRecord()
+
+  /// More objections than these say nothing new.
+  private static let objectionsMax = 20
+
+  mutating func object(_ text: String) {
+    if objections.count < Auditor.objectionsMax { objections.append(text) }
+  }
+
+  // MARK: What is published
+
+  mutating func note(_ record: WorkloadRecord?, in partition: PartitionID) {
+    guard let record else {
+      contents[partition, default: []].append([])
+      return
+    }
+    do {
+      try record.bytes.withRawBytes { (bytes) throws(MalformedInput) in try scanned.scan(bytes) }
+    } catch {
+      object("the generator wrote a record that can't be read: \(error)")
+    }
+    for span in scanned.spans {
+      published[span.traceID, default: PublishedTrace()].partition = partition
+      published[span.traceID]?.spans.insert(span.spanID)
+      if span.status == .error { published[span.traceID]?.errorSpans += 1 }
+    }
+    contents[partition, default: []].append(Array(Set(scanned.spans.map(\.traceID))))
+  }
+
+  mutating func note(_ truths: [TraceTruth]) {
+    for truth in truths {
+      // The last record may not be published yet: the generator is asked ahead of time.
+      let trace = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
+      published[trace, default: PublishedTrace()].truth = truth
+    }
+  }
+
+  // MARK: While it runs
+
+  /// A commit must not be past a span of a trace that is not decided for good.
+  mutating func checkCommit(_ partition: PartitionID, _ offset: Offset, _ cluster: SimulatedCluster) {
+    let from = checked[partition] ?? 0
+    guard offset.value > from else { return }
+    checked[partition] = offset.value
+    var decided: Set<TraceID> = []
+    for record in cluster.committedRecords(of: LogID(topic: .decisions, partition: partition)) {
+      guard let verdict = try? RestoredVerdict(record: record.value ?? []), verdict.isFinal else { continue }
+      decided.insert(verdict.traceID)
+    }
+    for place in Int(from)..<Int(offset.value) {
+      for trace in contents[partition]?[place] ?? [] where !decided.contains(trace) {
+        object(
+          "offset \(offset.value) of partition \(partition.value) is committed, but trace \(trace) of the record at "
+            + "\(place) is not decided")
+      }
+    }
+  }
+
+  // MARK: At the end
+
+  /// Compares everything that was committed with the truth.
+  mutating func checkOutputs(_ cluster: SimulatedCluster) -> (hash: UInt64, kept: Int) {
+    var finals: [TraceID: [RestoredVerdict]] = [:]
+    var lateReports: Set<TraceID> = []
+    var kept: [TraceID: [UInt64: Int]] = [:]
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
+      for record in cluster.committedRecords(of: LogID(topic: .decisions, partition: partition)) {
+        hash = Auditor.mix(hash, record.value ?? [])
+        guard let verdict = try? RestoredVerdict(record: record.value ?? []) else {
+          object("a decision record can't be read")
+          continue
+        }
+        if verdict.isLate { lateReports.insert(verdict.traceID) }
+        if verdict.isFinal { finals[verdict.traceID, default: []].append(verdict) }
+      }
+      for record in cluster.committedRecords(of: LogID(topic: .sampled, partition: partition)) {
+        hash = Auditor.mix(hash, record.value ?? [])
+        count(record.value ?? [], into: &kept)
+      }
+    }
+    for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
+      check(trace, facts, finals[trace] ?? [], kept[trace] ?? [:], isReported: lateReports.contains(trace))
+    }
+    return (hash, finals.values.count { $0.contains(where: \.isKept) })
+  }
+
+  private mutating func count(_ bytes: [UInt8], into kept: inout [TraceID: [UInt64: Int]]) {
+    do {
+      try bytes.withRawBytes { (bytes) throws(MalformedInput) in try scanned.scan(bytes) }
+      for span in scanned.spans { kept[span.traceID, default: [:]][span.spanID, default: 0] += 1 }
+    } catch {
+      object("a record of kept spans can't be read: \(error)")
+    }
+  }
+
+  private mutating func check(
+    _ trace: TraceID, _ facts: PublishedTrace, _ finals: [RestoredVerdict], _ kept: [UInt64: Int],
+    isReported: Bool
+  ) {
+    guard let truth = facts.truth else { return object("trace \(trace) was not published whole") }
+    guard finals.count == 1, let verdict = finals.first else {
+      return object("trace \(trace) has \(finals.count) final decisions")
+    }
+    let twice = kept.count { $0.value > 1 }
+    if twice > 0 { object("trace \(trace): \(twice) spans are kept more than once") }
+    if verdict.isKept {
+      let missing = facts.spans.subtracting(kept.keys).count
+      if missing > 0 {
+        object("trace \(trace) is kept, but \(missing) of its \(facts.spans.count) spans are missing")
+      }
+    } else if !kept.isEmpty {
+      object("trace \(trace) is dropped, but \(kept.count) of its spans are kept")
+    }
+    guard truth.hasError || truth.isSlow, !verdict.isKept else { return }
+    if !truth.isOutcomeLate {
+      object("trace \(trace) has \(truth.hasError ? "an error" : "a slow root") and is dropped")
+    } else if truth.hasError, !isReported {
+      object("trace \(trace) got its error late, and nobody says so")
+    }
+  }
+
+  private static func mix(_ hash: UInt64, _ bytes: [UInt8]) -> UInt64 {
+    bytes.reduce(hash) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  }
+}

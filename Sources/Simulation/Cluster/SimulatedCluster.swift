@@ -1,0 +1,196 @@
+// A virtual Kafka: logs, transactions and a consumer group in memory, under a clock that the simulation
+// turns.
+//
+// It does what Apache Kafka does where correctness depends on it: read_committed readers see nothing past the
+// last stable offset and nothing aborted; a transaction that nobody ends is aborted after its timeout and its
+// producer fenced; offsets sent in a transaction count only once it commits, and hide the committed ones
+// until then; a member that is silent for too long is thrown out, and what it commits afterwards is refused.
+
+import OTLP
+import Pipeline
+import Sampling
+
+/// A record in a simulated log.
+struct LoggedRecord {
+  var offset: Int64
+  /// Nanoseconds since 1970.
+  var timestamp: Int64
+  var key: [UInt8]?
+  var value: [UInt8]?
+  /// The transaction that wrote it; nil if none did.
+  var transaction: Int?
+  /// Whether it only marks the end of a transaction.
+  var isMarker = false
+}
+
+/// A partition's log.
+struct PartitionLog {
+  private(set) var records: [LoggedRecord] = []
+
+  var end: Int64 { Int64(records.count) }
+
+  mutating func append(
+    _ key: [UInt8]?, _ value: [UInt8]?, at time: Int64, transaction: Int?, isMarker: Bool = false
+  ) {
+    records.append(
+      LoggedRecord(
+        offset: end, timestamp: time, key: key, value: value, transaction: transaction, isMarker: isMarker))
+  }
+}
+
+/// A transaction and what became of it.
+struct SimulatedTransaction {
+  enum State {
+    case open
+    case committed
+    case aborted
+  }
+
+  var producer: String
+  var state = State.open
+  var startedAt: Instant
+  var partitions: Set<LogID> = []
+  var offsets: [PartitionID: CommittedPoint] = [:]
+}
+
+/// A partition of a topic.
+struct LogID: Hashable, Comparable {
+  /// Nil for the input.
+  var topic: OutputTopic?
+  var partition: PartitionID
+
+  static func < (left: LogID, right: LogID) -> Bool {
+    (left.order, left.partition) < (right.order, right.partition)
+  }
+
+  private var order: Int { topic.flatMap { OutputTopic.allCases.firstIndex(of: $0) } ?? -1 }
+}
+
+/// The brokers.
+final class SimulatedCluster {
+  let partitionCount: Int32
+  private(set) var now: Instant
+  private(set) var logs: [LogID: PartitionLog] = [:]
+  private(set) var transactions: [SimulatedTransaction] = []
+  private(set) var committed: [PartitionID: CommittedPoint] = [:]
+  /// The epoch of each transactional id: a producer of an older one is fenced.
+  private var epochs: [String: Int] = [:]
+  let group: SimulatedGroup
+  /// Called whenever offsets have been committed.
+  var onCommit: ((PartitionID, Offset) -> Void)?
+
+  static let transactionTimeout = Interval.seconds(5)
+
+  init(partitions: Int32, now: Instant) {
+    partitionCount = partitions
+    self.now = now
+    group = SimulatedGroup(partitions: (0..<partitions).map { PartitionID($0) })
+  }
+
+  /// Lets time pass: transactions and members time out.
+  func pass(to time: Instant) {
+    now = time
+    for number in transactions.indices where transactions[number].state == .open {
+      guard transactions[number].startedAt + SimulatedCluster.transactionTimeout <= now else { continue }
+      epochs[transactions[number].producer, default: 0] += 1
+      end(number, .aborted)
+    }
+    group.expire(at: now)
+  }
+
+  // MARK: Logs
+
+  func log(_ id: LogID) -> PartitionLog { logs[id] ?? PartitionLog() }
+
+  /// Writes a record of the input.
+  func publish(_ key: [UInt8], _ value: [UInt8]?, to partition: PartitionID, at time: Int64) {
+    logs[LogID(topic: nil, partition: partition), default: PartitionLog()].append(
+      key, value, at: time, transaction: nil)
+  }
+
+  /// The first offset that is not stable: that of the first record of an open transaction, or the log's end.
+  func lastStableOffset(of id: LogID) -> Int64 {
+    let log = log(id)
+    for record in log.records {
+      if let number = record.transaction, transactions[number].state == .open { return record.offset }
+    }
+    return log.end
+  }
+
+  /// What a read_committed reader sees.
+  func committedRecords(of id: LogID) -> [LoggedRecord] {
+    let stable = lastStableOffset(of: id)
+    return log(id).records.filter { record in
+      guard record.offset < stable, !record.isMarker else { return false }
+      return record.transaction.map { transactions[$0].state == .committed } ?? true
+    }
+  }
+
+  // MARK: Producers
+
+  /// Registers a producer: it fences those of the same id before it and aborts what they left open.
+  func register(_ producer: String) -> Int {
+    let epoch = (epochs[producer] ?? 0) + 1
+    epochs[producer] = epoch
+    for number in transactions.indices where transactions[number].producer == producer {
+      if transactions[number].state == .open { end(number, .aborted) }
+    }
+    return epoch
+  }
+
+  /// Begins a transaction; nil if the producer is fenced.
+  func begin(_ producer: String, epoch: Int) -> Int? {
+    guard epochs[producer] == epoch else { return nil }
+    transactions.append(SimulatedTransaction(producer: producer, startedAt: now))
+    return transactions.count - 1
+  }
+
+  /// Writes a record; false if the producer is fenced. Without a transaction it always succeeds.
+  func write(_ id: LogID, _ key: [UInt8]?, _ value: [UInt8]?, in transaction: Int?) -> Bool {
+    if let transaction {
+      guard transactions[transaction].state == .open else { return false }
+      transactions[transaction].partitions.insert(id)
+    }
+    logs[id, default: PartitionLog()].append(key, value, at: now.nanoseconds, transaction: transaction)
+    return true
+  }
+
+  /// Makes offsets part of a transaction; false if the producer or the member is fenced.
+  func add(_ points: [PartitionID: CommittedPoint], to transaction: Int, by member: Int) -> Bool {
+    guard transactions[transaction].state == .open, group.isMember(member) else { return false }
+    transactions[transaction].offsets.merge(points) { $1 }
+    return true
+  }
+
+  /// Commits a transaction; false if it is not open any more.
+  func commit(_ transaction: Int) -> Bool {
+    guard transactions[transaction].state == .open else { return false }
+    end(transaction, .committed)
+    return true
+  }
+
+  /// Aborts a transaction, if it is still open.
+  func abort(_ transaction: Int) {
+    if transactions[transaction].state == .open { end(transaction, .aborted) }
+  }
+
+  private func end(_ number: Int, _ state: SimulatedTransaction.State) {
+    transactions[number].state = state
+    for id in transactions[number].partitions.sorted() {
+      logs[id, default: PartitionLog()].append(
+        nil, nil, at: now.nanoseconds, transaction: number, isMarker: true)
+    }
+    guard state == .committed else { return }
+    for (partition, point) in transactions[number].offsets.sorted(by: { $0.key < $1.key }) {
+      committed[partition] = point
+      onCommit?(partition, point.offset)
+    }
+  }
+
+  /// The committed point of a partition; nil in the outer sense while a transaction that may change it is
+  /// open.
+  func committedPoint(of partition: PartitionID) -> CommittedPoint?? {
+    let isUnstable = transactions.contains { $0.state == .open && $0.offsets[partition] != nil }
+    return isUnstable ? nil : .some(committed[partition])
+  }
+}

@@ -1,0 +1,206 @@
+// A run: workers over a virtual Kafka, faults, and an auditor. One seed decides everything.
+
+import OTLP
+import Pipeline
+import Sampling
+
+/// Simulated workers run the production lane and core; only the brokers, the clock and the weather are made
+/// up.
+public final class Simulation {
+  private final class SimulatedWorker {
+    let lane: Lane<SimulatedLink>
+    var frozenUntil = Instant.distantPast
+
+    init(_ lane: Lane<SimulatedLink>) {
+      self.lane = lane
+    }
+  }
+
+  private let options: SimulationOptions
+  private let mutant: Mutant?
+  private let cluster: SimulatedCluster
+  private let faults: FaultSource
+  private var random: RandomSource
+  private var workload: Workload
+  private var nextRecord: WorkloadRecord?
+  private var auditor = Auditor()
+  private var workers: [Int: SimulatedWorker] = [:]
+  private var now: Instant
+  private var report: SimulationReport
+  private var recoveringSince: [Int: Instant] = [:]
+
+  private static let start = Instant(nanoseconds: 1_760_000_000_000_000_000)
+  private static let memoryLimit = 64 << 20
+
+  /// Prepares the run of `seed`, under options drawn from it unless others are given.
+  public init(seed: UInt64, options given: SimulationOptions? = nil, mutant: Mutant? = nil) {
+    var random = RandomSource(seed: seed)
+    let options = given ?? SimulationOptions(drawnFrom: &random)
+    self.options = options
+    self.mutant = mutant
+    self.random = random
+    now = Simulation.start
+    report = SimulationReport(seed: seed)
+    cluster = SimulatedCluster(partitions: options.partitions, now: now)
+    var plan = FaultPlan(random: RandomSource(seed: seed ^ 0x5eed))
+    plan.crash = options.crashes
+    plan.commitFailure = options.commitFailures
+    plan.requestFailure = options.requestFailures
+    faults = FaultSource(plan)
+    workload = Workload(Simulation.workloadOptions(seed, options))
+    nextRecord = workload.next()
+  }
+
+  private static func workloadOptions(_ seed: UInt64, _ options: SimulationOptions) -> WorkloadOptions {
+    var traffic = WorkloadOptions()
+    traffic.seed = seed
+    traffic.startNanoseconds = start.nanoseconds
+    traffic.traceCount = options.traces
+    traffic.tracesPerSecond = options.tracesPerSecond
+    traffic.spansPerTrace = 8
+    traffic.spansPerRecord = 3
+    traffic.spanBytes = 320
+    traffic.services = 5
+    traffic.errorShare = 0.15
+    traffic.slowShare = 0.1
+    traffic.slowThresholdNanoseconds = 800_000_000
+    traffic.publishDelayMaxNanoseconds = 300_000_000
+    traffic.lateShare = options.hasLateRecords ? 0.1 : 0
+    traffic.lateDelay = 8_000_000_000...20_000_000_000
+    return traffic
+  }
+
+  private var laneConfiguration: LaneConfiguration {
+    var sampler = SamplerConfiguration()
+    sampler.windows.decisionWait = .seconds(6)
+    sampler.windows.decisionWaitAfterRoot = .milliseconds(1500)
+    sampler.windows.lateWindow = .seconds(120)
+    sampler.policies = [
+      Policy(name: "errors", rule: .statusCode([.error])),
+      Policy(name: "slow", rule: .latency(threshold: .milliseconds(800), upper: nil)),
+      Policy(name: "baseline", rule: .probabilistic(SamplingThreshold(probability: 0.2))),
+    ]
+    sampler.limits.segmentBytes = 4096
+    var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
+    configuration.commitInterval = .milliseconds(500)
+    configuration.bufferedBytesMax = Simulation.memoryLimit
+    return configuration
+  }
+
+  /// Runs up to `stepsMax` steps with faults, then as many without as it takes to decide everything.
+  public func run(stepsMax: Int = 4000) -> SimulationReport {
+    cluster.onCommit = { [unowned self] partition, offset in auditor.checkCommit(partition, offset, cluster) }
+    startWorker()
+    while report.steps < stepsMax, nextRecord != nil || !isDrained { step() }
+    faults.plan.isOver = true
+    let quietSteps = report.steps + 6000
+    while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
+    let (hash, kept) = auditor.checkOutputs(cluster)
+    if !isDrained { auditor.object("after the faults stopped, not everything was decided") }
+    report.hash = hash
+    report.kept = kept
+    report.traces = options.traces
+    report.objections = auditor.objections
+    report.faults = faults.plan.counts
+    report.faults.rebalances = cluster.group.rebalances
+    return report
+  }
+
+  /// Whether everything that was published has been read, decided and committed.
+  private var isDrained: Bool {
+    (0..<options.partitions).allSatisfy { number in
+      let partition = PartitionID(number)
+      let end = cluster.log(LogID(topic: nil, partition: partition)).end
+      return end == 0 || (cluster.committedPoint(of: partition) ?? nil)?.offset.value == end
+    }
+  }
+
+  private func step() {
+    report.steps += 1
+    now = now + .milliseconds(Int64(random.number(in: 5...80)))
+    cluster.pass(to: now)
+    publishDue()
+    changeWorkers()
+    let living = workers.keys.sorted()
+    guard !living.isEmpty else { return }
+    let number = living[random.number(in: 0...living.count - 1)]
+    stepWorker(number)
+  }
+
+  private func publishDue() {
+    while let record = nextRecord, record.publishedAt <= now.nanoseconds {
+      let partition = PartitionID(Int32(record.traceIDLow % UInt64(options.partitions)))
+      if random.chance(options.malformed) {
+        cluster.publish(record.key, [0x0b, 0x01], to: partition, at: now.nanoseconds)
+        auditor.note(nil, in: partition)
+      }
+      let disorder = options.disorderMilliseconds
+      let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
+      cluster.publish(record.key, record.bytes, to: partition, at: now.nanoseconds - behind)
+      auditor.note(record, in: partition)
+      nextRecord = workload.next()
+    }
+    auditor.note(workload.takeFinishedTruths())
+  }
+
+  // MARK: Workers
+
+  private func changeWorkers() {
+    if workers.isEmpty, faults.plan.isOver || random.chance(0.05) { startWorker() }
+    guard !faults.plan.isOver else { return }
+    if random.chance(options.churn) {
+      if workers.count < options.workersMax, random.chance(0.5) {
+        startWorker()
+      } else if let number = workers.keys.sorted().first(where: { _ in random.chance(0.5) }) {
+        stopWorker(number)
+      }
+    }
+    if random.chance(options.freezes), let number = workers.keys.min() {
+      workers[number]?.frozenUntil = now + .milliseconds(Int64(random.number(in: 1000...8000)))
+      faults.plan.counts.freezes += 1
+    }
+  }
+
+  /// Starts a worker in the first place that is free; its transactional id is the place's.
+  private func startWorker() {
+    guard let place = (0..<options.workersMax).first(where: { workers[$0] == nil }) else { return }
+    let link = SimulatedLink(cluster, faults, producer: "worker-\(place)", mutant: mutant)
+    workers[place] = SimulatedWorker(Lane(link: link, configuration: laneConfiguration) { _ in })
+  }
+
+  private func stopWorker(_ number: Int) {
+    faults.plan.counts.stops += 1
+    do { try workers[number]?.lane.stop() } catch { note(error) }
+    workers[number] = nil
+  }
+
+  private func stepWorker(_ number: Int) {
+    guard let worker = workers[number], worker.frozenUntil <= now else { return }
+    do {
+      try worker.lane.step(now: now, timeout: .milliseconds(0))
+    } catch {
+      // What can't be waited out ends the process. Another one comes, in the same place or in another.
+      if error.remedy != .retry { workers[number] = nil }
+      note(error)
+      return
+    }
+    let snapshot = worker.lane.snapshot()
+    if snapshot.bufferedBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
+    noteRecovery(number, snapshot.recovering > 0)
+  }
+
+  private func note(_ error: BrokerError) {
+    let known = [
+      SimulatedLink.crash, "fenced", "not open any more", "not stable", "timed out", "is open", "failed",
+    ]
+    if !known.contains(where: { error.message.contains($0) }) { auditor.object("unexpected error: \(error)") }
+  }
+
+  private func noteRecovery(_ number: Int, _ isRecovering: Bool) {
+    if isRecovering {
+      if recoveringSince[number] == nil { recoveringSince[number] = now }
+    } else if let since = recoveringSince.removeValue(forKey: number) {
+      report.longestRecovery = max(report.longestRecovery, now.nanoseconds - since.nanoseconds)
+    }
+  }
+}

@@ -1,0 +1,77 @@
+// What a simulated run is like. The options themselves are drawn from the seed (swarm testing: each run
+// leaves some faults out altogether, so that others get far).
+
+import Pipeline
+import Sampling
+
+/// What a simulated run is like.
+public struct SimulationOptions: Equatable, Sendable {
+  /// How many workers there are at the most.
+  public var workersMax = 3
+  /// How many partitions.
+  public var partitions: Int32 = 4
+  /// How many traces are published.
+  public var traces = 150
+  /// Traces started in a second.
+  public var tracesPerSecond = 30.0
+  /// Share of steps at which a worker is stopped or started.
+  public var churn = 0.0
+  /// Share of steps at which a worker is frozen for longer than its session.
+  public var freezes = 0.0
+  /// Share of calls at which a worker dies.
+  public var crashes = 0.0
+  /// Share of commits that fail.
+  public var commitFailures = 0.0
+  /// Share of requests that fail.
+  public var requestFailures = 0.0
+  /// How far records' timestamps may be behind the log, in milliseconds.
+  public var disorderMilliseconds = 0
+  /// Whether records come late, after their traces were decided.
+  public var hasLateRecords = false
+  /// Share of records that nobody can read.
+  public var malformed = 0.0
+
+  /// Quiet weather.
+  public init() {}
+
+  /// Draws options: each kind of fault is there in about half of the runs.
+  public init(drawnFrom random: inout RandomSource) {
+    workersMax = random.number(in: 1...4)
+    partitions = Int32(random.number(in: 1...6))
+    traces = random.number(in: 60...220)
+    tracesPerSecond = random.number(from: 8, to: 60)
+    if random.chance(0.6) { churn = random.number(from: 0.001, to: 0.02) }
+    if random.chance(0.4) { freezes = random.number(from: 0.001, to: 0.01) }
+    if random.chance(0.6) { crashes = random.number(from: 0.0001, to: 0.003) }
+    if random.chance(0.5) { commitFailures = random.number(from: 0.01, to: 0.2) }
+    if random.chance(0.4) { requestFailures = random.number(from: 0.01, to: 0.3) }
+    if random.chance(0.4) { disorderMilliseconds = random.number(in: 10...2000) }
+    hasLateRecords = random.chance(0.5)
+    if random.chance(0.3) { malformed = 0.02 }
+  }
+}
+
+/// What a simulated run found.
+public struct SimulationReport: Equatable, Sendable {
+  /// The seed.
+  public var seed: UInt64
+  /// Steps run.
+  public var steps = 0
+  /// What the auditor objects to; empty if all is well.
+  public var objections: [String] = []
+  /// Faults injected.
+  public var faults = FaultCounts()
+  /// A hash of all committed outputs: the same for the same seed.
+  public var hash: UInt64 = 0
+  /// Traces published, and those of them kept.
+  public var traces = 0
+  /// Traces kept.
+  public var kept = 0
+  /// The longest time that a partition took from being taken up to being where it was, in nanoseconds of the
+  /// simulation.
+  public var longestRecovery: Int64 = 0
+
+  init(seed: UInt64) {
+    self.seed = seed
+  }
+}

@@ -1,0 +1,87 @@
+// tailrace simulate: the production lanes over a virtual Kafka with faults, checked by an auditor.
+
+import ArgumentParser
+import Foundation
+import Simulation
+
+struct SimulateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "simulate",
+    abstract: "Run workers over a virtual Kafka with faults, and check what they write.",
+    discussion: """
+      One seed decides everything: traffic, faults, and their order. An auditor that knows the truth of the traffic \
+      reads what was committed: every error and slow trace kept whole, exactly once; one verdict a trace; no offset \
+      committed past an undecided span. The same seed gives the same hash. Exits with 1 if the auditor objects.
+      """)
+
+  @Option(name: .long, help: "The first seed.")
+  var seed: UInt64 = 1
+
+  @Option(name: .long, help: "How many seeds, one after the other.")
+  var seeds: UInt64 = 1
+
+  @Option(name: .long, help: "Steps with faults, at the most, in each run.")
+  var steps = 4000
+
+  @Option(
+    name: .long,
+    help: "A bug to put in on purpose: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var mutant: String?
+
+  mutating func run() throws {
+    let bug = try mutant.map { name in
+      guard let bug = Mutant(rawValue: name) else {
+        throw CommandFailure.misconfigured(
+          "--mutant: '\(name)' is not one of \(Mutant.allCases.map(\.rawValue))")
+      }
+      return bug
+    }
+    var total = FaultCounts()
+    var failed: [UInt64] = []
+    var longestRecovery: Int64 = 0
+    var progress = Progress(total: Int(seeds), unit: "seeds")
+    for number in seed..<seed + max(1, seeds) {
+      let report = Simulation(seed: number, mutant: bug).run(stepsMax: steps)
+      total.add(report.faults)
+      longestRecovery = max(longestRecovery, report.longestRecovery)
+      if !report.objections.isEmpty { failed.append(number) }
+      if seeds == 1 || !report.objections.isEmpty { show(report) }
+      progress.show(Int(number - seed) + 1)
+    }
+    progress.end()
+    if seeds > 1 {
+      print(
+        "\(seeds) seeds, \(failed.count) failed; longest recovery \(longestRecovery / 1_000_000) ms of simulated time"
+      )
+      print("faults: \(total.text)")
+    }
+    if !failed.isEmpty { throw CommandFailure.failed("the auditor objects to seeds \(failed.prefix(20))") }
+  }
+
+  private func show(_ report: SimulationReport) {
+    print(
+      "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept, "
+        + "hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; \(report.faults.text)"
+    )
+    for objection in report.objections { print("  \(objection)") }
+  }
+}
+
+extension FaultCounts {
+  var text: String {
+    "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
+      + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
+      + "\(rebalances) rebalances"
+  }
+
+  mutating func add(_ other: FaultCounts) {
+    crashes += other.crashes
+    stops += other.stops
+    freezes += other.freezes
+    commitFailures += other.commitFailures
+    tornCommits += other.tornCommits
+    unknownCommits += other.unknownCommits
+    requestFailures += other.requestFailures
+    rebalances += other.rebalances
+  }
+}

@@ -1,0 +1,183 @@
+// A broker in memory for lanes: one topic to read, everything written and committed noted down in order.
+
+import OTLP
+import Sampling
+
+@testable import Pipeline
+
+/// The log, the outputs and the commits. They outlive the links, as a broker outlives its clients.
+final class MemoryBroker {
+  struct Input {
+    var timestamp: Instant?
+    var key: [UInt8]?
+    var value: [UInt8]?
+  }
+
+  struct Output {
+    var topic: OutputTopic
+    var partition: PartitionID?
+    var key: [UInt8]?
+    var value: [UInt8]?
+    var headers: [String: String]
+
+    /// The key as text: a trace id where there is one.
+    var keyText: String { String(decoding: key ?? [], as: UTF8.self) }
+    /// The value as text: a decision record.
+    var text: String { String(decoding: value ?? [], as: UTF8.self) }
+  }
+
+  /// What a lane did, in order.
+  enum Step: Equatable {
+    case wrote(OutputTopic)
+    case committed([PartitionID: Int64])
+    case resumed([PartitionID: Int64?])
+    case released([PartitionID])
+    case aborted
+    case closed
+  }
+
+  var inputs: [[Input]]
+  var outputs: [Output] = []
+  var points: [PartitionID: CommitPoint] = [:]
+  var steps: [Step] = []
+
+  init(partitions: Int = 1) {
+    inputs = Array(repeating: [], count: partitions)
+  }
+
+  /// Appends a record to a partition.
+  func append(_ value: [UInt8]?, key: [UInt8]? = nil, at timestamp: Instant?, to partition: Int = 0) {
+    inputs[partition].append(Input(timestamp: timestamp, key: key, value: value))
+  }
+
+  func outputs(to topic: OutputTopic) -> [Output] { outputs.filter { $0.topic == topic } }
+
+  /// Every safe offset that was committed for partition 0, in order.
+  var commits: [Int64] {
+    steps.compactMap { if case .committed(let points) = $0 { points[PartitionID(0)] } else { nil } }
+  }
+}
+
+/// One member of the group. It reads what it has resumed, and fails when it is told to.
+final class MemoryLink: BrokerLink {
+  let broker: MemoryBroker
+  /// What the group tells next.
+  var events: [GroupEvent] = []
+  /// The next offset to hand out, by partition.
+  private var positions: [PartitionID: Int64] = [:]
+  private var toldEnds: [PartitionID: Int64] = [:]
+  /// Records to hand out before all others, whatever the positions are.
+  var strays: [(partition: Int, offset: Int)] = []
+  /// How many records a poll hands out at the most.
+  var batch = Int.max
+  /// Errors for the next calls, each thrown once.
+  var commitErrors: [BrokerError] = []
+  var committedErrors: [BrokerError] = []
+  var resumeErrors: [BrokerError] = []
+
+  init(_ broker: MemoryBroker, assigned partitions: Int = 1) {
+    self.broker = broker
+    if partitions > 0 { events = [.assigned((0..<partitions).map { PartitionID(Int32($0)) })] }
+  }
+
+  func poll(
+    timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) -> Int {
+    var count = 0
+    for stray in strays {
+      try hand(stray.partition, stray.offset, take)
+      count += 1
+    }
+    strays = []
+    for id in positions.keys.sorted() {
+      let partition = Int(id.value)
+      while count < batch, let next = positions[id], next < broker.inputs[partition].count {
+        positions[id] = next + 1
+        try hand(partition, Int(next), take)
+        count += 1
+      }
+      let end = Int64(broker.inputs[partition].count)
+      guard positions[id] == end, toldEnds[id] != end else { continue }
+      toldEnds[id] = end
+      events.append(.caughtUp(id, Offset(end)))
+    }
+    return count
+  }
+
+  private func hand(
+    _ partition: Int, _ offset: Int, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    let input = broker.inputs[partition][offset]
+    let place = RecordPlace(
+      partition: PartitionID(Int32(partition)), offset: Offset(Int64(offset)), timestamp: input.timestamp)
+    try lend(input.key) { (key) throws(BrokerError) in
+      try lend(input.value) { (value) throws(BrokerError) in try take(place, key, value) }
+    }
+  }
+
+  private func lend(_ bytes: [UInt8]?, _ body: (RawSpan?) throws(BrokerError) -> Void) throws(BrokerError) {
+    guard let bytes else { return try body(nil) }
+    try bytes.withRawBytes { (bytes) throws(BrokerError) in try body(bytes) }
+  }
+
+  func takeEvents() -> [GroupEvent] {
+    defer { events = [] }
+    return events
+  }
+
+  func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+    if let error = committedErrors.popLast() { throw error }
+    return partitions.map { id in
+      broker.points[id].map { CommittedPoint(offset: $0.safeOffset, metadata: $0.metadata) }
+    }
+  }
+
+  func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
+    if let error = resumeErrors.popLast() { throw error }
+    broker.steps.append(.resumed(Dictionary(uniqueKeysWithValues: partitions.map { ($0, $1?.value) })))
+    for (id, offset) in partitions {
+      positions[id] = offset?.value ?? 0
+      toldEnds[id] = nil
+    }
+  }
+
+  func release(_ partitions: [PartitionID]) throws(BrokerError) {
+    broker.steps.append(.released(partitions))
+    for id in partitions { positions[id] = nil }
+  }
+
+  func write(
+    _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
+    headers: [RecordHeaderField]
+  ) throws(BrokerError) {
+    broker.steps.append(.wrote(topic))
+    broker.outputs.append(
+      MemoryBroker.Output(
+        topic: topic, partition: partition, key: copy(key), value: copy(value),
+        headers: Dictionary(uniqueKeysWithValues: headers.map { ($0.name, $0.value) })))
+  }
+
+  private func copy(_ bytes: RawSpan?) -> [UInt8]? {
+    guard let bytes else { return nil }
+    var writer = WireWriter()
+    writer.append(bytes)
+    return writer.bytes
+  }
+
+  func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+    if let error = commitErrors.popLast() { throw error }
+    for (id, point) in points { broker.points[id] = point }
+    broker.steps.append(
+      .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
+  }
+
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict] { [] }
+
+  func abort() throws(BrokerError) {
+    broker.steps.append(.aborted)
+  }
+
+  func close() {
+    broker.steps.append(.closed)
+  }
+}

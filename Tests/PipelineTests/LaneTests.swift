@@ -1,0 +1,417 @@
+// A lane over a broker in memory: what it writes, what it commits and when, and what it makes of the group's
+// events.
+
+import OTLP
+import Sampling
+import Testing
+
+@testable import Pipeline
+
+private func configuration(_ change: (inout LaneConfiguration) -> Void = { _ in }) -> LaneConfiguration {
+  var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+  change(&configuration)
+  return configuration
+}
+
+private func lane(_ link: MemoryLink, _ configuration: LaneConfiguration = configuration()) -> Lane<
+  MemoryLink
+> {
+  Lane(link: link, configuration: configuration) { _ in }
+}
+
+/// A failure that may be gone at the next try.
+private let passing = BrokerError(.retry, "not now")
+
+@Suite struct LaneOutputTests {
+  @Test func aKeptTraceGoesToThePartitionItCameFrom() throws {
+    let broker = MemoryBroker(partitions: 3)
+    let value = tracesData([TestSpan(trace: 1, id: 1, isError: true)])
+    broker.append(value, key: traceKey(1), at: at(0), to: 2)
+    let lane = lane(MemoryLink(broker, assigned: 3))
+    for second in [0.0, 0.1, 10] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    let sampled = broker.outputs(to: .sampled)
+    #expect(sampled.map(\.partition) == [PartitionID(2)])
+    #expect(sampled.map(\.keyText) == [traceID(1).description])
+    #expect(
+      broker.outputs(to: .decisions).allSatisfy { $0.partition == PartitionID(2) && $0.headers.isEmpty })
+    let decisions = try broker.decisions()
+    #expect(decisions.map(\.verdict) == ["keep", "keep"])
+    #expect(decisions.map(\.final) == [false, true])
+    #expect(decisions.map(\.trigger) == ["eager", "root"])
+    #expect(decisions.allSatisfy { $0.traceId == traceID(1).description && $0.reasons == ["errors"] })
+  }
+
+  @Test func outputsAreWrittenBeforeTheCommitThatCoversThem() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(0))
+    let lane = lane(MemoryLink(broker))
+    for second in [0.0, 1, 2, 9] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    let final = try #require(broker.steps.lastIndex(of: .wrote(.decisions)))
+    let commit = try #require(broker.steps.firstIndex(of: .committed([PartitionID(0): 1])))
+    #expect(final < commit)
+  }
+
+  @Test func commitsStayAtTheOldestUndecidedTrace() throws {
+    let broker = MemoryBroker()
+    // Trace 2 misses a parent and waits for the whole decision wait; 1 and 3 are complete.
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    broker.append(tracesData([TestSpan(trace: 2, id: 1, parent: 9)]), at: at(1))
+    broker.append(tracesData([TestSpan(trace: 3, id: 1)]), at: at(2))
+    let lane = lane(MemoryLink(broker))
+    for second in 0..<40 { try lane.step(now: at(Double(second)), timeout: .seconds(0)) }
+    let commits = broker.commits
+    #expect(Array(commits.uniqued()) == [0, 1, 3])
+    #expect(try broker.decisions().map(\.traceId) == [1, 3, 2].map { traceID($0).description })
+    let point = try #require(broker.points[PartitionID(0)])
+    #expect(point.highWater == Offset(3))
+  }
+
+  @Test func commitsComeAtTheirIntervalAndOnlyWithSomethingNew() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    let lane = lane(MemoryLink(broker), configuration { $0.idleAfter = .seconds(100) })
+    for tenth in 0..<50 { try lane.step(now: at(Double(tenth) / 10), timeout: .seconds(0)) }
+    #expect(broker.commits == [0])
+    broker.append(nil, at: at(0.2))
+    for tenth in 50..<60 { try lane.step(now: at(Double(tenth) / 10), timeout: .seconds(0)) }
+    // The safe offset is the same but the high water is not.
+    #expect(broker.commits == [0, 0])
+  }
+
+  @Test func aQuietPartitionFollowsTheWallClockOnceItsEndIsKnown() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
+    let link = MemoryLink(broker, assigned: 0)
+    let lane = lane(link, configuration { $0.idleAfter = .seconds(2) })
+    link.events = [.assigned([PartitionID(0)])]
+    try lane.step(now: at(0), timeout: .seconds(0))
+    try lane.step(now: at(100), timeout: .seconds(0))
+    #expect(try broker.decisions().isEmpty, "the partition was active a moment ago")
+    try lane.step(now: at(101), timeout: .seconds(0))
+    #expect(try broker.decisions().isEmpty)
+    try lane.step(now: at(102), timeout: .seconds(0))
+    #expect(try broker.decisions().map(\.trigger) == ["wait"])
+  }
+
+  @Test func aPartitionThatIsNotReadToItsEndKeepsItsOwnTime() throws {
+    let broker = MemoryBroker()
+    for number in 0..<10 {
+      broker.append(tracesData([TestSpan(trace: UInt64(number + 1), id: 1, parent: 9)]), at: at(0))
+    }
+    let link = MemoryLink(broker)
+    link.batch = 1
+    let lane = lane(link, configuration { $0.idleAfter = .seconds(0) })
+    for second in 0..<9 { try lane.step(now: at(Double(second) * 100), timeout: .seconds(0)) }
+    #expect(try broker.decisions().isEmpty)
+    for second in 9..<12 { try lane.step(now: at(Double(second) * 100), timeout: .seconds(0)) }
+    #expect(try broker.decisions().count == 10)
+  }
+
+  /// Offsets that hold no record: the markers of transactions take some.
+  @Test(arguments: [(Int64(1), 1), (2, 1), (0, 0)])
+  func theEndMayLieBehindTheLastRecordButNotBeforeIt(_ end: Int64, _ decided: Int) throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    try lane.step(now: at(0), timeout: .seconds(0))
+    // One record, and no word of its end but what the test says.
+    broker.append(nil, at: at(0))
+    link.batch = 1
+    try lane.step(now: at(0.1), timeout: .seconds(0))
+    link.batch = 0
+    link.events = [.caughtUp(PartitionID(0), Offset(end))]
+    try lane.step(now: at(50), timeout: .seconds(0))
+    #expect(try broker.decisions().count == decided)
+  }
+
+  @Test func memoryIsRelievedWhereMostIsHeld() throws {
+    let broker = MemoryBroker(partitions: 2)
+    for trace in 1...40 {
+      let spans = [TestSpan(trace: UInt64(trace), id: 1, parent: 9, padding: 1000)]
+      broker.append(tracesData(spans), at: at(0), to: trace <= 30 ? 0 : 1)
+    }
+    let lane = lane(MemoryLink(broker, assigned: 2), configuration { $0.bufferedBytesMax = 30_000 })
+    try lane.step(now: at(0), timeout: .seconds(0))
+    try lane.step(now: at(0.1), timeout: .seconds(0))
+    let snapshot = lane.snapshot()
+    #expect(snapshot.bufferedBytes <= 30_000)
+    #expect(snapshot.bufferedBytes > 20_000)
+    let shed = try broker.decisions()
+    #expect(shed.allSatisfy { $0.trigger == "memory" })
+    #expect(shed.count == 40 - snapshot.openTraces)
+    #expect(
+      shed.map(\.firstOffset) == Array(0..<Int64(shed.count)), "the oldest ones of the larger partition")
+    #expect(snapshot.counters.tracesShed == UInt64(shed.count))
+  }
+}
+
+@Suite struct LaneDeadLetterTests {
+  private static let good = tracesData([TestSpan(trace: 7, id: 1, isError: true)])
+
+  @Test(
+    arguments: [
+      (nil, "tombstone"), ([], "empty"), ([0xff, 0xff, 0xff], "truncated"), (Array("{}".utf8), "group"),
+      ([0x0a, 0x7f, 0x00], "length_past_end"), (Array(repeating: 0x61, count: 1000), nil),
+      ([0x0a, 0x00], "no_spans"),
+    ] as [([UInt8]?, String?)])
+  func whatCannotBeReadIsDeadLettered(_ value: [UInt8]?, _ reason: String?) throws {
+    let broker = MemoryBroker(partitions: 2)
+    broker.append(LaneDeadLetterTests.good, key: traceKey(7), at: at(0), to: 1)
+    broker.append(value, key: Array("its key".utf8), at: at(0.1), to: 1)
+    broker.append(tracesData([TestSpan(trace: 7, id: 2, parent: 1)]), key: traceKey(7), at: at(0.2), to: 1)
+    let lane = lane(MemoryLink(broker, assigned: 2), configuration { $0.topic = "my-spans" })
+    for second in [0.0, 0.1, 20] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    let letters = broker.outputs(to: .deadLetters)
+    let letter = try #require(letters.first)
+    #expect(letters.count == 1)
+    #expect(letter.value == value)
+    #expect(letter.keyText == "its key")
+    #expect(letter.partition == nil)
+    if let reason { #expect(letter.headers["reason"] == reason) }
+    #expect(letter.headers["error"]?.contains(" at byte ") == true)
+    #expect(letter.headers["source_topic"] == "my-spans")
+    #expect(letter.headers["source_partition"] == "1")
+    #expect(letter.headers["source_offset"] == "1")
+    #expect(lane.snapshot().lane.deadLetters.values.reduce(0, +) == 1)
+    // The spans around it are sampled as if it were not there.
+    #expect(try broker.sampledSpans() == [traceID(7): [1, 2]])
+    #expect(broker.points[PartitionID(1)]?.safeOffset == Offset(3))
+  }
+
+  @Test func aRecordOverTheLimitIsOne() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, padding: 5000)]), at: at(0))
+    let lane = lane(MemoryLink(broker), configuration { $0.sampler.limits.recordBytes = 4000 })
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["record_too_large"])
+  }
+
+  @Test func oneThatIsTooLargeGoesWithoutItsValue() throws {
+    let broker = MemoryBroker()
+    broker.append(Array(repeating: 0xff, count: 3000), key: Array("k".utf8), at: at(0))
+    broker.append(Array(repeating: 0xff, count: 10), key: Array(repeating: 0x6b, count: 3000), at: at(0))
+    let lane = lane(MemoryLink(broker), configuration { $0.deadLetterBytesMax = 2000 })
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    let letters = broker.outputs(to: .deadLetters)
+    #expect(letters.map(\.value) == [nil, nil])
+    #expect(letters.map(\.key) == [Array("k".utf8), nil])
+    #expect(letters.map { $0.headers["value_left_out_bytes"] } == ["3000", "10"])
+    #expect(letters.map { $0.headers["source_offset"] } == ["0", "1"])
+  }
+
+  @Test func aKeptSpanThatFitsNowhereIsOne() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true, padding: 5000)]), at: at(0))
+    broker.append(tracesData([TestSpan(trace: 1, id: 2, parent: 1)]), at: at(0))
+    let lane = lane(
+      MemoryLink(broker),
+      configuration {
+        $0.sampler.limits.forwardBytes = 1000
+        $0.sampledBytesMax = 2000
+      })
+    for second in [0.0, 0.1, 20] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    let letter = try #require(broker.outputs(to: .deadLetters).first)
+    #expect(letter.headers["reason"] == "span_too_large")
+    #expect(letter.headers["source_topic"] == "spans")
+    #expect(letter.keyText == traceID(1).description)
+    #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
+    #expect(try broker.sampledSpans() == [traceID(1): [2]])
+  }
+
+  @Test func recordsOfJSONAreConverted() throws {
+    let broker = MemoryBroker()
+    let id = traceID(5).description
+    let json = """
+      {"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},
+      "scopeSpans":[{"spans":[{"traceId":"\(id)","spanId":"00000000000000aa","name":"a","startTimeUnixNano":"1",
+      "endTimeUnixNano":"2","status":{"code":2}}]}]}]}
+      """
+    broker.append(Array(json.utf8), key: traceKey(5), at: at(0))
+    broker.append(Array("{\"resourceSpans\":[".utf8), at: at(0))
+    broker.append(LaneDeadLetterTests.good, at: at(0))
+    broker.append(Array("{}".utf8), at: at(0))
+    broker.append(nil, at: at(0))
+    broker.append([], at: at(0))
+    let lane = lane(MemoryLink(broker), configuration { $0.encoding = .otlpJSON })
+    for second in [0.0, 0.1, 20] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    #expect(try broker.sampledSpans() == [traceID(5): [0xaa]])
+    let letters = broker.outputs(to: .deadLetters)
+    #expect(letters.map { $0.headers["source_offset"] } == ["1", "2", "3", "4", "5"])
+    #expect(letters.map(\.value) == broker.inputs[0].dropFirst().map(\.value))
+    #expect(letters.dropFirst(2).map { $0.headers["reason"] } == ["no_spans", "tombstone", "empty"])
+    #expect(broker.points[PartitionID(0)]?.safeOffset == Offset(6))
+    #expect(lane.snapshot().counters.recordsRead == 6)
+  }
+}
+
+@Suite struct LaneGroupTests {
+  private let first = PartitionID(0)
+  private let second = PartitionID(1)
+
+  private func brokerWithOpenTraces() -> MemoryBroker {
+    let broker = MemoryBroker(partitions: 2)
+    for partition in 0..<2 {
+      broker.append(nil, at: at(0), to: partition)
+      let span = TestSpan(trace: UInt64(partition + 1), id: 1, parent: 9)
+      broker.append(tracesData([span]), at: at(0), to: partition)
+    }
+    return broker
+  }
+
+  @Test func aRevokedPartitionIsCommittedThenReleased() throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 2)
+    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    try lane.step(now: at(0), timeout: .seconds(0))
+    broker.steps = []
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(!broker.steps.contains(.committed([second: 1])))
+    link.events.append(.revoked([second]))
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(broker.steps.suffix(2) == [.committed([second: 1]), .released([second])])
+    #expect(lane.snapshot().partitions == [first])
+    #expect(lane.snapshot().openTraces == 1)
+    #expect(lane.snapshot().counters.tracesOpened == 2, "what a released partition did is still counted")
+  }
+
+  @Test func aLostPartitionIsReleasedOnly() throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 2)
+    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    try lane.step(now: at(0), timeout: .seconds(0))
+    try lane.step(now: at(0), timeout: .seconds(0))
+    broker.steps = []
+    link.events.append(.lost([first]))
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(broker.steps == [.released([first])])
+    try lane.stop()
+    #expect(broker.steps == [.released([first]), .committed([second: 1]), .closed])
+  }
+
+  @Test func stoppingCommitsAndDecidesNothing() throws {
+    let broker = brokerWithOpenTraces()
+    let lane = lane(MemoryLink(broker, assigned: 2))
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    try lane.stop()
+    #expect(broker.steps.last == .closed)
+    #expect(try broker.decisions().isEmpty)
+    #expect(broker.points[first]?.safeOffset == Offset(1))
+  }
+
+  @Test func recordsBelowThePositionAreIgnored() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(0))
+    broker.append(nil, at: at(0))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    link.strays = [(0, 0), (0, 1)]
+    try lane.step(now: at(20), timeout: .seconds(0))
+    try lane.step(now: at(21), timeout: .seconds(0))
+    #expect(try broker.sampledSpans() == [traceID(1): [1]])
+    #expect(broker.outputs(to: .deadLetters).count == 1)
+    #expect(lane.snapshot().counters.recordsRead == 2)
+  }
+
+  @Test func recordsOfPartitionsThatAreNotAssignedAreCountedAndLeft() throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 1)
+    let lane = lane(link)
+    try lane.step(now: at(0), timeout: .seconds(0))
+    link.strays = [(1, 1)]
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(lane.snapshot().lane.recordsNotAssigned == 1)
+    #expect(lane.snapshot().openTraces == 1)
+  }
+
+  @Test func aFailedCommitIsTriedAgainWithoutWritingAgain() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(0))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    try lane.step(now: at(0), timeout: .seconds(0))
+    link.commitErrors = [passing, passing]
+    for second in [2.0, 2.1] {
+      #expect(throws: passing) { try lane.step(now: at(second), timeout: .seconds(0)) }
+    }
+    #expect(broker.points.isEmpty)
+    try lane.step(now: at(2.2), timeout: .seconds(0))
+    #expect(broker.commits == [0])
+    #expect(try broker.sampledSpans() == [traceID(1): [1]])
+  }
+
+  @Test(arguments: [BrokerError.Remedy.retry, .abort])
+  func aRevokedPartitionIsReleasedEvenIfItCannotBeCommitted(_ remedy: BrokerError.Remedy) throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 2)
+    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    broker.steps = []
+    link.events.append(.revoked([second]))
+    link.commitErrors = [BrokerError(remedy, "no")]
+    try lane.step(now: at(0), timeout: .seconds(0))
+    // What it keeps starts from the last commit again: what was written since is taken back with the rest.
+    #expect(broker.steps == [.aborted, .released([first, second]), .resumed([first: nil])])
+    #expect(lane.snapshot().partitions == [first])
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(lane.snapshot().openTraces == 1)
+  }
+
+  @Test func anAbortedCommitStartsAllPartitionsFromTheirLastCommit() throws {
+    let broker = MemoryBroker()
+    broker.append(nil, at: at(0))
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(0))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    for _ in 0..<2 { try lane.step(now: at(0), timeout: .seconds(0)) }
+    link.commitErrors = [BrokerError(.abort, "the transaction is void")]
+    try lane.step(now: at(1.5), timeout: .seconds(0))
+    #expect(broker.steps.suffix(2) == [.aborted, .released([first])])
+    broker.outputs = []
+    for second in [1.6, 3.0, 20] { try lane.step(now: at(second), timeout: .seconds(0)) }
+    #expect(try broker.sampledSpans() == [traceID(1): [1]])
+    #expect(broker.points[first]?.safeOffset == Offset(2))
+  }
+
+  @Test func anAssignmentThatCannotBeTakenUpWaits() throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 2)
+    link.committedErrors = [passing]
+    link.resumeErrors = [passing]
+    let lane = lane(link)
+    for _ in 0..<5 { try? lane.step(now: at(0), timeout: .seconds(0)) }
+    #expect(lane.snapshot().partitions == [first, second])
+    #expect(lane.snapshot().openTraces == 2)
+    #expect(broker.outputs(to: .deadLetters).count == 2, "each partition has one sampler")
+  }
+
+  @Test func anAssignmentOfNothingIsAnsweredToo() throws {
+    let broker = brokerWithOpenTraces()
+    let link = MemoryLink(broker, assigned: 1)
+    let lane = lane(link)
+    try lane.step(now: at(0), timeout: .seconds(0))
+    broker.steps = []
+    link.events.append(.assigned([]))
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(broker.steps.contains(.resumed([:])))
+  }
+
+  @Test func passingDisturbancesAreReported() throws {
+    let link = MemoryLink(MemoryBroker())
+    var reported: [BrokerError] = []
+    let lane = Lane(link: link, configuration: configuration()) { event in
+      if case .disturbed(let error) = event { reported.append(error) }
+    }
+    link.events.append(.disturbed(passing))
+    try lane.step(now: at(0), timeout: .seconds(0))
+    #expect(reported == [passing])
+  }
+}
+
+extension Sequence where Element: Equatable {
+  /// The elements without those that repeat the one before.
+  fileprivate func uniqued() -> [Element] {
+    reduce(into: []) { if $0.last != $1 { $0.append($1) } }
+  }
+}

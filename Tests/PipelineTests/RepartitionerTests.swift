@@ -1,0 +1,233 @@
+// The repartitioner over a broker in memory: pieces keyed by trace id, dead letters, offsets.
+
+import OTLP
+import Sampling
+import Simulation
+import Testing
+
+@testable import Pipeline
+
+private func repartitioner(
+  _ link: MemoryLink, _ change: (inout LaneConfiguration) -> Void = { _ in }
+) -> Repartitioner<MemoryLink> {
+  var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "raw-spans")
+  configuration.commitInterval = .seconds(0)
+  change(&configuration)
+  return Repartitioner(link: link, configuration: configuration) { _ in }
+}
+
+extension Repartitioner {
+  fileprivate func run(_ steps: Int = 3) throws {
+    for _ in 0..<steps { try step(now: at(0), timeout: .seconds(0)) }
+  }
+}
+
+@Suite struct RepartitionerTests {
+  private let first = PartitionID(0)
+
+  @Test func aRecordOfOneTracePassesUntouched() throws {
+    let broker = MemoryBroker()
+    let value = tracesData([TestSpan(trace: 1, id: 1), TestSpan(trace: 1, id: 2, parent: 1)])
+    broker.append(value, key: Array("any".utf8), at: at(0))
+    broker.append(value, at: nil)
+    try repartitioner(MemoryLink(broker)).run()
+    let written = broker.outputs(to: .spans)
+    #expect(written.map(\.value) == [value, value])
+    #expect(written.map(\.keyText) == [traceID(1).description, traceID(1).description])
+    #expect(written.allSatisfy { $0.partition == nil && $0.headers.isEmpty })
+  }
+
+  @Test func aRecordOfSeveralTracesIsTakenApart() throws {
+    let broker = MemoryBroker()
+    let spans = (1...9).map { TestSpan(trace: UInt64($0 % 3), id: UInt64($0)) }
+    broker.append(tracesData(spans, service: "cart"), at: at(0))
+    try repartitioner(MemoryLink(broker)).run()
+    let written = broker.outputs(to: .spans)
+    #expect(written.map(\.keyText) == [1, 2, 0].map { traceID($0).description })
+    for output in written {
+      let value = try #require(output.value)
+      #expect(try scannedSpans(value).allSatisfy { $0.traceID.description == output.keyText })
+      var record = ScannedRecord()
+      try value.withRawBytes { (bytes) throws(MalformedInput) in try record.scan(bytes) }
+      let name = try #require(record.resources.first?.serviceName)
+      #expect(String(decoding: value[name.indices], as: UTF8.self) == "cart")
+    }
+    #expect(try broker.sampledSpans()[traceID(1)] == [1, 4, 7])
+  }
+
+  @Test func generatedTrafficComesOutWholeAndKeyed() throws {
+    var options = WorkloadOptions()
+    options.traceCount = 60
+    options.mixed = true
+    var workload = Workload(options)
+    let broker = MemoryBroker()
+    while let record = workload.next() {
+      broker.append(record.bytes, at: Instant(nanoseconds: record.publishedAt))
+    }
+    let link = MemoryLink(broker)
+    link.batch = 7
+    try repartitioner(link).run(broker.inputs[0].count / 7 + 3)
+    let spans = try broker.sampledSpans()
+    let truths = workload.takeFinishedTruths()
+    #expect(spans.count == truths.count)
+    for truth in truths {
+      let written = spans[TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)] ?? []
+      #expect(written.count == truth.spanCount && Set(written).count == truth.spanCount)
+    }
+    for output in broker.outputs(to: .spans) {
+      #expect(try scannedSpans(output.value ?? []).allSatisfy { $0.traceID.description == output.keyText })
+    }
+    #expect(broker.commits.last == Int64(broker.inputs[0].count))
+  }
+
+  @Test func whatDoesNotFitOneRecordGoesInSeveral() throws {
+    let broker = MemoryBroker()
+    broker.append(
+      tracesData((1...20).map { TestSpan(trace: 1, id: UInt64($0), padding: 300) }), at: at(0))
+    broker.append(
+      tracesData((1...20).map { TestSpan(trace: UInt64($0 % 2), id: UInt64(100 + $0), padding: 300) }),
+      at: at(0))
+    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    let written = broker.outputs(to: .spans)
+    #expect(written.count > 6)
+    // A record's resource and scope come on top of its spans.
+    #expect(written.allSatisfy { ($0.value?.count ?? 0) <= 2000 })
+    #expect(try broker.sampledSpans()[traceID(1)]?.count == 30)
+    #expect(broker.outputs(to: .deadLetters).isEmpty)
+  }
+
+  @Test func aSpanThatFitsNowhereIsADeadLetter() throws {
+    let broker = MemoryBroker()
+    broker.append(
+      tracesData([TestSpan(trace: 1, id: 1, padding: 5000), TestSpan(trace: 1, id: 2, parent: 1)]), at: at(0))
+    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    #expect(try broker.sampledSpans() == [traceID(1): [2]])
+    let letter = try #require(broker.outputs(to: .deadLetters).first)
+    #expect(letter.headers["reason"] == "span_too_large")
+    #expect(letter.headers["error"]?.contains(traceID(1).description) == true)
+    #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
+  }
+
+  @Test func whatCannotBeReadIsADeadLetter() throws {
+    let broker = MemoryBroker()
+    let values: [[UInt8]?] = [nil, [], [0xff], Array("{}".utf8), Array(repeating: 0xff, count: 3000)]
+    for value in values { broker.append(value, key: Array("k".utf8), at: at(0)) }
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    try repartitioner(MemoryLink(broker)) {
+      $0.sampler.limits.recordBytes = 2500
+      $0.deadLetterBytesMax = 2500
+    }.run()
+    let letters = broker.outputs(to: .deadLetters)
+    #expect(letters.map(\.value) == [nil, [], [0xff], Array("{}".utf8), nil])
+    #expect(letters.map { $0.headers["source_offset"] } == ["0", "1", "2", "3", "4"])
+    #expect(letters.allSatisfy { $0.headers["source_topic"] == "raw-spans" && $0.keyText == "k" })
+    #expect(letters.first?.headers["reason"] == "tombstone")
+    #expect(letters.last?.headers["reason"] == "record_too_large")
+    #expect(letters.last?.headers["value_left_out_bytes"] == "3000")
+    #expect(try broker.sampledSpans() == [traceID(1): [1]])
+    #expect(broker.commits.last == 6)
+  }
+
+  @Test func recordsOfJSONBecomeProtobuf() throws {
+    let broker = MemoryBroker()
+    let spans = (1...2).map {
+      """
+      {"traceId":"\(traceID(UInt64($0)).description)","spanId":"00000000000000a\($0)","name":"a"}
+      """
+    }
+    let json = "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[\(spans.joined(separator: ","))]}]}]}"
+    broker.append(Array(json.utf8), at: at(0))
+    broker.append(Array("[".utf8), at: at(0))
+    try repartitioner(MemoryLink(broker)) { $0.encoding = .otlpJSON }.run()
+    #expect(try broker.sampledSpans() == [traceID(1): [0xa1], traceID(2): [0xa2]])
+    #expect(broker.outputs(to: .deadLetters).map(\.value) == [Array("[".utf8)])
+  }
+
+  @Test func outputsAreWrittenBeforeTheirCommit() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    broker.append(nil, at: at(0))
+    try repartitioner(MemoryLink(broker)).run(5)
+    #expect(
+      broker.steps == [
+        .resumed([first: nil]), .wrote(.spans), .wrote(.deadLetters), .committed([first: 2]),
+      ])
+  }
+
+  @Test func recordsBelowThePositionAreIgnored() throws {
+    let broker = MemoryBroker(partitions: 2)
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    broker.append(tracesData([TestSpan(trace: 2, id: 1)]), at: at(0), to: 1)
+    let link = MemoryLink(broker)
+    let repartitioner = repartitioner(link)
+    try repartitioner.run()
+    // The second partition is not assigned at all.
+    link.strays = [(0, 0), (1, 0)]
+    try repartitioner.run()
+    #expect(broker.outputs(to: .spans).count == 1)
+  }
+
+  @Test func aRevokedPartitionIsCommittedALostOneIsNot() throws {
+    let broker = MemoryBroker(partitions: 2)
+    for partition in 0..<2 { broker.append(nil, at: at(0), to: partition) }
+    let link = MemoryLink(broker, assigned: 2)
+    let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+    try repartitioner.run()
+    broker.steps = []
+    link.events = [.revoked([PartitionID(1)]), .lost([first]), .assigned([])]
+    try repartitioner.run(1)
+    #expect(
+      broker.steps == [
+        .committed([PartitionID(1): 1]), .released([PartitionID(1)]), .released([first]), .resumed([:]),
+      ])
+    try repartitioner.stop()
+    #expect(broker.steps.last == .closed)
+  }
+
+  @Test(arguments: [BrokerError.Remedy.retry, .abort])
+  func aRevokedPartitionIsReleasedEvenIfItCannotBeCommitted(_ remedy: BrokerError.Remedy) throws {
+    let broker = MemoryBroker(partitions: 2)
+    for partition in 0..<2 { broker.append(nil, at: at(0), to: partition) }
+    let link = MemoryLink(broker, assigned: 2)
+    let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+    try repartitioner.run()
+    broker.steps = []
+    link.events = [.revoked([PartitionID(1)])]
+    link.commitErrors = [BrokerError(remedy, "no")]
+    try repartitioner.run(1)
+    #expect(broker.steps == [.aborted, .released([first, PartitionID(1)]), .resumed([first: nil])])
+  }
+
+  @Test func failuresThatPassLoseNothing() throws {
+    let broker = MemoryBroker()
+    for trace in 1...10 { broker.append(tracesData([TestSpan(trace: UInt64(trace), id: 1)]), at: at(0)) }
+    let link = MemoryLink(broker)
+    let passing = BrokerError(.retry, "not now")
+    link.batch = 3
+    link.committedErrors = [passing]
+    link.resumeErrors = [passing]
+    link.commitErrors = [passing, BrokerError(.abort, "void"), passing]
+    let repartitioner = repartitioner(link)
+    for _ in 0..<15 { try? repartitioner.run(1) }
+    #expect(broker.commits.last == 10)
+    #expect(Set(try broker.sampledSpans().keys) == Set((1...10).map { traceID($0) }))
+  }
+
+  @Test func aKilledOneGoesOnFromItsCommit() throws {
+    let broker = MemoryBroker()
+    for trace in 1...20 { broker.append(tracesData([TestSpan(trace: UInt64(trace), id: 1)]), at: at(0)) }
+    for _ in 0..<12 {
+      let link = MemoryLink(broker)
+      link.batch = 3
+      let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+      // Takes up and commits at once, reads, and dies before or after the next commit.
+      try repartitioner.run(2)
+      if broker.steps.count % 2 == 0 { try repartitioner.stop() }
+    }
+    let spans = try broker.sampledSpans()
+    for (place, trace) in (1...20).enumerated() where Int64(place) < broker.commits.last ?? 0 {
+      #expect(spans[traceID(UInt64(trace))]?.isEmpty == false)
+    }
+    #expect((broker.commits.last ?? 0) > 6)
+  }
+}
