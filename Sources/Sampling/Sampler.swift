@@ -155,13 +155,16 @@ public struct Sampler: ~Copyable {
   /// Where the partition can be taken up again, as of now; nil before the first record.
   public var commitPoint: CommitPoint? {
     guard let nextOffset else { return nil }
+    // While records are read again, what was dealt with before reaches further than what has been read.
+    let highWater = max(nextOffset, recovery.highWater)
+    let clockThere = isRecovering ? max(clock, recovery.clock) : clock
     guard let oldest = table.opened.first else {
       return CommitPoint(
-        safeOffset: nextOffset, clockAtSafeOffset: clock, highWater: nextOffset, clock: clock)
+        safeOffset: nextOffset, clockAtSafeOffset: clock, highWater: highWater, clock: clockThere)
     }
     return CommitPoint(
-      safeOffset: table[oldest].firstOffset, clockAtSafeOffset: table[oldest].openedAt, highWater: nextOffset,
-      clock: clock)
+      safeOffset: table[oldest].firstOffset, clockAtSafeOffset: table[oldest].openedAt, highWater: highWater,
+      clock: clockThere)
   }
 
   /// How many traces are open, and the memory that they and the past verdicts take.

@@ -66,14 +66,16 @@ public final class Simulation {
     traffic.slowThresholdNanoseconds = 800_000_000
     traffic.publishDelayMaxNanoseconds = 300_000_000
     traffic.lateShare = options.hasLateRecords ? 0.1 : 0
-    traffic.lateDelay = 8_000_000_000...20_000_000_000
+    traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
   }
 
   private var laneConfiguration: LaneConfiguration {
     var sampler = SamplerConfiguration()
-    sampler.windows.decisionWait = .seconds(6)
-    sampler.windows.decisionWaitAfterRoot = .milliseconds(1500)
+    // Long enough for every span that is not late: a message waits two seconds at the most, and a slow root lasts
+    // little more than three.
+    sampler.windows.decisionWait = .seconds(10)
+    sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.lateWindow = .seconds(120)
     sampler.policies = [
       Policy(name: "errors", rule: .statusCode([.error])),
