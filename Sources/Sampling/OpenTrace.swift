@@ -92,6 +92,8 @@ struct OpenTrace {
   var hasRoot = false
   /// Whether the wait after the root is over and only a missing parent keeps the window open.
   var isRootWaitOver = false
+  /// Whether an earlier owner of the partition kept it early: then what is read again of it was handed out.
+  var isRestored = false
   /// Whether the randomness was given by an `rv`, not taken from the id.
   var isRandomnessGiven = false
 

@@ -54,6 +54,7 @@ extension Sampler {
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: verdict.decidedAt)
       past.isTruncated = verdict.isTruncated
+      past.isRestored = true
       remember(past)
     }
   }

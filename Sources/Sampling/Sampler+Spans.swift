@@ -16,7 +16,8 @@ extension Sampler {
     if let open = table.find(share.traceID) {
       slot = open
     } else if let past = verdicts.find(share.traceID) {
-      guard !isReplayed(share.offset) else {
+      // A verdict that is given while records are read again knows nothing of those that are still to come.
+      guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
         counters.spansReplayed += UInt64(share.spans.count)
         return
       }
@@ -28,6 +29,7 @@ extension Sampler {
       if isReplayed(share.offset), let threshold = recovery.keptEarly.removeValue(forKey: share.traceID) {
         table[slot].state = .kept
         table[slot].threshold = threshold
+        table[slot].isRestored = true
       }
     }
     table[slot].lastOffset = share.offset
@@ -130,7 +132,7 @@ extension Sampler {
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
-    case .kept where isReplayed(share.offset):
+    case .kept where isReplayed(share.offset) && table[slot].isRestored:
       counters.spansReplayed += UInt64(share.spans.count)
     case .kept:
       forward(piece, of: share.traceID, threshold: table[slot].threshold, into: &effects)
@@ -172,7 +174,7 @@ extension Sampler {
     let left = share.spans.count - chosen.count
     table[slot].truncatedCount += UInt32(truncatingIfNeeded: left)
     counters.spansTruncated += UInt64(left)
-    guard !isReplayed(share.offset) else {
+    guard !isReplayed(share.offset) || !table[slot].isRestored else {
       counters.spansReplayed += UInt64(chosen.count)
       return
     }

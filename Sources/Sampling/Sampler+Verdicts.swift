@@ -36,6 +36,7 @@ extension Sampler {
     var verdict = PastVerdict(
       traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
     verdict.isTruncated = table[slot].state == .skeleton
+    verdict.isRestored = table[slot].isRestored
     remember(verdict)
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)

@@ -17,6 +17,7 @@ struct PastVerdict {
   private static let keptBit: UInt64 = 1 << 63
   private static let lateErrorBit: UInt64 = 1 << 62
   private static let truncatedBit: UInt64 = 1 << 61
+  private static let restoredBit: UInt64 = 1 << 60
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
@@ -27,6 +28,13 @@ struct PastVerdict {
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
 
   var threshold: SamplingThreshold { SamplingThreshold(rejected: packed & (1 << 57 - 1)) }
+
+  /// Whether the verdict, or the early keep before it, was given by an earlier owner of the partition: then
+  /// what is read again of the trace was dealt with.
+  var isRestored: Bool {
+    get { packed & PastVerdict.restoredBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.restoredBit : packed & ~PastVerdict.restoredBit }
+  }
 
   /// Whether the trace went over a limit: its late spans are left out too.
   var isTruncated: Bool {

@@ -113,8 +113,8 @@ public final class RecordingReader {
       traceID: scanned.spans[0].traceID)
   }
 
-  /// Whether a record can be read from `place` on. That the recording ends there says nothing: a damaged length
-  /// may point there too.
+  /// Whether a record can be read from `place` on. That the recording ends there says nothing: a damaged
+  /// length may point there too.
   private func isPlausible(at place: Int) throws -> Bool {
     guard try fill(to: place + 4) else { return false }
     let length = window.littleEndian32(at: place)

@@ -72,8 +72,8 @@ public final class Simulation {
 
   private var laneConfiguration: LaneConfiguration {
     var sampler = SamplerConfiguration()
-    // Long enough for every span that is not late: a message waits two seconds at the most, and a slow root lasts
-    // little more than three.
+    // Long enough for every span that is not late: a message waits two seconds at the most, and a slow root
+    // lasts little more than three.
     sampler.windows.decisionWait = .seconds(10)
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.lateWindow = .seconds(120)

@@ -66,7 +66,9 @@ struct BenchCommand: ParsableCommand {
     options.spansPerRecord = 8
     options.spanBytes = 520
     options.fieldOrder = .mixed
-    return try BenchCorpus(generating: options, traces: max(200, Int(500_000 / spansPerTrace)))
+    // A small benchmark needs no large corpus: no more traces than are open at a time.
+    let traces = max(200, min(openTraces, Int(500_000 / spansPerTrace)))
+    return try BenchCorpus(generating: options, traces: traces)
   }
 }
 

@@ -1,0 +1,47 @@
+// bench and demo: that they run and report what they promise; not how fast they are.
+
+import Testing
+
+@Suite struct BenchAndDemoTests {
+  @Test func theBenchmarkReportsItsFigures() throws {
+    let run = try CommandRun("bench", "--json", "--open-traces", "200", "--passes", "1")
+    #expect(run.exitCode == 0, "\(run.errors)")
+    let report = try run.json()
+    let scan = try #require(report["scan"] as? [String: Any])
+    #expect(scan["spans_per_second"] as? Double ?? 0 > 0)
+    let core = try #require(report["core"] as? [String: Any])
+    for key in [
+      "spans_per_second", "bytes_per_second", "peak_resident_bytes", "resident_bytes_per_byte_buffered",
+      "bytes_per_open_trace",
+    ] {
+      #expect(core[key] is Double || core[key] is Int, "\(key)")
+    }
+  }
+
+  @Test func theBenchmarkTakesARecording() throws {
+    let directory = try WorkingDirectory()
+    let path = directory.path("a.otlp.zst")
+    #expect(try CommandRun("generate", "-o", path, "--traces", "100").exitCode == 0)
+    let run = try CommandRun("bench", "--input", path, "--open-traces", "50", "--passes", "1")
+    #expect(run.exitCode == 0, "\(run.errors)")
+    #expect(run.output.contains("million spans/s"))
+    let empty = try CommandRun("bench", "--input", try directory.write("", to: "empty"), "--passes", "1")
+    #expect(empty.exitCode == 1)
+    #expect(empty.errors.contains("no record"))
+  }
+
+  @Test func theDemoLosesNothing() throws {
+    let run = try CommandRun("demo", "--duration", "3s", "--json")
+    #expect(run.exitCode == 0, "\(run.errors)")
+    let report = try run.json()
+    let traces = try #require(report["traces"] as? Int)
+    #expect(traces > 100)
+    #expect(report["decided"] as? Int == traces)
+    #expect(report["repeated_decisions"] as? Int == 0)
+    for kind in ["errors", "slow"] {
+      let share = try #require(report[kind] as? [String: Any])
+      #expect(share["complete"] as? Int == share["total"] as? Int)
+    }
+    #expect(report["reasons"] is [String: Any])
+  }
+}

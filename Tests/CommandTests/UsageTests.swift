@@ -1,0 +1,98 @@
+// Help, usage errors, topology files: what every command promises about its exit code and its words.
+
+import Testing
+
+@Suite struct UsageTests {
+  @Test(arguments: ["", "run", "demo", "check", "replay", "generate", "bench"])
+  func helpIsASuccess(_ command: String) throws {
+    let run = try CommandRun((command.isEmpty ? [] : [command]) + ["--help"])
+    #expect(run.exitCode == 0)
+    #expect(run.output.contains("USAGE: tailrace \(command)"))
+    #expect(run.errors.isEmpty)
+  }
+
+  @Test func theVersionIsTold() throws {
+    let run = try CommandRun("--version")
+    #expect(run.exitCode == 0)
+    #expect(run.output.wholeMatch(of: /\d+\.\d+\.\d+\n/) != nil)
+  }
+
+  @Test(arguments: [
+    ["nonsense"], ["run"], ["check"], ["replay"], ["generate"], ["replay", "a", "--no-such-option"],
+    ["demo", "--duration", "soon"], ["demo", "--rate", "0"], ["demo", "--partitions", "65"],
+    ["bench", "--passes", "0"], ["bench", "--open-traces", "many"], ["generate", "-o", "a", "--errors", "2"],
+    ["generate", "-o", "a", "--traces", "0"], ["run", "a.yaml", "--log-level", "loud"],
+  ])
+  func wrongUseIsTwo(_ arguments: [String]) throws {
+    let run = try CommandRun(arguments)
+    #expect(run.exitCode == 2)
+    #expect(run.errors.contains("Error: "))
+    #expect(run.output.isEmpty)
+  }
+
+  @Test(arguments: ["tail-sampling", "repartition"])
+  func theShippedTopologiesAreRight(_ name: String) throws {
+    let run = try CommandRun("check", shippedTopology(name))
+    #expect(run.exitCode == 0)
+    #expect(run.output.contains("kind: \(name)"))
+    let quiet = try CommandRun("check", "--quiet", shippedTopology(name))
+    #expect(quiet.exitCode == 0 && quiet.output.isEmpty && quiet.errors.isEmpty)
+  }
+
+  @Test func whatIsCheckedHidesSecretsAndReadsBack() throws {
+    let directory = try WorkingDirectory()
+    let path = try directory.write(
+      "kind: tail-sampling\nkafka:\n  sasl.password: ${TAILRACE_TEST_SECRET}\n", to: "t.yaml")
+    let run = try CommandRun(["check", path], environment: ["TAILRACE_TEST_SECRET": "hunter2"])
+    #expect(run.exitCode == 0)
+    #expect(!run.output.contains("hunter2"))
+    #expect(run.output.contains("sasl.password"))
+    let again = try CommandRun("check", try directory.write(run.output, to: "again.yaml"))
+    #expect(again.exitCode == 0)
+    #expect(again.output == run.output)
+    let unset = try CommandRun("check", path)
+    #expect(unset.exitCode == 2)
+    #expect(unset.errors.contains("\(path):3:"))
+    #expect(unset.errors.contains("TAILRACE_TEST_SECRET"))
+  }
+
+  @Test(arguments: ["check", "run", "replay"])
+  func aWrongTopologyIsTwoWithItsLines(_ command: String) throws {
+    let directory = try WorkingDirectory()
+    let path = try directory.write(
+      "kind: tail-sampling\nwindows:\n  decision_wiat: 30s\nlimits: {memory: lots}\n", to: "wrong.yaml")
+    let recording = try directory.write("", to: "empty.otlp")
+    let run = try CommandRun(
+      command == "replay" ? [command, recording, "--topology", path] : [command, path])
+    #expect(run.exitCode == 2)
+    let lines = run.errors.split(separator: "\n")
+    #expect(lines.contains { $0.contains("\(path):3:") && $0.contains("decision_wait") })
+    #expect(lines.contains { $0.contains("\(path):4:") && $0.contains("memory") })
+    #expect(run.output.isEmpty)
+  }
+
+  @Test func aMissingTopologyIsTwo() throws {
+    let run = try CommandRun("check", "no-such-file.yaml")
+    #expect(run.exitCode == 2)
+    #expect(run.errors.contains("no-such-file.yaml"))
+    #expect(run.errors.split(separator: "\n").count == 1)
+  }
+
+  @Test func replayNeedsATailSamplingTopology() throws {
+    let directory = try WorkingDirectory()
+    let recording = try directory.write("", to: "empty.otlp")
+    let run = try CommandRun("replay", recording, "--topology", shippedTopology("repartition"))
+    #expect(run.exitCode == 2)
+    #expect(run.errors.contains("tail-sampling"))
+  }
+
+  @Test func brokersThatDoNotAnswerAreOne() throws {
+    let directory = try WorkingDirectory()
+    let path = try directory.write(
+      "kind: repartition\nkafka:\n  bootstrap.servers: 127.0.0.1:1\n  no.such.property: 1\n", to: "t.yaml")
+    let run = try CommandRun("check", "--connect", "--quiet", path)
+    #expect(run.exitCode == 1)
+    #expect(run.errors.contains(path))
+    #expect(run.errors.contains("no.such.property"))
+  }
+}

@@ -1,0 +1,194 @@
+// Replays: the same again, kept spans that replay themselves, reports that agree with the truth.
+
+import Foundation
+import OTLP
+import Sampling
+import Simulation
+import Testing
+
+@testable import Pipeline
+
+/// What a replay has written and reported.
+struct ReplayOutcome {
+  var report: ReplayReport
+  var decisions: [[UInt8]] = []
+  var sampled: [[UInt8]] = []
+
+  init(path: String, _ configuration: SamplerConfiguration = SamplerConfiguration()) throws {
+    var (decisions, sampled): ([[UInt8]], [[UInt8]]) = ([], [])
+    var replay = Replay(configuration: configuration)
+    report = try replay.run(try RecordingReader(path: path)) { output in
+      switch output {
+      case .decision(let record): decisions.append(Array(record))
+      case .keptSpans(let bytes): sampled.append(Array(bytes))
+      }
+    }
+    (self.decisions, self.sampled) = (decisions, sampled)
+  }
+
+  /// How many spans were handed out for each trace.
+  func sampledSpans() throws -> [TraceID: Int] {
+    var counts: [TraceID: Int] = [:]
+    for bytes in sampled { for span in try scannedSpans(bytes) { counts[span.traceID, default: 0] += 1 } }
+    return counts
+  }
+}
+
+@Suite struct ReplayTests {
+  @Test func theSameRecordingGivesTheSameOutputs() throws {
+    let directory = try TemporaryDirectory()
+    let path = try writeRecording(generatedRecords(traces: 100).records, in: directory, name: "a.zst")
+    let first = try ReplayOutcome(path: path)
+    let second = try ReplayOutcome(path: path)
+    #expect(first.decisions == second.decisions)
+    #expect(first.sampled == second.sampled)
+    #expect(!first.sampled.isEmpty)
+  }
+
+  @Test func theReportAgreesWithTheTruth() throws {
+    let directory = try TemporaryDirectory()
+    let (records, truths) = generatedRecords(traces: 300) {
+      $0.errorShare = 0.1
+      $0.slowShare = 0.1
+      $0.lateShare = 0
+    }
+    let outcome = try ReplayOutcome(path: try writeRecording(records, in: directory, name: "a.zst"))
+    let report = outcome.report
+    #expect(report.records == records.count && report.damages.isEmpty)
+    #expect(report.spans == truths.reduce(0) { $0 + $1.spanCount })
+    #expect(report.bytes == records.reduce(0) { $0 + $1.count })
+    #expect(report.traces == 300)
+    let errors = truths.filter(\.hasError)
+    #expect(report.errorTraces == ReplayReport.Kept(kept: errors.count, total: errors.count))
+    let errorSpans = errors.reduce(0) { $0 + $1.spanCount }
+    #expect(report.errorTraceSpans == ReplayReport.Kept(kept: errorSpans, total: errorSpans))
+    #expect(report.slowTraces.kept == report.slowTraces.total)
+    #expect(report.slowTraces.total >= truths.count(where: \.isSlow))
+    let sampled = try outcome.sampledSpans()
+    for truth in truths where truth.hasError || truth.isSlow {
+      #expect(sampled[TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)] == truth.spanCount)
+    }
+    #expect(report.keptSpans == sampled.values.reduce(0, +))
+    #expect(report.keptBytes == outcome.sampled.reduce(0) { $0 + $1.count })
+    #expect(report.byTrigger.reduce(0) { $0 + $1.count } == 300)
+    #expect(report.keptTraces == sampled.count)
+    let finals = try outcome.decisions.map { try DecisionRecord($0) }.filter(\.final)
+    #expect(finals.count == 300 && Set(finals.map(\.traceId)).count == 300)
+  }
+
+  @Test func whatWasKeptReplaysAndIsKeptAgain() throws {
+    let directory = try TemporaryDirectory()
+    let records = generatedRecords(traces: 200) { $0.errorShare = 0.2 }.records
+    let first = try ReplayOutcome(path: try writeRecording(records, in: directory, name: "a.zst"))
+    let second = try ReplayOutcome(path: try writeRecording(first.sampled, in: directory, name: "b.zst"))
+    #expect(second.report.damages.isEmpty)
+    #expect(second.report.spans == first.report.keptSpans)
+    #expect(second.report.traces == first.report.keptTraces)
+    #expect(second.report.errorTraces == first.report.errorTraces)
+    #expect(second.report.keptSpans == first.report.keptSpans)
+  }
+
+  @Test func damageIsReportedAndTheRestDecided() throws {
+    let directory = try TemporaryDirectory()
+    let records = generatedRecords(traces: 50) { $0.errorShare = 1 }.records
+    var bytes = records.flatMap(framed)
+    let start = records.prefix(10).flatMap(framed).count
+    for place in start + 4..<start + 40 { bytes[place] = 0xff }
+    let outcome = try ReplayOutcome(path: try directory.write(Array(bytes.dropLast(5)), to: "a"))
+    #expect(outcome.report.records == records.count - 2)
+    #expect(outcome.report.damages.count == 2)
+    #expect(outcome.report.damages.first?.offset == start)
+    #expect(outcome.report.damages.last?.reason.contains("cut off") == true)
+    #expect(outcome.report.traces == 50)
+  }
+
+  @Test func anEmptyRecordingDecidesNothing() throws {
+    let directory = try TemporaryDirectory()
+    let outcome = try ReplayOutcome(path: try directory.write([], to: "a"))
+    #expect(outcome.report.traces == 0 && outcome.report.records == 0 && outcome.report.damages.isEmpty)
+    #expect(outcome.decisions.isEmpty && outcome.sampled.isEmpty)
+  }
+}
+
+// MARK: Real traces
+
+/// A recording of real traces beside the checkout, and its truth.
+struct RealTraces: CustomTestStringConvertible {
+  var name: String
+  var traces: Int
+  var errors: Int
+
+  static let all = [
+    RealTraces(name: "nezha-tt0129-a", traces: 2190, errors: 606),
+    RealTraces(name: "nezha-ob0822-a", traces: 9668, errors: 0),
+  ]
+
+  /// Beside the checkout: the project does not contain them.
+  private static let directory = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    .appending(path: "../shared/data").standardized
+
+  var recording: String { RealTraces.directory.appending(path: "\(name).otlp.zst").path }
+  var index: String { RealTraces.directory.appending(path: "\(name).index.json").path }
+  var testDescription: String { name }
+
+  static var areThere: Bool {
+    all.allSatisfy {
+      FileManager.default.fileExists(atPath: $0.recording) && FileManager.default.fileExists(atPath: $0.index)
+    }
+  }
+
+  struct Index: Decodable {
+    var traces: [Trace]
+
+    struct Trace: Decodable {
+      var traceId: String
+      var spans: Int
+      var hasError: Bool
+      var rootDurationNs: Int64?
+    }
+  }
+
+  func readIndex() throws -> [Index.Trace] {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(Index.self, from: Data(contentsOf: URL(filePath: index))).traces
+  }
+}
+
+@Suite(
+  .enabled(if: RealTraces.areThere, "the recordings of real traces, ../shared/data, are not here"))
+struct RealTraceTests {
+  @Test(arguments: RealTraces.all)
+  func theShippedTopologyKeepsErrorsAndSlowTracesWhole(_ real: RealTraces) throws {
+    let topology = try Topology.load(file: shippedTopology("tail-sampling"), environment: [:])
+    guard case .tailSampling(let tailSampling) = topology else {
+      Issue.record("the shipped topology is of another kind")
+      return
+    }
+    let outcome = try ReplayOutcome(path: real.recording, SamplerConfiguration(tailSampling))
+    let index = try real.readIndex()
+    #expect(index.count == real.traces)
+    #expect(outcome.report.traces == real.traces)
+    #expect(outcome.report.damages.isEmpty)
+    #expect(outcome.report.errorTraces == ReplayReport.Kept(kept: real.errors, total: real.errors))
+
+    var verdicts: [String: String] = [:]
+    for decision in try outcome.decisions.map({ try DecisionRecord($0) }) where decision.final {
+      #expect(verdicts.updateValue(decision.verdict, forKey: decision.traceId) == nil)
+    }
+    let sampled = Dictionary(
+      uniqueKeysWithValues: try outcome.sampledSpans().map { ($0.key.description, $0.value) })
+    let wanted = index.filter { $0.hasError || ($0.rootDurationNs ?? 0) >= 2_000_000_000 }
+    #expect(index.count(where: \.hasError) == real.errors)
+    #expect(wanted.count > real.errors)
+    for trace in wanted {
+      #expect(verdicts[trace.traceId] == "keep", "\(trace.traceId)")
+      #expect(sampled[trace.traceId] == trace.spans, "\(trace.traceId)")
+    }
+    // Of the rest, about one in a hundred.
+    let others = index.count - wanted.count
+    let share = Double(verdicts.values.count { $0 == "keep" } - wanted.count) / Double(others)
+    #expect(share > 0.004 && share < 0.02)
+  }
+}
