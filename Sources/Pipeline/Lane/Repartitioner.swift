@@ -178,17 +178,36 @@ public final class Repartitioner<Link: BrokerLink> {
   // MARK: Group
 
   private func answerGroup() throws(BrokerError) {
+    var mustStartOver = false
     for event in link.takeEvents() {
       switch event {
       case .assigned(let ids):
         waiting += ids
         // A rebalance that gives nothing new wants an answer too.
         if ids.isEmpty { try link.resume([]) }
-      case .revoked(let ids): try giveUp(ids)
-      case .lost(let ids): try release(ids)
+      case .revoked(let ids):
+        if !mustStartOver { mustStartOver = try !commitBeforeRelease() }
+        try release(ids)
+      case .lost(let ids):
+        // They are somebody else's: what was written for them since the last commit must not be committed.
+        try release(ids)
+        mustStartOver = true
       case .caughtUp: break
       case .disturbed(let error): report(.disturbed(error))
       }
+    }
+    if mustStartOver { try startOver() }
+  }
+
+  /// Commits everything before partitions are given up; false if that failed. See `Lane`.
+  private func commitBeforeRelease() throws(BrokerError) -> Bool {
+    do {
+      try commit()
+      return true
+    } catch {
+      guard error.remedy != .stop else { throw error }
+      report(.disturbed(error))
+      return false
     }
   }
 
@@ -199,21 +218,6 @@ public final class Repartitioner<Link: BrokerLink> {
     for (id, offset) in starts { positions.append((id, offset)) }
     report(.assigned(waiting))
     waiting = []
-  }
-
-  /// Finishes with partitions that are to be given up; see `Lane.giveUp`.
-  private func giveUp(_ ids: [PartitionID]) throws(BrokerError) {
-    do {
-      // All of them: what was written for the others is in the same transaction.
-      try commit()
-    } catch {
-      guard error.remedy != .stop else { throw error }
-      report(.disturbed(error))
-      try startOver()
-      waiting.removeAll { ids.contains($0) }
-      return
-    }
-    try release(ids)
   }
 
   /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.

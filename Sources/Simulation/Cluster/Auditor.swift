@@ -65,7 +65,8 @@ struct Auditor {
     guard offset.value > from else { return }
     checked[partition] = offset.value
     var decided: Set<TraceID> = []
-    for record in cluster.committedRecords(of: LogID(topic: .decisions, partition: partition)) {
+    let decisions = LogID(topic: .decisions, partition: partition)
+    for record in cluster.committedRecords(of: decisions, includesUnstable: true) {
       guard let verdict = try? RestoredVerdict(record: record.value ?? []), verdict.isFinal else { continue }
       decided.insert(verdict.traceID)
     }

@@ -118,8 +118,11 @@ final class SimulatedCluster {
   }
 
   /// What a read_committed reader sees.
-  func committedRecords(of id: LogID) -> [LoggedRecord] {
-    let stable = lastStableOffset(of: id)
+  ///
+  /// - Parameter includesUnstable: whether committed records behind the first open transaction count too: readers will
+  ///   see them once it has ended.
+  func committedRecords(of id: LogID, includesUnstable: Bool = false) -> [LoggedRecord] {
+    let stable = includesUnstable ? .max : lastStableOffset(of: id)
     return log(id).records.filter { record in
       guard record.offset < stable, !record.isMarker else { return false }
       return record.transaction.map { transactions[$0].state == .committed } ?? true
