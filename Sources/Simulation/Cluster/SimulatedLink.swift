@@ -78,6 +78,8 @@ final class SimulatedLink: BrokerLink {
   private var positions: [PartitionID: Int64] = [:]
   private var ended: [PartitionID: Int64] = [:]
   private var events: [GroupEvent] = []
+  /// Partitions that the group has given to this member, whether they are read yet or not.
+  private var owned: Set<PartitionID> = []
   /// Partitions that the group wants back.
   private var revoking: Set<PartitionID> = []
 
@@ -98,12 +100,15 @@ final class SimulatedLink: BrokerLink {
   ) throws(BrokerError) -> Int {
     try mayCrash()
     guard cluster.group.isMember(member) else {
-      events.append(.lost(positions.keys.sorted()))
+      events.append(.lost(owned.sorted()))
+      owned = []
       revoking = []
       member = cluster.group.join(at: cluster.now)
       return 0
     }
-    events += cluster.group.heartbeat(member, at: cluster.now)
+    let news = cluster.group.heartbeat(member, at: cluster.now)
+    for case .assigned(let partitions) in news { owned.formUnion(partitions) }
+    events += news
     var left = faults.plan.random.number(in: 1...40)
     var count = 0
     for partition in positions.keys.sorted() {
@@ -179,6 +184,7 @@ final class SimulatedLink: BrokerLink {
     try mayCrash()
     for partition in partitions { positions[partition] = nil }
     let asked = partitions.filter { revoking.remove($0) != nil }
+    owned.subtract(asked)
     if !asked.isEmpty { cluster.group.release(asked, by: member) }
   }
 

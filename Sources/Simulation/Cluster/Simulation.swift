@@ -97,6 +97,8 @@ public final class Simulation {
     faults.plan.isOver = true
     let quietSteps = report.steps + 6000
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
+    // What the dead have left open ends now: readers see what lies behind it.
+    cluster.pass(to: now + SimulatedCluster.transactionTimeout)
     let (hash, kept) = auditor.checkOutputs(cluster)
     if !isDrained { auditor.object("after the faults stopped, not everything was decided") }
     report.hash = hash
