@@ -60,7 +60,7 @@ demo: build ## A broker, traffic and a worker in one process, a live table, and 
 
 # Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests with the optimised program that people run.
-test: setup lint unit integration ## All that CI runs, with a short run of the fuzzers
+test: setup lint unit integration simulate ## All that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
@@ -84,8 +84,12 @@ bench: build ## Spans per second and memory, in process
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)
 
-simulate: libraries ## The tests of the simulated workload
-	swift test --filter SimulationTests
+# The first seed, and how many.
+SEED ?= 1
+SEEDS ?= 1000
+
+simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
+	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
 
 clean: ## Remove all that was built and installed here
 	rm -rf .build $(VENV)

@@ -3,7 +3,7 @@
 import Kafka
 import Testing
 
-@Suite struct AdminTests {
+@Suite(.ownThreads) struct AdminTests {
   @Test func topicsAreDescribedInTheOrderAskedFor() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("one")

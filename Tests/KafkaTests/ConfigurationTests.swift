@@ -4,7 +4,7 @@ import Kafka
 import Synchronization
 import Testing
 
-@Suite struct ConfigurationTests {
+@Suite(.ownThreads) struct ConfigurationTests {
   private static let secret = "hunter2-correct-horse"
 
   @Test(arguments: ["no.such.property", "bootstrap.serverz"])
@@ -51,7 +51,7 @@ import Testing
     #expect(!KafkaProperty("bootstrap.servers", "b:9092").isSecret)
   }
 
-  @Test func whatComesLaterCountsButForWhatAConsumerNeeds() async throws {
+  @Test func whatComesLaterCountsButForWhatAConsumerNeeds() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer([
@@ -64,7 +64,7 @@ import Testing
       of: "g", reading: "t",
       [KafkaProperty("enable.partition.eof", "false"), KafkaProperty("enable.auto.commit", "true")])
     try member.consumer.subscribe()
-    try await member.step(until: "the end") {
+    try member.step(until: "the end") {
       member.events.contains(.endOfPartition(TopicPartition("t", 0), offset: 1))
     }
     member.consumer.close()

@@ -3,8 +3,8 @@
 import Kafka
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct GroupTests {
-  @Test func twoMembersShareThePartitionsAndLoseNoRecord() async throws {
+@Suite(.ownThreads, .timeLimit(.minutes(2))) struct GroupTests {
+  @Test func twoMembersShareThePartitionsAndLoseNoRecord() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 4)
     let producer = try cluster.producer()
@@ -21,12 +21,12 @@ import Testing
     let first = try cluster.member(of: "g", reading: "t")
     try first.consumer.subscribe()
     try send("alone")
-    try await first.step(until: "all partitions") { first.assigned.count == 4 && first.records.count == 4 }
+    try first.step(until: "all partitions") { first.assigned.count == 4 && first.records.count == 4 }
     try commit(first)
 
     let second = try cluster.member(of: "g", reading: "t")
     try second.consumer.subscribe()
-    try await wait(for: "two partitions each") {
+    try wait(for: "two partitions each") {
       try first.step()
       try second.step()
       return first.assigned.count == 2 && second.assigned.count == 2
@@ -38,7 +38,7 @@ import Testing
     // Even the rebalance that gives nothing new is told, and has to be answered.
     #expect(first.events.contains(.assigned([])))
     try send("together")
-    try await wait(for: "the records of both") {
+    try wait(for: "the records of both") {
       try first.step()
       try second.step()
       return first.records.count + second.records.count >= 8
@@ -49,19 +49,19 @@ import Testing
     try commit(first)
     try commit(second)
     second.consumer.close()
-    try await wait(for: "all partitions again") {
+    try wait(for: "all partitions again") {
       try first.step()
       return first.assigned.count == 4
     }
     try send("alone again")
-    try await first.step(until: "the last records") {
+    try first.step(until: "the last records") {
       first.records.count(where: { $0.value?.hasPrefix("alone again") == true }) == 4
     }
     #expect((first.records + second.records).count == 12)
     first.consumer.close()
   }
 
-  @Test func committedOffsetsComeBackWithTheirMetadata() async throws {
+  @Test func committedOffsetsComeBackWithTheirMetadata() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 2)
     let producer = try cluster.producer()
@@ -72,7 +72,7 @@ import Testing
 
     let first = try cluster.member(of: "g", reading: "t")
     try first.consumer.subscribe()
-    try await first.step(until: "ten records") { first.records.count == 10 }
+    try first.step(until: "ten records") { first.records.count == 10 }
     let none = try first.consumer.committed(places, timeout: .seconds(10))
     #expect(none.map(\.offset) == [PartitionOffset.invalid, PartitionOffset.invalid])
     let metadata = "1;10;1760000000000000000;1760000005000000000"
@@ -85,14 +85,14 @@ import Testing
 
     let second = try cluster.member(of: "g", reading: "t")
     try second.consumer.subscribe()
-    try await second.step(until: "what is behind the commit") { second.records.count >= 6 }
+    try second.step(until: "what is behind the commit") { second.records.count >= 6 }
     #expect(second.records.map(\.offset) == Array(4..<10))
     second.consumer.close()
 
     let other = try cluster.member(of: "other", reading: "t")
     other.start = 8
     try other.consumer.subscribe()
-    try await other.step(until: "what is behind the offset given") { other.records.count >= 2 }
+    try other.step(until: "what is behind the offset given") { other.records.count >= 2 }
     #expect(other.records.map(\.offset) == [8, 9])
     other.consumer.close()
   }
@@ -103,7 +103,7 @@ import Testing
   }
 
   @Test(arguments: Situation.allCases, ["cooperative-sticky", "range"])
-  func closingEnds(_ situation: Situation, _ strategy: String) async throws {
+  func closingEnds(_ situation: Situation, _ strategy: String) throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 2)
     let assignment = [KafkaProperty("partition.assignment.strategy", strategy)]
@@ -119,12 +119,12 @@ import Testing
     switch situation {
     case .notSubscribed: break
     case .joining: _ = member.poll()
-    case .unanswered: try await wait(for: "an assignment") { member.poll().contains(where: isAsked) }
-    case .owning: try await member.step(until: "the partitions") { member.assigned.count == 2 }
+    case .unanswered: try wait(for: "an assignment") { member.poll().contains(where: isAsked) }
+    case .owning: try member.step(until: "the partitions") { member.assigned.count == 2 }
     case .revoking:
-      try await member.step(until: "the partitions") { member.assigned.count == 2 }
+      try member.step(until: "the partitions") { member.assigned.count == 2 }
       try other.consumer.subscribe()
-      try await wait(for: "a revocation") {
+      try wait(for: "a revocation") {
         try other.step()
         return member.poll().contains(where: isAsked)
       }

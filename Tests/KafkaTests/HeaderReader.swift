@@ -7,7 +7,7 @@ import Kafka
 /// The headers of the first `count` records of a partition.
 func readHeaders(
   _ cluster: RunningCluster, topic: String, partition: Int32, count: Int
-) async throws -> [[String]] {
+) throws -> [[String]] {
   var message = [CChar](repeating: 0, count: 512)
   let configuration = unsafe rd_kafka_conf_new()
   for property in cluster.properties {
@@ -23,7 +23,7 @@ func readHeaders(
     unsafe rd_kafka_destroy(client)
   }
   var headers: [[String]] = []
-  try await wait(for: "\(count) records with headers") {
+  try wait(for: "\(count) records with headers") {
     guard let record = unsafe rd_kafka_consume(handle, partition, 5) else { return false }
     defer { unsafe rd_kafka_message_destroy(record) }
     guard unsafe record.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else { return false }

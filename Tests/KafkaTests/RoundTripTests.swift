@@ -4,8 +4,8 @@ import Foundation
 import Kafka
 import Testing
 
-@Suite struct RoundTripTests {
-  @Test func keysAndValuesComeBackAsTheyWent() async throws {
+@Suite(.ownThreads) struct RoundTripTests {
+  @Test func keysAndValuesComeBackAsTheyWent() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer()
@@ -23,7 +23,7 @@ import Testing
 
     let member = try cluster.member(of: "g", reading: "t")
     try member.consumer.subscribe()
-    try await member.step(until: "all records") { member.records.count >= sent.count }
+    try member.step(until: "all records") { member.records.count >= sent.count }
     #expect(member.records.map(\.value) == sent.map(\.1))
     #expect(member.records.map(\.key) == sent.map(\.0))
     #expect(member.records.map(\.offset) == Array(0..<Int64(sent.count)))
@@ -31,7 +31,7 @@ import Testing
     member.consumer.close()
   }
 
-  @Test func headersGoWithTheirRecords() async throws {
+  @Test func headersGoWithTheirRecords() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer()
@@ -41,19 +41,19 @@ import Testing
     try producer.send(topic, key: nil, value: "", headers: [("naïve", "ü")])
     try producer.send(topic, key: "k", value: "none")
     try producer.flush(timeout: .seconds(10))
-    let headers = try await readHeaders(cluster, topic: "t", partition: 0, count: 4)
+    let headers = try readHeaders(cluster, topic: "t", partition: 0, count: 4)
     #expect(
       headers == [["reason=empty", "source_offset=17"], ["reason=tombstone", "reason="], ["naïve=ü"], []])
 
     let member = try cluster.member(of: "g", reading: "t")
     try member.consumer.subscribe()
-    try await member.step(until: "all records") { member.records.count >= 4 }
+    try member.step(until: "all records") { member.records.count >= 4 }
     #expect(member.records.map(\.value) == ["v", nil, "", "none"])
     #expect(member.records.map(\.key) == ["k", nil, nil, "k"])
     member.consumer.close()
   }
 
-  @Test func partitionsAreTheOnesAskedForOrTheKeys() async throws {
+  @Test func partitionsAreTheOnesAskedForOrTheKeys() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 3)
     let producer = try cluster.producer()
@@ -63,13 +63,13 @@ import Testing
     try producer.flush(timeout: .seconds(10))
     let member = try cluster.member(of: "g", reading: "t")
     try member.consumer.subscribe()
-    try await member.step(until: "all records") { member.records.count >= 8 }
+    try member.step(until: "all records") { member.records.count >= 8 }
     #expect(Set(member.records.filter { $0.value == "v" }.map(\.partition)) == [0, 1, 2])
     #expect(Set(member.records.filter { $0.value == "keyed" }.map(\.partition)).count == 1)
     member.consumer.close()
   }
 
-  @Test func endsOfPartitionsAreToldAgainAfterEachCatchingUp() async throws {
+  @Test func endsOfPartitionsAreToldAgainAfterEachCatchingUp() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 2)
     let producer = try cluster.producer()
@@ -79,12 +79,12 @@ import Testing
     func isTold(_ partition: Int32, _ offset: Int64) -> Bool {
       member.events.contains(.endOfPartition(TopicPartition("t", partition), offset: offset))
     }
-    try await member.step(until: "the ends of empty partitions") { isTold(0, 0) && isTold(1, 0) }
+    try member.step(until: "the ends of empty partitions") { isTold(0, 0) && isTold(1, 0) }
     for value in ["a", "b"] {
       try producer.send(topic, partition: 1, key: nil, value: value)
       try producer.flush(timeout: .seconds(10))
     }
-    try await member.step(until: "the new end") { isTold(1, 2) }
+    try member.step(until: "the new end") { isTold(1, 2) }
     #expect(member.records.count == 2)
     #expect(!isTold(0, 2))
     member.consumer.close()
@@ -108,7 +108,7 @@ import Testing
     #expect(producer.deliveredCount == 1)
   }
 
-  @Test func aRecordForAPartitionThatIsNotThereFails() async throws {
+  @Test func aRecordForAPartitionThatIsNotThereFails() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer()
@@ -117,7 +117,7 @@ import Testing
     // Once the client knows the topic it refuses the record at once, before that when it learns of it.
     do {
       try producer.send(topic, partition: 7, key: nil, value: "v")
-      try await wait(for: "the failure") {
+      try wait(for: "the failure") {
         producer.poll(timeout: .milliseconds(5))
         failures = producer.takeFailures()
         return !failures.isEmpty

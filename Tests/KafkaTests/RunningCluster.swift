@@ -112,8 +112,8 @@ final class Member {
   }
 
   /// Steps until something is true.
-  func step(until what: String, _ condition: () -> Bool) async throws {
-    try await wait(for: what) {
+  func step(until what: String, _ condition: () -> Bool) throws {
+    try wait(for: what) {
       try step()
       return condition()
     }
@@ -126,14 +126,10 @@ private func text(_ bytes: RawSpan?) -> String? {
   return unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
 }
 
-/// Calls `condition`, which waits a little itself, until it is true. Between two calls other tests have their
-/// turn: most of their time goes by in waiting for brokers.
-func wait(
-  for what: String, isolation: isolated (any Actor)? = #isolation, _ condition: () throws -> Bool
-) async throws {
+/// Calls `condition`, which waits a little itself, until it is true.
+func wait(for what: String, _ condition: () throws -> Bool) throws {
   let deadline = ContinuousClock.now + .seconds(25)
   while !(try condition()) {
-    await Task.yield()
     guard ContinuousClock.now < deadline else {
       Issue.record("waited in vain for \(what)")
       throw Waited()

@@ -3,8 +3,8 @@
 import Kafka
 import Testing
 
-@Suite struct TransactionTests {
-  @Test func theyCommitRecordsAndOffsets() async throws {
+@Suite(.ownThreads) struct TransactionTests {
+  @Test func theyCommitRecordsAndOffsets() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("in")
     try cluster.createTopic("out")
@@ -13,7 +13,7 @@ import Testing
     try source.flush(timeout: .seconds(10))
     let member = try cluster.member(of: "g", reading: "in")
     try member.consumer.subscribe()
-    try await member.step(until: "both records") { member.records.count == 2 }
+    try member.step(until: "both records") { member.records.count == 2 }
 
     let producer = try transactional(cluster)
     try producer.initTransactions(timeout: .seconds(10))
@@ -32,7 +32,7 @@ import Testing
 
     let reader = try cluster.member(of: "h", reading: "out")
     try reader.consumer.subscribe()
-    try await reader.step(until: "the record") { !reader.records.isEmpty }
+    try reader.step(until: "the record") { !reader.records.isEmpty }
     #expect(reader.records.map(\.value) == ["v"])
     reader.consumer.close()
   }

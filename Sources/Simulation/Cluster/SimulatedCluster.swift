@@ -119,8 +119,8 @@ final class SimulatedCluster {
 
   /// What a read_committed reader sees.
   ///
-  /// - Parameter includesUnstable: whether committed records behind the first open transaction count too: readers will
-  ///   see them once it has ended.
+  /// - Parameter includesUnstable: whether committed records behind the first open transaction count too:
+  ///   readers will see them once it has ended.
   func committedRecords(of id: LogID, includesUnstable: Bool = false) -> [LoggedRecord] {
     let stable = includesUnstable ? .max : lastStableOffset(of: id)
     return log(id).records.filter { record in
