@@ -9,9 +9,10 @@ struct SimulateCommand: ParsableCommand {
     commandName: "simulate",
     abstract: "Run workers over a virtual Kafka with faults, and check what they write.",
     discussion: """
-      One seed decides everything: traffic, faults, and their order. An auditor that knows the truth of the traffic \
-      reads what was committed: every error and slow trace kept whole, exactly once; one verdict a trace; no offset \
-      committed past an undecided span. The same seed gives the same hash. Exits with 1 if the auditor objects.
+      One seed decides everything: traffic, faults, and their order. An auditor that knows the truth of \
+      the traffic reads what was committed: every error and slow trace kept whole, exactly once; one \
+      verdict a trace; no offset committed past an undecided span. The same seed gives the same hash. \
+      Exits with 1 if the auditor objects.
       """)
 
   @Option(name: .long, help: "The first seed.")
@@ -51,7 +52,8 @@ struct SimulateCommand: ParsableCommand {
     progress.end()
     if seeds > 1 {
       print(
-        "\(seeds) seeds, \(failed.count) failed; longest recovery \(longestRecovery / 1_000_000) ms of simulated time"
+        "\(seeds) seeds, \(failed.count) failed; "
+          + "longest recovery \(longestRecovery / 1_000_000) ms of simulated time"
       )
       print("faults: \(total.text)")
     }
@@ -61,7 +63,8 @@ struct SimulateCommand: ParsableCommand {
   private func show(_ report: SimulationReport) {
     print(
       "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept, "
-        + "hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; \(report.faults.text)"
+        + "hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; "
+        + report.faults.text
     )
     for objection in report.objections { print("  \(objection)") }
   }

@@ -1,4 +1,5 @@
-// The production lanes over a virtual Kafka: a bounded share of `make simulate`, and the proof that the auditor bites.
+// The production lanes over a virtual Kafka: a bounded share of `make simulate`, and the proof that the
+// auditor bites.
 
 import Simulation
 import Testing
@@ -12,9 +13,9 @@ struct SimulatedRunTests {
     }
   }
 
-  /// Seeds that were red once. 3: a commit made during recovery forgot how far the last owner had come. 937: a
-  /// verdict that was given during recovery hid spans that came after it. 2778: a member went on with partitions that
-  /// it had lost before it had taken them up.
+  /// Seeds that were red once. 3: a commit made during recovery forgot how far the last owner had come. 937:
+  /// a verdict that was given during recovery hid spans that came after it. 2778: a member went on with
+  /// partitions that it had lost before it had taken them up.
   @Test(arguments: [3, 937, 2778] as [UInt64])
   func whatWasRedStaysGreen(_ seed: UInt64) {
     #expect(Simulation(seed: seed).run().objections == [])

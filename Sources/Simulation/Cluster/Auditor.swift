@@ -73,7 +73,8 @@ struct Auditor {
     for place in Int(from)..<Int(offset.value) {
       for trace in contents[partition]?[place] ?? [] where !decided.contains(trace) {
         object(
-          "offset \(offset.value) of partition \(partition.value) is committed, but trace \(trace) of the record at "
+          "offset \(offset.value) of partition \(partition.value) is committed, but trace \(trace) "
+            + "of the record at "
             + "\(place) is not decided")
       }
     }
