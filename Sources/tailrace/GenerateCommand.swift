@@ -18,12 +18,24 @@ struct GenerateCommand: ParsableCommand {
       """)
 
   @Option(name: .shortAndLong, help: "The recording to write; compressed if the name ends in .zst.")
-  var output: String
+  var output: String?
+
+  @Option(name: .long, help: "The topic to publish to, keyed by trace id, as fast as the brokers take it.")
+  var topic: String?
+
+  @Option(name: .long, help: "The brokers of --topic.")
+  var brokers = "127.0.0.1:9092"
 
   @Option(name: .long, help: "Where to write the truth about each trace, one line of JSON each.")
   var truth: String?
 
   @OptionGroup var traffic: TrafficOptions
+
+  func validate() throws {
+    guard output != nil || topic != nil else {
+      throw ValidationError("name a recording with --output, or a topic with --topic")
+    }
+  }
 
   mutating func run() throws {
     do {
@@ -31,18 +43,24 @@ struct GenerateCommand: ParsableCommand {
     } catch let failure as CommandFailure {
       throw failure
     } catch {
-      throw CommandFailure.failed("\(output): \(describe(error))")
+      throw CommandFailure.failed(
+        "\([output, topic].compactMap { $0 }.joined(separator: ", ")): \(describe(error))")
     }
   }
 
   private func generate() throws {
-    let recording = try RecordingWriter(path: output)
+    let recording = try output.map { try RecordingWriter(path: $0) }
+    let publisher = try topic.map { try TopicPublisher($0, brokers: brokers) }
     let truths = try truth.map { try LineWriter(path: $0) }
-    var workload = Workload(traffic.options)
+    var options = traffic.options
+    // Brokers delete records that are old by their topic's retention: what is published happens now.
+    if publisher != nil { options.startNanoseconds = Int64(Date().timeIntervalSince1970 * 1e9) }
+    var workload = Workload(options)
     var progress = Progress(total: traffic.traces, unit: "traces")
     var (records, spans, bytes, traces) = (0, 0, 0, 0)
     while let record = workload.next() {
-      try recording.append(record.bytes)
+      try recording?.append(record.bytes)
+      try publisher?.publish(record)
       records += 1
       spans += record.spanCount
       bytes += record.bytes.count
@@ -53,9 +71,39 @@ struct GenerateCommand: ParsableCommand {
       progress.show(traces)
     }
     progress.end()
-    try recording.finish()
+    try recording?.finish()
+    try publisher?.finish()
     try truths?.finish()
-    print("\(output): \(traces) traces, \(spans) spans in \(records) records, \(bytes) bytes")
+    for target in [output, topic].compactMap({ $0 }) {
+      print("\(target): \(traces) traces, \(spans) spans in \(records) records, \(bytes) bytes")
+    }
+  }
+}
+
+/// Publishes generated records.
+private final class TopicPublisher {
+  private let producer: Producer
+  private let topic: ProducerTopic
+
+  init(_ topic: String, brokers: String) throws {
+    producer = try Producer(properties: [KafkaProperty("bootstrap.servers", brokers)], log: { _ in })
+    self.topic = try producer.topic(topic)
+  }
+
+  /// Records that mix traces have no key.
+  func publish(_ record: WorkloadRecord) throws {
+    try record.key.withRawBytes { (key) throws(KafkaError) in
+      try record.bytes.withRawBytes { (value) throws(KafkaError) in
+        try producer.produce(topic, partition: nil, key: record.key.isEmpty ? nil : key, value: value)
+      }
+    }
+  }
+
+  func finish() throws {
+    try producer.flush(timeout: .seconds(60))
+    if let failure = producer.takeFailures().first {
+      throw CommandFailure.failed("topic '\(failure.topic)': not delivered: \(failure.error)")
+    }
   }
 }
 

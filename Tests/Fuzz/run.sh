@@ -1,11 +1,14 @@
 #!/bin/sh
 # Builds every fuzz target and runs each over its corpus for SECONDS seconds (60 without). What a run finds beside
-# the committed corpus stays in .build/found. Exits non-zero on a crash, a hang or a leak; the input that led to it is
-# then in .build/crashes, and runs alone as: .build/release/TARGET FILE
+# the committed corpus stays in .build/fuzz/found. Exits non-zero on a crash, a hang or a leak; the input that led to it is
+# then in .build/fuzz/crashes, and runs alone as: .build/fuzz/release/TARGET FILE
 #
 #   Tests/Fuzz/run.sh [SECONDS] [TARGET...]
 set -eu
 cd "$(dirname "$0")"
+
+# Not below here: the formatter's check walks all of Tests.
+scratch=$(cd ../.. && pwd)/.build/fuzz
 
 seconds=${1:-60}
 case $seconds in
@@ -18,15 +21,15 @@ esac
 [ $# -gt 0 ] || set -- FuzzScanner FuzzJSON FuzzSampler
 
 # Two --sanitize flags would silently lose the coverage that guides libFuzzer.
-swift build -c release --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address
+swift build -c release --scratch-path "$scratch" --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address
 
 # Swift's own backtraces make a crash hang.
 export SWIFT_BACKTRACE=enable=no
 status=0
 for target in "$@"; do
-  found=.build/found/$target
-  mkdir -p "$found" .build/crashes
-  .build/release/"$target" -max_total_time="$seconds" -max_len=2048 -timeout=10 -rss_limit_mb=2048 \
-    -print_final_stats=1 -artifact_prefix=".build/crashes/$target-" "$found" "Corpus/$target" || status=1
+  found=$scratch/found/$target
+  mkdir -p "$found" "$scratch"/crashes
+  "$scratch"/release/"$target" -max_total_time="$seconds" -max_len=2048 -timeout=10 -rss_limit_mb=2048 \
+    -print_final_stats=1 -artifact_prefix="$scratch/crashes/$target-" "$found" "Corpus/$target" || status=1
 done
 exit $status
