@@ -48,10 +48,18 @@ final class CallbackContext: Sendable {
   let log: KafkaLog
   let events = Mutex<[ConsumerEvent]>([])
   let deliveries = Mutex(DeliveryState())
-  /// Set while a consumer closes: then nobody is left who would answer a rebalance.
-  let isClosing = Atomic(false)
-  /// The rebalance that librdkafka waits for an answer to; nil if it waits for none.
-  let unanswered = Mutex<ConsumerEvent?>(nil)
+  /// Who answers a consumer's rebalances.
+  let answering = Atomic(Answering.byOwner)
+
+  /// Who answers a consumer's rebalances.
+  enum Answering: UInt8, AtomicRepresentable {
+    /// The owner does, when it has taken the event.
+    case byOwner
+    /// The consumer closes: the callback does.
+    case byCallback
+    /// Nobody: the client is about to be destroyed, and a call into it might never return.
+    case byNobody
+  }
 
   init(log: @escaping KafkaLog) {
     self.log = log
@@ -108,8 +116,9 @@ struct ClientHandle: ~Copyable {
   }
 
   deinit {
-    // Sound: the handle is owned by this value alone and destroyed once.
-    unsafe rd_kafka_destroy(pointer)
+    // Sound: the handle is owned by this value alone and destroyed once. A consumer's
+    // owner has closed it as far as it can be closed.
+    unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
   }
 
   private static func setCallbacks(_ configuration: OpaquePointer, _ kind: Kind) {

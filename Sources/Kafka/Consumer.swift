@@ -113,7 +113,6 @@ public final class Consumer {
   /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed
   /// one.
   public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
-    handle.context.unanswered.withLock { $0 = nil }
     unanswered = nil
     let list = PartitionList(offsets)
     if isCooperative {
@@ -128,7 +127,6 @@ public final class Consumer {
   /// Answers a revocation: reading stops.
   public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
     unanswered = nil
-    handle.context.unanswered.withLock { $0 = nil }
     if isCooperative {
       let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
       if let error = unsafe KafkaError(taking: rd_kafka_incremental_unassign(handle.pointer, list.pointer)) {
@@ -199,35 +197,49 @@ public final class Consumer {
     unsafe rd_kafka_consumer_group_metadata(handle.pointer).map { unsafe ConsumerGroupMetadata(taking: $0) }
   }
 
+  /// How long closing waits, at the most: for the answers to be taken, and then for the group.
+  private static let closeTimeout = (answers: Duration.seconds(1), group: Duration.seconds(10))
+
   /// Leaves the group. Nothing else may be called afterwards.
+  ///
+  /// Closing waits for the answer to every rebalance. librdkafka 2.0.2 waits without end if an assignment is
+  /// answered only while it closes. So what is open is answered before, and the waiting has an end.
   public func close() {
     guard !isClosed else { return }
     isClosed = true
-    answerLast()
-    // Closing waits for the answer to every rebalance. One that is open is answered here, later ones by the
-    // callback.
-    _ = takeEvents()
-    switch unanswered {
-    case .assigned(let partitions):
-      try? assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.end) })
-    case .revoked(let partitions), .lost(let partitions): try? unassign(partitions)
-    default: break
+    defer { handle.context.answering.store(.byNobody, ordering: .relaxed) }
+    answerWhatIsOpen()
+    handle.context.answering.store(.byCallback, ordering: .relaxed)
+    guard let closing = unsafe rd_kafka_queue_new(handle.pointer) else { return }
+    // Sound: the queue is ours and freed once, after the last use.
+    defer { unsafe rd_kafka_queue_destroy(closing) }
+    if unsafe KafkaError(taking: rd_kafka_consumer_close_queue(handle.pointer, closing)) != nil { return }
+    let deadline = ContinuousClock.now + Consumer.closeTimeout.group
+    var batch = RecordBatch(capacity: 64)
+    while unsafe rd_kafka_consumer_closed(handle.pointer) == 0, ContinuousClock.now < deadline {
+      unsafe batch.fill(from: closing, timeout: .milliseconds(20))
     }
-    handle.context.isClosing.store(true, ordering: .relaxed)
-    _ = unsafe rd_kafka_consumer_close(handle.pointer)
   }
 
-  /// Answers a rebalance that the owner has left unanswered: closing would wait for that.
-  private func answerLast() {
-    do {
-      switch handle.context.unanswered.withLock({ $0 }) {
-      case .assigned: try assign([])
-      case .revoked(let partitions), .lost(let partitions): try unassign(partitions)
-      default: break
+  /// Answers the rebalance that the owner has left unanswered, those that are queued, and the assignment that
+  /// follows a revocation in a cooperative group.
+  private func answerWhatIsOpen() {
+    let deadline = ContinuousClock.now + Consumer.closeTimeout.answers
+    var batch = RecordBatch(capacity: 1024)
+    var isAssignmentDue = false
+    repeat {
+      unsafe batch.fill(from: queue, timeout: isAssignmentDue ? .milliseconds(20) : .zero)
+      _ = takeEvents()
+      switch unanswered {
+      case .assigned(let partitions):
+        try? assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.end) })
+        isAssignmentDue = false
+      case .revoked(let partitions), .lost(let partitions):
+        try? unassign(partitions)
+        isAssignmentDue = isCooperative
+      default: if batch.count == 0, !isAssignmentDue { return }
       }
-    } catch {
-      // The rebalance is void, so that there is nothing to wait for.
-    }
+    } while ContinuousClock.now < deadline
   }
 
   static func setRebalanceCallback(_ configuration: OpaquePointer) {
@@ -236,16 +248,13 @@ public final class Consumer {
       guard let client = unsafe client, let list = unsafe list, let opaque = unsafe opaque else { return }
       let context = unsafe CallbackContext.from(opaque)
       let partitions = unsafe PartitionList.read(list).map(\.topicPartition)
-      if context.isClosing.load(ordering: .relaxed) {
-        let isEager = unsafe rd_kafka_rebalance_protocol(client).map { unsafe String(cString: $0) } == "EAGER"
-        if isEager {
-          _ = unsafe rd_kafka_assign(client, nil)
-        } else if code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
-          _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
-        } else {
-          _ = unsafe KafkaError(taking: rd_kafka_incremental_assign(client, list))
-        }
+      switch context.answering.load(ordering: .relaxed) {
+      case .byOwner: break
+      case .byCallback:
+        // While it terminates, librdkafka takes every answer as an unassignment of all.
+        _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
         return
+      case .byNobody: return
       }
       let event: ConsumerEvent
       if code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
@@ -255,7 +264,6 @@ public final class Consumer {
       } else {
         event = .revoked(partitions)
       }
-      context.unanswered.withLock { $0 = event }
       context.events.withLock { $0.append(event) }
     }
   }
