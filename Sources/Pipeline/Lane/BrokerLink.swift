@@ -160,6 +160,8 @@ protocol LaneRounds {
   func step(now: Instant, timeout: Interval) throws(BrokerError)
   /// Makes everything done so far lasting and leaves the group.
   func stop() throws(BrokerError)
+  /// Leaves the group as things are.
+  func leave()
 }
 
 extension Lane: LaneRounds {}

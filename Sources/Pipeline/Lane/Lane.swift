@@ -117,6 +117,12 @@ public final class Lane<Link: BrokerLink> {
     link.close()
   }
 
+  /// Leaves the group as things are: what is not committed is done again by whoever takes the partitions
+  /// over.
+  public func leave() {
+    link.close()
+  }
+
   // MARK: Records
 
   private func take(

@@ -77,6 +77,12 @@ public final class Repartitioner<Link: BrokerLink> {
     link.close()
   }
 
+  /// Leaves the group as things are: what is not committed is done again by whoever takes the partitions
+  /// over.
+  public func leave() {
+    link.close()
+  }
+
   // MARK: Records
 
   private func take(_ place: RecordPlace, key: RawSpan?, value: RawSpan?) throws(BrokerError) {

@@ -145,7 +145,25 @@ public final class Worker: Sendable {
         disturbed(error)
       }
     }
-    try lane.stop()
+    try finish(lane)
+  }
+
+  /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
+  /// again. What can't be committed in a few seconds is done again by whoever takes the partitions over.
+  private func finish(_ lane: some LaneRounds) throws(BrokerError) {
+    for _ in 0..<30 {
+      do {
+        try lane.stop()
+        return
+      } catch {
+        guard error.remedy == .retry else { throw error }
+        disturbed(error)
+      }
+      do { try lane.step(now: .now, timeout: .milliseconds(100)) } catch {
+        guard error.remedy == .retry else { throw error }
+      }
+    }
+    lane.leave()
   }
 
   /// One lane that can't go on ends the whole process: the group gives its partitions to others at once.
