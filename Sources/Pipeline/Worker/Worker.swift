@@ -202,7 +202,7 @@ public final class Worker: Sendable {
   }
 
   /// How often what lanes hold is made known.
-  private static let snapshotInterval = Interval.milliseconds(250)
+  private static let snapshotInterval = Interval.milliseconds(50)
 
   /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
   /// again. What can't be committed in a few seconds is done again by whoever takes the partitions over.
