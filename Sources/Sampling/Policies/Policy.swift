@@ -107,15 +107,3 @@ public struct Composite: Equatable, Sendable {
     self.parts = parts
   }
 }
-
-extension Policy.Rule {
-  /// The rules right under this one.
-  var children: [Policy.Rule] {
-    switch self {
-    case .and(let rules), .drop(let rules): rules
-    case .not(let rule): [rule]
-    case .composite(let composite): composite.parts.map(\.rule)
-    default: []
-    }
-  }
-}

@@ -49,7 +49,9 @@ struct CompiledComposite {
 
 /// Builds the parts of a policy set.
 struct PolicyCompiler {
-  /// More random outcomes than this are not told apart: see `PolicySet.chances`.
+  /// So that the answers of all hashes are one word.
+  static let hashesMax = 64
+  /// More combinations of their answers are not gone through for each kept trace.
   static let chancesMax = 1024
   /// Buckets and parts of composites, so that those that refused are one word.
   static let budgetsMax = 64
@@ -151,7 +153,9 @@ struct PolicyCompiler {
     let full = SamplingThreshold.randomnessCount
     var chances: [(answers: UInt64, weight: UInt64)] = [(0, full)]
     for salt in Set(hashes.map(\.salt)).sorted() {
-      let nested = hashes.indices.filter { hashes[$0].salt == salt }.sorted { hashes[$0].limit < hashes[$1].limit }
+      let nested = hashes.indices.filter { hashes[$0].salt == salt }.sorted {
+        hashes[$0].limit < hashes[$1].limit
+      }
       var steps: [(answers: UInt64, weight: UInt64)] = []
       var below: UInt64 = 0
       for (place, number) in nested.enumerated() {
@@ -173,6 +177,24 @@ struct PolicyCompiler {
     Set(hashes.map(\.salt)).reduce(1) { count, salt in
       min(count, PolicyCompiler.chancesMax + 1) * (hashes.filter { $0.salt == salt }.count + 1)
     }
+  }
+}
+
+extension Policy {
+  /// What `policies` together have too much of for a sampler, as in "more than 64 rate limits"; nil if they
+  /// fit.
+  public static func excess(in policies: [Policy]) -> String? {
+    let compiled = PolicyCompiler(policies)
+    if compiled.predicates.count > SpanPredicates.countMax {
+      return "more than \(SpanPredicates.countMax) different tests of attributes, tracestates and flags"
+    }
+    if compiled.budgetCount > PolicyCompiler.budgetsMax {
+      return "more than \(PolicyCompiler.budgetsMax) rate limits, policies of composites included"
+    }
+    if compiled.hashes.count > PolicyCompiler.hashesMax || compiled.chanceCount > PolicyCompiler.chancesMax {
+      return "too many different hashes; use fewer salts, or leave hash_salt out"
+    }
+    return nil
   }
 }
 

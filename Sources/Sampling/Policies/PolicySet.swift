@@ -59,10 +59,8 @@ struct PolicySet {
     invariant(
       policies.count <= PolicySet.countMax, "\(policies.count) policies: more than \(PolicySet.countMax)")
     let compiled = PolicyCompiler(policies)
-    invariant(compiled.hashes.count <= 64, "\(compiled.hashes.count) hashes are too many")
-    invariant(compiled.chanceCount <= PolicyCompiler.chancesMax, "too many hashes with different salts")
-    invariant(
-      compiled.budgetCount <= PolicyCompiler.budgetsMax, "\(compiled.budgetCount) rate limits are too many")
+    let excess = Policy.excess(in: policies)
+    invariant(excess == nil, "the policies need \(excess ?? "")")
     names = policies.map(\.name)
     predicates = SpanPredicates(compiled.predicates)
     tests = compiled.tests

@@ -80,7 +80,9 @@ struct SecondBudgets {
       for place in spent.indices { spent[place] = 0 }
       spentInAll = 0
     }
-    guard spent[part] + spans <= budgets[part], !capsTotal || spentInAll + spans <= total else { return false }
+    guard spent[part] + spans <= budgets[part], !capsTotal || spentInAll + spans <= total else {
+      return false
+    }
     spent[part] += spans
     spentInAll += spans
     return true
