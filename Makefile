@@ -14,10 +14,10 @@ REQUIREMENTS := Tests/Integration/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python build demo test unit integration lint format bench fuzz simulate clean
+.PHONY: help setup libraries python build demo test unit integration lint format bench bench-kafka fuzz simulate clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: libraries python ## Install what is missing: system libraries, and Python packages for the integration tests
 
@@ -80,6 +80,9 @@ format: ## Bring all Swift sources into form
 
 bench: build ## Spans per second and memory, in process
 	$(TAILRACE) bench
+
+bench-kafka: build python ## A worker against a consumer that does nothing, on a real broker: ratios
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)
 
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)

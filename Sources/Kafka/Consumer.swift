@@ -124,8 +124,12 @@ public final class Consumer {
     }
   }
 
-  /// Answers a revocation: reading stops.
+  /// Stops to read partitions that are read, and answers a revocation if there is one.
   public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
+    switch unanswered {
+    case .revoked, .lost: break
+    default: if partitions.isEmpty { return }
+    }
     unanswered = nil
     if isCooperative {
       let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
@@ -137,10 +141,21 @@ public final class Consumer {
     }
   }
 
-  /// Reads partitions without being in a group; those that are not named are no longer read.
-  public func assignAlone(_ offsets: [PartitionOffset]) throws(KafkaError) {
+  /// Reads more partitions, for a consumer that is in no group.
+  public func assignAlone(more offsets: [PartitionOffset]) throws(KafkaError) {
     let list = PartitionList(offsets)
-    try check(unsafe rd_kafka_assign(handle.pointer, list.pointer))
+    if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) {
+      throw error
+    }
+  }
+
+  /// Stops to read partitions that were assigned with `assignAlone(more:)`.
+  public func unassignAlone(_ partitions: [TopicPartition]) throws(KafkaError) {
+    guard !partitions.isEmpty else { return }
+    let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
+    if let error = unsafe KafkaError(taking: rd_kafka_incremental_unassign(handle.pointer, list.pointer)) {
+      throw error
+    }
   }
 
   /// The first offset of a partition and that behind its last record, as the broker has them now. What is not

@@ -33,4 +33,15 @@ public final class MockCluster {
   {
     try check(unsafe rd_kafka_mock_topic_create(cluster, name, partitions, replicationFactor))
   }
+
+  /// Answers the next requests of a kind with errors, for tests of what a client makes of them.
+  ///
+  /// - Parameters:
+  ///   - api: the kind's number in the Kafka protocol.
+  ///   - codes: the brokers' error numbers, one for each request.
+  public func failNext(api: Int16, with codes: [Int32]) {
+    let errors = codes.map { rd_kafka_resp_err_t(rawValue: $0) }
+    // Sound: the array is read during the call.
+    unsafe rd_kafka_mock_push_request_errors_array(cluster, api, errors.count, errors)
+  }
 }

@@ -70,6 +70,20 @@ public final class Producer {
     return unsafe ProducerTopic(taking: pointer)
   }
 
+  /// How many partitions a topic has, as the brokers say now.
+  public func partitionCount(of topic: ProducerTopic, timeout: Duration) throws(KafkaError) -> Int {
+    var metadata: UnsafePointer<rd_kafka_metadata>?
+    try check(
+      unsafe rd_kafka_metadata(handle.pointer, 0, topic.pointer, &metadata, timeout.milliseconds))
+    // Sound: the metadata is ours until it is destroyed; its counts and topics are read within it.
+    guard let metadata = unsafe metadata else { return 0 }
+    defer { unsafe rd_kafka_metadata_destroy(metadata) }
+    guard unsafe metadata.pointee.topic_cnt == 1 else { return 0 }
+    let found = unsafe metadata.pointee.topics[0]
+    try check(unsafe found.err)
+    return Int(unsafe found.partition_cnt)
+  }
+
   /// Queues a record; the bytes are copied.
   ///
   /// While the queue is full it waits for room, for `queueTimeout` at most.

@@ -10,6 +10,8 @@ public struct RecordInfo: Sendable {
   public var offset: Int64
   /// Milliseconds since 1970; nil if the record has no timestamp.
   public var timestampMilliseconds: Int64?
+  /// Whether the broker set the timestamp when it appended the record; else its producer did.
+  public var isLogAppendTime = false
 }
 
 /// The records that one poll has brought. It owns librdkafka's messages and frees them when it is cleared.
@@ -86,7 +88,8 @@ public struct RecordBatch: ~Copyable {
       let timestamp = unsafe rd_kafka_message_timestamp(message, &type)
       let info = unsafe RecordInfo(
         partition: message.pointee.partition, offset: message.pointee.offset,
-        timestampMilliseconds: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? nil : timestamp)
+        timestampMilliseconds: type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? nil : timestamp,
+        isLogAppendTime: type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
       let key = unsafe UnsafeRawBufferPointer(start: message.pointee.key, count: message.pointee.key_len)
       let value = unsafe UnsafeRawBufferPointer(start: message.pointee.payload, count: message.pointee.len)
       switch unsafe (message.pointee.key == nil, message.pointee.payload == nil) {

@@ -18,11 +18,13 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var isTruncated: Bool
   /// The stream clock at the verdict.
   public var decidedAt: Instant
+  /// The offset of the trace's first span; nil if the record does not say.
+  public var firstOffset: Offset?
 
   /// Makes a verdict.
   public init(
     traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, threshold: SamplingThreshold,
-    isTruncated: Bool = false, decidedAt: Instant
+    isTruncated: Bool = false, decidedAt: Instant, firstOffset: Offset? = nil
   ) {
     self.traceID = traceID
     self.isKept = isKept
@@ -31,6 +33,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     self.threshold = threshold
     self.isTruncated = isTruncated
     self.decidedAt = decidedAt
+    self.firstOffset = firstOffset
   }
 
   /// Reads a decision record in its JSON form, full or compact.
@@ -46,7 +49,8 @@ public struct RestoredVerdict: Equatable, Sendable {
     else { throw MalformedInput(.wrongType, at: 0) }
     self.init(
       traceID: traceID, isKept: isKept, isFinal: isFinal, isLate: fields.isLate,
-      threshold: fields.threshold ?? .never, isTruncated: fields.isTruncated, decidedAt: decidedAt)
+      threshold: fields.threshold ?? .never, isTruncated: fields.isTruncated, decidedAt: decidedAt,
+      firstOffset: fields.firstOffset)
   }
 
   private struct Fields {
@@ -57,6 +61,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     var isTruncated = false
     var threshold: SamplingThreshold?
     var decidedAt: Instant?
+    var firstOffset: Offset?
 
     mutating func read(_ name: String, from reader: inout JSONReader) throws(MalformedInput) {
       switch name {
@@ -71,6 +76,7 @@ public struct RestoredVerdict: Equatable, Sendable {
           if try reader.string() == Array(Sampler.limitReason.utf8) { isTruncated = true }
         }
       case "decided_at": decidedAt = Instant(rfc3339: try reader.string())
+      case "first_offset": firstOffset = Int64(try reader.number()).map { Offset($0) }
       default: try reader.skip()
       }
     }

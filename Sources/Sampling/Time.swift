@@ -94,6 +94,22 @@ public struct Instant: Hashable, Comparable, Sendable {
     let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(interval.nanoseconds)
     return Instant(nanoseconds: overflow ? .max : sum)
   }
+
+  /// The time between two instants; none if the second is the later one.
+  public static func - (later: Instant, earlier: Instant) -> Interval {
+    let (difference, overflow) = later.nanoseconds.subtractingReportingOverflow(earlier.nanoseconds)
+    guard !overflow else { return Interval(nanoseconds: later > earlier ? .max : 0) }
+    return Interval(nanoseconds: difference)
+  }
+}
+
+extension Instant: CustomStringConvertible {
+  /// The form of `appendRFC3339`.
+  public var description: String {
+    var bytes: [UInt8] = []
+    appendRFC3339(to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
 }
 
 /// A length of time in nanoseconds, never negative.

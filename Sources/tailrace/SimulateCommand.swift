@@ -74,7 +74,7 @@ extension FaultCounts {
   var text: String {
     "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
       + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
-      + "\(rebalances) rebalances"
+      + "\(clockJumps) clock jumps, \(rebalances) rebalances"
   }
 
   mutating func add(_ other: FaultCounts) {
@@ -85,6 +85,7 @@ extension FaultCounts {
     tornCommits += other.tornCommits
     unknownCommits += other.unknownCommits
     requestFailures += other.requestFailures
+    clockJumps += other.clockJumps
     rebalances += other.rebalances
   }
 }

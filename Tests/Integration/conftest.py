@@ -95,7 +95,7 @@ def write(session_children: Children) -> Callable[[Topology], Path]:
     """Writes a topology to its file."""
 
     def write(topology: Topology) -> Path:
-        path = session_children.directory / f"{topology.name}.yaml"
+        path = session_children.directory / f"{topology.label}.yaml"
         path.write_text(topology.text)
         return path
 
@@ -103,12 +103,24 @@ def write(session_children: Children) -> Callable[[Topology], Path]:
 
 
 @pytest.fixture
-def run(broker: Broker, children: Children, write: Callable[[Topology], Path]) -> Callable[[Topology], Child]:
+def start(
+    broker: Broker, children: Children, write: Callable[[Topology], Path]
+) -> Callable[[Topology], Child]:
+    """Starts a worker."""
+
+    def start(topology: Topology) -> Child:
+        environment = {"BROKER": broker.address}
+        return children.start(topology.label, [TAILRACE, "run", write(topology)], environment)
+
+    return start
+
+
+@pytest.fixture
+def run(start: Callable[[Topology], Child]) -> Callable[[Topology], Child]:
     """Starts a worker, and returns once it has partitions."""
 
     def run(topology: Topology) -> Child:
-        environment = {"BROKER": broker.address}
-        worker = children.start(topology.name, [TAILRACE, "run", write(topology)], environment)
+        worker = start(topology)
         worker.wait_for(lambda: "assigned" in worker.output, "a line that says that partitions were assigned")
         return worker
 
@@ -138,8 +150,8 @@ def tailrace(broker: Broker) -> Callable[..., subprocess.CompletedProcess[str]]:
 def read(broker: Broker) -> Iterator[Callable[..., Reader]]:
     readers: list[Reader] = []
 
-    def read(*names: str) -> Reader:
-        readers.append(broker.read(*names))
+    def read(*names: str, isolation: str = "read_committed") -> Reader:
+        readers.append(broker.read(*names, isolation=isolation))
         return readers[-1]
 
     yield read

@@ -1,11 +1,11 @@
-"""Kafka as any other client sees it: topics made, written, and read from their start, if committed."""
+"""Kafka as any other client sees it: topics made, written, and read from their start."""
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from children import DEADLINE
 
@@ -33,11 +33,16 @@ class Broker:
             {**self._connection, "message.max.bytes": RECORD_BYTES_MAX, "linger.ms": 1, "acks": "all"}
         )
 
-    def create(self, *names: str, partitions: int) -> None:
+    def create(self, *names: str, partitions: int, config: dict[str, str] | None = None) -> None:
         """Creates topics that take records of up to `RECORD_BYTES_MAX` bytes."""
-        limit = {"max.message.bytes": str(RECORD_BYTES_MAX)}
-        new = [NewTopic(name, partitions, 1, config=limit) for name in names]
+        settings = {"max.message.bytes": str(RECORD_BYTES_MAX), **(config or {})}
+        new = [NewTopic(name, partitions, 1, config=settings) for name in names]
         for made in self.admin.create_topics(new).values():
+            made.result(DEADLINE)
+
+    def add_partitions(self, name: str, count: int) -> None:
+        """Makes a topic have `count` partitions, more than it has."""
+        for made in self.admin.create_partitions([NewPartitions(name, count)]).values():
             made.result(DEADLINE)
 
     def partition_counts(self) -> dict[str, int]:
@@ -66,8 +71,8 @@ class Broker:
     def flush(self) -> None:
         assert self.producer.flush(DEADLINE) == 0, "the broker did not take all records"
 
-    def read(self, *names: str) -> "Reader":
-        return Reader(self, names)
+    def read(self, *names: str, isolation: str = "read_committed") -> "Reader":
+        return Reader(self, names, isolation)
 
     def uncommitted(self, group: str, topic: str) -> dict[int, tuple[int, int]]:
         """For each partition whose end the group has not committed: the committed offset and the end."""
@@ -88,7 +93,7 @@ class Broker:
 class Reader:
     """Reads topics from their start; `records` has all that was read so far, in order within a partition."""
 
-    def __init__(self, broker: Broker, names: Iterable[str]):
+    def __init__(self, broker: Broker, names: Iterable[str], isolation: str):
         self._broker = broker
         self._waiting = set(names)
         self._assigned: list[TopicPartition] = []
@@ -98,7 +103,7 @@ class Reader:
                 **broker._connection,
                 "group.id": "integration-suite",
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 # This broker answers a fetch with all that a partition has.
                 "receive.message.max.bytes": 2147483647,
                 "fetch.message.max.bytes": RECORD_BYTES_MAX,

@@ -1,6 +1,7 @@
 """The topology files that the tests run, and what belongs to them: topic names, group, policies."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 SLOW_MILLISECONDS = 300
 
@@ -21,7 +22,21 @@ class Topology:
     lanes: int = 1
     create: bool = True
     encoding: str = "otlp_proto"
+    delivery: str = "at_least_once"
+    stop_timeout: str = "25s"
     kafka: dict[str, str] = field(default_factory=dict)
+    worker: str = ""
+    """Which worker it is for, where several with properties of their own share the topology."""
+
+    def for_worker(self, worker: str, **kafka: str) -> Self:
+        """The same for one of several workers of this host: each needs a transactional id of its own."""
+        own = {"transactional.id": f"{self.group}-{worker}"} if self.delivery == "exactly_once" else {}
+        return replace(self, worker=worker, kafka={**self.kafka, **own, **kafka})
+
+    @property
+    def label(self) -> str:
+        """What the topology's file and the logs of its workers are called."""
+        return f"{self.name}-{self.worker}" if self.worker else self.name
 
     def head(self, kind: str) -> str:
         # The suite's broker answers a fetch with all that a partition has, so the limits are high.
@@ -38,8 +53,9 @@ class Topology:
 kind: {kind}
 group: {self.group}
 lanes: {self.lanes}
-delivery: at_least_once
+delivery: {self.delivery}
 commit_interval: 200ms
+stop_timeout: {self.stop_timeout}
 kafka:
 {kafka}
 """

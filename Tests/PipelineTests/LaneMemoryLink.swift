@@ -5,6 +5,9 @@ import Sampling
 
 @testable import Pipeline
 
+/// A moment by clocks that agree.
+func moment(_ time: Instant) -> Moment { Moment(wall: time, steady: time) }
+
 /// The log, the outputs and the commits. They outlive the links, as a broker outlives its clients.
 final class MemoryBroker {
   struct Input {
@@ -40,6 +43,8 @@ final class MemoryBroker {
   var outputs: [Output] = []
   var points: [PartitionID: CommitPoint] = [:]
   var steps: [Step] = []
+  /// Answers to the group that start no reading.
+  var answers = 0
 
   init(partitions: Int = 1) {
     inputs = Array(repeating: [], count: partitions)
@@ -74,6 +79,11 @@ final class MemoryLink: BrokerLink {
   var commitErrors: [BrokerError] = []
   var committedErrors: [BrokerError] = []
   var resumeErrors: [BrokerError] = []
+  var releaseErrors: [BrokerError] = []
+  /// Answers to the next questions for past decisions, the last one first.
+  var tails: [PastDecisions] = []
+  var isTransactional = true
+  var partitionsWithoutOutputs: Set<PartitionID> = []
 
   init(_ broker: MemoryBroker, assigned partitions: Int = 1) {
     self.broker = broker
@@ -133,6 +143,7 @@ final class MemoryLink: BrokerLink {
   }
 
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
+    if partitions.isEmpty { return broker.answers += 1 }
     if let error = resumeErrors.popLast() { throw error }
     broker.steps.append(.resumed(Dictionary(uniqueKeysWithValues: partitions.map { ($0, $1?.value) })))
     for (id, offset) in partitions {
@@ -142,6 +153,7 @@ final class MemoryLink: BrokerLink {
   }
 
   func release(_ partitions: [PartitionID]) throws(BrokerError) {
+    if let error = releaseErrors.popLast() { throw error }
     broker.steps.append(.released(partitions))
     for id in partitions { positions[id] = nil }
   }
@@ -171,7 +183,13 @@ final class MemoryLink: BrokerLink {
       .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
   }
 
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict] { [] }
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
+    tails.popLast() ?? .read([], isWhole: true)
+  }
+
+  var commitsTogether: Bool { isTransactional }
+
+  func hasOutputs(for partition: PartitionID) -> Bool { !partitionsWithoutOutputs.contains(partition) }
 
   func abort() throws(BrokerError) {
     broker.steps.append(.aborted)

@@ -76,7 +76,7 @@ import Testing
     var now = scene.broker.inputs[0][0].timestamp ?? at(0)
     while now < scene.end + .seconds(60) {
       let commits = scene.broker.steps.count
-      try lane.step(now: now, timeout: .seconds(0))
+      try lane.step(at: moment(now), timeout: .seconds(0))
       if scene.broker.steps.count > commits { try scene.checkCommits("at \(now.nanoseconds)") }
       now = now + .milliseconds(200)
     }
@@ -105,7 +105,7 @@ import Testing
       for _ in 0..<random.number(in: 1...60) {
         link.batch = random.number(in: 1...60)
         if random.chance(0.1) { link.commitErrors = [BrokerError(.retry, "not now")] }
-        do { try lane.step(now: now, timeout: .seconds(0)) } catch { #expect(error.remedy == .retry) }
+        do { try lane.step(at: moment(now), timeout: .seconds(0)) } catch { #expect(error.remedy == .retry) }
         now = now + .milliseconds(Int64(random.number(in: 10...600)))
       }
       try scene.checkCommits("worker \(workers)")
@@ -113,7 +113,7 @@ import Testing
     let link = MemoryLink(scene.broker, assigned: 2)
     let last = lane(link)
     for second in 0..<100 {
-      try last.step(now: now + .seconds(Int64(second)), timeout: .seconds(0))
+      try last.step(at: moment(now + .seconds(Int64(second))), timeout: .seconds(0))
     }
     #expect(workers > 3)
     #expect(try scene.decided().count == 150)

@@ -18,7 +18,7 @@ private func repartitioner(
 
 extension Repartitioner {
   fileprivate func run(_ steps: Int = 3) throws {
-    for _ in 0..<steps { try step(now: at(0), timeout: .seconds(0)) }
+    for _ in 0..<steps { try step(at: moment(at(0)), timeout: .seconds(0)) }
   }
 }
 
@@ -179,8 +179,9 @@ extension Repartitioner {
     #expect(
       broker.steps == [
         .committed([first: 1, PartitionID(1): 1]), .released([PartitionID(1)]), .released([first]),
-        .resumed([:]), .aborted, .released([]),
+        .aborted, .released([]),
       ])
+    #expect(broker.answers == 2, "an assignment of nothing wants an answer too")
     try repartitioner.stop()
     #expect(broker.steps.last == .closed)
   }

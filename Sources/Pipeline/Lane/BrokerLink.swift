@@ -14,12 +14,15 @@ public struct RecordPlace: Sendable {
   public var offset: Offset
   /// The record's timestamp; nil if it has none.
   public var timestamp: Instant?
+  /// Whether the broker set it when it appended the record. One that a producer set may be wrong.
+  public var isLogTime: Bool
 
   /// Makes a place.
-  public init(partition: PartitionID, offset: Offset, timestamp: Instant?) {
+  public init(partition: PartitionID, offset: Offset, timestamp: Instant?, isLogTime: Bool = false) {
     self.partition = partition
     self.offset = offset
     self.timestamp = timestamp
+    self.isLogTime = isLogTime
   }
 }
 
@@ -90,6 +93,14 @@ public struct RecordHeaderField: Equatable, Sendable {
   }
 }
 
+/// Decision records that are read back.
+public enum PastDecisions: Equatable, Sendable {
+  /// So many offsets have been read, of so many.
+  case reading(read: Int64, of: Int64)
+  /// All have been read, oldest first. If they are not whole, the topic no longer reaches back far enough.
+  case read([RestoredVerdict], isWhole: Bool)
+}
+
 /// What a lane needs of a broker.
 public protocol BrokerLink {
   /// Hands out records that have come, waiting for the first no longer than `timeout`. Returns how many there
@@ -126,12 +137,19 @@ public protocol BrokerLink {
   /// Makes everything written so far lasting, then commits the points.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
 
-  /// The partition's own decision records that were committed, oldest first: at least those written since
-  /// `time`.
+  /// Goes on reading the partition's own decision records back: those written since `time`, as a
+  /// `read_committed` reader sees them. Called again until they are `.read`; `release` ends it too.
   ///
   /// Everything that an earlier owner of the partition may have committed is among them; while it is not
-  /// certain what that is, the error is `retry`. A link that can't tell what was committed gives none.
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict]
+  /// certain what that is, the error is `retry`. A call takes no longer than a round should.
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions
+
+  /// Whether what is written and the points become lasting together. If not, some of what was written may
+  /// have outlived the commit that it was meant for.
+  var commitsTogether: Bool { get }
+
+  /// Whether every topic that mirrors the input's partitions has this one.
+  func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool
 
   /// Takes back everything written since the last commit, as far as the link can.
   func abort() throws(BrokerError)
@@ -153,16 +171,3 @@ public struct CommittedPoint: Equatable, Sendable {
     self.metadata = metadata
   }
 }
-
-/// What a worker's thread drives: rounds until it is told to stop.
-protocol LaneRounds {
-  /// One round, waiting no longer than `timeout` for a record.
-  func step(now: Instant, timeout: Interval) throws(BrokerError)
-  /// Makes everything done so far lasting and leaves the group.
-  func stop() throws(BrokerError)
-  /// Leaves the group as things are.
-  func leave()
-}
-
-extension Lane: LaneRounds {}
-extension Repartitioner: LaneRounds {}

@@ -12,11 +12,13 @@ public struct LaneConfiguration: Sendable {
   public var encoding = SpanEncoding.otlpProto
   /// The input topic's name, for dead letters.
   public var topic: String
-  /// How often outputs and commit points are made lasting.
+  /// How often outputs and commit points are made lasting,
   public var commitInterval = Interval.seconds(1)
+  /// and after how many records at the latest.
+  public var commitRecords = 250_000
   /// Bytes of undecided spans that all partitions of the lane may hold together.
   public var bufferedBytesMax = 1 << 30
-  /// A partition that is caught up and quiet for this long follows the wall clock.
+  /// A partition that is caught up and quiet for this long lets its clock go on by itself.
   public var idleAfter = Interval.seconds(1)
   /// The largest record that the topic of kept spans takes, less what a record costs beside its value.
   public var sampledBytesMax = 900_000
@@ -34,40 +36,64 @@ public struct LaneConfiguration: Sendable {
 private final class AssignedPartition {
   let id: PartitionID
   var sampler: Sampler
-  /// Wall clock of the last record, or of the assignment.
+  /// Steady time of the last record, or of when reading began.
   var activeAt: Instant
+  /// The stream clock then.
+  var clockWhenActive: Instant
   /// Whether every record there is has been read.
   var isCaughtUp = false
   /// What was committed last.
   var committed: CommitPoint?
+  /// When it was assigned and when reading began, by the steady clock.
+  let assignedAt: Instant
+  let readingSince: Instant
+  /// Where reading began.
+  let start: Offset?
+  /// Whether it still has to come to where its last owner was.
+  var isBehind: Bool
 
-  init(_ sampler: consuming Sampler, activeAt: Instant) {
+  init(_ sampler: consuming Sampler, _ point: CommitPoint?, assignedAt: Instant, at moment: Moment) {
     id = sampler.partition
+    activeAt = moment.steady
+    clockWhenActive = sampler.clock
+    committed = point
+    self.assignedAt = assignedAt
+    readingSince = moment.steady
+    start = point?.safeOffset
+    isBehind = sampler.isRecovering
     self.sampler = sampler
-    self.activeAt = activeAt
+  }
+
+  /// How far it is on its way to where its last owner was.
+  func progress(at now: Instant) -> RecoveryProgress {
+    let highWater = committed?.highWater.value ?? 0
+    let begin = start?.value ?? highWater
+    let done = max(0, (sampler.nextOffset?.value ?? begin) - begin)
+    return RecoveryProgress(
+      partition: id, phase: .records, done: done, total: highWater - begin, elapsed: now - readingSince)
   }
 }
 
 /// Runs the samplers of the partitions that are assigned to one member of the group.
 ///
 /// Not thread-safe: it lives on one thread. `step` does one round; nothing happens between rounds.
-public final class Lane<Link: BrokerLink> {
-  private let link: Link
-  private let configuration: LaneConfiguration
+public final class Lane<Link: BrokerLink>: GroupMember {
+  let link: Link
+  let configuration: LaneConfiguration
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
   /// By number, so that the lane's outputs do not depend on a hash table's order.
   private var partitions: [AssignedPartition] = []
-  /// Partitions that are assigned but not taken up yet.
-  private var waiting: [PartitionID] = []
+  var membership = Membership()
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
   private var effects = Effects()
-  private var committedAt = Instant.distantPast
   private var key: [UInt8] = []
   /// Counts of partitions that are no longer assigned.
   private var pastCounters = SamplerCounters()
   private var written = LaneCounters()
+  /// When progress was last told, by the steady clock.
+  private var progressToldAt = Instant.distantPast
 
   /// Makes a lane over a link that has joined its group.
   ///
@@ -82,32 +108,10 @@ public final class Lane<Link: BrokerLink> {
 
   /// One round: reads what there is, answers the group, lets time pass, commits if it is time to.
   ///
-  /// - Parameters:
-  ///   - now: the wall clock.
-  ///   - timeout: how long to wait for a record.
+  /// - Parameter timeout: how long to wait for a record.
   /// - Throws: what the link throws. After `retry` the same call may be made again.
-  public func step(now: Instant, timeout: Interval) throws(BrokerError) {
-    do {
-      try round(now: now, timeout: timeout)
-    } catch {
-      guard error.remedy == .abort else { throw error }
-      report(.disturbed(error))
-      try startOver()
-    }
-  }
-
-  private func round(now: Instant, timeout: Interval) throws(BrokerError) {
-    _ = try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
-      try take(place, key: key, value: value, now: now)
-    }
-    try answerGroup()
-    try takeUpWaiting(now: now)
-    try letTimePass(now: now)
-    try relieveMemory()
-    if now >= committedAt + configuration.commitInterval || now < committedAt {
-      try commit()
-      committedAt = now
-    }
+  public func step(at moment: Moment, timeout: Interval) throws(BrokerError) {
+    try doRound(at: moment, timeout: timeout)
   }
 
   /// Makes everything done so far lasting and leaves the group. No window is closed: the log keeps what is
@@ -125,8 +129,8 @@ public final class Lane<Link: BrokerLink> {
 
   // MARK: Records
 
-  private func take(
-    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, now: Instant
+  func take(
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment
   ) throws(BrokerError) {
     guard let partition = partition(place.partition) else {
       written.recordsNotAssigned += 1
@@ -134,9 +138,12 @@ public final class Lane<Link: BrokerLink> {
     }
     // After a rebalance the broker may hand out records again that were fetched before.
     if let next = partition.sampler.nextOffset, place.offset < next { return }
-    partition.activeAt = now
+    partition.activeAt = moment.steady
     partition.isCaughtUp = false
-    let malformed = ingest(place, key: key, value: value, now: now, into: partition)
+    // The broker's own clock is not held against ours: ours may be the wrong one.
+    let malformed = ingest(
+      place, key: key, value: value, now: place.isLogTime ? .distantFuture : moment.wall, into: partition)
+    partition.clockWhenActive = partition.sampler.clock
     if let malformed, !partition.sampler.isReplayed(place.offset) {
       try writeDeadLetter(
         place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
@@ -245,43 +252,13 @@ public final class Lane<Link: BrokerLink> {
 
   // MARK: Group
 
-  private func answerGroup() throws(BrokerError) {
-    var mustStartOver = false
-    for event in link.takeEvents() {
-      switch event {
-      case .assigned(let ids):
-        waiting += ids
-        // A rebalance that gives nothing new wants an answer too.
-        if ids.isEmpty { try link.resume([]) }
-      case .revoked(let ids):
-        if !mustStartOver { mustStartOver = try !commitBeforeRelease() }
-        try release(ids)
-      case .lost(let ids):
-        // They are somebody else's: what was written for them since the last commit must not be committed.
-        try release(ids)
-        mustStartOver = true
-      case .caughtUp(let id, let offset): noteEnd(of: id, at: offset)
-      case .disturbed(let error): report(.disturbed(error))
-      }
-    }
-    if mustStartOver { try startOver() }
-  }
+  var partitionIDs: [PartitionID] { partitions.map(\.id) }
 
-  /// Commits everything, for the sake of partitions that are given up: their outputs and those of the others
-  /// are in one transaction. Returns false if that failed; they are given up all the same, and their next
-  /// owner reads again.
-  private func commitBeforeRelease() throws(BrokerError) -> Bool {
-    do {
-      try commit()
-      return true
-    } catch {
-      guard error.remedy != .stop else { throw error }
-      report(.disturbed(error))
-      return false
-    }
-  }
+  func noteDisturbance(_ error: BrokerError) { report(.disturbed(error)) }
 
-  private func noteEnd(of id: PartitionID, at offset: Offset) {
+  func noteReleased(_ ids: [PartitionID]) { report(.released(ids)) }
+
+  func noteEnd(of id: PartitionID, at offset: Offset) {
     // The end may lie behind the next offset to read: the markers of transactions take offsets too. If it
     // lies before it, records have come since.
     guard let partition = find(id), (partition.sampler.nextOffset ?? offset) <= offset else { return }
@@ -289,70 +266,98 @@ public final class Lane<Link: BrokerLink> {
     partition.sampler.noteEnd(at: offset)
   }
 
-  /// Takes up partitions that were assigned. One that can't be taken up yet waits; the others go on.
-  private func takeUpWaiting(now: Instant) throws(BrokerError) {
-    for id in waiting {
-      do {
-        try takeUp(id, now: now)
-        waiting.removeAll { $0 == id }
-      } catch {
-        guard error.remedy == .retry else { throw error }
-        report(.disturbed(error))
+  func takeUp(_ waiting: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
+    let id = waiting.id
+    if waiting.committed == nil {
+      guard try link.hasOutputs(for: id) else {
+        throw BrokerError(
+          .retry,
+          "partition \(id.value) of '\(configuration.topic)' has no counterpart in the output topics yet: "
+            + "add partitions to them")
       }
+      waiting.committed = .some(try link.committed([id]).first ?? nil)
     }
-  }
-
-  private func takeUp(_ id: PartitionID, now: Instant) throws(BrokerError) {
+    let committed = waiting.committed ?? nil
     var sampler = Sampler(partition: id, configuration: configuration.sampler)
-    let committed = try link.committed([id]).first ?? nil
     let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
     var past: [RestoredVerdict] = []
     if let point {
-      // Timestamps may have been ahead of the stream clock by as much as they are let through.
-      let lateWindow = configuration.sampler.windows.lateWindow
-      past = try link.verdicts(
-        id, since: point.clockAtSafeOffset - lateWindow - configuration.sampler.clockLead)
+      guard let verdicts = try readVerdicts(&waiting, at: point) else { return false }
+      past = verdicts
       sampler.restore(point, past: past)
     }
     try link.resume([(id, committed?.offset)])
-    let partition = AssignedPartition(sampler, activeAt: now)
-    partition.committed = point
-    partitions.append(partition)
+    partitions.append(AssignedPartition(sampler, point, assignedAt: waiting.since, at: moment))
     partitions.sort { $0.id < $1.id }
     latest = nil
     let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
     report(.assigned(id, from: committed?.offset, recordsAgain: again, verdicts: past.count))
+    return true
   }
 
-  /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.
-  private func startOver() throws(BrokerError) {
-    try link.abort()
-    effects.removeAll()
-    let ids = partitions.map(\.id)
-    try release(ids)
-    waiting += ids
+  /// The verdicts that were committed with `point` or before; nil while they are being read.
+  private func readVerdicts(
+    _ waiting: inout WaitingPartition, at point: CommitPoint
+  ) throws(BrokerError) -> [RestoredVerdict]? {
+    // Timestamps may have been ahead of the stream clock by as much as they are let through.
+    let since =
+      point.clockAtSafeOffset - configuration.sampler.windows.lateWindow - configuration.sampler.clockLead
+    switch try link.verdicts(waiting.id, since: since) {
+    case .reading(let read, let total):
+      waiting.progress = (read, total)
+      return nil
+    case .read(let verdicts, let isWhole):
+      if !isWhole { report(.decisionsMissing(waiting.id, since: since)) }
+      if link.commitsTogether { return verdicts }
+      // A verdict that was written after the commit may be there although the spans that it lets through are
+      // not. Only traces that began before the safe offset were decided before the commit for certain. The
+      // others are decided again: once too often, perhaps, but nothing is lost.
+      return verdicts.filter { verdict in verdict.firstOffset.map { $0 < point.safeOffset } ?? false }
+    }
   }
 
-  private func release(_ ids: [PartitionID]) throws(BrokerError) {
+  func forget(_ ids: [PartitionID]) {
     for id in ids {
       guard let index = partitions.firstIndex(where: { $0.id == id }) else { continue }
       pastCounters.add(partitions.remove(at: index).sampler.counters)
     }
-    waiting.removeAll { ids.contains($0) }
+    effects.removeAll()
     latest = nil
-    try link.release(ids)
-    report(.released(ids))
   }
 
   // MARK: Time, memory, commits
 
-  /// Lets quiet partitions follow the wall clock.
-  private func letTimePass(now: Instant) throws(BrokerError) {
-    for partition in partitions where partition.isCaughtUp {
+  func workOff(at moment: Moment) throws(BrokerError) {
+    try letTimePass(at: moment.steady)
+    try relieveMemory()
+    tellProgress(at: moment.steady)
+  }
+
+  /// Lets the clocks of quiet partitions go on: from where they were, by the time that has passed since. The
+  /// time of day has no say in it, so a host whose clock is wrong, or is set, closes no window early.
+  private func letTimePass(at now: Instant) throws(BrokerError) {
+    for partition in partitions where partition.isCaughtUp && partition.clockWhenActive != .distantPast {
       guard partition.activeAt + configuration.idleAfter <= now else { continue }
-      partition.sampler.advance(to: now, into: &effects)
+      partition.sampler.advance(
+        to: partition.clockWhenActive + (now - partition.activeAt), into: &effects)
       try drain(partition.id)
     }
+  }
+
+  private func tellProgress(at now: Instant) {
+    for partition in partitions where partition.isBehind && !partition.sampler.isRecovering {
+      partition.isBehind = false
+      report(.recovered(partition.id, after: now - partition.assignedAt))
+    }
+    guard progressToldAt + LaneEvent.progressInterval <= now else { return }
+    progressToldAt = now
+    let waiting = membership.waiting.map { partition in
+      RecoveryProgress(
+        partition: partition.id, phase: .decisions, done: partition.progress.read,
+        total: partition.progress.of, elapsed: now - partition.since)
+    }
+    let reading = partitions.filter(\.isBehind).map { $0.progress(at: now) }
+    if !waiting.isEmpty || !reading.isEmpty { report(.recovering(waiting + reading)) }
   }
 
   /// Takes memory from the partition that holds most, while all together hold too much.
@@ -373,16 +378,14 @@ public final class Lane<Link: BrokerLink> {
     }
   }
 
-  private func commit() throws(BrokerError) {
-    var points: [(PartitionID, CommitPoint)] = []
-    for partition in partitions {
-      guard let point = partition.sampler.commitPoint, point != partition.committed else { continue }
-      points.append((partition.id, point))
+  var duePoints: [(PartitionID, CommitPoint)] {
+    partitions.compactMap { partition in
+      guard let point = partition.sampler.commitPoint, point != partition.committed else { return nil }
+      return (partition.id, point)
     }
-    // Without a point there is nothing to be made lasting either: outputs come from records or from time, and
-    // both move the point.
-    guard !points.isEmpty else { return }
-    try link.commit(points)
+  }
+
+  func noteCommitted(_ points: [(PartitionID, CommitPoint)]) {
     for (id, point) in points { find(id)?.committed = point }
     written.commits += 1
     report(.committed(snapshot()))
@@ -399,7 +402,7 @@ public final class Lane<Link: BrokerLink> {
       snapshot.residentBytes += usage.residentBufferBytes + usage.tableBytes + usage.verdictBytes
     }
     snapshot.partitions = partitions.map(\.id)
-    snapshot.recovering = waiting.count + partitions.count { $0.sampler.isRecovering }
+    snapshot.recovering = membership.waiting.count + partitions.count { $0.sampler.isRecovering }
     return snapshot
   }
 }

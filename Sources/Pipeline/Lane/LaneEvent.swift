@@ -7,12 +7,53 @@ public enum LaneEvent: Sendable {
   /// A partition was taken up from its committed offset, or from the configured start where there was none;
   /// so many records are read again, and so many past verdicts are known.
   case assigned(PartitionID, from: Offset?, recordsAgain: Int64, verdicts: Int)
+  /// How far partitions are that are not where their last owner left them yet. Told every
+  /// `progressInterval`.
+  case recovering([RecoveryProgress])
+  /// A partition is where its last owner left it, so long after it was assigned.
+  case recovered(PartitionID, after: Interval)
+  /// The partition's decisions no longer reach back to this time: verdicts older than what is left are
+  /// forgotten, and spans of their traces are taken for new ones.
+  case decisionsMissing(PartitionID, since: Instant)
   /// Partitions were given up.
   case released([PartitionID])
   /// Outputs and offsets are lasting.
   case committed(LaneSnapshot)
   /// Something passing went wrong; the lane goes on.
   case disturbed(BrokerError)
+}
+
+extension LaneEvent {
+  /// How often progress is told.
+  static let progressInterval = Interval.seconds(5)
+}
+
+/// How far the recovery of a partition is.
+public struct RecoveryProgress: Equatable, Sendable {
+  /// What is being read.
+  public enum Phase: String, Sendable {
+    /// The partition's own decisions.
+    case decisions
+    /// The spans of traces that were open.
+    case records
+  }
+
+  /// The partition.
+  public var partition: PartitionID
+  /// What is being read.
+  public var phase: Phase
+  /// Offsets read in this phase,
+  public var done: Int64
+  /// of so many; 0 while that is not known.
+  public var total: Int64
+  /// How long this phase has taken.
+  public var elapsed: Interval
+
+  /// How long it will take, if it goes on as it has gone; nil while nothing has been read.
+  public var estimate: Interval? {
+    guard done > 0, total >= done else { return nil }
+    return Interval(nanoseconds: Int64(Double(elapsed.nanoseconds) / Double(done) * Double(total - done)))
+  }
 }
 
 /// What a lane has written.

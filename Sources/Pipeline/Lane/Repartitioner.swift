@@ -20,10 +20,10 @@ public struct RepartitionCounters: Equatable, Sendable {
 /// Reads `raw-spans` and writes `spans`. It keeps nothing: a record is done with when its pieces are written.
 ///
 /// Not thread-safe: it lives on one thread.
-public final class Repartitioner<Link: BrokerLink> {
-  private let link: Link
-  private let configuration: LaneConfiguration
-  private let report: (RepartitionEvent) -> Void
+public final class Repartitioner<Link: BrokerLink>: GroupMember {
+  let link: Link
+  let configuration: LaneConfiguration
+  private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
   private var record = ScannedRecord()
   private var groups = TraceGroups()
@@ -31,17 +31,15 @@ public final class Repartitioner<Link: BrokerLink> {
   private var key: [UInt8] = []
   /// The next offset to read of each assigned partition; nil before its first record.
   private var positions: [(id: PartitionID, next: Offset?)] = []
-  /// Partitions that are assigned but not taken up yet.
-  private var waiting: [PartitionID] = []
   private var committed: [PartitionID: Offset] = [:]
-  private var committedAt = Instant.distantPast
+  var membership = Membership()
   private var counters = RepartitionCounters()
 
   /// Makes a repartitioner over a link that has joined its group.
   ///
   /// - Parameter configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans`
   ///   takes.
-  public init(link: Link, configuration: LaneConfiguration, report: @escaping (RepartitionEvent) -> Void) {
+  public init(link: Link, configuration: LaneConfiguration, report: @escaping (LaneEvent) -> Void) {
     self.link = link
     self.configuration = configuration
     self.report = report
@@ -49,26 +47,8 @@ public final class Repartitioner<Link: BrokerLink> {
   }
 
   /// One round: reads what there is, answers the group, commits if it is time to.
-  public func step(now: Instant, timeout: Interval) throws(BrokerError) {
-    do {
-      try round(now: now, timeout: timeout)
-    } catch {
-      guard error.remedy == .abort else { throw error }
-      report(.disturbed(error))
-      try startOver()
-    }
-  }
-
-  private func round(now: Instant, timeout: Interval) throws(BrokerError) {
-    _ = try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
-      try take(place, key: key, value: value)
-    }
-    try answerGroup()
-    try takeUpWaiting()
-    if now >= committedAt + configuration.commitInterval || now < committedAt {
-      try commit()
-      committedAt = now
-    }
+  public func step(at moment: Moment, timeout: Interval) throws(BrokerError) {
+    try doRound(at: moment, timeout: timeout)
   }
 
   /// Makes everything done so far lasting and leaves the group.
@@ -85,7 +65,9 @@ public final class Repartitioner<Link: BrokerLink> {
 
   // MARK: Records
 
-  private func take(_ place: RecordPlace, key: RawSpan?, value: RawSpan?) throws(BrokerError) {
+  func take(
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment
+  ) throws(BrokerError) {
     guard let index = positions.firstIndex(where: { $0.id == place.partition }) else { return }
     if let next = positions[index].next, place.offset < next { return }
     positions[index].next = place.offset.next
@@ -183,88 +165,47 @@ public final class Repartitioner<Link: BrokerLink> {
 
   // MARK: Group
 
-  private func answerGroup() throws(BrokerError) {
-    var mustStartOver = false
-    for event in link.takeEvents() {
-      switch event {
-      case .assigned(let ids):
-        waiting += ids
-        // A rebalance that gives nothing new wants an answer too.
-        if ids.isEmpty { try link.resume([]) }
-      case .revoked(let ids):
-        if !mustStartOver { mustStartOver = try !commitBeforeRelease() }
-        try release(ids)
-      case .lost(let ids):
-        // They are somebody else's: what was written for them since the last commit must not be committed.
-        try release(ids)
-        mustStartOver = true
-      case .caughtUp: break
-      case .disturbed(let error): report(.disturbed(error))
-      }
-    }
-    if mustStartOver { try startOver() }
+  var partitionIDs: [PartitionID] { positions.map(\.id) }
+
+  func noteDisturbance(_ error: BrokerError) { report(.disturbed(error)) }
+
+  func noteReleased(_ ids: [PartitionID]) { report(.released(ids)) }
+
+  func noteEnd(of id: PartitionID, at offset: Offset) {}
+
+  func workOff(at moment: Moment) {}
+
+  func takeUp(_ partition: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
+    let offset = try link.committed([partition.id]).first??.offset
+    try link.resume([(partition.id, offset)])
+    positions.append((partition.id, offset))
+    report(.assigned(partition.id, from: offset, recordsAgain: 0, verdicts: 0))
+    return true
   }
 
-  /// Commits everything before partitions are given up; false if that failed. See `Lane`.
-  private func commitBeforeRelease() throws(BrokerError) -> Bool {
-    do {
-      try commit()
-      return true
-    } catch {
-      guard error.remedy != .stop else { throw error }
-      report(.disturbed(error))
-      return false
-    }
-  }
-
-  private func takeUpWaiting() throws(BrokerError) {
-    guard !waiting.isEmpty else { return }
-    let starts = zip(waiting, try link.committed(waiting)).map { ($0, $1?.offset) }
-    try link.resume(starts)
-    for (id, offset) in starts { positions.append((id, offset)) }
-    report(.assigned(waiting))
-    waiting = []
-  }
-
-  /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.
-  private func startOver() throws(BrokerError) {
-    try link.abort()
-    let ids = positions.map(\.id)
-    try release(ids)
-    waiting += ids
-  }
-
-  private func release(_ ids: [PartitionID]) throws(BrokerError) {
+  func forget(_ ids: [PartitionID]) {
     positions.removeAll { ids.contains($0.id) }
-    waiting.removeAll { ids.contains($0) }
     for id in ids { committed[id] = nil }
-    try link.release(ids)
-    report(.released(ids))
   }
 
-  private func commit() throws(BrokerError) {
-    var points: [(PartitionID, CommitPoint)] = []
-    for (id, next) in positions {
-      guard let next, committed[id] != next else { continue }
+  var duePoints: [(PartitionID, CommitPoint)] {
+    positions.compactMap { id, next in
+      guard let next, committed[id] != next else { return nil }
       let time = Instant(nanoseconds: 0)
-      points.append(
-        (id, CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time)))
+      return (id, CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time))
     }
-    guard !points.isEmpty else { return }
-    try link.commit(points)
-    for (id, point) in points { committed[id] = point.safeOffset }
-    report(.committed(counters))
   }
-}
 
-/// Something that happened on a repartitioner.
-public enum RepartitionEvent: Sendable {
-  /// Partitions were taken up.
-  case assigned([PartitionID])
-  /// Partitions were given up.
-  case released([PartitionID])
-  /// Outputs and offsets are lasting.
-  case committed(RepartitionCounters)
-  /// Something passing went wrong; the repartitioner goes on.
-  case disturbed(BrokerError)
+  func noteCommitted(_ points: [(PartitionID, CommitPoint)]) {
+    for (id, point) in points { committed[id] = point.safeOffset }
+    report(.committed(snapshot()))
+  }
+
+  /// What it has done, in a lane's form.
+  func snapshot() -> LaneSnapshot {
+    var snapshot = LaneSnapshot(counters)
+    snapshot.partitions = positions.map(\.id)
+    snapshot.recovering = membership.waiting.count
+    return snapshot
+  }
 }

@@ -4,7 +4,10 @@ import Yams
 
 /// The known keys, section by section.
 private enum Keys {
-  static let common = ["kind", "group", "lanes", "delivery", "commit_interval", "kafka", "topics", "limits"]
+  static let common = [
+    "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
+    "topics", "limits",
+  ]
   static let tailSampling = common + ["windows", "policies", "sample_on_first_match"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
@@ -74,6 +77,11 @@ extension TopologyReader {
       commitInterval: duration(
         "commit_interval", of: file, in: .milliseconds(50)...(.seconds(60)), default: defaults.commitInterval
       ).value,
+      commitRecords: integer(
+        "commit_records", of: file, in: 1...100_000_000, default: defaults.commitRecords),
+      stopTimeout: duration(
+        "stop_timeout", of: file, in: .seconds(1)...(.seconds(600)), default: defaults.stopTimeout
+      ).value,
       kafka: kafka(section("kafka", of: file)))
   }
 
@@ -85,6 +93,13 @@ extension TopologyReader {
         report("kafka.group.id is set from the key 'group'", at: field.place, path: field.path)
       case "enable.auto.commit", "enable.auto.offset.store":
         let message = "\(field.path) can't be set; Tailrace commits the offsets of what it has decided"
+        report(message, at: field.place, path: field.path)
+      case "partition.assignment.strategy":
+        let text = scalar(field, "an assignment strategy")?.value ?? "cooperative-sticky"
+        values[field.key] = text
+        guard text != "cooperative-sticky" else { break }
+        let message =
+          "\(field.path) must be cooperative-sticky: others take all partitions away at every rebalance"
         report(message, at: field.place, path: field.path)
       case "bootstrap.servers", "metadata.broker.list":
         values[field.key] =

@@ -64,6 +64,8 @@ private struct TopologyWriter {
     line(0, "lanes: \(worker.lanes)")
     line(0, "delivery: \(worker.delivery.rawValue)")
     line(0, "commit_interval: \(DurationText.format(worker.commitInterval))")
+    line(0, "commit_records: \(worker.commitRecords)")
+    line(0, "stop_timeout: \(DurationText.format(worker.stopTimeout))")
     line(0, "kafka:")
     for property in worker.kafka.redacted {
       line(1, "\(scalar(property.name)): \(value(property.value))")

@@ -10,18 +10,26 @@ public struct WorkerSettings: Equatable, Sendable {
   public var delivery: Delivery
   /// The time between two commits of consumed offsets: 50 ms to 60 s.
   public var commitInterval: Duration
+  /// The number of records after which a commit does not wait for the interval: 1 to 100 million.
+  public var commitRecords: Int
+  /// How long the worker may take to finish when it is told to stop: 1 s to 10 min.
+  public var stopTimeout: Duration
   /// librdkafka properties for every client that the worker opens.
   public var kafka: KafkaProperties
 
   /// Makes settings; what is left out has the default of a topology file.
   public init(
-    group: String, lanes: Int = 1, delivery: Delivery = .atLeastOnce,
-    commitInterval: Duration = .seconds(1), kafka: KafkaProperties = KafkaProperties()
+    group: String, lanes: Int = 1, delivery: Delivery = .exactlyOnce,
+    commitInterval: Duration = .seconds(1), commitRecords: Int = 250_000,
+    stopTimeout: Duration = .seconds(25),
+    kafka: KafkaProperties = KafkaProperties()
   ) {
     self.group = group
     self.lanes = lanes
     self.delivery = delivery
     self.commitInterval = commitInterval
+    self.commitRecords = commitRecords
+    self.stopTimeout = stopTimeout
     self.kafka = kafka
   }
 }

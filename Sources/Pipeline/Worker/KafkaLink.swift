@@ -16,6 +16,8 @@ final class KafkaLink: BrokerLink {
   private let topic: String
   private let tail: DecisionTail?
   private let isTransactional: Bool
+  /// Partitions that librdkafka reads for this member.
+  private var reading: Set<PartitionID> = []
   private var isInTransaction = false
   private var batch = RecordBatch(capacity: 2048)
 
@@ -38,16 +40,16 @@ final class KafkaLink: BrokerLink {
   ) throws(KafkaError) {
     self.topic = topic
     isTransactional = transactionalID != nil
-    let (consumerProperties, producerProperties) = KafkaLink.split(properties)
+    let consumerProperties = properties.forConsumers
     var transactional: [KafkaProperty] = []
     if let transactionalID {
       transactional = [
         KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", transactionalID),
       ]
     }
-    producer = try Producer(properties: transactional + producerProperties, log: log)
+    producer = try Producer(properties: transactional + properties.forProducers, log: log)
     if isTransactional { try KafkaLink.initTransactions(producer) }
-    if isTransactional, let decisions = names.decisions {
+    if let decisions = names.decisions {
       tail = try DecisionTail(topic: decisions, group: group, properties: consumerProperties, log: log)
     } else {
       tail = nil
@@ -70,27 +72,6 @@ final class KafkaLink: BrokerLink {
     }
   }
 
-  /// librdkafka warns about properties of the other kind of client; each gets its own.
-  private static func split(_ properties: [KafkaProperty]) -> ([KafkaProperty], [KafkaProperty]) {
-    let consumerOnly: Set = [
-      "group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms",
-      "max.poll.interval.ms", "auto.offset.reset", "isolation.level", "check.crcs", "queued.min.messages",
-      "queued.max.messages.kbytes", "client.rack", "allow.auto.create.topics",
-    ]
-    let producerOnly: Set = [
-      "acks", "request.required.acks", "linger.ms", "queue.buffering.max.ms", "batch.size",
-      "batch.num.messages",
-      "compression.type", "compression.codec", "compression.level", "enable.idempotence", "transactional.id",
-      "transaction.timeout.ms", "message.timeout.ms", "delivery.timeout.ms", "retries",
-      "message.send.max.retries",
-      "retry.backoff.ms", "partitioner", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
-      "request.timeout.ms", "sticky.partitioning.linger.ms",
-    ]
-    let consumer = properties.filter { !producerOnly.contains($0.name) }
-    let producer = properties.filter { !consumerOnly.contains($0.name) && !$0.name.hasPrefix("fetch.") }
-    return (consumer, producer)
-  }
-
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int {
@@ -99,7 +80,8 @@ final class KafkaLink: BrokerLink {
     return try consumer.poll(into: &batch, timeout: wait) { (info, key, value) throws(BrokerError) in
       let place = RecordPlace(
         partition: PartitionID(info.partition), offset: Offset(info.offset),
-        timestamp: info.timestampMilliseconds.map { Instant(milliseconds: $0) })
+        timestamp: info.timestampMilliseconds.map { Instant(milliseconds: $0) },
+        isLogTime: info.isLogAppendTime)
       try take(place, key, value)
     }
   }
@@ -130,11 +112,26 @@ final class KafkaLink: BrokerLink {
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
     let offsets = partitions.map { PartitionOffset(place($0), offset: $1?.value ?? PartitionOffset.stored) }
     try attempt("assigning partitions") { () throws(KafkaError) in try consumer.assign(offsets) }
+    reading.formUnion(partitions.map(\.0))
   }
 
   func release(_ partitions: [PartitionID]) throws(BrokerError) {
+    tail?.forget(partitions)
+    // librdkafka refuses to stop what it has not started.
+    let stopping = partitions.filter { reading.contains($0) }
     try attempt("giving partitions up") { () throws(KafkaError) in
-      try consumer.unassign(partitions.map(place))
+      try consumer.unassign(stopping.map(place))
+    }
+    reading.subtract(stopping)
+  }
+
+  func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {
+    try attempt("looking at the output topics") { () throws(KafkaError) in
+      for topic in outputs.mirrored {
+        let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeout)
+        if count <= partition.value { return false }
+      }
+      return true
     }
   }
 
@@ -227,9 +224,11 @@ final class KafkaLink: BrokerLink {
     }
   }
 
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict] {
-    try tail?.read(partition, since: time) ?? []
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
+    try tail?.read(partition, since: time) ?? .read([], isWhole: true)
   }
+
+  var commitsTogether: Bool { isTransactional }
 
   func close() {
     consumer.close()
@@ -267,6 +266,9 @@ private struct KafkaOutputs {
   }
 
   subscript(output: OutputTopic) -> (name: String, topic: ProducerTopic)? { topics[output] }
+
+  /// Topics that have the partitions of the input.
+  var mirrored: [ProducerTopic] { [.decisions, .sampled].compactMap { topics[$0]?.topic } }
 }
 
 extension BrokerError {

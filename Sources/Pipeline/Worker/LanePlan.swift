@@ -19,6 +19,8 @@ struct LanePlan: Sendable {
   var properties: [KafkaProperty]
   /// The first part of each lane's transactional id; nil for at-least-once delivery.
   var transactionalID: String?
+  /// How long lanes may take to finish when the worker is told to stop.
+  var stopTimeout: Duration
 
   init(_ topology: Topology) {
     switch topology {
@@ -36,17 +38,21 @@ struct LanePlan: Sendable {
     var configuration = LaneConfiguration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.commitInterval = Interval(topology.worker.commitInterval)
+    configuration.commitRecords = topology.worker.commitRecords
     configuration.bufferedBytesMax = topology.limits.memory / topology.worker.lanes
     work = .sample(configuration)
     outputs = OutputNames(
       decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters)
     needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
-      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters)
+      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
+      decisions: topics.decisions.name,
+      decisionsReach: topology.windows.lateWindow + topology.windows.decisionWait)
     group = topology.worker.group
     lanes = topology.worker.lanes
     properties = LanePlan.properties(topology.worker)
     transactionalID = LanePlan.transactionalID(topology.worker)
+    stopTimeout = topology.worker.stopTimeout
   }
 
   private init(_ topology: RepartitionTopology) {
@@ -56,6 +62,7 @@ struct LanePlan: Sendable {
     var configuration = LaneConfiguration(sampler: sampler, topic: topics.rawSpans.name)
     configuration.encoding = topics.rawSpans.encoding
     configuration.commitInterval = Interval(topology.worker.commitInterval)
+    configuration.commitRecords = topology.worker.commitRecords
     work = .repartition(configuration)
     outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
     needs = TopicNeeds(
@@ -65,12 +72,24 @@ struct LanePlan: Sendable {
     lanes = topology.worker.lanes
     properties = LanePlan.properties(topology.worker)
     transactionalID = LanePlan.transactionalID(topology.worker)
+    stopTimeout = topology.worker.stopTimeout
   }
 
-  /// The same for the same place in the fleet: the host's name is, where pods have stable ones.
+  /// The same for the same place in the fleet: a static member's name is, and the host's name is, where pods
+  /// have stable ones.
   private static func transactionalID(_ worker: WorkerSettings) -> String? {
     guard worker.delivery == .exactlyOnce else { return nil }
-    return worker.kafka.values["transactional.id"] ?? "\(worker.group)-\(ProcessInfo.processInfo.hostName)"
+    let place = worker.kafka.values["group.instance.id"] ?? ProcessInfo.processInfo.hostName
+    return worker.kafka.values["transactional.id"] ?? "\(worker.group)-\(place)"
+  }
+
+  /// The properties of one lane's clients: each lane is a member of its own, so each has its own name.
+  func properties(ofLane number: Int) -> [KafkaProperty] {
+    guard lanes > 1 else { return properties }
+    return properties.map { property in
+      property.name == "group.instance.id"
+        ? KafkaProperty(property.name, "\(property.value)-\(number)") : property
+    }
   }
 
   /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do

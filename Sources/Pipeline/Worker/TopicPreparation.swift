@@ -16,6 +16,9 @@ struct TopicNeeds {
   var deadLetterBytes: Int
   /// The topic of dead letters: one of `free`.
   var deadLetters: String
+  /// The topic that recovery reads back, and how far.
+  var decisions: String?
+  var decisionsReach = Duration.zero
 }
 
 /// What is known of the topics once they are ready.
@@ -51,7 +54,7 @@ struct TopicPreparation {
 
   init(_ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
     self.needs = needs
-    admin = try Admin(properties: properties, log: log)
+    admin = try Admin(properties: properties.forProducers, log: log)
   }
 
   /// Checks everything and changes nothing: topics that would be made are only noted.
@@ -61,6 +64,7 @@ struct TopicPreparation {
     try checkCounts(found, partitions)
     var notes = found.compactMap { name, count in count.map { "topic '\(name)': \($0) partitions" } }
     for name in missing(found) { notes.append("topic '\(name)': missing; it would be created") }
+    try checkRetention(found)
     return TopicFacts(partitions: partitions, recordBytesMax: limits(of: found), notes: notes)
   }
 
@@ -73,6 +77,7 @@ struct TopicPreparation {
     let isWhole = missing(found).isEmpty
     let ready = isWhole ? found : try waitForAll()
     try checkCounts(ready, partitions)
+    try checkRetention(ready)
     return TopicFacts(
       partitions: partitions, recordBytesMax: limits(of: ready),
       notes: missing(found).map { "topic '\($0)' was missing and has been created" })
@@ -106,6 +111,22 @@ struct TopicPreparation {
         + "partition p of one holds what came from partition p of the other, so the counts must be equal"
     }
     if !lines.isEmpty { throw TopicProblem(lines: lines) }
+  }
+
+  /// A worker that takes a partition over reads its decisions back: they have to be there still.
+  private func checkRetention(_ found: Found) throws {
+    guard let name = needs.decisions, found.contains(where: { $0.name == name && $0.partitions != nil }),
+      let values = try? admin.configuration(of: name, timeout: .seconds(5)),
+      values["cleanup.policy"].map({ $0.contains("delete") }) ?? true,
+      let milliseconds = values["retention.ms"].flatMap({ Int64($0) }), milliseconds >= 0
+    else { return }
+    let needed = needs.decisionsReach
+    guard Duration.milliseconds(milliseconds) < needed else { return }
+    throw TopicProblem(lines: [
+      "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but a worker that "
+        + "takes a partition over reads decisions of the last \(needed.components.seconds) s back "
+        + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
+    ])
   }
 
   private func create(_ name: String, _ partitions: Int) throws {

@@ -19,19 +19,22 @@ public struct WorkerFailure: Error, Sendable, CustomStringConvertible {
 public final class Worker: Sendable {
   private let plan: LanePlan
   private let logger: Logger
+  private let log: WorkerLog
   private let isStopping = Atomic(false)
+  /// Wakes whoever waits for something else than a lane.
+  private let stopSignal = DispatchSemaphore(value: 0)
   private let state = Mutex(State())
 
   private struct State {
     var snapshots: [Int: LaneSnapshot] = [:]
     var failure: String?
-    var disturbances = DisturbanceLog()
   }
 
   /// Prepares a worker. Nothing is connected yet.
   public init(_ topology: Topology, logger: Logger) {
     plan = LanePlan(topology)
     self.logger = logger
+    log = WorkerLog(logger, topic: plan.needs.input)
   }
 
   /// Checks the topics without changing anything. Returns a line for each thing found.
@@ -45,8 +48,9 @@ public final class Worker: Sendable {
   ///
   /// - Throws: `WorkerFailure` when topics do not fit, or a lane can't go on.
   public func run() throws(WorkerFailure) {
-    let facts = try withTopics { try $0.prepare() }
+    guard let facts = try prepareTopics() else { return }
     for note in facts.notes { logger.notice("\(note)") }
+    log.noteStart(partitions: facts.partitions)
     logger.info("starting", metadata: ["lanes": "\(plan.lanes)", "partitions": "\(facts.partitions)"])
     let group = DispatchGroup()
     for number in 0..<plan.lanes {
@@ -59,15 +63,33 @@ public final class Worker: Sendable {
       thread.stackSize = 8 << 20
       thread.start()
     }
-    group.wait()
+    try waitForLanes(group)
     if let failure = state.withLock(\.failure) { throw WorkerFailure(failure) }
     logger.info("stopped")
+  }
+
+  /// Waits until all lanes have ended, but no longer than it may take them once they are told to.
+  private func waitForLanes(_ group: DispatchGroup) throws(WorkerFailure) {
+    var deadline: ContinuousClock.Instant?
+    while group.wait(timeout: .now() + .milliseconds(100)) == .timedOut {
+      guard isStopping.load(ordering: .relaxed) else { continue }
+      let end = deadline ?? ContinuousClock.now + plan.stopTimeout
+      deadline = end
+      guard ContinuousClock.now < end else {
+        // Nothing is lost: what is not committed is in the log, and the process's end aborts what is open.
+        throw WorkerFailure(
+          state.withLock(\.failure)
+            ?? "the lanes did not finish within stop_timeout (\(plan.stopTimeout.components.seconds) s): "
+            + "what is not committed is done again by whoever takes the partitions over")
+      }
+    }
   }
 
   /// Tells the lanes to finish: they commit, leave the group and end. May be called from any thread, more
   /// than once.
   public func stop() {
     isStopping.store(true, ordering: .relaxed)
+    stopSignal.signal()
   }
 
   /// What all lanes hold and have done, as of their last commits.
@@ -82,20 +104,44 @@ public final class Worker: Sendable {
 
   // MARK: Topics
 
+  /// Prepares the topics; while no broker answers, again and again. Nil if the worker is stopped meanwhile.
+  private func prepareTopics() throws(WorkerFailure) -> TopicFacts? {
+    while !isStopping.load(ordering: .relaxed) {
+      do {
+        return try TopicPreparation(plan.needs, properties: plan.properties, log: kafkaLog).prepare()
+      } catch let error as KafkaError where error.isRetriable {
+        log.note(.disturbed(BrokerError(.retry, "\(noAnswer(error)); trying again")), lane: 0)
+        _ = stopSignal.wait(timeout: .now() + 1)
+      } catch {
+        throw failure(error)
+      }
+    }
+    return nil
+  }
+
   private func withTopics(
     _ body: (TopicPreparation) throws -> TopicFacts
   ) throws(WorkerFailure) -> TopicFacts {
     do {
-      let log = kafkaLog
-      return try body(try TopicPreparation(plan.needs, properties: plan.properties, log: log))
-    } catch let problem as TopicProblem {
-      throw WorkerFailure(problem.lines.joined(separator: "\n"))
-    } catch let error as KafkaError {
-      let brokers = plan.properties.first { $0.name == "bootstrap.servers" }?.value ?? "?"
-      throw WorkerFailure("no answer from the brokers at \(brokers): \(error)")
+      return try body(TopicPreparation(plan.needs, properties: plan.properties, log: kafkaLog))
     } catch {
-      throw WorkerFailure("\(error)")
+      throw failure(error)
     }
+  }
+
+  private func failure(_ error: any Error) -> WorkerFailure {
+    switch error {
+    case let problem as TopicProblem: WorkerFailure(problem.lines.joined(separator: "\n"))
+    case let error as KafkaError: WorkerFailure(noAnswer(error))
+    default: WorkerFailure("\(error)")
+    }
+  }
+
+  private func noAnswer(_ error: KafkaError) -> String {
+    let brokers = plan.properties.last { $0.name == "bootstrap.servers" }?.value ?? "?"
+    let what =
+      error.isAuthorization ? "the brokers at \(brokers) refuse" : "no answer from the brokers at \(brokers)"
+    return "\(what): \(error)"
   }
 
   /// librdkafka's log lines as ours.
@@ -113,8 +159,8 @@ public final class Worker: Sendable {
     do {
       let link = try KafkaLink(
         topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
-        transactionalID: plan.transactionalID.map { "\($0)-\(number)" }, properties: plan.properties,
-        log: kafkaLog)
+        transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
+        properties: plan.properties(ofLane: number), log: kafkaLog)
       switch plan.work {
       case .sample(var configuration):
         configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.sampled ?? "")
@@ -122,13 +168,14 @@ public final class Worker: Sendable {
         configuration.sampler.limits.forwardBytes = min(
           configuration.sampler.limits.forwardBytes, configuration.sampledBytesMax * 9 / 10)
         let lane = Lane(link: link, configuration: configuration) { [self] in note($0, lane: number) }
-        try loop(lane)
+        try loop(lane, number)
       case .repartition(var configuration):
         configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.spans ?? "")
         configuration.deadLetterBytesMax = facts.valueBytesMax(of: plan.outputs.deadLetters)
-        let lane = Repartitioner(link: link, configuration: configuration) { [self] in note($0, lane: number)
+        let lane = Repartitioner(link: link, configuration: configuration) { [self] in
+          note($0, lane: number)
         }
-        try loop(lane)
+        try loop(lane, number)
       }
     } catch {
       fail("lane \(number): \(error)")
@@ -136,30 +183,39 @@ public final class Worker: Sendable {
   }
 
   /// Steps until the worker stops or an error can't be waited out.
-  private func loop(_ lane: some LaneRounds) throws(BrokerError) {
+  private func loop(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
+    var publishedAt = Instant.distantPast
     while !isStopping.load(ordering: .relaxed) {
+      let moment = Moment.now
       do {
-        try lane.step(now: .now, timeout: .milliseconds(100))
+        try lane.step(at: moment, timeout: .milliseconds(100))
       } catch {
         guard error.remedy == .retry else { throw error }
-        disturbed(error)
+        log.note(.disturbed(error), lane: number)
       }
+      guard moment.steady >= publishedAt + Worker.snapshotInterval else { continue }
+      publishedAt = moment.steady
+      publish(lane.snapshot(), of: number)
     }
-    try finish(lane)
+    try finish(lane, number)
+    publish(lane.snapshot(), of: number)
   }
+
+  /// How often what lanes hold is made known.
+  private static let snapshotInterval = Interval.milliseconds(50)
 
   /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
   /// again. What can't be committed in a few seconds is done again by whoever takes the partitions over.
-  private func finish(_ lane: some LaneRounds) throws(BrokerError) {
+  private func finish(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
     for _ in 0..<30 {
       do {
         try lane.stop()
         return
       } catch {
         guard error.remedy == .retry else { throw error }
-        disturbed(error)
+        log.note(.disturbed(error), lane: number)
       }
-      do { try lane.step(now: .now, timeout: .milliseconds(100)) } catch {
+      do { try lane.step(at: .now, timeout: .milliseconds(100)) } catch {
         guard error.remedy == .retry else { throw error }
       }
     }
@@ -177,102 +233,18 @@ public final class Worker: Sendable {
 
   private func note(_ event: LaneEvent, lane: Int) {
     switch event {
-    case .assigned(let partition, let offset, let again, let verdicts):
-      logger.info(
-        "assigned",
-        metadata: [
-          "lane": "\(lane)", "topic": "\(plan.needs.input)", "partition": "\(partition.value)",
-          "from": "\(offset.map { String($0.value) } ?? "the configured start")", "records_again": "\(again)",
-          "verdicts": "\(verdicts)",
-        ])
-    case .released(let partitions): noteReleased(partitions, lane)
-    case .committed(let snapshot):
-      let warning = state.withLock { state in
-        let warning = KeyWarning(before: state.snapshots[lane]?.counters, now: snapshot.counters)
-        state.snapshots[lane] = snapshot
-        return warning
-      }
-      if let text = warning?.text(topic: plan.needs.input) { logger.warning("\(text)") }
-    case .disturbed(let error): disturbed(error)
+    case .committed(let snapshot): publish(snapshot, of: lane)
+    case .disturbed(let error) where error.remedy == .stop: fail(error.message)
+    default: log.note(event, lane: lane)
     }
   }
 
-  private func note(_ event: RepartitionEvent, lane: Int) {
-    switch event {
-    case .assigned(let partitions):
-      logger.info(
-        "assigned",
-        metadata: [
-          "lane": "\(lane)", "topic": "\(plan.needs.input)", "partitions": "\(partitions.map(\.value))",
-        ])
-    case .released(let partitions): noteReleased(partitions, lane)
-    case .committed(let counters):
-      state.withLock { $0.snapshots[lane] = LaneSnapshot(counters) }
-    case .disturbed(let error): disturbed(error)
+  /// Makes known what a lane holds and has done.
+  private func publish(_ snapshot: LaneSnapshot, of lane: Int) {
+    let before = state.withLock { state in
+      defer { state.snapshots[lane] = snapshot }
+      return state.snapshots[lane]
     }
-  }
-
-  private func noteReleased(_ partitions: [PartitionID], _ lane: Int) {
-    logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
-  }
-
-  /// Says what is wrong once, and again with a count while it goes on.
-  private func disturbed(_ error: BrokerError) {
-    if error.remedy == .stop {
-      fail(error.message)
-    } else if let text = state.withLock({ $0.disturbances.note(error.message, at: .now) }) {
-      logger.warning("\(text)")
-    }
-  }
-}
-
-extension Instant {
-  /// The time of day.
-  static var now: Instant {
-    Instant(nanoseconds: Int64(Date().timeIntervalSince1970 * 1e9))
-  }
-}
-
-/// Keeps a repeating message from filling the log: one line, then one a minute with a count.
-private struct DisturbanceLog {
-  private var message = ""
-  private var saidAt = Instant.distantPast
-  private var count = 0
-
-  mutating func note(_ text: String, at now: Instant) -> String? {
-    if text != message {
-      self = DisturbanceLog(message: text, saidAt: now, count: 0)
-      return text
-    }
-    count += 1
-    guard now >= saidAt + .seconds(60) else { return nil }
-    defer { self = DisturbanceLog(message: text, saidAt: now, count: 0) }
-    return "\(text) (\(count) times more)"
-  }
-
-  init(message: String = "", saidAt: Instant = .distantPast, count: Int = 0) {
-    self.message = message
-    self.saidAt = saidAt
-    self.count = count
-  }
-}
-
-/// The warning about records that are not keyed by trace id, given once.
-private struct KeyWarning {
-  private let unkeyed: UInt64
-  private let misrouted: UInt64
-
-  init?(before: SamplerCounters?, now: SamplerCounters) {
-    let wasSaid = (before?.recordsUnkeyed ?? 0) + (before?.recordsMisrouted ?? 0) > 0
-    guard !wasSaid, now.recordsUnkeyed + now.recordsMisrouted > 0 else { return nil }
-    unkeyed = now.recordsUnkeyed
-    misrouted = now.recordsMisrouted
-  }
-
-  func text(topic: String) -> String {
-    "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, "
-      + "\(misrouted) with another trace's): spans of one trace may lie in several partitions and "
-      + "be decided apart. Let the collector partition by trace id, or run the 'repartition' topology "
-      + "before this one"
+    log.compare(before?.counters, with: snapshot.counters)
   }
 }

@@ -69,6 +69,8 @@ struct LogID: Hashable, Comparable {
 /// The brokers.
 final class SimulatedCluster {
   let partitionCount: Int32
+  /// Whether it is the cluster that stamps the records of the input, or their producers.
+  let stampsRecords: Bool
   private(set) var now: Instant
   private(set) var logs: [LogID: PartitionLog] = [:]
   private(set) var transactions: [SimulatedTransaction] = []
@@ -81,8 +83,9 @@ final class SimulatedCluster {
 
   static let transactionTimeout = Interval.seconds(5)
 
-  init(partitions: Int32, now: Instant) {
+  init(partitions: Int32, stampsRecords: Bool, now: Instant) {
     partitionCount = partitions
+    self.stampsRecords = stampsRecords
     self.now = now
     group = SimulatedGroup(partitions: (0..<partitions).map { PartitionID($0) })
   }
@@ -188,6 +191,14 @@ final class SimulatedCluster {
       committed[partition] = point
       onCommit?(partition, point.offset)
     }
+  }
+
+  /// Commits an offset outside a transaction; false if the member is not one any more, or not the owner.
+  func commitPlainly(_ point: CommittedPoint, of partition: PartitionID, by member: Int) -> Bool {
+    guard group.owns(partition, member) else { return false }
+    committed[partition] = point
+    onCommit?(partition, point.offset)
+    return true
   }
 
   /// The committed point of a partition; nil in the outer sense while a transaction that may change it is

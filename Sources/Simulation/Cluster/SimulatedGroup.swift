@@ -29,6 +29,10 @@ final class SimulatedGroup {
 
   func isMember(_ member: Int) -> Bool { members[member] != nil }
 
+  func owns(_ partition: PartitionID, _ member: Int) -> Bool {
+    members[member]?.owned.contains(partition) ?? false
+  }
+
   /// A new member; it gets its partitions when those who have too many have released them.
   func join(at now: Instant) -> Int {
     nextMember += 1

@@ -45,6 +45,8 @@ public struct FaultCounts: Equatable, Sendable {
   public var unknownCommits = 0
   /// Requests that failed.
   public var requestFailures = 0
+  /// Times of day that were set forward or back on a worker.
+  public var clockJumps = 0
   /// Rebalances.
   public var rebalances = 0
 
@@ -53,7 +55,7 @@ public struct FaultCounts: Equatable, Sendable {
 
   /// All of them, rebalances aside.
   public var total: Int {
-    crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures
+    crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
   }
 }
 
@@ -72,6 +74,7 @@ final class SimulatedLink: BrokerLink {
   private let faults: FaultSource
   private let producer: String
   private let mutant: Mutant?
+  private let isTransactional: Bool
   private var epoch: Int
   private var member: Int
   private var transaction: Int?
@@ -82,11 +85,19 @@ final class SimulatedLink: BrokerLink {
   private var owned: Set<PartitionID> = []
   /// Partitions that the group wants back.
   private var revoking: Set<PartitionID> = []
+  /// The ends of the tails that are being read back.
+  private var tailEnds: [PartitionID: Int64] = [:]
+  /// Without transactions: what has been written and not been acknowledged.
+  private var unacknowledged: [(id: LogID, key: [UInt8]?, value: [UInt8]?)] = []
 
   /// The message of the error that stands for the end of the process.
   static let crash = "the simulated process ends"
 
-  init(_ cluster: SimulatedCluster, _ faults: FaultSource, producer: String, mutant: Mutant?) {
+  init(
+    _ cluster: SimulatedCluster, _ faults: FaultSource, producer: String, isTransactional: Bool,
+    mutant: Mutant?
+  ) {
+    self.isTransactional = isTransactional
     self.cluster = cluster
     self.faults = faults
     self.producer = producer
@@ -134,7 +145,8 @@ final class SimulatedLink: BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
     let place = RecordPlace(
-      partition: partition, offset: Offset(record.offset), timestamp: Instant(nanoseconds: record.timestamp))
+      partition: partition, offset: Offset(record.offset), timestamp: Instant(nanoseconds: record.timestamp),
+      isLogTime: cluster.stampsRecords)
     try (record.key ?? []).withRawBytes { (key) throws(BrokerError) in
       guard let value = record.value else { return try take(place, key, nil) }
       try value.withRawBytes { (value) throws(BrokerError) in try take(place, key, value) }
@@ -159,16 +171,27 @@ final class SimulatedLink: BrokerLink {
     return points
   }
 
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> [RestoredVerdict] {
+  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
     try mayFail("reading decisions back")
-    if mutant == .forgetVerdicts { return [] }
+    if mutant == .forgetVerdicts { return .read([], isWhole: true) }
     let id = LogID(topic: .decisions, partition: partition)
-    guard cluster.lastStableOffset(of: id) == cluster.log(id).end else {
+    let end = tailEnds[partition] ?? cluster.log(id).end
+    tailEnds[partition] = end
+    // A tail takes a few rounds to read.
+    if faults.plan.random.chance(0.5) { return .reading(read: 0, of: end) }
+    guard cluster.lastStableOffset(of: id) >= end else {
       throw BrokerError(.retry, "a transaction is open")
     }
-    return cluster.committedRecords(of: id).filter { $0.timestamp >= time.nanoseconds }
+    tailEnds[partition] = nil
+    let verdicts = cluster.committedRecords(of: id)
+      .filter { $0.timestamp >= time.nanoseconds && $0.offset < end }
       .compactMap { record in try? RestoredVerdict(record: record.value ?? []) }
+    return .read(verdicts, isWhole: true)
   }
+
+  var commitsTogether: Bool { isTransactional }
+
+  func hasOutputs(for partition: PartitionID) -> Bool { true }
 
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
     try mayCrash()
@@ -182,7 +205,10 @@ final class SimulatedLink: BrokerLink {
   /// own partitions again.
   func release(_ partitions: [PartitionID]) throws(BrokerError) {
     try mayCrash()
-    for partition in partitions { positions[partition] = nil }
+    for partition in partitions {
+      positions[partition] = nil
+      tailEnds[partition] = nil
+    }
     let asked = partitions.filter { revoking.remove($0) != nil }
     owned.subtract(asked)
     if !asked.isEmpty { cluster.group.release(asked, by: member) }
@@ -193,8 +219,9 @@ final class SimulatedLink: BrokerLink {
     headers: [RecordHeaderField]
   ) throws(BrokerError) {
     try mayCrash()
-    let number = mutant == .forwardEarly && topic == .sampled ? nil : try openTransaction()
     let id = LogID(topic: topic, partition: partition ?? PartitionID(0))
+    guard isTransactional else { return unacknowledged.append((id, key?.copied(), value?.copied())) }
+    let number = mutant == .forwardEarly && topic == .sampled ? nil : try openTransaction()
     guard cluster.write(id, key?.copied(), value?.copied(), in: number) else {
       throw BrokerError(.abort, "the transaction is not open any more")
     }
@@ -211,6 +238,7 @@ final class SimulatedLink: BrokerLink {
 
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
     try mayCrash()
+    guard isTransactional else { return try commitPlainly(points) }
     let number = try openTransaction()
     if faults.plan.happens(faults.plan.commitFailure) {
       faults.plan.counts.commitFailures += 1
@@ -225,6 +253,29 @@ final class SimulatedLink: BrokerLink {
     guard cluster.commit(number) else { throw BrokerError(.abort, "the transaction is not open any more") }
     transaction = nil
     try mayCrash { counts in counts.unknownCommits += 1 }
+  }
+
+  /// Everything written is acknowledged before the offsets are committed, as at-least-once delivery wants it.
+  private func commitPlainly(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+    acknowledge(unacknowledged.count)
+    if faults.plan.happens(faults.plan.commitFailure) {
+      faults.plan.counts.commitFailures += 1
+      throw BrokerError(.retry, "the commit failed")
+    }
+    try mayCrash { counts in counts.tornCommits += 1 }
+    for (partition, point) in points {
+      guard cluster.commitPlainly(commitPoint(point), of: partition, by: member) else {
+        throw BrokerError(.retry, "the member is fenced")
+      }
+    }
+    try mayCrash { counts in counts.unknownCommits += 1 }
+  }
+
+  private func acknowledge(_ count: Int) {
+    for record in unacknowledged.prefix(count) {
+      _ = cluster.write(record.id, record.key, record.value, in: nil)
+    }
+    unacknowledged.removeFirst(count)
   }
 
   private func commitPoint(_ point: CommitPoint) -> CommittedPoint {
@@ -258,6 +309,8 @@ final class SimulatedLink: BrokerLink {
     guard faults.plan.happens(faults.plan.crash) else { return }
     faults.plan.counts.crashes += 1
     note(&faults.plan.counts)
+    // Some of what was on its way has arrived.
+    acknowledge(faults.plan.random.number(in: 0...unacknowledged.count))
     throw BrokerError(.stop, SimulatedLink.crash)
   }
 }

@@ -10,9 +10,19 @@ public final class Simulation {
   private final class SimulatedWorker {
     let lane: Lane<SimulatedLink>
     var frozenUntil = Instant.distantPast
+    /// Nanoseconds by which its time of day is wrong.
+    var wallError: Int64 = 0
+    let startedAt: Instant
 
-    init(_ lane: Lane<SimulatedLink>) {
+    init(_ lane: Lane<SimulatedLink>, at now: Instant) {
       self.lane = lane
+      startedAt = now
+    }
+
+    func moment(at now: Instant) -> Moment {
+      Moment(
+        wall: Instant(nanoseconds: now.nanoseconds + wallError),
+        steady: Instant(nanoseconds: now.nanoseconds - startedAt.nanoseconds))
     }
   }
 
@@ -23,7 +33,7 @@ public final class Simulation {
   private var random: RandomSource
   private var workload: Workload
   private var nextRecord: WorkloadRecord?
-  private var auditor = Auditor()
+  private var auditor: Auditor
   private var workers: [Int: SimulatedWorker] = [:]
   private var now: Instant
   private var report: SimulationReport
@@ -41,7 +51,9 @@ public final class Simulation {
     self.random = random
     now = Simulation.start
     report = SimulationReport(seed: seed)
-    cluster = SimulatedCluster(partitions: options.partitions, now: now)
+    auditor = Auditor(allowsRepeats: !options.isTransactional)
+    cluster = SimulatedCluster(
+      partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0, now: now)
     var plan = FaultPlan(random: RandomSource(seed: seed ^ 0x5eed))
     plan.crash = options.crashes
     plan.commitFailure = options.commitFailures
@@ -163,13 +175,21 @@ public final class Simulation {
       workers[number]?.frozenUntil = now + .milliseconds(Int64(random.number(in: 1000...8000)))
       faults.plan.counts.freezes += 1
     }
+    if random.chance(options.clockJumps), let number = workers.keys.max() {
+      // Producers' timestamps are held against the time of day: with a host that is behind by more than their
+      // lead, windows are not what the truth takes them for.
+      let earliest = cluster.stampsRecords ? -3_600_000 : -4_000
+      workers[number]?.wallError = Int64(random.number(in: 0...3_600_000 - earliest) + earliest) * 1_000_000
+      faults.plan.counts.clockJumps += 1
+    }
   }
 
   /// Starts a worker in the first place that is free; its transactional id is the place's.
   private func startWorker() {
     guard let place = (0..<options.workersMax).first(where: { workers[$0] == nil }) else { return }
-    let link = SimulatedLink(cluster, faults, producer: "worker-\(place)", mutant: mutant)
-    workers[place] = SimulatedWorker(Lane(link: link, configuration: laneConfiguration) { _ in })
+    let link = SimulatedLink(
+      cluster, faults, producer: "worker-\(place)", isTransactional: options.isTransactional, mutant: mutant)
+    workers[place] = SimulatedWorker(Lane(link: link, configuration: laneConfiguration) { _ in }, at: now)
   }
 
   private func stopWorker(_ number: Int) {
@@ -181,7 +201,7 @@ public final class Simulation {
   private func stepWorker(_ number: Int) {
     guard let worker = workers[number], worker.frozenUntil <= now else { return }
     do {
-      try worker.lane.step(now: now, timeout: .milliseconds(0))
+      try worker.lane.step(at: worker.moment(at: now), timeout: .milliseconds(0))
     } catch {
       // What can't be waited out ends the process. Another one comes, in the same place or in another.
       if error.remedy != .retry { workers[number] = nil }

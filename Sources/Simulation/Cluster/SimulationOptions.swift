@@ -30,6 +30,10 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasLateRecords = false
   /// Share of records that nobody can read.
   public var malformed = 0.0
+  /// Share of steps at which a worker's time of day is set forward or back, by up to an hour.
+  public var clockJumps = 0.0
+  /// Whether outputs and commits are one transaction; if not, outputs may be there more than once.
+  public var isTransactional = true
 
   /// Quiet weather.
   public init() {}
@@ -48,6 +52,8 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.4) { disorderMilliseconds = random.number(in: 10...2000) }
     hasLateRecords = random.chance(0.5)
     if random.chance(0.3) { malformed = 0.02 }
+    if random.chance(0.3) { clockJumps = random.number(from: 0.001, to: 0.01) }
+    isTransactional = !random.chance(0.15)
   }
 }
 

@@ -109,6 +109,8 @@ struct DemoCommand: ParsableCommand {
     var topology = try TailSamplingTopology.defaults
     topology.worker.kafka.values["bootstrap.servers"] = brokers
     topology.worker.commitInterval = .milliseconds(500)
+    // The embedded broker takes transactions, but keeps no offsets that are sent in one.
+    topology.worker.delivery = .atLeastOnce
     topology.topics.creation.enabled = false
     topology.windows.decisionWait = .seconds(6)
     topology.windows.decisionWaitAfterRoot = .seconds(2)

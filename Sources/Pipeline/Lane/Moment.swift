@@ -1,0 +1,36 @@
+// What time it is, twice: one clock can be set, the other can't.
+
+internal import Foundation
+public import Sampling
+
+/// A moment by two clocks.
+public struct Moment: Sendable {
+  /// The time of day. It may be wrong, and it may jump; only timestamps are held against it.
+  public var wall: Instant
+  /// Time that has passed since some start. It never jumps: everything that waits, waits by it.
+  public var steady: Instant
+
+  /// Makes a moment.
+  public init(wall: Instant, steady: Instant) {
+    self.wall = wall
+    self.steady = steady
+  }
+
+  private static let start = ContinuousClock.now
+
+  /// This moment.
+  static var now: Moment {
+    Moment(
+      wall: Instant(nanoseconds: Int64(Date().timeIntervalSince1970 * 1e9)),
+      steady: Instant(nanoseconds: (ContinuousClock.now - start).nanoseconds))
+  }
+}
+
+extension Duration {
+  /// Whole nanoseconds; a duration of more than 292 years is clamped.
+  var nanoseconds: Int64 {
+    let (seconds, overflow) = components.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    guard !overflow else { return components.seconds < 0 ? .min : .max }
+    return seconds + components.attoseconds / 1_000_000_000
+  }
+}

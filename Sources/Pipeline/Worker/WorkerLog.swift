@@ -1,0 +1,152 @@
+// What a worker says: one line when something happens, and one line with a count when it goes on happening.
+
+internal import Logging
+internal import Sampling
+internal import Synchronization
+
+/// Turns what happens on lanes into log lines.
+final class WorkerLog: Sendable {
+  private let logger: Logger
+  private let topic: String
+  private let state = Mutex(State())
+
+  private struct State {
+    var disturbances = DisturbanceLog()
+    /// How many partitions the input had at start.
+    var partitions = Int.max
+    var addedPartitions: Set<PartitionID> = []
+  }
+
+  init(_ logger: Logger, topic: String) {
+    self.logger = logger
+    self.topic = topic
+  }
+
+  func noteStart(partitions: Int) {
+    state.withLock { $0.partitions = partitions }
+  }
+
+  func note(_ event: LaneEvent, lane: Int) {
+    switch event {
+    case .assigned(let partition, let offset, let again, let verdicts):
+      logger.info(
+        "assigned",
+        metadata: [
+          "lane": "\(lane)", "topic": "\(topic)", "partition": "\(partition.value)",
+          "from": "\(offset.map { String($0.value) } ?? "the configured start")", "records_again": "\(again)",
+          "verdicts": "\(verdicts)",
+        ])
+      noteNew(partition)
+    case .recovering(let progress): for partition in progress { note(partition, lane: lane) }
+    case .recovered(let partition, let time):
+      logger.info(
+        "recovered",
+        metadata: [
+          "lane": "\(lane)", "partition": "\(partition.value)", "seconds": "\(time.secondsText)",
+        ])
+    case .decisionsMissing(let partition, let time):
+      logger.warning(
+        """
+        the decisions of partition \(partition.value) do not reach back to \(time) any more: traces that \
+        were decided before what is left of them, and whose spans still come, are decided again. Raise \
+        retention.ms
+        """)
+    case .released(let partitions):
+      logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
+    case .disturbed(let error):
+      let text = state.withLock { $0.disturbances.note(error.message, at: Moment.now.steady) }
+      if let text { logger.warning("\(text)") }
+    case .committed: break
+    }
+  }
+
+  private func note(_ progress: RecoveryProgress, lane: Int) {
+    logger.info(
+      "recovering",
+      metadata: [
+        "lane": "\(lane)", "partition": "\(progress.partition.value)",
+        "reading": "\(progress.phase.rawValue)",
+        "done": "\(progress.done)", "of": "\(progress.total)",
+        "seconds_left": "\(progress.estimate?.secondsText ?? "unknown")",
+      ])
+  }
+
+  /// Partitions that were added move keys: spans of a trace that was in flight may lie in two of them.
+  private func noteNew(_ partition: PartitionID) {
+    let isNew = state.withLock { state in
+      Int(partition.value) >= state.partitions && state.addedPartitions.insert(partition).inserted
+    }
+    guard isNew else { return }
+    logger.warning(
+      """
+      partition \(partition.value) of '\(topic)' was added: keys have moved to other partitions, and traces \
+      that were in flight then may be decided in two parts
+      """)
+  }
+
+  /// Warns, once, about records that are not keyed by trace id.
+  func compare(_ before: SamplerCounters?, with now: SamplerCounters) {
+    let warning = KeyWarning(before: before, now: now)
+    if let text = warning?.text(topic: topic) { logger.warning("\(text)") }
+  }
+}
+
+extension Interval {
+  /// Seconds with one digit behind the point.
+  var secondsText: String {
+    let tenths = (nanoseconds + 50_000_000) / 100_000_000
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+}
+
+/// Keeps repeating messages from filling the log: one line, then one a minute with a count.
+struct DisturbanceLog {
+  private struct Message {
+    var saidAt: Instant
+    var count = 0
+  }
+
+  private var messages: [String: Message] = [:]
+
+  /// More different messages than these in a minute are not told apart.
+  static let messagesMax = 64
+  static let pause = Interval.seconds(60)
+
+  /// The line to be written for a message; nil if it was written not long ago.
+  mutating func note(_ text: String, at now: Instant) -> String? {
+    guard let known = messages[text] else {
+      if messages.count >= DisturbanceLog.messagesMax {
+        messages = messages.filter { $0.value.saidAt + DisturbanceLog.pause > now }
+        guard messages.count < DisturbanceLog.messagesMax else { return nil }
+      }
+      messages[text] = Message(saidAt: now)
+      return text
+    }
+    guard now >= known.saidAt + DisturbanceLog.pause else {
+      messages[text]?.count += 1
+      return nil
+    }
+    messages[text] = Message(saidAt: now)
+    return known.count == 0 ? text : "\(text) (\(known.count) times more)"
+  }
+}
+
+/// The warning about records that are not keyed by trace id, given once.
+private struct KeyWarning {
+  private let unkeyed: UInt64
+  private let misrouted: UInt64
+
+  init?(before: SamplerCounters?, now: SamplerCounters) {
+    let wasSaid = (before?.recordsUnkeyed ?? 0) + (before?.recordsMisrouted ?? 0) > 0
+    guard !wasSaid, now.recordsUnkeyed + now.recordsMisrouted > 0 else { return nil }
+    unkeyed = now.recordsUnkeyed
+    misrouted = now.recordsMisrouted
+  }
+
+  func text(topic: String) -> String {
+    "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, "
+      + "\(misrouted) with another trace's): spans of one trace may lie in several partitions and "
+      + "be decided apart. Let the collector partition by trace id, or run the 'repartition' topology "
+      + "before this one"
+  }
+}

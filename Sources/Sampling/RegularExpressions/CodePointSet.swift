@@ -1,0 +1,181 @@
+// Sets of code points: character classes, case folding and general categories.
+
+/// A set of code points as sorted ranges that neither overlap nor touch.
+struct CodePointSet: Equatable, Sendable {
+  private(set) var ranges: [ClosedRange<UInt32>]
+
+  static let codePointMax: UInt32 = 0x10FFFF
+  static let all = CodePointSet([0...codePointMax])
+  static let allButNewline = CodePointSet([0x0A...0x0A]).inverted
+
+  /// The union of `parts`, in any order.
+  init(_ parts: [ClosedRange<UInt32>]) {
+    ranges = []
+    for part in parts.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      if let last = ranges.last, part.lowerBound <= last.upperBound + 1 {
+        ranges[ranges.count - 1] = last.lowerBound...max(last.upperBound, part.upperBound)
+      } else {
+        ranges.append(part)
+      }
+    }
+  }
+
+  /// All code points that are not in the set.
+  var inverted: CodePointSet {
+    var gaps: [ClosedRange<UInt32>] = []
+    var next: UInt32 = 0
+    for range in ranges {
+      if range.lowerBound > next { gaps.append(next...range.lowerBound - 1) }
+      next = range.upperBound + 1
+    }
+    if next <= CodePointSet.codePointMax { gaps.append(next...CodePointSet.codePointMax) }
+    return CodePointSet(gaps)
+  }
+
+  /// The set with all code points that differ from its own in case only.
+  var caseFolded: CodePointSet {
+    CodePointSet(ranges + ranges.flatMap { CaseFolding.shared.variants(of: $0) })
+  }
+
+  func contains(_ codePoint: UInt32) -> Bool {
+    ranges.contains { $0.contains(codePoint) }
+  }
+}
+
+/// Simple case folding: which code points are the same but for their case.
+///
+/// Made from the standard library's case mappings, once, when the first pattern with the flag `i` is
+/// compiled. Two code points are the same if the lower case of their upper case is, where each mapping is to
+/// one code point; that is `unicode.SimpleFold` of Go. The dotless i (U+0131) is left out there too, though
+/// its upper case is I: it would fold with the i of other languages.
+struct CaseFolding: Sendable {
+  static let shared = CaseFolding()
+
+  private struct Entry {
+    var codePoint: UInt32
+    /// Its group's place in `members`.
+    var group: Range<Int>
+  }
+
+  /// All code points that have variants, ascending.
+  private let entries: [Entry]
+  private let members: [UInt32]
+
+  private init() {
+    var pairs: [(key: UInt32, codePoint: UInt32)] = []
+    // No script above plane 1 has case.
+    for number in UInt32(0x41)...0x1FFFF where number != 0x131 {
+      guard let scalar = Unicode.Scalar(number) else { continue }
+      let properties = scalar.properties
+      guard properties.changesWhenUppercased || properties.changesWhenLowercased else { continue }
+      let upper = CaseFolding.only(properties.uppercaseMapping) ?? scalar
+      let lower = CaseFolding.only(upper.properties.lowercaseMapping) ?? upper
+      pairs.append((lower.value, number))
+    }
+    pairs.sort { ($0.key, $0.codePoint) < ($1.key, $1.codePoint) }
+    members = pairs.map(\.codePoint)
+    var entries: [Entry] = []
+    var first = 0
+    while first < pairs.count {
+      let key = pairs[first].key
+      let end = pairs[first...].firstIndex { $0.key != key } ?? pairs.count
+      if end - first > 1 {
+        for place in first..<end { entries.append(Entry(codePoint: members[place], group: first..<end)) }
+      }
+      first = end
+    }
+    self.entries = entries.sorted { $0.codePoint < $1.codePoint }
+  }
+
+  private static func only(_ mapping: String) -> Unicode.Scalar? {
+    let scalars = mapping.unicodeScalars
+    return scalars.count == 1 ? scalars.first : nil
+  }
+
+  /// The variants of all code points of `range`, in no order.
+  func variants(of range: ClosedRange<UInt32>) -> [ClosedRange<UInt32>] {
+    var low = 0
+    var high = entries.count
+    while low < high {
+      let middle = (low + high) / 2
+      if entries[middle].codePoint < range.lowerBound { low = middle + 1 } else { high = middle }
+    }
+    return entries[low...].prefix { $0.codePoint <= range.upperBound }
+      .flatMap { members[$0.group].map { $0...$0 } }
+  }
+}
+
+/// General categories, from the standard library, made when the first pattern with `\p` is compiled.
+struct GeneralCategories: Sendable {
+  static let shared = GeneralCategories()
+
+  private struct Run {
+    var category: Unicode.GeneralCategory
+    var range: ClosedRange<UInt32>
+  }
+
+  private let runs: [Run]
+
+  private init() {
+    var runs: [Run] = []
+    for number in UInt32(0)...CodePointSet.codePointMax {
+      let category = Unicode.Scalar(number)?.properties.generalCategory ?? .surrogate
+      if let last = runs.last, last.category == category {
+        runs[runs.count - 1].range = last.range.lowerBound...number
+      } else {
+        runs.append(Run(category: category, range: number...number))
+      }
+    }
+    self.runs = runs
+  }
+
+  /// The code points of a category (`Lu`) or of all that begin with a letter (`L`); `LC` is all cased
+  /// letters. Nil if there is no such category.
+  func codePoints(of name: String) -> CodePointSet? {
+    if name == "Any" { return .all }
+    let isCased = name == "LC"
+    let found = runs.filter { run in
+      let own = run.category.shortName
+      return isCased ? ["Lu", "Ll", "Lt"].contains(own) : own == name || own.prefix(1) == name
+    }
+    return found.isEmpty ? nil : CodePointSet(found.map(\.range))
+  }
+}
+
+extension Unicode.GeneralCategory {
+  fileprivate var shortName: String {
+    switch self {
+    case .uppercaseLetter: "Lu"
+    case .lowercaseLetter: "Ll"
+    case .titlecaseLetter: "Lt"
+    case .modifierLetter: "Lm"
+    case .otherLetter: "Lo"
+    case .nonspacingMark: "Mn"
+    case .spacingMark: "Mc"
+    case .enclosingMark: "Me"
+    case .decimalNumber: "Nd"
+    case .letterNumber: "Nl"
+    case .otherNumber: "No"
+    case .connectorPunctuation: "Pc"
+    case .dashPunctuation: "Pd"
+    case .openPunctuation: "Ps"
+    case .closePunctuation: "Pe"
+    case .initialPunctuation: "Pi"
+    case .finalPunctuation: "Pf"
+    case .otherPunctuation: "Po"
+    case .mathSymbol: "Sm"
+    case .currencySymbol: "Sc"
+    case .modifierSymbol: "Sk"
+    case .otherSymbol: "So"
+    case .spaceSeparator: "Zs"
+    case .lineSeparator: "Zl"
+    case .paragraphSeparator: "Zp"
+    case .control: "Cc"
+    case .format: "Cf"
+    case .surrogate: "Cs"
+    case .privateUse: "Co"
+    case .unassigned: "Cn"
+    @unknown default: "Cn"
+    }
+  }
+}

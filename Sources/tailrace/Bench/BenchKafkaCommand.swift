@@ -1,0 +1,281 @@
+// tailrace bench-kafka: a worker against a consumer that does nothing, on the same topic of a real broker.
+
+import ArgumentParser
+import Foundation
+import Kafka
+import Logging
+import Pipeline
+import Sampling
+
+struct BenchKafkaCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench-kafka",
+    abstract: "Compare a worker with a consumer that does nothing, on a topic that is there.",
+    discussion: """
+      Reads the whole topic, in turn, with a consumer that does nothing, with a worker that delivers at \
+      least once, and with one that delivers exactly once. Each worker has a group and output topics of \
+      its own. Brokers and machines drift, so the ratios within a round count, and their median.
+      """)
+
+  @Option(name: .long, help: "The brokers.")
+  var brokers = "127.0.0.1:9092"
+
+  @Option(name: .long, help: "The topic of spans; `tailrace generate --topic` fills one.")
+  var topic = "spans"
+
+  @Option(name: .long, help: "How often each is measured.")
+  var rounds = 3
+
+  @Option(name: .long, help: "Lanes of the workers.")
+  var lanes = 1
+
+  @Flag(help: "Print the figures as JSON.")
+  var json = false
+
+  func validate() throws {
+    guard rounds > 0, (1...64).contains(lanes) else {
+      throw ValidationError("--rounds must be positive, and --lanes 1 to 64")
+    }
+  }
+
+  mutating func run() throws {
+    do {
+      let bench = try KafkaBench(topic, brokers: brokers, lanes: lanes)
+      var readings: [KafkaBench.Mode: [KafkaBench.Reading]] = [:]
+      var progress = Progress(total: rounds * 3, unit: "readings")
+      for round in 0..<rounds {
+        for (number, mode) in KafkaBench.Mode.allCases.enumerated() {
+          readings[mode, default: []].append(try bench.measure(mode, round: round))
+          progress.show(round * 3 + number + 1)
+        }
+      }
+      progress.end()
+      let report = KafkaBenchReport(readings, records: bench.recordCount)
+      print(json ? try JSONText.encode(report) : report.text)
+    } catch let failure as CommandFailure {
+      throw failure
+    } catch {
+      throw CommandFailure.failed("\(topic) at \(brokers): \(describe(error))")
+    }
+  }
+}
+
+/// Reads a topic from its start to the end that it has now.
+private struct KafkaBench {
+  enum Mode: String, CaseIterable {
+    case nothing = "nothing"
+    case atLeastOnce = "at_least_once"
+    case exactlyOnce = "exactly_once"
+  }
+
+  /// One reading of the whole topic.
+  struct Reading {
+    /// From the first record to the last, in seconds.
+    var seconds: Double
+    /// Processor time of the whole process, librdkafka's threads included.
+    var cpuSeconds: Double
+    /// Spans in the records; 0 where nobody looked.
+    var spans: UInt64
+  }
+
+  let recordCount: Int64
+  private let topic: String
+  private let brokers: String
+  private let lanes: Int
+  private let partitions: Int
+  /// Tells the groups and topics of one run from those of another.
+  private let run = String(UInt32.random(in: 0 ... .max), radix: 16)
+  private static let patience = Duration.seconds(120)
+
+  private static func properties(_ brokers: String) -> [KafkaProperty] {
+    [
+      KafkaProperty("bootstrap.servers", brokers), KafkaProperty("receive.message.max.bytes", "2147483647"),
+      KafkaProperty("fetch.message.max.bytes", "33554432"), KafkaProperty("fetch.max.bytes", "134217728"),
+    ]
+  }
+
+  init(_ topic: String, brokers: String, lanes: Int) throws {
+    self.topic = topic
+    self.brokers = brokers
+    self.lanes = lanes
+    let admin = try Admin(properties: [KafkaProperty("bootstrap.servers", brokers)], log: { _ in })
+    guard let description = try admin.describe([topic], timeout: .seconds(15))[0] else {
+      throw CommandFailure.failed("topic '\(topic)' does not exist")
+    }
+    partitions = description.partitions
+    let reader = try Consumer(
+      topic: topic, properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)")],
+      log: { _ in })
+    recordCount = try (0..<Int32(partitions)).reduce(0) { sum, partition in
+      let (low, high) = try reader.watermarks(of: TopicPartition(topic, partition), timeout: .seconds(15))
+      return sum + high - low
+    }
+    guard recordCount > 0 else { throw CommandFailure.failed("topic '\(topic)' is empty") }
+  }
+
+  func measure(_ mode: Mode, round: Int) throws -> Reading {
+    switch mode {
+    case .nothing: try readAndDoNothing(round)
+    case .atLeastOnce: try work(.atLeastOnce, round)
+    case .exactlyOnce: try work(.exactlyOnce, round)
+    }
+  }
+
+  private func readAndDoNothing(_ round: Int) throws -> Reading {
+    let consumer = try Consumer(
+      topic: topic,
+      properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)-\(round)")],
+      log: { _ in })
+    defer { consumer.close() }
+    try consumer.subscribe()
+    var batch = RecordBatch(capacity: 2048)
+    var count: Int64 = 0
+    var clock = Stopwatch()
+    let deadline = ContinuousClock.now + KafkaBench.patience
+    while count < recordCount {
+      guard ContinuousClock.now < deadline else {
+        throw CommandFailure.failed("the topic's end was not reached")
+      }
+      let came = consumer.poll(into: &batch, timeout: .milliseconds(100)) { _, _, _ in }
+      if count == 0, came > 0 { clock = Stopwatch() }
+      count += Int64(came)
+      for case .assigned(let partitions) in consumer.takeEvents() {
+        try consumer.assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.beginning) })
+      }
+    }
+    return clock.reading(spans: 0)
+  }
+
+  private func work(_ delivery: Delivery, _ round: Int) throws -> Reading {
+    var topology = TailSamplingTopology()
+    let name = "bench-\(run)-\(delivery.rawValue)-\(round)"
+    topology.worker = WorkerSettings(
+      group: name, lanes: lanes, delivery: delivery,
+      kafka: KafkaProperties(
+        Dictionary(KafkaBench.properties(brokers).map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })))
+    topology.topics.spans.name = topic
+    topology.topics.decisions.name = "\(name)-decisions"
+    topology.topics.sampled = "\(name)-sampled"
+    topology.topics.deadLetters = "\(name)-dead-letters"
+    let worker = Worker(.tailSampling(topology), logger: .standardError(level: .error))
+    let failure = WorkerThread(worker)
+    defer { worker.stop() }
+    var clock = Stopwatch()
+    var isRunning = false
+    let deadline = ContinuousClock.now + KafkaBench.patience
+    while true {
+      let read = Int64(worker.snapshot.counters.recordsRead)
+      if read > 0, !isRunning {
+        clock = Stopwatch()
+        isRunning = true
+      }
+      if read >= recordCount { break }
+      if let error = failure.error { throw error }
+      guard ContinuousClock.now < deadline else {
+        throw CommandFailure.failed("the topic's end was not reached")
+      }
+      usleep(2000)
+    }
+    let reading = clock.reading(spans: worker.snapshot.counters.spansRead)
+    worker.stop()
+    failure.wait()
+    return reading
+  }
+}
+
+/// A worker on a thread of its own.
+private final class WorkerThread: @unchecked Sendable {
+  // Sound: `failure` is only touched under the lock.
+  private let lock = NSLock()
+  private var failure: (any Error)?
+  private let ended = DispatchSemaphore(value: 0)
+
+  init(_ worker: Worker) {
+    Thread { [self] in
+      do { try worker.run() } catch { lock.withLock { failure = error } }
+      ended.signal()
+    }.start()
+  }
+
+  var error: (any Error)? { lock.withLock { failure } }
+
+  func wait() { ended.wait() }
+}
+
+/// Time that passes, and processor time that is spent.
+private struct Stopwatch {
+  private let start = ContinuousClock.now
+  private let cpuStart = Stopwatch.cpuSeconds
+
+  func reading(spans: UInt64) -> KafkaBench.Reading {
+    KafkaBench.Reading(
+      seconds: Double((ContinuousClock.now - start).components.attoseconds) / 1e18
+        + Double((ContinuousClock.now - start).components.seconds),
+      cpuSeconds: Stopwatch.cpuSeconds - cpuStart, spans: spans)
+  }
+
+  private static var cpuSeconds: Double { Double(clock()) / Double(CLOCKS_PER_SEC) }
+}
+
+/// What a comparison found.
+private struct KafkaBenchReport: Encodable {
+  struct Figures: Encodable {
+    var recordsPerSecond: Double
+    var ratioToNothing: Double
+    var cpuSecondsPerMillionSpans: Double
+  }
+
+  var records: Int64
+  var spans: UInt64
+  var nothing: Figures
+  var atLeastOnce: Figures
+  var exactlyOnce: Figures
+  /// What exactly-once reaches of at-least-once.
+  var exactlyOnceRatio: Double
+
+  init(_ readings: [KafkaBench.Mode: [KafkaBench.Reading]], records: Int64) {
+    let base = readings[.nothing] ?? []
+    let spans = readings[.exactlyOnce]?.first?.spans ?? 0
+    func figures(_ mode: KafkaBench.Mode) -> Figures {
+      let own = readings[mode] ?? []
+      return Figures(
+        recordsPerSecond: Double(records) / own.map(\.seconds).median,
+        ratioToNothing: zip(base, own).map { $0.seconds / $1.seconds }.median,
+        cpuSecondsPerMillionSpans: own.map(\.cpuSeconds).median / Double(max(1, spans)) * 1e6)
+    }
+    self.records = records
+    self.spans = spans
+    nothing = figures(.nothing)
+    atLeastOnce = figures(.atLeastOnce)
+    exactlyOnce = figures(.exactlyOnce)
+    exactlyOnceRatio =
+      zip(readings[.atLeastOnce] ?? [], readings[.exactlyOnce] ?? [])
+      .map { $0.seconds / $1.seconds }.median
+  }
+
+  var text: String {
+    func line(_ name: String, _ figures: Figures) -> String {
+      let rate = String(format: "%9.0f", figures.recordsPerSecond)
+      let ratio = String(format: "%5.2f", figures.ratioToNothing)
+      let cpu = String(format: "%5.2f", figures.cpuSecondsPerMillionSpans)
+      return "\(name)  \(rate) records/s  \(ratio) of nothing  \(cpu) s of CPU a million spans"
+    }
+    return """
+      \(records) records, \(spans) spans
+      \(line("nothing      ", nothing))
+      \(line("at_least_once", atLeastOnce))
+      \(line("exactly_once ", exactlyOnce))
+      exactly_once reaches \(String(format: "%.2f", exactlyOnceRatio)) of at_least_once
+      """
+  }
+}
+
+extension [Double] {
+  /// The middle value; 0 of none.
+  fileprivate var median: Double {
+    guard !isEmpty else { return 0 }
+    let ordered = sorted()
+    let middle = count / 2
+    return count % 2 == 1 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2
+  }
+}

@@ -1,0 +1,44 @@
+"""Fills a topic of the suite's broker with generated traffic, and lets `tailrace bench-kafka` read it.
+
+    python bench_kafka.py [--traces N] [--partitions N] [arguments of tailrace bench-kafka]
+
+The broker answers a fetch with all that a partition has, so there are many partitions of less than 50 MB.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from children import TAILRACE, Children, accepts_connections, free_ports
+from conftest import program
+from topics import Broker
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--traces", type=int, default=32_000)
+    parser.add_argument("--partitions", type=int, default=16)
+    options, rest = parser.parse_known_args()
+    directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-"))
+    children = Children(directory)
+    try:
+        (port,) = free_ports(1)
+        command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
+        command += ["--data-dir", directory / "broker", "--kafka-port", str(port)]
+        server = children.start("broker", command)
+        server.wait_for(lambda: accepts_connections(port), "to listen")
+        broker = Broker(f"127.0.0.1:{port}")
+        broker.create("bench.spans", partitions=options.partitions)
+        target = ["--topic", "bench.spans", "--brokers", broker.address]
+        subprocess.run([TAILRACE, "generate", *target, "--traces", str(options.traces)], check=True)
+        return subprocess.run([TAILRACE, "bench-kafka", *target, *rest], check=False).returncode
+    finally:
+        children.kill_since(0)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What a worker does when its surroundings are not as they should be: it waits, or it ends and says why."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from children import TAILRACE, accepts_connections, free_ports, wait_until
+from conftest import program
+from otlp import Maker, traces_data
+from outcomes import Outcomes
+from topics import Broker
+from topologies import TailSampling
+
+OTHER_FAILURE = 1
+
+
+class Forwarder:
+    """Passes connections on to a broker, once it is started."""
+
+    def __init__(self, port: int, address: str):
+        host, _, number = address.rpartition(":")
+        self._target = (host, int(number))
+        self._server = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            sink.close()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def test_a_broker_that_is_down_at_start_is_waited_for(broker, children, write):
+    topology = TailSampling("errors-late-broker")
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    worker = children.start("late-broker", [TAILRACE, "run", write(topology)], {"BROKER": address})
+    worker.wait_for(lambda: f"no answer from the brokers at {address}" in worker.output, "a word about it")
+    forwarder = Forwarder(port, broker.address)
+    worker.wait_for(lambda: "assigned" in worker.output, "its partition, now that the broker answers")
+    assert worker.output.count("no answer from the brokers") == 1, "a condition that lasts is one line"
+    assert worker.stop() == 0
+    forwarder.close()
+
+
+def test_decisions_that_are_deleted_too_early(broker, tailrace, write):
+    topology = TailSampling("errors-retention", create=False)
+    broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=1)
+    broker.create(topology.decisions, partitions=1, config={"retention.ms": "60000"})
+    for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
+        result = tailrace(*command)
+        assert result.returncode == OTHER_FAILURE, result.stdout
+        line = next(line for line in result.stdout.splitlines() if "retention.ms" in line)
+        assert topology.decisions in line and "60 s" in line and "604 s" in line
+
+
+def test_partitions_that_are_added_are_picked_up(broker, run, read):
+    topology = TailSampling(
+        "errors-added", decision_wait="2s", decision_wait_after_root="0s", policies=("{name: all, type: always_sample}",),
+        kafka={"topic.metadata.refresh.interval.ms": "500"},
+    )
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    worker = run(topology)
+    # The input first: until the outputs have followed, the new partition waits.
+    broker.add_partitions(topology.spans, 2)
+    worker.wait_for(lambda: "no counterpart in the output topics" in worker.output, "a word about it")
+    maker = Maker(seed=11)
+    ids = [maker.trace_id() for _ in range(6)]
+    for number, each in enumerate(ids):
+        for span in maker.trace(each, error=True):
+            record = traces_data([span]).SerializeToString()
+            broker.produce(topology.spans, record, each.encode(), number % 2)
+    broker.flush()
+    for name in (topology.decisions, topology.sampled):
+        broker.add_partitions(name, 2)
+    worker.wait_for(lambda: "was added: keys have moved" in worker.output, "the warning")
+    outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
+    outcomes.await_decisions(ids, worker.require_running)
+    assert {each: len(spans) for each, spans in outcomes.kept.items()} == dict.fromkeys(ids, 4)
+    assert worker.stop() == 0
+
+
+def test_stopping_takes_no_longer_than_it_may(children, write):
+    """A broker that hangs can't keep a worker that was told to stop."""
+    (port,) = free_ports(1)
+    data = children.directory / "hanging-broker"
+    command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
+    command += ["--data-dir", data, "--kafka-port", str(port)]
+    server = children.start("hanging-broker", command)
+    server.wait_for(lambda: accepts_connections(port), "to listen")
+    own = Broker(f"127.0.0.1:{port}")
+    topology = TailSampling("errors-stop", delivery="exactly_once", stop_timeout="3s")
+    own.create(topology.spans, *topology.outputs, partitions=1)
+    worker = children.start("stopping", [TAILRACE, "run", write(topology)], {"BROKER": own.address})
+    worker.wait_for(lambda: "assigned" in worker.output, "its partition")
+    maker = Maker(seed=12)
+    trace = maker.trace_id()
+    for span in maker.trace(trace, error=True):
+        own.produce(topology.spans, traces_data([span]).SerializeToString(), trace.encode(), 0)
+    own.flush()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == OTHER_FAILURE
+        assert "stop_timeout (3 s)" in worker.output
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+        server.stop()

@@ -1,0 +1,164 @@
+// Taking partitions up: reading decisions back bit by bit, what of them counts, and telling how far it is.
+
+import OTLP
+import Sampling
+import Testing
+
+@testable import Pipeline
+
+@Suite struct LaneRecoveryTests {
+  private let first = PartitionID(0)
+  private let passing = BrokerError(.retry, "not now")
+
+  /// A broker whose first partition was committed in the middle: trace 1 was decided before, trace 2 is open.
+  private func brokerInMidWindow() -> MemoryBroker {
+    let broker = MemoryBroker(partitions: 2)
+    for second in 0..<4 {
+      let trace: UInt64 = second == 1 ? 1 : 2
+      let span = TestSpan(trace: trace, id: UInt64(second + 1), parent: 9)
+      broker.append(tracesData([span]), at: at(Double(second)))
+    }
+    broker.append(tracesData([TestSpan(trace: 3, id: 1, parent: 9)]), at: at(0), to: 1)
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(0), clockAtSafeOffset: at(0), highWater: Offset(3), clock: at(2))
+    return broker
+  }
+
+  private func verdict(_ trace: UInt64, firstOffset: Int64, at second: Double) -> RestoredVerdict {
+    RestoredVerdict(
+      traceID: traceID(trace), isKept: false, isFinal: true, threshold: .never, decidedAt: at(second),
+      firstOffset: Offset(firstOffset))
+  }
+
+  private func lane(_ link: MemoryLink, _ note: @escaping (LaneEvent) -> Void = { _ in }) -> Lane<MemoryLink>
+  {
+    Lane(
+      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      report: note)
+  }
+
+  @Test func decisionsAreReadBackWhileOtherPartitionsGoOn() throws {
+    let broker = brokerInMidWindow()
+    let link = MemoryLink(broker, assigned: 2)
+    link.tails = [
+      .read([verdict(1, firstOffset: 1, at: 1)], isWhole: true), .reading(read: 5, of: 10),
+      .reading(read: 0, of: 10),
+    ]
+    let lane = lane(link)
+    try lane.step(at: moment(at(10)), timeout: .seconds(0))
+    try lane.step(at: moment(at(10)), timeout: .seconds(0))
+    #expect(broker.answers == 1, "the group waits for nobody's recovery")
+    #expect(lane.snapshot().partitions == [PartitionID(1)])
+    #expect(lane.snapshot().openTraces == 1)
+    #expect(lane.snapshot().recovering == 1)
+    for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+    #expect(lane.snapshot().partitions == [first, PartitionID(1)])
+    #expect(lane.snapshot().recovering == 0)
+    // Trace 1 has a verdict; its span below the high water is stepped over.
+    #expect(lane.snapshot().openTraces == 2)
+    #expect(lane.snapshot().counters.spansReplayed == 1)
+  }
+
+  /// Without transactions a decision may be there although the spans that it keeps are not.
+  @Test func withoutTransactionsOnlyWhatWasDecidedBeforeTheCommitCounts() throws {
+    for isTransactional in [true, false] {
+      let broker = brokerInMidWindow()
+      let link = MemoryLink(broker, assigned: 1)
+      link.isTransactional = isTransactional
+      link.tails = [.read([verdict(1, firstOffset: 1, at: 1)], isWhole: true)]
+      let lane = lane(link)
+      for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+      #expect(lane.snapshot().openTraces == (isTransactional ? 1 : 2))
+    }
+  }
+
+  @Test func progressIsToldWithAnEstimateAndItsEnd() throws {
+    let broker = brokerInMidWindow()
+    let link = MemoryLink(broker, assigned: 1)
+    link.batch = 1
+    link.tails = [.read([], isWhole: false), .reading(read: 5, of: 20)]
+    var told: [RecoveryProgress] = []
+    var ends: [Interval] = []
+    var missing = 0
+    let lane = lane(link) { event in
+      switch event {
+      case .recovering(let progress): told += progress
+      case .recovered(_, let time): ends.append(time)
+      case .decisionsMissing: missing += 1
+      default: break
+      }
+    }
+    for second in 0..<40 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    let decisions = try #require(told.first { $0.phase == .decisions })
+    #expect(decisions.done == 5 && decisions.total == 20)
+    #expect(missing == 1)
+    #expect(ends.count == 1)
+    var progress = RecoveryProgress(
+      partition: first, phase: .records, done: 25, total: 100, elapsed: .seconds(2))
+    #expect(progress.estimate == .seconds(6))
+    progress.done = 0
+    #expect(progress.estimate == nil)
+  }
+
+  @Test func aPartitionWithoutOutputsWaitsForThem() throws {
+    let broker = brokerInMidWindow()
+    let link = MemoryLink(broker, assigned: 2)
+    link.partitionsWithoutOutputs = [PartitionID(1)]
+    var complaints: [String] = []
+    let lane = lane(link) { if case .disturbed(let error) = $0 { complaints.append(error.message) } }
+    for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+    #expect(lane.snapshot().partitions == [first])
+    #expect(complaints.count == 3 && complaints.allSatisfy { $0.contains("partition 1 of 'spans' has no") })
+    link.partitionsWithoutOutputs = []
+    try lane.step(at: moment(at(10)), timeout: .seconds(0))
+    #expect(lane.snapshot().partitions == [first, PartitionID(1)])
+  }
+
+  /// What the group told last is not forgotten when an answer before it fails.
+  @Test func anAnswerThatFailsIsGivenAgain() throws {
+    let broker = brokerInMidWindow()
+    let link = MemoryLink(broker, assigned: 1)
+    let lane = lane(link)
+    try lane.step(at: moment(at(10)), timeout: .seconds(0))
+    link.releaseErrors = [passing]
+    link.events = [.revoked([first]), .assigned([PartitionID(1)])]
+    #expect(throws: passing) { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+    for _ in 0..<2 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+    #expect(broker.steps.contains(.released([first])))
+    #expect(lane.snapshot().partitions == [PartitionID(1)])
+  }
+
+  @Test func manyRecordsAreCommittedBeforeTheIntervalIsOver() throws {
+    let broker = MemoryBroker()
+    for number in 0..<100 {
+      broker.append(tracesData([TestSpan(trace: UInt64(number + 1), id: 1, parent: 9)]), at: at(0))
+    }
+    let link = MemoryLink(broker)
+    link.batch = 10
+    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    configuration.commitInterval = .seconds(1000)
+    configuration.commitRecords = 30
+    let lane = Lane(link: link, configuration: configuration) { _ in }
+    for _ in 0..<12 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
+    #expect(lane.snapshot().lane.commits == 3, "one for every 30 records")
+  }
+}
+
+@Suite struct DisturbanceLogTests {
+  @Test func aConditionThatLastsIsOneLineAMinute() {
+    var log = DisturbanceLog()
+    #expect(log.note("away", at: at(0)) == "away")
+    #expect(log.note("slow", at: at(1)) == "slow")
+    for second in 2..<60 {
+      #expect(log.note(second % 2 == 0 ? "away" : "slow", at: at(Double(second))) == nil)
+    }
+    #expect(log.note("away", at: at(60)) == "away (29 times more)")
+  }
+
+  @Test func manyDifferentConditionsAreBounded() {
+    var log = DisturbanceLog()
+    let lines = (0..<1000).count { log.note("condition \($0)", at: at(0)) != nil }
+    #expect(lines == DisturbanceLog.messagesMax)
+    #expect(log.note("another", at: at(61)) == "another")
+  }
+}
