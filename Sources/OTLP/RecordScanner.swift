@@ -150,6 +150,9 @@ enum Field {
   static let key: UInt32 = 1
   static let value: UInt32 = 2
   static let stringValue: UInt32 = 1
+  static let boolValue: UInt32 = 2
+  static let intValue: UInt32 = 3
+  static let doubleValue: UInt32 = 4
 
   static let traceID: UInt32 = 1
   static let spanID: UInt32 = 2
@@ -159,6 +162,7 @@ enum Field {
   static let kind: UInt32 = 6
   static let start: UInt32 = 7
   static let end: UInt32 = 8
+  static let spanAttributes: UInt32 = 9
   static let status: UInt32 = 15
   static let flags: UInt32 = 16
   static let statusCode: UInt32 = 3

@@ -42,6 +42,13 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable {
     self.init(rejected: SamplingThreshold.rounded(exact))
   }
 
+  /// Rejects about `rejected` of 2^56 randomness values, rounded as above.
+  public init(rounding rejected: UInt64) {
+    let exact = min(rejected, SamplingThreshold.randomnessCount)
+    self.init(
+      rejected: exact == SamplingThreshold.randomnessCount ? exact : SamplingThreshold.rounded(exact))
+  }
+
   /// Rounds to the nearest value with four hexadecimal digits after the leading `f`s.
   private static func rounded(_ exact: UInt64) -> UInt64 {
     var leading: UInt64 = 0

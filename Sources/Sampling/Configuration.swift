@@ -61,6 +61,8 @@ public struct SamplerConfiguration: Sendable {
   public var limits = Limits()
   /// The policies, in their order; see `Policy`.
   public var policies = Policy.defaults
+  /// Whether policies behind the first that samples a trace are not asked.
+  public var sampleOnFirstMatch = false
   /// What is written about dropped traces.
   public var dropped = DroppedRecords.compact
   /// How far a record's timestamp may be ahead of the wall clock.

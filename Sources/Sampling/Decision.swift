@@ -28,7 +28,7 @@ public struct Decision: Sendable {
   public var isFinal: Bool
   /// Why now.
   public var trigger: Trigger
-  /// Bit *i* is set if policy *i* matches.
+  /// Bit *i* is set if policy *i* samples the trace; if a policy took the trace away, only that one's is.
   public var matches: UInt64
   /// The threshold that the trace was kept with, head sampling included.
   public var threshold: SamplingThreshold

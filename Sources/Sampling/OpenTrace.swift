@@ -61,6 +61,9 @@ struct OpenTrace {
   /// The threshold of the verdict; meaningful once kept.
   var threshold = SamplingThreshold.never
 
+  /// Bit *i* is set if span predicate *i* was answered with yes; see `SpanPredicates`.
+  var predicateMatches: UInt64 = 0
+
   /// Ids of spans that came.
   var seen = IdentifierFilter()
   /// Ids that spans named as their parents.
@@ -113,11 +116,6 @@ struct OpenTrace {
   var envelope: Int64 {
     guard latestEnd > earliestStart else { return 0 }
     return Int64(clamping: latestEnd - earliestStart)
-  }
-
-  /// The duration that latency is judged by; see `Policy.Rule.latency`.
-  func judgedDuration(skewTolerance: Int64) -> Int64 {
-    hasRoot ? rootDuration : max(0, envelope - skewTolerance)
   }
 
   /// Takes one span into the accumulators.

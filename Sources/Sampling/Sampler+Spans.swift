@@ -35,7 +35,7 @@ extension Sampler {
     table[slot].lastOffset = share.offset
     table[slot].byteCount += UInt64(piece.byteCount)
     accumulate(share, of: record, bytes, into: slot)
-    deliver(share, of: record, bytes, piece, slot, &effects)
+    guard deliver(share, of: record, bytes, piece, slot, &effects) else { return }
     if table[slot].isRootWaitOver, table[slot].isComplete { close(slot, .root, into: &effects) }
   }
 
@@ -48,13 +48,16 @@ extension Sampler {
     // One copy out and one back, instead of a look into the table for every field.
     var trace = table[slot]
     let hadRoot = trace.hasRoot
+    let readsAttributes = policies.predicates.attributeBits != 0
     for index in share.spans {
       let span = record.spans[Int(index)]
       if span.resource != resource {
         resource = span.resource
         service = note(record.resources[Int(resource)].serviceName, of: bytes, in: &trace)
+        if readsAttributes { trace.predicateMatches |= resourceMatches[Int(resource)] }
       }
       trace.accumulate(span)
+      policies.predicates.match(span, of: bytes, into: &trace.predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
         trace.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
@@ -110,15 +113,18 @@ extension Sampler {
 
   // MARK: Spans of open traces
 
-  /// Buffers the share, or hands it out, as the trace's state says.
+  /// Buffers the share, or hands it out, as the trace's state says. Returns whether the trace is still open.
   private mutating func deliver(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
-  ) {
+  ) -> Bool {
     let limits = configuration.limits
     let isOverLimit =
       table[slot].spanCount > limits.spansPerTrace || table[slot].byteCount > limits.bytesPerTrace
     switch table[slot].state {
+    case .undecided where isOverLimit && policies.isVetoCertain(table[slot]):
+      close(slot, .limit, into: &effects)
+      return false
     case .undecided where isOverLimit:
       keepEarly(slot, .limit, into: &effects)
       startSkeleton(slot)
@@ -126,9 +132,7 @@ extension Sampler {
     case .undecided:
       table[slot].lastPiece = buffer.append(piece, after: table[slot].lastPiece)
       if table[slot].firstPiece == .none { table[slot].firstPiece = table[slot].lastPiece }
-      let outcome = policies.evaluate(
-        table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: true)
-      if outcome.isKept { keepEarly(slot, .eager, into: &effects) }
+      if policies.certain(table[slot]).isKept { keepEarly(slot, .eager, into: &effects) }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
@@ -139,6 +143,7 @@ extension Sampler {
     case .skeleton:
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     }
+    return true
   }
 
   private mutating func startSkeleton(_ slot: Int) {

@@ -5,8 +5,7 @@ import OTLP
 extension Sampler {
   /// Keeps a trace whose window is still open: its early record and its spans so far go out.
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    let outcome = policies.evaluate(
-      table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: true)
+    let outcome = policies.certain(table[slot])
     counters.tracesKeptEarly += 1
     table[slot].state = .kept
     // What is certain is kept for its own sake: it stands for no other trace.
@@ -17,9 +16,10 @@ extension Sampler {
 
   /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    let outcome = policies.evaluate(
-      table[slot], skewTolerance: configuration.skewTolerance.nanoseconds, certainOnly: false)
+    var outcome = policies.decide(table[slot], at: clock)
     let wasKept = table[slot].state != .undecided
+    // A trace that went over a limit has been handed out: a veto comes too late.
+    if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
     if !wasKept { table[slot].threshold = outcome.threshold }
     let isKept = wasKept || outcome.isKept
     if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }

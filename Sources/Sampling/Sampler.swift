@@ -12,7 +12,9 @@ public struct Sampler: ~Copyable {
   /// The partition whose records it reads.
   public let partition: PartitionID
   let configuration: SamplerConfiguration
-  let policies: PolicySet
+  var policies: PolicySet
+  /// What each resource of the record that is being read answers to the policies.
+  var resourceMatches: [UInt64] = []
 
   var table: TraceTable
   var buffer: SpanBuffer
@@ -43,7 +45,9 @@ public struct Sampler: ~Copyable {
     self.configuration = configuration
     let seed = HashSeed(value: configuration.hashSeed)
     let limits = configuration.limits
-    policies = PolicySet(configuration.policies)
+    policies = PolicySet(
+      configuration.policies, skewTolerance: configuration.skewTolerance,
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch)
     table = TraceTable(seed: seed)
     buffer = SpanBuffer(segmentBytes: limits.segmentBytes)
     verdicts = VerdictCache(seed: seed)
@@ -90,6 +94,7 @@ public struct Sampler: ~Copyable {
       return malformed(error)
     }
     noteKey(key, of: reading.record)
+    if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
     let groups = reading.groups.groups
     for group in groups {
       let members = reading.groups.spanIndices(of: group)
@@ -186,6 +191,13 @@ public struct Sampler: ~Copyable {
   mutating func begin(at offset: Offset, clock: Instant) {
     nextOffset = offset
     self.clock = clock
+  }
+
+  private mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {
+    resourceMatches.removeAll(keepingCapacity: true)
+    for resource in record.resources {
+      resourceMatches.append(policies.predicates.matches(resource, of: record, bytes))
+    }
   }
 
   private mutating func malformed(_ error: MalformedInput) -> MalformedInput {

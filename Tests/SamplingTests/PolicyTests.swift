@@ -7,9 +7,6 @@ import Testing
 @testable import Sampling
 
 @Suite struct PolicySetTests {
-  private static let skew: Int64 = 10_000_000
-  private static let second: Int64 = 1_000_000_000
-
   /// A trace of spans from `start` to `end` in nanoseconds, roots where the parent is zero.
   private func trace(
     low: UInt64 = 1, _ spans: (parent: UInt64, start: UInt64, end: UInt64, status: SpanStatus)...
@@ -29,8 +26,8 @@ import Testing
   }
 
   private func matches(_ rule: Policy.Rule, _ trace: OpenTrace, certainOnly: Bool = false) -> Bool {
-    PolicySet([Policy(name: "p", rule: rule)])
-      .evaluate(trace, skewTolerance: PolicySetTests.skew, certainOnly: certainOnly).isKept
+    var policies = PolicySet([Policy(name: "p", rule: rule)])
+    return certainOnly ? policies.certain(trace).isKept : policies.decide(trace, at: .start).isKept
   }
 
   @Test func statusesAreAnyOf() {
@@ -118,13 +115,13 @@ import Testing
   /// Several probabilities together keep what the greatest keeps; any other match makes the trace stand for
   /// itself.
   @Test func thresholdsTogether() {
-    let policies = PolicySet([
+    var policies = PolicySet([
       Policy(name: "tenth", rule: .probabilistic(SamplingThreshold(rejected: 900))),
       Policy(name: "half", rule: .probabilistic(SamplingThreshold(rejected: 500))),
       Policy(name: "errors", rule: .statusCode([.error])),
     ])
     func outcome(_ low: UInt64, _ status: SpanStatus) -> PolicyOutcome {
-      policies.evaluate(trace(low: low, (0, 0, 1, status)), skewTolerance: 0, certainOnly: false)
+      policies.decide(trace(low: low, (0, 0, 1, status)), at: .start)
     }
     #expect(
       outcome(950, .unset) == PolicyOutcome(matches: 0b011, threshold: SamplingThreshold(rejected: 500)))
@@ -141,7 +138,8 @@ import Testing
     let rules = (0..<64).map { number in
       Policy(name: "p\(number)", rule: number == 63 ? .alwaysSample : .statusCode([.error]))
     }
-    let outcome = PolicySet(rules).evaluate(trace((0, 0, 1, .ok)), skewTolerance: 0, certainOnly: false)
+    var policies = PolicySet(rules)
+    let outcome = policies.decide(trace((0, 0, 1, .ok)), at: .start)
     #expect(outcome.matches == 1 << 63)
     #expect(outcome.first == 63)
   }

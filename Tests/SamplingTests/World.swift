@@ -20,6 +20,10 @@ struct TestSpan: Equatable {
   var name = "GET /"
   var traceState = ""
   var filling = 0
+  var attributes: [TestAttribute] = []
+  /// Attributes of the span's resource, beside the service's name.
+  var resource: [TestAttribute] = []
+  var flags: UInt32 = 0
 
   /// Traces that no probability below one keeps.
   static let unlucky: UInt64 = 1
@@ -61,8 +65,54 @@ struct TestSpan: Equatable {
     writer.varintField(6, 2)
     writer.fixed64Field(7, startNanoseconds)
     writer.fixed64Field(8, endNanoseconds)
+    for attribute in attributes { writer.message(9) { attribute.write(to: &$0) } }
+    if flags != 0 { writer.fixed32Field(16, flags) }
     if filling > 0 { writer.bytesField(99, [UInt8](repeating: 0x78, count: filling)) }
     if status != .unset { writer.message(15) { $0.varintField(3, UInt64(status.rawValue)) } }
+  }
+}
+
+/// An attribute of a span or a resource.
+struct TestAttribute: Equatable, Sendable {
+  enum Value: Equatable, Sendable {
+    case text(String)
+    case integer(Int64)
+    case truth(Bool)
+    case real(Double)
+    /// A list with the text in it.
+    case list(String)
+    /// A map with the text as key and value.
+    case map(String)
+    case bytes([UInt8])
+    case nothing
+    /// These bytes in the place of an `AnyValue`.
+    case raw([UInt8])
+  }
+
+  var key: String
+  var value: Value
+
+  init(_ key: String, _ value: Value) {
+    self.key = key
+    self.value = value
+  }
+
+  func write(to pair: inout WireWriter) {
+    pair.stringField(1, key)
+    if case .raw(let bytes) = value { return pair.bytesField(2, bytes) }
+    pair.message(2) { any in
+      switch value {
+      case .text(let text): any.stringField(1, text)
+      case .truth(let truth): any.varintField(2, truth ? 1 : 0)
+      case .integer(let number): any.varintField(3, UInt64(bitPattern: number))
+      case .real(let number): any.fixed64Field(4, number.bitPattern)
+      case .list(let text): any.message(5) { list in list.message(1) { $0.stringField(1, text) } }
+      case .map(let text):
+        any.message(6) { map in map.message(1) { TestAttribute(text, .text(text)).write(to: &$0) } }
+      case .bytes(let bytes): any.bytesField(7, bytes)
+      case .nothing, .raw: break
+      }
+    }
   }
 }
 
@@ -72,15 +122,13 @@ func record(_ spans: [TestSpan]) -> [UInt8] {
   var writer = WireWriter()
   var rest = spans[...]
   while let first = rest.first {
-    let run = rest.prefix { $0.service == first.service }
+    let run = rest.prefix { $0.service == first.service && $0.resource == first.resource }
     rest = rest.dropFirst(run.count)
     writer.message(1) { resourceSpans in
-      if !first.service.isEmpty {
+      let name = first.service.isEmpty ? [] : [TestAttribute("service.name", .text(first.service))]
+      if !(name + first.resource).isEmpty {
         resourceSpans.message(1) { resource in
-          resource.message(1) { pair in
-            pair.stringField(1, "service.name")
-            pair.message(2) { $0.stringField(1, first.service) }
-          }
+          for attribute in name + first.resource { resource.message(1) { attribute.write(to: &$0) } }
         }
       }
       resourceSpans.message(2) { scope in

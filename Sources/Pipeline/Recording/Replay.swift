@@ -136,7 +136,7 @@ public struct Replay: ~Copyable {
     if decision.isKept { report.keptTraces += 1 }
     for (number, policy) in configuration.policies.enumerated() {
       guard decision.matches & 1 << UInt64(number) != 0 else { continue }
-      report.keptByPolicy[number].count += 1
+      if decision.isKept { report.keptByPolicy[number].count += 1 }
       if case .latency = policy.rule { report.slowTraces.add(decision.isKept) }
     }
     if decision.errorCount > 0 {

@@ -1,24 +1,41 @@
 // The `policies` list: names, keys and meaning of the OpenTelemetry Collector's `tail_sampling` policies.
 
+internal import Sampling
+
 /// The policy types of the Collector's `tail_sampling` processor.
 private enum PolicyType: String, CaseIterable {
   case alwaysSample = "always_sample"
   case latency
-  case statusCode = "status_code"
+  case numericAttribute = "numeric_attribute"
   case probabilistic
+  case statusCode = "status_code"
+  case stringAttribute = "string_attribute"
+  case booleanAttribute = "boolean_attribute"
+  case traceState = "trace_state"
+  case traceFlags = "trace_flags"
+  case rateLimiting = "rate_limiting"
+  case bytesLimiting = "bytes_limiting"
+  case spanCount = "span_count"
+  case and
+  case not
+  case drop
+  case composite
 
   /// The Collector's other types, known but not evaluated.
-  static let planned = [
-    "numeric_attribute", "string_attribute", "boolean_attribute", "rate_limiting", "bytes_limiting",
-    "span_count", "trace_state", "trace_flags", "ottl_condition", "and", "not", "drop", "composite",
-  ]
+  static let planned = ["ottl_condition"]
 
   /// Whether the type has a section of settings, under its own name.
-  var hasSection: Bool { self != .alwaysSample }
+  var hasSection: Bool { self != .alwaysSample && self != .traceFlags }
+
+  /// Whether it has a meaning for the whole list of policies alone.
+  var isTopLevelOnly: Bool { self == .drop || self == .composite }
 }
 
 /// The core keeps the set of policies that match a trace in one word.
 private let policiesMax = 64
+
+/// Policies inside policies are read this deep.
+private let nestingMax = 16
 
 extension TopologyReader {
   /// The policies of the list `field`; those with an issue are left out.
@@ -33,15 +50,18 @@ extension TopologyReader {
     for item in items.prefix(policiesMax) {
       guard let section = section(item) else { continue }
       let name = required("name", of: section).flatMap { policyName($0, seen: &places) }
-      if let rule = policyRule(section), let name {
+      if let rule = policyRule(section, depth: 0), let name {
         policies.append(PolicySpecification(name: name, rule: rule))
       }
+    }
+    if let excess = Policy.excess(in: policies.map(Policy.init)) {
+      report("\(field.path) together need \(excess)", at: field.place, path: field.path)
     }
     return policies
   }
 
-  private mutating func policyName(_ field: TopologyField, seen places: inout [String: FilePlace]) -> String?
-  {
+  /// - Parameter seen: where the names of the policies before it stand; the name is added.
+  mutating func policyName(_ field: TopologyField, seen places: inout [String: FilePlace]) -> String? {
     guard let text = scalar(field, "a name") else { return nil }
     if text.value.isEmpty {
       report("\(field.path) must not be empty", at: text.place, path: field.path)
@@ -57,29 +77,48 @@ extension TopologyReader {
     return text.value
   }
 
-  private mutating func policyRule(_ policy: TopologySection) -> PolicyRule? {
-    guard let field = required("type", of: policy), let type = policyType(field) else { return nil }
+  /// The rule of a policy.
+  ///
+  /// - Parameter depth: how many policies it stands in.
+  mutating func policyRule(_ policy: TopologySection, depth: Int) -> PolicyRule? {
+    guard let field = required("type", of: policy), let type = policyType(field, depth: depth) else {
+      return nil
+    }
     let known = ["name", "type"] + (type.hasSection ? [type.rawValue] : [])
     checkKeys(of: policy, known) { key in
       let types = PolicyType.allCases.map(\.rawValue) + PolicyType.planned
       return types.contains(key) ? "the policy's type is \(type.rawValue)" : nil
     }
-    guard type.hasSection else { return .alwaysSample }
+    if type == .alwaysSample { return .alwaysSample }
+    if type == .traceFlags { return .traceFlags }
     guard let settings = required(type.rawValue, of: policy).flatMap({ section($0) }) else { return nil }
-    switch type {
-    case .alwaysSample: return .alwaysSample
-    case .statusCode: return statusCodes(settings)
-    case .latency: return latency(settings)
-    case .probabilistic: return probabilistic(settings)
+    return switch type {
+    case .alwaysSample, .traceFlags: nil
+    case .statusCode: statusCodes(settings)
+    case .latency: latency(settings)
+    case .probabilistic: probabilistic(settings)
+    case .numericAttribute: numericAttribute(settings)
+    case .stringAttribute: stringAttribute(settings)
+    case .booleanAttribute: booleanAttribute(settings)
+    case .traceState: traceState(settings)
+    case .spanCount: spanCount(settings)
+    case .rateLimiting: rateLimiting(settings)
+    case .bytesLimiting: bytesLimiting(settings)
+    case .and: subPolicies(settings, "and_sub_policy", depth).map { .and($0) }
+    case .drop: subPolicies(settings, "drop_sub_policy", depth).map { .drop($0) }
+    case .not: notSubPolicy(settings, depth).map { .not($0) }
+    case .composite: composite(settings, depth)
     }
   }
 
-  private mutating func policyType(_ field: TopologyField) -> PolicyType? {
-    let types = PolicyType.allCases.map(\.rawValue)
+  private mutating func policyType(_ field: TopologyField, depth: Int) -> PolicyType? {
+    let types = PolicyType.allCases.filter { depth == 0 || !$0.isTopLevelOnly }.map(\.rawValue)
     guard let text = scalar(field, "a policy type") else { return nil }
-    if let type = PolicyType(rawValue: text.value) { return type }
     let shown = MessageText.quoted(text.raw)
-    if PolicyType.planned.contains(text.value) {
+    if let type = PolicyType(rawValue: text.value) {
+      if depth == 0 || !type.isTopLevelOnly { return type }
+      report("policy type \(shown) can't stand inside another policy", at: text.place, path: field.path)
+    } else if PolicyType.planned.contains(text.value) {
       let message = "policy type \(shown) is not supported yet by this version"
       report(message, at: text.place, path: field.path)
     } else {
@@ -90,48 +129,107 @@ extension TopologyReader {
     return nil
   }
 
-  private mutating func statusCodes(_ section: TopologySection) -> PolicyRule? {
-    checkKeys(of: section, ["status_codes"])
-    guard let field = required("status_codes", of: section), let items = list(field, of: "status codes")
-    else { return nil }
-    var codes: [PolicyRule.StatusCode] = []
-    for item in items {
-      guard let code = choice(item, as: PolicyRule.StatusCode.self) else { continue }
-      if codes.contains(code) {
-        report("\(item.path) repeats a status code", at: item.valuePlace, path: item.path)
-      } else {
-        codes.append(code)
+  // MARK: Policies inside policies
+
+  /// The policies of a list under `key`, the only key of `section`; nil if one of them has an issue.
+  private mutating func subPolicies(
+    _ section: TopologySection, _ key: String, _ depth: Int
+  ) -> [PolicySpecification]? {
+    checkKeys(of: section, [key])
+    guard let items = required(key, of: section).flatMap({ list($0, of: "policies") }) else { return nil }
+    let policies = items.map { subPolicy($0, depth) }
+    return policies.contains(nil) ? nil : policies.compactMap(\.self)
+  }
+
+  private mutating func notSubPolicy(_ section: TopologySection, _ depth: Int) -> PolicySpecification? {
+    checkKeys(of: section, ["not_sub_policy"])
+    return required("not_sub_policy", of: section).flatMap { subPolicy($0, depth) }
+  }
+
+  /// One policy inside another. Its name says something to readers of the file alone.
+  private mutating func subPolicy(_ field: TopologyField, _ depth: Int) -> PolicySpecification? {
+    guard depth < nestingMax else {
+      report("policies are nested deeper than \(nestingMax)", at: field.place, path: field.path)
+      return nil
+    }
+    guard let section = section(field) else { return nil }
+    let name = section["name"].map { scalar($0, "a name")?.value } ?? ""
+    guard let rule = policyRule(section, depth: depth + 1), let name else { return nil }
+    return PolicySpecification(name: name, rule: rule)
+  }
+
+  private mutating func composite(_ section: TopologySection, _ depth: Int) -> PolicyRule? {
+    checkKeys(
+      of: section,
+      [
+        "max_total_spans_per_second", "policy_order", "composite_sub_policy", "rate_allocation",
+        "fall_through", "cap_total",
+      ])
+    let max = required("max_total_spans_per_second", of: section).flatMap { rate($0, of: "spans") }
+    var places: [String: FilePlace] = [:]
+    var policies: [PolicySpecification] = []
+    let field = required("composite_sub_policy", of: section)
+    for item in field.flatMap({ list($0, of: "policies") }) ?? [] {
+      guard let policy = self.section(item) else { continue }
+      let name = required("name", of: policy).flatMap { policyName($0, seen: &places) }
+      if let rule = policyRule(policy, depth: depth + 1), let name {
+        policies.append(PolicySpecification(name: name, rule: rule))
       }
     }
-    return .statusCode(codes: codes)
+    let names = Array(places.keys)
+    let order = section["policy_order"].map { policyOrder($0, names) } ?? []
+    let allocations = section["rate_allocation"].map { rateAllocations($0, names) } ?? [:]
+    let fallsThrough = truth("fall_through", of: section, default: false)
+    let capsTotal = truth("cap_total", of: section, default: false)
+    guard let max, !policies.isEmpty else { return nil }
+    let ranks = Dictionary(uniqueKeysWithValues: order.enumerated().map { ($0.element, $0.offset) })
+    let sorted = policies.enumerated().sorted {
+      (ranks[$0.element.name] ?? .max, $0.offset) < (ranks[$1.element.name] ?? .max, $1.offset)
+    }
+    return .composite(
+      CompositePolicy(
+        spansPerSecondMax: max, policies: sorted.map(\.element), allocations: allocations,
+        fallsThrough: fallsThrough, capsTotal: capsTotal))
   }
 
-  private mutating func latency(_ section: TopologySection) -> PolicyRule? {
-    checkKeys(of: section, ["threshold_ms", "upper_threshold_ms"])
-    guard let field = required("threshold_ms", of: section) else { return nil }
-    // 10^12 ms are 31 years: far from the overflow of nanoseconds in 64 bits, at 9.2 × 10^12 ms.
-    let range = 0...1_000_000_000_000
-    let expected = "a whole number of milliseconds, 0 or more"
-    let read: (ScalarText) -> Int? = { text in
-      text.isQuoted ? nil : NumberText.parseInteger(text.value).flatMap { range.contains($0) ? $0 : nil }
+  private mutating func policyOrder(_ field: TopologyField, _ names: [String]) -> [String] {
+    var order: [String] = []
+    for item in list(field, of: "policy names") ?? [] {
+      guard let name = subPolicyName(item, names) else { continue }
+      if order.contains(name) {
+        report("\(item.path) repeats a policy", at: item.valuePlace, path: item.path)
+      } else {
+        order.append(name)
+      }
     }
-    let threshold = setting(field, expected, default: 0, read: read)
-    let upper = setting("upper_threshold_ms", of: section, expected, default: 0, read: read)
-    if let place = upper.place, threshold.isValid, upper.value > 0, upper.value <= threshold.value {
-      let path = section.path(of: "upper_threshold_ms")
-      report("\(path) must be larger than threshold_ms, or 0 for no upper threshold", at: place, path: path)
-    }
-    return .latency(
-      threshold: .milliseconds(threshold.value),
-      upperThreshold: upper.value == 0 ? nil : .milliseconds(upper.value))
+    return order
   }
 
-  private mutating func probabilistic(_ section: TopologySection) -> PolicyRule? {
-    checkKeys(of: section, ["sampling_percentage"], planned: ["hash_salt"])
-    guard let field = required("sampling_percentage", of: section) else { return nil }
-    let percentage = setting(field, "a number from 0 to 100", default: 0) { text in
-      text.isQuoted ? nil : NumberText.parseDecimal(text.value).flatMap { $0 <= 100 ? $0 : nil }
+  private mutating func rateAllocations(_ field: TopologyField, _ names: [String]) -> [String: Int] {
+    var percents: [String: Int] = [:]
+    for item in list(field, of: "allocations") ?? [] {
+      guard let section = section(item) else { continue }
+      checkKeys(of: section, ["policy", "percent"])
+      let percent = integer("percent", of: section, in: 0...100, default: 0)
+      guard let policy = required("policy", of: section), let name = subPolicyName(policy, names) else {
+        continue
+      }
+      if percents.updateValue(percent, forKey: name) != nil {
+        report("\(policy.path) repeats a policy", at: policy.valuePlace, path: policy.path)
+      }
     }
-    return .probabilistic(percentage: percentage.value)
+    return percents
+  }
+
+  /// The name of one of the policies in `composite_sub_policy`.
+  private mutating func subPolicyName(_ field: TopologyField, _ names: [String]) -> String? {
+    guard let text = scalar(field, "the name of a policy in composite_sub_policy") else { return nil }
+    if names.contains(text.value) { return text.value }
+    let hint =
+      Suggestion.nearest(to: text.value, among: names.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+    let found = MessageText.quoted(text.raw)
+    let message = "\(field.path) must be the name of a policy in composite_sub_policy, found \(found)\(hint)"
+    report(message, at: text.place, path: field.path)
+    return nil
   }
 }

@@ -15,18 +15,21 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
   public var policies: [PolicySpecification]
+  /// Whether policies behind the first that samples a trace are not asked.
+  public var sampleOnFirstMatch: Bool
 
   /// Makes a topology; what is left out has the default of a topology file.
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
-    policies: [PolicySpecification] = PolicySpecification.defaults
+    policies: [PolicySpecification] = PolicySpecification.defaults, sampleOnFirstMatch: Bool = false
   ) {
     self.worker = worker
     self.topics = topics
     self.windows = windows
     self.limits = limits
     self.policies = policies
+    self.sampleOnFirstMatch = sampleOnFirstMatch
   }
 
   /// The topics of a tail-sampling topology; all names differ.
@@ -135,49 +138,5 @@ public struct TailSamplingTopology: Equatable, Sendable {
       self.memory = memory
       self.services = services
     }
-  }
-}
-
-/// One named policy of the file.
-public struct PolicySpecification: Equatable, Sendable {
-  /// The name that decisions give as their reason; not empty.
-  public var name: String
-  /// Which traces it samples.
-  public var rule: PolicyRule
-
-  /// Makes a policy.
-  public init(name: String, rule: PolicyRule) {
-    self.name = name
-    self.rule = rule
-  }
-
-  /// The policies of a file that has none: every error trace, every slow trace, 1 % of all.
-  public static let defaults = [
-    PolicySpecification(name: "errors", rule: .statusCode(codes: [.error])),
-    PolicySpecification(name: "slow", rule: .latency(threshold: .seconds(2), upperThreshold: nil)),
-    PolicySpecification(name: "baseline", rule: .probabilistic(percentage: 1)),
-  ]
-}
-
-/// Which traces a policy samples; types and meaning as in the OpenTelemetry Collector's `tail_sampling`.
-public enum PolicyRule: Equatable, Sendable {
-  /// Every trace.
-  case alwaysSample
-  /// Traces with a span of one of these statuses; never empty, no repeats, in the file's order.
-  case statusCode(codes: [StatusCode])
-  /// Without an upper threshold, traces at least as long as `threshold`; with one, those longer than
-  /// `threshold` and not longer than `upperThreshold`. Whole milliseconds.
-  case latency(threshold: Duration, upperThreshold: Duration?)
-  /// This share of all traces, in percent: 0 to 100.
-  case probabilistic(percentage: Double)
-
-  /// A span's status.
-  public enum StatusCode: String, Equatable, Sendable, CaseIterable {
-    /// Marked as a success by the application.
-    case ok = "OK"
-    /// Failed.
-    case error = "ERROR"
-    /// Not set: the usual status of a span without an error.
-    case unset = "UNSET"
   }
 }

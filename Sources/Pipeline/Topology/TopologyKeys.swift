@@ -8,7 +8,7 @@ private enum Keys {
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
     "topics", "limits",
   ]
-  static let tailSampling = common + ["windows", "policies"]
+  static let tailSampling = common + ["windows", "policies", "sample_on_first_match"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
@@ -44,7 +44,8 @@ extension TopologyReader {
     let limits = limits(section("limits", of: file))
     let policies = file["policies"].map { self.policies($0) } ?? PolicySpecification.defaults
     return TailSamplingTopology(
-      worker: worker, topics: topics, windows: windows, limits: limits, policies: policies)
+      worker: worker, topics: topics, windows: windows, limits: limits, policies: policies,
+      sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false))
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {

@@ -185,14 +185,17 @@ struct TopologyReader {
   // MARK: Scalars
 
   /// The value of `field` as text; nil, and noted, if it has none or its variables can't be expanded.
-  mutating func scalar(_ field: TopologyField, _ expected: String) -> ScalarText? {
+  mutating func scalar(
+    _ field: TopologyField, _ expected: String, allowsLoneDollars: Bool = false
+  ) -> ScalarText? {
     guard case .scalar(let scalar) = field.node, !Self.isNull(scalar) else {
       refuse(field, expected)
       return nil
     }
     checkTag(scalar.tag, allowed: .str, of: field)
     do {
-      let text = try ExpandedText(scalar.string, environment: environment)
+      let text = try ExpandedText(
+        scalar.string, environment: environment, allowsLoneDollars: allowsLoneDollars)
       let isQuoted = scalar.style != .plain && !text.hasVariables
       return ScalarText(raw: scalar.string, value: text.value, isQuoted: isQuoted, place: field.valuePlace)
     } catch {

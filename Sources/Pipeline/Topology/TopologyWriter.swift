@@ -38,6 +38,7 @@ private struct TopologyWriter {
     line(1, "record_bytes: \(ByteSizeText.format(topology.limits.recordBytes))")
     line(1, "memory: \(ByteSizeText.format(topology.limits.memory))")
     line(1, "services: \(topology.limits.services)")
+    line(0, "sample_on_first_match: \(topology.sampleOnFirstMatch)")
     line(0, "policies:")
     for policy in topology.policies {
       line(1, "- name: \(value(policy.name))")
@@ -79,21 +80,66 @@ private struct TopologyWriter {
   }
 
   private mutating func write(_ rule: PolicyRule) {
+    line(2, "type: \(rule.typeName)")
+    if let settings = settings(of: rule) { line(2, "\(rule.typeName): \(settings)") }
+  }
+
+  /// A policy's settings on one line; nil for a type that has none.
+  private func settings(of rule: PolicyRule) -> String? {
     switch rule {
-    case .alwaysSample:
-      line(2, "type: always_sample")
+    case .alwaysSample, .traceFlags: return nil
     case .statusCode(let codes):
-      line(2, "type: status_code")
-      line(2, "status_code: {status_codes: [\(codes.map(\.rawValue).joined(separator: ", "))]}")
-    case .latency(let threshold, let upperThreshold):
+      return "{status_codes: [\(codes.map(\.rawValue).joined(separator: ", "))]}"
+    case .latency(let threshold, let upperThreshold, let measure):
       let lower = NumberText.format(threshold / .milliseconds(1))
       let upper = NumberText.format((upperThreshold ?? .zero) / .milliseconds(1))
-      line(2, "type: latency")
-      line(2, "latency: {threshold_ms: \(lower), upper_threshold_ms: \(upper)}")
-    case .probabilistic(let percentage):
-      line(2, "type: probabilistic")
-      line(2, "probabilistic: {sampling_percentage: \(NumberText.format(percentage))}")
+      return "{threshold_ms: \(lower), upper_threshold_ms: \(upper), measure: \(measure.rawValue)}"
+    case .probabilistic(let percentage, let salt):
+      let hash = salt.map { ", hash_salt: \(value($0))" } ?? ""
+      return "{sampling_percentage: \(NumberText.format(percentage))\(hash)}"
+    case .numericAttribute(let key, let least, let most, let isInverted):
+      let range = (least.map { ", min_value: \($0)" } ?? "") + (most.map { ", max_value: \($0)" } ?? "")
+      return "{key: \(value(key))\(range), invert_match: \(isInverted)}"
+    case .stringAttribute(let key, let values, let areRegularExpressions, let isInverted):
+      return "{key: \(value(key)), values: \(list(values)), "
+        + "enabled_regex_matching: \(areRegularExpressions), invert_match: \(isInverted)}"
+    case .booleanAttribute(let key, let truth, let isInverted):
+      return "{key: \(value(key)), value: \(truth), invert_match: \(isInverted)}"
+    case .traceState(let key, let values): return "{key: \(value(key)), values: \(list(values))}"
+    case .spanCount(let least, let most): return "{min_spans: \(least), max_spans: \(most)}"
+    case .rateLimiting(let rate, let burst):
+      return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .bytesLimiting(let rate, let burst):
+      return "{bytes_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .and(let policies): return "{and_sub_policy: \(list(policies))}"
+    case .not(let policy): return "{not_sub_policy: \(inline(policy))}"
+    case .drop(let policies): return "{drop_sub_policy: \(list(policies))}"
+    case .composite(let composite): return settings(of: composite)
     }
+  }
+
+  private func settings(of composite: CompositePolicy) -> String {
+    let names = composite.policies.map(\.name)
+    let allocated = names.compactMap { name in composite.allocations[name].map { (name, $0) } }
+    let allocations = allocated.map { "{policy: \(value($0.0)), percent: \($0.1)}" }
+    let rates = allocations.isEmpty ? "" : "rate_allocation: [\(allocations.joined(separator: ", "))], "
+    return "{max_total_spans_per_second: \(composite.spansPerSecondMax), policy_order: \(list(names)), "
+      + "composite_sub_policy: \(list(composite.policies)), \(rates)"
+      + "fall_through: \(composite.fallsThrough), cap_total: \(composite.capsTotal)}"
+  }
+
+  private func inline(_ policy: PolicySpecification) -> String {
+    let name = policy.name.isEmpty ? "" : "name: \(value(policy.name)), "
+    let type = policy.rule.typeName
+    return "{\(name)type: \(type)\(settings(of: policy.rule).map { ", \(type): \($0)" } ?? "")}"
+  }
+
+  private func list(_ policies: [PolicySpecification]) -> String {
+    "[\(policies.map { inline($0) }.joined(separator: ", "))]"
+  }
+
+  private func list(_ texts: [String]) -> String {
+    "[\(texts.map { value($0) }.joined(separator: ", "))]"
   }
 
   private mutating func line(_ depth: Int, _ content: String) {
@@ -128,5 +174,29 @@ private struct TopologyWriter {
       }
     }
     return quoted + "\""
+  }
+}
+
+extension PolicyRule {
+  /// The type's name in a topology file.
+  fileprivate var typeName: String {
+    switch self {
+    case .alwaysSample: "always_sample"
+    case .statusCode: "status_code"
+    case .latency: "latency"
+    case .probabilistic: "probabilistic"
+    case .numericAttribute: "numeric_attribute"
+    case .stringAttribute: "string_attribute"
+    case .booleanAttribute: "boolean_attribute"
+    case .traceState: "trace_state"
+    case .traceFlags: "trace_flags"
+    case .spanCount: "span_count"
+    case .rateLimiting: "rate_limiting"
+    case .bytesLimiting: "bytes_limiting"
+    case .and: "and"
+    case .not: "not"
+    case .drop: "drop"
+    case .composite: "composite"
+    }
   }
 }

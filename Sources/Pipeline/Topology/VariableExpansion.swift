@@ -13,7 +13,11 @@ struct ExpandedText {
   }
 
   /// Expands `raw`. It is done on parsed scalars only, so that no variable's value is ever read as YAML.
-  init(_ raw: String, environment: [String: String]) throws(Failure) {
+  ///
+  /// - Parameter allowsLoneDollars: whether a dollar that begins neither a variable nor `$$` is a dollar.
+  init(
+    _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false
+  ) throws(Failure) {
     value = ""
     hasVariables = false
     var rest = raw.unicodeScalars[...]
@@ -32,6 +36,8 @@ struct ExpandedText {
         value += try Self.lookUp(body, environment: environment)
         hasVariables = true
         rest = rest[end...].dropFirst()
+      case _ where allowsLoneDollars:
+        value += "$"
       default:
         throw Failure(message: "a '$' stands alone; write '$$' for a dollar, '${NAME}' for a variable")
       }

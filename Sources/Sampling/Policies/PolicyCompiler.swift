@@ -1,0 +1,214 @@
+// From rules, a tree, to tests in one flat list that is evaluated without following a reference.
+
+import OTLP
+
+/// One test of a policy set. Plain values only.
+enum PolicyTest {
+  case always
+  /// Bit *s* is set if status *s* matches.
+  case status(mask: UInt8)
+  /// Nanoseconds, both included; of all spans together, or the root's own.
+  case latency(least: Int64, most: Int64, measure: Policy.DurationMeasure)
+  /// Both included.
+  case spanCount(least: UInt32, most: UInt32)
+  /// Samples randomness from `rejected` up.
+  case randomness(rejected: UInt64)
+  /// Which of `PolicySet.hashes` is meant.
+  case hash(Int)
+  /// Whether a span or resource matched.
+  case predicate(bit: UInt64)
+  /// Whether none did.
+  case noPredicate(bit: UInt64)
+  /// Which of `PolicySet.buckets` pays the trace's spans, or its bytes.
+  case bucket(Int, paysBytes: Bool)
+  /// All of these tests.
+  case all(Range<Int>)
+  /// The contrary of this test.
+  case not(Int)
+  /// Which of `PolicySet.composites` is meant, and its parts' tests.
+  case composite(Int, Range<Int>)
+}
+
+/// What a policy's answer does to the verdict.
+enum PolicyRole {
+  /// A yes keeps the trace.
+  case samples
+  /// A yes takes it away, whatever else keeps it.
+  case drops
+  /// A test of the Collector's inverted kind: a span that matches takes the trace away.
+  case vetoes(bit: UInt64)
+}
+
+/// A compiled composite.
+struct CompiledComposite {
+  var budgets: SecondBudgets
+  let fallsThrough: Bool
+  /// The bit of its first part among those that say which budgets refused.
+  let firstBit: Int
+}
+
+/// Builds the parts of a policy set.
+struct PolicyCompiler {
+  /// So that the answers of all hashes are one word.
+  static let hashesMax = 64
+  /// More combinations of their answers are not gone through for each kept trace.
+  static let chancesMax = 1024
+  /// Buckets and parts of composites, so that those that refused are one word.
+  static let budgetsMax = 64
+
+  private(set) var tests: [PolicyTest] = []
+  private(set) var roots: [Int] = []
+  private(set) var roles: [PolicyRole] = []
+  private(set) var predicates: [SpanPredicate] = []
+  private(set) var hashes: [HashSampling] = []
+  private(set) var buckets: [(bucket: TokenBucket, bit: Int)] = []
+  private(set) var composites: [CompiledComposite] = []
+  private(set) var budgetCount = 0
+
+  init(_ policies: [Policy]) {
+    for policy in policies {
+      tests.append(.always)
+      let root = tests.count - 1
+      roots.append(root)
+      place(policy.rule, at: root)
+      switch (policy.rule, tests[root]) {
+      case (.drop, _): roles.append(.drops)
+      case (_, .noPredicate(let bit)): roles.append(.vetoes(bit: bit))
+      default: roles.append(.samples)
+      }
+    }
+  }
+
+  /// Compiles `rules` into neighbouring tests.
+  private mutating func place(_ rules: [Policy.Rule]) -> Range<Int> {
+    let start = tests.count
+    tests.append(contentsOf: repeatElement(.always, count: rules.count))
+    for (number, rule) in rules.enumerated() { place(rule, at: start + number) }
+    return start..<start + rules.count
+  }
+
+  private mutating func place(_ rule: Policy.Rule, at slot: Int) {
+    tests[slot] =
+      switch rule {
+      case .alwaysSample: .always
+      case .statusCode(let codes): .status(mask: codes.reduce(0) { $0 | 1 << $1.rawValue })
+      case .latency(let threshold, nil, let measure):
+        .latency(least: threshold.nanoseconds, most: .max, measure: measure)
+      case .latency(let threshold, let upper?, let measure):
+        .latency(least: threshold.nextMillisecond, most: upper.nextMillisecond - 1, measure: measure)
+      case .probabilistic(let threshold): .randomness(rejected: threshold.rejected)
+      case .hashed(let sampling): .hash(number(of: sampling))
+      case .spanCount(let least, let most):
+        .spanCount(least: UInt32(clamping: least), most: most.map { UInt32(clamping: $0) } ?? .max)
+      case .numericAttribute(let key, let range, let isInverted):
+        predicate(.integer(key: key, range: range), isInverted)
+      case .stringAttribute(let key, let values, let isInverted):
+        predicate(.text(key: key, values: values), isInverted)
+      case .patternAttribute(let key, let patterns, let isInverted):
+        predicate(.pattern(key: key, patterns: patterns), isInverted)
+      case .booleanAttribute(let key, let value, let isInverted):
+        predicate(.boolean(key: key, value: value), isInverted)
+      case .traceState(let key, let values): predicate(.traceState(key: key, values: values), false)
+      case .traceFlags: predicate(.sampledFlag, false)
+      case .rateLimiting(let limit): .bucket(bucket(limit), paysBytes: false)
+      case .bytesLimiting(let limit): .bucket(bucket(limit), paysBytes: true)
+      case .and(let rules), .drop(let rules): .all(place(rules))
+      case .not(let rule): .not(place([rule]).lowerBound)
+      case .composite(let composite): .composite(number(of: composite), place(composite.parts.map(\.rule)))
+      }
+  }
+
+  /// The test of a predicate. The same question asked twice has one bit.
+  private mutating func predicate(_ predicate: SpanPredicate, _ isInverted: Bool) -> PolicyTest {
+    let known = predicates.firstIndex(of: predicate)
+    if known == nil { predicates.append(predicate) }
+    let bit: UInt64 = 1 << UInt64(known ?? predicates.count - 1)
+    return isInverted ? .noPredicate(bit: bit) : .predicate(bit: bit)
+  }
+
+  private mutating func number(of sampling: HashSampling) -> Int {
+    if let known = hashes.firstIndex(of: sampling) { return known }
+    hashes.append(sampling)
+    return hashes.count - 1
+  }
+
+  private mutating func bucket(_ limit: RateLimit) -> Int {
+    buckets.append((TokenBucket(limit), budgetCount))
+    budgetCount += 1
+    return buckets.count - 1
+  }
+
+  private mutating func number(of composite: Composite) -> Int {
+    composites.append(
+      CompiledComposite(
+        budgets: SecondBudgets(composite), fallsThrough: composite.fallsThrough, firstBit: budgetCount))
+    budgetCount += composite.parts.count
+    return composites.count - 1
+  }
+
+  /// Every combination of answers that the hashes can give, with its probability in units of 2^-56. Hashes of
+  /// one salt are nested: a trace that the smaller share has, the larger one has too.
+  var chances: [(answers: UInt64, weight: UInt64)] {
+    guard !hashes.isEmpty else { return [] }
+    let full = SamplingThreshold.randomnessCount
+    var chances: [(answers: UInt64, weight: UInt64)] = [(0, full)]
+    for salt in Set(hashes.map(\.salt)).sorted() {
+      let nested = hashes.indices.filter { hashes[$0].salt == salt }.sorted {
+        hashes[$0].limit < hashes[$1].limit
+      }
+      var steps: [(answers: UInt64, weight: UInt64)] = []
+      var below: UInt64 = 0
+      for (place, number) in nested.enumerated() {
+        // 2^64 - 1 stands for all of them.
+        let share = hashes[number].limit == .max ? full : hashes[number].limit >> 8
+        steps.append((nested[place...].reduce(0) { $0 | 1 << UInt64($1) }, share - below))
+        below = share
+      }
+      steps.append((0, full - below))
+      chances = chances.flatMap { chance in
+        steps.map { (chance.answers | $0.answers, SamplingThreshold.product(chance.weight, $0.weight)) }
+      }
+    }
+    return chances.filter { $0.weight > 0 }
+  }
+
+  /// How many combinations there are.
+  var chanceCount: Int {
+    Set(hashes.map(\.salt)).reduce(1) { count, salt in
+      min(count, PolicyCompiler.chancesMax + 1) * (hashes.filter { $0.salt == salt }.count + 1)
+    }
+  }
+}
+
+extension Policy {
+  /// What `policies` together have too much of for a sampler, as in "more than 64 rate limits"; nil if they
+  /// fit.
+  public static func excess(in policies: [Policy]) -> String? {
+    let compiled = PolicyCompiler(policies)
+    if compiled.predicates.count > SpanPredicates.countMax {
+      return "more than \(SpanPredicates.countMax) different tests of attributes, tracestates and flags"
+    }
+    if compiled.budgetCount > PolicyCompiler.budgetsMax {
+      return "more than \(PolicyCompiler.budgetsMax) rate limits, policies of composites included"
+    }
+    if compiled.hashes.count > PolicyCompiler.hashesMax || compiled.chanceCount > PolicyCompiler.chancesMax {
+      return "too many different hashes; use fewer salts, or leave hash_salt out"
+    }
+    return nil
+  }
+}
+
+extension SamplingThreshold {
+  /// The product of two shares, each in units of 2^-56.
+  static func product(_ left: UInt64, _ right: UInt64) -> UInt64 {
+    UInt64((UInt128(left) * UInt128(right)) >> 56)
+  }
+}
+
+extension Interval {
+  /// The first nanosecond of the next whole millisecond.
+  fileprivate var nextMillisecond: Int64 {
+    let (next, overflow) = (nanoseconds / 1_000_000 + 1).multipliedReportingOverflow(by: 1_000_000)
+    return overflow ? .max : next
+  }
+}

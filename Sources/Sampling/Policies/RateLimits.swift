@@ -1,0 +1,90 @@
+// Budgets on stream time: token buckets, and the seconds of a composite. Integers only, so that the same log
+// gives the same verdicts.
+
+/// How much a limiting policy lets through.
+public struct RateLimit: Equatable, Sendable {
+  /// Tokens that flow in each second of stream time: at least 1.
+  public var perSecond: Int64
+  /// Tokens that the bucket holds: what may go at once, and the most that one trace may cost.
+  public var burst: Int64
+
+  /// Makes a limit; without a burst the bucket holds two seconds' worth, as the Collector's does.
+  public init(perSecond: Int64, burst: Int64? = nil) {
+    self.perSecond = perSecond
+    self.burst = burst ?? (perSecond < .max / 2 ? 2 * perSecond : .max)
+  }
+}
+
+/// A bucket of tokens that starts full, at the rules of `golang.org/x/time/rate`.
+struct TokenBucket {
+  private let limit: RateLimit
+  private var tokens: Int64
+  /// What has flowed in beside whole tokens, in billionths of one.
+  private var fraction: Int64 = 0
+  private var filledAt = Instant.distantPast
+
+  init(_ limit: RateLimit) {
+    self.limit = limit
+    tokens = limit.burst
+  }
+
+  /// Takes `cost` tokens out, if there are so many.
+  mutating func take(_ cost: Int64, at now: Instant) -> Bool {
+    fill(at: now)
+    guard cost <= tokens else { return false }
+    tokens -= cost
+    return true
+  }
+
+  private mutating func fill(at now: Instant) {
+    guard now > filledAt else { return }
+    // From the distant past on, which overflows, the bucket is full as it is after any long time.
+    let (elapsed, overflow) = now.nanoseconds.subtractingReportingOverflow(filledAt.nanoseconds)
+    filledAt = now
+    let stock = Int128(tokens) * 1_000_000_000 + Int128(fraction)
+    let flowed = stock + Int128(overflow ? .max : elapsed) * Int128(limit.perSecond)
+    let (whole, rest) = flowed.quotientAndRemainder(dividingBy: 1_000_000_000)
+    if whole >= Int128(limit.burst) {
+      tokens = limit.burst
+      fraction = 0
+    } else {
+      tokens = Int64(whole)
+      fraction = Int64(rest)
+    }
+  }
+}
+
+/// The spans that the parts of a composite keep in the current second.
+struct SecondBudgets {
+  private let budgets: [Int64]
+  private let total: Int64
+  private let capsTotal: Bool
+  private var spent: [Int64]
+  private var spentInAll: Int64 = 0
+  private var second = Int64.min
+
+  init(_ composite: Composite) {
+    total = composite.spansPerSecondMax
+    capsTotal = composite.capsTotal
+    let unbudgeted = composite.capsTotal ? composite.spansPerSecondMax : 0
+    budgets = composite.parts.map { min($0.spansPerSecond ?? unbudgeted, composite.spansPerSecondMax) }
+    spent = Array(repeating: 0, count: budgets.count)
+  }
+
+  /// Spends `spans` of the budget of part `part`, if they fit.
+  mutating func spend(_ spans: Int64, of part: Int, at now: Instant) -> Bool {
+    let (quotient, remainder) = now.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+    let current = remainder < 0 ? quotient - 1 : quotient
+    if current != second {
+      second = current
+      for place in spent.indices { spent[place] = 0 }
+      spentInAll = 0
+    }
+    guard spent[part] + spans <= budgets[part], !capsTotal || spentInAll + spans <= total else {
+      return false
+    }
+    spent[part] += spans
+    spentInAll += spans
+    return true
+  }
+}

@@ -1,0 +1,204 @@
+// What policies ask of single spans and resources. A yes is a bit that stays set on the trace.
+
+import OTLP
+
+/// A question about a span or a resource that is answered for good by the first yes.
+enum SpanPredicate: Hashable {
+  case integer(key: String, range: ClosedRange<Int64>)
+  case boolean(key: String, value: Bool)
+  case text(key: String, values: [String])
+  case pattern(key: String, patterns: [String])
+  case traceState(key: String, values: [String])
+  case sampledFlag
+
+  /// The attribute that it is about, if it is about one.
+  fileprivate var attributeKey: String? {
+    switch self {
+    case .integer(let key, _), .boolean(let key, _), .text(let key, _), .pattern(let key, _): key
+    case .traceState, .sampledFlag: nil
+    }
+  }
+}
+
+/// All predicates of a policy set. Predicate *i* has bit *i*.
+struct SpanPredicates {
+  /// At most this many, so that a trace's yeses are one word.
+  static let countMax = 64
+
+  private enum Test {
+    case integer(ClosedRange<Int64>)
+    case boolean(Bool)
+    /// Which of `texts` holds the values.
+    case text(Int)
+    /// Which of `matchers` are meant.
+    case pattern(Range<Int>)
+  }
+
+  /// An attribute's test and its bit.
+  private struct AttributeTest {
+    var bit: UInt64
+    var test: Test
+  }
+
+  private struct TraceStateTest {
+    var bit: UInt64
+    var key: [UInt8]
+    var values: TextSet
+  }
+
+  private var attributes: WantedAttributes
+  /// The tests of attribute key *i* are `testsOfKey[i]` in `tests`.
+  private var testsOfKey: [Range<Int>] = []
+  private var tests: [AttributeTest] = []
+  private var texts: [TextSet] = []
+  private var matchers: [RegularExpressionMatcher] = []
+  private var traceStateTests: [TraceStateTest] = []
+
+  /// The bits that attributes can set.
+  private(set) var attributeBits: UInt64 = 0
+  private var traceStateBits: UInt64 = 0
+  private var sampledFlagBit: UInt64 = 0
+
+  init(_ predicates: [SpanPredicate]) {
+    invariant(predicates.count <= SpanPredicates.countMax, "\(predicates.count) predicates are too many")
+    var keys: [String] = []
+    for case let key? in predicates.map(\.attributeKey) where !keys.contains(key) { keys.append(key) }
+    attributes = WantedAttributes(keys: keys)
+    for key in keys {
+      let start = tests.count
+      for (number, predicate) in predicates.enumerated() where predicate.attributeKey == key {
+        add(predicate, bit: 1 << UInt64(number))
+      }
+      testsOfKey.append(start..<tests.count)
+    }
+    for (number, predicate) in predicates.enumerated() where predicate.attributeKey == nil {
+      add(predicate, bit: 1 << UInt64(number))
+    }
+  }
+
+  private mutating func add(_ predicate: SpanPredicate, bit: UInt64) {
+    switch predicate {
+    case .integer(_, let range): addAttribute(.integer(range), bit)
+    case .boolean(_, let value): addAttribute(.boolean(value), bit)
+    case .text(_, let values):
+      addAttribute(.text(texts.count), bit)
+      texts.append(TextSet(values))
+    case .pattern(_, let patterns):
+      let start = matchers.count
+      for pattern in patterns {
+        do {
+          matchers.append(try RegularExpression(pattern).makeMatcher())
+        } catch { invariant(false, "a pattern was not checked: \(error)") }
+      }
+      addAttribute(.pattern(start..<matchers.count), bit)
+    case .traceState(let key, let values):
+      // A member has at most 256 characters, the equals sign included.
+      let possible = values.filter { key.utf8.count + $0.utf8.count < 256 }
+      traceStateTests.append(TraceStateTest(bit: bit, key: Array(key.utf8), values: TextSet(possible)))
+      traceStateBits |= bit
+    case .sampledFlag: sampledFlagBit |= bit
+    }
+  }
+
+  private mutating func addAttribute(_ test: Test, _ bit: UInt64) {
+    tests.append(AttributeTest(bit: bit, test: test))
+    attributeBits |= bit
+  }
+
+  // MARK: Asking
+
+  /// Asks what is not answered yet of a span, and adds the yeses to `matches`.
+  @inline(__always)
+  mutating func match(_ span: SpanView, of bytes: RawSpan, into matches: inout UInt64) {
+    let open = ~matches
+    if sampledFlagBit & open != 0, span.flags & 1 == 1 { matches |= sampledFlagBit }
+    if traceStateBits & open != 0, span.traceState.count > 0 { matchTraceState(span, of: bytes, &matches) }
+    if attributeBits & open != 0 {
+      attributes.read(span, of: bytes)
+      matchAttributes(of: bytes, isSpan: true, &matches)
+    }
+  }
+
+  /// The yeses of a resource.
+  mutating func matches(_ resource: ResourceView, of record: ScannedRecord, _ bytes: RawSpan) -> UInt64 {
+    var matches: UInt64 = 0
+    attributes.read(resource, of: record, bytes)
+    matchAttributes(of: bytes, isSpan: false, &matches)
+    return matches
+  }
+
+  private mutating func matchAttributes(of bytes: RawSpan, isSpan: Bool, _ matches: inout UInt64) {
+    for place in attributes.found.indices {
+      let found = attributes.found[place]
+      for number in testsOfKey[found.key] where tests[number].bit & matches == 0 {
+        let isMatch =
+          switch (tests[number].test, found.value) {
+          case (.integer(let range), .integer(let value)): range.contains(value)
+          case (.boolean(let wanted), .boolean(let value)): value == wanted
+          case (.text(let set), .string(let text)): texts[set].contains(bytes.extracting(text.indices))
+          // As the Collector has it: of spans, empty text matches no pattern.
+          case (.pattern, .string(let text)) where isSpan && text.count == 0: false
+          case (.pattern(let range), .string(let text)): isFound(range, in: bytes.extracting(text.indices))
+          default: false
+          }
+        if isMatch { matches |= tests[number].bit }
+      }
+    }
+  }
+
+  private mutating func isFound(_ patterns: Range<Int>, in text: RawSpan) -> Bool {
+    for number in patterns where matchers[number].matches(text) { return true }
+    return false
+  }
+
+  private func matchTraceState(_ span: SpanView, of bytes: RawSpan, _ matches: inout UInt64) {
+    let list = TraceStateList(span.traceState, of: bytes)
+    for test in traceStateTests where test.bit & matches == 0 {
+      let isMatch = test.key.withRawBytes { key in
+        guard let value = list.value(of: key, in: bytes) else { return false }
+        return test.values.contains(bytes.extracting(value.indices))
+      }
+      if isMatch { matches |= test.bit }
+    }
+  }
+}
+
+/// A set of texts that bytes are looked up in as they are. It never holds the empty text.
+struct TextSet {
+  private let texts: [[UInt8]]
+
+  init(_ texts: [String]) {
+    self.texts = Set(texts).subtracting([""]).map { Array($0.utf8) }.sorted(by: TextSet.isOrdered)
+  }
+
+  /// Shorter ones first: nearly all lookups end with the length.
+  private static func isOrdered(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    left.count != right.count ? left.count < right.count : left.lexicographicallyPrecedes(right)
+  }
+
+  func contains(_ text: RawSpan) -> Bool {
+    var (low, high) = (0, texts.count)
+    while low < high {
+      let middle = (low + high) / 2
+      let order = texts[middle].withRawBytes { $0.order(to: text) }
+      if order == 0 { return true }
+      if order < 0 { low = middle + 1 } else { high = middle }
+    }
+    return false
+  }
+}
+
+extension RawSpan {
+  /// Negative, zero or positive as these bytes come before `other`, are the same, or come after: by length
+  /// first.
+  fileprivate func order(to other: RawSpan) -> Int {
+    guard byteCount == other.byteCount else { return byteCount - other.byteCount }
+    for offset in 0..<byteCount {
+      // Sound: both loads check their bounds, and every bit pattern is a UInt8.
+      let left = unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      let right = unsafe other.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      if left != right { return Int(left) - Int(right) }
+    }
+    return 0
+  }
+}
