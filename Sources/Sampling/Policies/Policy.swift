@@ -20,6 +20,9 @@ public struct Policy: Equatable, Sendable {
     case latency(threshold: Interval, upper: Interval?, measure: DurationMeasure = .root)
     /// A share of all traces, by their own randomness.
     case probabilistic(SamplingThreshold)
+    /// A share of all traces that the fleet's traffic decides, by their own randomness: the baseline. Once,
+    /// and as a policy of its own; see `SamplerConfiguration.baseline`.
+    case adaptive
     /// A share of all traces, by a hash of their ids.
     case hashed(HashSampling)
     /// As many spans as this; no upper bound where `most` is nil.
