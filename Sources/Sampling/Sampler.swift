@@ -226,6 +226,14 @@ public struct Sampler: ~Copyable {
     pass(to: min(timestamp, latest), into: &effects)
   }
 
+  /// Whether a window is over by `time`, or may be.
+  public func hasWindowOver(by time: Instant) -> Bool {
+    let windows = configuration.windows
+    if let opened = table.opened.first, table[opened].openedAt + windows.decisionWait <= time { return true }
+    guard let rooted = table.rooted.first else { return false }
+    return table[rooted].rootArrivedAt + windows.decisionWaitAfterRoot <= time
+  }
+
   /// Closes every window that is over, in the order of their deadlines.
   private mutating func closeDue(into effects: inout Effects) {
     let windows = configuration.windows

@@ -74,7 +74,7 @@ extension FaultCounts {
   var text: String {
     "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
       + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
-      + "\(clockJumps) clock jumps, \(rebalances) rebalances"
+      + "\(stalls) stalls, \(clockJumps) clock jumps, \(rebalances) rebalances"
   }
 
   mutating func add(_ other: FaultCounts) {
@@ -86,6 +86,7 @@ extension FaultCounts {
     unknownCommits += other.unknownCommits
     requestFailures += other.requestFailures
     clockJumps += other.clockJumps
+    stalls += other.stalls
     rebalances += other.rebalances
   }
 }

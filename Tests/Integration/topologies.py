@@ -22,7 +22,7 @@ class Topology:
     lanes: int = 1
     create: bool = True
     encoding: str = "otlp_proto"
-    delivery: str = "at_least_once"
+    delivery: str = "exactly_once"
     stop_timeout: str = "25s"
     kafka: dict[str, str] = field(default_factory=dict)
     worker: str = ""

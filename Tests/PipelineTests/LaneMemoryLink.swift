@@ -80,6 +80,9 @@ final class MemoryLink: BrokerLink {
   var committedErrors: [BrokerError] = []
   var resumeErrors: [BrokerError] = []
   var releaseErrors: [BrokerError] = []
+  var endErrors: [BrokerError] = []
+  /// Whether polls hand out nothing, whatever there is.
+  var isStalled = false
   /// Answers to the next questions for past decisions, the last one first.
   var tails: [PastDecisions] = []
   var isTransactional = true
@@ -99,7 +102,7 @@ final class MemoryLink: BrokerLink {
       count += 1
     }
     strays = []
-    for id in positions.keys.sorted() {
+    for id in positions.keys.sorted() where !isStalled {
       let partition = Int(id.value)
       while count < batch, let next = positions[id], next < broker.inputs[partition].count {
         positions[id] = next + 1
@@ -188,6 +191,11 @@ final class MemoryLink: BrokerLink {
   }
 
   var commitsTogether: Bool { isTransactional }
+
+  func end(of partition: PartitionID) throws(BrokerError) -> Offset {
+    if let error = endErrors.popLast() { throw error }
+    return Offset(Int64(broker.inputs[Int(partition.value)].count))
+  }
 
   func hasOutputs(for partition: PartitionID) -> Bool { !partitionsWithoutOutputs.contains(partition) }
 

@@ -109,6 +109,23 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().map(\.trigger) == ["wait"])
   }
 
+  /// Nothing has come for a while, but there is more: fetching hangs, as it may while a group rebalances.
+  @Test func aPartitionWhoseRecordsDoNotComeIsNotQuiet() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    for second in 0..<3 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    link.isStalled = true
+    broker.append(tracesData([TestSpan(trace: 1, id: 2, parent: 1, isError: true)]), at: at(20))
+    link.endErrors = [passing]
+    for second in 3..<60 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    #expect(try broker.decisions().isEmpty)
+    link.isStalled = false
+    for second in 60..<75 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    #expect(try broker.decisions().map(\.verdict) == ["keep", "keep"])
+  }
+
   @Test func aPartitionThatIsNotReadToItsEndKeepsItsOwnTime() throws {
     let broker = MemoryBroker()
     for number in 0..<10 {
@@ -123,8 +140,9 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().count == 10)
   }
 
-  /// Offsets that hold no record: the markers of transactions take some.
-  @Test(arguments: [(Int64(1), 1), (2, 1), (0, 0)])
+  /// Offsets that hold no record: the markers of transactions take some. An end that was one a while ago is
+  /// none.
+  @Test(arguments: [(Int64(1), 0), (2, 1), (0, 0)])
   func theEndMayLieBehindTheLastRecordButNotBeforeIt(_ end: Int64, _ decided: Int) throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))

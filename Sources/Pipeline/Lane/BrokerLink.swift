@@ -144,6 +144,9 @@ public protocol BrokerLink {
   /// certain what that is, the error is `retry`. A call takes no longer than a round should.
   func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions
 
+  /// The offset behind the last record that the partition has now, whether it can be read yet or not.
+  func end(of partition: PartitionID) throws(BrokerError) -> Offset
+
   /// Whether what is written and the points become lasting together. If not, some of what was written may
   /// have outlived the commit that it was meant for.
   var commitsTogether: Bool { get }

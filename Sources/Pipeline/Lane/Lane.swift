@@ -42,6 +42,8 @@ private final class AssignedPartition {
   var clockWhenActive: Instant
   /// Whether every record there is has been read.
   var isCaughtUp = false
+  /// When the broker was last asked where it ends.
+  var askedAt = Instant.distantPast
   /// What was committed last.
   var committed: CommitPoint?
   /// When it was assigned and when reading began, by the steady clock.
@@ -335,14 +337,33 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// Lets the clocks of quiet partitions go on: from where they were, by the time that has passed since. The
   /// time of day has no say in it, so a host whose clock is wrong, or is set, closes no window early.
+  ///
+  /// Quiet is not the same as read to the end: fetching may hang while records are written. So before a
+  /// window closes by itself the broker is asked where the log ends. What is written after `now` is too late
+  /// for it, and what was written before has been read.
   private func letTimePass(at now: Instant) throws(BrokerError) {
     for partition in partitions where partition.isCaughtUp && partition.clockWhenActive != .distantPast {
-      guard partition.activeAt + configuration.idleAfter <= now else { continue }
-      partition.sampler.advance(
-        to: partition.clockWhenActive + (now - partition.activeAt), into: &effects)
+      guard partition.activeAt + configuration.idleAfter <= now, partition.askedAt + Self.askInterval <= now
+      else { continue }
+      let time = partition.clockWhenActive + (now - partition.activeAt)
+      guard partition.sampler.hasWindowOver(by: time) else { continue }
+      partition.askedAt = now
+      do {
+        guard let next = partition.sampler.nextOffset, try link.end(of: partition.id) <= next else {
+          continue
+        }
+      } catch {
+        guard error.remedy == .retry else { throw error }
+        // One that does not answer is asked later, and so are the others: they are likely to be no better.
+        return report(.disturbed(error))
+      }
+      partition.sampler.advance(to: time, into: &effects)
       try drain(partition.id)
     }
   }
+
+  /// How often a broker is asked for the end of a quiet partition.
+  private static var askInterval: Interval { .milliseconds(500) }
 
   private func tellProgress(at now: Instant) {
     for partition in partitions where partition.isBehind && !partition.sampler.isRecovering {

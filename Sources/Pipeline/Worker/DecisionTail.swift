@@ -39,17 +39,14 @@ final class DecisionTail {
   /// How long a tail stands still until somebody should know.
   private static let patience = Duration.seconds(2)
 
+  /// - Parameter bounds: a consumer that sees uncommitted records.
   init(
-    topic: String, group: String, properties: [KafkaProperty], log: @escaping KafkaLog
+    topic: String, bounds: Consumer, properties: [KafkaProperty], log: @escaping KafkaLog
   ) throws(KafkaError) {
     self.topic = topic
-    // Members of no group; librdkafka wants a name all the same.
-    let common =
-      properties.filter { $0.name != "group.instance.id" } + [KafkaProperty("group.id", "\(group)-decisions")]
-    bounds = try Consumer(
-      topic: topic, properties: common + [KafkaProperty("isolation.level", "read_uncommitted")], log: log)
+    self.bounds = bounds
     reader = try Consumer(
-      topic: topic, properties: common + [KafkaProperty("isolation.level", "read_committed")], log: log)
+      topic: topic, properties: properties + [KafkaProperty("isolation.level", "read_committed")], log: log)
   }
 
   /// Reads on for a moment, in the tail of `partition` and in all others that were begun.

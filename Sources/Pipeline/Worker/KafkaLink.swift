@@ -15,6 +15,8 @@ final class KafkaLink: BrokerLink {
   private let outputs: KafkaOutputs
   private let topic: String
   private let tail: DecisionTail?
+  /// Sees the ends of logs as they are, uncommitted records included.
+  private let bounds: Consumer
   private let isTransactional: Bool
   /// Partitions that librdkafka reads for this member.
   private var reading: Set<PartitionID> = []
@@ -27,6 +29,8 @@ final class KafkaLink: BrokerLink {
   /// member is still in its group when it gives up.
   private static let queueTimeout = Duration.seconds(240)
   private static let requestTimeout = Duration.seconds(30)
+  /// How long a quiet partition's end is waited for: the lane's others wait as long.
+  private static let endTimeout = Duration.seconds(1)
   /// How long a transaction's end is tried.
   private static let transactionPatience = Duration.seconds(60)
 
@@ -49,8 +53,14 @@ final class KafkaLink: BrokerLink {
     }
     producer = try Producer(properties: transactional + properties.forProducers, log: log)
     if isTransactional { try KafkaLink.initTransactions(producer) }
+    // Members of no group; librdkafka wants a name all the same.
+    let outside =
+      consumerProperties.filter { $0.name != "group.instance.id" }
+      + [KafkaProperty("group.id", "\(group)-outside")]
+    bounds = try Consumer(
+      topic: topic, properties: outside + [KafkaProperty("isolation.level", "read_uncommitted")], log: log)
     if let decisions = names.decisions {
-      tail = try DecisionTail(topic: decisions, group: group, properties: consumerProperties, log: log)
+      tail = try DecisionTail(topic: decisions, bounds: bounds, properties: outside, log: log)
     } else {
       tail = nil
     }
@@ -229,6 +239,12 @@ final class KafkaLink: BrokerLink {
   }
 
   var commitsTogether: Bool { isTransactional }
+
+  func end(of partition: PartitionID) throws(BrokerError) -> Offset {
+    try attempt("asking for the log's end") { () throws(KafkaError) in
+      Offset(try bounds.watermarks(of: place(partition), timeout: KafkaLink.endTimeout).high)
+    }
+  }
 
   func close() {
     consumer.close()

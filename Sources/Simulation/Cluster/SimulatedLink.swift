@@ -21,6 +21,7 @@ struct FaultPlan {
   var random: RandomSource
   var commitFailure = 0.0
   var requestFailure = 0.0
+  var stall = 0.0
   var crash = 0.0
   var counts = FaultCounts()
   /// Once set, nothing goes wrong any more.
@@ -45,6 +46,8 @@ public struct FaultCounts: Equatable, Sendable {
   public var unknownCommits = 0
   /// Requests that failed.
   public var requestFailures = 0
+  /// Partitions of which nothing was handed out for a while, whatever there was.
+  public var stalls = 0
   /// Times of day that were set forward or back on a worker.
   public var clockJumps = 0
   /// Rebalances.
@@ -56,6 +59,7 @@ public struct FaultCounts: Equatable, Sendable {
   /// All of them, rebalances aside.
   public var total: Int {
     crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
+      + stalls
   }
 }
 
@@ -80,6 +84,8 @@ final class SimulatedLink: BrokerLink {
   private var transaction: Int?
   private var positions: [PartitionID: Int64] = [:]
   private var ended: [PartitionID: Int64] = [:]
+  /// Partitions that nothing comes from until then.
+  private var stalled: [PartitionID: Instant] = [:]
   private var events: [GroupEvent] = []
   /// Partitions that the group has given to this member, whether they are read yet or not.
   private var owned: Set<PartitionID> = []
@@ -122,7 +128,7 @@ final class SimulatedLink: BrokerLink {
     events += news
     var left = faults.plan.random.number(in: 1...40)
     var count = 0
-    for partition in positions.keys.sorted() {
+    for partition in positions.keys.sorted() where !isStalled(partition) {
       let log = cluster.log(LogID(topic: nil, partition: partition))
       while left > 0, let next = positions[partition], next < log.end {
         let record = log.records[Int(next)]
@@ -138,6 +144,16 @@ final class SimulatedLink: BrokerLink {
       }
     }
     return count
+  }
+
+  /// Whether fetching from the partition hangs: a broker is slow, or a rebalance goes on.
+  private func isStalled(_ partition: PartitionID) -> Bool {
+    if let end = stalled[partition], cluster.now < end, !faults.plan.isOver { return true }
+    stalled[partition] = nil
+    guard faults.plan.happens(faults.plan.stall) else { return false }
+    faults.plan.counts.stalls += 1
+    stalled[partition] = cluster.now + .milliseconds(Int64(faults.plan.random.number(in: 500...10_000)))
+    return true
   }
 
   private func hand(
@@ -190,6 +206,11 @@ final class SimulatedLink: BrokerLink {
   }
 
   var commitsTogether: Bool { isTransactional }
+
+  func end(of partition: PartitionID) throws(BrokerError) -> Offset {
+    try mayFail("asking for the log's end")
+    return Offset(cluster.log(LogID(topic: nil, partition: partition)).end)
+  }
 
   func hasOutputs(for partition: PartitionID) -> Bool { true }
 

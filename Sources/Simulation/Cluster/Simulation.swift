@@ -58,6 +58,7 @@ public final class Simulation {
     plan.crash = options.crashes
     plan.commitFailure = options.commitFailures
     plan.requestFailure = options.requestFailures
+    plan.stall = options.stalls
     faults = FaultSource(plan)
     workload = Workload(Simulation.workloadOptions(seed, options))
     nextRecord = workload.next()

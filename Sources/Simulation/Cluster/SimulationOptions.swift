@@ -24,6 +24,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var commitFailures = 0.0
   /// Share of requests that fail.
   public var requestFailures = 0.0
+  /// Share of looks at a partition after which nothing comes from it for up to ten seconds.
+  public var stalls = 0.0
   /// How far records' timestamps may be behind the log, in milliseconds.
   public var disorderMilliseconds = 0
   /// Whether records come late, after their traces were decided.
@@ -53,6 +55,7 @@ public struct SimulationOptions: Equatable, Sendable {
     hasLateRecords = random.chance(0.5)
     if random.chance(0.3) { malformed = 0.02 }
     if random.chance(0.3) { clockJumps = random.number(from: 0.001, to: 0.01) }
+    if random.chance(0.4) { stalls = random.number(from: 0.001, to: 0.01) }
     isTransactional = !random.chance(0.15)
   }
 }

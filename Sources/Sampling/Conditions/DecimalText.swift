@@ -1,0 +1,54 @@
+// Numbers as the text that a pattern is matched against.
+
+enum DecimalText {
+  /// Appends `value` in decimal digits.
+  static func append(_ value: Int64, to bytes: inout [UInt8]) {
+    if value < 0 { bytes.append(UInt8(ascii: "-")) }
+    var divisor: UInt64 = 1
+    while value.magnitude / divisor >= 10 { divisor *= 10 }
+    while divisor > 0 {
+      bytes.append(UInt8(ascii: "0") + UInt8(value.magnitude / divisor % 10))
+      divisor /= 10
+    }
+  }
+
+  /// Appends the fewest digits that tell `value` from its neighbours, without an exponent: 100, 0.25, +Inf.
+  ///
+  /// Source: <https://pkg.go.dev/strconv#FormatFloat> with the format 'f' and the precision -1.
+  static func append(_ value: Double, to bytes: inout [UInt8]) {
+    guard value.isFinite else {
+      bytes.append(contentsOf: (value.isNaN ? "NaN" : value < 0 ? "-Inf" : "+Inf").utf8)
+      return
+    }
+    // Swift finds the same digits: "-1.25e-07", "100.0", "5e-324".
+    var digits: [UInt8] = []
+    var pointPlace: Int?
+    var exponent = 0
+    var text = value.description.utf8[...]
+    if text.first == UInt8(ascii: "-") { bytes.append(text.removeFirst()) }
+    while let character = text.popFirst() {
+      switch character {
+      case UInt8(ascii: "."): pointPlace = digits.count
+      case UInt8(ascii: "e"):
+        exponent = Int(String(decoding: text, as: UTF8.self)) ?? 0
+        text = text.suffix(0)
+      default: digits.append(character)
+      }
+    }
+    let wholeCount = (pointPlace ?? digits.count) + exponent
+    while let last = digits.last, last == UInt8(ascii: "0"), digits.count > max(wholeCount, 1) {
+      digits.removeLast()
+    }
+    let zero = UInt8(ascii: "0")
+    if wholeCount <= 0 {
+      bytes.append(zero)
+    } else {
+      bytes.append(contentsOf: digits.prefix(wholeCount))
+      bytes.append(contentsOf: repeatElement(zero, count: max(0, wholeCount - digits.count)))
+    }
+    guard digits.count > wholeCount, digits != [zero] else { return }
+    bytes.append(UInt8(ascii: "."))
+    bytes.append(contentsOf: repeatElement(zero, count: max(0, -wholeCount)))
+    bytes.append(contentsOf: digits.dropFirst(max(0, wholeCount)))
+  }
+}
