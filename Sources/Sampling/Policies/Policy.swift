@@ -10,7 +10,7 @@ public struct Policy: Equatable, Sendable {
   public var rule: Rule
 
   /// What a policy looks for.
-  public indirect enum Rule: Equatable, Sendable {
+  public enum Rule: Equatable, Sendable {
     /// Every trace.
     case alwaysSample
     /// Any span with one of these statuses.
@@ -47,7 +47,7 @@ public struct Policy: Equatable, Sendable {
     /// A trace that all of these sample.
     case and([Rule])
     /// A trace that this one does not sample.
-    case not(Rule)
+    indirect case not(Rule)
     /// Takes away what all of these sample, whatever keeps it. Only as a policy of its own.
     case drop([Rule])
     /// Several rules with a budget of spans a second each. Only as a policy of its own.
