@@ -93,7 +93,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "topics: {raw_spans: {name: x}}\n",
       "2:10: unknown key 'raw_spans' in topics; it is a key of kind repartition"),
-    tail("topics: {stats: {name: x}}\n", "2:10: topics.stats is not supported yet by this version"),
+    tail("topics: {stats: {nam: x}}\n", "2:18: unknown key 'nam' in topics.stats; did you mean 'name'?"),
     tail(
       "topics: {sampled: {annotate: all}}\n",
       "2:20: topics.sampled.annotate is not supported yet by this version"),
