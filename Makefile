@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python build demo test unit integration lint format bench bench-kafka fuzz simulate clean
+.PHONY: help setup libraries python build demo test unit integration lint format bench bench-kafka fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ SEEDS ?= 1000
 
 simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
 	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
+
+report: build ## A simulated day of the adaptive baseline: figures, and a plot in .build
+	$(TAILRACE) report --output .build/baseline-day.svg
 
 clean: ## Remove all that was built and installed here
 	rm -rf .build $(VENV)
