@@ -273,10 +273,12 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     policy(
       "- {name: a, type: magic}\n",
       "3:19: unknown policy type 'magic'; this version has always_sample, latency, "
-        + "status_code or probabilistic"
+        + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
+        + "trace_flags, rate_limiting, bytes_limiting, span_count, and, not, drop or composite"
     ),
     policy(
-      "- {name: a, type: and, and: {}}\n", "3:19: policy type 'and' is not supported yet by this version"),
+      "- {name: a, type: ottl_condition}\n",
+      "3:19: policy type 'ottl_condition' is not supported yet by this version"),
     policy("- {name: a, type: latency}\n", "3:3: policies[0] needs the key 'latency'"),
     policy(
       "- {name: a, type: latency, latency: {}}\n", "3:37: policies[0].latency needs the key 'threshold_ms'"),
@@ -305,8 +307,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "3:60: policies[0].status_code.status_codes needs at least one item"),
     policy(
       "- {name: a, type: probabilistic, probabilistic: {sampling_percentage: 101, hash_salt: x}}\n",
-      "3:71: policies[0].probabilistic.sampling_percentage must be a number from 0 to 100, found '101'",
-      "3:76: policies[0].probabilistic.hash_salt is not supported yet by this version"),
+      "3:71: policies[0].probabilistic.sampling_percentage must be a number from 0 to 100, found '101'"),
     policy(
       "- {name: a, type: probabilistic, probabilistic: {sampling_percentage: .nan}}\n",
       "3:71: policies[0].probabilistic.sampling_percentage must be a number from 0 to 100, found '.nan'"),
@@ -343,7 +344,8 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "policies: [{name: a, type: \"${T}\"}]\n",
       "2:28: unknown policy type '${T}'; this version has always_sample, latency, "
-        + "status_code or probabilistic",
+        + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
+        + "trace_flags, rate_limiting, bytes_limiting, span_count, and, not, drop or composite",
       environment: ["T": "hunter2"]),
   ]) func variables(mistake: TopologyMistake) { check(mistake) }
 

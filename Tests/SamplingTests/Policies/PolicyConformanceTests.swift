@@ -132,7 +132,8 @@ extension TestSpan {
     PolicyCase("number is not true", truth, .with(.init("b", .integer(1))), keeps: false),
     PolicyCase("resource", truth, .with(resource: .init("b", .truth(true))), keeps: true),
     PolicyCase(
-      "one of several", truth, .with(.init("b", .truth(false))), .with(.init("b", .truth(true))), keeps: true),
+      "one of several", truth, .with(.init("b", .truth(false))), .with(.init("b", .truth(true))),
+      keeps: true),
   ]) func booleanAttributes(policy: PolicyCase) throws { try check(policy) }
 
   private static let state = Policy.Rule.traceState(key: "vendor", values: ["a", "b", ""])

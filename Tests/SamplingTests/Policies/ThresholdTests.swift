@@ -246,8 +246,8 @@ private struct Facts {
     return knownTrace(randomness: facts.randomness, matches: bits, spans: UInt32(facts.spans))
   }
 
-  /// The verdict is the plain one; and the trace's threshold tells, for every randomness, whether a trace with
-  /// the same facts is kept.
+  /// The verdict is the plain one; and the trace's threshold tells, for every randomness, whether a trace
+  /// with the same facts is kept.
   @Test(arguments: 1...8) func verdictsAndThresholds(seed: UInt64) {
     var source = RandomPolicies(random: RandomSource(seed: seed))
     for _ in 0..<600 {

@@ -33,8 +33,31 @@ private func configuration() -> SamplerConfiguration {
   configuration.limits.verdicts = 4
   configuration.limits.segmentBytes = 256
   configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
+  configuration.policies += attributePolicies
   return configuration
 }
+
+/// Policies that read what the scanner steps over, in spans and resources. They sample little, so that every
+/// path through the others is still taken.
+private let attributePolicies: [Policy] = {
+  let number = Policy.Rule.numericAttribute(key: "k", range: 1...2)
+  let text = Policy.Rule.stringAttribute(key: "k", values: ["v", "vv"])
+  let pattern = Policy.Rule.patternAttribute(key: "kk", patterns: ["^v+$", "[a-c]x"])
+  let rare = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.2))
+  let composite = Composite(
+    spansPerSecondMax: 3,
+    parts: [.init(rule: pattern, spansPerSecond: 2), .init(rule: .traceFlags, spansPerSecond: 1)])
+  return [
+    Policy(name: "number", rule: .and([number, rare])),
+    Policy(name: "state", rule: .and([.traceState(key: "a", values: ["b"]), .not(text), rare])),
+    Policy(name: "limited", rule: .and([text, .rateLimiting(RateLimit(perSecond: 1, burst: 4))])),
+    Policy(name: "bytes", rule: .and([pattern, .bytesLimiting(RateLimit(perSecond: 100))])),
+    Policy(name: "hashed", rule: .and([number, .hashed(HashSampling(salt: "s", percentage: 30))])),
+    Policy(name: "composite", rule: .composite(composite)),
+    // Certain not to drop from the second span on: then errors are kept at once.
+    Policy(name: "drop", rule: .drop([text, number, .spanCount(least: 1, most: 1)])),
+  ]
+}()
 
 /// A sampler, and the bytes that say what happens to it.
 private struct Story: ~Copyable {
@@ -56,7 +79,8 @@ private struct Story: ~Copyable {
   mutating func run() {
     while let operation = next() {
       switch operation & 7 {
-      case 0...3: ingestSpans(Int(operation >> 3 & 7) + 1)
+      case 0...2: ingestSpans(Int(operation >> 3 & 7) + 1)
+      case 3: ingestAttributes(Int(operation >> 3))
       case 4: ingestBytes(Int(operation >> 3))
       case 5: pass(operation)
       case 6:
@@ -125,6 +149,41 @@ private struct Story: ~Copyable {
         }
       }
     }
+  }
+
+  /// Reads a record of one span in a resource, both with attributes that are the next bytes of the story, as
+  /// they are. The record must be taken: what is wrong with an attribute is that attribute's own matter.
+  private mutating func ingestAttributes(_ count: Int) {
+    let identity = next() ?? 0
+    let ofResource = Array(input.prefix(count / 2))
+    input = input.dropFirst(count / 2)
+    let ofSpan = Array(input.prefix(count))
+    input = input.dropFirst(count)
+    record.removeAll()
+    record.message(1) { resource in
+      resource.message(1) { attributes in
+        attributes.message(1) { pair in
+          pair.stringField(1, "service.name")
+          pair.message(2) { $0.stringField(1, "a") }
+        }
+        attributes.bytesField(1, ofResource)
+      }
+      resource.message(2) { scope in
+        scope.message(2) { span in
+          span.bytesField(1, TraceID(identity).bytes)
+          span.bytesField(2, [0, 0, 0, 0, 0, 0, 0, (identity >> 3 & 7) + 1])
+          span.bytesField(9, ofSpan)
+          span.message(9) { pair in
+            pair.stringField(1, identity & 0x80 == 0 ? "k" : "kk")
+            pair.bytesField(2, ofSpan)
+          }
+          span.fixed32Field(16, UInt32(identity >> 6))
+        }
+      }
+    }
+    let error = ingest(key: nil, value: record.bytes)
+    expect(error == nil, "attributes made a record unreadable")
+    spansTaken += 1
   }
 
   /// Reads the next bytes of the story as a record, whatever they are.

@@ -1,0 +1,152 @@
+// Attributes that somebody asked for: found in any order of fields, and damage that stays where it is.
+
+import Testing
+
+@testable import OTLP
+
+@Suite struct WantedAttributesTests {
+  /// One span, or one resource, with these fields.
+  private func found(
+    _ keys: [String], span: [WireNode] = [], resource: [WireNode] = [], tail: [UInt8] = []
+  ) throws -> (span: [FoundAttribute], resource: [FoundAttribute]) {
+    let ids: [WireNode] = [
+      .bytes(1, [UInt8](repeating: 1, count: 16)), .bytes(2, [UInt8](repeating: 2, count: 8)),
+    ]
+    var writer = WireWriter()
+    WireNode.message(1, [.bytes(1, resource.encoded + tail), .message(2, [.message(2, ids + span)])]).append(
+      to: &writer)
+    var wanted = WantedAttributes(keys: keys)
+    var record = ScannedRecord()
+    return try writer.bytes.withRawBytes { bytes in
+      try record.scan(bytes)
+      wanted.read(record.spans[0], of: bytes)
+      let ofSpan = wanted.found
+      wanted.read(record.resources[0], of: record, bytes)
+      return (ofSpan, wanted.found)
+    }
+  }
+
+  private func pair(_ key: String, _ value: [WireNode], valueFirst: Bool = false) -> [WireNode] {
+    let fields: [WireNode] = [.string(1, key), .message(2, value)]
+    return valueFirst ? fields.reversed() : fields
+  }
+
+  @Test(arguments: [false, true]) func valuesOfEveryType(valueFirst: Bool) throws {
+    let values: [([WireNode], AttributeValue)] = [
+      ([.varint(2, 1)], .boolean(true)), ([.varint(2, 0)], .boolean(false)),
+      ([.varint(3, UInt64(bitPattern: -7))], .integer(-7)), ([.fixed64(4, (1.5).bitPattern)], .double(1.5)),
+      ([.message(5, [])], .other), ([.message(6, [])], .other), ([.bytes(7, [1])], .other), ([], .other),
+      ([.varint(3, 1), .varint(2, 1)], .boolean(true)), ([.varint(3, 1), .bytes(7, [])], .other),
+    ]
+    for (fields, value) in values {
+      let attribute = pair("key", fields, valueFirst: valueFirst)
+      let expected = [FoundAttribute(key: 1, value: value)]
+      #expect(try found(["other", "key"], span: [.message(9, attribute)]).span == expected)
+      #expect(try found(["other", "key"], resource: [.message(1, attribute)]).resource == expected)
+    }
+  }
+
+  @Test func keysAreToldApart() throws {
+    let keys = ["a", "b", "http.method", "http.target", "", "http.targets"]
+    for (number, key) in keys.enumerated() {
+      let found = try found(keys, span: [.message(9, pair(key, [.varint(3, 5)]))]).span
+      #expect(found == [FoundAttribute(key: number, value: .integer(5))])
+    }
+    for key in ["c", "aa", "http.metho", "http.methods", "xttp.method", "http.target\0"] {
+      #expect(try found(keys, span: [.message(9, pair(key, [.varint(3, 5)]))]).span.isEmpty)
+    }
+    #expect(try found([], span: [.message(9, pair("a", [.varint(3, 5)]))]).span.isEmpty)
+  }
+
+  @Test func theFirstOfAKeyCounts() throws {
+    let attributes: [WireNode] = [
+      .message(9, pair("k", [.varint(3, 1)])), .message(9, pair("j", [.varint(3, 2)])),
+      .message(9, pair("k", [.varint(3, 3)])),
+    ]
+    let found = try found(["k", "j"], span: attributes).span
+    #expect(found == [.init(key: 0, value: .integer(1)), .init(key: 1, value: .integer(2))])
+  }
+
+  /// Damage ends its own attribute. What has another wire type is no attribute.
+  @Test func damageStaysWhereItIs() throws {
+    let sound = WireNode.message(9, pair("k", [.varint(3, 1)]))
+    let expected = [FoundAttribute(key: 0, value: .integer(1))]
+    for damage in [
+      .bytes(9, [0x0a, 0x09, 0x6b]), .bytes(9, [0x0a]), .bytes(9, [0x0a, 0x01, 0x6b, 0x12, 0x05, 0x18]),
+      .bytes(9, [0x0a, 0x01, 0x6b, 0x12, 0x01, 0x18]), .bytes(9, [0x08, 0x01]), .bytes(9, [0xff]),
+      .varint(9, 3),
+      .fixed64(9, 1), .bytes(9, []), .bytes(9, [0x0a, 0x01, 0x6b]), .bytes(9, [0x0b]),
+    ] as [WireNode] {
+      #expect(try found(["k"], span: [damage, sound]).span == expected)
+      #expect(try found(["k"], span: [sound, damage]).span == expected)
+      #expect(try found(["k"], span: [damage]).span.isEmpty)
+    }
+  }
+
+  /// Of a resource only what stands before its service's name was checked by the scanner.
+  @Test func aResourceThatEndsInDamage() throws {
+    let name = WireNode.message(1, pair("service.name", [.string(1, "a")]))
+    let sound = WireNode.message(1, pair("k", [.varint(3, 1)]))
+    let found = try found(["k"], resource: [name, sound, .bytes(1, [0x0a])], tail: [0x0a, 0x7f])
+    #expect(found.resource == [FoundAttribute(key: 0, value: .integer(1))])
+  }
+
+  @Test func aResourceInSeveralParts() throws {
+    var writer = WireWriter()
+    let span: [WireNode] = [
+      .bytes(1, [UInt8](repeating: 1, count: 16)), .bytes(2, [UInt8](repeating: 2, count: 8)),
+    ]
+    WireNode.message(
+      1,
+      [
+        .message(1, [.message(1, pair("a", [.varint(3, 1)]))]), .message(2, [.message(2, span)]),
+        .string(3, "schema"), .message(1, [.message(1, pair("b", [.varint(3, 2)]))]),
+      ]
+    ).append(to: &writer)
+    var wanted = WantedAttributes(keys: ["a", "b"])
+    var record = ScannedRecord()
+    try writer.bytes.withRawBytes { bytes in
+      try record.scan(bytes)
+      wanted.read(record.resources[0], of: record, bytes)
+    }
+    #expect(wanted.found == [.init(key: 0, value: .integer(1)), .init(key: 1, value: .integer(2))])
+  }
+}
+
+@Suite struct TraceStateListTests {
+  private func value(_ key: String, in text: String) -> String? {
+    let bytes = Array(text.utf8)
+    let range = bytes.withRawBytes { bytes in
+      let list = TraceStateList(ByteRange(offset: 0, count: UInt32(bytes.byteCount)), of: bytes)
+      return Array(key.utf8).withRawBytes { list.value(of: $0, in: bytes) }
+    }
+    return range.map { String(decoding: bytes[$0.indices], as: UTF8.self) }
+  }
+
+  @Test(arguments: [
+    ("a=1", "1"), ("a=1,b=2", "1"), ("b=2,a=1", "1"), (" a=1 ,b=2", "1"), ("b=2,\ta=1\t", "1"),
+    (",,a=1,,", "1"), ("a=x y", "x y"), ("a=~!;:", "~!;:"), ("a@b=2,a=1", "1"), ("0-_*/=2,a=1", "1"),
+  ])
+  func finds(text: String, expected: String) {
+    #expect(value("a", in: text) == expected)
+  }
+
+  @Test(arguments: [
+    "", "b=1", "a=", "a", "a=1,a=2", "a=1,b", "a=1,=2", "a=1,B=2", "a=1,b=2=3", "a=1,_b=2", "a=1,b@c@d=2",
+    "a=1,@b=2", "a=1,b=\u{7f}", "a=1,b=é", "a=1,b c=2",
+  ])
+  func findsNothing(text: String) {
+    #expect(value("a", in: text) == nil)
+  }
+
+  @Test func lengths() {
+    let long = String(repeating: "k", count: 256)
+    #expect(value(long, in: "\(long)=1") == "1")
+    #expect(value("a", in: "a=1,\(long)k=1") == nil)
+    #expect(value("a", in: "a=\(long)") == long)
+    #expect(value("a", in: "a=\(long)k") == nil)
+    let members = (0..<31).map { "m\($0)=1" }.joined(separator: ",")
+    #expect(value("a", in: "\(members),a=1") == "1")
+    #expect(value("a", in: "\(members),a=1,b=2") == nil)
+  }
+}
