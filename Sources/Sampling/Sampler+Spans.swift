@@ -57,7 +57,7 @@ extension Sampler {
         if readsAttributes { trace.predicateMatches |= resourceMatches[Int(resource)] }
       }
       trace.accumulate(span)
-      policies.predicates.match(span, of: bytes, into: &trace.predicateMatches)
+      policies.predicates.match(span, of: record, bytes, into: &trace.predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
         trace.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
@@ -65,6 +65,8 @@ extension Sampler {
       if span.status == .error { noteError(span, service, bytes, in: &trace) }
     }
     table[slot] = trace
+    counters.conditionErrors = policies.predicates.conditionErrors
+    counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
     if trace.hasRoot, !hadRoot { table.startRootWait(slot) }
   }
 

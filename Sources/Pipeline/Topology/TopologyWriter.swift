@@ -1,5 +1,7 @@
 // The configuration in effect, as a topology file again: every default filled in, every secret masked.
 
+internal import Sampling
+
 extension Topology {
   /// The configuration in effect as YAML, secrets replaced by `***`. Apart from those it reads back as this
   /// topology. Durations are given in whole milliseconds.
@@ -106,6 +108,10 @@ private struct TopologyWriter {
     case .booleanAttribute(let key, let truth, let isInverted):
       return "{key: \(value(key)), value: \(truth), invert_match: \(isInverted)}"
     case .traceState(let key, let values): return "{key: \(value(key)), values: \(list(values))}"
+    case .ottlCondition(let spans, let events, let mode):
+      let lists = [("span", spans), ("spanevent", events)].filter { !$0.1.isEmpty }
+      return "{error_mode: \(mode.rawValue), "
+        + lists.map { "\($0.0): \(list($0.1.map(\.text)))" }.joined(separator: ", ") + "}"
     case .spanCount(let least, let most): return "{min_spans: \(least), max_spans: \(most)}"
     case .rateLimiting(let rate, let burst):
       return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
@@ -190,6 +196,7 @@ extension PolicyRule {
     case .booleanAttribute: "boolean_attribute"
     case .traceState: "trace_state"
     case .traceFlags: "trace_flags"
+    case .ottlCondition: "ottl_condition"
     case .spanCount: "span_count"
     case .rateLimiting: "rate_limiting"
     case .bytesLimiting: "bytes_limiting"
