@@ -194,8 +194,7 @@ extension TopologyReader {
       // Kafka's own rule for names.
       let expected = "a topic name: 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
       let name = setting("name", of: topic.section, expected, default: topic.default) { text in
-        let isLegal = text.value.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text.value)
-        return isLegal && (1...249).contains(text.value.utf8.count) ? text.value : nil
+        Self.isTopicName(text.value) ? text.value : nil
       }
       let path = topic.section.path(of: "name")
       if let other = seen.first(where: { $0.name.value == name.value && $0.name.isValid }), name.isValid,
@@ -208,6 +207,12 @@ extension TopologyReader {
       seen.append((path, name))
     }
     return seen.map(\.name.value)
+  }
+
+  /// Whether Kafka takes `text` for the name of a topic.
+  static func isTopicName(_ text: String) -> Bool {
+    let isLegal = text.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text)
+    return isLegal && (1...249).contains(text.utf8.count)
   }
 
   private static func isTopicCharacter(_ byte: UInt8) -> Bool {

@@ -202,8 +202,8 @@ extension Policy {
   public static func excess(in policies: [Policy]) -> String? {
     let compiled = PolicyCompiler(policies)
     if compiled.predicates.count > SpanPredicates.countMax {
-      return "more than \(SpanPredicates.countMax) different tests of attributes, conditions, tracestates and "
-        + "flags"
+      let tests = "different tests of attributes, conditions, tracestates and flags"
+      return "more than \(SpanPredicates.countMax) \(tests)"
     }
     if compiled.budgetCount > PolicyCompiler.budgetsMax {
       return "more than \(PolicyCompiler.budgetsMax) rate limits, policies of composites included"
