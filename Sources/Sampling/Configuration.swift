@@ -63,6 +63,8 @@ public struct SamplerConfiguration: Sendable {
   public var policies = Policy.defaults
   /// Whether policies behind the first that samples a trace are not asked.
   public var sampleOnFirstMatch = false
+  /// How the rates of the policy `adaptive` are found; nil where there is none.
+  public var baseline: BaselineConfiguration?
   /// What is written about dropped traces.
   public var dropped = DroppedRecords.compact
   /// How far a record's timestamp may be ahead of the wall clock.

@@ -10,10 +10,14 @@ public struct Effects: Sendable {
     case decide(Decision, record: Range<Int>?)
     /// Kept spans of one trace: a `TracesData` of `spans` spans at `bytes`.
     case forward(TraceID, bytes: Range<Int>, spans: Int)
+    /// What the partition counted in an interval, for the whole fleet: key and value of a record of `stats`.
+    case count(key: Range<Int>, record: Range<Int>)
   }
 
   /// The outputs, in order.
   public internal(set) var outputs: [Output] = []
+  /// Whether there are counts among them.
+  public internal(set) var hasCounts = false
   var arena = WireWriter(capacity: 1 << 16)
 
   /// Makes an empty list.
@@ -28,6 +32,7 @@ public struct Effects: Sendable {
   /// Forgets the outputs, once they are written.
   public mutating func removeAll() {
     outputs.removeAll(keepingCapacity: true)
+    hasCounts = false
     arena.removeAll()
   }
 }

@@ -29,6 +29,8 @@ extension Sampler {
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
+    // What was counted before was written with the commit: counting goes on from there.
+    baseline?.begin(partition, at: point.clock)
   }
 
   /// Whether records that were read before are still being read again.

@@ -16,8 +16,10 @@ extension Sampler {
 
   /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    var outcome = policies.decide(table[slot], at: clock)
+    let rate = baselineRate(of: slot)
+    var outcome = policies.decide(table[slot], at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
+    if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been handed out: a veto comes too late.
     if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
     if !wasKept { table[slot].threshold = outcome.threshold }

@@ -13,6 +13,8 @@ public struct Sampler: ~Copyable {
   public let partition: PartitionID
   let configuration: SamplerConfiguration
   var policies: PolicySet
+  /// The adaptive baseline, if there is one.
+  var baseline: PartitionBaseline?
   /// What each resource of the record that is being read answers to the policies.
   var resourceMatches: [UInt64] = []
 
@@ -48,6 +50,7 @@ public struct Sampler: ~Copyable {
     policies = PolicySet(
       configuration.policies, skewTolerance: configuration.skewTolerance,
       sampleOnFirstMatch: configuration.sampleOnFirstMatch)
+    baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
     buffer = SpanBuffer(segmentBytes: limits.segmentBytes)
     verdicts = VerdictCache(seed: seed)
@@ -144,6 +147,7 @@ public struct Sampler: ~Copyable {
   mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
+    publishCounts(into: &effects)
     closeDue(into: &effects)
   }
 
@@ -227,8 +231,9 @@ public struct Sampler: ~Copyable {
     pass(to: min(timestamp, latest), into: &effects)
   }
 
-  /// Whether a window is over by `time`, or may be.
-  public func hasWindowOver(by time: Instant) -> Bool {
+  /// Whether a window, or an interval of the baseline, is over by `time`, or may be.
+  public func hasWorkDue(by time: Instant) -> Bool {
+    if baseline?.traffic?.hasIntervalOver(by: time) == true { return true }
     let windows = configuration.windows
     if let opened = table.opened.first, table[opened].openedAt + windows.decisionWait <= time { return true }
     guard let rooted = table.rooted.first else { return false }

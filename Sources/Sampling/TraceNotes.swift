@@ -136,6 +136,15 @@ struct ErrorNotes {
     return false
   }
 
+  /// Calls `body` with each note of a trace, the last one first.
+  func forEach(from last: Int32, _ body: (ErrorNote) -> Void) {
+    var slot = last
+    while slot >= 0 {
+      body(notes[Int(slot)])
+      slot = notes[Int(slot)].previous
+    }
+  }
+
   /// Frees a trace's notes and hands each to `body` first.
   mutating func release(from last: Int32, _ body: (ErrorNote) -> Void) {
     var slot = last

@@ -80,6 +80,9 @@ final class MemoryLink: BrokerLink {
   var committedErrors: [BrokerError] = []
   var resumeErrors: [BrokerError] = []
   var releaseErrors: [BrokerError] = []
+  private var statsRead = 0
+  /// Whether what was counted before the link was made has been read.
+  var areStatsRead = true
   var endErrors: [BrokerError] = []
   /// Whether polls hand out nothing, whatever there is.
   var isStalled = false
@@ -191,6 +194,12 @@ final class MemoryLink: BrokerLink {
   }
 
   var commitsTogether: Bool { isTransactional }
+
+  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    for output in broker.outputs(to: .stats).dropFirst(statsRead) { take(output.value ?? []) }
+    statsRead = broker.outputs(to: .stats).count
+    return areStatsRead
+  }
 
   func end(of partition: PartitionID) throws(BrokerError) -> Offset {
     if let error = endErrors.popLast() { throw error }

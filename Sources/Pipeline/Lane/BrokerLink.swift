@@ -77,6 +77,8 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case sampled
   /// Records that could not be taken.
   case deadLetters
+  /// What each partition counted, for the adaptive baseline.
+  case stats
 }
 
 /// A header of a record.
@@ -146,6 +148,10 @@ public protocol BrokerLink {
 
   /// The offset behind the last record that the partition has now, whether it can be read yet or not.
   func end(of partition: PartitionID) throws(BrokerError) -> Offset
+
+  /// Hands out the counts that the fleet has written since the last call, from the topic's start on. Returns
+  /// whether those are out that were there when the link was made. It does not wait.
+  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool
 
   /// Whether what is written and the points become lasting together. If not, some of what was written may
   /// have outlived the commit that it was meant for.

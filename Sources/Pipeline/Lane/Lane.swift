@@ -94,6 +94,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// Counts of partitions that are no longer assigned.
   private var pastCounters = SamplerCounters()
   private var written = LaneCounters()
+  /// What is known of the fleet's traffic, where the baseline is adaptive.
+  private var fleetRates: FleetRates?
+  private var isFleetKnown = false
   /// When progress was last told, by the steady clock.
   private var progressToldAt = Instant.distantPast
 
@@ -105,6 +108,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     self.configuration = configuration
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
+    fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     pastCounters.keptByPolicy = Array(repeating: 0, count: configuration.sampler.policies.count)
   }
 
@@ -206,6 +210,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
         guard let range else { continue }
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range)
+      case .count(let key, let record):
+        try writeCounts(key, record)
       case .forward(let traceID, let range, _):
         written.sampled += 1
         if range.count > configuration.sampledBytesMax {
@@ -226,6 +232,13 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
         try link.write(topic, partition: partition, key: key, value: bytes.extracting(range), headers: [])
       }
+    }
+  }
+
+  private func writeCounts(_ key: Range<Int>, _ record: Range<Int>) throws(BrokerError) {
+    try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+      try link.write(
+        .stats, partition: nil, key: bytes.extracting(key), value: bytes.extracting(record), headers: [])
     }
   }
 
@@ -270,6 +283,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   func takeUp(_ waiting: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
     let id = waiting.id
+    // Whoever starts takes the fleet's rates, not its own first guess; but not for ever.
+    guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else { return false }
     if waiting.committed == nil {
       guard try link.hasOutputs(for: id) else {
         throw BrokerError(
@@ -282,6 +297,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     let committed = waiting.committed ?? nil
     var sampler = Sampler(partition: id, configuration: configuration.sampler)
     let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
+    if let rates = fleetRates?.rates { sampler.adopt(rates) }
     var past: [RestoredVerdict] = []
     if let point {
       guard let verdicts = try readVerdicts(&waiting, at: point) else { return false }
@@ -330,6 +346,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   // MARK: Time, memory, commits
 
   func workOff(at moment: Moment) throws(BrokerError) {
+    try followFleet(at: moment)
     try letTimePass(at: moment.steady)
     try relieveMemory()
     tellProgress(at: moment.steady)
@@ -346,7 +363,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       guard partition.activeAt + configuration.idleAfter <= now, partition.askedAt + Self.askInterval <= now
       else { continue }
       let time = partition.clockWhenActive + (now - partition.activeAt)
-      guard partition.sampler.hasWindowOver(by: time) else { continue }
+      guard partition.sampler.hasWorkDue(by: time) else { continue }
       partition.askedAt = now
       do {
         guard let next = partition.sampler.nextOffset, try link.end(of: partition.id) <= next else {
@@ -364,6 +381,20 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// How often a broker is asked for the end of a quiet partition.
   private static var askInterval: Interval { .milliseconds(500) }
+
+  /// Reads what the fleet has counted, and takes the rates that follow.
+  private func followFleet(at moment: Moment) throws(BrokerError) {
+    guard var fleet = fleetRates.take() else { return isFleetKnown = true }
+    defer { fleetRates = fleet }
+    let now = partitions.reduce(moment.wall) { max($0, $1.sampler.clock) }
+    isFleetKnown = try link.readStats { fleet.merge($0, now: now) } || isFleetKnown
+    // While the past is read, rates would change with every record of it.
+    guard isFleetKnown, let rates = fleet.newRates(at: moment.steady) else { return }
+    for partition in partitions { partition.sampler.adopt(rates) }
+  }
+
+  /// How long partitions wait for the fleet's counts to be read.
+  private static var fleetPatience: Interval { .seconds(10) }
 
   private func tellProgress(at now: Instant) {
     for partition in partitions where partition.isBehind && !partition.sampler.isRecovering {

@@ -59,6 +59,8 @@ public struct ReplayReport: Sendable {
 public struct Replay: ~Copyable {
   private var sampler: Sampler
   private let configuration: SamplerConfiguration
+  /// A recording is the whole fleet: its own counts make its rates.
+  private var fleetRates: FleetRates?
   private var effects = Effects()
   private var report = ReplayReport()
   private var latestEnd: UInt64 = 0
@@ -71,6 +73,7 @@ public struct Replay: ~Copyable {
   public init(configuration: SamplerConfiguration) {
     self.configuration = configuration
     sampler = Sampler(partition: PartitionID(0), configuration: configuration)
+    fleetRates = configuration.baseline.map { FleetRates($0) }
     report.keptByPolicy = configuration.policies.map { ($0.name, 0) }
     report.byTrigger = Decision.Trigger.allCases.map { ($0.rawValue, 0) }
   }
@@ -83,7 +86,7 @@ public struct Replay: ~Copyable {
       switch item {
       case .record(let record):
         take(record)
-        if effects.byteCount > 1 << 20 { try drain(write) }
+        if effects.byteCount > 1 << 20 || effects.hasCounts { try drain(write) }
       case .damaged(let offset, let count, let reason):
         report.damages.append(ReplayReport.Damage(offset: offset, count: count, reason: reason))
       }
@@ -125,8 +128,11 @@ public struct Replay: ~Copyable {
         report.keptSpans += spans
         report.keptBytes += range.count
         try write(.keptSpans(effects.bytes[range]))
+      case .count(_, let record):
+        fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
       }
     }
+    if effects.hasCounts, let rates = fleetRates?.newRates(at: sampler.clock) { sampler.adopt(rates) }
     effects.removeAll()
   }
 

@@ -25,7 +25,7 @@ public struct PolicySpecification: Equatable, Sendable {
 }
 
 /// Which traces a policy samples; types and meaning as in the OpenTelemetry Collector's `tail_sampling`.
-public indirect enum PolicyRule: Equatable, Sendable {
+public enum PolicyRule: Equatable, Sendable {
   /// Every trace.
   case alwaysSample
   /// Traces with a span of one of these statuses; never empty, no repeats, in the file's order.
@@ -59,7 +59,7 @@ public indirect enum PolicyRule: Equatable, Sendable {
   /// Traces that all of these sample.
   case and([PolicySpecification])
   /// Traces that this one does not sample.
-  case not(PolicySpecification)
+  indirect case not(PolicySpecification)
   /// Takes away the traces that all of these sample. At the top level only.
   case drop([PolicySpecification])
   /// Several policies with a budget each. At the top level only.

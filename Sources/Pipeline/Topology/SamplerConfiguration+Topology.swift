@@ -18,6 +18,10 @@ extension SamplerConfiguration {
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
     policies = topology.policies.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
+    if let settings = topology.baseline {
+      policies.append(Policy(name: BaselineSettings.policyName, rule: .adaptive))
+      baseline = BaselineConfiguration(settings)
+    }
   }
 }
 

@@ -15,6 +15,9 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
   public var policies: [PolicySpecification]
+  /// The adaptive baseline, which comes behind the policies under the name `baseline`; nil where there is
+  /// none.
+  public var baseline: BaselineSettings?
   /// Whether policies behind the first that samples a trace are not asked.
   public var sampleOnFirstMatch: Bool
 
@@ -22,7 +25,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
-    policies: [PolicySpecification] = PolicySpecification.defaults, sampleOnFirstMatch: Bool = false
+    policies: [PolicySpecification] = PolicySpecification.defaults, sampleOnFirstMatch: Bool = false,
+    baseline: BaselineSettings? = nil
   ) {
     self.worker = worker
     self.topics = topics
@@ -30,6 +34,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.limits = limits
     self.policies = policies
     self.sampleOnFirstMatch = sampleOnFirstMatch
+    self.baseline = baseline
   }
 
   /// The topics of a tail-sampling topology; all names differ.
@@ -44,18 +49,21 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var sampled: String
     /// The name of the topic of records that could not be read.
     public var deadLetters: String
+    /// The name of the topic of counts, which only an adaptive baseline uses.
+    public var stats: String
 
     /// Makes topics; what is left out has the default of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
       decisions: Decisions = Decisions(), sampled: String = "sampled",
-      deadLetters: String = "spans.dead-letters"
+      deadLetters: String = "spans.dead-letters", stats: String = "stats"
     ) {
       self.creation = creation
       self.spans = spans
       self.decisions = decisions
       self.sampled = sampled
       self.deadLetters = deadLetters
+      self.stats = stats
     }
   }
 

@@ -8,7 +8,7 @@ private enum Keys {
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
     "topics", "limits",
   ]
-  static let tailSampling = common + ["windows", "policies", "sample_on_first_match"]
+  static let tailSampling = common + ["windows", "policies", "sample_on_first_match", "baseline"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
@@ -42,10 +42,15 @@ extension TopologyReader {
     let topics = tailSamplingTopics(section("topics", of: file))
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
-    let policies = file["policies"].map { self.policies($0) } ?? PolicySpecification.defaults
+    // The baseline takes the place of the default one.
+    let defaults = PolicySpecification.defaults.filter {
+      file["baseline"] == nil || $0.name != BaselineSettings.policyName
+    }
+    let policies = file["policies"].map { self.policies($0) } ?? defaults
     return TailSamplingTopology(
       worker: worker, topics: topics, windows: windows, limits: limits, policies: policies,
-      sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false))
+      sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
+      baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
@@ -117,7 +122,7 @@ extension TopologyReader {
 
   private mutating func tailSamplingTopics(_ section: TopologySection) -> TailSamplingTopology.Topics {
     checkKeys(
-      of: section, Keys.creation + ["spans", "decisions", "sampled", "dead_letters"], planned: ["stats"]
+      of: section, Keys.creation + ["spans", "decisions", "sampled", "dead_letters", "stats"]
     ) { key in
       key == "raw_spans" ? "it is a key of kind repartition" : nil
     }
@@ -130,9 +135,11 @@ extension TopologyReader {
     checkKeys(of: sampled, ["name"], planned: ["annotate"])
     let deadLetters = self.section("dead_letters", of: section)
     checkKeys(of: deadLetters, ["name"])
+    let stats = self.section("stats", of: section)
+    checkKeys(of: stats, ["name"])
     let names = topicNames([
       (spans, defaults.spans.name), (decisions, defaults.decisions.name), (sampled, defaults.sampled),
-      (deadLetters, defaults.deadLetters),
+      (deadLetters, defaults.deadLetters), (stats, defaults.stats),
     ])
     return TailSamplingTopology.Topics(
       creation: creation(section),
@@ -142,7 +149,7 @@ extension TopologyReader {
         encoding: choice(
           "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
         dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
-      sampled: names[2], deadLetters: names[3])
+      sampled: names[2], deadLetters: names[3], stats: names[4])
   }
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {

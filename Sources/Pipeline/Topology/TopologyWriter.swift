@@ -45,6 +45,7 @@ struct TopologyWriter {
     line(2, "dropped: \(topics.decisions.dropped.rawValue)")
     line(1, "sampled: {name: \(value(topics.sampled))}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
+    line(1, "stats: {name: \(value(topics.stats))}")
     line(0, "windows:")
     line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
     line(1, "decision_wait_after_root: \(DurationText.format(topology.windows.decisionWaitAfterRoot))")
@@ -61,6 +62,24 @@ struct TopologyWriter {
       line(1, "- name: \(value(policy.name))")
       write(policy.rule)
     }
+    if let baseline = topology.baseline { write(baseline) }
+  }
+
+  private mutating func write(_ baseline: BaselineSettings) {
+    line(0, "baseline:")
+    switch baseline.budget {
+    case .traces(let percentage): line(1, "budget: {traces_percentage: \(NumberText.format(percentage))}")
+    case .spans(let percentage): line(1, "budget: {spans_percentage: \(NumberText.format(percentage))}")
+    case .bytes(let percentage): line(1, "budget: {bytes_percentage: \(NumberText.format(percentage))}")
+    case .spansPerSecond(let spans): line(1, "budget: {spans_per_second: \(NumberText.format(spans))}")
+    }
+    line(1, "includes_other_policies: \(baseline.includesOtherPolicies)")
+    line(1, "key: service")
+    line(1, "floor: \(NumberText.format(baseline.floor))")
+    line(1, "ceiling: \(NumberText.format(baseline.ceilingPercentage))")
+    line(1, "boost: \(NumberText.format(baseline.boost))")
+    line(1, "interval: \(DurationText.format(baseline.interval))")
+    line(1, "services: \(baseline.services)")
   }
 
   mutating func write(_ topology: RepartitionTopology) {

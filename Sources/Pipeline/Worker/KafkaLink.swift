@@ -15,6 +15,7 @@ final class KafkaLink: BrokerLink {
   private let outputs: KafkaOutputs
   private let topic: String
   private let tail: DecisionTail?
+  private let stats: StatsReader?
   /// Sees the ends of logs as they are, uncommitted records included.
   private let bounds: Consumer
   private let isTransactional: Bool
@@ -65,6 +66,12 @@ final class KafkaLink: BrokerLink {
       tail = nil
     }
     outputs = try KafkaOutputs(names, producer)
+    if let name = names.stats, let topic = outputs[.stats]?.topic {
+      let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeout)
+      stats = try StatsReader(topic: name, partitions: count, properties: outside, log: log)
+    } else {
+      stats = nil
+    }
     consumer = try Consumer(
       topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log)
     try consumer.subscribe()
@@ -240,6 +247,10 @@ final class KafkaLink: BrokerLink {
 
   var commitsTogether: Bool { isTransactional }
 
+  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    stats?.read(take) ?? true
+  }
+
   func end(of partition: PartitionID) throws(BrokerError) -> Offset {
     try attempt("asking for the log's end") { () throws(KafkaError) in
       Offset(try bounds.watermarks(of: place(partition), timeout: KafkaLink.endTimeout).high)
@@ -267,6 +278,7 @@ struct OutputNames: Sendable {
   var decisions: String?
   var sampled: String?
   var deadLetters: String
+  var stats: String?
 }
 
 /// A link's output topics, opened.
@@ -276,7 +288,7 @@ private struct KafkaOutputs {
   init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
     let pairs: [(OutputTopic, String?)] = [
       (.spans, names.spans), (.decisions, names.decisions), (.sampled, names.sampled),
-      (.deadLetters, names.deadLetters),
+      (.deadLetters, names.deadLetters), (.stats, names.stats),
     ]
     for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
   }

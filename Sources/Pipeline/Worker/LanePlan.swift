@@ -42,9 +42,11 @@ struct LanePlan: Sendable {
     configuration.bufferedBytesMax = topology.limits.memory / topology.worker.lanes
     work = .sample(configuration)
     outputs = OutputNames(
-      decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters)
+      decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters,
+      stats: topology.baseline == nil ? nil : topics.stats)
     needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
+      compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
       decisions: topics.decisions.name,
       decisionsReach: topology.windows.lateWindow + topology.windows.decisionWait)

@@ -10,6 +10,8 @@ struct TopicNeeds {
   var mirrored: [String]
   /// Other topics that are written.
   var free: [String]
+  /// A topic of which only the last record of each key matters.
+  var compacted: String?
   /// How missing ones are made.
   var creation: TopicCreation
   /// The largest record that dead letters must take.
@@ -86,7 +88,7 @@ struct TopicPreparation {
   private typealias Found = [(name: String, partitions: Int?)]
 
   private func describe() throws -> Found {
-    let names = [needs.input] + needs.mirrored + needs.free
+    let names = [needs.input] + needs.mirrored + needs.free + (needs.compacted.map { [$0] } ?? [])
     let descriptions = try admin.describe(names, timeout: TopicPreparation.timeout)
     return zip(names, descriptions).map { ($0, $1?.partitions) }
   }
@@ -131,7 +133,9 @@ struct TopicPreparation {
 
   private func create(_ name: String, _ partitions: Int) throws {
     var configuration: [KafkaProperty] = []
-    if name != needs.deadLetters, !needs.mirrored.contains(name) {
+    if name == needs.compacted {
+      configuration.append(KafkaProperty("cleanup.policy", "compact"))
+    } else if name != needs.deadLetters, !needs.mirrored.contains(name) {
       // Windows run on log time: the broker's own clock can't be wrong on one host alone.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
     }

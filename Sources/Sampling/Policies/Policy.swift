@@ -10,7 +10,7 @@ public struct Policy: Equatable, Sendable {
   public var rule: Rule
 
   /// What a policy looks for.
-  public indirect enum Rule: Equatable, Sendable {
+  public enum Rule: Equatable, Sendable {
     /// Every trace.
     case alwaysSample
     /// Any span with one of these statuses.
@@ -20,6 +20,9 @@ public struct Policy: Equatable, Sendable {
     case latency(threshold: Interval, upper: Interval?, measure: DurationMeasure = .root)
     /// A share of all traces, by their own randomness.
     case probabilistic(SamplingThreshold)
+    /// A share of all traces that the fleet's traffic decides, by their own randomness: the baseline. Once,
+    /// and as a policy of its own; see `SamplerConfiguration.baseline`.
+    case adaptive
     /// A share of all traces, by a hash of their ids.
     case hashed(HashSampling)
     /// As many spans as this; no upper bound where `most` is nil.
@@ -47,7 +50,7 @@ public struct Policy: Equatable, Sendable {
     /// A trace that all of these sample.
     case and([Rule])
     /// A trace that this one does not sample.
-    case not(Rule)
+    indirect case not(Rule)
     /// Takes away what all of these sample, whatever keeps it. Only as a policy of its own.
     case drop([Rule])
     /// Several rules with a budget of spans a second each. Only as a policy of its own.

@@ -13,6 +13,8 @@ enum PolicyTest {
   case spanCount(least: UInt32, most: UInt32)
   /// Samples randomness from `rejected` up.
   case randomness(rejected: UInt64)
+  /// Samples randomness from the baseline's threshold for the trace up.
+  case baseline
   /// Which of `PolicySet.hashes` is meant.
   case hash(Int)
   /// Whether a span or resource matched.
@@ -100,6 +102,7 @@ struct PolicyCompiler {
       case .latency(let threshold, let upper?, let measure):
         .latency(least: threshold.nextMillisecond, most: upper.nextMillisecond - 1, measure: measure)
       case .probabilistic(let threshold): .randomness(rejected: threshold.rejected)
+      case .adaptive: .baseline
       case .hashed(let sampling): .hash(number(of: sampling))
       case .spanCount(let least, let most):
         .spanCount(least: UInt32(clamping: least), most: most.map { UInt32(clamping: $0) } ?? .max)

@@ -108,6 +108,8 @@ struct PolicySet {
   /// The state of one evaluation.
   private struct Evaluation {
     let now: Instant
+    /// The baseline's threshold for the trace.
+    let baseline: UInt64
     /// Bit *i* is set if hash *i* samples the trace.
     var hashes: UInt64
     /// Whether budgets are asked, and pay. Not for policies that the Collector would not come to, whose
@@ -124,8 +126,12 @@ struct PolicySet {
   /// The threshold is that of the whole set: one that only probabilities keep stands for all traces of its
   /// kind, one that anything else keeps stands for itself. A rate limit counts as certain: how many traces a
   /// kept one stands for then, nobody knows.
-  mutating func decide(_ trace: OpenTrace, at now: Instant) -> PolicyOutcome {
-    var evaluation = Evaluation(now: now, hashes: 0)
+  ///
+  /// - Parameter baseline: the baseline's threshold for this trace.
+  mutating func decide(
+    _ trace: OpenTrace, at now: Instant, baseline: SamplingThreshold = .never
+  ) -> PolicyOutcome {
+    var evaluation = Evaluation(now: now, baseline: baseline.rejected, hashes: 0)
     for (number, hash) in hashes.enumerated() where hash.samples(trace.id) {
       evaluation.hashes |= 1 << UInt64(number)
     }
@@ -214,6 +220,8 @@ struct PolicySet {
       return side.threshold(trace.spanCount >= least && trace.spanCount <= most)
     case .randomness(let rejected):
       return side == .keeping ? rejected : SamplingThreshold.randomnessCount - rejected
+    case .baseline:
+      return side == .keeping ? evaluation.baseline : SamplingThreshold.randomnessCount - evaluation.baseline
     case .hash(let number): return side.threshold(evaluation.hashes & 1 << UInt64(number) != 0)
     case .predicate(let bit): return side.threshold(trace.predicateMatches & bit != 0)
     case .noPredicate(let bit): return side.threshold(trace.predicateMatches & bit == 0)
@@ -339,7 +347,7 @@ struct PolicySet {
     case .spanCount(let least, let most):
       if trace.spanCount > most { return .no }
       return most == .max && trace.spanCount >= least ? .yes : .open
-    case .randomness, .hash, .bucket, .composite: return .open
+    case .randomness, .baseline, .hash, .bucket, .composite: return .open
     case .predicate(let bit): return trace.predicateMatches & bit != 0 ? .yes : .open
     case .noPredicate(let bit): return trace.predicateMatches & bit != 0 ? .no : .open
     // One that failed makes the policy say no, but not where it stands: nothing is certain of it.

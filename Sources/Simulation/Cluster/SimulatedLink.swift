@@ -91,6 +91,8 @@ final class SimulatedLink: BrokerLink {
   private var owned: Set<PartitionID> = []
   /// Partitions that the group wants back.
   private var revoking: Set<PartitionID> = []
+  /// The next offset of the counts.
+  private var statsRead: Int64 = 0
   /// The ends of the tails that are being read back.
   private var tailEnds: [PartitionID: Int64] = [:]
   /// Without transactions: what has been written and not been acknowledged.
@@ -206,6 +208,17 @@ final class SimulatedLink: BrokerLink {
   }
 
   var commitsTogether: Bool { isTransactional }
+
+  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    try mayFail("reading counts")
+    let id = LogID(topic: .stats, partition: PartitionID(0))
+    let stable = cluster.lastStableOffset(of: id)
+    for record in cluster.committedRecords(of: id) where record.offset >= statsRead {
+      take(record.value ?? [])
+    }
+    statsRead = stable
+    return true
+  }
 
   func end(of partition: PartitionID) throws(BrokerError) -> Offset {
     try mayFail("asking for the log's end")

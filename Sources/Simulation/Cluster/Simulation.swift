@@ -93,8 +93,16 @@ public final class Simulation {
     sampler.policies = [
       Policy(name: "errors", rule: .statusCode([.error])),
       Policy(name: "slow", rule: .latency(threshold: .milliseconds(800), upper: nil)),
-      Policy(name: "baseline", rule: .probabilistic(SamplingThreshold(probability: 0.2))),
+      Policy(
+        name: "baseline",
+        rule: options.isBaselineAdaptive ? .adaptive : .probabilistic(SamplingThreshold(probability: 0.2))),
     ]
+    if options.isBaselineAdaptive {
+      var baseline = BaselineConfiguration()
+      baseline.budget = .shareOfTraces(0.4)
+      baseline.interval = .seconds(1)
+      sampler.baseline = baseline
+    }
     sampler.limits.segmentBytes = 4096
     var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
     configuration.commitInterval = .milliseconds(500)

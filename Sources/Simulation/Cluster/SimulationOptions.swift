@@ -34,6 +34,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var malformed = 0.0
   /// Share of steps at which a worker's time of day is set forward or back, by up to an hour.
   public var clockJumps = 0.0
+  /// Whether the baseline's rates follow the traffic of all partitions.
+  public var isBaselineAdaptive = false
   /// Whether outputs and commits are one transaction; if not, outputs may be there more than once.
   public var isTransactional = true
 
@@ -56,6 +58,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.3) { malformed = 0.02 }
     if random.chance(0.3) { clockJumps = random.number(from: 0.001, to: 0.01) }
     if random.chance(0.4) { stalls = random.number(from: 0.001, to: 0.01) }
+    isBaselineAdaptive = random.chance(0.3)
     isTransactional = !random.chance(0.15)
   }
 }

@@ -33,13 +33,13 @@ private func configuration() -> SamplerConfiguration {
   configuration.limits.verdicts = 4
   configuration.limits.segmentBytes = 256
   configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
-  configuration.policies += attributePolicies
+  configuration.policies += attributePolicies()
   return configuration
 }
 
 /// Policies that read what the scanner steps over, in spans and resources. They sample little, so that every
 /// path through the others is still taken.
-private let attributePolicies: [Policy] = {
+private func attributePolicies() -> [Policy] {
   let number = Policy.Rule.numericAttribute(key: "k", range: 1...2)
   let text = Policy.Rule.stringAttribute(key: "k", values: ["v", "vv"])
   let pattern = Policy.Rule.patternAttribute(key: "kk", patterns: ["^v+$", "[a-c]x"])
@@ -57,7 +57,7 @@ private let attributePolicies: [Policy] = {
     // Certain not to drop from the second span on: then errors are kept at once.
     Policy(name: "drop", rule: .drop([text, number, .spanCount(least: 1, most: 1)])),
   ]
-}()
+}
 
 /// A sampler, and the bytes that say what happens to it.
 private struct Story: ~Copyable {

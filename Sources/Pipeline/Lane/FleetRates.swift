@@ -1,0 +1,48 @@
+// The fleet's counts, as they come from `stats`, and the baseline rates that follow from them.
+
+internal import Sampling
+
+/// What a lane, or a replay, knows of the fleet's traffic. The same records give the same rates everywhere.
+struct FleetRates {
+  private let configuration: BaselineConfiguration
+  private let controller: RateController
+  private var fleet: FleetTraffic
+  private var isChanged = false
+  private var computedAt = Instant.distantPast
+  /// The rates in use.
+  private(set) var rates: BaselineRates
+  /// Records that nobody who goes by the configuration has written.
+  private(set) var recordsRefused: UInt64 = 0
+
+  /// A partition's records of one interval come within a moment of each other: rates are computed no more
+  /// often than this.
+  private static let pause = Interval.seconds(1)
+
+  init(_ configuration: BaselineConfiguration) {
+    self.configuration = configuration
+    controller = RateController(configuration: configuration)
+    fleet = FleetTraffic(configuration: configuration)
+    rates = BaselineRates(starting: configuration)
+  }
+
+  /// Adds a record of `stats`.
+  ///
+  /// - Parameter now: the latest time that anybody may have counted at.
+  mutating func merge(_ value: [UInt8], now: Instant) {
+    guard let record = try? TrafficRecord(decoding: value) else { return recordsRefused += 1 }
+    switch fleet.merge(record, latest: IntervalNumber(of: now, length: configuration.interval)) {
+    case .added: isChanged = true
+    case .repeated, .old: break
+    case .implausible: recordsRefused += 1
+    }
+  }
+
+  /// New rates, if the counts have changed and the last ones are not too new.
+  mutating func newRates(at now: Instant) -> BaselineRates? {
+    guard isChanged, computedAt + FleetRates.pause <= now || now < computedAt else { return nil }
+    isChanged = false
+    computedAt = now
+    rates = controller.rates(for: fleet)
+    return rates
+  }
+}

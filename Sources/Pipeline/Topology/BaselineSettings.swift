@@ -1,0 +1,66 @@
+// The `baseline` section: a budget for the fleet, shared over services by their traffic.
+
+internal import Sampling
+
+/// How the rates of the adaptive baseline are found.
+public struct BaselineSettings: Equatable, Sendable {
+  /// The name that decisions give as their reason.
+  public static let policyName = "baseline"
+
+  /// How much may be kept. Shares are in percent.
+  public enum Budget: Equatable, Sendable {
+    case traces(percentage: Double)
+    case spans(percentage: Double)
+    case bytes(percentage: Double)
+    case spansPerSecond(Double)
+  }
+
+  /// How much may be kept.
+  public var budget: Budget
+  /// Whether traces that other policies keep count against the budget.
+  public var includesOtherPolicies: Bool
+  /// Traces a minute that each service with traffic keeps, on average.
+  public var floor: Double
+  /// The largest rate of any service, in percent.
+  public var ceilingPercentage: Double
+  /// How many times its share a service gets whose error rate rises; 1 is off.
+  public var boost: Double
+  /// How often rates are computed.
+  public var interval: Duration
+  /// Services with a rate of their own.
+  public var services: Int
+
+  /// Makes settings; what is left out has the default of a topology file.
+  public init(
+    budget: Budget = .traces(percentage: 1), includesOtherPolicies: Bool = true, floor: Double = 1,
+    ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),
+    services: Int = 10_000
+  ) {
+    self.budget = budget
+    self.includesOtherPolicies = includesOtherPolicies
+    self.floor = floor
+    self.ceilingPercentage = ceilingPercentage
+    self.boost = boost
+    self.interval = interval
+    self.services = services
+  }
+}
+
+extension BaselineConfiguration {
+  init(_ settings: BaselineSettings) {
+    self.init()
+    budget =
+      switch settings.budget {
+      case .traces(let percentage): .shareOfTraces(percentage / 100)
+      case .spans(let percentage): .shareOfSpans(percentage / 100)
+      case .bytes(let percentage): .shareOfBytes(percentage / 100)
+      case .spansPerSecond(let spans): .spansPerSecond(spans)
+      }
+    includesForced = settings.includesOtherPolicies
+    floor = settings.floor
+    ceiling = settings.ceilingPercentage / 100
+    boost = settings.boost
+    interval = Interval(settings.interval)
+    servicesMax = settings.services
+  }
+}

@@ -1,0 +1,122 @@
+// What the user says about the baseline: how much may be kept, and how it is shared.
+
+/// How much the sampler may keep.
+public enum BaselineBudget: Equatable, Sendable {
+  /// A share of all traces, above 0 and up to 1.
+  case shareOfTraces(Double)
+  /// A share of all spans, above 0 and up to 1.
+  case shareOfSpans(Double)
+  /// A share of all bytes of spans, above 0 and up to 1.
+  case shareOfBytes(Double)
+  /// Spans per second of stream time, for all partitions together.
+  case spansPerSecond(Double)
+}
+
+/// What the baseline is shared over.
+public enum BaselineKey: Equatable, Sendable {
+  /// The services of a trace.
+  case service
+  /// The values of these attributes, joined; see `TrafficName`.
+  case attributes([String])
+}
+
+/// How baseline rates are found. Every worker of a fleet must have the same.
+public struct BaselineConfiguration: Equatable, Sendable {
+  /// How much may be kept.
+  public var budget = BaselineBudget.shareOfTraces(0.01)
+  /// Whether traces that are kept for their own sake (errors, slow ones) count against the budget. If not,
+  /// the budget is the baseline's alone, and they come on top.
+  public var includesForced = true
+  /// What is told apart.
+  public var key = BaselineKey.service
+  /// Traces a minute that a key with traffic keeps at least, on average.
+  public var floor = 1.0
+  /// The largest rate of any key, above 0 and up to 1. New names are not held to it.
+  public var ceiling = 1.0
+  /// How many times its fair share a key gets whose error rate has risen; 1 is off, at most 64.
+  public var boost = 4.0
+  /// How often rates are computed: 1 second to 10 minutes of stream time, whole milliseconds.
+  public var interval = Interval.seconds(10)
+  /// How many intervals are remembered, 2 to 48: a rate forgets a burst after this many.
+  public var history = 6
+  /// Keys with a rate of their own, 1 to 100,000; the rest share one.
+  public var servicesMax = 10_000
+
+  /// The defaults: one percent of all traces, per service.
+  public init() {}
+
+  /// What is wrong with a configuration. The raw values are the names of its properties.
+  public enum Fault: String, Error, Equatable, Sendable, CaseIterable {
+    case budget, key, floor, ceiling, boost, interval, history, servicesMax
+  }
+
+  /// Throws the first property that is out of its range.
+  public func validate() throws(Fault) {
+    switch budget {
+    case .shareOfTraces(let share), .shareOfSpans(let share), .shareOfBytes(let share):
+      guard share > 0, share <= 1 else { throw .budget }
+    case .spansPerSecond(let spans):
+      guard spans > 0, spans <= 1e12 else { throw .budget }
+    }
+    if case .attributes(let names) = key {
+      guard (1...8).contains(names.count), !names.contains(""), Set(names).count == names.count else {
+        throw .key
+      }
+    }
+    guard floor >= 0, floor <= 1e6 else { throw .floor }
+    guard ceiling > 0, ceiling <= 1 else { throw .ceiling }
+    guard boost >= 1, boost <= 64 else { throw .boost }
+    let isWhole = interval.nanoseconds % 1_000_000 == 0
+    guard isWhole, (.seconds(1) ... .seconds(600)).contains(interval) else { throw .interval }
+    guard (2...48).contains(history) else { throw .history }
+    guard (1...100_000).contains(servicesMax) else { throw .servicesMax }
+  }
+
+  /// The interval's length in milliseconds.
+  var intervalMilliseconds: Int64 { interval.nanoseconds / 1_000_000 }
+}
+
+/// Names of keys.
+public enum TrafficName {
+  /// Longer names are cut to this many bytes.
+  public static let bytesMax = 256
+
+  /// One name of several attribute values: joined by the unit separator (0x1f), which in a value becomes `?`,
+  /// so that different values never make one name.
+  public static func joined(_ values: [[UInt8]]) -> [UInt8] {
+    var name: [UInt8] = []
+    for (place, value) in values.enumerated() {
+      if place > 0 { name.append(separator) }
+      name.append(contentsOf: value.lazy.map { $0 == separator ? 0x3f : $0 })
+    }
+    return name
+  }
+
+  private static let separator: UInt8 = 0x1f
+}
+
+/// The number of a stretch of stream time: its start is this many intervals after 1970.
+public struct IntervalNumber: Hashable, Comparable, Sendable {
+  /// Intervals since 1970; never negative.
+  public let value: Int64
+
+  /// Makes a number; a negative one counts as zero.
+  public init(_ value: Int64) {
+    self.value = max(0, value)
+  }
+
+  /// The stretch that `instant` lies in, in stretches of `length`.
+  public init(of instant: Instant, length: Interval) {
+    self.init(max(0, instant.nanoseconds) / max(1, length.nanoseconds))
+  }
+
+  /// The number `count` later.
+  public func advanced(by count: Int) -> IntervalNumber {
+    IntervalNumber(value + Int64(count))
+  }
+
+  /// Orders by time.
+  public static func < (left: IntervalNumber, right: IntervalNumber) -> Bool {
+    left.value < right.value
+  }
+}

@@ -1,0 +1,81 @@
+// The rates of one interval, as they are handed to the samplers.
+
+public import OTLP
+
+/// The rate of every key, and how new names are dealt with. The same on every worker.
+public struct BaselineRates: Equatable, Sendable {
+  /// One key's rate.
+  public struct Entry: Equatable, Sendable {
+    /// The key's name.
+    public var name: [UInt8]
+    /// Its rate.
+    public var threshold: SamplingThreshold
+    /// Whether it has more than its share because its error rate has risen.
+    public var isBoosted: Bool
+  }
+
+  /// The keys in ascending order of their names.
+  public var entries: [Entry] = []
+  /// The rate of all other keys, and of traces without a key.
+  public var other: SamplingThreshold
+  /// How many new names a partition tells apart in an interval.
+  public var newNamesMax: Int
+  /// How many traces of new names a partition may keep whole in an interval.
+  public var newTracesMax: Int
+  /// How they were found; nil before the first numbers came.
+  public var plan: BaselinePlan?
+
+  /// Each new name has at most this many of its first traces kept whole per partition and interval.
+  static let newTracesPerNameMax = 4
+  /// What the whole fleet tells apart of new names in an interval; its partitions share it.
+  static let newNamesOfFleet = 8192
+
+  /// The rates to begin with, when nothing is known of the traffic: the budget's own share of everything, one
+  /// percent where the budget is in spans per second.
+  public init(starting configuration: BaselineConfiguration) {
+    var share = 0.01
+    switch configuration.budget {
+    case .shareOfTraces(let own), .shareOfSpans(let own), .shareOfBytes(let own): share = own
+    case .spansPerSecond: break
+    }
+    other = SamplingThreshold(probability: min(share, configuration.ceiling))
+    newNamesMax = 1024
+    newTracesMax = 64
+  }
+
+  init(entries: [Entry], other: SamplingThreshold, newNamesMax: Int, newTracesMax: Int, plan: BaselinePlan) {
+    self.entries = entries
+    self.other = other
+    self.newNamesMax = newNamesMax
+    self.newTracesMax = newTracesMax
+    self.plan = plan
+  }
+
+  /// The rate of `name`; nil if it shares the rate of the others.
+  public func threshold(of name: [UInt8]) -> SamplingThreshold? {
+    var (low, high) = (0, entries.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if entries[middle].name.precedes(name) { low = middle + 1 } else { high = middle }
+    }
+    return low < entries.count && entries[low].name == name ? entries[low].threshold : nil
+  }
+}
+
+/// The numbers behind a set of rates, for people. Per interval, in the budget's unit (traces, spans, bytes).
+public struct BaselinePlan: Equatable, Sendable {
+  /// The last interval that was looked at.
+  public var interval: IntervalNumber
+  /// What may be kept.
+  public var budget: Double
+  /// What is expected to be kept for its own sake.
+  public var forced: Double
+  /// What the baseline is meant to keep: budget less forced, corrected for what was really kept.
+  public var aim: Double
+  /// What the rates are expected to keep. Above `aim` where the floor needs it.
+  public var expected: Double
+  /// The correction: what should have been kept over what was, half to double.
+  public var correction: Double
+  /// What each key above the water line keeps; infinite if all are kept whole.
+  public var waterLevel: Double
+}

@@ -1,0 +1,37 @@
+// The rates that there are: sixteen to an octave, so that noise in the counts does not move them.
+
+/// Rounds rates down to 2^(-n/16).
+///
+/// Neighbours are 4.4 % apart. The grid is the dead band: a count has to change by that much, on average, to
+/// change a rate.
+enum RateGrid {
+  /// The factor between two neighbours, rounded up.
+  static let step = 1.0443
+
+  /// The smallest rate. A key of 2^40 traces per interval still keeps one.
+  static let least = 0x1p-40
+
+  /// The largest rate of the grid that is not above `rate`; 1 for anything above.
+  ///
+  /// - Precondition: `rate` is a number. Below the grid it is the grid's least.
+  static func rounded(_ rate: Double) -> Double {
+    guard rate < 1 else { return 1 }
+    guard rate > least else { return least }
+    // The significand lies in 1..<2: the largest step that is not above it.
+    let significand = rate.significand
+    var (low, high) = (0, steps.count)
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if steps[middle] <= significand { low = middle } else { high = middle }
+    }
+    return Double(sign: .plus, exponent: rate.exponent, significand: steps[low])
+  }
+
+  /// 2^(n/16) for n from 0 to 15.
+  private static let steps: [Double] = [
+    1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916, 1.189207115002721,
+    1.241857812073484, 1.2968395546510096, 1.3542555469368927, 1.4142135623730951, 1.4768261459394993,
+    1.5422108254079407, 1.6104903319492543, 1.681792830507429, 1.7562521603732995, 1.8340080864093424,
+    1.9152065613971474,
+  ]
+}

@@ -1,0 +1,322 @@
+// What one partition counts, and the rates it decides with: the part of the baseline inside a sampler.
+
+public import OTLP
+
+/// A key of a partition's `TrafficCounts`. Good until `TrafficCounts.generation` changes.
+public struct TrafficKey: Hashable, Sendable {
+  let slot: Int32
+
+  /// All keys that are not told apart, and traces without a key.
+  public static let other = TrafficKey(slot: 0)
+}
+
+/// Which key decided about a trace, and with which rate.
+public struct BaselineRate: Equatable, Sendable {
+  /// The rate: the trace is kept if its randomness says so.
+  public var threshold: SamplingThreshold
+  /// The key that set it.
+  public var key: TrafficKey
+}
+
+/// What became of a trace, for the counts.
+public struct TraceOutcome: Equatable, Sendable {
+  /// Why a trace is kept or dropped.
+  public enum Fate: Sendable {
+    /// Kept for its own sake: it is an error, slow, or another policy wanted it.
+    case forced
+    /// Left to the baseline, which kept it.
+    case kept
+    /// Left to the baseline, which dropped it.
+    case passed
+    /// Dropped by a policy: the baseline was not asked.
+    case refused
+  }
+
+  /// What became of it.
+  public var fate: Fate
+  /// How many traces; more than one where alike traces are counted together.
+  public var traces: Int
+  /// Spans of all of them.
+  public var spans: Int
+  /// Bytes of their spans.
+  public var bytes: Int
+  /// The threshold that head sampling has thinned them with.
+  public var incoming: SamplingThreshold
+
+  /// Makes an outcome.
+  public init(
+    _ fate: Fate, traces: Int = 1, spans: Int, bytes: Int, incoming: SamplingThreshold = .always
+  ) {
+    self.fate = fate
+    self.traces = traces
+    self.spans = spans
+    self.bytes = bytes
+    self.incoming = incoming
+  }
+}
+
+/// One partition's rates and counts of the interval that is under way.
+///
+/// For each trace: `key(of:)` for its names, `rate(of:)`, then `count`. For each move of the stream clock:
+/// `advance(to:)`. Memory is bounded by the keys of the rates and `newNamesMax` names more.
+public struct TrafficCounts: Sendable {
+  private struct Slot: Sendable {
+    var name: [UInt8]
+    var hash: UInt32
+    var threshold: SamplingThreshold
+    var isKnown: Bool
+    /// Traces that may still be kept whole because the name is new.
+    var newTracesLeft: Int
+    var traffic = KeyTraffic()
+  }
+
+  /// Changes whenever keys handed out before are void.
+  public private(set) var generation = 0
+  /// Traces of names that were not told apart because there were too many, in all.
+  public private(set) var crowdedOut: UInt64 = 0
+  /// The rates in use.
+  public private(set) var rates: BaselineRates
+
+  private let partition: PartitionID
+  private let configuration: BaselineConfiguration
+  private let seed: HashSeed
+  private var slots: [Slot] = []
+  private var index = HashIndex()
+  private var newNamesLeft = 0
+  private var newTracesLeft = 0
+  private var interval: IntervalNumber
+  /// Where counting began in this interval: nanoseconds since 1970.
+  private var countedFrom: Int64
+
+  /// Begins to count at `clock`.
+  ///
+  /// - Parameter hashSeed: changes no output; see `SamplerConfiguration.hashSeed`.
+  public init(
+    partition: PartitionID, configuration: BaselineConfiguration, rates: BaselineRates, clock: Instant,
+    hashSeed: UInt64
+  ) {
+    self.partition = partition
+    self.configuration = configuration
+    self.rates = rates
+    seed = HashSeed(value: hashSeed)
+    interval = IntervalNumber(of: clock, length: configuration.interval)
+    countedFrom = max(0, clock.nanoseconds)
+    restart(with: [])
+    newTracesLeft = rates.newTracesMax
+  }
+
+  /// How many keys are told apart now, `other` not counted.
+  public var keyCount: Int { slots.count - 1 }
+
+  // MARK: Rates
+
+  /// Takes new rates. What was counted in this interval stays.
+  public mutating func adopt(_ rates: BaselineRates) {
+    self.rates = rates
+    restart(with: slots)
+  }
+
+  /// Lays out the slots anew for the rates in use, with the counts of `old`, whose first is `other`.
+  private mutating func restart(with old: [Slot]) {
+    generation += 1
+    var other = Slot(name: [], hash: 0, threshold: rates.other, isKnown: true, newTracesLeft: 0)
+    if let first = old.first { other.traffic = first.traffic }
+    slots = [other]
+    index = HashIndex(capacity: old.count)
+    newNamesLeft = rates.newNamesMax
+    for slot in old.dropFirst() where slot.traffic.seen > 0 {
+      if let threshold = rates.threshold(of: slot.name) {
+        append(slot, threshold: threshold, isKnown: true)
+      } else if newNamesLeft > 0 {
+        newNamesLeft -= 1
+        append(slot, threshold: rates.other, isKnown: false)
+      } else {
+        slots[0].traffic.add(slot.traffic)
+      }
+    }
+  }
+
+  private mutating func append(_ old: Slot, threshold: SamplingThreshold, isKnown: Bool) {
+    var slot = old
+    slot.threshold = threshold
+    slot.isKnown = isKnown
+    if isKnown { slot.newTracesLeft = 0 }
+    index.insert(slot.hash, slot: slots.count)
+    slots.append(slot)
+  }
+
+  /// The key for `name`, cut to `TrafficName.bytesMax`; `other` if too many new names have come.
+  ///
+  /// - Parameter isNew: whether the partition has never seen the name. One that merely was silent for a window
+  ///   has no rate either, but no claim to be seen at once: with little traffic all names are such.
+  public mutating func key(of name: RawSpan, isNew: Bool = true) -> TrafficKey {
+    let cut = name.extracting(first: TrafficName.bytesMax)
+    let hash = seed.hash(cut)
+    if let slot = index.find(
+      hash, where: { slot in slots[slot].name.withRawBytes { $0.isEqual(to: cut) } })
+    {
+      return TrafficKey(slot: Int32(truncatingIfNeeded: slot))
+    }
+    let bytes = cut.copied()
+    let known = rates.threshold(of: bytes)
+    if known == nil {
+      guard newNamesLeft > 0 else {
+        crowdedOut += 1
+        return .other
+      }
+      newNamesLeft -= 1
+    }
+    let slot = slots.count
+    index.insert(hash, slot: slot)
+    slots.append(
+      Slot(
+        name: bytes, hash: hash, threshold: known ?? rates.other, isKnown: known != nil,
+        newTracesLeft: known == nil && isNew ? BaselineRates.newTracesPerNameMax : 0))
+    return TrafficKey(slot: Int32(truncatingIfNeeded: slot))
+  }
+
+  /// The rate of a trace with these keys: the largest of theirs; that of `other` if it has none.
+  ///
+  /// The first traces of a new name are kept whole. Which they are follows from the log and not from their
+  /// randomness, so they rightly stand for themselves alone.
+  public mutating func rate(of keys: [TrafficKey]) -> BaselineRate {
+    var best = BaselineRate(threshold: .never, key: keys.first ?? .other)
+    if keys.isEmpty { best.threshold = slots[0].threshold }
+    for key in keys {
+      let slot = Int(key.slot)
+      if slots[slot].newTracesLeft > 0, newTracesLeft > 0 {
+        slots[slot].newTracesLeft -= 1
+        newTracesLeft -= 1
+        return BaselineRate(threshold: .always, key: key)
+      }
+      if slots[slot].threshold < best.threshold {
+        best = BaselineRate(threshold: slots[slot].threshold, key: key)
+      }
+    }
+    return best
+  }
+
+  // MARK: Counts
+
+  /// Counts traces that `rate(of:)` was asked about, or would have been.
+  ///
+  /// - Parameters:
+  ///   - keys: the traces' keys, each once.
+  ///   - failed: those of them whose own spans failed.
+  ///   - key: the key that set the rate.
+  public mutating func count(
+    _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey
+  ) {
+    let counted = TrafficTally(
+      traces: UInt64(clamping: outcome.traces), spans: UInt64(clamping: outcome.spans),
+      bytes: UInt64(clamping: outcome.bytes))
+    // Weights above a million do no more than this: the rate that they ask for is below any grid step.
+    let weight = min(max(1, outcome.incoming.adjustedCount), 1_048_576)
+    let weighted = weight == 1 ? counted : counted.times(weight)
+    let isOffered = outcome.fate == .kept || outcome.fate == .passed
+    // Several names of a trace may be `other`, which has the trace once.
+    var isOther = keys.isEmpty
+    for key in keys {
+      if key == .other { isOther = true } else { see(counted, isOffered ? weighted : nil, at: key) }
+    }
+    if isOther { see(counted, isOffered ? weighted : nil, at: .other) }
+    for key in failed {
+      let most = slots[Int(key.slot)].traffic.seen
+      let sum = slots[Int(key.slot)].traffic.failed.addingSaturated(counted.traces)
+      slots[Int(key.slot)].traffic.failed = min(sum, most)
+    }
+    let slot = Int(key.slot)
+    var whole = slots[slot].traffic.decided
+    whole.addCapped(counted)
+    // Past the largest number nothing is counted, so that parts never exceed their whole.
+    guard slots[slot].traffic.decided.isWithin(whole, by: counted) else { return }
+    slots[slot].traffic.decided = whole
+    if isOffered { slots[slot].traffic.offered.addCapped(weighted) }
+    switch outcome.fate {
+    case .forced: slots[slot].traffic.forced.add(counted)
+    case .kept: slots[slot].traffic.kept.add(counted)
+    case .passed, .refused: break
+    }
+  }
+
+  private mutating func see(_ counted: TrafficTally, _ weighted: TrafficTally?, at key: TrafficKey) {
+    slots[Int(key.slot)].traffic.seen.addCapped(counted.traces)
+    if let weighted { slots[Int(key.slot)].traffic.present.addCapped(weighted) }
+  }
+
+  /// Whether the interval that is counted is over by `clock`.
+  func hasIntervalOver(by clock: Instant) -> Bool {
+    IntervalNumber(of: clock, length: configuration.interval) > interval
+  }
+
+  /// Moves the stream clock. What comes back is to be written to `stats`: the records of the intervals that
+  /// are over. For a gap in the stream's time, its last `history` intervals come as records without traffic.
+  public mutating func advance(to clock: Instant) -> [TrafficRecord] {
+    let now = IntervalNumber(of: clock, length: configuration.interval)
+    guard now > interval else { return [] }
+    let end = (interval.value + 1).multipliedClamped(by: configuration.interval.nanoseconds)
+    var records = [record(covered: end - countedFrom)]
+    let firstEmpty = max(interval.value + 1, now.value - Int64(configuration.history))
+    for empty in firstEmpty..<now.value {
+      records.append(emptyRecord(of: IntervalNumber(empty), covered: configuration.intervalMilliseconds))
+    }
+    interval = now
+    countedFrom = now.value.multipliedClamped(by: configuration.interval.nanoseconds)
+    newTracesLeft = rates.newTracesMax
+    restart(with: [])
+    return records
+  }
+
+  private func emptyRecord(of interval: IntervalNumber, covered: Int64) -> TrafficRecord {
+    TrafficRecord(
+      partition: partition, interval: interval, intervalMilliseconds: configuration.intervalMilliseconds,
+      coveredMilliseconds: min(max(1, covered), configuration.intervalMilliseconds))
+  }
+
+  private func record(covered: Int64) -> TrafficRecord {
+    var record = emptyRecord(of: interval, covered: covered / 1_000_000)
+    record.other = slots[0].traffic
+    record.entries = slots.dropFirst().filter { $0.traffic.seen > 0 }.map { slot in
+      TrafficRecord.Entry(name: slot.name, isKnown: slot.isKnown, traffic: slot.traffic)
+    }
+    record.entries.sort { $0.name.precedes($1.name) }
+    return record
+  }
+}
+
+extension UInt64 {
+  /// Adds, and stays at the largest count of a record.
+  fileprivate mutating func addCapped(_ other: UInt64) {
+    self = Swift.min(addingSaturated(other), TrafficRecord.countMax)
+  }
+}
+
+extension TrafficTally {
+  fileprivate mutating func addCapped(_ other: TrafficTally) {
+    traces.addCapped(other.traces)
+    spans.addCapped(other.spans)
+    bytes.addCapped(other.bytes)
+  }
+
+  /// Whether `whole` is this and `part`, nothing cut off.
+  fileprivate func isWithin(_ whole: TrafficTally, by part: TrafficTally) -> Bool {
+    whole.traces - traces == part.traces && whole.spans - spans == part.spans
+      && whole.bytes - bytes == part.bytes
+  }
+
+  /// Each number multiplied, rounded, and at most the largest count of a record.
+  fileprivate func times(_ weight: Double) -> TrafficTally {
+    func product(_ count: UInt64) -> UInt64 {
+      UInt64(min((Double(count) * weight).rounded(), Double(TrafficRecord.countMax)))
+    }
+    return TrafficTally(traces: product(traces), spans: product(spans), bytes: product(bytes))
+  }
+}
+
+extension Int64 {
+  /// The product, or the largest number if it does not fit. For numbers that are not negative.
+  fileprivate func multipliedClamped(by other: Int64) -> Int64 {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow ? .max : product
+  }
+}

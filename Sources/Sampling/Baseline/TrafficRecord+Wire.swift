@@ -1,0 +1,186 @@
+// `stats` records as bytes. Binary, because ten thousand keys as JSON are past Kafka's usual record limit.
+//
+// Version 1, every number a minimal varint (base 128, least significant group first):
+//
+//     record = 1 (one byte) partition interval interval-ms covered-ms traffic-of-other key-count entry*
+//     entry  = name-length name flags traffic          flags: 1 if the key was known, else 0
+//     traffic = seen failed present decided forced offered kept          each of the last five:
+//     tally  = traces spans bytes
+//
+// Names ascend strictly, so that there is one encoding of a record and no name comes twice.
+
+import OTLP
+
+/// Why a `stats` record can't be read.
+public enum TrafficRecordError: Error, Equatable, Sendable {
+  /// The version byte is missing or not 1.
+  case version
+  /// The bytes end in the middle of a number or name.
+  case truncated
+  /// A number is not in its shortest form, or above its limit.
+  case number
+  /// More keys or longer names than allowed.
+  case tooLarge
+  /// Names do not ascend, or a flag is unknown.
+  case entry
+  /// Parts are larger than their whole.
+  case inconsistent
+  /// Bytes follow the last entry.
+  case trailingBytes
+}
+
+extension TrafficRecord {
+  /// The largest count in a record: 2^48. Ten seconds at 28 TB a second fit.
+  static let countMax: UInt64 = 1 << 48
+  /// The largest number of keys in a record.
+  static let entriesMax = 200_000
+
+  /// The record's bytes, at most `bytesMax`: where they would be more, the keys with the least traces are
+  /// counted as `other`.
+  ///
+  /// An entry takes its name and 19 to 120 bytes, typically about 40: a thousand services are 40 kB.
+  public func encoded(bytesMax: Int = 900_000) -> [UInt8] {
+    var head = WireWriter(capacity: 1024)
+    head.varint(1)
+    head.varint(UInt64(clamping: partition.value))
+    head.varint(UInt64(clamping: interval.value))
+    head.varint(UInt64(clamping: intervalMilliseconds))
+    head.varint(UInt64(clamping: coveredMilliseconds))
+    var parts: [[UInt8]] = entries.map { entry in
+      var part = WireWriter(capacity: 64)
+      part.varint(UInt64(entry.name.count))
+      var bytes = part.bytes + entry.name + [entry.isKnown ? 1 : 0]
+      entry.traffic.append(to: &bytes)
+      return bytes
+    }
+    var rest = other
+    // What the head, `other` and the count can take.
+    var size = head.count + KeyTraffic.encodedBytesMax + 10 + parts.reduce(0) { $0 + $1.count }
+    if size > bytesMax {
+      let smallestFirst = entries.indices.sorted { left, right in
+        (entries[left].traffic.seen, left) < (entries[right].traffic.seen, right)
+      }
+      for index in smallestFirst where size > bytesMax {
+        size -= parts[index].count
+        parts[index] = []
+        rest.add(entries[index].traffic)
+      }
+      parts.removeAll { $0.isEmpty }
+    }
+    var bytes = head.bytes
+    rest.append(to: &bytes)
+    var count = WireWriter()
+    count.varint(UInt64(parts.count))
+    bytes += count.bytes
+    for part in parts { bytes += part }
+    return bytes
+  }
+
+  /// Reads a record. Its bytes may be anybody's: nothing in them is trusted, and memory is at most a small
+  /// multiple of their number.
+  public init(decoding bytes: [UInt8]) throws(TrafficRecordError) {
+    var reader = TrafficReader(bytes: bytes)
+    guard bytes.first == 1 else { throw .version }
+    _ = try reader.number(atMost: 1)
+    let partition = try reader.number(atMost: UInt64(Int32.max))
+    let interval = try reader.number(atMost: TrafficRecord.countMax)
+    let length = try reader.number(atMost: 600_000)
+    let covered = try reader.number(atMost: length)
+    guard covered > 0 else { throw .number }
+    self.init(
+      partition: PartitionID(Int32(truncatingIfNeeded: partition)),
+      interval: IntervalNumber(Int64(truncatingIfNeeded: interval)),
+      intervalMilliseconds: Int64(truncatingIfNeeded: length),
+      coveredMilliseconds: Int64(truncatingIfNeeded: covered))
+    other = try reader.traffic()
+    let count = try reader.number(atMost: UInt64.max)
+    guard count <= UInt64(TrafficRecord.entriesMax) else { throw .tooLarge }
+    // An entry has at least 19 bytes: room is made for no more than can come.
+    entries.reserveCapacity(min(Int(count), reader.bytesLeft / 19))
+    for _ in 0..<count {
+      let name = try reader.name()
+      if let last = entries.last?.name, !last.precedes(name) { throw .entry }
+      guard let flags = reader.byte() else { throw .truncated }
+      guard flags <= 1 else { throw .entry }
+      entries.append(Entry(name: name, isKnown: flags == 1, traffic: try reader.traffic()))
+    }
+    guard reader.bytesLeft == 0 else { throw .trailingBytes }
+  }
+}
+
+extension KeyTraffic {
+  /// 17 numbers of at most 7 bytes each: 2^48 has 49 bits.
+  static let encodedBytesMax = 17 * 7
+
+  fileprivate func append(to bytes: inout [UInt8]) {
+    var writer = WireWriter(capacity: KeyTraffic.encodedBytesMax)
+    func append(_ count: UInt64) { writer.varint(min(count, TrafficRecord.countMax)) }
+    append(seen)
+    append(failed)
+    for tally in [present, decided, forced, offered, kept] {
+      append(tally.traces)
+      append(tally.spans)
+      append(tally.bytes)
+    }
+    bytes += writer.bytes
+  }
+}
+
+/// A position in a record's bytes.
+private struct TrafficReader {
+  let bytes: [UInt8]
+  var offset = 0
+
+  init(bytes: [UInt8]) {
+    self.bytes = bytes
+  }
+
+  var bytesLeft: Int { bytes.count - offset }
+
+  mutating func byte() -> UInt8? {
+    guard offset < bytes.count else { return nil }
+    offset += 1
+    return bytes[offset - 1]
+  }
+
+  mutating func number(atMost most: UInt64) throws(TrafficRecordError) -> UInt64 {
+    var value: UInt64 = 0
+    for shift in stride(from: UInt64(0), to: 63, by: 7) {
+      guard let byte = byte() else { throw .truncated }
+      value |= UInt64(byte & 0x7f) << shift
+      guard byte < 0x80 else { continue }
+      // A last group of zeros says nothing: the number has a shorter form.
+      guard byte != 0 || shift == 0, value <= most else { throw .number }
+      return value
+    }
+    throw .number
+  }
+
+  mutating func name() throws(TrafficRecordError) -> [UInt8] {
+    let count = try number(atMost: UInt64.max)
+    guard count <= UInt64(TrafficName.bytesMax) else { throw .tooLarge }
+    guard Int(count) <= bytesLeft else { throw .truncated }
+    let start = offset
+    offset += Int(count)
+    return Array(bytes[start..<offset])
+  }
+
+  mutating func traffic() throws(TrafficRecordError) -> KeyTraffic {
+    var traffic = KeyTraffic()
+    traffic.seen = try number(atMost: TrafficRecord.countMax)
+    traffic.failed = try number(atMost: TrafficRecord.countMax)
+    traffic.present = try tally()
+    traffic.decided = try tally()
+    traffic.forced = try tally()
+    traffic.offered = try tally()
+    traffic.kept = try tally()
+    guard traffic.isConsistent else { throw .inconsistent }
+    return traffic
+  }
+
+  private mutating func tally() throws(TrafficRecordError) -> TrafficTally {
+    TrafficTally(
+      traces: try number(atMost: TrafficRecord.countMax), spans: try number(atMost: TrafficRecord.countMax),
+      bytes: try number(atMost: TrafficRecord.countMax))
+  }
+}
