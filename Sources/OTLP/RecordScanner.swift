@@ -165,6 +165,8 @@ enum Field {
   static let boolValue: UInt32 = 2
   static let intValue: UInt32 = 3
   static let doubleValue: UInt32 = 4
+  static let arrayValue: UInt32 = 5
+  static let arrayValues: UInt32 = 1
 
   static let traceID: UInt32 = 1
   static let spanID: UInt32 = 2

@@ -141,7 +141,8 @@ extension Sampler {
     case .kept where isReplayed(share.offset) && table[slot].isRestored:
       counters.spansReplayed += UInt64(share.spans.count)
     case .kept:
-      forward(piece, of: share.traceID, threshold: table[slot].threshold, into: &effects)
+      forward(
+        piece, of: share.traceID, threshold: table[slot].threshold, annotation(of: slot), into: &effects)
     case .skeleton:
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     }
@@ -188,8 +189,10 @@ extension Sampler {
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
-    let threshold = table[slot].threshold
-    part.bytes.withRawBytes { forward($0, of: share.traceID, threshold: threshold, into: &effects) }
+    let (threshold, annotation) = (table[slot].threshold, annotation(of: slot))
+    part.bytes.withRawBytes {
+      forward($0, of: share.traceID, threshold: threshold, annotation, into: &effects)
+    }
   }
 
   // MARK: Late spans
@@ -207,7 +210,8 @@ extension Sampler {
     }
     guard !verdict.isKept else {
       counters.lateSpansKept += count
-      forward(piece, of: share.traceID, threshold: verdict.threshold, into: &effects)
+      forward(
+        piece, of: share.traceID, threshold: verdict.threshold, annotation(of: verdict), into: &effects)
       return
     }
     counters.lateSpansDropped += count

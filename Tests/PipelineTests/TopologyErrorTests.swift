@@ -93,10 +93,9 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "topics: {raw_spans: {name: x}}\n",
       "2:10: unknown key 'raw_spans' in topics; it is a key of kind repartition"),
-    tail("topics: {stats: {name: x}}\n", "2:10: topics.stats is not supported yet by this version"),
     tail(
-      "topics: {sampled: {annotate: all}}\n",
-      "2:20: topics.sampled.annotate is not supported yet by this version"),
+      "topics: {sampled: {annotate: al}}\n",
+      "2:30: topics.sampled.annotate must be none, root or all, found 'al'; did you mean 'all'?"),
     TopologyMistake(
       "kind: repartition\nwindows: {}\npolicies: []\n",
       "2:1: unknown key 'windows' at the top level; it is a key of kind tail-sampling",

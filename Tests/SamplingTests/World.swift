@@ -209,8 +209,9 @@ enum Event {
 
   /// The outputs of `effects`, read back; and the effects emptied.
   static func take(from effects: inout Effects) throws -> [Event] {
-    let events = try effects.outputs.map { output -> Event in
+    let events = try effects.outputs.compactMap { output -> Event? in
       switch output {
+      case .count: return nil
       case .decide(let decision, let range):
         return .decision(decision, range.map { Array(effects.bytes[$0]) })
       case .forward(let traceID, let range, let count):

@@ -16,6 +16,7 @@ extension SamplerConfiguration {
     limits.splitBytes = max(limits.splitBytes, topology.limits.recordBytes)
     limits.services = topology.limits.services
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
+    annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
     if let settings = topology.baseline {

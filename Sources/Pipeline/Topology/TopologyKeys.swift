@@ -132,7 +132,7 @@ extension TopologyReader {
     let decisions = self.section("decisions", of: section)
     checkKeys(of: decisions, ["name", "encoding", "dropped"])
     let sampled = self.section("sampled", of: section)
-    checkKeys(of: sampled, ["name"], planned: ["annotate"])
+    checkKeys(of: sampled, ["name", "annotate"])
     let deadLetters = self.section("dead_letters", of: section)
     checkKeys(of: deadLetters, ["name"])
     let stats = self.section("stats", of: section)
@@ -149,7 +149,8 @@ extension TopologyReader {
         encoding: choice(
           "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
         dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
-      sampled: names[2], deadLetters: names[3], stats: names[4])
+      sampled: names[2], annotate: choice("annotate", of: sampled, default: defaults.annotate),
+      deadLetters: names[3], stats: names[4])
   }
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
