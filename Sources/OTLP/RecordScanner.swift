@@ -62,6 +62,18 @@ public struct ScannedRecord: Sendable {
     try collectTopLevelExtras(in: bytes)
   }
 
+  /// The fields of the `ResourceSpans` that `span` is in, but for its scope spans: the resource among them.
+  /// In runs of whole fields, in the order of the bytes.
+  public func resourceFields(of span: SpanView) -> ArraySlice<ByteRange> {
+    extras[resources[Int(span.resource)].extras]
+  }
+
+  /// The fields of the `ScopeSpans` that `span` is in, but for its spans: the scope among them. In runs of
+  /// whole fields, in the order of the bytes.
+  public func scopeFields(of span: SpanView) -> ArraySlice<ByteRange> {
+    extras[scopes[Int(span.scope)].extras]
+  }
+
   /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so
   /// that each resource's and scope's extras stay in one run.
   private mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
@@ -153,6 +165,8 @@ enum Field {
   static let boolValue: UInt32 = 2
   static let intValue: UInt32 = 3
   static let doubleValue: UInt32 = 4
+  static let arrayValue: UInt32 = 5
+  static let arrayValues: UInt32 = 1
 
   static let traceID: UInt32 = 1
   static let spanID: UInt32 = 2

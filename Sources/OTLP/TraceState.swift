@@ -54,8 +54,8 @@ public struct RewriteCounts: Equatable, Sendable {
 }
 
 extension WireWriter {
-  /// Appends `piece`, a `TracesData`, with `threshold` in the tracestate of each span; all else byte for
-  /// byte.
+  /// Appends `piece`, a `TracesData`, with `threshold` in the tracestate of each span and the attributes of
+  /// `annotation` at its end; all else byte for byte.
   ///
   /// A span that was sampled before with a greater threshold keeps that one: the sampling was consistent, so
   /// the greater of the two is the threshold of both together. Spans that carry the right threshold are
@@ -64,10 +64,12 @@ extension WireWriter {
   /// - Parameters:
   ///   - piece: bytes that `ScannedRecord.scan` has accepted.
   ///   - threshold: the threshold of the verdict that keeps the spans.
+  ///   - annotation: attributes to be added. Spans that have attributes of these keys have them twice then.
   ///   - counts: what could not be done is added here.
   /// - Throws: only if `piece` was never accepted by the scanner.
   public mutating func appendKept(
-    _ piece: RawSpan, threshold: SamplingThreshold, counts: inout RewriteCounts
+    _ piece: RawSpan, threshold: SamplingThreshold, annotation: SpanAnnotation = .none,
+    counts: inout RewriteCounts
   ) throws(MalformedInput) {
     var cursor = WireCursor(all: piece)
     while !cursor.isAtEnd {
@@ -77,14 +79,14 @@ extension WireWriter {
         append(piece.extracting(tag.offset..<cursor.offset))
         continue
       }
-      try appendKept(level: .resource, tag.offset..<cursor.offset, piece, threshold, &counts)
+      try appendKept(level: .resource, tag.offset..<cursor.offset, piece, threshold, annotation, &counts)
     }
   }
 
   /// Appends the message field at `field`: a `ResourceSpans` or a `ScopeSpans`, with what is in it rewritten.
   private mutating func appendKept(
     level: Level, _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold,
-    _ counts: inout RewriteCounts
+    _ annotation: SpanAnnotation, _ counts: inout RewriteCounts
   ) throws(MalformedInput) {
     var outer = WireCursor(ByteRange(from: field.lowerBound, to: field.upperBound))
     let outerTag = try outer.tag(in: piece)
@@ -98,9 +100,9 @@ extension WireWriter {
       let inner = tag.offset..<cursor.offset
       switch (level, tag.field) {
       case (.resource, Field.scopeSpans):
-        try appendKept(level: .scope, inner, piece, threshold, &counts)
+        try appendKept(level: .scope, inner, piece, threshold, annotation, &counts)
       case (.scope, Field.spans):
-        try appendSpan(inner, piece, threshold, &counts)
+        try appendSpan(inner, piece, threshold, annotation, &counts)
       default:
         append(piece.extracting(inner))
       }
@@ -115,21 +117,26 @@ extension WireWriter {
     case scope
   }
 
-  /// Appends the span field at `field`, its tracestate set.
+  /// Appends the span field at `field`, its tracestate set and attributes added.
   private mutating func appendSpan(
-    _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold, _ counts: inout RewriteCounts
+    _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold, _ annotation: SpanAnnotation,
+    _ counts: inout RewriteCounts
   ) throws(MalformedInput) {
     var outer = WireCursor(ByteRange(from: field.lowerBound, to: field.upperBound))
     let outerTag = try outer.tag(in: piece)
     let content = try outer.content(of: outerTag, in: piece)
     var state = ByteRange(offset: 0, count: 0)
     var place: Range<Int>?
+    var isRoot = true
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: piece)
       if tag.field == Field.traceState {
         state = try cursor.content(of: tag, in: piece)
         place = tag.offset..<cursor.offset
+      } else if tag.field == Field.parentSpanID {
+        let parent = try cursor.content(of: tag, in: piece)
+        isRoot = parent.count != 8 || piece.bigEndian64(at: Int(parent.offset)) == 0
       } else {
         try cursor.skip(tag, in: piece)
       }
@@ -138,24 +145,28 @@ extension WireWriter {
     let combined = max(threshold, sampling.threshold ?? .always)
     let members = TraceStateMembers(state, of: piece)
     counts.spans += 1
-    guard !sampling.isMalformed, members.hasRoom else {
-      counts.tracestatesLeftAlone += 1
+    let isLeftAlone = sampling.isMalformed || !members.hasRoom
+    if isLeftAlone { counts.tracestatesLeftAlone += 1 }
+    let isStateRight = isLeftAlone || sampling.threshold == combined
+    let isAnnotated = annotation.applies(toRoot: isRoot)
+    guard !isStateRight || isAnnotated else {
       append(piece.extracting(field))
       return
     }
-    guard sampling.threshold != combined else {
-      append(piece.extracting(field))
-      return
-    }
-    // A tracestate that is there is replaced where it stands, so that an encoder's field order is kept.
-    let cut = place ?? content.indices.upperBound..<content.indices.upperBound
     tag(outerTag.field, .lengthDelimited)
     let start = count
-    append(piece.extracting(content.indices.lowerBound..<cut.lowerBound))
-    message(Field.traceState) { writer in
-      writer.appendTraceState(members, of: piece, threshold: combined)
+    if isStateRight {
+      append(piece.extracting(content.indices))
+    } else {
+      // A tracestate that is there is replaced where it stands, so that an encoder's field order is kept.
+      let cut = place ?? content.indices.upperBound..<content.indices.upperBound
+      append(piece.extracting(content.indices.lowerBound..<cut.lowerBound))
+      message(Field.traceState) { writer in
+        writer.appendTraceState(members, of: piece, threshold: combined)
+      }
+      append(piece.extracting(cut.upperBound..<content.indices.upperBound))
     }
-    append(piece.extracting(cut.upperBound..<content.indices.upperBound))
+    if isAnnotated { appendBytes { $0 += annotation.fields } }
     closeMessage(contentStart: start)
   }
 

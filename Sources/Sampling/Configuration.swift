@@ -67,6 +67,8 @@ public struct SamplerConfiguration: Sendable {
   public var baseline: BaselineConfiguration?
   /// What is written about dropped traces.
   public var dropped = DroppedRecords.compact
+  /// Which kept spans say why they were kept.
+  public var annotate = AnnotatedSpans.none
   /// How far a record's timestamp may be ahead of the wall clock.
   public var clockLead = Interval.seconds(5)
   /// Clocks of different hosts may differ by this much without making a trace slow.

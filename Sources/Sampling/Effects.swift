@@ -88,6 +88,10 @@ public struct SamplerCounters: Equatable, Sendable {
   public var servicesBeyondLimit: UInt64 = 0
   /// Spans whose tracestate could not be given a threshold.
   public var tracestatesLeftAlone: UInt64 = 0
+  /// Conditions of `ottl_condition` policies that could not be evaluated.
+  public var conditionErrors: UInt64 = 0
+  /// Those of policies whose error mode is not `silent`.
+  public var conditionErrorsSaid: UInt64 = 0
   /// Final keeps by policy: of all the policies that matched, the first counts.
   public var keptByPolicy: [UInt64] = []
 
@@ -114,7 +118,7 @@ extension SamplerCounters {
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,
-      \.tracestatesLeftAlone,
+      \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
     ]
   }
 }

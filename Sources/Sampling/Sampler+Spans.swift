@@ -57,7 +57,7 @@ extension Sampler {
         if readsAttributes { trace.predicateMatches |= resourceMatches[Int(resource)] }
       }
       trace.accumulate(span)
-      policies.predicates.match(span, of: bytes, into: &trace.predicateMatches)
+      policies.predicates.match(span, of: record, bytes, into: &trace.predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
         trace.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
@@ -65,6 +65,8 @@ extension Sampler {
       if span.status == .error { noteError(span, service, bytes, in: &trace) }
     }
     table[slot] = trace
+    counters.conditionErrors = policies.predicates.conditionErrors
+    counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
     if trace.hasRoot, !hadRoot { table.startRootWait(slot) }
   }
 
@@ -139,7 +141,8 @@ extension Sampler {
     case .kept where isReplayed(share.offset) && table[slot].isRestored:
       counters.spansReplayed += UInt64(share.spans.count)
     case .kept:
-      forward(piece, of: share.traceID, threshold: table[slot].threshold, into: &effects)
+      forward(
+        piece, of: share.traceID, threshold: table[slot].threshold, annotation(of: slot), into: &effects)
     case .skeleton:
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     }
@@ -186,8 +189,10 @@ extension Sampler {
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
-    let threshold = table[slot].threshold
-    part.bytes.withRawBytes { forward($0, of: share.traceID, threshold: threshold, into: &effects) }
+    let (threshold, annotation) = (table[slot].threshold, annotation(of: slot))
+    part.bytes.withRawBytes {
+      forward($0, of: share.traceID, threshold: threshold, annotation, into: &effects)
+    }
   }
 
   // MARK: Late spans
@@ -205,7 +210,8 @@ extension Sampler {
     }
     guard !verdict.isKept else {
       counters.lateSpansKept += count
-      forward(piece, of: share.traceID, threshold: verdict.threshold, into: &effects)
+      forward(
+        piece, of: share.traceID, threshold: verdict.threshold, annotation(of: verdict), into: &effects)
       return
     }
     counters.lateSpansDropped += count

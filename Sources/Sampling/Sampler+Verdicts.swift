@@ -11,7 +11,7 @@ extension Sampler {
     // What is certain is kept for its own sake: it stands for no other trace.
     table[slot].threshold = .always
     emit(decision(on: slot, outcome, trigger, isFinal: false), outcome, slot, &effects)
-    forwardBuffered(slot, into: &effects)
+    forwardBuffered(slot, outcome, into: &effects)
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
@@ -29,7 +29,7 @@ extension Sampler {
     if isKept {
       counters.tracesKept += 1
       if let first = outcome.first { counters.keptByPolicy[first] += 1 }
-      forwardBuffered(slot, into: &effects)
+      forwardBuffered(slot, outcome, into: &effects)
     } else {
       counters.tracesDropped += 1
       counters.spansDropped += UInt64(table[slot].spanCount)
@@ -64,25 +64,28 @@ extension Sampler {
   // MARK: Kept spans
 
   /// Hands out what the trace has buffered, several pieces at a time, and lets go of it.
-  ///
-  /// A span has at least 30 bytes, and its tracestate grows by `tracestateGrowth` at most: a piece less than
-  /// doubles.
-  private mutating func forwardBuffered(_ slot: Int, into effects: inout Effects) {
+  private mutating func forwardBuffered(
+    _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
+  ) {
+    guard table[slot].firstPiece != .none else { return }
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
+    let annotation = annotation(of: slot, matches: outcome.matches)
     var portion = Portion(start: effects.arena.count)
     var piece = table[slot].firstPiece
     while piece != .none {
-      let grown = 2 * buffer.count(of: piece)
+      let grown = Sampler.grown(buffer.count(of: piece), by: annotation)
       if effects.arena.count - portion.start + grown > configuration.limits.forwardBytes {
         emit(&portion, of: traceID, into: &effects)
       }
       if grown > configuration.limits.forwardBytes {
         let bytes = buffer.withBytes(of: piece) { $0.copied() }
-        bytes.withRawBytes { forward($0, of: traceID, threshold: threshold, into: &effects) }
+        bytes.withRawBytes {
+          forward($0, of: traceID, threshold: threshold, annotation, into: &effects)
+        }
         portion.start = effects.arena.count
       } else {
         buffer.withBytes(of: piece) { bytes in
-          effects.arena.appendAccepted(bytes, threshold: threshold, counts: &portion.counts)
+          effects.arena.appendAccepted(bytes, threshold, annotation, counts: &portion.counts)
         }
       }
       piece = buffer.next(after: piece)
@@ -99,18 +102,19 @@ extension Sampler {
   /// Each portion repeats what stands around the spans. Where that alone is too large, nothing is gained by
   /// portions, and a hostile resource would be multiplied by them: the piece goes out whole.
   mutating func forward(
-    _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, into effects: inout Effects
+    _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, _ annotation: SpanAnnotation,
+    into effects: inout Effects
   ) {
     var portion = Portion(start: effects.arena.count)
     let bytesMax = configuration.limits.forwardBytes
     var record = ScannedRecord()
     var around = piece.byteCount
-    if 2 * piece.byteCount > bytesMax {
+    if Sampler.grown(piece.byteCount, by: annotation) > bytesMax {
       do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
       for span in record.spans { around -= Int(span.field.count) }
     }
     guard !record.spans.isEmpty, around < bytesMax else {
-      effects.arena.appendAccepted(piece, threshold: threshold, counts: &portion.counts)
+      effects.arena.appendAccepted(piece, threshold, annotation, counts: &portion.counts)
       emit(&portion, of: traceID, into: &effects)
       return
     }
@@ -118,27 +122,30 @@ extension Sampler {
     var chosen: [Int32] = []
     var size = 0
     for index in record.spans.indices {
-      let count = Int(record.spans[index].field.count) + Sampler.tracestateGrowth
+      let span = record.spans[index]
+      let isAnnotated = annotation.scope == .all || span.isRoot
+      let count =
+        Int(span.field.count) + Sampler.tracestateGrowth + (isAnnotated ? annotation.growth : 0)
       if size + count > room, !chosen.isEmpty {
-        forward(chosen, of: record, piece, traceID, threshold, &effects)
+        forward(chosen, of: record, piece, traceID, threshold, annotation, &effects)
         chosen.removeAll(keepingCapacity: true)
         size = 0
       }
       chosen.append(Int32(truncatingIfNeeded: index))
       size += count
     }
-    forward(chosen, of: record, piece, traceID, threshold, &effects)
+    forward(chosen, of: record, piece, traceID, threshold, annotation, &effects)
   }
 
   private mutating func forward(
     _ chosen: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
-    _ threshold: SamplingThreshold, _ effects: inout Effects
+    _ threshold: SamplingThreshold, _ annotation: SpanAnnotation, _ effects: inout Effects
   ) {
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
     var portion = Portion(start: effects.arena.count)
     part.bytes.withRawBytes {
-      effects.arena.appendAccepted($0, threshold: threshold, counts: &portion.counts)
+      effects.arena.appendAccepted($0, threshold, annotation, counts: &portion.counts)
     }
     emit(&portion, of: traceID, into: &effects)
   }
@@ -193,12 +200,7 @@ extension Sampler {
     names.rootService = services.bytes(of: trace.rootService)
     names.rootOperation = operations.bytes(of: trace.rootOperation)
     guard !isCompact else { return names }
-    for number in policies.names.indices where outcome.matches & 1 << UInt64(number) != 0 {
-      names.policies.append(policies.names[number])
-    }
-    if trace.state == .skeleton || (trace.state == .kept && outcome.matches == 0) {
-      names.policies.append(Sampler.limitReason)
-    }
+    names.policies = reasons(of: trace, matches: outcome.matches)
     serviceLists.forEach(first: trace.services, count: Int(trace.serviceCount)) { service in
       names.services.append(services.bytes(of: service))
     }
@@ -241,10 +243,11 @@ private struct Portion {
 extension WireWriter {
   /// Appends a piece that the scanner has accepted before.
   fileprivate mutating func appendAccepted(
-    _ piece: RawSpan, threshold: SamplingThreshold, counts: inout RewriteCounts
+    _ piece: RawSpan, _ threshold: SamplingThreshold, _ annotation: SpanAnnotation,
+    counts: inout RewriteCounts
   ) {
     do {
-      try appendKept(piece, threshold: threshold, counts: &counts)
+      try appendKept(piece, threshold: threshold, annotation: annotation, counts: &counts)
     } catch {
       invariant(false, "an accepted piece can't be read again: \(error)")
     }

@@ -97,6 +97,7 @@ public struct Sampler: ~Copyable {
       return malformed(error)
     }
     noteKey(key, of: reading.record)
+    policies.predicates.startRecord()
     if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
     let groups = reading.groups.groups
     for group in groups {

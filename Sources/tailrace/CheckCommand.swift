@@ -1,6 +1,7 @@
 // tailrace check: is this topology right, and do the topics fit it?
 
 import ArgumentParser
+import Foundation
 import Logging
 import Pipeline
 
@@ -11,10 +12,17 @@ struct CheckCommand: ParsableCommand {
     discussion: """
       Prints the effective configuration, with secrets masked. A wrong file is reported line by \
       line, with exit code 2.
+
+      With --import-collector, reads the configuration of an OpenTelemetry Collector instead, and \
+      prints the topology that does what its tail_sampling processor does: a YAML document for each \
+      of several. What has no place in it is named on standard error, a line each.
       """)
 
   @Argument(help: "The topology file.")
-  var topology: String
+  var topology: String?
+
+  @Option(name: .customLong("import-collector"), help: "A Collector's configuration to be carried over.")
+  var collector: String?
 
   @Flag(help: "Ask the brokers whether the topics are there and fit together. Nothing is created.")
   var connect = false
@@ -22,7 +30,16 @@ struct CheckCommand: ParsableCommand {
   @Flag(help: "Print nothing when all is well.")
   var quiet = false
 
+  func validate() throws {
+    guard (topology == nil) != (collector == nil) else {
+      throw ValidationError("Name a topology file, or with --import-collector a Collector's configuration.")
+    }
+    if collector != nil, connect { throw ValidationError("--connect is for topology files.") }
+  }
+
   mutating func run() throws {
+    if let collector { return try importCollector(collector) }
+    guard let topology else { return }
     let loaded = try Topology.loaded(from: topology)
     if !quiet { print(loaded.redactedDescription) }
     guard connect else { return }
@@ -34,5 +51,18 @@ struct CheckCommand: ParsableCommand {
         separator: "\n")
       throw CommandFailure.failed(message)
     }
+  }
+
+  private func importCollector(_ path: String) throws {
+    let imported: CollectorImport
+    do {
+      imported = try CollectorImport.load(file: path, environment: ProcessInfo.processInfo.environment)
+    } catch {
+      throw CommandFailure.misconfigured(error.description)
+    }
+    for line in imported.noteLines { StandardError.write(line + "\n") }
+    guard !quiet else { return }
+    let documents = imported.topologies.map { "# From processors.\($0.processor)\n\($0.text)" }
+    print(documents.joined(separator: "---\n"), terminator: "")
   }
 }

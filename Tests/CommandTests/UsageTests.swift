@@ -95,4 +95,26 @@ import Testing
     #expect(run.errors.contains(path))
     #expect(run.errors.contains("no.such.property"))
   }
+
+  @Test func aCollectorsConfigurationIsCarriedOver() throws {
+    let directory = try WorkingDirectory()
+    let path = try directory.write(
+      """
+      processors:
+        tail_sampling:
+          num_traces: 100
+          policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]
+      """, to: "collector.yaml")
+    let run = try CommandRun("check", "--import-collector", path)
+    #expect(run.exitCode == 0)
+    #expect(run.errors.contains("\(path):3:processors.tail_sampling.num_traces: not carried over: "))
+    let check = try CommandRun("check", try directory.write(run.output, to: "topology.yaml"))
+    #expect(check.exitCode == 0)
+    #expect(check.output.contains("status_codes: [ERROR]"))
+    let none = try CommandRun("check", "--import-collector", shippedTopology("tail-sampling"))
+    #expect(none.exitCode == 2 && none.output.isEmpty)
+    #expect(none.errors.contains("no configuration of a Collector"))
+    let both = try CommandRun("check", path, "--import-collector", path)
+    #expect(both.exitCode == 2)
+  }
 }

@@ -113,6 +113,28 @@ import Testing
     #expect(throws: MalformedInput(.lengthPastEnd, at: 1)) { try keep([0x0a, 5], threshold: .always) }
   }
 
+  /// Attributes are appended to the spans that they are for; without them the bytes are as ever.
+  @Test(arguments: UInt64(0)..<4)
+  func annotationsComeLast(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var annotation = SpanAnnotation(.all)
+    annotation.append("a", "text")
+    annotation.append("b", ["one", "", "two"])
+    annotation.append("c", 0.25)
+    for _ in 0..<100 {
+      let bytes = RecordModel.random(traceCount: 3, &random).encoded(.shuffled, seed: random.next())
+      let threshold = SamplingThreshold(probability: .random(in: 0.001...1, using: &random))
+      let plain = try spanContents(keep(bytes, threshold: threshold).bytes)
+      var writer = WireWriter()
+      var counts = RewriteCounts()
+      try bytes.withRawBytes {
+        try writer.appendKept($0, threshold: threshold, annotation: annotation, counts: &counts)
+      }
+      try #require(spanContents(writer.bytes) == plain.map { $0 + annotation.fields })
+      try #require(counts.spans == plain.count)
+    }
+  }
+
   // MARK: Properties
 
   @Test(arguments: UInt64(0)..<8)
@@ -168,6 +190,13 @@ private func keep(
   let record = RecordModel(resources: [ResourceModel(scopes: [ScopeModel(spans: spans)])])
   let (bytes, counts) = try keep(record.encoded(), threshold: threshold)
   return (try scannedFacts(bytes).map { String(decoding: $0.traceState, as: UTF8.self) }, counts)
+}
+
+/// The content of each span of a record.
+private func spanContents(_ record: [UInt8]) throws(MalformedInput) -> [[UInt8]] {
+  var scanned = ScannedRecord()
+  try record.withRawBytes { (bytes) throws(MalformedInput) in try scanned.scan(bytes) }
+  return scanned.spans.map { Array(record[$0.content.indices]) }
 }
 
 private func sampling(_ state: [UInt8]) -> TraceStateSampling {

@@ -45,6 +45,18 @@ private let collectorBlock = #"""
     {name: p12, type: boolean_attribute, boolean_attribute: {key: key4, value: true}},
     {name: p13, type: trace_flags},
     {
+      name: p14,
+      type: ottl_condition,
+      ottl_condition: {
+        error_mode: ignore,
+        span: [
+          "attributes[\"key1\"] == \"value1\"",
+          'IsMatch(attributes["url.path"], "^/(buy|pay)$")',
+        ],
+        spanevent: [name != "exception"]
+      }
+    },
+    {
       name: a1,
       type: and,
       and: {
@@ -122,6 +134,14 @@ private let collectorBlock = #"""
         named("p12", .booleanAttribute(key: "key4", value: true, invertMatch: false)),
         named("p13", .traceFlags),
         named(
+          "p14",
+          .ottlCondition(
+            spans: [
+              try OTTLCondition("attributes[\"key1\"] == \"value1\"", context: .span),
+              try OTTLCondition("IsMatch(attributes[\"url.path\"], \"^/(buy|pay)$\")", context: .span),
+            ],
+            events: [try OTTLCondition("name != \"exception\"", context: .spanEvent)], errorMode: .ignore)),
+        named(
           "a1",
           .and([
             named(
@@ -188,6 +208,20 @@ private let collectorBlock = #"""
       try rule("string_attribute", "{key: k, values: [200, true, '', \"a$$b\"]}")
         == .stringAttribute(
           key: "k", values: ["200", "true", "", "a$b"], areRegularExpressions: false, invertMatch: false))
+    let truth = try OTTLCondition("true", context: .span)
+    #expect(
+      try rule("ottl_condition", "{span: ['true']}")
+        == .ottlCondition(spans: [truth], events: [], errorMode: .propagate))
+    let event = try OTTLCondition("Len(name) > 3", context: .spanEvent)
+    #expect(
+      try rule("ottl_condition", "{span: [], spanevent: [Len(name) > 3], error_mode: silent}")
+        == .ottlCondition(spans: [], events: [event], errorMode: .silent))
+    #expect(
+      try rule("and", "{and_sub_policy: [{type: ottl_condition, ottl_condition: {span: ['true']}}]}")
+        == .and([
+          PolicySpecification(
+            name: "", rule: .ottlCondition(spans: [truth], events: [], errorMode: .propagate))
+        ]))
     #expect(try rule("span_count", "{}") == .spanCount(minSpans: 0, maxSpans: 0))
     #expect(
       try rule("rate_limiting", "{spans_per_second: 5, burst_capacity: 0}")
@@ -314,6 +348,46 @@ private let collectorBlock = #"""
     #expect(errors(type, settings) == "t.yaml:\(message)")
   }
 
+  /// A condition that can't be read is named with its place in the file, and the place and token in itself.
+  @Test(arguments: [
+    ("{}", "3:1: policies[0].ottl_condition needs a condition in span or in spanevent"),
+    (
+      "{error_mode: ignore, span: [], spanevent: []}",
+      "3:1: policies[0].ottl_condition needs a condition in span or in spanevent"
+    ),
+    (
+      "{span: ['true'], error_mode: panic}",
+      "3:30: policies[0].ottl_condition.error_mode must be ignore, silent or propagate, found 'panic'"
+    ),
+    (
+      "{span: ['true'], span_event: ['true']}",
+      "3:18: unknown key 'span_event' in policies[0].ottl_condition; did you mean 'spanevent'?"
+    ),
+    (
+      "{span: 'true'}",
+      "3:8: policies[0].ottl_condition.span must be a list of conditions, found a single value"
+    ),
+    ("{span: [{a: b}]}", "3:9: policies[0].ottl_condition.span[0] must be a condition, found a section"),
+  ])
+  func conditionMistakes(settings: String, message: String) {
+    #expect(errors("ottl_condition", settings) == "t.yaml:\(message)")
+  }
+
+  @Test func conditionsThatAreNone() throws {
+    let one = try #require(errors("ottl_condition", "{span: ['true', 'name = \"x\"']}"))
+    #expect(
+      one.hasPrefix(
+        "t.yaml:3:17: policies[0].ottl_condition.span[1]: 'name = \"x\"' is no condition: 1:6: found '=', "
+          + "expected "))
+    // All of them are told.
+    let two = try #require(errors("ottl_condition", "{span: [nome == 1], spanevent: ['IsRootSpan()']}"))
+    let lines = two.split(separator: "\n")
+    #expect(lines.count == 2)
+    #expect(lines[0].hasPrefix("t.yaml:3:9: policies[0].ottl_condition.span[0]: 'nome == 1' is no "))
+    #expect(lines[0].contains("1:1: found 'nome'"))
+    #expect(lines[1].hasPrefix("t.yaml:3:33: policies[0].ottl_condition.spanevent[0]: 'IsRootSpan()' is no "))
+  }
+
   /// A pattern that can't be read is named with its place and what is wrong with it.
   @Test func patternsThatAreNone() throws {
     let message = try #require(
@@ -328,8 +402,8 @@ private let collectorBlock = #"""
     let nested = many.map { "{type: not, not: {not_sub_policy: \($0)}}" }.joined(separator: ", ")
     #expect(
       errors("and", "{and_sub_policy: [\(nested)]}")
-        == "t.yaml:2:1: policies together need more than 64 different tests of attributes, tracestates "
-        + "and flags"
+        == "t.yaml:2:1: policies together need more than 64 different tests of attributes, conditions, "
+        + "tracestates and flags"
     )
     var deep = "{type: trace_flags}"
     for _ in 0..<20 { deep = "{type: not, not: {not_sub_policy: \(deep)}}" }

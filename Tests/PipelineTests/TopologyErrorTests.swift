@@ -95,8 +95,8 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:10: unknown key 'raw_spans' in topics; it is a key of kind repartition"),
     tail("topics: {stats: {nam: x}}\n", "2:18: unknown key 'nam' in topics.stats; did you mean 'name'?"),
     tail(
-      "topics: {sampled: {annotate: all}}\n",
-      "2:20: topics.sampled.annotate is not supported yet by this version"),
+      "topics: {sampled: {annotate: al}}\n",
+      "2:30: topics.sampled.annotate must be none, root or all, found 'al'; did you mean 'all'?"),
     TopologyMistake(
       "kind: repartition\nwindows: {}\npolicies: []\n",
       "2:1: unknown key 'windows' at the top level; it is a key of kind tail-sampling",
@@ -274,11 +274,11 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "- {name: a, type: magic}\n",
       "3:19: unknown policy type 'magic'; this version has always_sample, latency, "
         + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
-        + "trace_flags, rate_limiting, bytes_limiting, span_count, and, not, drop or composite"
+        + "trace_flags, rate_limiting, bytes_limiting, span_count, ottl_condition, and, not, drop or "
+        + "composite"
     ),
     policy(
-      "- {name: a, type: ottl_condition}\n",
-      "3:19: policy type 'ottl_condition' is not supported yet by this version"),
+      "- {name: a, type: ottl_condition}\n", "3:3: policies[0] needs the key 'ottl_condition'"),
     policy("- {name: a, type: latency}\n", "3:3: policies[0] needs the key 'latency'"),
     policy(
       "- {name: a, type: latency, latency: {}}\n", "3:37: policies[0].latency needs the key 'threshold_ms'"),
@@ -345,7 +345,8 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "policies: [{name: a, type: \"${T}\"}]\n",
       "2:28: unknown policy type '${T}'; this version has always_sample, latency, "
         + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
-        + "trace_flags, rate_limiting, bytes_limiting, span_count, and, not, drop or composite",
+        + "trace_flags, rate_limiting, bytes_limiting, span_count, ottl_condition, and, not, drop or "
+        + "composite",
       environment: ["T": "hunter2"]),
   ]) func variables(mistake: TopologyMistake) { check(mistake) }
 

@@ -1,6 +1,7 @@
 // What a topology file means: defaults, every key, variables, the shipped files, and the way back to YAML.
 
 import Foundation
+import Sampling
 import Testing
 
 @testable import Pipeline
@@ -44,7 +45,7 @@ let everyTopologyKey = """
     replication_factor: 3
     spans: {name: otlp_spans, encoding: otlp_json}
     decisions: {name: d, encoding: json, dropped: none}
-    sampled: {name: s}
+    sampled: {name: s, annotate: root}
     dead_letters: {name: x}
   windows: {decision_wait: 1m30s, decision_wait_after_root: 0s, late_window: 1h}
   limits:
@@ -94,7 +95,7 @@ let everyTopologyKey = """
         creation: TopicCreation(enabled: false, partitions: 48, replicationFactor: 3),
         spans: SpanSource(name: "otlp_spans", encoding: .otlpJSON),
         decisions: TailSamplingTopology.Decisions(name: "d", encoding: .json, dropped: .none),
-        sampled: "s", deadLetters: "x"),
+        sampled: "s", annotate: .root, deadLetters: "x"),
       windows: TailSamplingTopology.Windows(
         decisionWait: .seconds(90), decisionWaitAfterRoot: .zero, lateWindow: .seconds(3600)),
       limits: TailSamplingTopology.Limits(

@@ -24,6 +24,7 @@ struct TestSpan: Equatable {
   /// Attributes of the span's resource, beside the service's name.
   var resource: [TestAttribute] = []
   var flags: UInt32 = 0
+  var events: [TestEvent] = []
 
   /// Traces that no probability below one keeps.
   static let unlucky: UInt64 = 1
@@ -66,10 +67,22 @@ struct TestSpan: Equatable {
     writer.fixed64Field(7, startNanoseconds)
     writer.fixed64Field(8, endNanoseconds)
     for attribute in attributes { writer.message(9) { attribute.write(to: &$0) } }
+    for event in events {
+      writer.message(11) { inner in
+        inner.stringField(2, event.name)
+        for attribute in event.attributes { inner.message(3) { attribute.write(to: &$0) } }
+      }
+    }
     if flags != 0 { writer.fixed32Field(16, flags) }
     if filling > 0 { writer.bytesField(99, [UInt8](repeating: 0x78, count: filling)) }
     if status != .unset { writer.message(15) { $0.varintField(3, UInt64(status.rawValue)) } }
   }
+}
+
+/// Something that happened within a span.
+struct TestEvent: Equatable, Sendable {
+  var name = ""
+  var attributes: [TestAttribute] = []
 }
 
 /// An attribute of a span or a resource.

@@ -16,13 +16,11 @@ private enum PolicyType: String, CaseIterable {
   case rateLimiting = "rate_limiting"
   case bytesLimiting = "bytes_limiting"
   case spanCount = "span_count"
+  case ottlCondition = "ottl_condition"
   case and
   case not
   case drop
   case composite
-
-  /// The Collector's other types, known but not evaluated.
-  static let planned = ["ottl_condition"]
 
   /// Whether the type has a section of settings, under its own name.
   var hasSection: Bool { self != .alwaysSample && self != .traceFlags }
@@ -86,8 +84,7 @@ extension TopologyReader {
     }
     let known = ["name", "type"] + (type.hasSection ? [type.rawValue] : [])
     checkKeys(of: policy, known) { key in
-      let types = PolicyType.allCases.map(\.rawValue) + PolicyType.planned
-      return types.contains(key) ? "the policy's type is \(type.rawValue)" : nil
+      PolicyType(rawValue: key) == nil ? nil : "the policy's type is \(type.rawValue)"
     }
     if type == .alwaysSample { return .alwaysSample }
     if type == .traceFlags { return .traceFlags }
@@ -101,6 +98,7 @@ extension TopologyReader {
     case .stringAttribute: stringAttribute(settings)
     case .booleanAttribute: booleanAttribute(settings)
     case .traceState: traceState(settings)
+    case .ottlCondition: ottlCondition(settings)
     case .spanCount: spanCount(settings)
     case .rateLimiting: rateLimiting(settings)
     case .bytesLimiting: bytesLimiting(settings)
@@ -118,11 +116,8 @@ extension TopologyReader {
     if let type = PolicyType(rawValue: text.value) {
       if depth == 0 || !type.isTopLevelOnly { return type }
       report("policy type \(shown) can't stand inside another policy", at: text.place, path: field.path)
-    } else if PolicyType.planned.contains(text.value) {
-      let message = "policy type \(shown) is not supported yet by this version"
-      report(message, at: text.place, path: field.path)
     } else {
-      let near = Suggestion.nearest(to: text.value, among: types + PolicyType.planned)
+      let near = Suggestion.nearest(to: text.value, among: types)
       let hint = near.map { "; did you mean '\($0)'?" } ?? "; this version has \(Self.alternatives(types))"
       report("unknown policy type \(shown)\(hint)", at: text.place, path: field.path)
     }

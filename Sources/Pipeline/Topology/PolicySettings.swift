@@ -1,6 +1,7 @@
 // The settings of each policy type.
 
 internal import Sampling
+import Yams
 
 extension TopologyReader {
   mutating func statusCodes(_ section: TopologySection) -> PolicyRule? {
@@ -128,6 +129,42 @@ extension TopologyReader {
       }
     }
     return texts.count == items.count ? texts : nil
+  }
+
+  // MARK: Conditions
+
+  mutating func ottlCondition(_ section: TopologySection) -> PolicyRule? {
+    checkKeys(of: section, ["error_mode", "span", "spanevent"])
+    let errorMode = choice("error_mode", of: section, default: ConditionErrorMode.propagate)
+    let spans = conditions("span", of: section, .span)
+    let events = conditions("spanevent", of: section, .spanEvent)
+    guard let spans, let events else { return nil }
+    if spans.isEmpty, events.isEmpty, let place = section.place {
+      report("\(section.path) needs a condition in span or in spanevent", at: place, path: section.path)
+    }
+    return .ottlCondition(spans: spans, events: events, errorMode: errorMode)
+  }
+
+  /// The conditions of a list, which may be empty or left out; nil if one of them has an issue. A dollar may
+  /// stand alone: conditions have regular expressions in them.
+  private mutating func conditions(
+    _ key: String, of section: TopologySection, _ context: OTTLContext
+  ) -> [OTTLCondition]? {
+    guard let field = section[key] else { return [] }
+    if case .sequence(let sequence) = field.node, sequence.isEmpty { return [] }
+    guard let items = list(field, of: "conditions") else { return nil }
+    var conditions: [OTTLCondition] = []
+    for item in items {
+      guard let text = scalar(item, "a condition", allowsLoneDollars: true) else { continue }
+      do {
+        conditions.append(try OTTLCondition(text.value, context: context))
+      } catch {
+        let problem = MessageText.oneLine("\(error)")
+        let message = "\(item.path): \(MessageText.quoted(text.raw)) is no condition: \(problem)"
+        report(message, at: text.place, path: item.path)
+      }
+    }
+    return conditions.count == items.count ? conditions : nil
   }
 
   // MARK: Counts and rates

@@ -1,6 +1,8 @@
 // Policies as a topology file gives them: names, keys and meaning of the OpenTelemetry Collector's
 // `tail_sampling` policies.
 
+public import Sampling
+
 /// One named policy of the file.
 public struct PolicySpecification: Equatable, Sendable {
   /// The name that decisions give as their reason. Not empty, but of policies inside another.
@@ -45,6 +47,9 @@ public enum PolicyRule: Equatable, Sendable {
   case traceState(key: String, values: [String])
   /// Traces with a span that is flagged as sampled.
   case traceFlags
+  /// Traces with a span for which one of `spans` holds, or with an event of a span for which one of `events`
+  /// holds. Not both are empty.
+  case ottlCondition(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode)
   /// Traces with so many spans; a `maxSpans` of 0 is no bound.
   case spanCount(minSpans: Int, maxSpans: Int)
   /// Traces up to a rate of spans; without a burst it is two seconds' worth.

@@ -16,6 +16,7 @@ extension SamplerConfiguration {
     limits.splitBytes = max(limits.splitBytes, topology.limits.recordBytes)
     limits.services = topology.limits.services
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
+    annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
     if let settings = topology.baseline {
@@ -56,6 +57,8 @@ extension Policy.Rule {
         .booleanAttribute(key: key, value: value, inverted: isInverted)
       case .traceState(let key, let values): .traceState(key: key, values: values)
       case .traceFlags: .traceFlags
+      case .ottlCondition(let spans, let events, let mode):
+        .ottlCondition(spans: spans, events: events, errorMode: mode)
       case .spanCount(let least, let most): .spanCount(least: least, most: most == 0 ? nil : most)
       case .rateLimiting(let rate, let burst): .rateLimiting(RateLimit(rate, burst))
       case .bytesLimiting(let rate, let burst): .bytesLimiting(RateLimit(rate, burst))

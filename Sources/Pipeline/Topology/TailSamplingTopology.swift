@@ -1,5 +1,7 @@
 // The settings of the tail-sampling topology.
 
+public import Sampling
+
 /// Traces in, decisions and kept spans out.
 public struct TailSamplingTopology: Equatable, Sendable {
   /// The consumer group's default id.
@@ -47,6 +49,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var decisions: Decisions
     /// The name of the topic of kept spans.
     public var sampled: String
+    /// Which kept spans say why they were kept.
+    public var annotate: AnnotatedSpans
     /// The name of the topic of records that could not be read.
     public var deadLetters: String
     /// The name of the topic of counts, which only an adaptive baseline uses.
@@ -55,13 +59,14 @@ public struct TailSamplingTopology: Equatable, Sendable {
     /// Makes topics; what is left out has the default of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
-      decisions: Decisions = Decisions(), sampled: String = "sampled",
+      decisions: Decisions = Decisions(), sampled: String = "sampled", annotate: AnnotatedSpans = .none,
       deadLetters: String = "spans.dead-letters", stats: String = "stats"
     ) {
       self.creation = creation
       self.spans = spans
       self.decisions = decisions
       self.sampled = sampled
+      self.annotate = annotate
       self.deadLetters = deadLetters
       self.stats = stats
     }

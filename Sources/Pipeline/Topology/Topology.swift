@@ -26,6 +26,11 @@ public enum Topology: Equatable, Sendable {
   public static func load(
     file path: String, environment: [String: String]
   ) throws(TopologyError) -> Topology {
+    try parse(try text(ofFile: path), fileName: path, environment: environment)
+  }
+
+  /// The text of a file that is no longer than a topology file may be.
+  static func text(ofFile path: String) throws(TopologyError) -> String {
     let bytes: Data
     do {
       let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
@@ -42,7 +47,7 @@ public enum Topology: Equatable, Sendable {
       let place = FilePlace(line: line + 1, column: 1)
       throw TopologyError(file: path, at: place, "this line is not valid UTF-8")
     }
-    return try parse(text, fileName: path, environment: environment)
+    return text
   }
 
   /// Reads and checks the text of a topology file.

@@ -132,7 +132,7 @@ extension TopologyReader {
     let decisions = self.section("decisions", of: section)
     checkKeys(of: decisions, ["name", "encoding", "dropped"])
     let sampled = self.section("sampled", of: section)
-    checkKeys(of: sampled, ["name"], planned: ["annotate"])
+    checkKeys(of: sampled, ["name", "annotate"])
     let deadLetters = self.section("dead_letters", of: section)
     checkKeys(of: deadLetters, ["name"])
     let stats = self.section("stats", of: section)
@@ -149,7 +149,8 @@ extension TopologyReader {
         encoding: choice(
           "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
         dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
-      sampled: names[2], deadLetters: names[3], stats: names[4])
+      sampled: names[2], annotate: choice("annotate", of: sampled, default: defaults.annotate),
+      deadLetters: names[3], stats: names[4])
   }
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
@@ -201,8 +202,7 @@ extension TopologyReader {
       // Kafka's own rule for names.
       let expected = "a topic name: 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
       let name = setting("name", of: topic.section, expected, default: topic.default) { text in
-        let isLegal = text.value.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text.value)
-        return isLegal && (1...249).contains(text.value.utf8.count) ? text.value : nil
+        Self.isTopicName(text.value) ? text.value : nil
       }
       let path = topic.section.path(of: "name")
       if let other = seen.first(where: { $0.name.value == name.value && $0.name.isValid }), name.isValid,
@@ -215,6 +215,12 @@ extension TopologyReader {
       seen.append((path, name))
     }
     return seen.map(\.name.value)
+  }
+
+  /// Whether Kafka takes `text` for the name of a topic.
+  static func isTopicName(_ text: String) -> Bool {
+    let isLegal = text.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text)
+    return isLegal && (1...249).contains(text.utf8.count)
   }
 
   private static func isTopicCharacter(_ byte: UInt8) -> Bool {

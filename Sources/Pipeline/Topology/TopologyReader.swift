@@ -63,9 +63,14 @@ struct TopologyReader {
   private let environment: [String: String]
   private var maskedKeys: [FilePlace: String]
   private var issues: [TopologyError.Issue] = []
+  /// Of a Collector's configuration, where variables are written differently; nil for a topology file.
+  var collectorVariables: CollectorVariables?
 
-  init(document: TopologyDocument, environment: [String: String]) {
+  init(
+    document: TopologyDocument, environment: [String: String], collectorVariables: CollectorVariables? = nil
+  ) {
     self.environment = environment
+    self.collectorVariables = collectorVariables
     maskedKeys = document.maskedKeys
     for problem in document.problems {
       report(problem.message, at: problem.place, path: "")
@@ -76,6 +81,9 @@ struct TopologyReader {
     let keyPath = MessageText.oneLine(path)
     issues.append(.init(line: place.line, column: place.column, keyPath: keyPath, message: message))
   }
+
+  /// The key paths of what has been noted.
+  var issuePaths: [String] { issues.map(\.keyPath) }
 
   /// The issues in file order.
   mutating func finish() -> [TopologyError.Issue] {
@@ -193,9 +201,15 @@ struct TopologyReader {
       return nil
     }
     checkTag(scalar.tag, allowed: .str, of: field)
+    var (source, environment) = (scalar.string, environment)
+    if collectorVariables != nil {
+      source = collectorVariables?.translated(source, of: field) ?? source
+      environment = collectorVariables?.environment ?? environment
+    }
     do {
       let text = try ExpandedText(
-        scalar.string, environment: environment, allowsLoneDollars: allowsLoneDollars)
+        source, environment: environment,
+        allowsLoneDollars: allowsLoneDollars || collectorVariables != nil)
       let isQuoted = scalar.style != .plain && !text.hasVariables
       return ScalarText(raw: scalar.string, value: text.value, isQuoted: isQuoted, place: field.valuePlace)
     } catch {

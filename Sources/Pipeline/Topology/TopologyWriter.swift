@@ -1,5 +1,7 @@
 // The configuration in effect, as a topology file again: every default filled in, every secret masked.
 
+internal import Sampling
+
 extension Topology {
   /// The configuration in effect as YAML, secrets replaced by `***`. Apart from those it reads back as this
   /// topology. Durations are given in whole milliseconds.
@@ -13,8 +15,23 @@ extension Topology {
   }
 }
 
-private struct TopologyWriter {
-  var text = ""
+struct TopologyWriter {
+  /// What has been written.
+  private(set) var text = ""
+  private let variables: [StandIn]
+
+  /// - Parameter variables: what stands in texts for variables, which are written in their place. They are
+  ///   no secrets.
+  init(variables: [StandIn] = []) {
+    self.variables = variables
+  }
+
+  /// A text that stands for a variable.
+  struct StandIn: Equatable {
+    var stand: String
+    /// The variable as a topology file has it: `${NAME}`.
+    var expression: String
+  }
 
   mutating func write(_ topology: TailSamplingTopology) {
     line(0, "kind: tail-sampling")
@@ -26,7 +43,7 @@ private struct TopologyWriter {
     line(2, "name: \(value(topics.decisions.name))")
     line(2, "encoding: \(topics.decisions.encoding.rawValue)")
     line(2, "dropped: \(topics.decisions.dropped.rawValue)")
-    line(1, "sampled: {name: \(value(topics.sampled))}")
+    line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
     line(0, "windows:")
@@ -86,8 +103,9 @@ private struct TopologyWriter {
     line(0, "commit_records: \(worker.commitRecords)")
     line(0, "stop_timeout: \(DurationText.format(worker.stopTimeout))")
     line(0, "kafka:")
-    for property in worker.kafka.redacted {
-      line(1, "\(scalar(property.name)): \(value(property.value))")
+    for (property, shown) in zip(worker.kafka.values.sorted { $0.key < $1.key }, worker.kafka.redacted) {
+      let isVariable = variables.contains { $0.stand == property.value }
+      line(1, "\(scalar(property.key)): \(value(isVariable ? property.value : shown.value))")
     }
   }
 
@@ -125,6 +143,10 @@ private struct TopologyWriter {
     case .booleanAttribute(let key, let truth, let isInverted):
       return "{key: \(value(key)), value: \(truth), invert_match: \(isInverted)}"
     case .traceState(let key, let values): return "{key: \(value(key)), values: \(list(values))}"
+    case .ottlCondition(let spans, let events, let mode):
+      let lists = [("span", spans), ("spanevent", events)].filter { !$0.1.isEmpty }
+      return "{error_mode: \(mode.rawValue), "
+        + lists.map { "\($0.0): \(list($0.1.map(\.text)))" }.joined(separator: ", ") + "}"
     case .spanCount(let least, let most): return "{min_spans: \(least), max_spans: \(most)}"
     case .rateLimiting(let rate, let burst):
       return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
@@ -167,7 +189,21 @@ private struct TopologyWriter {
 
   /// A value, whose dollars would otherwise be read as variables.
   private func value(_ text: String) -> String {
-    scalar(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))
+    let found = variables.compactMap { variable in
+      text.firstRange(of: variable.stand).map { (range: $0, variable: variable) }
+    }.min { $0.range.lowerBound < $1.range.lowerBound }
+    guard let (range, variable) = found else {
+      return scalar(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))
+    }
+    // Between braces YAML wants quotes around a variable.
+    let before = inside(value(String(text[..<range.lowerBound])))
+    let behind = inside(value(String(text[range.upperBound...])))
+    return "\"\(before)\(inside(quoted(variable.expression)))\(behind)\""
+  }
+
+  /// A scalar without the quotes around it, if it has any.
+  private func inside(_ scalar: String) -> Substring {
+    scalar.hasPrefix("\"") ? scalar.dropFirst().dropLast() : scalar[...]
   }
 
   /// A scalar: plain where no reader can take it for anything but text, else in double quotes.
@@ -181,6 +217,10 @@ private struct TopologyWriter {
     let words = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"]
     let startsAsText = text.utf8.first.map { Unicode.Scalar($0).properties.isAlphabetic } ?? false
     if isPlain, startsAsText, !words.contains(text.lowercased()) { return text }
+    return quoted(text)
+  }
+
+  private func quoted(_ text: String) -> String {
     var quoted = "\""
     for scalar in text.unicodeScalars {
       switch scalar {
@@ -209,6 +249,7 @@ extension PolicyRule {
     case .booleanAttribute: "boolean_attribute"
     case .traceState: "trace_state"
     case .traceFlags: "trace_flags"
+    case .ottlCondition: "ottl_condition"
     case .spanCount: "span_count"
     case .rateLimiting: "rate_limiting"
     case .bytesLimiting: "bytes_limiting"

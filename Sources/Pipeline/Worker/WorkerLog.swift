@@ -84,10 +84,17 @@ final class WorkerLog: Sendable {
       """)
   }
 
-  /// Warns, once, about records that are not keyed by trace id.
+  /// Warns, once, about records that are not keyed by trace id, and about conditions that fail.
   func compare(_ before: SamplerCounters?, with now: SamplerCounters) {
     let warning = KeyWarning(before: before, now: now)
     if let text = warning?.text(topic: topic) { logger.warning("\(text)") }
+    if before?.conditionErrorsSaid ?? 0 == 0, now.conditionErrorsSaid > 0 {
+      logger.warning(
+        """
+        a condition of an ottl_condition policy could not be evaluated, \(now.conditionErrorsSaid) times so \
+        far: an array or a map where a text or a length was wanted, or damaged bytes
+        """)
+    }
   }
 }
 

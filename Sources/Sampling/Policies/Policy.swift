@@ -40,6 +40,9 @@ public struct Policy: Equatable, Sendable {
     case traceState(key: String, values: [String])
     /// A span whose trace flags say that it was sampled.
     case traceFlags
+    /// A span for which one of these conditions holds, or one of whose events one of those holds. `spans` are
+    /// conditions on spans, `events` on span events.
+    case ottlCondition(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode)
     /// Traces while there are tokens in the bucket: a trace costs its spans.
     case rateLimiting(RateLimit)
     /// Traces while there are tokens in the bucket: a trace costs its bytes.

@@ -21,6 +21,9 @@ enum PolicyTest {
   case predicate(bit: UInt64)
   /// Whether none did.
   case noPredicate(bit: UInt64)
+  /// Whether a span matched before evaluating failed for one. A trace for which it failed is not sampled by
+  /// the policy, wherever in it the test stands.
+  case condition(bit: UInt64, failure: UInt64)
   /// Which of `PolicySet.buckets` pays the trace's spans, or its bytes.
   case bucket(Int, paysBytes: Bool)
   /// All of these tests.
@@ -113,6 +116,8 @@ struct PolicyCompiler {
         predicate(.boolean(key: key, value: value), isInverted)
       case .traceState(let key, let values): predicate(.traceState(key: key, values: values), false)
       case .traceFlags: predicate(.sampledFlag, false)
+      case .ottlCondition(let spans, let events, let mode):
+        condition(ConditionGroup(spans: spans, events: events, errorMode: mode))
       case .rateLimiting(let limit): .bucket(bucket(limit), paysBytes: false)
       case .bytesLimiting(let limit): .bucket(bucket(limit), paysBytes: true)
       case .and(let rules), .drop(let rules): .all(place(rules))
@@ -123,10 +128,21 @@ struct PolicyCompiler {
 
   /// The test of a predicate. The same question asked twice has one bit.
   private mutating func predicate(_ predicate: SpanPredicate, _ isInverted: Bool) -> PolicyTest {
-    let known = predicates.firstIndex(of: predicate)
-    if known == nil { predicates.append(predicate) }
-    let bit: UInt64 = 1 << UInt64(known ?? predicates.count - 1)
+    let bit: UInt64 = 1 << UInt64(number(of: predicate))
     return isInverted ? .noPredicate(bit: bit) : .predicate(bit: bit)
+  }
+
+  /// The test of a group of conditions. Where errors count, a second bit says that there was one.
+  private mutating func condition(_ group: ConditionGroup) -> PolicyTest {
+    let bit: UInt64 = 1 << UInt64(number(of: .conditions(group)))
+    guard group.errorMode == .propagate else { return .predicate(bit: bit) }
+    return .condition(bit: bit, failure: 1 << UInt64(number(of: .failure(of: group))))
+  }
+
+  private mutating func number(of predicate: SpanPredicate) -> Int {
+    if let known = predicates.firstIndex(of: predicate) { return known }
+    predicates.append(predicate)
+    return predicates.count - 1
   }
 
   private mutating func number(of sampling: HashSampling) -> Int {
@@ -189,7 +205,8 @@ extension Policy {
   public static func excess(in policies: [Policy]) -> String? {
     let compiled = PolicyCompiler(policies)
     if compiled.predicates.count > SpanPredicates.countMax {
-      return "more than \(SpanPredicates.countMax) different tests of attributes, tracestates and flags"
+      let tests = "different tests of attributes, conditions, tracestates and flags"
+      return "more than \(SpanPredicates.countMax) \(tests)"
     }
     if compiled.budgetCount > PolicyCompiler.budgetsMax {
       return "more than \(PolicyCompiler.budgetsMax) rate limits, policies of composites included"

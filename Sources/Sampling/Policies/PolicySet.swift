@@ -117,6 +117,8 @@ struct PolicySet {
     var isPaying = true
     /// The bits of the budgets that refused.
     var refused: UInt64 = 0
+    /// Whether the policy at hand keeps traces, or takes them away.
+    var role = Side.keeping
   }
 
   /// The verdict on all that is known. Asked once a trace: budgets are spent.
@@ -171,6 +173,7 @@ struct PolicySet {
     _ trace: OpenTrace, _ evaluation: inout Evaluation, _ outcome: inout PolicyOutcome
   ) -> UInt64 {
     var dropped: UInt64 = 0
+    evaluation.role = .dropping
     for policy in drops {
       let threshold = threshold(of: roots[policy], .dropping, trace, &evaluation)
       if evaluation.isPaying, Side.dropping.says(threshold, at: trace.randomness) {
@@ -179,6 +182,7 @@ struct PolicySet {
       }
       dropped = max(dropped, threshold)
     }
+    evaluation.role = .keeping
     var sampled = SamplingThreshold.randomnessCount
     for policy in roots.indices {
       switch roles[policy] {
@@ -221,6 +225,10 @@ struct PolicySet {
     case .hash(let number): return side.threshold(evaluation.hashes & 1 << UInt64(number) != 0)
     case .predicate(let bit): return side.threshold(trace.predicateMatches & bit != 0)
     case .noPredicate(let bit): return side.threshold(trace.predicateMatches & bit == 0)
+    case .condition(let bit, let failure):
+      // Not the contrary of a yes: below a `not`, too, the policy as a whole says no.
+      guard trace.predicateMatches & failure == 0 else { return evaluation.role.threshold(false) }
+      return side.threshold(trace.predicateMatches & bit != 0)
     case .bucket(let number, let paysBytes):
       let bit: UInt64 = 1 << UInt64(buckets[number].bit)
       if evaluation.isPaying {
@@ -342,6 +350,8 @@ struct PolicySet {
     case .randomness, .baseline, .hash, .bucket, .composite: return .open
     case .predicate(let bit): return trace.predicateMatches & bit != 0 ? .yes : .open
     case .noPredicate(let bit): return trace.predicateMatches & bit != 0 ? .no : .open
+    // One that failed makes the policy say no, but not where it stands: nothing is certain of it.
+    case .condition(let bit, _): return trace.predicateMatches & bit != 0 ? .yes : .open
     case .all(let parts):
       var answer = Answer.yes
       for part in parts {

@@ -3,21 +3,31 @@
 import OTLP
 
 /// A question about a span or a resource that is answered for good by the first yes.
-enum SpanPredicate: Hashable {
+enum SpanPredicate: Equatable {
   case integer(key: String, range: ClosedRange<Int64>)
   case boolean(key: String, value: Bool)
   case text(key: String, values: [String])
   case pattern(key: String, patterns: [String])
   case traceState(key: String, values: [String])
   case sampledFlag
+  case conditions(ConditionGroup)
+  /// Whether evaluating the conditions failed before one of them held.
+  case failure(of: ConditionGroup)
 
   /// The attribute that it is about, if it is about one.
   fileprivate var attributeKey: String? {
     switch self {
     case .integer(let key, _), .boolean(let key, _), .text(let key, _), .pattern(let key, _): key
-    case .traceState, .sampledFlag: nil
+    case .traceState, .sampledFlag, .conditions, .failure: nil
     }
   }
+}
+
+/// The conditions of one `ottl_condition` policy.
+struct ConditionGroup: Equatable {
+  var spans: [OTTLCondition]
+  var events: [OTTLCondition]
+  var errorMode: ConditionErrorMode
 }
 
 /// All predicates of a policy set. Predicate *i* has bit *i*.
@@ -46,6 +56,14 @@ struct SpanPredicates {
     var values: TextSet
   }
 
+  private struct ConditionTest {
+    var bit: UInt64
+    /// Zero if errors count as a no.
+    var failure: UInt64
+    var set: SpanConditionSet
+    var areErrorsSaid: Bool
+  }
+
   private var attributes: WantedAttributes
   /// The tests of attribute key *i* are `testsOfKey[i]` in `tests`.
   private var testsOfKey: [Range<Int>] = []
@@ -56,7 +74,13 @@ struct SpanPredicates {
 
   /// The bits that attributes can set.
   private(set) var attributeBits: UInt64 = 0
+  private var conditionTests: [ConditionTest] = []
   private var traceStateBits: UInt64 = 0
+  private var conditionBits: UInt64 = 0
+  /// Conditions that could not be evaluated.
+  private(set) var conditionErrors: UInt64 = 0
+  /// Those among them that are to be logged.
+  private(set) var conditionErrorsSaid: UInt64 = 0
   private var sampledFlagBit: UInt64 = 0
 
   init(_ predicates: [SpanPredicate]) {
@@ -72,7 +96,17 @@ struct SpanPredicates {
       testsOfKey.append(start..<tests.count)
     }
     for (number, predicate) in predicates.enumerated() where predicate.attributeKey == nil {
-      add(predicate, bit: 1 << UInt64(number))
+      guard case .conditions(let group) = predicate else {
+        add(predicate, bit: 1 << UInt64(number))
+        continue
+      }
+      let failure = predicates.firstIndex(of: .failure(of: group))
+      conditionTests.append(
+        ConditionTest(
+          bit: 1 << UInt64(number), failure: failure.map { 1 << UInt64($0) } ?? 0,
+          set: SpanConditionSet(spans: group.spans, events: group.events, errorMode: group.errorMode),
+          areErrorsSaid: group.errorMode != .silent))
+      conditionBits |= 1 << UInt64(number)
     }
   }
 
@@ -97,6 +131,7 @@ struct SpanPredicates {
       traceStateTests.append(TraceStateTest(bit: bit, key: Array(key.utf8), values: TextSet(possible)))
       traceStateBits |= bit
     case .sampledFlag: sampledFlagBit |= bit
+    case .conditions, .failure: break
     }
   }
 
@@ -107,15 +142,43 @@ struct SpanPredicates {
 
   // MARK: Asking
 
+  /// Announces the spans of another record.
+  mutating func startRecord() {
+    for place in conditionTests.indices { conditionTests[place].set.startRecord() }
+  }
+
   /// Asks what is not answered yet of a span, and adds the yeses to `matches`.
   @inline(__always)
-  mutating func match(_ span: SpanView, of bytes: RawSpan, into matches: inout UInt64) {
+  mutating func match(
+    _ span: SpanView, of record: ScannedRecord, _ bytes: RawSpan, into matches: inout UInt64
+  ) {
     let open = ~matches
     if sampledFlagBit & open != 0, span.flags & 1 == 1 { matches |= sampledFlagBit }
     if traceStateBits & open != 0, span.traceState.count > 0 { matchTraceState(span, of: bytes, &matches) }
     if attributeBits & open != 0 {
       attributes.read(span, of: bytes)
       matchAttributes(of: bytes, isSpan: true, &matches)
+    }
+    if conditionBits & open != 0 { matchConditions(span, of: record, bytes, &matches) }
+  }
+
+  private mutating func matchConditions(
+    _ span: SpanView, of record: ScannedRecord, _ bytes: RawSpan, _ matches: inout UInt64
+  ) {
+    let (resource, scope) = (record.resourceFields(of: span), record.scopeFields(of: span))
+    for place in conditionTests.indices {
+      let test = (bit: conditionTests[place].bit, failure: conditionTests[place].failure)
+      guard matches & (test.bit | test.failure) == 0 else { continue }
+      let before = conditionTests[place].set.errorCount
+      switch conditionTests[place].set.outcome(of: span, resource: resource, scope: scope, in: bytes) {
+      case .matches: matches |= test.bit
+      case .doesNotMatch: break
+      case .failed: matches |= test.failure
+      }
+      let errors = conditionTests[place].set.errorCount - before
+      guard errors > 0 else { continue }
+      conditionErrors += errors
+      if conditionTests[place].areErrorsSaid { conditionErrorsSaid += errors }
     }
   }
 

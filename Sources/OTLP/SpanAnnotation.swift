@@ -1,0 +1,66 @@
+// Attributes that are added to kept spans.
+
+/// Attributes for kept spans, written once for all spans of a trace.
+public struct SpanAnnotation: Sendable {
+  /// Which spans get them.
+  public enum Scope: Sendable {
+    /// Spans without a parent.
+    case roots
+    /// Every span.
+    case all
+  }
+
+  /// Nothing is added.
+  public static let none = SpanAnnotation(.roots)
+
+  /// Which spans get them.
+  public let scope: Scope
+  /// Whole `attributes` fields of a span, one behind the other.
+  public private(set) var fields: [UInt8] = []
+
+  /// Makes an annotation without attributes.
+  public init(_ scope: Scope) {
+    self.scope = scope
+  }
+
+  /// Whether there are no attributes.
+  public var isEmpty: Bool { fields.isEmpty }
+
+  /// By how many bytes a span may grow: the attributes, and what its own length grows by.
+  public var growth: Int { isEmpty ? 0 : fields.count + SpanAnnotation.lengthGrowth }
+
+  /// A length has one byte to five.
+  private static let lengthGrowth = 4
+
+  /// Adds an attribute with a text.
+  public mutating func append(_ key: String, _ text: String) {
+    append(key) { $0.stringField(Field.stringValue, text) }
+  }
+
+  /// Adds an attribute with an array of texts.
+  public mutating func append(_ key: String, _ texts: [String]) {
+    append(key) { value in
+      value.message(Field.arrayValue) { array in
+        for text in texts { array.message(Field.arrayValues) { $0.stringField(Field.stringValue, text) } }
+      }
+    }
+  }
+
+  /// Adds an attribute with a number.
+  public mutating func append(_ key: String, _ number: Double) {
+    append(key) { $0.fixed64Field(Field.doubleValue, number.bitPattern) }
+  }
+
+  private mutating func append(_ key: String, value: (inout WireWriter) -> Void) {
+    var writer = WireWriter()
+    writer.message(Field.spanAttributes) { attribute in
+      attribute.stringField(Field.key, key)
+      attribute.message(Field.value) { value(&$0) }
+    }
+    fields += writer.bytes
+  }
+
+  /// Whether a span gets the attributes.
+  @inline(__always)
+  func applies(toRoot isRoot: Bool) -> Bool { !fields.isEmpty && (scope == .all || isRoot) }
+}
