@@ -101,6 +101,8 @@ class TailSampling(Topology):
     decision_wait: str = "4s"
     decision_wait_after_root: str = "2s"
     dropped: str = "compact"
+    baseline: str = ""
+    """The section of the adaptive baseline, if there is one."""
     input: str = ""
     """The topic of spans, where it is not the topology's own."""
 
@@ -117,12 +119,16 @@ class TailSampling(Topology):
         return f"{self.name}.sampled"
 
     @property
+    def stats(self) -> str:
+        return f"{self.name}.stats"
+
+    @property
     def outputs(self) -> tuple[str, str, str]:
         return self.decisions, self.sampled, self.dead_letters
 
     @property
     def text(self) -> str:
-        policies = "\n".join(f"  - {policy}" for policy in self.policies)
+        policies = "".join(f"\n  - {policy}" for policy in self.policies)
         return f"""\
 {self.head("tail-sampling")}
 topics:
@@ -132,10 +138,10 @@ topics:
   decisions: {{name: {self.decisions}, encoding: json, dropped: {self.dropped}}}
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
+  stats: {{name: {self.stats}}}
 windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   late_window: 10m
-policies:
-{policies}
+{self.baseline}policies:{policies}
 """
