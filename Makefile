@@ -10,11 +10,11 @@ FUZZ_SECONDS ?= 60
 
 TAILRACE := .build/release/tailrace
 VENV := .venv
-REQUIREMENTS := Tests/Integration/requirements.txt
+REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python build demo test unit integration lint format bench bench-kafka fuzz simulate clean
+.PHONY: help setup libraries python build demo test unit integration deploy lint format bench bench-kafka fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,11 +34,11 @@ python:
 	@missing=(); \
 	python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3 python3-venv); \
 	$(call install,$${missing[@]})
-	@if ! cmp -s $(REQUIREMENTS) $(VENV)/installed.txt || ! $(VENV)/bin/python -c ''; then \
+	@if ! cat $(REQUIREMENTS) | cmp -s - $(VENV)/installed.txt || ! $(VENV)/bin/python -c ''; then \
 	  echo "installing the packages of $(REQUIREMENTS) in $(VENV)"; \
 	  python3 -m venv --clear $(VENV); \
-	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS); \
-	  cp $(REQUIREMENTS) $(VENV)/installed.txt; \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
+	  cat $(REQUIREMENTS) > $(VENV)/installed.txt; \
 	fi
 
 # Installs the Debian packages named; does nothing without a name.
@@ -60,7 +60,7 @@ demo: build ## A broker, traffic and a worker in one process, a live table, and 
 
 # Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests with the optimised program that people run.
-test: setup lint unit integration simulate ## All that CI runs, with a short run of the fuzzers
+test: setup lint unit integration deploy simulate ## All that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
@@ -71,6 +71,9 @@ unit: libraries ## The tests of the modules
 
 integration: build python ## The program between a real broker, a real collector and real SDKs
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration
+
+deploy: build python ## The manifests, the image's recipe and the scripts of Deploy/
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
 
 lint: ## Check the form of all Swift sources
 	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)
@@ -93,6 +96,9 @@ SEEDS ?= 1000
 
 simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
 	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
+
+report: build ## A simulated day of the adaptive baseline: figures, and a plot in .build
+	$(TAILRACE) report --output .build/baseline-day.svg
 
 clean: ## Remove all that was built and installed here
 	rm -rf .build $(VENV)

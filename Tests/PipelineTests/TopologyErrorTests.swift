@@ -93,6 +93,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "topics: {raw_spans: {name: x}}\n",
       "2:10: unknown key 'raw_spans' in topics; it is a key of kind repartition"),
+    tail("topics: {stats: {nam: x}}\n", "2:18: unknown key 'nam' in topics.stats; did you mean 'name'?"),
     tail(
       "topics: {sampled: {annotate: al}}\n",
       "2:30: topics.sampled.annotate must be none, root or all, found 'al'; did you mean 'all'?"),

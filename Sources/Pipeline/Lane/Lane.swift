@@ -96,7 +96,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private var written = LaneCounters()
   /// What is known of the fleet's traffic, where the baseline is adaptive.
   private var fleetRates: FleetRates?
-  private var isFleetKnown = false
+  private var isFleetKnown: Bool
   /// When progress was last told, by the steady clock.
   private var progressToldAt = Instant.distantPast
 
@@ -109,6 +109,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
+    isFleetKnown = fleetRates == nil
     pastCounters.keptByPolicy = Array(repeating: 0, count: configuration.sampler.policies.count)
   }
 
@@ -384,7 +385,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// Reads what the fleet has counted, and takes the rates that follow.
   private func followFleet(at moment: Moment) throws(BrokerError) {
-    guard var fleet = fleetRates.take() else { return isFleetKnown = true }
+    guard var fleet = fleetRates.take() else { return }
     defer { fleetRates = fleet }
     let now = partitions.reduce(moment.wall) { max($0, $1.sampler.clock) }
     isFleetKnown = try link.readStats { fleet.merge($0, now: now) } || isFleetKnown

@@ -111,8 +111,8 @@ public struct RateController: Sendable {
     var demand = KeyDemand(
       present: rate(amount(basis.present)), offered: rate(amount(basis.offered)),
       costMax: rate(amount(basis.decided) - amount(basis.forced)), shares: 1, floor: 0)
-    // A key that set no trace's rate yet may set the next one's: nothing is free. With little traffic most keys
-    // are such.
+    // A key that set no trace's rate yet may set the next one's: nothing is free. With little traffic most
+    // keys are such.
     let presentTraces = Double(key.latest.present.traces) + Double(key.earlier.present.traces)
     if presentTraces > 0 {
       let presentAmount = Double(amount(key.latest.present)) + Double(amount(key.earlier.present))

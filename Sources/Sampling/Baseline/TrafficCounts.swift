@@ -147,8 +147,8 @@ public struct TrafficCounts: Sendable {
 
   /// The key for `name`, cut to `TrafficName.bytesMax`; `other` if too many new names have come.
   ///
-  /// - Parameter isNew: whether the partition has never seen the name. One that merely was silent for a window
-  ///   has no rate either, but no claim to be seen at once: with little traffic all names are such.
+  /// - Parameter isNew: whether the partition has never seen the name. One that merely was silent for a
+  ///   window has no rate either, but no claim to be seen at once: with little traffic all names are such.
   public mutating func key(of name: RawSpan, isNew: Bool = true) -> TrafficKey {
     let cut = name.extracting(first: TrafficName.bytesMax)
     let hash = seed.hash(cut)

@@ -268,6 +268,7 @@ private struct Story: ~Copyable {
       case .decide(let decision, let range):
         if decision.isFinal { finals += 1 }
         if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
+      case .count: break
       case .forward(let traceID, let range, let spans):
         spansForwarded += UInt64(spans)
         do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Makes the topics of topics.yaml with Kafka's own tools. A topic that is there is left as it is, so the
+# script can be run again; at the end it shows all four, to compare.
+#
+#   BOOTSTRAP=kafka:9092 Deploy/kafka/create-topics.sh
+#
+#   BOOTSTRAP       brokers, HOST:PORT; required
+#   PARTITIONS      of each topic; 8
+#   REPLICAS        copies of each partition; 3
+#   MIN_INSYNC      copies that must have a record before it counts as written; 2, or 1 with fewer replicas
+#   COMMAND_CONFIG  a file of client properties, for TLS and SASL
+#   KAFKA_TOPICS    the tool; kafka-topics.sh
+set -euo pipefail
+
+: "${BOOTSTRAP:?brokers, such as BOOTSTRAP=kafka:9092}"
+partitions=${PARTITIONS:-8}
+replicas=${REPLICAS:-3}
+min_insync=${MIN_INSYNC:-$((replicas < 2 ? 1 : 2))}
+
+client=("${KAFKA_TOPICS:-kafka-topics.sh}" --bootstrap-server "$BOOTSTRAP")
+if [ -n "${COMMAND_CONFIG:-}" ]; then client+=(--command-config "$COMMAND_CONFIG"); fi
+
+# Why each value is what it is: topics.yaml.
+create() {
+  local topic=$1 config=()
+  shift
+  for property in "$@" "min.insync.replicas=$min_insync"; do config+=(--config "$property"); done
+  "${client[@]}" --create --if-not-exists --topic "$topic" \
+    --partitions "$partitions" --replication-factor "$replicas" "${config[@]}"
+}
+
+create spans message.timestamp.type=LogAppendTime retention.ms=21600000 max.message.bytes=1048588
+create decisions cleanup.policy=delete retention.ms=604800000 max.message.bytes=1114124
+create sampled retention.ms=86400000 max.message.bytes=1114124
+create spans.dead-letters retention.ms=604800000 max.message.bytes=16842752
+
+for topic in spans decisions sampled spans.dead-letters; do
+  "${client[@]}" --describe --topic "$topic"
+done

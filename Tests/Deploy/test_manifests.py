@@ -1,0 +1,267 @@
+"""The manifests: valid for Kubernetes, confined, and in keeping with the topology that they carry."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from manifests import (
+    DEPLOY,
+    KUBERNETES,
+    OVERLAYS,
+    REPOSITORY,
+    Manifest,
+    generated,
+    only,
+    pods,
+    read,
+    render,
+    run,
+    seconds,
+    worker,
+)
+
+VERSIONS = ["1.31", "1.37"]
+"""Of Kubernetes: the manifests are valid for both and, it is taken, for those between."""
+
+CUSTOM = {"ScaledObject", "TriggerAuthentication"}
+"""Kinds that Kubernetes itself does not know: checked against their documentation, below."""
+
+
+@pytest.fixture(scope="module", params=["base", *OVERLAYS])
+def rendered(request: pytest.FixtureRequest) -> list[Manifest]:
+    name = request.param
+    return render(KUBERNETES / "base" if name == "base" else KUBERNETES / "overlays" / name)
+
+
+@pytest.fixture(scope="module")
+def production() -> list[Manifest]:
+    return render(KUBERNETES / "overlays" / "production")
+
+
+@pytest.fixture(scope="module")
+def by_cpu(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    """The production overlay with the other way to scale, changed as its comment says."""
+    copy = tmp_path_factory.mktemp("deploy") / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    file = copy / "overlays" / "production" / "kustomization.yaml"
+    text = file.read_text().replace("- ../../components/scale-on-lag ", "- ../../components/scale-on-cpu ")
+    file.write_text(text)
+    return render(copy / "overlays" / "production")
+
+
+class TestValidity:
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_kubernetes_takes_every_manifest(self, rendered: list[Manifest], version: str) -> None:
+        for manifest in rendered:
+            if manifest["kind"] not in CUSTOM:
+                kubernetes_validate.validate(manifest, version, strict=True)
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_the_validation_sees_a_fault(self, version: str) -> None:
+        manifest = only(render(KUBERNETES / "base"), "Deployment")
+        manifest["spec"]["template"]["spec"]["containers"][0]["readOnlyRoot"] = True
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_scaling_by_cpu(self, by_cpu: list[Manifest], version: str) -> None:
+        for manifest in by_cpu:
+            kubernetes_validate.validate(manifest, version, strict=True)
+        scaler = only(by_cpu, "HorizontalPodAutoscaler")["spec"]
+        assert scaler["scaleTargetRef"]["kind"] == "Deployment"
+        assert scaler["maxReplicas"] == partitions("spans")
+        assert "replicas" not in worker(by_cpu)["spec"]
+
+    def test_names_are_unique_and_in_one_namespace(self, rendered: list[Manifest]) -> None:
+        names = Counter((each["kind"], each["metadata"]["name"]) for each in rendered)
+        assert set(names.values()) == {1}
+        for each in rendered:
+            assert each["kind"] == "Namespace" or each["metadata"].get("namespace") == "tailrace", each
+
+
+class TestConfinement:
+    def test_pods_are_restricted(self, rendered: list[Manifest]) -> None:
+        """The rules of the namespace's pod security standard; a cluster would refuse what breaks them."""
+        labels = only(rendered, "Namespace")["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        for name, pod in pods(rendered):
+            security = pod["securityContext"]
+            assert security["runAsNonRoot"] is True, name
+            assert security["runAsUser"] > 0 and security["runAsGroup"] > 0, name
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert pod["automountServiceAccountToken"] is False, name
+            for container in pod["containers"] + pod.get("initContainers", []):
+                own = container["securityContext"]
+                assert own["allowPrivilegeEscalation"] is False, name
+                assert own["capabilities"] == {"drop": ["ALL"]}, name
+                assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+                limits = container["resources"]["limits"]
+                assert limits["memory"] == container["resources"]["requests"]["memory"], name
+
+    def test_our_containers_write_nowhere(self, rendered: list[Manifest]) -> None:
+        ours = [
+            container
+            for _, pod in pods(rendered)
+            for container in pod["containers"]
+            if container["image"].rpartition("/")[2].startswith("tailrace:")
+        ]
+        assert ours
+        for container in ours:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert all(mount["readOnly"] for mount in container.get("volumeMounts", []))
+
+    def test_images_have_a_version(self, rendered: list[Manifest]) -> None:
+        for name, pod in pods(rendered):
+            for container in pod["containers"]:
+                tag = container["image"].rpartition("/")[2].partition(":")[2]
+                assert tag and tag != "latest", f"{name}: {container['image']}"
+
+    def test_workers_talk_to_brokers_and_dns_alone(self, rendered: list[Manifest]) -> None:
+        policy = only(rendered, "NetworkPolicy")["spec"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels_of_pods(rendered).items()
+        assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+        assert not policy.get("ingress")
+        to = [(rule["to"], {port["port"] for port in rule["ports"]}) for rule in policy["egress"]]
+        assert [ports for _, ports in to] == [{9092, 9093}, {53}]
+        # An empty list of peers, or an empty peer, would be everybody.
+        assert all(peers and all(peer.get("podSelector") for peer in peers) for peers, _ in to)
+
+    def test_no_secret_is_written_down(self, rendered: list[Manifest]) -> None:
+        assert not [each for each in rendered if each["kind"] == "Secret"]
+        for _, pod in pods(rendered):
+            for container in pod["containers"]:
+                for variable in container.get("env", []):
+                    assert "PASSWORD" not in variable["name"] or "valueFrom" in variable
+
+
+class TestWorkers:
+    def test_a_graceful_stop_fits(self, rendered: list[Manifest]) -> None:
+        topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
+        grace = worker(rendered)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert seconds(topology["stop_timeout"]) == 25
+        assert grace == 40
+
+    def test_memory_covers_what_the_topology_may_take(self, rendered: list[Manifest]) -> None:
+        """1.3 times `limits.memory`, and librdkafka's two queues; the rest is in the manifest's comment."""
+        topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
+        queues = topology["kafka"]["queue.buffering.max.kbytes"] * 1024 + 65_536 * 1024
+        needed = 1.3 * size(topology["limits"]["memory"]) + queues
+        container = worker(rendered)["spec"]["template"]["spec"]["containers"][0]
+        assert needed < size(container["resources"]["limits"]["memory"] + "B")
+
+    def test_selectors_find_the_workers(self, rendered: list[Manifest]) -> None:
+        labels = labels_of_pods(rendered)
+        spec = worker(rendered)["spec"]
+        selectors = [spec["selector"], only(rendered, "PodDisruptionBudget")["spec"]["selector"]]
+        spread = spec["template"]["spec"]["topologySpreadConstraints"]
+        assert {each["topologyKey"] for each in spread} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        }
+        for selector in selectors + [each["labelSelector"] for each in spread]:
+            assert selector["matchLabels"].items() <= labels.items()
+        others = [
+            each["spec"]["template"]["metadata"]["labels"]
+            for each in rendered
+            if each["kind"] in {"StatefulSet", "Job"} and each["metadata"]["name"] != "tailrace"
+        ]
+        for other in others:
+            assert not spec["selector"]["matchLabels"].items() <= other.items()
+
+    def test_what_they_refer_to_is_there(self, rendered: list[Manifest]) -> None:
+        """The Secret is the operator's; everything else is rendered with them."""
+        names = {(each["kind"], each["metadata"]["name"]) for each in rendered}
+        pod = worker(rendered)["spec"]["template"]["spec"]
+        maps = [each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each]
+        maps += [each["configMapRef"]["name"] for each in pod["containers"][0]["envFrom"]]
+        assert len(maps) == 2
+        assert {("ConfigMap", name) for name in maps} <= names
+        assert ("ServiceAccount", pod["serviceAccountName"]) in names
+        mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+        assert pod["containers"][0]["args"] == ["run", mounts["topology"] + "/topology.yaml"]
+
+    def test_topologies_find_their_variables(self, rendered: list[Manifest]) -> None:
+        topology = generated(rendered, "tailrace-topology")["topology.yaml"]
+        wanted = {part.partition("}")[0] for part in topology.split("${")[1:]}
+        assert "KAFKA_BROKERS" in wanted
+        assert wanted <= environment(rendered).keys()
+
+    def test_the_topology_passes_the_check(self, rendered: list[Manifest], tmp_path: Path) -> None:
+        program = Path(os.environ.get("TAILRACE") or REPOSITORY / ".build/release/tailrace").absolute()
+        if "TAILRACE" not in os.environ and not program.exists():
+            pytest.skip("no program: set TAILRACE, or run `make build`")
+        file = tmp_path / "topology.yaml"
+        file.write_text(generated(rendered, "tailrace-topology")["topology.yaml"])
+        done = run(program, "check", file, env=environment(rendered))
+        assert done.returncode == 0, done.stderr
+        assert environment(rendered)["KAFKA_BROKERS"] in done.stdout
+        assert "a secret password" not in done.stdout
+
+
+class TestScaling:
+    def test_the_lag_scales_up_to_the_partitions(self, production: list[Manifest]) -> None:
+        scaled = only(production, "ScaledObject")
+        assert scaled["apiVersion"] == "keda.sh/v1alpha1"
+        spec = scaled["spec"]
+        assert spec.keys() <= {
+            "scaleTargetRef", "minReplicaCount", "maxReplicaCount", "advanced", "triggers"
+        }  # fmt: skip
+        assert spec["scaleTargetRef"]["kind"] == "Deployment"
+        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] == partitions("spans")
+        assert "replicas" not in worker(production)["spec"], "each apply would undo the scaler's count"
+
+    def test_the_trigger_is_the_topology_s_group_and_topic(self, production: list[Manifest]) -> None:
+        topology = yaml.safe_load(generated(production, "tailrace-topology")["topology.yaml"])
+        (trigger,) = only(production, "ScaledObject")["spec"]["triggers"]
+        metadata = trigger["metadata"]
+        # The names of keda.sh/docs, "Apache Kafka"; every value is text.
+        assert metadata.keys() <= {
+            "bootstrapServersFromEnv", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy",
+            "excludePersistentLag", "sasl", "tls",
+        }  # fmt: skip
+        assert all(isinstance(value, str) for value in metadata.values())
+        assert trigger["type"] == "kafka"
+        assert metadata["consumerGroup"] == topology["group"]
+        assert metadata["topic"] == "spans"
+        assert metadata["bootstrapServersFromEnv"] in environment(production)
+        assert int(metadata["lagThreshold"]) == 20_000 * seconds(topology["windows"]["decision_wait"])
+        assert topology["kafka"]["sasl.mechanism"] == "SCRAM-SHA-512" and metadata["sasl"] == "scram_sha512"
+        login = only(production, "TriggerAuthentication", trigger["authenticationRef"]["name"])
+        parameters = {each["parameter"] for each in login["spec"]["secretTargetRef"]}
+        assert parameters == {"username", "password", "ca"}
+
+    def test_stable_names_are_the_same_pods(self, production: list[Manifest]) -> None:
+        stable = render(KUBERNETES / "overlays" / "stable-names")
+        assert worker(stable)["kind"] == "StatefulSet"
+        assert worker(stable)["spec"]["template"] == worker(production)["spec"]["template"]
+        assert only(stable, "ScaledObject")["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
+        assert only(stable, "Service")["metadata"]["name"] == worker(stable)["spec"]["serviceName"]
+
+
+def labels_of_pods(manifests: list[Manifest]) -> dict[str, str]:
+    return worker(manifests)["spec"]["template"]["metadata"]["labels"]
+
+
+def environment(manifests: list[Manifest]) -> dict[str, str]:
+    """What a worker's container would see; for what comes from a Secret, any text."""
+    container = worker(manifests)["spec"]["template"]["spec"]["containers"][0]
+    variables = dict(generated(manifests, "tailrace-environment"))
+    for variable in container.get("env", []):
+        variables[variable["name"]] = "a secret " + variable["valueFrom"]["secretKeyRef"]["key"]
+    return variables
+
+
+def partitions(topic: str) -> int:
+    topics = read(DEPLOY / "kafka" / "topics.yaml")
+    return only(topics, "KafkaTopic", topic)["spec"]["partitions"]
+
+
+def size(text: str) -> int:
+    """A size of a topology file, or with a B behind it one of a manifest: `1GiB`."""
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    return int(text[:-3]) * units[text[-3:]]
