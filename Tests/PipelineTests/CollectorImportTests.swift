@@ -23,7 +23,7 @@ private func reread(_ text: String, _ environment: [String: String]) throws -> T
 private let always = "policies: [{name: all, type: always_sample}]"
 
 /// A gateway that reads spans from Kafka.
-private let gateway = #"""
+let collectorGateway = #"""
   receivers:
     otlp: {protocols: {grpc: }}
     kafka/spans:
@@ -63,7 +63,7 @@ private let gateway = #"""
 
 @Suite struct CollectorImportTests {
   @Test func aGateway() throws {
-    let result = try #require(try imported(gateway).topologies.first)
+    let result = try #require(try imported(collectorGateway).topologies.first)
     #expect(result.processor == "tail_sampling")
     let again = try reread(
       result.text,
@@ -106,7 +106,7 @@ private let gateway = #"""
 
   /// Each note has its line and key, and says what takes the setting's place.
   @Test func notes() throws {
-    let lines = try imported(gateway).noteLines
+    let lines = try imported(collectorGateway).noteLines
     for expected in [
       "c.yaml:5:receivers.kafka/spans.group_id: not carried over: Tailrace has a group of its own",
       "c.yaml:10:receivers.kafka/spans.auth.sasl.password: a secret is not copied: set the environment",
@@ -131,6 +131,25 @@ private let gateway = #"""
     #expect(lines.contains { $0.hasPrefix("c.yaml:3:processors.tail_sampling.\(key): ") }, "\(lines)")
     let limits = try topology(yaml).limits
     #expect(limits.bytesPerTrace == (key == "maximum_trace_size_bytes" ? 1_000_000 : 16 << 20))
+  }
+
+  @Test func boundsAndNames() throws {
+    let yaml = """
+      processors:
+        tail_sampling:
+          policies:
+            - {name: n, type: numeric_attribute, numeric_attribute: {key: k, min_value: 0, max_value: 9}}
+      receivers: {kafka: {brokers: "", traces: {topic: decisions}}}
+      service: {pipelines: {traces: {receivers: [kafka], processors: [tail_sampling]}}}
+      """
+    let found = try topology(yaml)
+    #expect(
+      found.policies.map(\.rule)
+        == [.numericAttribute(key: "k", minValue: nil, maxValue: 9, invertMatch: false)])
+    #expect(found.topics.spans.name == "spans")
+    let lines = try imported(yaml).noteLines
+    #expect(lines.contains { $0.hasPrefix("c.yaml:4:") && $0.contains("a bound of 0 is none") })
+    #expect(lines.contains { $0.hasPrefix("c.yaml:5:receivers.kafka: its topic is not carried over") })
   }
 
   /// Go's durations, and how long a root is waited for.

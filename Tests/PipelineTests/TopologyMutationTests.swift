@@ -81,4 +81,21 @@ private struct SplitMix64: RandomNumberGenerator {
     }
     #expect((50...490).contains(refused))
   }
+
+  /// Whatever is done to a Collector's configuration, what is printed reads back, and notes have places.
+  @Test(arguments: [1, 2]) func collectorsNeverCrash(seed: UInt64) throws {
+    var generator = SplitMix64(state: seed)
+    var refused = 0
+    for _ in 0..<500 {
+      let yaml = Self.mutate(collectorGateway, with: &generator)
+      do {
+        let imported = try CollectorImport.parse(yaml, fileName: "c.yaml", environment: ["A": "hunter2"])
+        #expect(imported.noteLines.allSatisfy { !$0.contains { $0.isNewline } && $0.hasPrefix("c.yaml:") })
+      } catch {
+        refused += 1
+        #expect(error.file == "c.yaml", "\(error) of \(yaml.debugDescription)")
+      }
+    }
+    #expect((25...490).contains(refused))
+  }
 }

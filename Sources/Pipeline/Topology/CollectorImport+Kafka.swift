@@ -57,7 +57,9 @@ extension CollectorImporter {
     let exporter = components.kafka("exporters", of: own, in: components.exporters)
     if let input = receiver ?? publisher {
       let section = section(input)
-      topology.topics.spans = source(section)
+      let source = source(section)
+      topology.topics.spans.encoding = source.encoding
+      if isFree(source.name, in: topology.topics, input) { topology.topics.spans.name = source.name }
       if publisher != nil, !reader.truth("partition_traces_by_id", of: section, default: false) {
         note(input, "set partition_traces_by_id: spans have to be keyed by their trace ids")
       }
@@ -66,7 +68,7 @@ extension CollectorImporter {
       let output = source(section(exporter))
       if output.name == topology.topics.spans.name {
         note(exporter, "its topic is the one that is read; kept spans go to '\(topology.topics.sampled)'")
-      } else {
+      } else if isFree(output.name, in: topology.topics, exporter) {
         topology.topics.sampled = output.name
       }
       if output.encoding != .otlpProto { note(exporter, "kept spans are written as otlp_proto") }
@@ -77,6 +79,17 @@ extension CollectorImporter {
     for other in [receiver, publisher, exporter].compactMap(\.self) where other.path != connection.path {
       note(other, "the connection is that of \(connection.path): a worker has one")
     }
+  }
+
+  /// Whether no other topic of Tailrace has this name; notes it if one has.
+  private mutating func isFree(
+    _ name: String, in topics: TailSamplingTopology.Topics, _ component: TopologyField
+  ) -> Bool {
+    let taken = [topics.decisions.name, topics.sampled, topics.deadLetters, topics.stats].contains(name)
+    if taken {
+      note(component, "its topic is not carried over: \(MessageText.quoted(name)) is one of the outputs")
+    }
+    return !taken
   }
 
   /// Says what stays with a Collector: everything in the processor's pipelines that is neither it nor Kafka.
@@ -138,8 +151,8 @@ extension CollectorImporter {
       switch field.key {
       case "traces", "topic", "encoding", "partition_traces_by_id", "logs", "metrics", "profiles": break
       case "brokers":
-        let brokers = self.texts(field)
-        if !brokers.isEmpty { properties["bootstrap.servers"] = brokers.joined(separator: ",") }
+        let brokers = texts(field).joined(separator: ",")
+        if !brokers.isEmpty { properties["bootstrap.servers"] = brokers }
       case "client_id": properties["client.id"] = text(field)
       case "rack_id": properties["client.rack"] = text(field)
       case "initial_offset": properties["auto.offset.reset"] = text(field)

@@ -266,6 +266,12 @@ struct CollectorImporter {
         "the same share, but of other traces: by the trace's own randomness. With hash_salt: "
           + "default-hash-seed they are the same")
       return rule
+    case .numericAttribute(let key, let least, let most, let isInverted) where least == 0 || most == 0:
+      guard (least ?? 0) != 0 || (most ?? 0) != 0 else { return rule }
+      note(item, "a bound of 0 is none in a Collector, and is left out")
+      return .numericAttribute(
+        key: key, minValue: least == 0 ? nil : least, maxValue: most == 0 ? nil : most,
+        invertMatch: isInverted)
     case .rateLimiting, .bytesLimiting:
       note(item, "the rate is one of each partition, not of the whole: divide it by their number")
       return rule
@@ -273,7 +279,10 @@ struct CollectorImporter {
     case .drop(let policies): return .drop(policies.map { noted($0, item) })
     case .not(let policy): return .not(noted(policy, item))
     case .composite(var composite):
-      note(item, "its rates are those of each partition, not of the whole: divide them by their number")
+      note(
+        item,
+        "its rates are those of each partition, not of the whole: divide them by their number; and "
+          + "policy_order is followed, where a Collector goes by the list")
       composite.policies = composite.policies.map { noted($0, item) }
       return .composite(composite)
     default: return rule
