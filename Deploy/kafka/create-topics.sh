@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the topics of topics.yaml with Kafka's own tools. A topic that is there is left as it is, so the
-# script can be run again; at the end it shows all four, to compare.
+# script can be run again; at the end it shows all of them, to compare.
 #
 #   BOOTSTRAP=kafka:9092 Deploy/kafka/create-topics.sh
 #
@@ -33,7 +33,8 @@ create spans message.timestamp.type=LogAppendTime retention.ms=21600000 max.mess
 create decisions cleanup.policy=delete retention.ms=604800000 max.message.bytes=1114124
 create sampled retention.ms=86400000 max.message.bytes=1114124
 create spans.dead-letters retention.ms=604800000 max.message.bytes=16842752
+create stats cleanup.policy=compact max.message.bytes=1048588
 
-for topic in spans decisions sampled spans.dead-letters; do
+for topic in spans decisions sampled spans.dead-letters stats; do
   "${client[@]}" --describe --topic "$topic"
 done

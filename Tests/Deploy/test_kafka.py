@@ -26,7 +26,7 @@ class TestTopics:
     def test_they_are_those_of_the_topology(self) -> None:
         topology = yaml.safe_load((KUBERNETES / "base" / "topology.yaml").read_text())
         assert topology["topics"] == {"create": False}, "the names are the defaults"
-        assert TOPICS.keys() == {"spans", *MIRRORED, "spans.dead-letters"}
+        assert TOPICS.keys() == {"spans", *MIRRORED, "spans.dead-letters", "stats"}
 
     def test_outputs_mirror_the_input(self) -> None:
         spans = TOPICS["spans"]["spec"]
