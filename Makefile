@@ -90,7 +90,7 @@ bench-kafka: build python ## A worker against a consumer that does nothing, on a
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)
 
-# The first seed, and how many.
+# The first seed, and how many. A fresh one: make simulate SEED=$$RANDOM
 SEED ?= 1
 SEEDS ?= 1000
 
