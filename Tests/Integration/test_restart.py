@@ -65,6 +65,8 @@ def test_no_trace_is_lost(ending, broker, run, read):
     timeouts = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
     topology = TailSampling(
         f"restart-{ending}",
+        # Records may repeat here; test_chaos has the same with transactions.
+        delivery="at_least_once",
         decision_wait="5s",
         decision_wait_after_root="3s",
         kafka={**timeouts, **ENDINGS[ending]},
