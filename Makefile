@@ -66,8 +66,14 @@ test: setup lint unit integration deploy simulate ## All that CI runs, with a sh
 # Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
 WAITING := KafkaTests|CommandTests
 unit: libraries ## The tests of the modules
-	swift test --skip '$(WAITING)'
-	swift test --skip-build --no-parallel --filter '$(WAITING)'
+	@$(call swift_test,--skip '$(WAITING)')
+	@$(call swift_test,--skip-build --no-parallel --filter '$(WAITING)')
+
+# What failed is said again at the end: among thousands of lines nobody finds it.
+define swift_test
+mkdir -p .build; echo "swift test $(1)"; \
+swift test $(1) 2>&1 | tee .build/unit.log || { echo; echo "What failed:"; grep '✘' .build/unit.log; exit 1; }
+endef
 
 integration: build python ## The program between a real broker, a real collector and real SDKs
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration

@@ -93,17 +93,29 @@ class Broker:
 class Reader:
     """Reads topics from their start; `records` has all that was read so far, in order within a partition."""
 
+    RENEWED_AFTER = 10.0
+    """Seconds without a record after which `until` begins anew.
+
+    A reader that waits behind a transaction that a killed producer left open has been seen to stay there after
+    the broker aborted it, where one that begins at the start reads on to the end.
+    """
+
     def __init__(self, broker: Broker, names: Iterable[str], isolation: str):
         self._broker = broker
-        self._waiting = set(names)
+        self._names = set(names)
+        self._isolation = isolation
+        self._open()
+
+    def _open(self) -> None:
+        self._waiting = set(self._names)
         self._assigned: list[TopicPartition] = []
-        self.records: dict[str, list[Record]] = {name: [] for name in self._waiting}
+        self.records: dict[str, list[Record]] = {name: [] for name in self._names}
         self._consumer = Consumer(
             {
-                **broker._connection,
+                **self._broker._connection,
                 "group.id": "integration-suite",
                 "enable.auto.commit": False,
-                "isolation.level": isolation,
+                "isolation.level": self._isolation,
                 # This broker answers a fetch with all that a partition has.
                 "receive.message.max.bytes": 2147483647,
                 "fetch.message.max.bytes": RECORD_BYTES_MAX,
@@ -145,12 +157,20 @@ class Reader:
         self, condition: Callable[[], bool], what: str, check: Callable[[], None] | None = None
     ) -> None:
         """Reads on until `condition` is true; `check` may fail sooner, as when a program has ended."""
-        end = time.monotonic() + DEADLINE
+        began = progressed = time.monotonic()
+        count = -1
         while not condition():
             if check is not None:
                 check()
             read = {name: len(records) for name, records in self.records.items()}
-            assert time.monotonic() < end, f"after {DEADLINE:.0f} s waiting for: {what}; read so far: {read}"
+            now = time.monotonic()
+            assert now < began + DEADLINE, f"after {DEADLINE:.0f} s waiting for: {what}; read so far: {read}"
+            if sum(read.values()) != count:
+                count, progressed = sum(read.values()), now
+            elif now > progressed + self.RENEWED_AFTER:
+                self._consumer.close()
+                self._open()
+                progressed = now
             self.poll()
 
     def quiet(self, seconds: float) -> None:

@@ -106,7 +106,8 @@ extension GroupMember {
 
   // MARK: Group
 
-  /// An event is gone only when it has been dealt with: an answer that fails is given again in the next round.
+  /// An event is gone only when it has been dealt with: an answer that fails is given again in the
+  /// next round.
   private func answerGroup(at moment: Moment) throws(BrokerError) {
     while let event = membership.events.first {
       switch event {
