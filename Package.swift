@@ -28,12 +28,13 @@ let package = Package(
     .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "OTLP", swiftSettings: rules),
-    .target(name: "Sampling", dependencies: ["OTLP"], swiftSettings: rules),
+    .target(name: "SpanStorage", dependencies: ["OTLP", "CZstd"], swiftSettings: rules),
+    .target(name: "Sampling", dependencies: ["OTLP", "SpanStorage"], swiftSettings: rules),
     .target(name: "Kafka", dependencies: ["CRdKafka"], swiftSettings: rules),
     .target(
       name: "Pipeline",
       dependencies: [
-        "OTLP", "Sampling", "Kafka", "CZstd",
+        "OTLP", "SpanStorage", "Sampling", "Kafka", "CZstd",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -49,7 +50,10 @@ let package = Package(
       swiftSettings: rules),
     .testTarget(name: "OTLPTests", dependencies: ["OTLP"], swiftSettings: rules),
     .testTarget(
-      name: "SamplingTests", dependencies: ["Sampling", "OTLP", "Simulation"], swiftSettings: rules),
+      name: "SpanStorageTests", dependencies: ["SpanStorage", "OTLP", "Simulation"], swiftSettings: rules),
+    .testTarget(
+      name: "SamplingTests", dependencies: ["Sampling", "SpanStorage", "OTLP", "Simulation"],
+      swiftSettings: rules),
     .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: rules),
     .testTarget(
       name: "PipelineTests", dependencies: ["Pipeline", "Sampling", "OTLP", "Simulation", "Kafka"],

@@ -183,12 +183,18 @@ enum Field {
 }
 
 extension SpanView {
+  /// The tag of a span's attributes: field 9, length-delimited.
+  private static let attributesTag = UInt8(Field.spanAttributes << 3 | 2)
+
   /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in
   /// protobuf.
   @inline(__always)
   fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(content)
-    while !cursor.isAtEnd {
+    while true {
+      // Most of a span's fields, and nothing that is read here.
+      cursor.skipRun(of: SpanView.attributesTag, in: bytes)
+      if cursor.isAtEnd { break }
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
       case Field.traceID:

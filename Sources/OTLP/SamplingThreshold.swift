@@ -6,7 +6,7 @@
 ///
 /// Source: OpenTelemetry specification, "TraceState: Probability Sampling" (sampling threshold `th`,
 /// randomness `rv`).
-public struct SamplingThreshold: Hashable, Sendable, Comparable {
+public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable {
   /// The rejected share of the randomness space, in units of 2^-56; from 0 (keep all) to 2^56 (keep none).
   public let rejected: UInt64
 

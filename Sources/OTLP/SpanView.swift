@@ -1,7 +1,7 @@
 // What the scanner hands on: identifiers and the few fields of a span that the sampler decides by.
 
 /// The 16 bytes of a trace id, as two big-endian halves.
-public struct TraceID: Hashable, Sendable {
+public struct TraceID: Hashable, Sendable, BitwiseCopyable {
   /// Bytes 0 to 7.
   public let high: UInt64
   /// Bytes 8 to 15.

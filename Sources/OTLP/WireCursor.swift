@@ -90,6 +90,23 @@ struct WireCursor {
     return range
   }
 
+  /// Steps over length-delimited fields whose tag is the byte `tag`, for as long as such fields come; stops
+  /// at anything unusual, which then is for the caller to read, or to refuse.
+  @inline(__always)
+  mutating func skipRun(of tag: UInt8, in bytes: RawSpan) {
+    while end - offset > 2, bytes.byte(at: offset) == tag {
+      let first = Int(bytes.byte(at: offset + 1))
+      var next = offset + 2 + first
+      if first >= 0x80 {
+        let second = Int(bytes.byte(at: offset + 2))
+        guard second < 0x80 else { return }
+        next = offset + 3 + (first & 0x7f | second << 7)
+      }
+      guard next <= end else { return }
+      offset = next
+    }
+  }
+
   /// Reads a fixed64 field's value.
   @inline(__always)
   mutating func fixed64(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {

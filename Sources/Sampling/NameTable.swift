@@ -24,6 +24,7 @@ struct NameTable {
   }
 
   private var entries: [Entry] = []
+  private var nameBytes = 0
   private var free: [UInt32] = []
   private var index = HashIndex()
   private let seed: HashSeed
@@ -41,6 +42,12 @@ struct NameTable {
 
   /// How many names there are.
   var count: Int { index.count }
+
+  /// Bytes of memory in use, for each name with the 32 that the header of its bytes takes.
+  var byteCount: Int {
+    nameBytes + index.count * 32 + entries.capacity * MemoryLayout<Entry>.stride + free.capacity * 4
+      + index.byteCount
+  }
 
   /// The name's bytes; empty for `none`.
   func bytes(of name: NameID) -> [UInt8] {
@@ -62,6 +69,14 @@ struct NameTable {
     return NameID(slot: UInt32(truncatingIfNeeded: slot))
   }
 
+  /// Finds `name` and counts one more reference; none if it is not here.
+  mutating func internKnown(_ name: RawSpan) -> NameID {
+    let cut = name.extracting(first: bytesMax)
+    guard let slot = find(cut, seed.hash(cut)) else { return .none }
+    entries[slot].references += 1
+    return NameID(slot: UInt32(truncatingIfNeeded: slot))
+  }
+
   /// Finds or adds `name`, to stay for good. Nil if it is new and the table is at its capacity.
   mutating func pin(_ name: RawSpan) -> NameID? {
     let cut = name.extracting(first: bytesMax)
@@ -79,6 +94,7 @@ struct NameTable {
 
   private mutating func add(_ name: RawSpan, _ hash: UInt32) -> Int {
     let entry = Entry(bytes: name.copied(), hash: hash, references: 0)
+    nameBytes += name.byteCount
     let slot: Int
     if let reused = free.popLast() {
       slot = Int(reused)
@@ -106,6 +122,7 @@ struct NameTable {
     guard index.count >= nextSweepCount else { return }
     for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {
       index.remove(entries[slot].hash, slot: slot)
+      nameBytes -= entries[slot].bytes.count
       entries[slot].bytes = []
       entries[slot].isFree = true
       free.append(UInt32(truncatingIfNeeded: slot))

@@ -1,6 +1,7 @@
 // How one trace's share of a record is taken in: opened, accumulated, buffered or handed out at once.
 
 import OTLP
+import SpanStorage
 
 extension Sampler {
   /// Takes in the share of one trace.
@@ -24,6 +25,7 @@ extension Sampler {
       takeLate(share, of: record, bytes, piece, past, &effects)
       return
     } else {
+      makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       counters.tracesOpened += 1
       if isReplayed(share.offset), let threshold = recovery.keptEarly.removeValue(forKey: share.traceID) {
@@ -37,6 +39,18 @@ extension Sampler {
     accumulate(share, of: record, bytes, into: slot)
     guard deliver(share, of: record, bytes, piece, slot, &effects) else { return }
     if table[slot].isRootWaitOver, table[slot].isComplete { close(slot, .root, into: &effects) }
+  }
+
+  /// Decides the oldest trace early if there is no memory for one more.
+  private mutating func makeRoomInTable(_ effects: inout Effects) {
+    guard !table.hasFreeSlot, tableAccount.isOverdrawn, let oldest = table.opened.first else { return }
+    counters.tracesShed += 1
+    close(oldest, .memory, into: &effects)
+  }
+
+  /// The number of an operation's name; none where there is no memory for a new one.
+  private mutating func noteOperation(_ name: RawSpan) -> NameID {
+    tableAccount.isOverdrawn ? operations.internKnown(name) : operations.intern(name)
   }
 
   // MARK: Accumulators
@@ -95,7 +109,7 @@ extension Sampler {
       trace.rootStart = span.start
       trace.rootService = service
       operations.release(trace.rootOperation)
-      trace.rootOperation = operations.intern(bytes.extracting(span.name.indices))
+      trace.rootOperation = noteOperation(bytes.extracting(span.name.indices))
     }
     guard !trace.hasRoot else { return }
     trace.hasRoot = true
@@ -105,12 +119,14 @@ extension Sampler {
   private mutating func noteError(
     _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in trace: inout OpenTrace
   ) {
-    guard Int(trace.notedErrors) < configuration.limits.errorSpansPerTrace else { return }
+    guard Int(trace.notedErrors) < configuration.limits.errorSpansPerTrace,
+      trace.notedErrors == 0 || !tableAccount.isOverdrawn
+    else { return }
     trace.notedErrors += 1
     trace.errors = errorNotes.add(
       ErrorNote(
         spanID: span.spanID, parentID: span.parentID, end: span.end, service: service,
-        operation: operations.intern(bytes.extracting(span.name.indices)), previous: trace.errors))
+        operation: noteOperation(bytes.extracting(span.name.indices)), previous: trace.errors))
   }
 
   // MARK: Spans of open traces
@@ -132,8 +148,7 @@ extension Sampler {
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
-      table[slot].lastPiece = buffer.append(piece, after: table[slot].lastPiece)
-      if table[slot].firstPiece == .none { table[slot].firstPiece = table[slot].lastPiece }
+      buffer.append(piece, to: &table[slot].spans, owner: slot)
       if policies.certain(table[slot]).isKept { keepEarly(slot, .eager, into: &effects) }
     case .kept where isOverLimit:
       startSkeleton(slot)

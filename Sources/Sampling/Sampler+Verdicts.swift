@@ -1,6 +1,7 @@
 // How windows close: the verdict, its record, and the kept spans.
 
 import OTLP
+import SpanStorage
 
 extension Sampler {
   /// Keeps a trace whose window is still open: its early record and its spans so far go out.
@@ -48,7 +49,7 @@ extension Sampler {
 
   /// Remembers a verdict for spans that come late.
   mutating func remember(_ verdict: PastVerdict) {
-    if verdicts.count >= configuration.limits.verdicts {
+    if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
       verdicts.removeOldest()
       counters.verdictsForgottenEarly += 1
     }
@@ -56,9 +57,7 @@ extension Sampler {
   }
 
   private mutating func releaseBuffered(_ slot: Int) {
-    buffer.release(from: table[slot].firstPiece)
-    table[slot].firstPiece = .none
-    table[slot].lastPiece = .none
+    buffer.release(&table[slot].spans)
   }
 
   // MARK: Kept spans
@@ -67,13 +66,12 @@ extension Sampler {
   private mutating func forwardBuffered(
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
-    guard table[slot].firstPiece != .none else { return }
+    guard !table[slot].spans.isEmpty else { return }
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
     let annotation = annotation(of: slot, matches: outcome.matches)
     var portion = Portion(start: effects.arena.count)
-    var piece = table[slot].firstPiece
-    while piece != .none {
-      let grown = Sampler.grown(buffer.count(of: piece), by: annotation)
+    for piece in buffer.pieces(of: table[slot].spans) {
+      let grown = Sampler.grown(piece.byteCount, by: annotation)
       if effects.arena.count - portion.start + grown > configuration.limits.forwardBytes {
         emit(&portion, of: traceID, into: &effects)
       }
@@ -88,7 +86,6 @@ extension Sampler {
           effects.arena.appendAccepted(bytes, threshold, annotation, counts: &portion.counts)
         }
       }
-      piece = buffer.next(after: piece)
     }
     emit(&portion, of: traceID, into: &effects)
     releaseBuffered(slot)

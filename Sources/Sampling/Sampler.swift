@@ -4,6 +4,7 @@
 // outputs, byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
 
 public import OTLP
+public import SpanStorage
 
 /// The sampler of one partition.
 ///
@@ -38,11 +39,18 @@ public struct Sampler: ~Copyable {
   /// What is known from before; of no effect for a sampler that was not restored.
   var recovery = Recovery()
 
+  /// What the tables take, as of the last record whose number was due.
+  var tableAccount: TableAccount
+
   /// Storage for the record that is being read; nil while one is.
   private var scratch: RecordScratch? = RecordScratch()
 
   /// Makes the sampler of `partition`, with nothing open.
-  public init(partition: PartitionID, configuration: SamplerConfiguration) {
+  ///
+  /// - Parameter memory: where spans are kept, shared by the samplers of a lane; nil for one of its own.
+  public init(
+    partition: PartitionID, configuration: SamplerConfiguration, memory: SpanMemory? = nil
+  ) {
     self.partition = partition
     self.configuration = configuration
     let seed = HashSeed(value: configuration.hashSeed)
@@ -52,8 +60,10 @@ public struct Sampler: ~Copyable {
       sampleOnFirstMatch: configuration.sampleOnFirstMatch)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
-    buffer = SpanBuffer(segmentBytes: limits.segmentBytes)
-    verdicts = VerdictCache(seed: seed)
+    let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
+    buffer = SpanBuffer(memory: memory)
+    tableAccount = TableAccount(memory: memory)
+    verdicts = VerdictCache(seed: seed, memory: memory)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array("(other services)".utf8).withRawBytes { services.pin($0) } ?? .none
@@ -113,6 +123,9 @@ public struct Sampler: ~Copyable {
         reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
       }
     }
+    if buffer.isCleaningDue { cleanBuffer() }
+    // Tables grow by little with each record.
+    if counters.recordsRead & 15 == 0 { tableAccount.update(to: tableBytes) }
     return nil
   }
 
@@ -141,6 +154,7 @@ public struct Sampler: ~Copyable {
     // windows whose records are still to come.
     guard !isRecovering else { return }
     pass(to: time, into: &effects)
+    cleanBuffer()
   }
 
   /// Moves the stream clock on, never back, and closes the windows that are over.
@@ -156,9 +170,26 @@ public struct Sampler: ~Copyable {
     var next = table.opened.first
     while buffer.neededBytes > bytesMax, let slot = next {
       next = table.opened.next(after: slot)
-      guard table[slot].firstPiece != .none else { continue }
+      guard !table[slot].spans.isEmpty else { continue }
       counters.tracesShed += 1
       close(slot, .memory, into: &effects)
+    }
+    cleanBuffer()
+  }
+
+  /// Frees the memory of spans that nobody needs any more.
+  private mutating func cleanBuffer() {
+    buffer.beginCleaning()
+    cleanBuffer(survivors: false)
+    cleanBuffer(survivors: true)
+  }
+
+  private mutating func cleanBuffer(survivors: Bool) {
+    while let oldest = buffer.nextOldest(survivors: survivors) {
+      if buffer.isNeeded(oldest, by: table[oldest.owner].spans) {
+        guard buffer.move(oldest, &table[oldest.owner].spans) else { return }
+      }
+      buffer.pass(oldest)
     }
   }
 
@@ -181,9 +212,13 @@ public struct Sampler: ~Copyable {
   public var usage: SamplerUsage {
     SamplerUsage(
       openTraces: table.count, pastVerdicts: verdicts.count, bufferedBytes: buffer.neededBytes,
-      residentBufferBytes: buffer.residentBytes,
-      tableBytes: table.byteCount + serviceLists.byteCount + errorNotes.byteCount,
-      verdictBytes: verdicts.byteCount)
+      segmentBytes: buffer.rawBytes, compressedSegments: buffer.compressedSegments,
+      tableBytes: tableBytes, verdictBytes: verdicts.byteCount)
+  }
+
+  private var tableBytes: Int {
+    table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
+      + operations.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
@@ -286,8 +321,10 @@ public struct SamplerUsage: Equatable, Sendable {
   public var pastVerdicts: Int
   /// Bytes of spans that undecided traces need.
   public var bufferedBytes: Int
-  /// Bytes of memory that these are kept in.
-  public var residentBufferBytes: Int
+  /// Bytes of the segments that these are kept in, as if none were compressed.
+  public var segmentBytes: Int
+  /// How many of the segments are compressed.
+  public var compressedSegments: Int
   /// Bytes of memory that open traces take beside their spans.
   public var tableBytes: Int
   /// Bytes of memory that past verdicts take.

@@ -1,7 +1,7 @@
 // Points and spans of time on the stream's clock. The core never asks a machine what time it is.
 
 /// A point in time: nanoseconds since 1970 in UTC. Good until 2262.
-public struct Instant: Hashable, Comparable, Sendable {
+public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
   /// Nanoseconds since 1970-01-01T00:00:00Z.
   public var nanoseconds: Int64
 
@@ -139,7 +139,7 @@ public struct Interval: Hashable, Comparable, Sendable {
 }
 
 /// A record's place in its partition.
-public struct Offset: Hashable, Comparable, Sendable {
+public struct Offset: Hashable, Comparable, Sendable, BitwiseCopyable {
   /// The number of the record, from zero up.
   public let value: Int64
 

@@ -1,20 +1,21 @@
 // Notes on open traces that do not fit a fixed slot: which services took part, which spans failed.
 
 import OTLP
+import SpanStorage
 
 /// The services of each trace: short lists in blocks of one pool.
-struct ServiceLists {
-  private struct Block {
+struct ServiceLists: ~Copyable {
+  struct Block {
     var services: [7 of UInt32]
     var next: Int32
   }
 
   private static let perBlock = 7
-  private var blocks: [Block] = []
+  private var blocks = SlotArray<Block>()
   private var firstFree: Int32 = -1
 
   /// Bytes of memory in use.
-  var byteCount: Int { blocks.capacity * MemoryLayout<Block>.stride }
+  var byteCount: Int { blocks.byteCount }
 
   /// Whether the list that begins at `first` and has `count` services holds `service`.
   func contains(_ service: NameID, first: Int32, count: Int) -> Bool {
@@ -91,12 +92,12 @@ struct ErrorNote {
 }
 
 /// The error spans of each trace.
-struct ErrorNotes {
-  private var notes: [ErrorNote] = []
+struct ErrorNotes: ~Copyable {
+  private var notes = SlotArray<ErrorNote>()
   private var firstFree: Int32 = -1
 
   /// Bytes of memory in use.
-  var byteCount: Int { notes.capacity * MemoryLayout<ErrorNote>.stride }
+  var byteCount: Int { notes.byteCount }
 
   /// Adds a note; returns where it is.
   mutating func add(_ note: ErrorNote) -> Int32 {

@@ -1,10 +1,11 @@
 // The open traces of a partition: found by id, and queued by when their windows close.
 
 import OTLP
+import SpanStorage
 
 /// Open traces in slots, an index by trace id, and the two queues that windows close from.
-struct TraceTable {
-  private(set) var traces: [OpenTrace] = []
+struct TraceTable: ~Copyable {
+  private(set) var traces = SlotArray<OpenTrace>()
   private var freeSlots: [Int32] = []
   private var index = HashIndex()
   private let seed: HashSeed
@@ -21,9 +22,12 @@ struct TraceTable {
   /// How many traces are open.
   var count: Int { index.count }
 
+  /// Whether a trace can be opened without taking more memory.
+  var hasFreeSlot: Bool { !freeSlots.isEmpty }
+
   /// Bytes of memory in use.
   var byteCount: Int {
-    traces.capacity * MemoryLayout<OpenTrace>.stride + freeSlots.capacity * 4 + index.byteCount
+    traces.byteCount + freeSlots.capacity * 4 + index.byteCount
       + opened.byteCount + rooted.byteCount
   }
 

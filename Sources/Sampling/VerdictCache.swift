@@ -2,6 +2,7 @@
 // for another.
 
 import OTLP
+import SpanStorage
 
 /// What was decided about a trace.
 struct PastVerdict {
@@ -53,17 +54,30 @@ struct PastVerdict {
 ///
 /// A ring of 32-byte verdicts, doubled when full, and an index of two 8-byte buckets for each of its places:
 /// 48 to 96 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
-struct VerdictCache {
+struct VerdictCache: ~Copyable {
   private var ring: [PastVerdict]
   private var head = 0
   private(set) var count = 0
   private var index: HashIndex
   private let seed: HashSeed
+  /// Keeps account of what all caches of a lane take.
+  private let memory: SpanMemory
 
-  init(seed: HashSeed) {
+  init(seed: HashSeed, memory: SpanMemory) {
     ring = Array(repeating: .vacant, count: 16)
     index = HashIndex()
     self.seed = seed
+    self.memory = memory
+    memory.verdictBytes += byteCount
+  }
+
+  deinit {
+    memory.verdictBytes -= byteCount
+  }
+
+  /// Whether one verdict more takes no more memory than there is for verdicts.
+  var hasRoom: Bool {
+    count < ring.count || memory.verdictBytes + byteCount <= memory.verdictBytesMax
   }
 
   /// Bytes of memory in use.
@@ -107,13 +121,16 @@ struct VerdictCache {
   /// Doubles the ring. Slots move, so the index is made anew: once per doubling.
   private mutating func grow() {
     var larger: [PastVerdict] = Array(repeating: .vacant, count: ring.count * 2)
-    index = HashIndex(capacity: ring.count * 2)
+    var moved = HashIndex(capacity: ring.count * 2)
     for place in 0..<count {
       let verdict = ring[(head + place) & (ring.count - 1)]
       larger[place] = verdict
-      index.insert(hash(verdict.traceID), slot: place)
+      moved.insert(hash(verdict.traceID), slot: place)
     }
+    memory.verdictBytes -= byteCount
     ring = larger
+    index = moved
     head = 0
+    memory.verdictBytes += byteCount
   }
 }

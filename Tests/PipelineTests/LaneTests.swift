@@ -161,19 +161,19 @@ private let passing = BrokerError(.retry, "not now")
 
   @Test func memoryIsRelievedWhereMostIsHeld() throws {
     let broker = MemoryBroker(partitions: 2)
-    for trace in 1...40 {
-      let spans = [TestSpan(trace: UInt64(trace), id: 1, parent: 9, padding: 1000)]
-      broker.append(tracesData(spans), at: at(0), to: trace <= 30 ? 0 : 1)
+    for trace in 1...400 {
+      let spans = [TestSpan(trace: UInt64(trace), id: 1, parent: 9, padding: 50_000)]
+      broker.append(tracesData(spans), at: at(0), to: trace <= 300 ? 0 : 1)
     }
-    let lane = lane(MemoryLink(broker, assigned: 2), configuration { $0.bufferedBytesMax = 30_000 })
+    let lane = lane(MemoryLink(broker, assigned: 2), configuration { $0.memoryBytesMax = 12 << 20 })
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
     try lane.step(at: moment(at(0.1)), timeout: .seconds(0))
     let snapshot = lane.snapshot()
-    #expect(snapshot.bufferedBytes <= 30_000)
-    #expect(snapshot.bufferedBytes > 20_000)
+    #expect(snapshot.residentBytes <= 12 << 20)
+    #expect(snapshot.bufferedBytes > 6_000_000)
     let shed = try broker.decisions()
     #expect(shed.allSatisfy { $0.trigger == "memory" })
-    #expect(shed.count == 40 - snapshot.openTraces)
+    #expect(shed.count == 400 - snapshot.openTraces)
     #expect(
       shed.map(\.firstOffset) == Array(0..<Int64(shed.count)), "the oldest ones of the larger partition")
     #expect(snapshot.counters.tracesShed == UInt64(shed.count))

@@ -54,16 +54,6 @@ import Testing
     #expect(result.says("released once too often"))
   }
 
-  @Test func aPieceIsReleasedOnce() async throws {
-    let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      var buffer = SpanBuffer(segmentBytes: 64)
-      let piece = [0x61].withRawBytes { buffer.append($0, after: .none) }
-      buffer.release(from: piece)
-      buffer.release(from: piece)
-    }
-    #expect(result.says("lost a piece twice"))
-  }
-
   @Test func moreThan64PoliciesAreTooMany() async throws {
     let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       _ = PolicySet(Array(repeating: Policy(name: "all", rule: .alwaysSample), count: 65))

@@ -7,7 +7,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct ServiceListsTests {
-  private func list(_ services: Int32, _ count: Int, in lists: ServiceLists) -> [UInt32] {
+  private func list(_ services: Int32, _ count: Int, in lists: borrowing ServiceLists) -> [UInt32] {
     var slots: [UInt32] = []
     lists.forEach(first: services, count: count) { slots.append($0.slot) }
     return slots
@@ -20,12 +20,12 @@ import Testing
       var first: Int32 = -1
       for number in 0..<length {
         let service = NameID(slot: UInt32(number * 3))
-        #expect(!lists.contains(service, first: first, count: number))
+        #expect(lists.contains(service, first: first, count: number) == false)
         first = lists.add(service, first: first, count: number)
-        #expect(lists.contains(service, first: first, count: number + 1))
+        #expect(lists.contains(service, first: first, count: number + 1) == true)
       }
       #expect(list(first, length, in: lists) == (0..<length).map { UInt32($0 * 3) })
-      #expect(!lists.contains(NameID(slot: 1), first: first, count: length))
+      #expect(lists.contains(NameID(slot: 1), first: first, count: length) == false)
       lists.release(first: first)
     }
   }
@@ -38,7 +38,7 @@ import Testing
     lists.release(first: first)
     let bytes = lists.byteCount
     let second = lists.add(NameID(slot: 50), first: -1, count: 0)
-    #expect(!lists.contains(NameID(slot: 3), first: second, count: 1))
+    #expect(lists.contains(NameID(slot: 3), first: second, count: 1) == false)
     #expect(list(second, 1, in: lists) == [50])
     #expect(lists.byteCount == bytes)
   }

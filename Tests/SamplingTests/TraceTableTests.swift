@@ -40,7 +40,7 @@ import Testing
     }
   }
 
-  private func ids(_ queue: SlotQueue, in table: TraceTable) -> [TraceID] {
+  private func ids(_ queue: SlotQueue, in table: borrowing TraceTable) -> [TraceID] {
     var ids: [TraceID] = []
     var slot = queue.first
     while let current = slot {

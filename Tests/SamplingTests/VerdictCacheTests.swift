@@ -1,6 +1,7 @@
 // The verdicts given: exact, first in first out, and small.
 
 import Simulation
+import SpanStorage
 import Testing
 
 @testable import OTLP
@@ -11,7 +12,7 @@ import Testing
   /// them.
   @Test func neverTakesOneTraceForAnother() {
     var random = RandomSource(seed: 5)
-    var cache = VerdictCache(seed: HashSeed(value: 17))
+    var cache = VerdictCache(seed: HashSeed(value: 17), memory: SpanMemory())
     var ids: [TraceID] = []
     for number in 0..<100_000 {
       let id = TraceID(high: random.next(), low: random.next())
@@ -42,7 +43,7 @@ import Testing
 
   @Test func forgetsTheOldestFirst() {
     var random = RandomSource(seed: 6)
-    var cache = VerdictCache(seed: HashSeed(value: 1))
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
     var model: [TraceID] = []
     for step in 0..<20_000 {
       if !model.isEmpty, random.chance(step % 2000 < 1000 ? 0.3 : 0.7) {
@@ -64,7 +65,7 @@ import Testing
   }
 
   @Test func removingFromNothingIsNothing() {
-    var cache = VerdictCache(seed: HashSeed(value: 1))
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
     cache.removeOldest()
     #expect(cache.count == 0)
     #expect(cache.oldest == nil)
@@ -89,7 +90,7 @@ import Testing
   /// A full ring has 32 bytes a verdict and two 8-byte buckets; one that has just doubled has twice as much.
   @Test func takesTensOfBytesATrace() {
     #expect(MemoryLayout<PastVerdict>.stride == 32)
-    var cache = VerdictCache(seed: HashSeed(value: 1))
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
     for number in 0...(1 << 14) {
       let bytesMax = number == 1 << 14 ? 48 * (1 << 14) : 96 << 14
       #expect(cache.byteCount <= bytesMax)

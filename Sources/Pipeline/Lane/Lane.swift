@@ -3,6 +3,7 @@
 
 internal import OTLP
 public import Sampling
+internal import SpanStorage
 
 /// What a lane does, beside its samplers' own configuration.
 public struct LaneConfiguration: Sendable {
@@ -16,8 +17,11 @@ public struct LaneConfiguration: Sendable {
   public var commitInterval = Interval.seconds(1)
   /// and after how many records at the latest.
   public var commitRecords = 250_000
-  /// Bytes of undecided spans that all partitions of the lane may hold together.
-  public var bufferedBytesMax = 1 << 30
+  /// Bytes of memory that all partitions of the lane may take together: for undecided spans, for what is
+  /// known of open traces, and for past verdicts.
+  public var memoryBytesMax = 1 << 30
+  /// Memory that a burst has left over is given back after so long, twice at the most.
+  static let trimInterval = Interval.seconds(60)
   /// A partition that is caught up and quiet for this long lets its clock go on by itself.
   public var idleAfter = Interval.seconds(1)
   /// The largest record that the topic of kept spans takes, less what a record costs beside its value.
@@ -89,6 +93,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   var membership = Membership()
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
+  /// What the samplers share.
+  private let memory = SpanMemory()
+  /// What spans may take of it.
+  private var spanBytesMax: Int { configuration.memoryBytesMax - memory.tableBytes - memory.verdictBytes }
+  /// When memory was last given back, by the steady clock.
+  private var trimmedAt = Instant.distantPast
   private var effects = Effects()
   private var key: [UInt8] = []
   /// Counts of partitions that are no longer assigned.
@@ -110,6 +120,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     decoder = InputDecoder(encoding: configuration.encoding)
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
+    // Half is for spans at least, and compressed from half of that on.
+    memory.tableBytesMax = configuration.memoryBytesMax / 4
+    memory.verdictBytesMax = configuration.memoryBytesMax / 4
     pastCounters.keptByPolicy = Array(repeating: 0, count: configuration.sampler.policies.count)
   }
 
@@ -156,6 +169,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
         place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
     }
     try drain(place.partition)
+    if memory.usedBytes > spanBytesMax { try relieveMemory() }
   }
 
   private func partition(_ id: PartitionID) -> AssignedPartition? {
@@ -296,7 +310,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       waiting.committed = .some(try link.committed([id]).first ?? nil)
     }
     let committed = waiting.committed ?? nil
-    var sampler = Sampler(partition: id, configuration: configuration.sampler)
+    var sampler = Sampler(partition: id, configuration: configuration.sampler, memory: memory)
     let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
     if let rates = fleetRates?.rates { sampler.adopt(rates) }
     var past: [RestoredVerdict] = []
@@ -349,7 +363,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   func workOff(at moment: Moment) throws(BrokerError) {
     try followFleet(at: moment)
     try letTimePass(at: moment.steady)
-    try relieveMemory()
+    manageMemory(at: moment.steady)
     tellProgress(at: moment.steady)
   }
 
@@ -413,21 +427,24 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     if !waiting.isEmpty || !reading.isEmpty { report(.recovering(waiting + reading)) }
   }
 
-  /// Takes memory from the partition that holds most, while all together hold too much.
+  private func manageMemory(at now: Instant) {
+    memory.compressAbove = spanBytesMax / 2
+    guard trimmedAt + LaneConfiguration.trimInterval <= now else { return }
+    trimmedAt = now
+    memory.trim()
+  }
+
+  /// Takes memory from the partition that holds most, while spans of all together take too much.
   private func relieveMemory() throws(BrokerError) {
-    var total = 0
-    for partition in partitions { total += partition.sampler.usage.bufferedBytes }
-    while total > configuration.bufferedBytesMax {
+    while memory.usedBytes > spanBytesMax {
       let largest = partitions.max { $0.sampler.usage.bufferedBytes < $1.sampler.usage.bufferedBytes }
       guard let largest else { return }
       let before = largest.sampler.usage.bufferedBytes
       // A tenth more than needed, so that the next record does not bring the lane here again.
-      let excess = total - configuration.bufferedBytesMax / 10 * 9
+      let excess = memory.usedBytes - spanBytesMax / 10 * 9
       largest.sampler.relieve(toBytes: max(0, before - excess), into: &effects)
       try drain(largest.id)
-      let freed = before - largest.sampler.usage.bufferedBytes
-      guard freed > 0 else { return }
-      total -= freed
+      guard largest.sampler.usage.bufferedBytes < before else { return }
     }
   }
 
@@ -452,8 +469,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       let usage = partition.sampler.usage
       snapshot.openTraces += usage.openTraces
       snapshot.bufferedBytes += usage.bufferedBytes
-      snapshot.residentBytes += usage.residentBufferBytes + usage.tableBytes + usage.verdictBytes
+      snapshot.compressedSegments += usage.compressedSegments
     }
+    snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes
     snapshot.partitions = partitions.map(\.id)
     snapshot.recovering = membership.waiting.count + partitions.count { $0.sampler.isRecovering }
     return snapshot

@@ -87,8 +87,10 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
-  /// Bytes of memory that samplers take.
+  /// Bytes of memory that samplers take: for spans, tables and past verdicts.
   public var residentBytes = 0
+  /// Segments of spans that are compressed.
+  public var compressedSegments = 0
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -107,6 +109,7 @@ extension LaneSnapshot {
     openTraces += other.openTraces
     bufferedBytes += other.bufferedBytes
     residentBytes += other.residentBytes
+    compressedSegments += other.compressedSegments
   }
 
   /// A repartitioner's counters in a lane's form.

@@ -39,7 +39,7 @@ struct LanePlan: Sendable {
     configuration.encoding = topics.spans.encoding
     configuration.commitInterval = Interval(topology.worker.commitInterval)
     configuration.commitRecords = topology.worker.commitRecords
-    configuration.bufferedBytesMax = topology.limits.memory / topology.worker.lanes
+    configuration.memoryBytesMax = topology.limits.memory / topology.worker.lanes
     work = .sample(configuration)
     outputs = OutputNames(
       decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters,

@@ -106,7 +106,7 @@ public final class Simulation {
     sampler.limits.segmentBytes = 4096
     var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
     configuration.commitInterval = .milliseconds(500)
-    configuration.bufferedBytesMax = Simulation.memoryLimit
+    configuration.memoryBytesMax = Simulation.memoryLimit
     return configuration
   }
 
@@ -218,7 +218,7 @@ public final class Simulation {
       return
     }
     let snapshot = worker.lane.snapshot()
-    if snapshot.bufferedBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
+    if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
     noteRecovery(number, snapshot.recovering > 0)
   }
 

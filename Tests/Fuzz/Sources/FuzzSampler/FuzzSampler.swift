@@ -251,7 +251,7 @@ private struct Story: ~Copyable {
       "traces were lost: \(counters)")
     expect(counters.tracesKept + counters.tracesDropped == finals, "not one final verdict a trace")
     expect(usage.pastVerdicts <= 4, "too many verdicts are remembered")
-    expect(usage.residentBufferBytes >= usage.bufferedBytes, "more bytes are buffered than there is room for")
+    expect(usage.segmentBytes >= usage.bufferedBytes, "more bytes are buffered than there is room for")
     if let point = sampler.commitPoint {
       expect(point.safeOffset <= point.highWater && point.highWater <= offset, "an offset is ahead")
       let again = CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)

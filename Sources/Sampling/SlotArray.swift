@@ -1,0 +1,63 @@
+// Slots of one type in chunks of huge pages: random access costs one miss, and growing moves nothing.
+
+import SpanStorage
+
+/// Numbered slots of plain values, more of them as they are asked for. Slots never move.
+///
+/// An array would do, but for two things: it doubles by copying, which at ten million open traces stops the
+/// lane for a second; and its small pages cost a walk through the page tables for nearly every access at
+/// random, which on a virtual machine takes longer than the access.
+@safe struct SlotArray<Element: BitwiseCopyable>: ~Copyable {
+  private var chunks: [UnsafeMutablePointer<Element>] = unsafe []
+  /// How many slots there are.
+  private(set) var count = 0
+
+  /// The slots of a chunk: as many as a huge page has room for, rounded down to a power of two.
+  private static var chunkSlots: Int { 1 << chunkBits }
+  private static var chunkBits: Int {
+    (HugePages.pageBytes / MemoryLayout<Element>.stride).bitWidth - 1
+      - (HugePages.pageBytes / MemoryLayout<Element>.stride).leadingZeroBitCount
+  }
+
+  init() {}
+
+  deinit {
+    // Sound: each chunk was allocated by `append`, is this array's alone, and holds plain values.
+    for number in unsafe chunks.indices { unsafe chunks[number].deallocate() }
+  }
+
+  /// Bytes of the slots.
+  var byteCount: Int { count * MemoryLayout<Element>.stride }
+
+  /// The value in `slot`, which must be below `count`.
+  subscript(slot: Int) -> Element {
+    @inline(__always) _read {
+      check(slot)
+      // Sound: the chunk has `chunkSlots` slots, those below `count` are initialised, and no one else has
+      // them.
+      yield unsafe chunks[slot >> Self.chunkBits][slot & (Self.chunkSlots - 1)]
+    }
+    @inline(__always) _modify {
+      check(slot)
+      // Sound: as above.
+      yield unsafe &chunks[slot >> Self.chunkBits][slot & (Self.chunkSlots - 1)]
+    }
+  }
+
+  /// Adds a slot.
+  mutating func append(_ element: Element) {
+    if unsafe count == chunks.count * Self.chunkSlots {
+      // Sound: fresh memory of just the size, bound to its only type.
+      let memory = unsafe HugePages.allocate(
+        byteCount: Self.chunkSlots * MemoryLayout<Element>.stride, isLarge: !chunks.isEmpty)
+      unsafe chunks.append(memory.bindMemory(to: Element.self, capacity: Self.chunkSlots))
+    }
+    // Sound: the slot lies in the last chunk; a plain value may be written over whatever was there.
+    unsafe (chunks[count >> Self.chunkBits] + (count & (Self.chunkSlots - 1))).initialize(to: element)
+    count += 1
+  }
+
+  @inline(__always) private func check(_ slot: Int) {
+    invariant(slot >= 0 && slot < count, "there is no slot \(slot) among \(count)")
+  }
+}

@@ -1,0 +1,22 @@
+// Memory in huge pages.
+
+internal import Glibc
+
+/// Memory for tables and slabs. With small pages nearly every access at random walks the page tables first,
+/// which on a virtual machine takes longer than the access itself.
+public enum HugePages {
+  /// The size of one.
+  public static let pageBytes = 2 << 20
+
+  /// Allocates memory that is to be freed with `deallocate`; in huge pages, as far as the kernel has them and
+  /// the size is worth it, if `isLarge`.
+  @unsafe public static func allocate(byteCount: Int, isLarge: Bool) -> UnsafeMutableRawPointer {
+    let isLarge = isLarge && byteCount >= pageBytes
+    let memory = UnsafeMutableRawPointer.allocate(
+      byteCount: byteCount, alignment: isLarge ? pageBytes : 4096)
+    // Sound: the advice concerns just what was allocated, and changes no byte of it. Where the kernel does
+    // not take it, pages stay small: so its answer does not matter.
+    if isLarge { _ = unsafe madvise(memory, byteCount / pageBytes * pageBytes, MADV_HUGEPAGE) }
+    return unsafe memory
+  }
+}

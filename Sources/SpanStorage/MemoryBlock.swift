@@ -1,0 +1,79 @@
+// A run of memory whose every access is checked, and the only place that touches it by address.
+
+/// A run of memory that a `SpanMemory` has lent out.
+///
+/// Whoever holds one must not use it once it was given back: that alone is not checked. `SpanLog` holds all
+/// of them, one a segment, and forgets a segment with its memory.
+@safe struct MemoryBlock {
+  private let base: UnsafeMutableRawPointer
+  let byteCount: Int
+  /// The number of the slab, or nil for a block that was allocated by itself.
+  let slab: Int?
+
+  /// Sound if `base` has `byteCount` bytes that nobody else uses until the block is given back.
+  @unsafe init(base: UnsafeMutableRawPointer, byteCount: Int, slab: Int?) {
+    unsafe self.base = base
+    self.byteCount = byteCount
+    self.slab = slab
+  }
+
+  /// Copies `bytes` to `offset`.
+  func write(_ bytes: RawSpan, at offset: Int) {
+    check(offset, bytes.byteCount)
+    // Sound: the range is inside the block, and the source is borrowed for the call.
+    unsafe bytes.withUnsafeBytes { source in
+      if let start = source.baseAddress {
+        unsafe (base + offset).copyMemory(from: start, byteCount: source.count)
+      }
+    }
+  }
+
+  /// Copies `count` bytes from `start` on to `offset` of `other`.
+  func copy(from start: Int, count: Int, to other: MemoryBlock, at offset: Int) {
+    check(start, count)
+    other.check(offset, count)
+    // Sound: both ranges are inside their blocks; `copyMemory` allows them to overlap.
+    unsafe (other.base + offset).copyMemory(from: base + start, byteCount: count)
+  }
+
+  /// Lends `count` bytes from `offset` on to `body`.
+  func withBytes<Result, Failure: Error>(
+    from offset: Int, count: Int, _ body: (RawSpan) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    check(offset, count)
+    // Sound: the range is inside the block, and the span can't outlive the call.
+    return try unsafe body(RawSpan(_unsafeStart: base + offset, byteCount: count))
+  }
+
+  /// Lends `count` bytes from `offset` on to `body`, to be written.
+  func withMutableBytes<Result>(
+    from offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Result
+  ) -> Result {
+    check(offset, count)
+    // Sound: the range is inside the block; each caller says that `body` keeps no address.
+    return unsafe body(UnsafeMutableRawBufferPointer(start: base + offset, count: count))
+  }
+
+  /// The 32-bit integer at `offset`, a multiple of four.
+  func word(at offset: Int) -> UInt32 {
+    check(offset, 4)
+    // Sound: inside the block, aligned, and every bit pattern is a UInt32.
+    return unsafe base.load(fromByteOffset: offset, as: UInt32.self)
+  }
+
+  /// Writes the 32-bit integer at `offset`, a multiple of four.
+  func setWord(_ value: UInt32, at offset: Int) {
+    check(offset, 4)
+    // Sound: inside the block and aligned.
+    unsafe base.storeBytes(of: value, toByteOffset: offset, as: UInt32.self)
+  }
+
+  /// The address, for giving the block back.
+  @unsafe var address: UnsafeMutableRawPointer { unsafe base }
+
+  private func check(_ offset: Int, _ count: Int) {
+    invariant(
+      offset >= 0 && count >= 0 && offset <= byteCount - count,
+      "\(count) bytes at \(offset) of a block of \(byteCount)")
+  }
+}

@@ -1,0 +1,64 @@
+// First in, first out, with a number for each element that stays what it is.
+
+/// A ring of elements, numbered from zero in the order in which they came. The last one is at hand: it is the
+/// one that changes.
+struct NumberedQueue<Element> {
+  /// All but the last.
+  private var ring: [Element?] = Array(repeating: nil, count: 16)
+  private var newest: Element?
+  /// The number of the first element, and of the next that will come.
+  private(set) var startNumber = 0
+  private(set) var endNumber = 0
+
+  var count: Int { endNumber - startNumber }
+  var isEmpty: Bool { endNumber == startNumber }
+  var byteCount: Int { ring.capacity * MemoryLayout<Element?>.stride }
+
+  /// The element that came last. There must be one.
+  var last: Element {
+    get { required(newest) }
+    _modify {
+      guard var element = newest else { fatalError("an empty queue has no last element") }
+      defer { newest = element }
+      yield &element
+    }
+  }
+
+  subscript(number: Int) -> Element {
+    get {
+      if number == endNumber - 1 { return last }
+      return required(number >= startNumber && number < endNumber ? ring[number & (ring.count - 1)] : nil)
+    }
+    set {
+      invariant(number >= startNumber && number < endNumber, "there is no element \(number)")
+      if number == endNumber - 1 { newest = newValue } else { ring[number & (ring.count - 1)] = newValue }
+    }
+  }
+
+  mutating func append(_ element: Element) {
+    if count > ring.count { grow() }
+    if !isEmpty { ring[(endNumber - 1) & (ring.count - 1)] = newest }
+    newest = element
+    endNumber += 1
+  }
+
+  mutating func removeFirst() -> Element {
+    let element = self[startNumber]
+    if count == 1 { newest = nil } else { ring[startNumber & (ring.count - 1)] = nil }
+    startNumber += 1
+    return element
+  }
+
+  private mutating func grow() {
+    var larger: [Element?] = Array(repeating: nil, count: 2 * ring.count)
+    for number in startNumber..<endNumber - 1 {
+      larger[number & (larger.count - 1)] = ring[number & (ring.count - 1)]
+    }
+    ring = larger
+  }
+
+  private func required(_ element: Element?) -> Element {
+    guard let element else { fatalError("no such element in \(startNumber)..<\(endNumber)") }
+    return element
+  }
+}

@@ -1,0 +1,215 @@
+// Spans of undecided traces, as the bytes they arrived in.
+//
+// Two logs, each freed from its old end as the traces there are decided (see `SpanLog`): a trace that ends
+// costs nothing, and most end in about the order in which they began. The few that stay long would hold the
+// old end, and with it everything behind. So when a log is wasteful its oldest trace is moved: its pieces are
+// gathered at the end of the second log, one behind the other. Above a limit the second log is compressed,
+// and traces are moved there to be: a compressed segment holds the pieces of few traces, each whole, so that
+// a kept trace is read back from one segment and not from as many as it has pieces.
+//
+// It is the log-structured file system's cleaner (Rosenblum and Ousterhout, 1992), with two generations.
+
+internal import OTLP
+
+/// Where a trace's spans are. A plain value, kept with the trace.
+public struct BufferedSpans: Sendable, BitwiseCopyable {
+  /// In the log of arrivals.
+  fileprivate var firstArrival = PieceID.none
+  fileprivate var lastArrival = PieceID.none
+  /// In the log of survivors; all of it came before the arrivals.
+  fileprivate var firstSurvivor = PieceID.none
+  fileprivate var lastSurvivor = PieceID.none
+  fileprivate var arrivalBytes: UInt32 = 0
+  fileprivate var survivorBytes: UInt32 = 0
+
+  /// No spans.
+  public init() {}
+
+  /// Whether there are none.
+  public var isEmpty: Bool { lastArrival == .none && lastSurvivor == .none }
+
+  /// Bytes of the spans.
+  public var byteCount: Int { Int(arrivalBytes) + Int(survivorBytes) }
+}
+
+/// The spans that a partition's undecided traces hold.
+///
+/// Not thread-safe: it belongs to the lane, as its memory does.
+public struct SpanBuffer: ~Copyable {
+  /// One run of a trace's bytes.
+  public struct Piece: Sendable {
+    fileprivate var id: PieceID
+    fileprivate var isSurvivor: Bool
+    /// Its bytes.
+    public var byteCount: Int
+  }
+
+  /// A trace that stands at the old end of a log.
+  public struct Oldest: Sendable {
+    /// Its slot when its spans came. It may be another trace's by now.
+    public var owner: Int
+    fileprivate var piece: PieceID
+    fileprivate var isSurvivor: Bool
+  }
+
+  private let memory: SpanMemory
+  private var arrivals: SpanLog
+  private var survivors: SpanLog
+  private var arrivalBytes = 0
+  private var survivorBytes = 0
+  private var segmentsCleaned = 0
+  /// Bytes that may still be moved before the next segment is begun.
+  private var moveAllowance = 0
+
+  /// A log may take this many times the bytes that are needed of it, in percent.
+  private static let wastePercentMax = 120
+  /// And so many slabs more, so that little traffic is left alone.
+  private static let slabsSpare = 4
+  /// Slabs moved or compressed for each that is filled, at the most. So memory is won faster than it is
+  /// taken, and no record waits long.
+  private static let slabsPerCleaning = 4
+
+  /// Makes a buffer without spans, in `memory`.
+  public init(memory: SpanMemory) {
+    self.memory = memory
+    arrivals = SpanLog(memory: memory)
+    survivors = SpanLog(memory: memory)
+  }
+
+  /// Bytes of spans that are needed.
+  public var neededBytes: Int { arrivalBytes + survivorBytes }
+
+  /// Bytes that the segments take, as if none were compressed.
+  public var rawBytes: Int { arrivals.rawBytes + survivors.rawBytes }
+
+  /// Bytes of memory beside the segments.
+  public var byteCount: Int { arrivals.byteCount + survivors.byteCount }
+
+  /// Segments that are compressed.
+  public var compressedSegments: Int { survivors.compressedSegments }
+
+  /// Adds a piece to the spans of the trace in slot `owner`.
+  public mutating func append(_ bytes: RawSpan, to spans: inout BufferedSpans, owner: Int) {
+    spans.lastArrival = arrivals.append(bytes, after: spans.lastArrival, owner: owner)
+    if spans.firstArrival == .none { spans.firstArrival = spans.lastArrival }
+    spans.arrivalBytes += UInt32(truncatingIfNeeded: bytes.byteCount)
+    arrivalBytes += bytes.byteCount
+  }
+
+  /// Lets go of a trace's spans.
+  public mutating func release(_ spans: inout BufferedSpans) {
+    arrivalBytes -= Int(spans.arrivalBytes)
+    survivorBytes -= Int(spans.survivorBytes)
+    invariant(arrivalBytes >= 0 && survivorBytes >= 0, "spans were released twice")
+    spans = BufferedSpans()
+    if neededBytes == 0 {
+      arrivals.removeAll()
+      survivors.removeAll()
+    }
+  }
+
+  /// The pieces of a trace's spans, in the order in which they came.
+  public func pieces(of spans: BufferedSpans) -> [Piece] {
+    var pieces: [Piece] = []
+    append(spans.lastArrival, of: arrivals, isSurvivor: false, to: &pieces)
+    append(spans.lastSurvivor, of: survivors, isSurvivor: true, to: &pieces)
+    pieces.reverse()
+    return pieces
+  }
+
+  private func append(
+    _ last: PieceID, of log: borrowing SpanLog, isSurvivor: Bool, to pieces: inout [Piece]
+  ) {
+    var id = last
+    while id != .none {
+      let piece = log.piece(id)
+      pieces.append(Piece(id: id, isSurvivor: isSurvivor, byteCount: piece.count))
+      id = piece.previous
+    }
+  }
+
+  /// Lends the piece's bytes to `body`.
+  public func withBytes<Result, Failure: Error>(
+    of piece: Piece, _ body: (RawSpan) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    if piece.isSurvivor { return try survivors.withBytes(of: piece.id, body) }
+    return try arrivals.withBytes(of: piece.id, body)
+  }
+
+  // MARK: Cleaning
+
+  /// Whether there may be memory to win since the last cleaning: a segment was begun.
+  public var isCleaningDue: Bool { segmentsCleaned != arrivals.segmentsBegun }
+
+  /// Begins a cleaning: frees what can be freed without looking at a trace, and compresses.
+  public mutating func beginCleaning() {
+    segmentsCleaned = arrivals.segmentsBegun
+    moveAllowance = SpanBuffer.slabsPerCleaning * memory.slabBytes
+    while isUnderPressure, moveAllowance > 0, survivors.compressNext() { moveAllowance -= memory.slabBytes }
+  }
+
+  /// The trace that the cleaning has come to; nil at its end. The caller says next whether that `isNeeded`.
+  public mutating func nextOldest(survivors isSurvivor: Bool) -> Oldest? {
+    guard let (owner, piece) = isSurvivor ? survivors.oldest() : arrivals.oldest() else { return nil }
+    return Oldest(owner: owner, piece: piece, isSurvivor: isSurvivor)
+  }
+
+  /// Whether `oldest` is the trace that has these spans, and not one that has ended or was moved.
+  public func isNeeded(_ oldest: Oldest, by spans: BufferedSpans) -> Bool {
+    oldest.piece == (oldest.isSurvivor ? spans.firstSurvivor : spans.firstArrival)
+  }
+
+  /// Goes on behind `oldest`, which nobody needs.
+  public mutating func pass(_ oldest: Oldest) {
+    if oldest.isSurvivor { survivors.passOldest() } else { arrivals.passOldest() }
+  }
+
+  /// Moves the spans of `oldest`, if that is worth it; else the cleaning of this log is at its end.
+  public mutating func move(_ oldest: Oldest, _ spans: inout BufferedSpans) -> Bool {
+    guard moveAllowance > 0, isWorthMoving(oldest) else { return false }
+    let count = Int(oldest.isSurvivor ? spans.survivorBytes : spans.arrivalBytes)
+    moveAllowance -= count
+    var moved: PieceID
+    if oldest.isSurvivor {
+      moved = .none
+      spans.firstSurvivor = .none
+    } else {
+      moved = spans.lastSurvivor
+    }
+    for piece in pieces(of: spans) where piece.isSurvivor == oldest.isSurvivor {
+      moved = copy(piece, after: moved, owner: oldest.owner)
+      if spans.firstSurvivor == .none { spans.firstSurvivor = moved }
+    }
+    spans.lastSurvivor = moved
+    if !oldest.isSurvivor {
+      spans.survivorBytes += spans.arrivalBytes
+      arrivalBytes -= count
+      survivorBytes += count
+      spans.arrivalBytes = 0
+      spans.firstArrival = .none
+      spans.lastArrival = .none
+    }
+    return true
+  }
+
+  /// Appends a piece to the survivors.
+  private mutating func copy(_ piece: Piece, after previous: PieceID, owner: Int) -> PieceID {
+    // The log may grow and its scratch change while it is written: so what comes from there is copied first.
+    if piece.isSurvivor {
+      let bytes = survivors.withBytes(of: piece.id) { $0.copied() }
+      return bytes.withRawBytes { survivors.append($0, after: previous, owner: owner) }
+    }
+    return arrivals.withBytes(of: piece.id) { survivors.append($0, after: previous, owner: owner) }
+  }
+
+  private var isUnderPressure: Bool { memory.usedBytes > memory.compressAbove }
+
+  private func isWorthMoving(_ oldest: Oldest) -> Bool {
+    let spare = SpanBuffer.slabsSpare * memory.slabBytes
+    if oldest.isSurvivor {
+      return survivors.rawBytes > survivorBytes / 100 * SpanBuffer.wastePercentMax + spare
+    }
+    return isUnderPressure && arrivals.rawBytes > spare
+      || arrivals.rawBytes > arrivalBytes / 100 * SpanBuffer.wastePercentMax + spare
+  }
+}

@@ -1,0 +1,285 @@
+// A log of pieces in segments: appended at one end, freed at the other.
+//
+// A segment is filled from both sides: bytes from the front, and from the back a record of 12 bytes for each
+// piece: where its bytes begin, how many they are, and what it hangs on: the piece before it of the same
+// trace or, if it is the trace's first in this log, the trace. So all there is about a piece lies in the
+// segment, and goes with it.
+//
+// The log knows only where its oldest piece is that may still be needed. Whoever owns the pieces says of the
+// traces at that end, one after the other, that they are gone or have been moved, and the segments behind are
+// freed. A trace that ends costs nothing here: no piece of it is looked at.
+
+/// The number of a piece: of its segment (21 bits, counted on through zero) and of its place in that.
+public struct PieceID: Equatable, Sendable, BitwiseCopyable {
+  private let value: UInt32
+
+  static let piecesPerSegment = 2047
+  private static let placeBits: UInt32 = 11
+  fileprivate static let segmentMask = 1 << 21 - 1
+
+  /// No piece. No segment has a piece 2047.
+  public static let none = PieceID(value: .max)
+
+  private init(value: UInt32) { self.value = value }
+
+  fileprivate init(segment: Int, place: Int) {
+    let low = UInt32(truncatingIfNeeded: segment & PieceID.segmentMask)
+    value = low << PieceID.placeBits | UInt32(truncatingIfNeeded: place)
+  }
+
+  fileprivate init(word: UInt32) { value = word }
+  fileprivate var word: UInt32 { value }
+  fileprivate var segmentLow: Int { Int(value >> PieceID.placeBits) }
+  fileprivate var place: Int { Int(value & (1 << PieceID.placeBits - 1)) }
+}
+
+/// Pieces in the order in which they came.
+struct SpanLog: ~Copyable {
+  private struct Segment {
+    /// Raw: the bytes and the records. Compressed: nothing any more.
+    var block: MemoryBlock?
+    var dataEnd = 0
+    var pieceCount = 0
+    /// Compressed: the shelf, and where on it the records and, behind them, the compressed bytes are.
+    var shelf = 0
+    var shelfOffset = 0
+    var compressedCount = 0
+  }
+
+  /// Memory that several compressed segments share.
+  private struct Shelf {
+    var block: MemoryBlock
+    var end = 0
+    var segments = 0
+  }
+
+  private static let recordBytes = 12
+  private static let firstBit: UInt32 = 1 << 31
+
+  private let memory: SpanMemory
+  /// Tells the log from the others that share the memory.
+  private let logID: Int
+  private var segments = NumberedQueue<Segment>()
+  private var shelves = NumberedQueue<Shelf>()
+  /// The place, in the first segment, of the first piece that may be needed.
+  private var frontier = 0
+  /// The first segment that has not been compressed, or tried.
+  private var firstRaw = 0
+
+  /// Bytes of segments, as if none were compressed.
+  private(set) var rawBytes = 0
+  /// Segments that are compressed, and the bytes of pieces in them.
+  private(set) var compressedSegments = 0
+
+  init(memory: SpanMemory) {
+    self.memory = memory
+    logID = memory.makeLogID()
+  }
+
+  deinit {
+    for number in segments.startNumber..<segments.endNumber {
+      if let block = segments[number].block { memory.deallocate(block) }
+    }
+    for number in shelves.startNumber..<shelves.endNumber { memory.deallocate(shelves[number].block) }
+  }
+
+  /// Segments begun since the log was made.
+  var segmentsBegun: Int { segments.endNumber }
+
+  /// Bytes of memory beside the segments.
+  var byteCount: Int { segments.byteCount + shelves.byteCount }
+
+  // MARK: Pieces
+
+  /// Adds a piece that hangs on `previous`, or on the trace in slot `owner` if it is the trace's first here.
+  mutating func append(_ bytes: RawSpan, after previous: PieceID, owner: Int) -> PieceID {
+    let count = bytes.byteCount
+    invariant(count > 0 && count < 1 << 31, "a piece of \(count) bytes")
+    let segment = segmentWithRoom(for: count)
+    guard let block = segment.block else { fatalError("the segment that is filled is compressed") }
+    let number = segments.endNumber - 1
+    block.write(bytes, at: segment.dataEnd)
+    let record = block.byteCount - SpanLog.recordBytes * (segment.pieceCount + 1)
+    let isFirst = previous == .none
+    block.setWord(UInt32(truncatingIfNeeded: segment.dataEnd), at: record)
+    block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
+    block.setWord(isFirst ? UInt32(truncatingIfNeeded: owner) : previous.word, at: record + 8)
+    segments.last.dataEnd += count
+    segments.last.pieceCount += 1
+    return PieceID(segment: number, place: segment.pieceCount)
+  }
+
+  /// The last segment, if a piece of so many bytes fits in it; else one that is begun for it.
+  private mutating func segmentWithRoom(for count: Int) -> Segment {
+    if !segments.isEmpty {
+      let segment = segments.last
+      if let block = segment.block, segment.pieceCount < PieceID.piecesPerSegment,
+        segment.dataEnd + count + SpanLog.recordBytes * (segment.pieceCount + 1) <= block.byteCount
+      {
+        return segment
+      }
+    }
+    invariant(segments.count < PieceID.segmentMask / 2, "\(segments.count) segments")
+    // Records are words: the block's end has to be aligned for them.
+    let block = memory.allocate(atLeast: (count + 3) / 4 * 4 + SpanLog.recordBytes)
+    rawBytes += block.byteCount
+    segments.append(Segment(block: block))
+    return segments.last
+  }
+
+  /// What is noted about a piece.
+  struct Piece {
+    var offset: Int
+    var count: Int
+    /// The piece before it of the same trace; none for the first.
+    var previous: PieceID
+    /// The slot of the trace, if it is the trace's first here.
+    var owner: Int?
+  }
+
+  func piece(_ id: PieceID) -> Piece {
+    let number = segmentNumber(of: id)
+    return piece(id.place, of: segments[number])
+  }
+
+  private func piece(_ place: Int, of segment: Segment) -> Piece {
+    let block: MemoryBlock
+    let record: Int
+    if let raw = segment.block {
+      (block, record) = (raw, raw.byteCount - SpanLog.recordBytes * (place + 1))
+    } else {
+      block = shelves[segment.shelf].block
+      record = segment.shelfOffset + SpanLog.recordBytes * (segment.pieceCount - 1 - place)
+    }
+    let count = block.word(at: record + 4)
+    let link = block.word(at: record + 8)
+    let isFirst = count & SpanLog.firstBit != 0
+    return Piece(
+      offset: Int(block.word(at: record)), count: Int(count & ~SpanLog.firstBit),
+      previous: isFirst ? .none : PieceID(word: link), owner: isFirst ? Int(link) : nil)
+  }
+
+  /// Lends the piece's bytes to `body`; a compressed segment is decompressed for it, unless it is the one
+  /// that was read last.
+  func withBytes<Result, Failure: Error>(
+    of id: PieceID, _ body: (RawSpan) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let number = segmentNumber(of: id)
+    let segment = segments[number]
+    let piece = piece(id.place, of: segment)
+    let block = segment.block ?? decompressed(number, segment)
+    return try block.withBytes(from: piece.offset, count: piece.count, body)
+  }
+
+  private func segmentNumber(of id: PieceID) -> Int {
+    let start = segments.startNumber
+    return start + (id.segmentLow - start) & PieceID.segmentMask
+  }
+
+  // MARK: The old end
+
+  /// The oldest trace that may still need its pieces here, and its first piece. Nil if the log has no such
+  /// trace; segments that nobody needs are freed on the way.
+  mutating func oldest() -> (owner: Int, piece: PieceID)? {
+    while !segments.isEmpty {
+      let number = segments.startNumber
+      let segment = segments[number]
+      while frontier < segment.pieceCount {
+        if let owner = piece(frontier, of: segment).owner {
+          return (owner, PieceID(segment: number, place: frontier))
+        }
+        frontier += 1
+      }
+      // The last one is still being filled.
+      guard segments.count > 1 else { return nil }
+      removeFirstSegment()
+    }
+    return nil
+  }
+
+  /// Says that the trace that `oldest` gave needs nothing here any more.
+  mutating func passOldest() {
+    frontier += 1
+  }
+
+  /// Says that no piece is needed any more.
+  mutating func removeAll() {
+    while !segments.isEmpty { removeFirstSegment() }
+  }
+
+  private mutating func removeFirstSegment() {
+    frontier = 0
+    let segment = segments.removeFirst()
+    firstRaw = max(firstRaw, segments.startNumber)
+    guard let block = segment.block else {
+      compressedSegments -= 1
+      rawBytes -= memory.slabBytes
+      shelves[segment.shelf].segments -= 1
+      while let first = shelves.isEmpty ? nil : shelves[shelves.startNumber], first.segments == 0 {
+        memory.deallocate(shelves.removeFirst().block)
+      }
+      return
+    }
+    rawBytes -= block.byteCount
+    memory.deallocate(block)
+  }
+
+  // MARK: Compression
+
+  /// Compresses the oldest sealed segment that has not been compressed, or tried. Returns whether there was
+  /// one.
+  mutating func compressNext() -> Bool {
+    while firstRaw < segments.endNumber - 1 {
+      let number = firstRaw
+      firstRaw += 1
+      // A block of its own, for one large piece, is not worth a second copy of its size.
+      guard let block = segments[number].block, block.slab != nil else { continue }
+      compress(number, block)
+      return true
+    }
+    return false
+  }
+
+  private mutating func compress(_ number: Int, _ block: MemoryBlock) {
+    let (count, pieces) = (segments[number].dataEnd, segments[number].pieceCount)
+    let scratch = memory.scratch(.compression)
+    let compressed = memory.compressor.compress(block, count: count, into: scratch)
+    let records = SpanLog.recordBytes * pieces
+    // What saves less than an eighth is not worth reading it back.
+    guard compressed + records <= block.byteCount / 8 * 7 else { return }
+    let shelf = shelfWithRoom(for: records + (compressed + 3) / 4 * 4)
+    let offset = shelves[shelf].end
+    let target = shelves[shelf].block
+    block.copy(from: block.byteCount - records, count: records, to: target, at: offset)
+    scratch.copy(from: 0, count: compressed, to: target, at: offset + records)
+    shelves[shelf].end = offset + records + (compressed + 3) / 4 * 4
+    shelves[shelf].segments += 1
+    segments[number].block = nil
+    segments[number].shelf = shelf
+    segments[number].shelfOffset = offset
+    segments[number].compressedCount = compressed
+    compressedSegments += 1
+    memory.deallocate(block)
+  }
+
+  private mutating func shelfWithRoom(for count: Int) -> Int {
+    if !shelves.isEmpty {
+      let last = shelves.endNumber - 1
+      if shelves[last].end + count <= shelves[last].block.byteCount { return last }
+    }
+    shelves.append(Shelf(block: memory.allocate(atLeast: count)))
+    return shelves.endNumber - 1
+  }
+
+  private func decompressed(_ number: Int, _ segment: Segment) -> MemoryBlock {
+    let scratch = memory.scratch(.reading)
+    let source = SpanMemory.Source(log: logID, segment: number)
+    guard memory.readSource != source else { return scratch }
+    memory.compressor.decompress(
+      shelves[segment.shelf].block, from: segment.shelfOffset + SpanLog.recordBytes * segment.pieceCount,
+      count: segment.compressedCount, into: scratch, rawCount: segment.dataEnd)
+    memory.readSource = source
+    memory.decompressions += 1
+    return scratch
+  }
+}
