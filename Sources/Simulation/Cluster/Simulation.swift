@@ -101,6 +101,7 @@ public final class Simulation {
       var baseline = BaselineConfiguration()
       baseline.budget = .shareOfTraces(0.4)
       baseline.interval = .seconds(1)
+      if options.hasAttributeKeys { baseline.key = .attributes(["service.name", "db.system", "url.path"]) }
       sampler.baseline = baseline
     }
     sampler.limits.segmentBytes = 4096
