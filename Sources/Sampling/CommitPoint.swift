@@ -14,8 +14,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// `budgetLevelsMax` numbers.
   public var budgetLevels: [Int64]
 
-  /// Two numbers for each rate limit. With 19 digits each the metadata takes 2,600 bytes: brokers accept 4,096
-  /// unless told otherwise (`offset.metadata.max.bytes`).
+  /// Two numbers for each rate limit. With 19 digits each the metadata takes 2,630 bytes: brokers accept
+  /// 4,096 unless told otherwise (`offset.metadata.max.bytes`).
   public static let budgetLevelsMax = 2 * PolicyCompiler.budgetsMax
 
   /// Makes a commit point.
@@ -31,8 +31,8 @@ public struct CommitPoint: Equatable, Sendable {
   }
 
   /// What is stored beside the safe offset: `1;` (the version), then high water, clock at the safe offset and
-  /// clock, as decimal numbers with `;` between. Where there are rate limits, the version is 2 and their levels
-  /// follow, with `,` between.
+  /// clock, as decimal numbers with `;` between. Where there are rate limits, the version is 2 and their
+  /// levels follow, with `,` between.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     guard !budgetLevels.isEmpty else { return "1;\(point)" }

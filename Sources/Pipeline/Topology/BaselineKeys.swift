@@ -68,7 +68,7 @@ extension TopologyReader {
   private func problem(ofAttribute text: ScalarText, among others: [String]) -> String? {
     if text.value.isEmpty { return "must be the name of an attribute, found an empty text" }
     if others.contains(text.value) { return "repeats \(MessageText.quoted(text.raw))" }
-    // By OpenTelemetry's conventions no attribute has the name of a namespace: it would match nothing, unsaid.
+    // By OpenTelemetry's conventions no attribute has the name of a namespace: it would say nothing, unseen.
     guard text.value == "service" else { return nil }
     return "must be the name of an attribute, found 'service'; did you mean 'service.name'?"
   }

@@ -78,15 +78,15 @@ struct PolicySet {
 
   // MARK: Budgets
 
-  /// What rate limits and composites have left, or spent, at `now`: not negative, at most two numbers for each
-  /// of `PolicyCompiler.budgetsMax`. Empty where there are none.
+  /// What rate limits and composites have left, or spent, at `now`: not negative, at most two numbers for
+  /// each of `PolicyCompiler.budgetsMax`. Empty where there are none.
   func budgetLevels(at now: Instant) -> [Int64] {
     guard !buckets.isEmpty || !composites.isEmpty else { return [] }
     return buckets.flatMap { $0.bucket.level(at: now) } + composites.flatMap { $0.budgets.spent(at: now) }
   }
 
-  /// Takes over what `budgetLevels` said at `now`. Numbers of other policies, as far as that shows, are of no
-  /// effect.
+  /// Takes over what `budgetLevels` said at `now`. Numbers of other policies, as far as that shows, are of
+  /// no effect.
   mutating func restoreBudgets(_ levels: [Int64], at now: Instant) {
     let parts = composites.map { $0.budgets.partCount }
     guard levels.count == 2 * buckets.count + parts.reduce(0, +) else { return }

@@ -15,7 +15,8 @@ public struct RateLimit: Equatable, Sendable {
   }
 }
 
-/// A bucket of tokens that starts full, or where another sampler left it, at the rules of `golang.org/x/time/rate`.
+/// A bucket of tokens that starts full, or where another sampler left it, at the rules of
+/// `golang.org/x/time/rate`.
 struct TokenBucket {
   private let limit: RateLimit
   private var tokens: Int64

@@ -116,7 +116,8 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
       ],
       gives: ["shop|/cart", "stock|/items"]),
     Case(
-      "also where it came first", [span(1, "shop"), span(2, "shop", [route("/cart")])], gives: ["shop|/cart"]),
+      "also where it came first", [span(1, "shop"), span(2, "shop", [route("/cart")])],
+      gives: ["shop|/cart"]),
     Case(
       "but not where it says something else", [span(1, "shop", [route("/cart")]), span(2, "mail")],
       gives: ["mail|", "shop|/cart"]),

@@ -35,7 +35,7 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   configuration.limits.verdicts = 4
   configuration.limits.segmentBytes = 256
   configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
-  configuration.policies += attributePolicies() + conditionPolicies()
+  configuration.policies += morePolicies
   configuration.policies.append(Policy(name: "adaptive", rule: .adaptive))
   var baseline = BaselineConfiguration()
   baseline.key = seed % 4 == 3 ? .service : .attributes(["service.name", "k", "kk"])
@@ -46,6 +46,9 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   configuration.annotate = AnnotatedSpans.allCases[seed % AnnotatedSpans.allCases.count]
   return configuration
 }
+
+/// Made once: compiling their texts takes longer than most stories.
+private let morePolicies = attributePolicies() + conditionPolicies()
 
 /// Policies that read what the scanner steps over, in spans and resources. They sample little, so that every
 /// path through the others is still taken.
