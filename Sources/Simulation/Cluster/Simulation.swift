@@ -97,6 +97,10 @@ public final class Simulation {
         name: "baseline",
         rule: options.isBaselineAdaptive ? .adaptive : .probabilistic(SamplingThreshold(probability: 0.2))),
     ]
+    if options.hasRateLimit {
+      let limit = RateLimit(perSecond: 6, burst: 24)
+      sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
+    }
     if options.isBaselineAdaptive {
       var baseline = BaselineConfiguration()
       baseline.budget = .shareOfTraces(0.4)
