@@ -86,6 +86,8 @@ public struct SamplerCounters: Equatable, Sendable {
   public var verdictsForgottenEarly: UInt64 = 0
   /// Resources whose service had no room among the services told apart.
   public var servicesBeyondLimit: UInt64 = 0
+  /// Spans whose key of the baseline had no room among those told apart.
+  public var keysBeyondLimit: UInt64 = 0
   /// Spans whose tracestate could not be given a threshold.
   public var tracestatesLeftAlone: UInt64 = 0
   /// Conditions of `ottl_condition` policies that could not be evaluated.
@@ -118,7 +120,7 @@ extension SamplerCounters {
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,
-      \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
+      \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
     ]
   }
 }

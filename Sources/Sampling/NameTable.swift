@@ -88,6 +88,26 @@ struct NameTable {
     return NameID(slot: UInt32(truncatingIfNeeded: slot))
   }
 
+  /// The number of `name`, if it is there.
+  func find(_ name: RawSpan) -> NameID? {
+    let cut = name.extracting(first: bytesMax)
+    return find(cut, seed.hash(cut)).map { NameID(slot: UInt32(truncatingIfNeeded: $0)) }
+  }
+
+  /// Counts one more reference to a name that is there.
+  mutating func retain(_ name: NameID) {
+    entries[Int(name.slot)].references += 1
+  }
+
+  /// Whether one more name stays within the capacity, once those that nobody refers to have been freed.
+  mutating func makeRoom() -> Bool {
+    guard index.count >= capacity else { return true }
+    // The count stands still while names are turned away: asking is what brings the next sweep nearer.
+    nextSweepCount -= 1
+    sweepIfWorthwhile()
+    return index.count < capacity
+  }
+
   private func find(_ name: RawSpan, _ hash: UInt32) -> Int? {
     index.find(hash) { slot in entries[slot].bytes.withRawBytes { $0.isEqual(to: name) } }
   }

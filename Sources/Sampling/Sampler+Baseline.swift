@@ -11,11 +11,18 @@ struct PartitionBaseline {
   private var rates: BaselineRates
   /// Nil while the stream clock has not begun.
   private(set) var traffic: TrafficCounts?
-  /// The key of each service, by the number of its name, as far as it was asked for.
-  private var keyOfService: [TrafficKey?] = []
-  private var generation = -1
-  /// Whether each service was asked for before the rates in use.
-  private var isServiceKnown: [Bool] = []
+  /// The keys of open traces, if they are made of attributes.
+  var attributes: AttributeKeys?
+
+  /// What is known of a name.
+  private struct Resolved {
+    var key = TrafficKey.other
+    /// The generation that the key is of; negative if the name was never asked for.
+    var generation = -1
+  }
+
+  /// By the number of the name of a service, or of a key that is made of attributes.
+  private var resolved: [Resolved] = []
   private let hashSeed: UInt64
   /// The keys of the trace that is being decided, and those of them whose own spans failed.
   var keys: [TrafficKey] = []
@@ -29,6 +36,8 @@ struct PartitionBaseline {
     self.configuration = baseline
     rates = BaselineRates(starting: baseline)
     hashSeed = configuration.hashSeed
+    attributes = AttributeKeys(
+      baseline.key, limits: configuration.limits, seed: HashSeed(value: configuration.hashSeed))
   }
 
   mutating func adopt(_ rates: BaselineRates) {
@@ -48,22 +57,58 @@ struct PartitionBaseline {
     traffic?.advance(to: clock) ?? []
   }
 
-  /// The key of a service.
-  mutating func key(of service: NameID, in names: NameTable) -> TrafficKey {
+  /// The key of a name.
+  private mutating func key(of name: NameID, in names: NameTable) -> TrafficKey {
     guard var traffic = traffic.take() else { return .other }
     defer { self.traffic = traffic }
-    if traffic.generation != generation {
-      for slot in keyOfService.indices where keyOfService[slot] != nil { isServiceKnown[slot] = true }
-      keyOfService.removeAll(keepingCapacity: true)
-      generation = traffic.generation
-    }
-    let slot = Int(service.slot)
-    while keyOfService.count <= slot { keyOfService.append(nil) }
-    while isServiceKnown.count <= slot { isServiceKnown.append(false) }
-    if let known = keyOfService[slot] { return known }
-    let key = names.bytes(of: service).withRawBytes { traffic.key(of: $0, isNew: !isServiceKnown[slot]) }
-    keyOfService[slot] = key
+    let slot = Int(name.slot)
+    while resolved.count <= slot { resolved.append(Resolved()) }
+    let last = resolved[slot]
+    if last.generation == traffic.generation { return last.key }
+    let key = names.bytes(of: name).withRawBytes { traffic.key(of: $0, isNew: last.generation < 0) }
+    resolved[slot] = Resolved(key: key, generation: traffic.generation)
     return key
+  }
+
+  /// Notes that the trace that is being decided has a service, or a key made of attributes; nil stands for
+  /// those that are not told apart.
+  mutating func note(_ name: NameID?, in names: NameTable) {
+    let key = name.map { self.key(of: $0, in: names) } ?? .other
+    if !keys.contains(key) { keys.append(key) }
+  }
+
+  /// Notes that spans of one of these failed.
+  mutating func noteFailure(of name: NameID, in names: NameTable) {
+    let key = key(of: name, in: names)
+    if key != .other, !failed.contains(key) { failed.append(key) }
+  }
+
+  /// Notes the keys of the trace in `slot`.
+  mutating func noteAttributes(of slot: Int) {
+    guard var attributes = attributes.take() else { return }
+    defer { self.attributes = attributes }
+    attributes.gather(slot)
+    for key in attributes.gathered where !key.isImplied {
+      note(key.name == .none ? nil : key.name, in: attributes.names)
+      if key.isFailed, key.name != .none { noteFailure(of: key.name, in: attributes.names) }
+    }
+  }
+
+  /// Adds the key of a span to those of the open trace in `slot`. False if its name has no room among those
+  /// told apart.
+  mutating func note(_ span: SpanView, of bytes: RawSpan, in slot: Int) -> Bool {
+    guard attributes?.read(span, of: bytes) == true else { return true }
+    let isFailed = span.status == .error
+    guard attributes?.addKnown(to: slot, isFailed: isFailed) == false else { return true }
+    // A flood of names must not cost those their rates that have one: they are always told apart.
+    guard attributes?.makeRoom() == true || rates.threshold(of: attributes?.name ?? []) != nil else {
+      attributes?.addOther(to: slot, isFailed: isFailed)
+      return false
+    }
+    if let new = attributes?.addNew(to: slot, isFailed: isFailed), Int(new.slot) < resolved.count {
+      resolved[Int(new.slot)] = Resolved()
+    }
+    return true
   }
 
   mutating func rate() -> BaselineRate {
@@ -86,15 +131,17 @@ extension Sampler {
     guard baseline != nil else { return nil }
     baseline?.keys.removeAll(keepingCapacity: true)
     baseline?.failed.removeAll(keepingCapacity: true)
+    guard baseline?.attributes == nil else {
+      baseline?.noteAttributes(of: slot)
+      return baseline?.rate()
+    }
     serviceLists.forEach(first: table[slot].services, count: Int(table[slot].serviceCount)) { service in
       // Names beyond the limit share one, as keys beyond theirs do.
-      let key = service == otherServices ? .other : baseline?.key(of: service, in: services) ?? .other
-      if baseline?.keys.contains(key) == false { baseline?.keys.append(key) }
+      baseline?.note(service == otherServices ? nil : service, in: services)
     }
     errorNotes.forEach(from: table[slot].errors) { note in
       guard note.service != .none, note.service != otherServices else { return }
-      let key = baseline?.key(of: note.service, in: services) ?? .other
-      if key != .other, baseline?.failed.contains(key) == false { baseline?.failed.append(key) }
+      baseline?.noteFailure(of: note.service, in: services)
     }
     return baseline?.rate()
   }

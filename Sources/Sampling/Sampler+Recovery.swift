@@ -29,6 +29,7 @@ extension Sampler {
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
+    policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // What was counted before was written with the commit: counting goes on from there.
     baseline?.begin(partition, at: point.clock)
   }

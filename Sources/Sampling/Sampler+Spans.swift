@@ -63,13 +63,16 @@ extension Sampler {
     var trace = table[slot]
     let hadRoot = trace.hasRoot
     let readsAttributes = policies.predicates.attributeBits != 0
+    let readsKeys = baseline?.attributes != nil
     for index in share.spans {
       let span = record.spans[Int(index)]
       if span.resource != resource {
         resource = span.resource
         service = note(record.resources[Int(resource)].serviceName, of: bytes, in: &trace)
         if readsAttributes { trace.predicateMatches |= resourceMatches[Int(resource)] }
+        if readsKeys { baseline?.attributes?.startResource() }
       }
+      if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
       trace.accumulate(span)
       policies.predicates.match(span, of: record, bytes, into: &trace.predicateMatches)
       if span.traceState.count > 0 || span.isRoot {

@@ -44,6 +44,7 @@ extension Sampler {
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
+    baseline?.attributes?.release(slot)
     table.close(slot)
   }
 

@@ -109,6 +109,7 @@ public struct Sampler: ~Copyable {
     noteKey(key, of: reading.record)
     policies.predicates.startRecord()
     if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
+    baseline?.attributes?.startRecord(reading.record, value)
     let groups = reading.groups.groups
     for group in groups {
       let members = reading.groups.spanIndices(of: group)
@@ -199,13 +200,11 @@ public struct Sampler: ~Copyable {
     // While records are read again, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = isRecovering ? max(clock, recovery.clock) : clock
-    guard let oldest = table.opened.first else {
-      return CommitPoint(
-        safeOffset: nextOffset, clockAtSafeOffset: clock, highWater: highWater, clock: clockThere)
-    }
+    let oldest = table.opened.first
     return CommitPoint(
-      safeOffset: table[oldest].firstOffset, clockAtSafeOffset: table[oldest].openedAt, highWater: highWater,
-      clock: clockThere)
+      safeOffset: oldest.map { table[$0].firstOffset } ?? nextOffset,
+      clockAtSafeOffset: oldest.map { table[$0].openedAt } ?? clock, highWater: highWater, clock: clockThere,
+      budgetLevels: policies.budgetLevels(at: clockThere))
   }
 
   /// How many traces are open, and the memory that they and the past verdicts take.
@@ -218,7 +217,7 @@ public struct Sampler: ~Copyable {
 
   private var tableBytes: Int {
     table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
-      + operations.byteCount
+      + operations.byteCount + (baseline?.attributes?.byteCount ?? 0)
   }
 
   /// Checks that all parts agree. For tests and simulation: it looks at every open trace.

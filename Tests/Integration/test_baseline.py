@@ -1,8 +1,9 @@
-"""An adaptive baseline over two workers: counts go through `stats`, and rates follow the fleet's traffic."""
+"""Adaptive baselines over two workers: counts go through `stats`, and rates follow the fleet's traffic."""
 
 import json
 import time
 
+import pytest
 from otlp import Maker, traces_data
 from outcomes import Outcomes
 from topologies import ERRORS, TailSampling
@@ -18,9 +19,16 @@ baseline:
 """
 
 
-def test_rates_follow_the_fleets_traffic(broker, start, read):
+@pytest.mark.parametrize(
+    ("name", "key"), [("services", "service"), ("routes", "[service.name, http.route]")]
+)
+def test_rates_follow_the_fleets_traffic(broker, start, read, name, key):
     topology = TailSampling(
-        "baseline", policies=(ERRORS,), decision_wait="2s", decision_wait_after_root="0s", baseline=BASELINE
+        f"baseline-{name}",
+        policies=(ERRORS,),
+        decision_wait="2s",
+        decision_wait_after_root="0s",
+        baseline=f"{BASELINE}  key: {key}\n",
     )
     broker.create(topology.spans, *topology.outputs, partitions=4)
     workers = [start(topology.for_worker(name)) for name in ("one", "two")]
@@ -31,11 +39,13 @@ def test_rates_follow_the_fleets_traffic(broker, start, read):
     began = time.monotonic()
     for tenth in range(SECONDS * 10):
         for number in range(LARGE_PER_SECOND // 10 + (tenth % 10 == 0)):
-            service = "small" if number == LARGE_PER_SECOND // 10 else "large"
+            kind = "small" if number == LARGE_PER_SECOND // 10 else "large"
             trace = maker.trace_id()
-            record = traces_data([maker.span(trace)], service=service).SerializeToString()
+            # Two services, or two routes of one.
+            span = maker.span(trace, name=kind)
+            record = traces_data([span], service=kind if name == "services" else "shop").SerializeToString()
             broker.produce(topology.spans, record, trace.encode(), int(trace[:8], 16) % 4)
-            ids[service].append(trace)
+            ids[kind].append(trace)
         time.sleep(max(0, began + tenth / 10 - time.monotonic()))
     broker.flush()
     reader = read(topology.spans, topology.stats, *topology.outputs)
@@ -55,11 +65,14 @@ def test_rates_follow_the_fleets_traffic(broker, start, read):
     keys = {record.key.decode() for record in reader.records[topology.stats]}
     assert {key.split("/")[0] for key in keys} == {"0", "1", "2", "3"}
     assert topology.stats in broker.partition_counts()
-    # Once the fleet knows its traffic, the small service is kept whole, and the large one pays for it.
-    later = {service: each[len(each) // 2 :] for service, each in ids.items()}
+    counted = b"".join(record.value for record in reader.records[topology.stats] if record.value)
+    expected = [b"large", b"small"] if name == "services" else [b"shop\x1f/large", b"shop\x1f/small"]
+    assert all(each in counted for each in expected)
+    # Once the fleet knows its traffic, the small kind is kept whole, and the large one pays for it.
+    later = {kind: each[len(each) // 2 :] for kind, each in ids.items()}
     kept = {
-        service: sum(final[each]["verdict"] == "keep" for each in each_ids) / len(each_ids)
-        for service, each_ids in later.items()
+        kind: sum(final[each]["verdict"] == "keep" for each in each_ids) / len(each_ids)
+        for kind, each_ids in later.items()
     }
     assert kept["small"] > 0.7, kept
     assert kept["large"] < 0.2, kept

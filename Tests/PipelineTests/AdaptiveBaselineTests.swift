@@ -135,6 +135,22 @@ import Testing
     #expect(configuration.baseline?.budget == .shareOfSpans(0.02))
   }
 
+  @Test(arguments: ["service", "[service.name, http.route]", "[\"a key: with all\", http.route]"])
+  func keysAreReadAndWritten(_ key: String) throws {
+    let read = try topology("  key: \(key)\n")
+    let settings = try #require(read.baseline)
+    switch settings.key {
+    case .service: #expect(key == "service")
+    case .attributes(let names): #expect(names.count == 2 && names[1] == "http.route")
+    }
+    let written = Topology.tailSampling(read).redactedDescription
+    #expect(written.contains("  key: \(key)\n"), "\(written)")
+    #expect(try Topology.parse(written, fileName: "t.yaml", environment: [:]) == .tailSampling(read))
+    let configuration = try #require(SamplerConfiguration(read).baseline)
+    #expect(configuration.key == settings.key)
+    try configuration.validate()
+  }
+
   @Test func theDefaultsAreTheCores() {
     #expect(BaselineConfiguration(BaselineSettings()) == BaselineConfiguration())
   }
@@ -143,7 +159,17 @@ import Testing
     arguments: [
       ("  budget: {spans_percentage: 1, bytes_percentage: 1}\n", "must have one of traces_percentage"),
       ("  budget: {traces_percentage: 0}\n", "a number from"), ("  budgets: {}\n", "did you mean 'budget'"),
-      ("  key: [http.route]\n", "baseline.key"), ("  boost: 0.5\n", "from 1 to 64"),
+      (
+        "  key: http.route\n",
+        "such as [service.name, http.route], found 'http.route'; did you mean '[http.route]'?"
+      ),
+      ("  key: sevice\n", "did you mean 'service'?"), ("  key: {a: b}\n", "found a section"),
+      ("  key: []\n", "baseline.key needs at least one item"), ("  key:\n", "baseline.key has no value"),
+      ("  key: [a, b, a]\n", "baseline.key[2] repeats 'a'"), ("  key: ['']\n", "found an empty text"),
+      ("  key: [service, http.route]\n", "baseline.key[0] must be the name of an attribute, found 'service'"),
+      ("  key: [service]\n", "did you mean 'service.name'?"), ("  key: [[a]]\n", "found a list"),
+      ("  key: [a, b, c, d, e, f, g, h, i]\n", "has at most 8 attributes, found 9"),
+      ("  boost: 0.5\n", "from 1 to 64"),
       ("  interval: 1ms\n", "a duration from 1s"),
       ("  floor: 1\npolicies: [{name: baseline, type: always_sample}]\n", "rename the policy"),
     ])

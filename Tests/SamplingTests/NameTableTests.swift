@@ -46,6 +46,23 @@ import Testing
     #expect(names.count == 3)
   }
 
+  @Test func makesRoomOfWhatNobodyRefersTo() {
+    var names = table(capacity: 4)
+    let ids = (0..<4).map { number in Array("n\(number)".utf8).withRawBytes { names.intern($0) } }
+    var isRoom = false
+    for _ in 0..<100 { isRoom = isRoom || names.makeRoom() }
+    #expect(!isRoom)
+    #expect(Array("n2".utf8).withRawBytes { names.find($0) } == ids[2])
+    #expect(Array("n4".utf8).withRawBytes { names.find($0) } == nil)
+    names.retain(ids[2])
+    for id in ids.dropFirst() { names.release(id) }
+    // Not at once after all these sweeps in vain, but soon.
+    for _ in 0..<4 { isRoom = isRoom || names.makeRoom() }
+    #expect(isRoom)
+    #expect(names.count == 2)
+    #expect(names.bytes(of: ids[2]) == Array("n2".utf8))
+  }
+
   /// Random interning and releasing: what is referred to is never lost or changed, and what nobody refers to
   /// goes.
   @Test(arguments: 1...4) func keepsWhatIsReferredTo(seed: UInt64) {

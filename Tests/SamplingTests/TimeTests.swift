@@ -66,6 +66,20 @@ import Testing
     #expect(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata) == point)
   }
 
+  @Test func budgetLevelsComeBackWithItAndFit() {
+    var full = point
+    full.budgetLevels = [0, 5, .max]
+    #expect(
+      full.metadata == "2;99;\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds);0,5,\(Int64.max)")
+    #expect(CommitPoint(safeOffset: full.safeOffset, metadata: full.metadata) == full)
+    full.budgetLevels = Array(repeating: .max, count: CommitPoint.budgetLevelsMax)
+    full.highWater = Offset(.max)
+    #expect(CommitPoint(safeOffset: full.safeOffset, metadata: full.metadata) == full)
+    #expect(full.metadata.utf8.count < 4096)
+    full.budgetLevels.append(0)
+    #expect(CommitPoint(safeOffset: full.safeOffset, metadata: full.metadata) == nil)
+  }
+
   @Test func comesBackFromTheEndsOfTime() {
     let edge = CommitPoint(
       safeOffset: Offset(0), clockAtSafeOffset: .distantPast, highWater: Offset(.max), clock: .distantFuture)
@@ -73,7 +87,9 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "1", "1;", ";;;", "1;99;5", "1;99;5;7;", "2;99;5;7", "1;99;5;x", "1;99; 5;7", "1;;5;7", "a;b;c;d",
+    "", "1", "1;", ";;;", "1;99;5", "1;99;5;7;", "2;99;5;7", "2;99;5;7;", "2;99;5;7;1,", "2;99;5;7;-1",
+    "2;99;5;7;x", "2;99;5;7;1;2", "1;99;5;7;1",
+    "3;99;5;7;1", "1;99;5;x", "1;99; 5;7", "1;;5;7", "a;b;c;d",
     "1;40;5;7", "1;99;8;7", "1;99999999999999999999;5;7", "01;99;5;7", "NULL",
   ])
   func rejectsWhatItDidNotWrite(metadata: String) {

@@ -1,5 +1,7 @@
 // The keys of the `baseline` section.
 
+internal import Sampling
+
 private enum BudgetKey: String, CaseIterable {
   case traces = "traces_percentage"
   case spans = "spans_percentage"
@@ -18,9 +20,7 @@ extension TopologyReader {
     if let budget = section["budget"].flatMap({ self.budget($0) }) { settings.budget = budget }
     settings.includesOtherPolicies = truth(
       "includes_other_policies", of: section, default: settings.includesOtherPolicies)
-    if let key = section["key"], let text = scalar(key, "service"), text.value != "service" {
-      report("\(key.path) must be service; other keys are not supported yet", at: text.place, path: key.path)
-    }
+    if let key = section["key"].flatMap({ baselineKey($0) }) { settings.key = key }
     settings.floor = number("floor", of: section, in: 0...1e6, default: settings.floor)
     settings.ceilingPercentage = number(
       "ceiling", of: section, in: 0.0001...100, default: settings.ceilingPercentage)
@@ -35,6 +35,42 @@ extension TopologyReader {
         at: field.place, path: field.path)
     }
     return settings
+  }
+
+  private mutating func baselineKey(_ field: TopologyField) -> BaselineKey? {
+    guard field.isList else {
+      let expected = "service or a list of attributes, such as [service.name, http.route]"
+      guard let text = scalar(field, expected) else { return nil }
+      if text.value == "service" { return .service }
+      let meant =
+        Suggestion.nearest(to: text.value, among: ["service"]) ?? (text.value.isEmpty ? nil : "[\(text.raw)]")
+      let hint = meant.map { "; did you mean \(MessageText.quoted($0))?" } ?? ""
+      let message = "\(field.path) must be \(expected), found \(MessageText.quoted(text.raw))\(hint)"
+      report(message, at: text.place, path: field.path)
+      return nil
+    }
+    guard let items = list(field, of: "attributes") else { return nil }
+    if items.count > BaselineKey.attributesMax {
+      let message = "\(field.path) has at most \(BaselineKey.attributesMax) attributes, found \(items.count)"
+      report(message, at: field.valuePlace, path: field.path)
+    }
+    var names: [String] = []
+    for item in items {
+      guard let text = scalar(item, "the name of an attribute") else { continue }
+      if let problem = problem(ofAttribute: text, among: names) {
+        report("\(item.path) \(problem)", at: text.place, path: item.path)
+      }
+      names.append(text.value)
+    }
+    return names.count == items.count ? .attributes(names) : nil
+  }
+
+  private func problem(ofAttribute text: ScalarText, among others: [String]) -> String? {
+    if text.value.isEmpty { return "must be the name of an attribute, found an empty text" }
+    if others.contains(text.value) { return "repeats \(MessageText.quoted(text.raw))" }
+    // By OpenTelemetry's conventions no attribute has the name of a namespace: it would say nothing, unseen.
+    guard text.value == "service" else { return nil }
+    return "must be the name of an attribute, found 'service'; did you mean 'service.name'?"
   }
 
   private mutating func budget(_ field: TopologyField) -> BaselineSettings.Budget? {

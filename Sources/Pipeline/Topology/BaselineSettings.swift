@@ -1,6 +1,6 @@
 // The `baseline` section: a budget for the fleet, shared over services by their traffic.
 
-internal import Sampling
+public import Sampling
 
 /// How the rates of the adaptive baseline are found.
 public struct BaselineSettings: Equatable, Sendable {
@@ -17,6 +17,8 @@ public struct BaselineSettings: Equatable, Sendable {
 
   /// How much may be kept.
   public var budget: Budget
+  /// What has a rate of its own.
+  public var key: BaselineKey
   /// Whether traces that other policies keep count against the budget.
   public var includesOtherPolicies: Bool
   /// Traces a minute that each service with traffic keeps, on average.
@@ -32,11 +34,12 @@ public struct BaselineSettings: Equatable, Sendable {
 
   /// Makes settings; what is left out has the default of a topology file.
   public init(
-    budget: Budget = .traces(percentage: 1), includesOtherPolicies: Bool = true, floor: Double = 1,
-    ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),
+    budget: Budget = .traces(percentage: 1), key: BaselineKey = .service, includesOtherPolicies: Bool = true,
+    floor: Double = 1, ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),
     services: Int = 10_000
   ) {
     self.budget = budget
+    self.key = key
     self.includesOtherPolicies = includesOtherPolicies
     self.floor = floor
     self.ceilingPercentage = ceilingPercentage
@@ -56,6 +59,7 @@ extension BaselineConfiguration {
       case .bytes(let percentage): .shareOfBytes(percentage / 100)
       case .spansPerSecond(let spans): .spansPerSecond(spans)
       }
+    key = settings.key
     includesForced = settings.includesOtherPolicies
     floor = settings.floor
     ceiling = settings.ceilingPercentage / 100

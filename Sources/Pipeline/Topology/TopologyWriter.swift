@@ -74,7 +74,10 @@ struct TopologyWriter {
     case .spansPerSecond(let spans): line(1, "budget: {spans_per_second: \(NumberText.format(spans))}")
     }
     line(1, "includes_other_policies: \(baseline.includesOtherPolicies)")
-    line(1, "key: service")
+    switch baseline.key {
+    case .service: line(1, "key: service")
+    case .attributes(let names): line(1, "key: \(list(names))")
+    }
     line(1, "floor: \(NumberText.format(baseline.floor))")
     line(1, "ceiling: \(NumberText.format(baseline.ceilingPercentage))")
     line(1, "boost: \(NumberText.format(baseline.boost))")

@@ -16,8 +16,12 @@ public enum BaselineBudget: Equatable, Sendable {
 public enum BaselineKey: Equatable, Sendable {
   /// The services of a trace.
   case service
-  /// The values of these attributes, joined; see `TrafficName`.
+  /// The tuples of values that the spans of a trace have under these attributes, 1 to `attributesMax` names:
+  /// their own, else their resources'. A tuple that says less than another one of its trace does not count.
   case attributes([String])
+
+  /// The most attributes of a key.
+  public static let attributesMax = 8
 }
 
 /// How baseline rates are found. Every worker of a fleet must have the same.
@@ -59,7 +63,9 @@ public struct BaselineConfiguration: Equatable, Sendable {
       guard spans > 0, spans <= 1e12 else { throw .budget }
     }
     if case .attributes(let names) = key {
-      guard (1...8).contains(names.count), !names.contains(""), Set(names).count == names.count else {
+      guard (1...BaselineKey.attributesMax).contains(names.count), !names.contains(""),
+        Set(names).count == names.count
+      else {
         throw .key
       }
     }
@@ -81,18 +87,8 @@ public enum TrafficName {
   /// Longer names are cut to this many bytes.
   public static let bytesMax = 256
 
-  /// One name of several attribute values: joined by the unit separator (0x1f), which in a value becomes `?`,
-  /// so that different values never make one name.
-  public static func joined(_ values: [[UInt8]]) -> [UInt8] {
-    var name: [UInt8] = []
-    for (place, value) in values.enumerated() {
-      if place > 0 { name.append(separator) }
-      name.append(contentsOf: value.lazy.map { $0 == separator ? 0x3f : $0 })
-    }
-    return name
-  }
-
-  private static let separator: UInt8 = 0x1f
+  /// Stands between the values of several attributes: the unit separator, which in a value becomes `?`.
+  static let separator: UInt8 = 0x1f
 }
 
 /// The number of a stretch of stream time: its start is this many intervals after 1970.

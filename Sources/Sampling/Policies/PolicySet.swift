@@ -76,6 +76,31 @@ struct PolicySet {
     isOnlyVetoes = compiled.roles.allSatisfy { if case .vetoes = $0 { true } else { false } }
   }
 
+  // MARK: Budgets
+
+  /// What rate limits and composites have left, or spent, at `now`: not negative, at most two numbers for
+  /// each of `PolicyCompiler.budgetsMax`. Empty where there are none.
+  func budgetLevels(at now: Instant) -> [Int64] {
+    guard !buckets.isEmpty || !composites.isEmpty else { return [] }
+    return buckets.flatMap { $0.bucket.level(at: now) } + composites.flatMap { $0.budgets.spent(at: now) }
+  }
+
+  /// Takes over what `budgetLevels` said at `now`. Numbers of other policies, as far as that shows, are of
+  /// no effect.
+  mutating func restoreBudgets(_ levels: [Int64], at now: Instant) {
+    let parts = composites.map { $0.budgets.partCount }
+    guard levels.count == 2 * buckets.count + parts.reduce(0, +) else { return }
+    var rest = levels[...]
+    for number in buckets.indices {
+      buckets[number].bucket.restore(rest.prefix(2), at: now)
+      rest = rest.dropFirst(2)
+    }
+    for number in composites.indices {
+      composites[number].budgets.restore(rest.prefix(parts[number]), at: now)
+      rest = rest.dropFirst(parts[number])
+    }
+  }
+
   // MARK: At the end of the window
 
   /// Which end of the randomness space a test's threshold cuts off.

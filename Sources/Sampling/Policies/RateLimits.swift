@@ -15,7 +15,8 @@ public struct RateLimit: Equatable, Sendable {
   }
 }
 
-/// A bucket of tokens that starts full, at the rules of `golang.org/x/time/rate`.
+/// A bucket of tokens that starts full, or where another sampler left it, at the rules of
+/// `golang.org/x/time/rate`.
 struct TokenBucket {
   private let limit: RateLimit
   private var tokens: Int64
@@ -34,6 +35,21 @@ struct TokenBucket {
     guard cost <= tokens else { return false }
     tokens -= cost
     return true
+  }
+
+  /// What is in it: tokens, and billionths of one.
+  func level(at now: Instant) -> [Int64] {
+    var filled = self
+    filled.fill(at: now)
+    return [filled.tokens, filled.fraction]
+  }
+
+  /// Takes over what `level` said. More than the bucket holds is a full bucket.
+  mutating func restore(_ level: ArraySlice<Int64>, at now: Instant) {
+    invariant(level.count == 2, "\(level.count) numbers are no level of a bucket")
+    tokens = min(level[level.startIndex], limit.burst)
+    fraction = tokens < limit.burst ? min(level[level.startIndex + 1], 999_999_999) : 0
+    filledAt = now
   }
 
   private mutating func fill(at now: Instant) {
@@ -71,10 +87,11 @@ struct SecondBudgets {
     spent = Array(repeating: 0, count: budgets.count)
   }
 
+  var partCount: Int { budgets.count }
+
   /// Spends `spans` of the budget of part `part`, if they fit.
   mutating func spend(_ spans: Int64, of part: Int, at now: Instant) -> Bool {
-    let (quotient, remainder) = now.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
-    let current = remainder < 0 ? quotient - 1 : quotient
+    let current = SecondBudgets.second(of: now)
     if current != second {
       second = current
       for place in spent.indices { spent[place] = 0 }
@@ -86,5 +103,23 @@ struct SecondBudgets {
     spent[part] += spans
     spentInAll += spans
     return true
+  }
+
+  /// What each part has spent of its second.
+  func spent(at now: Instant) -> [Int64] {
+    second == SecondBudgets.second(of: now) ? spent : spent.map { _ in 0 }
+  }
+
+  /// Takes over what `spent` said. More than a part may spend is all of it.
+  mutating func restore(_ spent: ArraySlice<Int64>, at now: Instant) {
+    invariant(spent.count == budgets.count, "\(spent.count) numbers for \(budgets.count) parts")
+    second = SecondBudgets.second(of: now)
+    self.spent = zip(spent, budgets).map { min($0, $1) }
+    spentInAll = min(self.spent.reduce(0) { $0.addingReportingOverflow($1).partialValue }, total)
+  }
+
+  private static func second(of now: Instant) -> Int64 {
+    let (quotient, remainder) = now.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+    return remainder < 0 ? quotient - 1 : quotient
   }
 }

@@ -97,10 +97,15 @@ public final class Simulation {
         name: "baseline",
         rule: options.isBaselineAdaptive ? .adaptive : .probabilistic(SamplingThreshold(probability: 0.2))),
     ]
+    if options.hasRateLimit {
+      let limit = RateLimit(perSecond: 6, burst: 24)
+      sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
+    }
     if options.isBaselineAdaptive {
       var baseline = BaselineConfiguration()
       baseline.budget = .shareOfTraces(0.4)
       baseline.interval = .seconds(1)
+      if options.hasAttributeKeys { baseline.key = .attributes(["service.name", "db.system", "url.path"]) }
       sampler.baseline = baseline
     }
     sampler.limits.segmentBytes = 4096

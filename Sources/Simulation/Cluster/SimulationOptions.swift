@@ -36,6 +36,10 @@ public struct SimulationOptions: Equatable, Sendable {
   public var clockJumps = 0.0
   /// Whether the baseline's rates follow the traffic of all partitions.
   public var isBaselineAdaptive = false
+  /// Whether these rates are those of attributes, and not of services.
+  public var hasAttributeKeys = false
+  /// Whether there is a policy with a budget, whose level is committed.
+  public var hasRateLimit = false
   /// Whether outputs and commits are one transaction; if not, outputs may be there more than once.
   public var isTransactional = true
 
@@ -62,6 +66,9 @@ public struct SimulationOptions: Equatable, Sendable {
     // Without transactions a trace may be decided again, and rates have moved on by then: its verdicts may
     // differ.
     isBaselineAdaptive = random.chance(0.3) && isTransactional
+    // By a number that is drawn already: more draws would make other runs of the seeds that were red once.
+    hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
+    hasRateLimit = isTransactional && traces % 3 == 0
   }
 }
 

@@ -44,6 +44,38 @@ private final class Purse {
     #expect(bucket.take(1, at: .at(6)))
   }
 
+  @Test func itGoesOnFromItsLevel() {
+    let first = Purse(RateLimit(perSecond: 3, burst: 10))
+    #expect(first.take(10, at: .at(0)))
+    let second = Purse(RateLimit(perSecond: 3, burst: 10))
+    // 1.5 tokens.
+    second.bucket.restore(first.bucket.level(at: .at(500))[...], at: .at(500))
+    #expect(!second.take(2, at: .at(666)))
+    #expect(second.take(2, at: .at(667)))
+    #expect(first.bucket.level(at: .at(500)) == [1, 500_000_000])
+    // A limit that was lowered since holds no more than it says.
+    let lower = Purse(RateLimit(perSecond: 1, burst: 4))
+    lower.bucket.restore([7, 999_999_999_999], at: .at(0))
+    #expect(lower.bucket.level(at: .at(0)) == [4, 0])
+  }
+
+  @Test func levelsOfOtherPoliciesAreOfNoEffect() {
+    let limit = Policy.Rule.rateLimiting(RateLimit(perSecond: 1, burst: 2))
+    let composite = Composite(
+      spansPerSecondMax: 4,
+      parts: [.init(rule: .alwaysSample, spansPerSecond: 3), .init(rule: .alwaysSample, spansPerSecond: nil)])
+    let policies = [Policy(name: "a", rule: limit), Policy(name: "b", rule: .composite(composite))]
+    var set = PolicySet(policies)
+    #expect(set.budgetLevels(at: .at(0)) == [2, 0, 0, 0])
+    set.restoreBudgets([1, 0, 0], at: .at(0))
+    #expect(set.budgetLevels(at: .at(0)) == [2, 0, 0, 0])
+    set.restoreBudgets([1, 4, 9, .max], at: .at(0))
+    #expect(set.budgetLevels(at: .at(0)) == [1, 4, 3, 0])
+    // A composite's second is over.
+    #expect(set.budgetLevels(at: .at(1000)) == [2, 0, 0, 0])
+    #expect(PolicySet(Policy.defaults).budgetLevels(at: .at(0)) == [])
+  }
+
   /// However finely time is cut, what flows in is the same: no fraction of a token is lost.
   @Test func smallStepsAddUp() {
     var random = RandomSource(seed: 3)

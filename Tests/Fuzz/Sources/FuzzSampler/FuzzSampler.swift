@@ -16,7 +16,9 @@ public func fuzzSampler(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 }
 
 /// Limits so small that a story of some dozen bytes reaches every one of them.
-private func configuration() -> SamplerConfiguration {
+///
+/// How much is annotated is up to the length of the story, `seed`.
+private func configuration(_ seed: Int) -> SamplerConfiguration {
   var configuration = SamplerConfiguration()
   configuration.windows.decisionWait = .seconds(30)
   configuration.windows.decisionWaitAfterRoot = .seconds(5)
@@ -33,9 +35,20 @@ private func configuration() -> SamplerConfiguration {
   configuration.limits.verdicts = 4
   configuration.limits.segmentBytes = 256
   configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
-  configuration.policies += attributePolicies()
+  configuration.policies += morePolicies
+  configuration.policies.append(Policy(name: "adaptive", rule: .adaptive))
+  var baseline = BaselineConfiguration()
+  baseline.key = seed % 4 == 3 ? .service : .attributes(["service.name", "k", "kk"])
+  baseline.interval = .seconds(5)
+  baseline.history = 2
+  baseline.servicesMax = 2
+  configuration.baseline = baseline
+  configuration.annotate = AnnotatedSpans.allCases[seed % AnnotatedSpans.allCases.count]
   return configuration
 }
+
+/// Made once: compiling their texts takes longer than most stories.
+private let morePolicies = attributePolicies() + conditionPolicies()
 
 /// Policies that read what the scanner steps over, in spans and resources. They sample little, so that every
 /// path through the others is still taken.
@@ -59,10 +72,31 @@ private func attributePolicies() -> [Policy] {
   ]
 }
 
+/// Conditions on spans and events in each error mode, on attributes that may be of any type. They too sample
+/// little.
+private func conditionPolicies() -> [Policy] {
+  let texts: [(ConditionErrorMode, span: String, event: String)] = [
+    (.propagate, #"attributes["k"] > 1 and not IsRootSpan()"#, #"IsMatch(attributes["k"], "^v+")"#),
+    (.ignore, #"IsMatch(attributes["kk"], "^v+$") or resource.attributes["k"] == 1"#, #"Len(name) > 0"#),
+    (.silent, #"Len(attributes["k"]) >= 2 and trace_state["a"] == "b""#, #"attributes["kk"] < 0.5"#),
+  ]
+  return texts.map { mode, span, event in
+    do {
+      let rule = Policy.Rule.ottlCondition(
+        spans: [try OTTLCondition(span, context: .span)],
+        events: [try OTTLCondition(event, context: .spanEvent)], errorMode: mode)
+      let rare = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.2))
+      return Policy(name: mode.rawValue, rule: .and([rule, rare]))
+    } catch { fatalError("\(error)") }
+  }
+}
+
 /// A sampler, and the bytes that say what happens to it.
 private struct Story: ~Copyable {
   private var input: ArraySlice<UInt8>
-  private var sampler = Sampler(partition: PartitionID(3), configuration: configuration())
+  private var sampler: Sampler
+  private let baseline: BaselineConfiguration
+  private var fleet: FleetTraffic
   private var effects = Effects()
   private var offset = Offset(100)
   private var time = Instant(milliseconds: 1_700_000_000_000)
@@ -74,6 +108,10 @@ private struct Story: ~Copyable {
 
   init(_ input: [UInt8]) {
     self.input = input[...]
+    let configuration = configuration(input.count)
+    sampler = Sampler(partition: PartitionID(3), configuration: configuration)
+    baseline = configuration.baseline ?? BaselineConfiguration()
+    fleet = FleetTraffic(configuration: baseline)
   }
 
   mutating func run() {
@@ -177,6 +215,10 @@ private struct Story: ~Copyable {
             pair.stringField(1, identity & 0x80 == 0 ? "k" : "kk")
             pair.bytesField(2, ofSpan)
           }
+          span.message(11) { event in
+            event.stringField(2, "e")
+            event.bytesField(3, ofSpan)
+          }
           span.fixed32Field(16, UInt32(identity >> 6))
         }
       }
@@ -268,7 +310,7 @@ private struct Story: ~Copyable {
       case .decide(let decision, let range):
         if decision.isFinal { finals += 1 }
         if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
-      case .count: break
+      case .count(_, let range): adoptRates(after: Array(bytes[range]))
       case .forward(let traceID, let range, let spans):
         spansForwarded += UInt64(spans)
         do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }
@@ -277,6 +319,19 @@ private struct Story: ~Copyable {
       }
     }
     effects.removeAll()
+  }
+}
+
+extension Story {
+  /// Takes the rates that follow from what was counted, as a lane does.
+  private mutating func adoptRates(after bytes: [UInt8]) {
+    do {
+      let record = try TrafficRecord(decoding: bytes)
+      expect(record.encoded() == bytes, "counts are not read back")
+      let merged = fleet.merge(record, latest: record.interval)
+      expect(merged == .added, "counts were \(merged)")
+    } catch { fatalError("\(error)") }
+    sampler.adopt(RateController(configuration: baseline).rates(for: fleet))
   }
 }
 

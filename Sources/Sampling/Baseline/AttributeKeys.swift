@@ -1,0 +1,266 @@
+// The keys of open traces, where the baseline is shared over attributes and not over services.
+//
+// A span's key is the tuple of its values: under each name its own, else its resource's. A value that is
+// missing stays empty, so a key may say less than another one of its trace: of the spans of one server, one
+// names the route and the others only the service. Such keys are left out when the trace is decided: what
+// they say is said. What remains does not depend on the order in which spans come.
+
+import OTLP
+
+/// The keys of a partition's open traces. Names are stored once and go with the last trace that has them.
+struct AttributeKeys {
+  /// A key of a trace, before the trace is decided.
+  private struct Note {
+    /// `none` for all keys that are not told apart.
+    var name: NameID
+    /// Whether a span with this key failed.
+    var isFailed: Bool
+    /// The note before it of the same trace, or the next free one.
+    var previous: Int32
+  }
+
+  private struct NoteList {
+    var last: Int32 = -1
+    var count: UInt16 = 0
+  }
+
+  /// A key of a trace that is decided.
+  struct Gathered {
+    var name: NameID
+    var isFailed: Bool
+    /// Whether another key of the trace says the same and more.
+    fileprivate(set) var isImplied = false
+  }
+
+  /// The names of the keys: values in the order of the attributes, joined by `TrafficName.separator`.
+  private(set) var names: NameTable
+  /// What `gather` found, in the order in which the keys came.
+  private(set) var gathered: [Gathered] = []
+  /// The key that `read` has made.
+  private(set) var name: [UInt8] = []
+
+  private var wanted: WantedAttributes
+  private let attributeCount: Int
+  /// Longer values are cut, so that a name is never cut as a whole: no value costs another one its place.
+  private let valueBytesMax: Int
+  private let keysPerTraceMax: Int
+  /// By the name's number: bit *i* is set if it has a value of attribute *i*.
+  private var shapes: [UInt8] = []
+  private var shape: UInt8 = 0
+  /// The values of each resource of the record that is being read, and those of the span.
+  private var resourceValues: [AttributeValue] = []
+  private var values: [AttributeValue] = []
+  /// Whether the trace has the key that the resource alone makes.
+  private var isResourceNoted = false
+
+  private var notes: [Note] = []
+  private var firstFree: Int32 = -1
+  /// By the trace's slot.
+  private var lists: [NoteList] = []
+
+  /// Nil where the baseline is not shared over attributes.
+  init?(_ key: BaselineKey, limits: Limits, seed: HashSeed) {
+    guard case .attributes(let attributes) = key else { return nil }
+    wanted = WantedAttributes(keys: attributes)
+    attributeCount = attributes.count
+    valueBytesMax = (TrafficName.bytesMax + 1) / attributes.count - 1
+    keysPerTraceMax = limits.servicesPerTrace
+    names = NameTable(seed: seed, capacity: limits.services, bytesMax: TrafficName.bytesMax)
+    name.reserveCapacity(TrafficName.bytesMax)
+    values = Array(repeating: .other, count: attributes.count)
+  }
+
+  /// Bytes of memory in use, but for the names.
+  var byteCount: Int {
+    notes.capacity * MemoryLayout<Note>.stride + lists.capacity * MemoryLayout<NoteList>.stride
+  }
+
+  // MARK: Reading
+
+  /// Reads the resources of another record.
+  mutating func startRecord(_ record: ScannedRecord, _ bytes: RawSpan) {
+    resourceValues.removeAll(keepingCapacity: true)
+    for resource in record.resources {
+      let start = resourceValues.count
+      for _ in 0..<attributeCount { resourceValues.append(.other) }
+      wanted.read(resource, of: record, bytes)
+      for found in wanted.found { resourceValues[start + found.key] = found.value }
+    }
+  }
+
+  /// Announces spans of another resource, or another trace.
+  mutating func startResource() {
+    isResourceNoted = false
+  }
+
+  /// Makes the key of a span. Returns whether it has to be added: not if the span has no key, or the trace
+  /// has it already.
+  mutating func read(_ span: SpanView, of bytes: RawSpan) -> Bool {
+    wanted.read(span, of: bytes)
+    let isOwn = !wanted.found.isEmpty
+    guard isOwn || !isResourceNoted || span.status == .error else { return false }
+    if !isOwn { isResourceNoted = true }
+    let start = Int(span.resource) * attributeCount
+    for place in 0..<attributeCount { values[place] = resourceValues[start + place] }
+    for found in wanted.found where found.value.isKeyValue { values[found.key] = found.value }
+    name.removeAll(keepingCapacity: true)
+    shape = 0
+    for place in 0..<attributeCount {
+      if place > 0 { name.append(TrafficName.separator) }
+      guard values[place].isKeyValue else { continue }
+      shape |= 1 << UInt8(place)
+      append(values[place], of: bytes)
+    }
+    return shape != 0
+  }
+
+  private mutating func append(_ value: AttributeValue, of bytes: RawSpan) {
+    switch value {
+    case .string(let text):
+      let cut = bytes.extracting(text.indices).extracting(first: valueBytesMax)
+      for place in 0..<cut.byteCount {
+        // Sound: the load checks its bounds, and every bit pattern is a UInt8.
+        let byte = unsafe cut.unsafeLoad(fromByteOffset: place, as: UInt8.self)
+        name.append(byte == TrafficName.separator ? 0x3f : byte)
+      }
+    case .boolean(let truth): name.append(contentsOf: truth ? "true".utf8 : "false".utf8)
+    case .integer(let number): append(number)
+    case .double(let number): if let whole = Int64(exactly: number) { append(whole) }
+    case .other: break
+    }
+  }
+
+  /// Appends a number in decimal digits.
+  private mutating func append(_ number: Int64) {
+    if number < 0 { name.append(0x2d) }
+    let start = name.count
+    var rest = number.magnitude
+    repeat {
+      name.append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
+      rest /= 10
+    } while rest > 0
+    name[start...].reverse()
+  }
+
+  // MARK: Keys of traces
+
+  /// Adds the key that was read to the trace in `slot`, if its name is known.
+  mutating func addKnown(to slot: Int, isFailed: Bool) -> Bool {
+    guard let known = name.withRawBytes({ names.find($0) }) else { return false }
+    if note(known, in: slot, isFailed) { names.retain(known) }
+    return true
+  }
+
+  /// Whether a new name stays within the limit.
+  mutating func makeRoom() -> Bool { names.makeRoom() }
+
+  /// Adds the key that was read, whose name is new, to the trace in `slot`. Returns the name's number, which
+  /// another name may have had before.
+  mutating func addNew(to slot: Int, isFailed: Bool) -> NameID {
+    let bytes = name
+    let id = bytes.withRawBytes { names.intern($0) }
+    while shapes.count <= Int(id.slot) { shapes.append(0) }
+    shapes[Int(id.slot)] = shape
+    if !note(id, in: slot, isFailed) { names.release(id) }
+    return id
+  }
+
+  /// Adds the key that all share which are not told apart to the trace in `slot`.
+  mutating func addOther(to slot: Int, isFailed: Bool) {
+    _ = note(.none, in: slot, isFailed)
+  }
+
+  /// Adds a key to a trace. Returns whether it is new there.
+  private mutating func note(_ name: NameID, in slot: Int, _ isFailed: Bool) -> Bool {
+    while lists.count <= slot { lists.append(NoteList()) }
+    var place = lists[slot].last
+    while place >= 0 {
+      if notes[Int(place)].name == name {
+        if isFailed { notes[Int(place)].isFailed = true }
+        return false
+      }
+      place = notes[Int(place)].previous
+    }
+    guard Int(lists[slot].count) < keysPerTraceMax else { return false }
+    let note = Note(name: name, isFailed: isFailed, previous: lists[slot].last)
+    if firstFree >= 0 {
+      place = firstFree
+      firstFree = notes[Int(place)].previous
+      notes[Int(place)] = note
+    } else {
+      place = Int32(truncatingIfNeeded: notes.count)
+      notes.append(note)
+    }
+    lists[slot].last = place
+    lists[slot].count += 1
+    return true
+  }
+
+  /// Lets go of the keys of the trace in `slot`, which is closed.
+  mutating func release(_ slot: Int) {
+    guard slot < lists.count else { return }
+    var place = lists[slot].last
+    while place >= 0 {
+      let note = notes[Int(place)]
+      names.release(note.name)
+      notes[Int(place)].previous = firstFree
+      firstFree = place
+      place = note.previous
+    }
+    lists[slot] = NoteList()
+  }
+
+  // MARK: Deciding
+
+  /// Finds the keys of the trace in `slot`, and which of them others imply: a failure of theirs is one of the
+  /// others.
+  mutating func gather(_ slot: Int) {
+    gathered.removeAll(keepingCapacity: true)
+    var place = slot < lists.count ? lists[slot].last : -1
+    while place >= 0 {
+      let note = notes[Int(place)]
+      gathered.append(Gathered(name: note.name, isFailed: note.isFailed))
+      place = note.previous
+    }
+    gathered.reverse()
+    for less in gathered.indices {
+      for more in gathered.indices where isImplied(gathered[less].name, by: gathered[more].name) {
+        gathered[less].isImplied = true
+        if gathered[less].isFailed { gathered[more].isFailed = true }
+      }
+    }
+  }
+
+  /// Whether `more` has all the values that `less` has, and others beside them.
+  private func isImplied(_ less: NameID, by more: NameID) -> Bool {
+    guard less != .none, more != .none else { return false }
+    let (part, whole) = (shapes[Int(less.slot)], shapes[Int(more.slot)])
+    guard part != whole, part & whole == part else { return false }
+    let (left, right) = (names.bytes(of: less), names.bytes(of: more))
+    var (here, there) = (0, 0)
+    for place in 0..<attributeCount {
+      let (hereEnd, thereEnd) = (AttributeKeys.end(of: left, here), AttributeKeys.end(of: right, there))
+      if part & 1 << UInt8(place) != 0, left[here..<hereEnd] != right[there..<thereEnd] { return false }
+      (here, there) = (hereEnd + 1, thereEnd + 1)
+    }
+    return true
+  }
+
+  /// Where the value that starts at `start` ends.
+  private static func end(of name: [UInt8], _ start: Int) -> Int {
+    name[start...].firstIndex(of: TrafficName.separator) ?? name.count
+  }
+}
+
+extension AttributeValue {
+  /// Whether a key can have it: text that is not empty, a truth value, a whole number (also one that an
+  /// encoder wrote as a floating-point number). All others are as if they were not there.
+  fileprivate var isKeyValue: Bool {
+    switch self {
+    case .string(let text): text.count > 0
+    case .boolean, .integer: true
+    case .double(let number): Int64(exactly: number) != nil
+    case .other: false
+    }
+  }
+}

@@ -1,0 +1,92 @@
+// A partition that is taken up again gives the verdicts that it would have given: with budgets, too.
+
+import Simulation
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct RecoveryTests {
+  /// A record of the log.
+  private struct Entry {
+    var time: Int64
+    var spans: [TestSpan]
+  }
+
+  /// Traces of some spans, over half a minute; budgets are short for most of it.
+  private func log(_ seed: UInt64) -> [Entry] {
+    var random = RandomSource(seed: seed)
+    var entries: [Entry] = []
+    for number in 1...150 as ClosedRange<UInt64> {
+      let start = Int64(random.number(in: 0...30_000))
+      let trace = number &* 0x9e37_79b9_7f4a_7c15
+      for id in 1...UInt64(random.number(in: 1...6)) {
+        var span = TestSpan(trace: trace, id: id, parent: id > 1 ? 1 : 0)
+        span.filling = random.number(in: 1...200)
+        span.status = random.chance(0.05) ? .error : .unset
+        entries.append(Entry(time: start + Int64(random.number(in: 0...800)), spans: [span]))
+      }
+    }
+    return entries.sorted {
+      ($0.time, $0.spans[0].trace, $0.spans[0].id) < ($1.time, $1.spans[0].trace, $1.spans[0].id)
+    }
+  }
+
+  private func world() -> World {
+    World { configuration in
+      configuration.windows.decisionWait = .seconds(2)
+      configuration.windows.decisionWaitAfterRoot = .seconds(1)
+      let half = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.5))
+      configuration.policies = [
+        Policy(name: "errors", rule: .statusCode([.error])),
+        Policy(name: "spans", rule: .and([half, .rateLimiting(RateLimit(perSecond: 3, burst: 11))])),
+        Policy(name: "bytes", rule: .bytesLimiting(RateLimit(perSecond: 97, burst: 2000))),
+        Policy(
+          name: "parts",
+          rule: .composite(
+            Composite(
+              spansPerSecondMax: 6,
+              parts: [
+                .init(rule: .spanCount(least: 4, most: nil), spansPerSecond: 4),
+                .init(rule: .alwaysSample, spansPerSecond: 2),
+              ]))),
+      ]
+    }
+  }
+
+  private func read(_ entries: ArraySlice<Entry>, _ world: World) throws -> [Decision] {
+    try entries.flatMap { try world.send($0.spans, at: $0.time).decisions }
+  }
+
+  /// Cut at many places, and taken up from what a commit there says.
+  @Test(arguments: 1...4 as ClosedRange<UInt64>) func whatWasCutGoesOnAsItWas(_ seed: UInt64) throws {
+    let log = log(seed)
+    let whole = world()
+    var past: [RestoredVerdict] = []
+    for (number, entry) in log.enumerated() {
+      for event in try whole.send(entry.spans, at: entry.time) {
+        if case .decision(_, let bytes?) = event { past.append(try RestoredVerdict(record: bytes)) }
+      }
+      guard number % 29 == 3, let point = whole.commitPoint else { continue }
+      let read = try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata))
+      #expect(read == point)
+      // What comes after, had nothing happened.
+      let other = world()
+      _ = try self.read(log[...number], other)
+      let expected = try self.read(log[(number + 1)...], other) + other.pass(to: 60_000).decisions
+      let again = world()
+      again.sampler.restore(read, past: past)
+      again.offset = read.safeOffset.value
+      let found = try self.read(log[Int(read.safeOffset.value)...], again) + again.pass(to: 60_000).decisions
+      #expect(found.map(\.summary) == expected.map(\.summary), "cut after record \(number)")
+    }
+    let kept = past.count { $0.isFinal && $0.isKept }
+    #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
+  }
+}
+
+extension Decision {
+  fileprivate var summary: String {
+    "\(traceID) \(isKept) \(isFinal) \(matches) \(threshold) \(spanCount) \(decidedAt.nanoseconds)"
+  }
+}
