@@ -19,6 +19,10 @@ enum Rules {
     "Sampling": ["OTLP"],
     "Kafka": ["CRdKafka", "Glibc", "Synchronization"],
     "Pipeline": ["OTLP", "Sampling", "Kafka", "CZstd", "Logging", "Yams", "Foundation", "Synchronization"],
+    "Console": [
+      "OTLP", "Sampling", "Kafka", "Pipeline", "Foundation", "Synchronization", "NIOConcurrencyHelpers",
+      "NIOCore", "NIOHTTP1", "NIOPosix",
+    ],
     "Simulation": ["OTLP", "Sampling", "Pipeline"],
   ]
 

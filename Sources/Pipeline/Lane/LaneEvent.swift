@@ -66,6 +66,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var deadLetters: [String: UInt64] = [:]
   /// Commits.
   public var commits: UInt64 = 0
+  /// Records of spans that a repartitioner has written.
+  public var spans: UInt64 = 0
   /// Records that came for partitions that were not assigned any more; whoever has them now reads them.
   public var recordsNotAssigned: UInt64 = 0
 
@@ -87,8 +89,12 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
-  /// Bytes of memory that samplers take.
+  /// Bytes of memory that the buffered spans are kept in.
+  public var residentBufferBytes = 0
+  /// Bytes of memory that samplers take: buffered spans, open traces and past verdicts.
   public var residentBytes = 0
+  /// Verdicts remembered for spans that come late.
+  public var pastVerdicts = 0
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -106,7 +112,9 @@ extension LaneSnapshot {
     recovering += other.recovering
     openTraces += other.openTraces
     bufferedBytes += other.bufferedBytes
+    residentBufferBytes += other.residentBufferBytes
     residentBytes += other.residentBytes
+    pastVerdicts += other.pastVerdicts
   }
 
   /// A repartitioner's counters in a lane's form.
@@ -115,7 +123,9 @@ extension LaneSnapshot {
     counters.recordsRead = other.recordsRead
     counters.bytesRead = other.bytesRead
     counters.spansRead = other.spansRead
+    counters.recordsMalformed = other.recordsMalformed
     lane.deadLetters = other.deadLetters
+    lane.spans = other.recordsWritten
   }
 }
 
@@ -123,6 +133,7 @@ extension LaneCounters {
   mutating func add(_ other: LaneCounters) {
     decisions += other.decisions
     sampled += other.sampled
+    spans += other.spans
     commits += other.commits
     recordsNotAssigned += other.recordsNotAssigned
     deadLetters.merge(other.deadLetters) { $0 + $1 }
