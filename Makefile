@@ -14,12 +14,12 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python build demo test unit integration deploy lint format bench bench-kafka fuzz simulate report clean
+.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-kafka fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: libraries python ## Install what is missing: system libraries, and Python packages for the integration tests
+setup: libraries python tools ## Install what is missing: system libraries, and Python packages for the integration tests
 
 # Asks for what is needed, not for Debian's packages: they may have come from elsewhere.
 libraries:
@@ -40,6 +40,12 @@ python:
 	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS)); \
 	  cat $(REQUIREMENTS) > $(VENV)/installed.txt; \
 	fi
+
+# What the tests of metrics and rules run beside Python packages.
+tools:
+	@missing=(); \
+	{ command -v promtool && command -v prometheus; } > /dev/null || missing+=(prometheus); \
+	$(call install,$${missing[@]})
 
 # Installs the Debian packages named; does nothing without a name.
 define install
@@ -75,10 +81,10 @@ mkdir -p .build; echo "swift test $(1)"; \
 swift test $(1) 2>&1 | tee .build/unit.log || { echo; echo "What failed:"; grep '✘' .build/unit.log; exit 1; }
 endef
 
-integration: build python ## The program between a real broker, a real collector and real SDKs
+integration: build python tools ## The program between a real broker, a real collector and real SDKs
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration
 
-deploy: build python ## The manifests, the image's recipe and the scripts of Deploy/
+deploy: build python tools ## The manifests, the image's recipe and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
 
 lint: ## Check the form of all Swift sources

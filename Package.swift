@@ -22,6 +22,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
@@ -39,11 +40,21 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: rules),
+    .target(
+      name: "Console",
+      dependencies: [
+        "OTLP", "Sampling", "Kafka", "Pipeline",
+        .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      swiftSettings: rules),
     .target(name: "Simulation", dependencies: ["OTLP", "Sampling", "Pipeline"], swiftSettings: rules),
     .executableTarget(
       name: "tailrace",
       dependencies: [
-        "OTLP", "Sampling", "Kafka", "Pipeline", "Simulation",
+        "OTLP", "Sampling", "Kafka", "Pipeline", "Console", "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -58,6 +69,8 @@ let package = Package(
     .testTarget(
       name: "PipelineTests", dependencies: ["Pipeline", "Sampling", "OTLP", "Simulation", "Kafka"],
       swiftSettings: rules),
+    .testTarget(
+      name: "ConsoleTests", dependencies: ["Console", "Pipeline", "Sampling"], swiftSettings: rules),
     .testTarget(name: "SimulationTests", dependencies: ["Simulation", "OTLP"], swiftSettings: rules),
     .testTarget(name: "CommandTests", dependencies: ["tailrace"], swiftSettings: rules),
     .testTarget(name: "TidyTests", swiftSettings: rules),

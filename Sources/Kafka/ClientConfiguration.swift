@@ -17,13 +17,24 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
   }
 
   /// Whether the value must never be shown.
-  public var isSecret: Bool {
-    let words = ["password", "secret", "token", "jaas", ".pem", "sasl.oauthbearer.config", "sasl.username"]
-    return words.contains { name.contains($0) }
+  public var isSecret: Bool { KafkaProperty.isSecret(name) }
+
+  /// Whether the value of the property `name` must never be shown. The one list there is: whatever shows
+  /// properties asks here.
+  public static func isSecret(_ name: String) -> Bool {
+    let name = name.lowercased()
+    return secretWords.contains { name.contains($0) }
   }
 
+  /// What stands in the place of a secret.
+  public static let mask = "***"
+
+  private static let secretWords = [
+    "password", "secret", "token", "jaas", "pem", "oauthbearer.config",
+  ]
+
   /// The property for logs: `name=value`, secrets masked.
-  public var description: String { "\(name)=\(isSecret ? "(masked)" : value)" }
+  public var description: String { "\(name)=\(isSecret ? KafkaProperty.mask : value)" }
 }
 
 /// A line that librdkafka logs.
@@ -48,6 +59,7 @@ final class CallbackContext: Sendable {
   let log: KafkaLog
   let events = Mutex<[ConsumerEvent]>([])
   let deliveries = Mutex(DeliveryState())
+  let statistics: KafkaStatistics?
   /// Who answers a consumer's rebalances.
   let answering = Atomic(Answering.byOwner)
 
@@ -61,8 +73,9 @@ final class CallbackContext: Sendable {
     case byNobody
   }
 
-  init(log: @escaping KafkaLog) {
+  init(log: @escaping KafkaLog, statistics: KafkaStatistics?) {
     self.log = log
+    self.statistics = statistics
   }
 
   /// The context behind an opaque pointer.
@@ -88,8 +101,11 @@ struct ClientHandle: ~Copyable {
   /// Makes a client. Of a property that comes twice the last one counts.
   ///
   /// - Throws: with librdkafka's own words, which name the property.
-  init(_ kind: Kind, _ properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
-    let context = CallbackContext(log: log)
+  init(
+    _ kind: Kind, _ properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
+  ) throws(KafkaError) {
+    let context = CallbackContext(log: log, statistics: statistics)
+    let properties = statistics == nil ? properties : [KafkaStatistics.interval] + properties
     guard let configuration = unsafe rd_kafka_conf_new() else {
       throw KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
     }
@@ -137,6 +153,13 @@ struct ClientHandle: ~Copyable {
       let isFatal = code == RD_KAFKA_RESP_ERR__FATAL
       let error = unsafe KafkaError(code, reason.map { unsafe String(cString: $0) }, isFatal: isFatal)
       unsafe CallbackContext.from(opaque).events.withLock { $0.append(.error(error)) }
+    }
+    unsafe rd_kafka_conf_set_stats_cb(configuration) { _, json, length, opaque in
+      guard let json = unsafe json, let opaque = unsafe opaque else { return 0 }
+      let bytes = unsafe UnsafeRawBufferPointer(start: json, count: length)
+      unsafe CallbackContext.from(opaque).statistics?.keep(bytes)
+      // Zero: librdkafka frees the text.
+      return 0
     }
     switch kind {
     case .consumer: unsafe Consumer.setRebalanceCallback(configuration)

@@ -56,8 +56,11 @@ public final class Consumer {
   /// Makes a consumer; it joins no group yet.
   ///
   /// - Throws: if a property is unknown or has a value that librdkafka does not take.
-  public init(topic: String, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
-    handle = try ClientHandle(.consumer, Consumer.defaults + properties + Consumer.required, log: log)
+  public init(
+    topic: String, properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
+  ) throws(KafkaError) {
+    handle = try ClientHandle(
+      .consumer, Consumer.defaults + properties + Consumer.required, log: log, statistics: statistics)
     try check(unsafe rd_kafka_poll_set_consumer(handle.pointer))
     guard let queue = unsafe rd_kafka_queue_get_consumer(handle.pointer) else {
       throw KafkaError(RD_KAFKA_RESP_ERR__UNKNOWN_GROUP)
@@ -169,6 +172,16 @@ public final class Consumer {
       unsafe rd_kafka_query_watermark_offsets(
         handle.pointer, partition.topic, partition.partition, &low, &high, timeout.milliseconds))
     return (low, high)
+  }
+
+  /// The offset behind a partition's last record, as the last answer to a fetch had it; nil before the first.
+  /// Asks nobody.
+  public func knownEnd(of partition: TopicPartition) -> Int64? {
+    var low: Int64 = 0
+    var high: Int64 = 0
+    let code = unsafe rd_kafka_get_watermark_offsets(
+      handle.pointer, partition.topic, partition.partition, &low, &high)
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
   }
 
   /// The offset of the first record with this timestamp or a later one, in milliseconds since 1970; nil if

@@ -52,8 +52,11 @@ public final class Producer {
   /// Makes a producer.
   ///
   /// - Throws: if a property is unknown or has a value that librdkafka does not take.
-  public init(properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
-    handle = try ClientHandle(.producer, Producer.defaults + properties, log: log)
+  public init(
+    properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
+  ) throws(KafkaError) {
+    handle = try ClientHandle(
+      .producer, Producer.defaults + properties, log: log, statistics: statistics)
   }
 
   deinit {
@@ -88,10 +91,13 @@ public final class Producer {
   ///
   /// While the queue is full it waits for room, for `queueTimeout` at most.
   ///
-  /// - Parameter partition: where to; nil lets the key decide.
+  /// - Parameters:
+  ///   - partition: where to; nil lets the key decide.
+  ///   - whileWaiting: called again and again while there is no room.
   public func produce(
     _ topic: ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
-    headers: [(name: String, value: String)] = [], queueTimeout: Duration = .seconds(60)
+    headers: [(name: String, value: String)] = [], queueTimeout: Duration = .seconds(60),
+    whileWaiting: () -> Void = {}
   ) throws(KafkaError) {
     let deadline = ContinuousClock.now + queueTimeout
     while true {
@@ -99,6 +105,7 @@ public final class Producer {
       guard let error else { return }
       guard error.isQueueFull, ContinuousClock.now < deadline else { throw error }
       poll(timeout: .milliseconds(20))
+      whileWaiting()
     }
   }
 

@@ -28,6 +28,8 @@ public struct Limits: Equatable, Sendable {
   public var forwardBytes = 900_000
   /// Distinct service names told apart; the rest share one.
   public var services = 10_000
+  /// Services whose verdicts are counted one by one; the rest share a count.
+  public var servicesCounted = 200
   /// Services listed on a decision.
   public var servicesPerTrace = 256
   /// Error spans looked at to find a trace's error origin.

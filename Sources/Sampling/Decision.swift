@@ -52,6 +52,8 @@ public struct Decision: Sendable {
   public var firstOffset: Offset
   /// Offset of the record with its last one.
   public var lastOffset: Offset
+  /// The stream clock when the trace's first span was read.
+  public var openedAt: Instant
   /// The stream clock at the verdict.
   public var decidedAt: Instant
 }

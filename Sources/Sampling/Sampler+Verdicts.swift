@@ -27,6 +27,7 @@ extension Sampler {
     let isKept = wasKept || outcome.isKept
     if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }
     emit(decision(on: slot, outcome, trigger, isFinal: true), outcome, slot, &effects)
+    serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
     if isKept {
       counters.tracesKept += 1
       if let first = outcome.first { counters.keptByPolicy[first] += 1 }
@@ -173,7 +174,7 @@ extension Sampler {
       byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount), isLate: false,
       hasRoot: trace.hasRoot, start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
       duration: trace.hasRoot ? trace.rootDuration : trace.envelope, firstOffset: trace.firstOffset,
-      lastOffset: trace.lastOffset, decidedAt: clock)
+      lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
   }
 
   private mutating func emit(
@@ -223,7 +224,7 @@ extension Sampler {
       traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: 0, threshold: .never,
       spanCount: Int(summary.spanCount), errorCount: Int(summary.errorCount), byteCount: 0, truncatedCount: 0,
       isLate: true, hasRoot: false, start: summary.earliestStart, duration: summary.envelope,
-      firstOffset: share.offset, lastOffset: share.offset, decidedAt: clock)
+      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
     let start = effects.arena.count
     effects.arena.appendBytes { out in
       decision.appendJSON(names: DecisionNames(), partition: partition, isCompact: true, to: &out)

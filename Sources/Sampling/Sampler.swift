@@ -36,6 +36,9 @@ public struct Sampler: ~Copyable {
   /// What it has seen and done.
   public internal(set) var counters = SamplerCounters()
 
+  /// Verdicts by the service of the root.
+  var serviceVerdicts = ServiceVerdictCounts()
+
   /// What is known from before; of no effect for a sampler that was not restored.
   var recovery = Recovery()
 
@@ -66,7 +69,7 @@ public struct Sampler: ~Copyable {
     verdicts = VerdictCache(seed: seed, memory: memory)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
-    otherServices = Array("(other services)".utf8).withRawBytes { services.pin($0) } ?? .none
+    otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
     self.services = services
     counters.keptByPolicy = Array(repeating: 0, count: configuration.policies.count)
   }

@@ -44,7 +44,7 @@ struct CheckCommand: ParsableCommand {
     if !quiet { print(loaded.redactedDescription) }
     guard connect else { return }
     do {
-      let lines = try Worker(loaded, logger: .standardError(level: .critical)).inspectTopics()
+      let lines = try Worker(loaded, logger: .standardError(loaded.worker, level: .critical)).inspectTopics()
       if !quiet { for line in lines { print("# \(line)") } }
     } catch {
       let message = error.description.split(separator: "\n").map { "\(topology): \($0)" }.joined(

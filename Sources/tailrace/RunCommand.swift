@@ -1,6 +1,7 @@
 // tailrace run: a worker.
 
 public import ArgumentParser
+import Console
 import Dispatch
 import Foundation
 public import Logging
@@ -18,11 +19,19 @@ struct RunCommand: ParsableCommand {
   @Argument(help: "The topology file.")
   var topology: String
 
-  @Option(name: .long, help: "The least important log lines to write: debug, info, notice, warning, error.")
-  var logLevel = Logger.Level.info
+  @Option(
+    name: .long,
+    help:
+      "The least important log lines to write: debug, info, notice, warning, error (log.level of the file).")
+  var logLevel: Logger.Level?
 
   mutating func run() throws {
-    let worker = Worker(try Topology.loaded(from: topology), logger: .standardError(level: logLevel))
+    let loaded = try Topology.loaded(from: topology)
+    let logger = Logger.standardError(loaded.worker, level: logLevel)
+    let worker = Worker(loaded, logger: logger)
+    let console = try console(worker, loaded)
+    defer { console?.stop() }
+    if let console { logger.info("health and metrics", metadata: ["address": "\(console.place)"]) }
     let signals = StopSignals { worker.stop() }
     defer { signals.cancel() }
     do {
@@ -33,18 +42,18 @@ struct RunCommand: ParsableCommand {
       throw CommandFailure.failed(message)
     }
   }
+
+  private func console(_ worker: Worker, _ loaded: Topology) throws -> Console? {
+    guard loaded.worker.console.isEnabled else { return nil }
+    do {
+      return try Console(worker, loaded, version: Version.text)
+    } catch {
+      throw CommandFailure.failed("\(topology): \(error)")
+    }
+  }
 }
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
-
-extension Logger {
-  /// A logger of lines on standard error.
-  static func standardError(level: Logger.Level) -> Logger {
-    var logger = Logger(label: "tailrace") { StreamLogHandler.standardError(label: $0) }
-    logger.logLevel = level
-    return logger
-  }
-}
 
 /// Calls an action on SIGTERM and SIGINT instead of dying of them.
 final class StopSignals {

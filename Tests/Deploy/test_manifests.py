@@ -28,7 +28,7 @@ from manifests import (
 VERSIONS = ["1.31", "1.37"]
 """Of Kubernetes: the manifests are valid for both and, it is taken, for those between."""
 
-CUSTOM = {"ScaledObject", "TriggerAuthentication"}
+CUSTOM = {"ScaledObject", "ServiceMonitor", "TriggerAuthentication"}
 """Kinds that Kubernetes itself does not know: checked against their documentation, below."""
 
 
@@ -70,7 +70,7 @@ class TestValidity:
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_scaling_by_cpu(self, by_cpu: list[Manifest], version: str) -> None:
-        for manifest in by_cpu:
+        for manifest in (each for each in by_cpu if each["kind"] not in CUSTOM):
             kubernetes_validate.validate(manifest, version, strict=True)
         scaler = only(by_cpu, "HorizontalPodAutoscaler")["spec"]
         assert scaler["scaleTargetRef"]["kind"] == "Deployment"
@@ -121,11 +121,13 @@ class TestConfinement:
                 tag = container["image"].rpartition("/")[2].partition(":")[2]
                 assert tag and tag != "latest", f"{name}: {container['image']}"
 
-    def test_workers_talk_to_brokers_and_dns_alone(self, rendered: list[Manifest]) -> None:
+    def test_workers_talk_to_brokers_dns_and_prometheus_alone(self, rendered: list[Manifest]) -> None:
         policy = only(rendered, "NetworkPolicy")["spec"]
         assert policy["podSelector"]["matchLabels"].items() <= labels_of_pods(rendered).items()
         assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-        assert not policy.get("ingress")
+        (asking,) = policy["ingress"]
+        assert [each["port"] for each in asking["ports"]] == [8080]
+        assert all(each.get("podSelector") for each in asking["from"])
         to = [(rule["to"], {port["port"] for port in rule["ports"]}) for rule in policy["egress"]]
         assert [ports for _, ports in to] == [{9092, 9093}, {53}]
         # An empty list of peers, or an empty peer, would be everybody.
@@ -201,6 +203,31 @@ class TestWorkers:
         assert done.returncode == 0, done.stderr
         assert environment(rendered)["KAFKA_BROKERS"] in done.stdout
         assert "a secret password" not in done.stdout
+
+
+class TestConsole:
+    def test_it_is_where_everybody_looks_for_it(self, rendered: list[Manifest]) -> None:
+        topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
+        assert topology["console"] == {"address": "0.0.0.0", "port": 8080}
+        container = worker(rendered)["spec"]["template"]["spec"]["containers"][0]
+        assert container["ports"] == [{"name": "console", "containerPort": 8080, "protocol": "TCP"}]
+        (port,) = only(rendered, "Service", "tailrace-metrics")["spec"]["ports"]
+        assert (port["port"], port["targetPort"]) == (8080, "console")
+        paths = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+        for probe, path in paths.items():
+            assert container[probe]["httpGet"] == {"path": path, "port": "console"}, probe
+
+    def test_the_monitor_finds_the_service(self, production: list[Manifest]) -> None:
+        monitor = only(production, "ServiceMonitor")
+        assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+        service = only(production, "Service", "tailrace-metrics")
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        assert wanted.items() <= service["metadata"]["labels"].items()
+        (endpoint,) = monitor["spec"]["endpoints"]
+        # The names of prometheus-operator.dev, "Endpoint".
+        assert endpoint.keys() <= {"port", "path", "interval"}
+        assert endpoint["port"] == service["spec"]["ports"][0]["name"] and endpoint["path"] == "/metrics"
+        assert service["spec"]["selector"].items() <= labels_of_pods(production).items()
 
 
 class TestScaling:

@@ -56,6 +56,7 @@ lanes: {self.lanes}
 delivery: {self.delivery}
 commit_interval: 200ms
 stop_timeout: {self.stop_timeout}
+console: {{port: 0}}
 kafka:
 {kafka}
 """

@@ -206,6 +206,10 @@ final class MemoryLink: BrokerLink {
     return Offset(Int64(broker.inputs[Int(partition.value)].count))
   }
 
+  func knownEnd(of partition: PartitionID) -> Offset? {
+    Offset(Int64(broker.inputs[Int(partition.value)].count))
+  }
+
   func hasOutputs(for partition: PartitionID) -> Bool { !partitionsWithoutOutputs.contains(partition) }
 
   func abort() throws(BrokerError) {

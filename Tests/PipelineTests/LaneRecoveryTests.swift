@@ -143,22 +143,3 @@ import Testing
     #expect(lane.snapshot().lane.commits == 3, "one for every 30 records")
   }
 }
-
-@Suite struct DisturbanceLogTests {
-  @Test func aConditionThatLastsIsOneLineAMinute() {
-    var log = DisturbanceLog()
-    #expect(log.note("away", at: at(0)) == "away")
-    #expect(log.note("slow", at: at(1)) == "slow")
-    for second in 2..<60 {
-      #expect(log.note(second % 2 == 0 ? "away" : "slow", at: at(Double(second))) == nil)
-    }
-    #expect(log.note("away", at: at(60)) == "away (29 times more)")
-  }
-
-  @Test func manyDifferentConditionsAreBounded() {
-    var log = DisturbanceLog()
-    let lines = (0..<1000).count { log.note("condition \($0)", at: at(0)) != nil }
-    #expect(lines == DisturbanceLog.messagesMax)
-    #expect(log.note("another", at: at(61)) == "another")
-  }
-}

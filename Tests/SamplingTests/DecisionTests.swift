@@ -68,7 +68,7 @@ import Testing
       spanCount: 3,
       errorCount: 1, byteCount: 900, truncatedCount: 0, isLate: false, hasRoot: true,
       start: 1_700_000_000_000_000_000, duration: 5_000_000, firstOffset: Offset(4), lastOffset: Offset(9),
-      decidedAt: .start)
+      openedAt: .start, decidedAt: .start)
   }
 
   private func text(_ decision: Decision, _ names: DecisionNames, isCompact: Bool) -> String {

@@ -22,6 +22,10 @@ enum Rules {
     "Pipeline": [
       "OTLP", "SpanStorage", "Sampling", "Kafka", "CZstd", "Logging", "Yams", "Foundation", "Synchronization",
     ],
+    "Console": [
+      "OTLP", "Sampling", "Kafka", "Pipeline", "Foundation", "Synchronization", "NIOConcurrencyHelpers",
+      "NIOCore", "NIOHTTP1", "NIOPosix",
+    ],
     "Simulation": ["OTLP", "Sampling", "Pipeline"],
   ]
 

@@ -149,6 +149,9 @@ public protocol BrokerLink {
   /// The offset behind the last record that the partition has now, whether it can be read yet or not.
   func end(of partition: PartitionID) throws(BrokerError) -> Offset
 
+  /// The same as far as it is known without asking; nil if it is not.
+  func knownEnd(of partition: PartitionID) -> Offset?
+
   /// Hands out the counts that the fleet has written since the last call, from the topic's start on. Returns
   /// whether those are out that were there when the link was made. It does not wait.
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool

@@ -25,6 +25,25 @@ struct Membership {
   var recordsSinceCommit = 0
   /// Set when what was written since the last commit must not be committed.
   var mustStartOver = false
+  /// Whether the group has told what is read.
+  var hasJoined = false
+  /// How often what has happened.
+  var rebalances: [String: UInt64] = [:]
+  var aborts: UInt64 = 0
+
+  /// Counts what the group has told, once it is dealt with.
+  fileprivate mutating func count(_ event: GroupEvent) {
+    switch event {
+    case .assigned:
+      hasJoined = true
+      rebalances["assigned", default: 0] += 1
+    case .revoked: rebalances["revoked", default: 0] += 1
+    case .lost:
+      hasJoined = false
+      rebalances["lost", default: 0] += 1
+    case .caughtUp, .disturbed: break
+    }
+  }
 }
 
 /// One member of the group with its producer: it reads partitions and writes what comes of them.
@@ -48,8 +67,10 @@ protocol GroupMember: AnyObject {
   func takeUp(_ partition: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool
   /// Does what is due beside records.
   func workOff(at moment: Moment) throws(BrokerError)
-  /// The points have been committed.
-  func noteCommitted(_ points: [(PartitionID, CommitPoint)])
+  /// The points have been committed, between these two moments.
+  func noteCommitted(_ points: [(PartitionID, CommitPoint)], from begin: Moment, to end: Moment)
+  /// What time it is, to measure by; nothing that is done depends on it.
+  var now: () -> Moment { get }
   /// Drops what is known of partitions.
   func forget(_ ids: [PartitionID])
   /// All records of a partition before an offset have been handed out.
@@ -100,8 +121,9 @@ extension GroupMember {
     let points = duePoints
     membership.recordsSinceCommit = 0
     guard !points.isEmpty else { return }
+    let begin = now()
     try link.commit(points)
-    noteCommitted(points)
+    noteCommitted(points, from: begin, to: now())
   }
 
   // MARK: Group
@@ -125,6 +147,7 @@ extension GroupMember {
       case .caughtUp(let id, let offset): noteEnd(of: id, at: offset)
       case .disturbed(let error): noteDisturbance(error)
       }
+      membership.count(event)
       membership.events.removeFirst()
     }
     if membership.mustStartOver { try startOver(at: moment) }
@@ -165,6 +188,7 @@ extension GroupMember {
   private func startOver(at moment: Moment) throws(BrokerError) {
     membership.mustStartOver = true
     try link.abort()
+    membership.aborts += 1
     let ids = partitionIDs + membership.waiting.map(\.id)
     try release(ids)
     membership.waiting = ids.map { WaitingPartition(id: $0, since: moment.steady) }
@@ -190,6 +214,8 @@ protocol LaneRounds {
   func leave()
   /// What it holds and has done.
   func snapshot() -> LaneSnapshot
+  /// What it has measured; costs more than a snapshot.
+  func measured() -> LaneMeasures
 }
 
 extension Lane: LaneRounds {}

@@ -86,6 +86,7 @@ private final class AssignedPartition {
 public final class Lane<Link: BrokerLink>: GroupMember {
   let link: Link
   let configuration: LaneConfiguration
+  let now: () -> Moment
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
   /// By number, so that the lane's outputs do not depend on a hash table's order.
@@ -104,6 +105,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// Counts of partitions that are no longer assigned.
   private var pastCounters = SamplerCounters()
   private var written = LaneCounters()
+  /// What is measured as it happens. What was measured of partitions that are no longer assigned, too.
+  private var measures = LaneMeasures()
+  /// Timestamps of the records that made traces certain since the last commit.
+  private var eagerSince: [Instant] = []
   /// What is known of the fleet's traffic, where the baseline is adaptive.
   private var fleetRates: FleetRates?
   private var isFleetKnown: Bool
@@ -112,10 +117,16 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// Makes a lane over a link that has joined its group.
   ///
-  /// - Parameter report: told what happens, on the lane's thread.
-  public init(link: Link, configuration: LaneConfiguration, report: @escaping (LaneEvent) -> Void) {
+  /// - Parameters:
+  ///   - now: what time it is, to measure by.
+  ///   - report: told what happens, on the lane's thread.
+  public init(
+    link: Link, configuration: LaneConfiguration, now: @escaping () -> Moment = { .now },
+    report: @escaping (LaneEvent) -> Void
+  ) {
     self.link = link
     self.configuration = configuration
+    self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
@@ -168,7 +179,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       try writeDeadLetter(
         place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
     }
-    try drain(place.partition)
+    try drain(place.partition, timestamp: place.timestamp)
     if memory.usedBytes > spanBytesMax { try relieveMemory() }
   }
 
@@ -216,12 +227,15 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   /// Writes what a sampler wants written.
-  private func drain(_ partition: PartitionID) throws(BrokerError) {
+  ///
+  /// - Parameter timestamp: that of the record that was read, if it was one.
+  private func drain(_ partition: PartitionID, timestamp: Instant? = nil) throws(BrokerError) {
     guard !effects.outputs.isEmpty else { return }
     defer { effects.removeAll() }
     for output in effects.outputs {
       switch output {
       case .decide(let decision, let range):
+        note(decision, timestamp)
         guard let range else { continue }
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range)
@@ -235,6 +249,15 @@ public final class Lane<Link: BrokerLink>: GroupMember {
           try write(.sampled, partition, traceID, range)
         }
       }
+    }
+  }
+
+  private func note(_ decision: Decision, _ timestamp: Instant?) {
+    measures.verdicts.note(decision)
+    if decision.isFinal {
+      measures.decisionLatencies.observe(decision.decidedAt - decision.openedAt)
+    } else if decision.trigger == .eager, let timestamp {
+      eagerSince.append(timestamp)
     }
   }
 
@@ -352,9 +375,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   func forget(_ ids: [PartitionID]) {
     for id in ids {
       guard let index = partitions.firstIndex(where: { $0.id == id }) else { continue }
-      pastCounters.add(partitions.remove(at: index).sampler.counters)
+      let partition = partitions.remove(at: index)
+      pastCounters.add(partition.sampler.counters)
+      measures.addServices(of: partition.sampler)
     }
     effects.removeAll()
+    eagerSince.removeAll()
     latest = nil
   }
 
@@ -414,6 +440,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private func tellProgress(at now: Instant) {
     for partition in partitions where partition.isBehind && !partition.sampler.isRecovering {
       partition.isBehind = false
+      measures.recoveryDurations.observe(now - partition.assignedAt)
       report(.recovered(partition.id, after: now - partition.assignedAt))
     }
     guard progressToldAt + LaneEvent.progressInterval <= now else { return }
@@ -455,10 +482,31 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     }
   }
 
-  func noteCommitted(_ points: [(PartitionID, CommitPoint)]) {
+  func noteCommitted(_ points: [(PartitionID, CommitPoint)], from begin: Moment, to end: Moment) {
+    measures.commitDurations.observe(end.steady - begin.steady)
+    for timestamp in eagerSince { measures.eagerLatencies.observe(end.wall - timestamp) }
+    eagerSince.removeAll(keepingCapacity: true)
     for (id, point) in points { find(id)?.committed = point }
     written.commits += 1
     report(.committed(snapshot()))
+  }
+
+  /// What the lane has measured, and where its partitions stand.
+  public func measured() -> LaneMeasures {
+    var all = measures
+    all.hasJoined = membership.hasJoined
+    all.rebalances = membership.rebalances
+    all.aborts = membership.aborts
+    all.rates = fleetRates?.rates
+    for partition in partitions {
+      all.addServices(of: partition.sampler)
+      let clock = partition.sampler.clock
+      all.positions.append(
+        PartitionPosition(
+          partition: partition.id, next: partition.sampler.nextOffset, end: link.knownEnd(of: partition.id),
+          clock: clock == .distantPast ? nil : clock))
+    }
+    return all
   }
 
   /// What the lane holds and has done.
@@ -470,7 +518,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       snapshot.openTraces += usage.openTraces
       snapshot.bufferedBytes += usage.bufferedBytes
       snapshot.compressedSegments += usage.compressedSegments
+      snapshot.pastVerdicts += usage.pastVerdicts
     }
+    snapshot.residentBufferBytes = memory.usedBytes
     snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes
     snapshot.partitions = partitions.map(\.id)
     snapshot.recovering = membership.waiting.count + partitions.count { $0.sampler.isRecovering }

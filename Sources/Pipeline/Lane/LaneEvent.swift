@@ -66,6 +66,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var deadLetters: [String: UInt64] = [:]
   /// Commits.
   public var commits: UInt64 = 0
+  /// Records of spans that a repartitioner has written.
+  public var spans: UInt64 = 0
   /// Records that came for partitions that were not assigned any more; whoever has them now reads them.
   public var recordsNotAssigned: UInt64 = 0
 
@@ -91,6 +93,10 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var residentBytes = 0
   /// Segments of spans that are compressed.
   public var compressedSegments = 0
+  /// Bytes of memory that the buffered spans are kept in.
+  public var residentBufferBytes = 0
+  /// Verdicts remembered for spans that come late.
+  public var pastVerdicts = 0
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -108,8 +114,10 @@ extension LaneSnapshot {
     recovering += other.recovering
     openTraces += other.openTraces
     bufferedBytes += other.bufferedBytes
+    residentBufferBytes += other.residentBufferBytes
     residentBytes += other.residentBytes
     compressedSegments += other.compressedSegments
+    pastVerdicts += other.pastVerdicts
   }
 
   /// A repartitioner's counters in a lane's form.
@@ -118,7 +126,9 @@ extension LaneSnapshot {
     counters.recordsRead = other.recordsRead
     counters.bytesRead = other.bytesRead
     counters.spansRead = other.spansRead
+    counters.recordsMalformed = other.recordsMalformed
     lane.deadLetters = other.deadLetters
+    lane.spans = other.recordsWritten
   }
 }
 
@@ -126,6 +136,7 @@ extension LaneCounters {
   mutating func add(_ other: LaneCounters) {
     decisions += other.decisions
     sampled += other.sampled
+    spans += other.spans
     commits += other.commits
     recordsNotAssigned += other.recordsNotAssigned
     deadLetters.merge(other.deadLetters) { $0 + $1 }

@@ -19,7 +19,7 @@ public struct Moment: Sendable {
   private static let start = ContinuousClock.now
 
   /// This moment.
-  static var now: Moment {
+  public static var now: Moment {
     Moment(
       wall: Instant(nanoseconds: Int64(Date().timeIntervalSince1970 * 1e9)),
       steady: Instant(nanoseconds: (ContinuousClock.now - start).nanoseconds))

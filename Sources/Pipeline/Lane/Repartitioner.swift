@@ -9,6 +9,8 @@ public struct RepartitionCounters: Equatable, Sendable {
   public var recordsRead: UInt64 = 0
   /// Bytes of their values.
   public var bytesRead: UInt64 = 0
+  /// Records that could not be read.
+  public var recordsMalformed: UInt64 = 0
   /// Spans read.
   public var spansRead: UInt64 = 0
   /// Records written: one for each trace in each record.
@@ -23,6 +25,7 @@ public struct RepartitionCounters: Equatable, Sendable {
 public final class Repartitioner<Link: BrokerLink>: GroupMember {
   let link: Link
   let configuration: LaneConfiguration
+  let now: () -> Moment
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
   private var record = ScannedRecord()
@@ -31,17 +34,26 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   private var key: [UInt8] = []
   /// The next offset to read of each assigned partition; nil before its first record.
   private var positions: [(id: PartitionID, next: Offset?)] = []
+  /// The largest timestamp of each assigned partition.
+  private var clocks: [PartitionID: Instant] = [:]
+  private var commits: UInt64 = 0
+  private var commitDurations = Histogram()
   private var committed: [PartitionID: Offset] = [:]
   var membership = Membership()
   private var counters = RepartitionCounters()
 
   /// Makes a repartitioner over a link that has joined its group.
   ///
-  /// - Parameter configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans`
-  ///   takes.
-  public init(link: Link, configuration: LaneConfiguration, report: @escaping (LaneEvent) -> Void) {
+  /// - Parameters:
+  ///   - configuration: its sampler's limits bound records; its `sampledBytesMax` bounds what `spans` takes.
+  ///   - now: what time it is, to measure by.
+  public init(
+    link: Link, configuration: LaneConfiguration, now: @escaping () -> Moment = { .now },
+    report: @escaping (LaneEvent) -> Void
+  ) {
     self.link = link
     self.configuration = configuration
+    self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
   }
@@ -71,6 +83,9 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     guard let index = positions.firstIndex(where: { $0.id == place.partition }) else { return }
     if let next = positions[index].next, place.offset < next { return }
     positions[index].next = place.offset.next
+    if let timestamp = place.timestamp {
+      clocks[place.partition] = max(clocks[place.partition] ?? timestamp, timestamp)
+    }
     counters.recordsRead += 1
     var failure: BrokerError?
     var malformed: MalformedInput? = MalformedInput(.tombstone, at: 0)
@@ -84,6 +99,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     }
     if let failure { throw failure }
     guard let malformed else { return }
+    counters.recordsMalformed += 1
     counters.deadLetters[malformed.reason.rawValue, default: 0] += 1
     let headers = DeadLetters.headers(
       reason: malformed.reason.rawValue, error: "\(malformed)", topic: configuration.topic,
@@ -185,7 +201,10 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
 
   func forget(_ ids: [PartitionID]) {
     positions.removeAll { ids.contains($0.id) }
-    for id in ids { committed[id] = nil }
+    for id in ids {
+      committed[id] = nil
+      clocks[id] = nil
+    }
   }
 
   var duePoints: [(PartitionID, CommitPoint)] {
@@ -196,14 +215,30 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     }
   }
 
-  func noteCommitted(_ points: [(PartitionID, CommitPoint)]) {
+  func noteCommitted(_ points: [(PartitionID, CommitPoint)], from begin: Moment, to end: Moment) {
+    commitDurations.observe(end.steady - begin.steady)
+    commits += 1
     for (id, point) in points { committed[id] = point.safeOffset }
     report(.committed(snapshot()))
+  }
+
+  /// What it has measured, in a lane's form.
+  func measured() -> LaneMeasures {
+    var all = LaneMeasures()
+    all.hasJoined = membership.hasJoined
+    all.rebalances = membership.rebalances
+    all.aborts = membership.aborts
+    all.commitDurations = commitDurations
+    all.positions = positions.map { id, next in
+      PartitionPosition(partition: id, next: next, end: link.knownEnd(of: id), clock: clocks[id])
+    }
+    return all
   }
 
   /// What it has done, in a lane's form.
   func snapshot() -> LaneSnapshot {
     var snapshot = LaneSnapshot(counters)
+    snapshot.lane.commits = commits
     snapshot.partitions = positions.map(\.id)
     snapshot.recovering = membership.waiting.count
     return snapshot

@@ -5,6 +5,10 @@ public struct RepartitionTopology: Equatable, Sendable {
   /// The consumer group's default id; not the tail sampler's, whose members read another topic.
   public static let groupDefault = "tailrace-repartition"
 
+  /// The default settings of a worker.
+  public static let workerDefault = WorkerSettings(
+    group: groupDefault, console: ConsoleSettings(port: ConsoleSettings.repartitionPort))
+
   /// Group, lanes, delivery and the connection to Kafka.
   public var worker: WorkerSettings
   /// The topics read and written.
@@ -14,7 +18,7 @@ public struct RepartitionTopology: Equatable, Sendable {
 
   /// Makes a topology; what is left out has the default of a topology file.
   public init(
-    worker: WorkerSettings = WorkerSettings(group: RepartitionTopology.groupDefault),
+    worker: WorkerSettings = RepartitionTopology.workerDefault,
     topics: Topics = Topics(), recordBytesMax: Int = 4 << 20
   ) {
     self.worker = worker

@@ -15,6 +15,7 @@ extension SamplerConfiguration {
     limits.recordBytes = topology.limits.recordBytes
     limits.splitBytes = max(limits.splitBytes, topology.limits.recordBytes)
     limits.services = topology.limits.services
+    limits.servicesCounted = topology.worker.console.services
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
     annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)

@@ -1,16 +1,19 @@
 // The keys of a topology file: what each section may hold, and the bounds and defaults of every value.
 
+import Foundation
 import Yams
 
 /// The known keys, section by section.
 private enum Keys {
   static let common = [
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
-    "topics", "limits",
+    "topics", "limits", "console", "log",
   ]
   static let tailSampling = common + ["windows", "policies", "sample_on_first_match", "baseline"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
+  static let console = ["enabled", "address", "port", "services"]
+  static let log = ["level", "format"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
 }
 
@@ -38,7 +41,7 @@ extension TopologyReader {
       if Keys.windows.contains(key) { return "it belongs in windows" }
       return Keys.limits.contains(key) ? "it belongs in limits" : nil
     }
-    let worker = worker(file, groupDefault: TailSamplingTopology.groupDefault)
+    let worker = worker(file, defaults: TailSamplingTopology().worker)
     let topics = tailSamplingTopics(section("topics", of: file))
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
@@ -57,7 +60,7 @@ extension TopologyReader {
     checkKeys(of: file, Keys.common) { key in
       Keys.tailSampling.contains(key) ? "it is a key of kind tail-sampling" : nil
     }
-    let worker = worker(file, groupDefault: RepartitionTopology.groupDefault)
+    let worker = worker(file, defaults: RepartitionTopology.workerDefault)
     let topics = repartitionTopics(section("topics", of: file))
     let limits = section("limits", of: file)
     checkKeys(of: limits, ["record_bytes"]) { key in
@@ -69,9 +72,8 @@ extension TopologyReader {
 
   // MARK: Worker
 
-  private mutating func worker(_ file: TopologySection, groupDefault: String) -> WorkerSettings {
-    let defaults = WorkerSettings(group: groupDefault)
-    let group = setting("group", of: file, "a consumer group id", default: groupDefault) { text in
+  private mutating func worker(_ file: TopologySection, defaults: WorkerSettings) -> WorkerSettings {
+    let group = setting("group", of: file, "a consumer group id", default: defaults.group) { text in
       text.value.isEmpty ? nil : text.value
     }
     return WorkerSettings(
@@ -87,7 +89,37 @@ extension TopologyReader {
       stopTimeout: duration(
         "stop_timeout", of: file, in: .seconds(1)...(.seconds(600)), default: defaults.stopTimeout
       ).value,
-      kafka: kafka(section("kafka", of: file)))
+      kafka: kafka(section("kafka", of: file)),
+      console: console(section("console", of: file), defaults: defaults.console),
+      log: log(section("log", of: file), defaults: defaults.log))
+  }
+
+  private mutating func console(
+    _ section: TopologySection, defaults: ConsoleSettings
+  ) -> ConsoleSettings {
+    checkKeys(of: section, Keys.console)
+    let address = setting(
+      "address", of: section, "an IP address such as 127.0.0.1, 0.0.0.0 or ::1", default: defaults.address
+    ) { text in
+      Self.isAddress(text.value) ? text.value : nil
+    }
+    return ConsoleSettings(
+      isEnabled: truth("enabled", of: section, default: defaults.isEnabled), address: address.value,
+      port: integer("port", of: section, in: 0...65_535, default: defaults.port),
+      services: integer("services", of: section, in: 0...10_000, default: defaults.services))
+  }
+
+  private static func isAddress(_ text: String) -> Bool {
+    var bytes = in6_addr()
+    // Sound: inet_pton writes an address, which is no longer than that of IPv6, into `bytes`.
+    return [AF_INET, AF_INET6].contains { unsafe inet_pton($0, text, &bytes) == 1 }
+  }
+
+  private mutating func log(_ section: TopologySection, defaults: LogSettings) -> LogSettings {
+    checkKeys(of: section, Keys.log)
+    return LogSettings(
+      level: choice("level", of: section, default: defaults.level),
+      format: choice("format", of: section, default: defaults.format))
   }
 
   private mutating func kafka(_ section: TopologySection) -> KafkaProperties {

@@ -63,6 +63,7 @@ struct TopologyWriter {
       write(policy.rule)
     }
     if let baseline = topology.baseline { write(baseline) }
+    writeOperation(topology.worker)
   }
 
   private mutating func write(_ baseline: BaselineSettings) {
@@ -96,6 +97,7 @@ struct TopologyWriter {
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(0, "limits:")
     line(1, "record_bytes: \(ByteSizeText.format(topology.recordBytesMax))")
+    writeOperation(topology.worker)
   }
 
   private mutating func write(_ worker: WorkerSettings) {
@@ -110,6 +112,16 @@ struct TopologyWriter {
       let isVariable = variables.contains { $0.stand == property.value }
       line(1, "\(scalar(property.key)): \(value(isVariable ? property.value : shown.value))")
     }
+  }
+
+  /// Written last: who reads a configuration looks for other things first.
+  private mutating func writeOperation(_ worker: WorkerSettings) {
+    line(0, "console:")
+    line(1, "enabled: \(worker.console.isEnabled)")
+    line(1, "address: \(quoted(worker.console.address))")
+    line(1, "port: \(worker.console.port)")
+    line(1, "services: \(worker.console.services)")
+    line(0, "log: {level: \(worker.log.level.rawValue), format: \(worker.log.format.rawValue)}")
   }
 
   private mutating func write(_ creation: TopicCreation) {

@@ -1,5 +1,7 @@
 // The settings that all kinds of topology share: group, lanes, delivery, the connection to Kafka, topics.
 
+internal import Kafka
+
 /// How a worker takes part in its consumer group and reaches Kafka.
 public struct WorkerSettings: Equatable, Sendable {
   /// The consumer group's id.
@@ -16,13 +18,18 @@ public struct WorkerSettings: Equatable, Sendable {
   public var stopTimeout: Duration
   /// librdkafka properties for every client that the worker opens.
   public var kafka: KafkaProperties
+  /// Where health and metrics are served.
+  public var console: ConsoleSettings
+  /// What is logged, and how.
+  public var log: LogSettings
 
   /// Makes settings; what is left out has the default of a topology file.
   public init(
     group: String, lanes: Int = 1, delivery: Delivery = .exactlyOnce,
     commitInterval: Duration = .seconds(1), commitRecords: Int = 250_000,
     stopTimeout: Duration = .seconds(25),
-    kafka: KafkaProperties = KafkaProperties()
+    kafka: KafkaProperties = KafkaProperties(), console: ConsoleSettings = ConsoleSettings(),
+    log: LogSettings = LogSettings()
   ) {
     self.group = group
     self.lanes = lanes
@@ -31,6 +38,67 @@ public struct WorkerSettings: Equatable, Sendable {
     self.commitRecords = commitRecords
     self.stopTimeout = stopTimeout
     self.kafka = kafka
+    self.console = console
+    self.log = log
+  }
+}
+
+/// Where a worker serves health, metrics and its configuration over HTTP.
+public struct ConsoleSettings: Equatable, Sendable {
+  /// The port of a repartitioner, which often runs beside a sampler.
+  public static let repartitionPort = 8081
+
+  /// Whether it serves them at all.
+  public var isEnabled: Bool
+  /// The address to listen on: IPv4 or IPv6. Only this host reaches the default one.
+  public var address: String
+  /// The port; 0 for any that is free.
+  public var port: Int
+  /// Services with metrics of their own, the first that are seen; the rest share a label: 0 to 10,000.
+  public var services: Int
+
+  /// Makes settings; what is left out has the default of a topology file of kind `tail-sampling`.
+  public init(isEnabled: Bool = true, address: String = "127.0.0.1", port: Int = 8080, services: Int = 200) {
+    self.isEnabled = isEnabled
+    self.address = address
+    self.port = port
+    self.services = services
+  }
+}
+
+/// What a worker logs, and how.
+public struct LogSettings: Equatable, Sendable {
+  /// The least important lines to write.
+  public var level: Level
+  /// What a line looks like.
+  public var format: Format
+
+  /// Makes settings; what is left out has the default of a topology file.
+  public init(level: Level = .info, format: Format = .text) {
+    self.level = level
+    self.format = format
+  }
+
+  /// How important a line is.
+  public enum Level: String, Equatable, Sendable, CaseIterable {
+    /// What librdkafka does, too.
+    case debug
+    /// What happens.
+    case info
+    /// What may surprise.
+    case notice
+    /// What somebody should look at.
+    case warning
+    /// What does not work.
+    case error
+  }
+
+  /// What a line looks like.
+  public enum Format: String, Equatable, Sendable, CaseIterable {
+    /// For people: time, level, message, fields.
+    case text
+    /// One JSON object a line, with the same.
+    case json
   }
 }
 
@@ -58,15 +126,16 @@ public struct KafkaProperties: Equatable, Sendable {
     }
   }
 
-  /// Whether the value of a property must not be shown.
-  public static func isSecret(_ name: String) -> Bool {
-    let name = name.lowercased()
-    return ["password", "secret", "pem", "token", "jaas", "oauthbearer.config"].contains { name.contains($0) }
-  }
-
   /// The properties in order of name, secret values replaced by `***`.
   public var redacted: [(name: String, value: String)] {
-    values.sorted { $0.key < $1.key }.map { ($0.key, Self.isSecret($0.key) ? "***" : $0.value) }
+    values.sorted { $0.key < $1.key }.map {
+      ($0.key, KafkaProperty.isSecret($0.key) ? KafkaProperty.mask : $0.value)
+    }
+  }
+
+  /// What must not turn up anywhere. Very short values may well be parts of harmless words.
+  var secretValues: [String] {
+    values.filter { KafkaProperty.isSecret($0.key) && $0.value.utf8.count >= 4 }.map(\.value)
   }
 }
 

@@ -19,6 +19,8 @@ final class KafkaLink: BrokerLink {
   /// Sees the ends of logs as they are, uncommitted records included.
   private let bounds: Consumer
   private let isTransactional: Bool
+  /// Told whenever the link gets on, and while it waits for a broker.
+  private let board: LaneBoard
   /// Partitions that librdkafka reads for this member.
   private var reading: Set<PartitionID> = []
   private var isInTransaction = false
@@ -41,9 +43,10 @@ final class KafkaLink: BrokerLink {
   ///   worker that comes back under its id ends at once what it left open. Nil for at-least-once delivery.
   init(
     topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
-    properties: [KafkaProperty], log: @escaping KafkaLog
+    properties: [KafkaProperty], board: LaneBoard, log: @escaping KafkaLog
   ) throws(KafkaError) {
     self.topic = topic
+    self.board = board
     isTransactional = transactionalID != nil
     let consumerProperties = properties.forConsumers
     var transactional: [KafkaProperty] = []
@@ -52,8 +55,9 @@ final class KafkaLink: BrokerLink {
         KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", transactionalID),
       ]
     }
-    producer = try Producer(properties: transactional + properties.forProducers, log: log)
-    if isTransactional { try KafkaLink.initTransactions(producer) }
+    producer = try Producer(
+      properties: transactional + properties.forProducers, log: log, statistics: board.producer)
+    if isTransactional { try KafkaLink.initTransactions(producer, board) }
     // Members of no group; librdkafka wants a name all the same.
     let outside =
       consumerProperties.filter { $0.name != "group.instance.id" }
@@ -73,14 +77,16 @@ final class KafkaLink: BrokerLink {
       stats = nil
     }
     consumer = try Consumer(
-      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log)
+      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log,
+      statistics: board.consumer)
     try consumer.subscribe()
   }
 
   /// Registering waits for what an earlier producer of the id left open.
-  private static func initTransactions(_ producer: Producer) throws(KafkaError) {
+  private static func initTransactions(_ producer: Producer, _ board: LaneBoard) throws(KafkaError) {
     let deadline = ContinuousClock.now + .seconds(60)
     while true {
+      board.beat()
       do {
         return try producer.initTransactions(timeout: requestTimeout)
       } catch {
@@ -163,7 +169,8 @@ final class KafkaLink: BrokerLink {
     do {
       try producer.produce(
         output.topic, partition: partition?.value, key: key, value: value,
-        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: KafkaLink.queueTimeout)
+        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: KafkaLink.queueTimeout
+      ) { board.beat() }
     } catch {
       // The sampler has moved on: what could not be queued can only come from reading the input again.
       throw BrokerError(.stop, "writing to topic '\(output.name)': \(error)")
@@ -213,6 +220,7 @@ final class KafkaLink: BrokerLink {
   private func untilDone(_ action: String, _ body: () throws(KafkaError) -> Void) throws(BrokerError) {
     let deadline = ContinuousClock.now + KafkaLink.transactionPatience
     while true {
+      board.beat()
       do {
         return try body()
       } catch {
@@ -228,6 +236,7 @@ final class KafkaLink: BrokerLink {
     guard isInTransaction else { return }
     let deadline = ContinuousClock.now + KafkaLink.transactionPatience
     while true {
+      board.beat()
       do {
         try producer.abortTransaction(timeout: KafkaLink.flushTimeout)
         isInTransaction = false
@@ -255,6 +264,10 @@ final class KafkaLink: BrokerLink {
     try attempt("asking for the log's end") { () throws(KafkaError) in
       Offset(try bounds.watermarks(of: place(partition), timeout: KafkaLink.endTimeout).high)
     }
+  }
+
+  func knownEnd(of partition: PartitionID) -> Offset? {
+    consumer.knownEnd(of: place(partition)).map { Offset($0) }
   }
 
   func close() {

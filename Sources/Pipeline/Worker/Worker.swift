@@ -23,10 +23,12 @@ public final class Worker: Sendable {
   private let isStopping = Atomic(false)
   /// Wakes whoever waits for something else than a lane.
   private let stopSignal = DispatchSemaphore(value: 0)
+  private let boards: [LaneBoard]
   private let state = Mutex(State())
 
   private struct State {
-    var snapshots: [Int: LaneSnapshot] = [:]
+    var areTopicsReady = false
+    var disturbances: UInt64 = 0
     var failure: String?
   }
 
@@ -35,6 +37,7 @@ public final class Worker: Sendable {
     plan = LanePlan(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
+    boards = (0..<plan.lanes).map { _ in LaneBoard() }
   }
 
   /// Checks the topics without changing anything. Returns a line for each thing found.
@@ -51,6 +54,7 @@ public final class Worker: Sendable {
     guard let facts = try prepareTopics() else { return }
     for note in facts.notes { logger.notice("\(note)") }
     log.noteStart(partitions: facts.partitions)
+    state.withLock { $0.areTopicsReady = true }
     logger.info("starting", metadata: ["lanes": "\(plan.lanes)", "partitions": "\(facts.partitions)"])
     let group = DispatchGroup()
     for number in 0..<plan.lanes {
@@ -92,14 +96,24 @@ public final class Worker: Sendable {
     stopSignal.signal()
   }
 
-  /// What all lanes hold and have done, as of their last commits.
+  /// What all lanes hold and have done, a moment ago.
   public var snapshot: LaneSnapshot {
+    var total = LaneSnapshot()
+    for board in boards { total.add(board.snapshot) }
+    total.partitions.sort()
+    return total
+  }
+
+  /// What the worker is doing. May be asked by any thread; no lane waits for it.
+  public var status: WorkerStatus {
+    var status = WorkerStatus()
+    status.isStopping = isStopping.load(ordering: .relaxed)
     state.withLock { state in
-      var total = LaneSnapshot()
-      for snapshot in state.snapshots.values { total.add(snapshot) }
-      total.partitions.sort()
-      return total
+      status.areTopicsReady = state.areTopicsReady
+      status.disturbances = state.disturbances
     }
+    status.lanes = boards.map(\.status)
+    return status
   }
 
   // MARK: Topics
@@ -110,7 +124,7 @@ public final class Worker: Sendable {
       do {
         return try TopicPreparation(plan.needs, properties: plan.properties, log: kafkaLog).prepare()
       } catch let error as KafkaError where error.isRetriable {
-        log.note(.disturbed(BrokerError(.retry, "\(noAnswer(error)); trying again")), lane: 0)
+        note(.disturbed(BrokerError(.retry, "\(noAnswer(error)); trying again")), lane: 0)
         _ = stopSignal.wait(timeout: .now() + 1)
       } catch {
         throw failure(error)
@@ -156,11 +170,15 @@ public final class Worker: Sendable {
   // MARK: Lanes
 
   private func runLane(_ number: Int, _ facts: TopicFacts) {
+    let board = boards[number]
+    board.enter(.connecting)
+    defer { board.enter(.ended) }
     do {
       let link = try KafkaLink(
         topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
         transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
-        properties: plan.properties(ofLane: number), log: kafkaLog)
+        properties: plan.properties(ofLane: number), board: board, log: kafkaLog)
+      board.enter(.running)
       switch plan.work {
       case .sample(var configuration):
         configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.sampled ?? "")
@@ -185,24 +203,32 @@ public final class Worker: Sendable {
   /// Steps until the worker stops or an error can't be waited out.
   private func loop(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
     var publishedAt = Instant.distantPast
+    var measuredAt = Instant.distantPast
     while !isStopping.load(ordering: .relaxed) {
       let moment = Moment.now
       do {
         try lane.step(at: moment, timeout: .milliseconds(100))
       } catch {
         guard error.remedy == .retry else { throw error }
-        log.note(.disturbed(error), lane: number)
+        note(.disturbed(error), lane: number)
       }
+      boards[number].beat()
       guard moment.steady >= publishedAt + Worker.snapshotInterval else { continue }
       publishedAt = moment.steady
       publish(lane.snapshot(), of: number)
+      guard moment.steady >= measuredAt + Worker.measureInterval else { continue }
+      measuredAt = moment.steady
+      boards[number].publish(lane.measured())
     }
     try finish(lane, number)
     publish(lane.snapshot(), of: number)
+    boards[number].publish(lane.measured())
   }
 
-  /// How often what lanes hold is made known.
+  /// How often what lanes hold is made known,
   private static let snapshotInterval = Interval.milliseconds(50)
+  /// and what they have measured, which costs more: nobody looks more often than once a second.
+  private static let measureInterval = Interval.milliseconds(500)
 
   /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
   /// again. What can't be committed in a few seconds is done again by whoever takes the partitions over.
@@ -213,7 +239,7 @@ public final class Worker: Sendable {
         return
       } catch {
         guard error.remedy == .retry else { throw error }
-        log.note(.disturbed(error), lane: number)
+        note(.disturbed(error), lane: number)
       }
       do { try lane.step(at: .now, timeout: .milliseconds(100)) } catch {
         guard error.remedy == .retry else { throw error }
@@ -235,16 +261,16 @@ public final class Worker: Sendable {
     switch event {
     case .committed(let snapshot): publish(snapshot, of: lane)
     case .disturbed(let error) where error.remedy == .stop: fail(error.message)
+    case .disturbed:
+      state.withLock { $0.disturbances += 1 }
+      log.note(event, lane: lane)
     default: log.note(event, lane: lane)
     }
   }
 
   /// Makes known what a lane holds and has done.
   private func publish(_ snapshot: LaneSnapshot, of lane: Int) {
-    let before = state.withLock { state in
-      defer { state.snapshots[lane] = snapshot }
-      return state.snapshots[lane]
-    }
-    log.compare(before?.counters, with: snapshot.counters)
+    let before = boards[lane].publish(snapshot)
+    log.compare(before.counters, with: snapshot.counters)
   }
 }

@@ -1,4 +1,5 @@
-// What a worker says: one line when something happens, and one line with a count when it goes on happening.
+// What a worker says when something happens. A condition that lasts is said again and again here: the log's
+// handler makes one line of it, and a count.
 
 internal import Logging
 internal import Sampling
@@ -11,7 +12,6 @@ final class WorkerLog: Sendable {
   private let state = Mutex(State())
 
   private struct State {
-    var disturbances = DisturbanceLog()
     /// How many partitions the input had at start.
     var partitions = Int.max
     var addedPartitions: Set<PartitionID> = []
@@ -53,9 +53,7 @@ final class WorkerLog: Sendable {
         """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
-    case .disturbed(let error):
-      let text = state.withLock { $0.disturbances.note(error.message, at: Moment.now.steady) }
-      if let text { logger.warning("\(text)") }
+    case .disturbed(let error): logger.warning("\(error.message)")
     case .committed: break
     }
   }
@@ -85,10 +83,10 @@ final class WorkerLog: Sendable {
   }
 
   /// Warns, once, about records that are not keyed by trace id, and about conditions that fail.
-  func compare(_ before: SamplerCounters?, with now: SamplerCounters) {
+  func compare(_ before: SamplerCounters, with now: SamplerCounters) {
     let warning = KeyWarning(before: before, now: now)
     if let text = warning?.text(topic: topic) { logger.warning("\(text)") }
-    if before?.conditionErrorsSaid ?? 0 == 0, now.conditionErrorsSaid > 0 {
+    if before.conditionErrorsSaid == 0, now.conditionErrorsSaid > 0 {
       logger.warning(
         """
         a condition of an ottl_condition policy could not be evaluated, \(now.conditionErrorsSaid) times so \
@@ -106,45 +104,13 @@ extension Interval {
   }
 }
 
-/// Keeps repeating messages from filling the log: one line, then one a minute with a count.
-struct DisturbanceLog {
-  private struct Message {
-    var saidAt: Instant
-    var count = 0
-  }
-
-  private var messages: [String: Message] = [:]
-
-  /// More different messages than these in a minute are not told apart.
-  static let messagesMax = 64
-  static let pause = Interval.seconds(60)
-
-  /// The line to be written for a message; nil if it was written not long ago.
-  mutating func note(_ text: String, at now: Instant) -> String? {
-    guard let known = messages[text] else {
-      if messages.count >= DisturbanceLog.messagesMax {
-        messages = messages.filter { $0.value.saidAt + DisturbanceLog.pause > now }
-        guard messages.count < DisturbanceLog.messagesMax else { return nil }
-      }
-      messages[text] = Message(saidAt: now)
-      return text
-    }
-    guard now >= known.saidAt + DisturbanceLog.pause else {
-      messages[text]?.count += 1
-      return nil
-    }
-    messages[text] = Message(saidAt: now)
-    return known.count == 0 ? text : "\(text) (\(known.count) times more)"
-  }
-}
-
 /// The warning about records that are not keyed by trace id, given once.
 private struct KeyWarning {
   private let unkeyed: UInt64
   private let misrouted: UInt64
 
-  init?(before: SamplerCounters?, now: SamplerCounters) {
-    let wasSaid = (before?.recordsUnkeyed ?? 0) + (before?.recordsMisrouted ?? 0) > 0
+  init?(before: SamplerCounters, now: SamplerCounters) {
+    let wasSaid = before.recordsUnkeyed + before.recordsMisrouted > 0
     guard !wasSaid, now.recordsUnkeyed + now.recordsMisrouted > 0 else { return nil }
     unkeyed = now.recordsUnkeyed
     misrouted = now.recordsMisrouted

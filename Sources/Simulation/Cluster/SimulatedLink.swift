@@ -225,6 +225,10 @@ final class SimulatedLink: BrokerLink {
     return Offset(cluster.log(LogID(topic: nil, partition: partition)).end)
   }
 
+  func knownEnd(of partition: PartitionID) -> Offset? {
+    Offset(cluster.log(LogID(topic: nil, partition: partition)).end)
+  }
+
   func hasOutputs(for partition: PartitionID) -> Bool { true }
 
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {

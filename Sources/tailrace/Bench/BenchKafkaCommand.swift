@@ -157,7 +157,7 @@ private struct KafkaBench {
     topology.topics.decisions.name = "\(name)-decisions"
     topology.topics.sampled = "\(name)-sampled"
     topology.topics.deadLetters = "\(name)-dead-letters"
-    let worker = Worker(.tailSampling(topology), logger: .standardError(level: .error))
+    let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .error))
     let failure = WorkerThread(worker)
     defer { worker.stop() }
     var clock = Stopwatch()

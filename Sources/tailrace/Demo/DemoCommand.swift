@@ -63,7 +63,7 @@ struct DemoCommand: ParsableCommand {
     for name in [topics.spans.name, topics.decisions.name, topics.sampled, topics.deadLetters] {
       try cluster.createTopic(name, partitions: partitions)
     }
-    let worker = Worker(.tailSampling(topology), logger: .standardError(level: .warning))
+    let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .warning))
     let running = WorkerThread(worker)
     defer { running.stop() }
 

@@ -1,0 +1,93 @@
+// What a worker serves over HTTP: health, metrics, and the configuration that it runs with.
+
+internal import Foundation
+internal import Kafka
+internal import NIOCore
+internal import NIOHTTP1
+public import Pipeline
+
+/// Why nothing can be served.
+public struct ConsoleFailure: Error, Sendable, CustomStringConvertible {
+  /// What happened, and what helps.
+  public let description: String
+}
+
+/// A worker's pages: `/livez`, `/readyz`, `/startupz`, `/metrics`, `/configz`.
+public final class Console: Sendable {
+  private let server: ConsoleServer
+  private let address: String
+
+  /// Serves the pages of `worker` until `stop`.
+  ///
+  /// - Parameter version: that of the program.
+  /// - Throws: `ConsoleFailure` if the address can't be had.
+  public convenience init(_ worker: Worker, _ topology: Topology, version: String) throws(ConsoleFailure) {
+    let metrics = WorkerMetrics(topology, version: version, clientVersion: librdkafkaVersion)
+    let configuration = topology.redactedDescription
+    try self.init(topology.worker.console) { path in
+      let health = Health(status: worker.status)
+      switch path {
+      case "/": return ConsoleResponse(body: Console.index)
+      case "/livez": return Console.answer(health.deathReasons)
+      case "/startupz": return Console.answer(health.startReasons)
+      case "/readyz": return Console.answer(health.unreadyReasons)
+      case "/metrics":
+        let text = metrics.text(health.status, at: Moment.now.wall, process: .now)
+        return ConsoleResponse(contentType: MetricsText.contentType, body: text)
+      case "/configz": return ConsoleResponse(contentType: "application/yaml", body: configuration)
+      default: return nil
+      }
+    }
+  }
+
+  init(
+    _ settings: ConsoleSettings, respond: @escaping @Sendable (String) -> ConsoleResponse?
+  ) throws(ConsoleFailure) {
+    address = settings.address
+    do {
+      server = try ConsoleServer(address: settings.address, port: settings.port, respond: respond)
+    } catch {
+      throw ConsoleFailure(description: Console.words(for: error, settings))
+    }
+  }
+
+  /// Where it listens, such as `127.0.0.1:8080`.
+  public var place: String { Console.place(address, server.port) }
+
+  /// Stops to listen.
+  public func stop() {
+    server.stop()
+  }
+
+  /// `ok`, or 503 with a reason a line.
+  private static func answer(_ reasons: [String]) -> ConsoleResponse {
+    guard !reasons.isEmpty else { return ConsoleResponse(body: "ok\n") }
+    return ConsoleResponse(
+      status: .serviceUnavailable, body: reasons.map { $0 + "\n" }.joined())
+  }
+
+  private static let index = """
+    /metrics   what the worker does, for Prometheus
+    /livez     whether it gets on
+    /readyz    whether it has its partitions and has recovered them
+    /startupz  whether it has started
+    /configz   what it is configured to do
+
+    """
+
+  private static func words(for error: any Error, _ settings: ConsoleSettings) -> String {
+    let place = place(settings.address, settings.port)
+    guard let error = error as? IOError else { return "console: can't listen on \(place): \(error)" }
+    switch error.errnoCode {
+    case EADDRINUSE:
+      return "console: \(place) is in use: choose another console.port, or 0 for any that is free"
+    case EADDRNOTAVAIL: return "console: \(settings.address) is no address of this host"
+    case EACCES: return "console: port \(settings.port) may not be used by this user"
+    default: return "console: can't listen on \(place): \(error)"
+    }
+  }
+
+  private static func place(_ address: String, _ port: Int) -> String {
+    address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
+  }
+}

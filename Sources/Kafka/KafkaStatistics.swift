@@ -1,0 +1,31 @@
+// What a client tells about itself, as librdkafka writes it: kept here, read elsewhere.
+
+internal import CRdKafka
+internal import Synchronization
+
+/// The last statistics of a client. Written by the thread that polls the client, read by any.
+public final class KafkaStatistics: Sendable {
+  private let text = Mutex<[UInt8]>([])
+
+  /// Nothing told yet.
+  public init() {}
+
+  /// How often a client with statistics tells them, unless its properties say otherwise.
+  static let interval = KafkaProperty("statistics.interval.ms", "5000")
+
+  /// The last statistics: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
+  public var latest: [UInt8] { text.withLock { $0 } }
+
+  /// Takes the place of what was kept. A copy is all that happens on the client's thread.
+  func keep(_ json: UnsafeRawBufferPointer) {
+    // Sound: the bytes are read during the call only.
+    let copy = unsafe [UInt8](json)
+    text.withLock { $0 = copy }
+  }
+}
+
+/// The version of librdkafka that runs, such as `2.0.2`.
+public var librdkafkaVersion: String {
+  // Sound: librdkafka returns a static string.
+  unsafe String(cString: rd_kafka_version_str())
+}

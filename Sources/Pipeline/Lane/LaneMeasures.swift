@@ -1,0 +1,121 @@
+// What a lane measures beside its counters, for whoever watches it.
+
+public import Sampling
+
+/// Where a partition that is read stands.
+public struct PartitionPosition: Equatable, Sendable {
+  /// The partition.
+  public var partition: PartitionID
+  /// The next offset to read; nil before the first record.
+  public var next: Offset?
+  /// The end of the log as far as it is known.
+  public var end: Offset?
+  /// The stream clock; nil before the first record with a timestamp.
+  public var clock: Instant?
+
+  /// Makes a position.
+  public init(partition: PartitionID, next: Offset?, end: Offset?, clock: Instant?) {
+    self.partition = partition
+    self.next = next
+    self.end = end
+    self.clock = clock
+  }
+
+  /// Records between the next one and the end; nil while either is not known. Markers of transactions count.
+  public var lagRecords: Int64? {
+    guard let next, let end else { return nil }
+    return max(0, end.value - next.value)
+  }
+
+  /// How far the stream clock is behind the time of day; none where everything is read.
+  public func lag(at now: Instant) -> Interval? {
+    guard let lagRecords else { return nil }
+    guard lagRecords > 0 else { return .seconds(0) }
+    return clock.map { now - $0 }
+  }
+}
+
+/// Verdicts by when they were given.
+public struct VerdictCounts: Equatable, Sendable {
+  /// Final verdicts, by trigger.
+  public var kept: [Decision.Trigger: UInt64] = [:]
+  /// Final verdicts, by trigger.
+  public var dropped: [Decision.Trigger: UInt64] = [:]
+  /// Early verdicts, by trigger; final ones follow.
+  public var keptEarly: [Decision.Trigger: UInt64] = [:]
+
+  /// Nothing yet.
+  public init() {}
+
+  mutating func note(_ decision: Decision) {
+    switch (decision.isFinal, decision.isKept) {
+    case (true, true): kept[decision.trigger, default: 0] += 1
+    case (true, false): dropped[decision.trigger, default: 0] += 1
+    case (false, true): keptEarly[decision.trigger, default: 0] += 1
+    // A late error on a dropped trace: no verdict, and counted elsewhere.
+    case (false, false): break
+    }
+  }
+
+  mutating func add(_ other: VerdictCounts) {
+    kept.merge(other.kept, uniquingKeysWith: +)
+    dropped.merge(other.dropped, uniquingKeysWith: +)
+    keptEarly.merge(other.keptEarly, uniquingKeysWith: +)
+  }
+}
+
+/// What a lane has measured from its start on, and where it stands.
+public struct LaneMeasures: Equatable, Sendable {
+  /// Whether its group has told it what it reads, be it nothing.
+  public var hasJoined = false
+  /// Assignments, revocations and losses of partitions.
+  public var rebalances: [String: UInt64] = [:]
+  /// Times that everything since the last commit was given up and done again.
+  public var aborts: UInt64 = 0
+  /// Verdicts by trigger.
+  public var verdicts = VerdictCounts()
+  /// Verdicts by the service of the root.
+  public var services: [String: ServiceVerdicts] = [:]
+  /// What making outputs and commit points lasting took.
+  public var commitDurations = Histogram()
+  /// Stream time from a trace's first span to its final verdict.
+  public var decisionLatencies = Histogram()
+  /// Time from the timestamp of the record that made a trace certain to be kept to the commit of its early
+  /// decision.
+  public var eagerLatencies = Histogram()
+  /// Time from a partition's assignment until it was where its last owner had left it.
+  public var recoveryDurations = Histogram()
+  /// Where the partitions stand.
+  public var positions: [PartitionPosition] = []
+  /// The rates of the adaptive baseline; nil where there is none.
+  public var rates: BaselineRates?
+
+  /// Nothing measured yet.
+  public init() {}
+
+  /// Adds what another lane has measured. The rates are the fleet's, the same on every lane.
+  public mutating func add(_ other: LaneMeasures) {
+    hasJoined = hasJoined && other.hasJoined
+    rebalances.merge(other.rebalances, uniquingKeysWith: +)
+    aborts += other.aborts
+    verdicts.add(other.verdicts)
+    services.merge(other.services) { own, other in
+      var sum = own
+      sum.add(other)
+      return sum
+    }
+    commitDurations.add(other.commitDurations)
+    decisionLatencies.add(other.decisionLatencies)
+    eagerLatencies.add(other.eagerLatencies)
+    recoveryDurations.add(other.recoveryDurations)
+    positions += other.positions
+    rates = rates ?? other.rates
+  }
+
+  /// Adds verdicts by service. Names that are not UTF-8 are mended: two of them may become one.
+  mutating func addServices(of sampler: borrowing Sampler) {
+    sampler.forEachServiceVerdicts { name, verdicts in
+      services[String(decoding: name, as: UTF8.self), default: ServiceVerdicts()].add(verdicts)
+    }
+  }
+}

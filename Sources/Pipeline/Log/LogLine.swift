@@ -1,0 +1,79 @@
+// One line of the log, as text for people or as JSON for programs.
+
+internal import Foundation
+internal import Logging
+
+/// What is to be said, once.
+struct LogLine: Equatable {
+  var level: Logger.Level
+  var message: String
+  /// In the order of their names.
+  var fields: [(name: String, value: String)]
+
+  init(_ level: Logger.Level, _ message: String, _ fields: [String: String] = [:]) {
+    self.level = level
+    self.message = message
+    self.fields = fields.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
+  }
+
+  static func == (left: LogLine, right: LogLine) -> Bool {
+    left.level == right.level && left.message == right.message
+      && left.fields.elementsEqual(right.fields) { $0.name == $1.name && $0.value == $1.value }
+  }
+
+  /// `2026-01-31T23:59:58.001Z info assigned lane=0 partition=3`. Control characters are escaped: whatever a
+  /// producer names its services, a line stays one line.
+  func text(at time: String) -> String {
+    var text = "\(time) \(level.rawValue) \(LogLine.printable(message))"
+    for field in fields {
+      let value = LogLine.printable(field.value)
+      let isBare = !value.isEmpty && !value.contains { $0 == " " || $0 == "\"" || $0 == "=" }
+      text += " \(field.name)=\(isBare ? value : LogLine.quoted(field.value))"
+    }
+    return text + "\n"
+  }
+
+  /// `{"time": …, "level": …, "message": …, "fields": {…}}` on one line.
+  func json(at time: String) -> String {
+    var text = "{\"time\":\(LogLine.quoted(time)),\"level\":\"\(level.rawValue)\""
+    text += ",\"message\":\(LogLine.quoted(message))"
+    if !fields.isEmpty {
+      let pairs = fields.map { "\(LogLine.quoted($0.name)):\(LogLine.quoted($0.value))" }
+      text += ",\"fields\":{\(pairs.joined(separator: ","))}"
+    }
+    return text + "}\n"
+  }
+
+  /// A JSON string: RFC 8259, section 7.
+  private static func quoted(_ text: String) -> String {
+    var quoted = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": quoted += "\\\""
+      case "\\": quoted += "\\\\"
+      default:
+        if isControl(scalar) { quoted += escape(scalar) } else { quoted.unicodeScalars.append(scalar) }
+      }
+    }
+    return quoted + "\""
+  }
+
+  private static func printable(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    var printable = ""
+    for scalar in text.unicodeScalars {
+      if isControl(scalar) { printable += escape(scalar) } else { printable.unicodeScalars.append(scalar) }
+    }
+    return printable
+  }
+
+  /// Control characters, and what some readers take for the end of a line.
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}"
+  }
+
+  private static func escape(_ scalar: Unicode.Scalar) -> String {
+    let digits = String(scalar.value, radix: 16)
+    return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+  }
+}

@@ -1,0 +1,65 @@
+// Where a lane's thread leaves what others want to know of it: copies under a lock, never a wait for a
+// reader.
+
+internal import Kafka
+internal import Sampling
+internal import Synchronization
+
+/// One lane's last word about itself. Written by its thread, read by any.
+final class LaneBoard: Sendable {
+  /// What its clients tell.
+  let consumer = KafkaStatistics()
+  let producer = KafkaStatistics()
+  private let heartbeat = Heartbeat()
+  private let state = Mutex(State())
+
+  private struct State {
+    var phase = LaneStatus.Phase.waiting
+    var snapshot = LaneSnapshot()
+    var measures = LaneMeasures()
+  }
+
+  /// The lane gets on, or waits for a broker that has a right to keep it waiting.
+  func beat() { heartbeat.beat() }
+
+  func enter(_ phase: LaneStatus.Phase) {
+    beat()
+    state.withLock { $0.phase = phase }
+  }
+
+  /// Takes the place of the snapshot before, which is returned.
+  func publish(_ snapshot: LaneSnapshot) -> LaneSnapshot {
+    state.withLock { state in
+      defer { state.snapshot = snapshot }
+      return state.snapshot
+    }
+  }
+
+  func publish(_ measures: LaneMeasures) {
+    state.withLock { $0.measures = measures }
+  }
+
+  var snapshot: LaneSnapshot { state.withLock(\.snapshot) }
+
+  var status: LaneStatus {
+    let state = state.withLock { $0 }
+    return LaneStatus(
+      phase: state.phase, sinceProgress: heartbeat.age, snapshot: state.snapshot, measures: state.measures,
+      consumerStatistics: consumer.latest, producerStatistics: producer.latest)
+  }
+}
+
+/// When a thread last said that it gets on.
+private final class Heartbeat: Sendable {
+  private let start = ContinuousClock.now
+  /// Nanoseconds since `start`.
+  private let last = Atomic<Int64>(0)
+
+  func beat() {
+    last.store((ContinuousClock.now - start).nanoseconds, ordering: .relaxed)
+  }
+
+  var age: Duration {
+    ContinuousClock.now - start - .nanoseconds(last.load(ordering: .relaxed))
+  }
+}

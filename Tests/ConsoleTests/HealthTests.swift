@@ -1,0 +1,64 @@
+// When a worker lives, has started and is ready.
+
+import Pipeline
+import Testing
+
+@testable import Console
+
+@Suite struct HealthTests {
+  private func health(_ lanes: [LaneStatus], _ change: (inout WorkerStatus) -> Void = { _ in }) -> Health {
+    var status = WorkerStatus()
+    status.areTopicsReady = true
+    status.lanes = lanes
+    change(&status)
+    return Health(status: status)
+  }
+
+  private func lane(joined: Bool = true, recovering: Int = 0, age: Duration = .zero) -> LaneStatus {
+    var lane = LaneStatus(phase: .running, sinceProgress: age)
+    lane.measures.hasJoined = joined
+    lane.snapshot.recovering = recovering
+    return lane
+  }
+
+  @Test func aWorkerThatWaitsForBrokersLivesAndHasNotStarted() {
+    let health = health([LaneStatus(phase: .waiting, sinceProgress: .seconds(9999))]) {
+      $0.areTopicsReady = false
+    }
+    #expect(health.deathReasons.isEmpty)
+    #expect(health.startReasons == ["the topics are not prepared: waiting for the brokers"])
+    #expect(health.unreadyReasons == health.startReasons)
+  }
+
+  @Test func everyLaneHasToHaveConnected() {
+    let health = health([lane(), LaneStatus(phase: .connecting)])
+    #expect(health.startReasons == ["lane 1 is connecting"])
+  }
+
+  @Test func everyLaneHasToKnowWhatItReads() {
+    let health = health([lane(), lane(joined: false)])
+    #expect(health.startReasons.isEmpty)
+    #expect(health.unreadyReasons == ["lane 1 waits for its group's partitions"])
+  }
+
+  @Test func everyPartitionHasToBeRecovered() {
+    #expect(health([lane(), lane(recovering: 3)]).unreadyReasons == ["lane 1 recovers 3 partitions"])
+    #expect(health([lane(), lane()]).unreadyReasons.isEmpty)
+  }
+
+  @Test func aLaneThatStandsStillIsDead() {
+    #expect(health([lane(age: .seconds(119)), lane()]).deathReasons.isEmpty)
+    #expect(
+      health([lane(age: .seconds(121)), lane()]).deathReasons == ["lane 0 has not got on for 121 s"])
+    let connecting = LaneStatus(phase: .connecting, sinceProgress: .seconds(200))
+    #expect(health([connecting]).deathReasons.count == 1)
+  }
+
+  @Test func aLaneThatHasEndedIsNotDead() {
+    #expect(health([LaneStatus(phase: .ended, sinceProgress: .seconds(999))]).deathReasons.isEmpty)
+  }
+
+  @Test func whoStopsIsNotReady() {
+    #expect(health([lane()]) { $0.isStopping = true }.unreadyReasons == ["the worker stops"])
+  }
+}
