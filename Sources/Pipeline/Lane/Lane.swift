@@ -22,6 +22,8 @@ public struct LaneConfiguration: Sendable {
   public var memoryBytesMax = 1 << 30
   /// Memory that a burst has left over is given back after so long, twice at the most.
   static let trimInterval = Interval.seconds(60)
+  /// Spans are compressed when they take this much of what they may.
+  public var compressAbovePercent = 50
   /// A partition that is caught up and quiet for this long lets its clock go on by itself.
   public var idleAfter = Interval.seconds(1)
   /// The largest record that the topic of kept spans takes, less what a record costs beside its value.
@@ -95,7 +97,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
   /// What the samplers share.
-  private let memory = SpanMemory()
+  private let memory: SpanMemory
   /// What spans may take of it.
   private var spanBytesMax: Int { configuration.memoryBytesMax - memory.tableBytes - memory.verdictBytes }
   /// When memory was last given back, by the steady clock.
@@ -131,7 +133,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     decoder = InputDecoder(encoding: configuration.encoding)
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
-    // Half is for spans at least, and compressed from half of that on.
+    memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
+    // Half is for spans at least.
     memory.tableBytesMax = configuration.memoryBytesMax / 4
     memory.verdictBytesMax = configuration.memoryBytesMax / 4
     pastCounters.keptByPolicy = Array(repeating: 0, count: configuration.sampler.policies.count)
@@ -455,7 +458,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   private func manageMemory(at now: Instant) {
-    memory.compressAbove = spanBytesMax / 2
+    memory.compressAbove = spanBytesMax / 100 * configuration.compressAbovePercent
     guard trimmedAt + LaneConfiguration.trimInterval <= now else { return }
     trimmedAt = now
     memory.trim()

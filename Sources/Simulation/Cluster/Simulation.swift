@@ -112,6 +112,7 @@ public final class Simulation {
     var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
     configuration.commitInterval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
+    if options.compressesSpans { configuration.compressAbovePercent = 0 }
     return configuration
   }
 

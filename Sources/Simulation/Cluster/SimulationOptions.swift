@@ -40,6 +40,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasAttributeKeys = false
   /// Whether there is a policy with a budget, whose level is committed.
   public var hasRateLimit = false
+  /// Whether spans are compressed from the first segment on.
+  public var compressesSpans = false
   /// Whether outputs and commits are one transaction; if not, outputs may be there more than once.
   public var isTransactional = true
 
@@ -69,6 +71,7 @@ public struct SimulationOptions: Equatable, Sendable {
     // By a number that is drawn already: more draws would make other runs of the seeds that were red once.
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
     hasRateLimit = isTransactional && traces % 3 == 0
+    compressesSpans = traces % 5 < 2
   }
 }
 
