@@ -104,6 +104,8 @@ class TailSampling(Topology):
     dropped: str = "compact"
     baseline: str = ""
     """The section of the adaptive baseline, if there is one."""
+    limits: str = ""
+    """The section of limits, if there is one."""
     input: str = ""
     """The topic of spans, where it is not the topology's own."""
 
@@ -144,5 +146,5 @@ windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   late_window: 10m
-{self.baseline}policies:{policies}
+{self.baseline}{self.limits}policies:{policies}
 """

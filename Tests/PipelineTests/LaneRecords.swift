@@ -16,6 +16,7 @@ struct TestSpan {
   var duration: UInt64 = 1_000_000
   /// Bytes of filling.
   var padding = 0
+  var name = "GET /"
 }
 
 /// The id of a test's trace: `low` in its last eight bytes. Small ones are never in the baseline.
@@ -45,7 +46,7 @@ private func write(_ span: TestSpan, to writer: inout WireWriter) {
   writer.bytesField(1, bigEndian(0xabcd) + bigEndian(span.trace))
   writer.bytesField(2, bigEndian(span.id))
   if let parent = span.parent { writer.bytesField(4, bigEndian(parent)) }
-  writer.stringField(5, "GET /")
+  writer.stringField(5, span.name)
   writer.fixed64Field(7, 1_000_000_000)
   writer.fixed64Field(8, 1_000_000_000 + span.duration)
   if span.padding > 0 {

@@ -15,6 +15,8 @@ struct BenchCorpus {
   private var identifiers: [Int] = []
   private(set) var traceCount = 0
   private(set) var spanCount = 0
+  /// How many times the records are run over for half a million spans.
+  var roundsPerPass: Int { max(1, 500_000 / spanCount) }
   private var pass: UInt64 = 0
 
   /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans a record.

@@ -1,0 +1,64 @@
+"""A worker that is offered ten times what fits stays within its limit, as the kernel counts it."""
+
+import os
+import time
+from pathlib import Path
+
+from otlp import Maker, traces_data
+from test_console import Console
+from topologies import TailSampling
+
+LIMIT = 64 << 20
+OFFERED = 10 * LIMIT
+AHEAD = 16 << 20
+"""Bytes that may lie unread in the topic: this broker answers a fetch with all of them."""
+
+
+def resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def test_resident_memory_stays_within_the_limit(broker, run):
+    # Nothing is decided by time: all that the worker lets go of, it lets go for want of memory.
+    topology = TailSampling(
+        "memory",
+        decision_wait="10m",
+        limits="limits: {memory: 64MiB, bytes_per_trace: 4MiB}\n",
+        kafka={"queued.max.messages.kbytes": "8192", "queued.min.messages": "100"},
+    )
+    broker.create(topology.spans, *topology.outputs, partitions=2)
+    worker = run(topology)
+    console = Console(worker)
+    before = resident(worker.process.pid)
+    maker = Maker(seed=7)
+    offered, traces, worst = 0, 0, 0
+    template = maker.trace(maker.trace_id())[1]
+    deadline = time.monotonic() + 240
+    while offered < OFFERED:
+        read = console.metrics().sum("tailrace_read_bytes_total")
+        worst = max(worst, resident(worker.process.pid))
+        worker.require_running()
+        assert time.monotonic() < deadline, f"{read} of {offered} bytes read"
+        if offered - read > AHEAD:
+            time.sleep(0.02)
+            continue
+        for _ in range(40):
+            trace = maker.trace_id()
+            template.trace_id = bytes.fromhex(trace)
+            # A quarter of it compresses.
+            filling = os.urandom(37_500).hex()[:50_000] + 50_000 * "x"
+            template.name = filling
+            record = traces_data([template]).SerializeToString()
+            broker.produce(topology.spans, record, trace.encode(), traces % 2)
+            offered += len(record)
+            traces += 1
+        broker.flush()
+    metrics = console.metrics()
+    held = metrics.sum("tailrace_open_traces")
+    # The client's own queue, and what one fetch brings, come on top of the limit.
+    room = LIMIT + AHEAD + (32 << 20)
+    assert worst - before < room, f"{(worst - before) >> 20} MiB more than before the first record"
+    assert held < traces / 5, "far more was offered than fits"
+    assert worker.stop() == 0
