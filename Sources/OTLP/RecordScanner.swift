@@ -194,6 +194,7 @@ extension SpanView {
     while true {
       // Most of a span's fields, and nothing that is read here.
       cursor.skipRun(of: SpanView.attributesTag, in: bytes)
+      if readUsual(&cursor, bytes) { continue }
       if cursor.isAtEnd { break }
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
@@ -226,6 +227,47 @@ extension SpanView {
       }
     }
     if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
+  }
+
+  /// Reads the next field if it has the form that encoders give it: a tag of one byte, a length of one byte,
+  /// ids of the right length. Everything else is left to the reader of all forms, errors included.
+  @inline(__always)
+  private mutating func readUsual(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
+    // The longest of the forms below whose length is fixed. So one check serves them all.
+    guard cursor.left >= 18 else { return false }
+    let start = cursor.offset
+    let length = bytes.byte(at: start + 1)
+    switch bytes.byte(at: start) {
+    case UInt8(Field.traceID << 3 | 2):
+      guard length == 16 else { return false }
+      traceID = TraceID(high: bytes.bigEndian64(at: start + 2), low: bytes.bigEndian64(at: start + 10))
+      cursor.step(18)
+    case UInt8(Field.spanID << 3 | 2):
+      guard length == 8 else { return false }
+      spanID = bytes.bigEndian64(at: start + 2)
+      cursor.step(10)
+    case UInt8(Field.parentSpanID << 3 | 2):
+      guard length == 8 else { return false }
+      parentID = bytes.bigEndian64(at: start + 2)
+      cursor.step(10)
+    case UInt8(Field.name << 3 | 2):
+      guard length < 0x80, cursor.left >= 2 + Int(length) else { return false }
+      name = ByteRange(offset: UInt32(truncatingIfNeeded: start + 2), count: UInt32(length))
+      cursor.step(2 + Int(length))
+    case UInt8(Field.kind << 3 | 0):
+      guard length < 0x80 else { return false }
+      kind = length
+      cursor.step(2)
+    case UInt8(Field.start << 3 | 1):
+      self.start = bytes.littleEndian64(at: start + 1)
+      cursor.step(9)
+    case UInt8(Field.end << 3 | 1):
+      end = bytes.littleEndian64(at: start + 1)
+      cursor.step(9)
+    default:
+      return false
+    }
+    return true
   }
 
   /// Reads a span id: eight bytes, or none, which is the same as zero.
@@ -267,9 +309,26 @@ private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(Malfo
       continue
     }
     let attribute = try cursor.content(of: tag, in: bytes)
+    if let count = keyLength(of: attribute, in: bytes), count != "service.name".utf8.count { continue }
     if let name = try stringAttribute("service.name", attribute, of: bytes) { return name }
   }
   return nil
+}
+
+/// The length of the key of the `KeyValue` message `attribute`, where key and value stand in one of the two
+/// usual orders, with lengths of one byte, and nothing else does; nil otherwise.
+@inline(__always)
+private func keyLength(of attribute: ByteRange, in bytes: RawSpan) -> Int? {
+  let (start, count) = (Int(attribute.offset), Int(attribute.count))
+  guard count >= 4 else { return nil }
+  let first = Int(bytes.byte(at: start + 1))
+  guard first < 0x80, first <= count - 4 else { return nil }
+  let second = start + 2 + first
+  let other = Int(bytes.byte(at: second + 1))
+  guard other < 0x80, 4 + first + other == count else { return nil }
+  let (key, value) = (UInt8(Field.key << 3 | 2), UInt8(Field.value << 3 | 2))
+  let tags = (bytes.byte(at: start), bytes.byte(at: second))
+  return tags == (key, value) ? first : tags == (value, key) ? other : nil
 }
 
 /// The string value of the `KeyValue` message `attribute` if its key is `key`, else nil.

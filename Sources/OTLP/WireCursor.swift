@@ -107,6 +107,16 @@ struct WireCursor {
     }
   }
 
+  /// Bytes that are left of the message.
+  @inline(__always)
+  var left: Int { end - offset }
+
+  /// Steps over `count` bytes, of which the caller knows that they are left.
+  @inline(__always)
+  mutating func step(_ count: Int) {
+    offset += count
+  }
+
   /// Reads a fixed64 field's value.
   @inline(__always)
   mutating func fixed64(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {

@@ -66,7 +66,7 @@ struct BenchCommand: ParsableCommand {
     options.spansPerRecord = 8
     options.spanBytes = 520
     options.fieldOrder = .mixed
-    // About 20 MB: what a consumer hands over was written a moment ago and is in the processor's caches still.
+    // About 20 MB: what a consumer hands over was written a moment ago, and is in the processor's caches.
     let traces = max(200, min(openTraces, Int(40_000 / spansPerTrace)))
     return try BenchCorpus(generating: options, traces: traces)
   }
