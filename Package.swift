@@ -54,7 +54,7 @@ let package = Package(
     .executableTarget(
       name: "tailrace",
       dependencies: [
-        "OTLP", "Sampling", "Kafka", "Pipeline", "Console", "Simulation",
+        "OTLP", "SpanStorage", "Sampling", "Kafka", "Pipeline", "Console", "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

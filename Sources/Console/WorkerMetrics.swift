@@ -200,6 +200,9 @@ final class WorkerMetrics: Sendable {
       "tailrace_buffered_bytes", "Bytes of spans that undecided traces wait with.",
       Double(snapshot.bufferedBytes))
     text.gauge(
+      "tailrace_compressed_segments", "Segments of spans that are kept compressed.",
+      Double(snapshot.compressedSegments))
+    text.gauge(
       "tailrace_buffer_resident_bytes", "Memory that the buffered spans are kept in.",
       Double(snapshot.residentBufferBytes))
     text.gauge(

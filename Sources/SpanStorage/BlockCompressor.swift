@@ -6,7 +6,7 @@ internal import CZstd
 ///
 /// Source: RFC 8878, and the manual of libzstd.
 @safe final class BlockCompressor {
-  /// By measurement: see `docs/decisions/0004-span-log.md`.
+  /// By measurement: see `docs/decisions/0008-spans-in-logs.md`.
   private static let level: Int32 = 1
 
   private let compression: OpaquePointer

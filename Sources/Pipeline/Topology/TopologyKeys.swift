@@ -294,7 +294,7 @@ extension TopologyReader {
     let defaults = TailSamplingTopology.Limits()
     let memory = byteSize("memory", of: section, in: (64 << 20)...(1 << 40), default: defaults.memory)
     let trace = byteSize(
-      "bytes_per_trace", of: section, in: 1024...(1 << 40), default: defaults.bytesPerTrace)
+      "bytes_per_trace", of: section, in: 1024...(1 << 30), default: defaults.bytesPerTrace)
     let record = recordBytes(section, default: defaults.recordBytes)
     for (key, size) in [("bytes_per_trace", trace), ("record_bytes", record)] {
       // The defaults of both fit the least memory, so at fault is a size that is given.

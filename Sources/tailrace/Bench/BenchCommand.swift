@@ -6,6 +6,7 @@ import OTLP
 import Pipeline
 import Sampling
 import Simulation
+import SpanStorage
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -32,6 +33,9 @@ struct BenchCommand: ParsableCommand {
   @Option(name: .long, help: "Measured passes, of half a million spans each; the median of them counts.")
   var passes = 7
 
+  @Option(name: .long, help: "Compress spans above so many MiB of them; else they are not compressed.")
+  var compressAbove: Int?
+
   @Flag(help: "Print the figures as JSON.")
   var json = false
 
@@ -45,7 +49,9 @@ struct BenchCommand: ParsableCommand {
     let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
     var corpus = try makeCorpus()
     let scan = ScanBench.run(corpus, passes: passes)
-    let core = CoreBench.run(&corpus, configuration, openTraces: openTraces, passes: passes)
+    let memory = SpanMemory(slabBytes: configuration.limits.segmentBytes)
+    if let compressAbove { memory.compressAbove = compressAbove << 20 }
+    let core = CoreBench.run(&corpus, configuration, memory, openTraces: openTraces, passes: passes)
     let report = BenchReport(
       spansPerRecord: Double(corpus.spanCount) / Double(corpus.records.count),
       bytesPerSpan: Double(corpus.bytes.count) / Double(corpus.spanCount), scan: scan, core: core)
@@ -148,10 +154,11 @@ enum ScanBench {
 /// Measures the sampler in steady state.
 enum CoreBench {
   static func run(
-    _ corpus: inout BenchCorpus, _ configuration: SamplerConfiguration, openTraces: Int, passes: Int
+    _ corpus: inout BenchCorpus, _ configuration: SamplerConfiguration, _ memory: SpanMemory, openTraces: Int,
+    passes: Int
   ) -> BenchReport.Core {
     let residentBefore = ResidentMemory.current
-    var feed = CoreFeed(configuration, corpus: corpus, openTraces: openTraces)
+    var feed = CoreFeed(configuration, memory, corpus: corpus, openTraces: openTraces)
     // Steady state: traces open for the longest wait, and the tables at their size.
     let warmUp = max(3, (openTraces * 5 / 2 + corpus.traceCount - 1) / corpus.traceCount)
     for _ in 0..<warmUp {
@@ -194,8 +201,11 @@ private struct CoreFeed: ~Copyable {
   /// Stream time from one record to the next. Most traces stay open for the wait after their root.
   private let step: Int64
 
-  init(_ configuration: SamplerConfiguration, corpus: borrowing BenchCorpus, openTraces: Int) {
-    sampler = Sampler(partition: PartitionID(0), configuration: configuration)
+  init(
+    _ configuration: SamplerConfiguration, _ memory: SpanMemory, corpus: borrowing BenchCorpus,
+    openTraces: Int
+  ) {
+    sampler = Sampler(partition: PartitionID(0), configuration: configuration, memory: memory)
     let wait = configuration.windows.decisionWaitAfterRoot.nanoseconds
     let recordsPerTrace = Double(corpus.records.count) / Double(corpus.traceCount)
     step = max(1, Int64(Double(wait) / Double(openTraces) / recordsPerTrace))
