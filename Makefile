@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-kafka fuzz simulate report clean
+.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-kafka bench-latency fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ bench: build ## Spans per second and memory, in process
 
 bench-kafka: build python ## A worker against a consumer that does nothing, on a real broker: ratios
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)
+
+bench-latency: build python ## From an error span's producer to a read_committed reader: p50, p99
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_latency.py $(ARGUMENTS)
 
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)
