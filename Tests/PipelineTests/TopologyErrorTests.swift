@@ -331,6 +331,11 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "group: ${env:GROUP}\n",
       "2:8: group: '${env:GROUP}' is no variable; write '${NAME}' or '${NAME:-default}'"),
+    tail(
+      "group: ${file:secret}\n", "2:8: group: '${file:…}' wants an absolute path, found 'secret'"),
+    tail(
+      "group: ${file:/dev/zero}\n",
+      "2:8: group: the file '/dev/zero' must be UTF-8 text of at most 64 KiB"),
     tail("group: ${1A}\n", "2:8: group: '${1A}' is no variable; write '${NAME}' or '${NAME:-default}'"),
     tail("group: ${}\n", "2:8: group: '${}' is no variable; write '${NAME}' or '${NAME:-default}'"),
     tail(

@@ -144,6 +144,28 @@ let everyTopologyKey = """
       try parseTailSampling("topics: {partitions: \"${P}\"}", ["P": "3"]).topics.creation.partitions == 3)
   }
 
+  @Test(arguments: [
+    ("pa$$ ${A}\n", "pa$$ ${A}"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a", " a"), ("", ""),
+    ("1\n2\n", "1\n2"),
+  ])
+  func filesAreReadAsTheyAre(_ content: String, _ value: String) throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("tailrace-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: file) }
+    try Data(content.utf8).write(to: file)
+    let topology = try parseTailSampling("kafka: {sasl.password: \"<${file:\(file.path)}>\"}\n")
+    #expect(topology.worker.kafka.values["sasl.password"] == "<\(value)>")
+  }
+
+  /// Whoever knew it could choose trace ids that fall into one bucket.
+  @Test func everyWorkerHasAHashSeedOfItsOwn() throws {
+    let topology = try parse("kind: tail-sampling")
+    let seeds = try (0..<8).map { _ in
+      guard case .sample(let configuration) = LanePlan(topology).work else { throw CancellationError() }
+      return configuration.sampler.hashSeed
+    }
+    #expect(Set(seeds).count == seeds.count)
+  }
+
   @Test func effectiveConfigurationReadsBack() throws {
     let topologies = [
       try parse("kind: tail-sampling"), try parse("kind: repartition"),

@@ -211,7 +211,8 @@ struct TopologyReader {
     do {
       let text = try ExpandedText(
         source, environment: environment,
-        allowsLoneDollars: allowsLoneDollars || collectorVariables != nil)
+        allowsLoneDollars: allowsLoneDollars || collectorVariables != nil,
+        allowsFiles: collectorVariables == nil)
       let isQuoted = scalar.style != .plain && !text.hasVariables
       return ScalarText(raw: scalar.string, value: text.value, isQuoted: isQuoted, place: field.valuePlace)
     } catch {

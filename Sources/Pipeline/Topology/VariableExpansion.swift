@@ -1,4 +1,7 @@
-// Environment variables in values: `${NAME}`, `${NAME:-default}`, and `$$` for a dollar.
+// Variables in values: `${NAME}` and `${NAME:-default}` from the environment, `${file:/path}` from a file,
+// and `$$` for a dollar.
+
+internal import Foundation
 
 /// A scalar's text after expansion.
 struct ExpandedText {
@@ -14,9 +17,11 @@ struct ExpandedText {
 
   /// Expands `raw`. It is done on parsed scalars only, so that no variable's value is ever read as YAML.
   ///
-  /// - Parameter allowsLoneDollars: whether a dollar that begins neither a variable nor `$$` is a dollar.
+  /// - Parameters:
+  ///   - allowsLoneDollars: whether a dollar that begins neither a variable nor `$$` is a dollar.
+  ///   - allowsFiles: whether `${file:/path}` is read. Not in a Collector's file: it isn't of this host.
   init(
-    _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false
+    _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false, allowsFiles: Bool = true
   ) throws(Failure) {
     value = ""
     hasVariables = false
@@ -33,7 +38,11 @@ struct ExpandedText {
           throw Failure(message: "a '${' has no '}' (a default can't hold another variable)")
         }
         let body = String(rest[..<end].dropFirst())
-        value += try Self.lookUp(body, environment: environment)
+        if allowsFiles, body.hasPrefix(Self.filePrefix) {
+          value += try Self.text(ofFile: String(body.dropFirst(Self.filePrefix.count)))
+        } else {
+          value += try Self.lookUp(body, environment: environment)
+        }
         hasVariables = true
         rest = rest[end...].dropFirst()
       case _ where allowsLoneDollars:
@@ -43,6 +52,35 @@ struct ExpandedText {
       }
     }
     value.unicodeScalars.append(contentsOf: rest)
+  }
+
+  private static let filePrefix = "file:"
+  /// A chain of certificates and a key in PEM have some KiB.
+  private static let fileBytesMax = 64 << 10
+
+  /// The text of a file, such as a mounted secret, without the newline that most programs leave at its end.
+  private static func text(ofFile path: String) throws(Failure) -> String {
+    let shown = MessageText.quoted(path)
+    guard path.hasPrefix("/") else {
+      throw Failure(message: "'${file:…}' wants an absolute path, found \(shown)")
+    }
+    let bytes: Data
+    do {
+      let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
+      defer { try? handle.close() }
+      bytes = try handle.read(upToCount: fileBytesMax + 1) ?? Data()
+    } catch {
+      let reason = MessageText.oneLine((error as NSError).localizedDescription)
+      throw Failure(message: "the file \(shown) can't be read: \(reason)")
+    }
+    // librdkafka takes texts that end at their first zero: what stands behind one would be cut off silently.
+    guard bytes.count <= fileBytesMax, !bytes.contains(0),
+      let text = String(validating: bytes, as: UTF8.self)
+    else {
+      throw Failure(message: "the file \(shown) must be UTF-8 text of at most 64 KiB")
+    }
+    // A line feed, with or without a carriage return, is one character.
+    return text.last.map { $0 == "\n" || $0 == "\r\n" } == true ? String(text.dropLast()) : text
   }
 
   /// The value of what stands between `${` and `}`. As in a shell, `:-` also replaces an empty value.
