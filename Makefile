@@ -45,6 +45,7 @@ python:
 tools:
 	@missing=(); \
 	{ command -v promtool && command -v prometheus; } > /dev/null || missing+=(prometheus); \
+	command -v openssl > /dev/null || missing+=(openssl); \
 	$(call install,$${missing[@]})
 
 # Installs the Debian packages named; does nothing without a name.
