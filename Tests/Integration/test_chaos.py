@@ -175,9 +175,9 @@ def partitions_of(worker: Child) -> set[int]:
     """The partitions that a worker has taken up and not given up, as its log says."""
     owned: set[int] = set()
     for line in worker.output.splitlines():
-        if line.endswith("assigned") and (found := re.search(r" partition=(\d+)", line)):
+        if found := re.search(r" info assigned .*\bpartition=(\d+)", line):
             owned.add(int(found[1]))
-        elif line.endswith("released") and (found := re.search(r" partitions=\[([\d, ]*)\]", line)):
+        elif found := re.search(r' info released .*\bpartitions="?\[([\d, ]*)\]', line):
             owned -= {int(each) for each in found[1].split(", ") if each}
     return owned
 
