@@ -14,10 +14,10 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-kafka bench-latency fuzz simulate report clean
+.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency fuzz simulate report clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: libraries python tools ## Install what is missing: system libraries, and Python packages for the integration tests
 
@@ -96,6 +96,9 @@ format: ## Bring all Swift sources into form
 
 bench: build ## Spans per second and memory, in process
 	$(TAILRACE) bench
+
+bench-scaling: build ## What a span costs as the work grows: a table, and a plot in .build
+	$(TAILRACE) bench-scaling --plot .build/bench-scaling.svg $(ARGUMENTS)
 
 bench-kafka: build python ## A worker against a consumer that does nothing, on a real broker: ratios
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)

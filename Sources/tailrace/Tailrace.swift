@@ -18,7 +18,8 @@ struct Tailrace: ParsableCommand {
     version: Version.text,
     subcommands: [
       RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, GenerateCommand.self,
-      BenchCommand.self, BenchKafkaCommand.self, SimulateCommand.self, ReportCommand.self,
+      BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
+      SimulateCommand.self, ReportCommand.self,
     ])
 }
 

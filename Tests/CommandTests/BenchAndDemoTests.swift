@@ -30,6 +30,40 @@ import Testing
     #expect(empty.errors.contains("no record"))
   }
 
+  @Test func theScalingBenchmarkHasARowForEachPoint() throws {
+    let directory = try WorkingDirectory()
+    let run = try CommandRun(
+      "bench-scaling", "--quick", "--passes", "1", "--json", "--plot", directory.path("plot.svg"))
+    #expect(run.exitCode == 0, "\(run.errors)")
+    let sweeps = try #require(try run.json()["sweeps"] as? [[String: Any]])
+    let quantities = sweeps.compactMap { $0["quantity"] as? String }
+    #expect(quantities == ["spans-per-trace", "open-traces", "services", "policies", "spans-per-record"])
+    for sweep in sweeps {
+      let points = try #require(sweep["points"] as? [[String: Any]])
+      #expect(points.count == 2)
+      #expect((sweep["left_out"] as? [Any])?.isEmpty == true)
+      #expect(points.first?["relative_cost"] as? Double == 1)
+      for point in points {
+        for key in ["value", "spans_per_second", "relative_cost", "bytes_per_open_trace", "open_traces"] {
+          #expect(point[key] as? Double ?? 0 > 0, "\(key)")
+        }
+      }
+    }
+    let plot = try directory.text("plot.svg")
+    for name in ["spans per trace", "open traces", "services", "policies", "spans per record"] {
+      #expect(plot.contains(">\(name)<"))
+    }
+  }
+
+  @Test func theScalingBenchmarkSaysWhatItLeavesOut() throws {
+    let run = try CommandRun(
+      "bench-scaling", "--quick", "--passes", "1", "--sweep", "open-traces", "--memory", "1MiB")
+    #expect(run.exitCode == 0, "\(run.errors)")
+    let lines = run.output.split(separator: "\n")
+    #expect(lines.contains { $0.hasPrefix("open traces") && $0.contains(" 1000  left out: ") })
+    #expect(try CommandRun("bench-scaling", "--memory", "lots").exitCode == 2)
+  }
+
   @Test func theDemoLosesNothing() throws {
     let run = try CommandRun("demo", "--duration", "3s", "--json")
     #expect(run.exitCode == 0, "\(run.errors)")

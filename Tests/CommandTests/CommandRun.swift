@@ -93,8 +93,11 @@ final class WorkingDirectory {
 }
 
 /// The path of a topology file that the project ships.
-func shippedTopology(_ name: String) -> String {
+func shippedTopology(_ name: String) -> String { repositoryFile("Topologies/\(name).yaml").path }
+
+/// A file of the repository.
+func repositoryFile(_ path: String) -> URL {
   URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "Topologies/\(name).yaml").path
+    .appending(path: path)
 }

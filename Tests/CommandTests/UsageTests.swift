@@ -3,7 +3,9 @@
 import Testing
 
 @Suite struct UsageTests {
-  @Test(arguments: ["", "run", "demo", "check", "replay", "generate", "bench"])
+  @Test(arguments: [
+    "", "run", "demo", "check", "replay", "generate", "bench", "bench-scaling", "plan-capacity",
+  ])
   func helpIsASuccess(_ command: String) throws {
     let run = try CommandRun((command.isEmpty ? [] : [command]) + ["--help"])
     #expect(run.exitCode == 0)

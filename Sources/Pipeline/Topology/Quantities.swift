@@ -1,12 +1,13 @@
 // Durations and byte sizes as people write them, and back.
 
 /// Durations such as `500ms`, `30s`, `1m30s`: whole numbers with units, the largest first, each at most once.
-enum DurationText {
+public enum DurationText {
   private static let units: [(name: String, milliseconds: Int64)] = [
     ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
   ]
 
-  static func parse(_ text: String) -> Duration? {
+  /// The duration, or nil if `text` is none.
+  public static func parse(_ text: String) -> Duration? {
     var rest = text.utf8[...]
     var total: Int64 = 0
     var unitBefore = Int64.max
@@ -40,13 +41,14 @@ enum DurationText {
 }
 
 /// Byte sizes such as `512`, `2GB` (10^9 bytes) or `64MiB` (2^20 bytes).
-enum ByteSizeText {
+public enum ByteSizeText {
   private static let units: [(name: String, bytes: Int)] = [
     ("TiB", 1 << 40), ("TB", 1_000_000_000_000), ("GiB", 1 << 30), ("GB", 1_000_000_000),
     ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("KB", 1000), ("", 1),
   ]
 
-  static func parse(_ text: String) -> Int? {
+  /// The bytes, or nil if `text` is no size.
+  public static func parse(_ text: String) -> Int? {
     let digits = text.utf8.prefix(while: isDigit)
     let name = text.utf8.dropFirst(digits.count)
     guard let count = Int(Substring(digits)),

@@ -38,6 +38,8 @@ public struct LinePlot: Sendable {
   public var title: String
   /// What stands below the x axis.
   public var xLabel: String
+  /// Whether the x axis is logarithmic; then values must be above zero.
+  public var isXLogarithmic = false
   /// The panels from top to bottom.
   public var panels: [Panel]
   /// Vertical lines through all panels, with their names.
@@ -64,7 +66,7 @@ public struct LinePlot: Sendable {
   public func svg() -> String {
     let height = LinePlot.top + Double(panels.count) * (LinePlot.panelHeight + LinePlot.gap) + 10
     let all = panels.flatMap(\.lines).flatMap(\.points).map(\.x)
-    let xAxis = Axis(covering: all, isLogarithmic: false, isTight: true)
+    let xAxis = Axis(covering: all, isLogarithmic: isXLogarithmic, isTight: true)
     var text = """
       <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(whole(LinePlot.width)) \(whole(height))" \
       width="\(whole(LinePlot.width))" height="\(whole(height))" font-family="sans-serif" font-size="12">

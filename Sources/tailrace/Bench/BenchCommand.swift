@@ -266,9 +266,11 @@ enum ResidentMemory {
   static var current: Int { read("VmRSS:") }
   /// At its largest, in bytes.
   static var peak: Int { read("VmHWM:") }
+  /// What the machine has left for programs, in bytes.
+  static var available: Int { read("MemAvailable:", of: "/proc/meminfo") }
 
-  private static func read(_ field: String) -> Int {
-    guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return 0 }
+  private static func read(_ field: String, of path: String = "/proc/self/status") -> Int {
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return 0 }
     for line in text.split(separator: "\n") where line.hasPrefix(field) {
       return (Int(line.filter(\.isNumber)) ?? 0) * 1024
     }

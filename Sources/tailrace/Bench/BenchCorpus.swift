@@ -15,8 +15,10 @@ struct BenchCorpus {
   private var identifiers: [Int] = []
   private(set) var traceCount = 0
   private(set) var spanCount = 0
-  /// How many times the records are run over for half a million spans.
-  var roundsPerPass: Int { max(1, 500_000 / spanCount) }
+  /// The spans of a measured pass, about.
+  var spansPerPass = 500_000
+  /// How many times the records are run over for them.
+  var roundsPerPass: Int { max(1, spansPerPass / spanCount) }
   private var pass: UInt64 = 0
 
   /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans a record.

@@ -1,0 +1,183 @@
+// tailrace bench-scaling: what a span costs as the work grows.
+
+import ArgumentParser
+import Foundation
+import Pipeline
+import Sampling
+import Simulation
+import SpanStorage
+
+struct BenchScalingCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench-scaling",
+    abstract: "Measure what a span costs the core as the work grows: a table and a plot.",
+    discussion: """
+      One quantity grows at a time: spans in a trace, open traces, services, policies, spans in a record. \
+      Each point is the core in steady state, as in `tailrace bench`, in processor time of its thread. \
+      The relative cost is that of a span against the first point of its sweep.
+      """)
+
+  @Option(name: .long, help: "Grow this alone; may be given several times.")
+  var sweep: [ScalingSweep] = []
+
+  @Option(
+    name: .long, help: "Measure at this value alone; may be given several times, the first to compare with.")
+  var value: [Int] = []
+
+  @Option(name: .long, help: "Measured passes a point, of half a million spans each; the median counts.")
+  var passes = 5
+
+  @Option(
+    name: .long, help: "Leave out points that need more memory, such as 8GiB; else what is free counts.")
+  var memory: String?
+
+  @Option(name: .long, help: "Where to write the plot, an SVG.")
+  var plot: String?
+
+  @Flag(help: "Small values, to see that it runs; the figures mean nothing.")
+  var quick = false
+
+  @Flag(help: "Print the figures as JSON.")
+  var json = false
+
+  func validate() throws {
+    guard passes > 0 else { throw ValidationError("--passes must be positive") }
+    let sweeps = sweep.isEmpty ? ScalingSweep.allCases : sweep
+    for value in value {
+      guard let broken = sweeps.first(where: { !(1...$0.valueMax).contains(value) }) else { continue }
+      throw ValidationError("--value: \(broken.name) are 1 to \(broken.valueMax)")
+    }
+    if let memory, ByteSizeText.parse(memory) == nil {
+      throw ValidationError("--memory is a number of bytes, such as 8GiB")
+    }
+  }
+
+  mutating func run() throws {
+    let limit = memory.flatMap(ByteSizeText.parse) ?? ResidentMemory.available
+    var report = ScalingReport(memoryBytesMax: limit, sweeps: [])
+    for sweep in ScalingSweep.allCases where self.sweep.isEmpty || self.sweep.contains(sweep) {
+      report.sweeps.append(try measure(sweep, limit: limit))
+    }
+    if let plot {
+      do {
+        try report.plot.svg().write(toFile: plot, atomically: true, encoding: .utf8)
+      } catch {
+        throw CommandFailure.failed("\(plot): \(describe(error))")
+      }
+    }
+    print(json ? try JSONText.encode(report) : report.text)
+  }
+
+  private func measure(_ sweep: ScalingSweep, limit: Int) throws -> ScalingReport.Sweep {
+    var result = ScalingReport.Sweep(quantity: sweep)
+    for value in self.value.isEmpty ? sweep.values(isQuick: quick) : self.value {
+      if StandardError.isTerminal { StandardError.write("\(sweep.name) \(value)\n") }
+      let work = sweep.work(at: value, isQuick: quick)
+      var corpus = try BenchCorpus(generating: work.options, traces: work.corpusTraces)
+      corpus.spansPerPass = quick ? 1 : corpus.spansPerPass
+      let needed = ScalingReport.memoryNeeded(work, corpus)
+      guard needed <= limit else {
+        result.leftOut.append(ScalingReport.LeftOut(value: value, bytesNeeded: needed))
+        continue
+      }
+      let core = CoreBench.run(
+        &corpus, work.configuration, SpanMemory(), openTraces: work.openTraces, passes: passes)
+      result.points.append(
+        ScalingReport.Point(
+          value: value, core, corpus, relativeTo: result.points.first?.nanosecondsPerSpan))
+    }
+    return result
+  }
+}
+
+extension ScalingSweep: ExpressibleByArgument {}
+
+/// What the sweeps saw.
+struct ScalingReport: Encodable {
+  /// The memory that a point may take.
+  var memoryBytesMax: Int
+  var sweeps: [Sweep]
+
+  /// One quantity's points, in its order.
+  struct Sweep: Encodable {
+    var quantity: ScalingSweep
+    var points: [Point] = []
+    var leftOut: [LeftOut] = []
+  }
+
+  struct Point: Encodable {
+    var value: Int
+    var spansPerSecond: Double
+    var nanosecondsPerSpan: Double
+    /// The cost of a span against that of the sweep's first point.
+    var relativeCost: Double
+    var bytesPerOpenTrace: Double
+    var openTraces: Int
+    var spansPerRecord: Double
+    var bytesPerSpan: Double
+
+    init(
+      value: Int, _ core: BenchReport.Core, _ corpus: borrowing BenchCorpus, relativeTo first: Double?
+    ) {
+      self.value = value
+      spansPerSecond = core.spansPerSecond
+      nanosecondsPerSpan = 1e9 / core.spansPerSecond
+      relativeCost = nanosecondsPerSpan / (first ?? nanosecondsPerSpan)
+      bytesPerOpenTrace = core.bytesPerOpenTrace
+      openTraces = core.openTraces
+      spansPerRecord = Double(corpus.spanCount) / Double(corpus.records.count)
+      bytesPerSpan = Double(corpus.bytes.count) / Double(corpus.spanCount)
+    }
+  }
+
+  /// A point that the memory is too small for.
+  struct LeftOut: Encodable {
+    var value: Int
+    var bytesNeeded: Int
+  }
+
+  /// What a point takes at the most: spans with a fifth on top, and tables and verdicts that have just been
+  /// doubled. Verdicts are those of the passes, 16 million at most.
+  static func memoryNeeded(_ work: ScalingWork, _ corpus: borrowing BenchCorpus) -> Int {
+    let bytesPerTrace = Double(corpus.bytes.count) / Double(corpus.traceCount)
+    let verdicts = min(16_000_000, 4 * work.openTraces)
+    return Int(Double(work.openTraces) * (1.2 * bytesPerTrace + 800)) + 96 * verdicts
+  }
+
+  var text: String {
+    var lines = [
+      "quantity              value   spans/s  ns a span  relative  bytes an   spans a  bytes a      open",
+      "                              million                cost  open trace   record     span    traces",
+    ]
+    for sweep in sweeps {
+      for point in sweep.points {
+        lines.append(
+          sweep.quantity.name.padding(toLength: 16, withPad: " ", startingAt: 0)
+            + String(
+              format: "%11d %9.2f %10.0f %9.2f %11.0f %8.1f %8.0f %9d", point.value,
+              point.spansPerSecond / 1e6, point.nanosecondsPerSpan, point.relativeCost,
+              point.bytesPerOpenTrace, point.spansPerRecord, point.bytesPerSpan, point.openTraces))
+      }
+      for point in sweep.leftOut {
+        lines.append(
+          sweep.quantity.name.padding(toLength: 16, withPad: " ", startingAt: 0)
+            + String(
+              format: "%11d  left out: takes up to %.1f GB, and %.1f GB may be taken", point.value,
+              Double(point.bytesNeeded) / 1e9, Double(memoryBytesMax) / 1e9))
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  var plot: LinePlot {
+    var panel = LinePlot.Panel(title: "cost of a span against the sweep's first point")
+    panel.lines = sweeps.map { sweep in
+      LinePlot.Line(sweep.quantity.name, sweep.points.map { (Double($0.value), $0.relativeCost) })
+    }
+    var plot = LinePlot(
+      title: "What a span costs the core as the work grows", xLabel: "spans, traces, services or policies",
+      panels: [panel])
+    plot.isXLogarithmic = true
+    return plot
+  }
+}

@@ -1,0 +1,106 @@
+// What a span, a trace and a byte cost, in one place: each figure with how it was found.
+
+import Foundation
+
+/// One measured or chosen figure that a plan rests on.
+struct CapacityCoefficient: Encodable, Equatable {
+  /// What `--set` calls it.
+  let name: String
+  /// The figure, in `unit`.
+  var value: Double
+  let unit: String
+  /// How it was measured, or where it is defined.
+  let source: String
+
+  /// In a command's output: `256 bytes`.
+  var text: String { "\(CapacityPlan.number(value)) \(unit)".trimmingCharacters(in: .whitespaces) }
+}
+
+/// The figures that a plan rests on.
+///
+/// Where they were measured: 2 cores of an AMD EPYC (family 25, model 17) in a virtual machine, November
+/// 2026.
+struct CapacityCoefficients {
+  private(set) var all: [CapacityCoefficient]
+
+  /// The figures as they stand in this file.
+  init() {
+    all = CapacityCoefficients.processing + CapacityCoefficients.memory + CapacityCoefficients.outputs
+  }
+
+  private static let processing = [
+    CapacityCoefficient(
+      name: "cpu-per-million-spans", value: 1.3, unit: "s",
+      source: "make bench-kafka: 1.1 to 1.3 s from fetch to commit, all threads, exactly_once"),
+    CapacityCoefficient(
+      name: "reference-span-bytes", value: 383, unit: "bytes",
+      source: "the spans of that run; larger ones are taken to cost by the byte"),
+    CapacityCoefficient(
+      name: "utilisation", value: 0.6, unit: "of a core",
+      source: "chosen: the rest is for bursts, for reading again after a takeover, and for growth"),
+    CapacityCoefficient(
+      name: "lane-fetch-rate", value: 411e6, unit: "bytes/s",
+      source: "make bench-kafka: a consumer that does nothing, 285,550 records/s of 1,440 bytes"),
+    CapacityCoefficient(
+      name: "partitions-per-lane", value: 2, unit: "",
+      source: "chosen: the fleet can double without new partitions, which would split traces"),
+    CapacityCoefficient(
+      name: "spare-pods", value: 1, unit: "",
+      source: "chosen: one pod may be away, as in a rollout (maxUnavailable: 1)"),
+  ]
+
+  private static let memory = [
+    CapacityCoefficient(
+      name: "memory-per-span-byte", value: 1.2, unit: "bytes",
+      source: "tailrace bench: 1.21 resident for each byte of undecided spans, uncompressed"),
+    CapacityCoefficient(
+      name: "uncompressed-share", value: 0.5, unit: "of their limit",
+      source: "Lane: spans are compressed when they take more; a burst has the other half"),
+    CapacityCoefficient(
+      name: "bytes-per-open-trace", value: 400, unit: "bytes",
+      source: "tailrace bench: 382 and 406 beside its spans"),
+    CapacityCoefficient(
+      name: "bytes-per-verdict", value: 96, unit: "bytes",
+      source: "VerdictCache: 48 to 96, as it doubles; tailrace bench saw 57 and 71"),
+    CapacityCoefficient(
+      name: "table-share", value: 0.25, unit: "of limits.memory",
+      source: "Lane: the most that open traces may take, and the most that verdicts may"),
+    CapacityCoefficient(
+      name: "queue-bytes-per-lane", value: 201_326_592, unit: "bytes",
+      source: "librdkafka: 64 MiB to read, 128 MiB to write (Deploy/kubernetes/base/topology.yaml)"),
+    CapacityCoefficient(
+      name: "program-bytes", value: 536_870_912, unit: "bytes",
+      source: "an allowance, as in Deploy/README.md: the program, and what is on its way"),
+  ]
+
+  private static let outputs = [
+    CapacityCoefficient(
+      name: "decision-bytes-kept", value: 1046, unit: "bytes",
+      source: "generate, replay: 197 records of 632 bytes for 119 kept traces, 78 of them early"),
+    CapacityCoefficient(
+      name: "decision-bytes-dropped", value: 333, unit: "bytes",
+      source: "the same run: compact records of 3,881 dropped traces"),
+  ]
+
+  /// The figure called `name`; the names are those above.
+  subscript(name: String) -> Double {
+    guard let found = all.first(where: { $0.name == name }) else { fatalError("no coefficient \(name)") }
+    return found.value
+  }
+
+  /// Puts another figure in place of the one called `name`; false if there is none.
+  mutating func set(_ name: String, to value: Double) -> Bool {
+    guard let place = all.firstIndex(where: { $0.name == name }) else { return false }
+    all[place].value = value
+    return true
+  }
+
+  /// One line each: name, figure, source.
+  var text: String {
+    (["coefficients"]
+      + all.map { coefficient in
+        "  \(coefficient.name.padding(toLength: 24, withPad: " ", startingAt: 0))"
+          + "\(coefficient.text.padding(toLength: 22, withPad: " ", startingAt: 0))\(coefficient.source)"
+      }).joined(separator: "\n")
+  }
+}

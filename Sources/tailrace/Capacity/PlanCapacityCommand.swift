@@ -1,0 +1,147 @@
+// tailrace plan-capacity: cores, memory, partitions, pods and network for a fleet, with the arithmetic.
+
+import ArgumentParser
+import Foundation
+import Pipeline
+
+struct PlanCapacityCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan-capacity",
+    abstract: "Say what a fleet needs, line by line: cores, memory, partitions, pods, network.",
+    discussion: """
+      Arithmetic over figures that were measured on one machine; --coefficients shows each with its source, \
+      and --set puts your own in its place. Shares are from 0 to 1. Plan for the largest hour of the year.
+      """)
+
+  @Option(name: .long, help: "Requests, that is traces, in a second.")
+  var requestsPerSecond: Double
+
+  @Option(name: .long, help: "Spans in a trace, on average.")
+  var spansPerTrace = CapacityTraffic().spansPerTrace
+
+  @Option(name: .long, help: "Bytes of a span with its share of resource and scope, on average.")
+  var spanBytes = CapacityTraffic().spanBytes
+
+  @Option(name: .long, help: "windows.decision_wait, such as 30s.")
+  var decisionWait = "30s"
+
+  @Option(name: .long, help: "windows.decision_wait_after_root.")
+  var decisionWaitAfterRoot = "5s"
+
+  @Option(name: .long, help: "windows.late_window.")
+  var lateWindow = "10m"
+
+  @Option(name: .long, help: "From a trace's first span to its root, on average.")
+  var traceDuration = "1s"
+
+  @Option(name: .long, help: "Share of traces without a root or with a parent missing: they wait longest.")
+  var incompleteShare = CapacityTraffic().incompleteShare
+
+  @Option(name: .long, help: "Share of traces with an error.")
+  var errorShare = CapacityTraffic().errorShare
+
+  @Option(name: .long, help: "Share of traces that are slow.")
+  var slowShare = CapacityTraffic().slowShare
+
+  @Option(name: .long, help: "Share of the other traces that is kept.")
+  var baselineShare = CapacityTraffic().baselineShare
+
+  @Option(name: .long, help: "How many times smaller producers make records; 1 where they don't compress.")
+  var compression = CapacityTraffic().compression
+
+  @Option(name: .long, help: "Replicas of each topic.")
+  var replication = 3
+
+  @Option(name: .long, help: "How long `spans` is kept.")
+  var retention = "6h"
+
+  @Option(name: .long, help: "Lanes of a pod.")
+  var lanes = 1
+
+  @Option(name: .long, help: "Another figure for a coefficient, such as utilisation=0.5; may be repeated.")
+  var set: [String] = []
+
+  @Flag(help: "Print the coefficients as well, with their sources.")
+  var coefficients = false
+
+  @Flag(help: "Print the plan as JSON.")
+  var json = false
+
+  func validate() throws {
+    for (name, value) in [
+      ("requests-per-second", requestsPerSecond), ("spans-per-trace", spansPerTrace),
+      ("span-bytes", spanBytes), ("compression", compression),
+    ] {
+      guard value > 0, value <= 1e12 else { throw ValidationError("--\(name) must be positive") }
+    }
+    for (name, share) in [
+      ("incomplete-share", incompleteShare), ("error-share", errorShare), ("slow-share", slowShare),
+      ("baseline-share", baselineShare),
+    ] {
+      guard (0...1).contains(share) else { throw ValidationError("--\(name) is a share from 0 to 1") }
+    }
+    guard (1...100).contains(replication), (1...64).contains(lanes) else {
+      throw ValidationError("--replication is 1 to 100, --lanes 1 to 64")
+    }
+    _ = try traffic()
+    _ = try chosenCoefficients()
+  }
+
+  mutating func run() throws {
+    let coefficients = try chosenCoefficients()
+    let plan = CapacityPlan(try traffic(), coefficients)
+    if json {
+      print(try JSONText.encode(CapacityReport(plan: plan, coefficients: coefficients.all)))
+    } else {
+      print(self.coefficients ? "\(plan.text)\n\n\(coefficients.text)" : plan.text)
+    }
+  }
+
+  private func traffic() throws -> CapacityTraffic {
+    var traffic = CapacityTraffic()
+    traffic.requestsPerSecond = requestsPerSecond
+    traffic.spansPerTrace = spansPerTrace
+    traffic.spanBytes = spanBytes
+    traffic.decisionWait = try seconds(decisionWait, "decision-wait")
+    traffic.decisionWaitAfterRoot = try seconds(decisionWaitAfterRoot, "decision-wait-after-root")
+    traffic.traceDuration = try seconds(traceDuration, "trace-duration")
+    traffic.lateWindow = try seconds(lateWindow, "late-window")
+    traffic.incompleteShare = incompleteShare
+    traffic.errorShare = errorShare
+    traffic.slowShare = slowShare
+    traffic.baselineShare = baselineShare
+    traffic.compression = compression
+    traffic.replication = Double(replication)
+    traffic.retentionHours = try seconds(retention, "retention") / 3600
+    traffic.lanes = Double(lanes)
+    return traffic
+  }
+
+  private func seconds(_ text: String, _ option: String) throws -> Double {
+    guard let duration = DurationText.parse(text) else {
+      throw ValidationError("--\(option) is a duration, such as 30s or 1m30s")
+    }
+    return duration.inSeconds
+  }
+
+  private func chosenCoefficients() throws -> CapacityCoefficients {
+    var chosen = CapacityCoefficients()
+    for text in set {
+      let parts = text.split(separator: "=", maxSplits: 1)
+      guard parts.count == 2, let value = Double(parts[1]), value.isFinite, value > 0 else {
+        throw ValidationError("--set \(text): a name and a positive number, such as utilisation=0.5")
+      }
+      guard chosen.set(String(parts[0]), to: value) else {
+        let names = chosen.all.map(\.name).joined(separator: ", ")
+        throw ValidationError("--set \(text): no such coefficient; there are \(names)")
+      }
+    }
+    return chosen
+  }
+}
+
+/// A plan with what it rests on.
+private struct CapacityReport: Encodable {
+  var plan: CapacityPlan
+  var coefficients: [CapacityCoefficient]
+}
