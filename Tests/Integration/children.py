@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,6 +94,21 @@ class Child:
             return self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} did not end within {DEADLINE:.0f} s of SIGTERM") from None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Holds every thread of the program still: SIGSTOP alone returns before the last of them has stopped."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            self.wait_for(lambda: all(state == "T" for state in self._thread_states()), "to stand still")
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _thread_states(self) -> list[str]:
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        # The state is the first field behind the name, which stands in parentheses and may hold any character.
+        return [each.joinpath("stat").read_text().rpartition(")")[2].split()[0] for each in tasks.iterdir()]
 
     def kill(self) -> None:
         """Ends the program without a chance to clean up (SIGKILL)."""

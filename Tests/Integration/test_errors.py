@@ -1,6 +1,5 @@
 """What a worker does when its surroundings are not as they should be: it waits, or it ends and says why."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -120,11 +119,8 @@ def test_stopping_takes_no_longer_than_it_may(children, write):
     for span in maker.trace(trace, error=True):
         own.produce(topology.spans, traces_data([span]).SerializeToString(), trace.encode(), 0)
     own.flush()
-    os.kill(server.process.pid, signal.SIGSTOP)
-    try:
+    with server.frozen():
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(20) == OTHER_FAILURE
         assert "stop_timeout (3 s)" in worker.output
-    finally:
-        os.kill(server.process.pid, signal.SIGCONT)
-        server.stop()
+    server.stop()
