@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency fuzz simulate report clean
+.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,13 @@ python:
 	  cat $(REQUIREMENTS) > $(VENV)/installed.txt; \
 	fi
 
-# What the tests of metrics and rules run beside Python packages.
+# What the tests of metrics, rules and costs run beside Python packages.
 tools:
 	@missing=(); \
 	{ command -v promtool && command -v prometheus; } > /dev/null || missing+=(prometheus); \
 	command -v openssl > /dev/null || missing+=(openssl); \
+	command -v valgrind > /dev/null || missing+=(valgrind); \
+	command -v objcopy > /dev/null || missing+=(binutils); \
 	$(call install,$${missing[@]})
 
 # Installs the Debian packages named; does nothing without a name.
@@ -67,7 +69,7 @@ demo: build ## A broker, traffic and a worker in one process, a live table, and 
 
 # Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests with the optimised program that people run.
-test: setup lint unit integration deploy simulate ## All that CI runs, with a short run of the fuzzers
+test: setup lint unit integration deploy costs simulate ## All that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
@@ -105,6 +107,9 @@ bench-kafka: build python ## A worker against a consumer that does nothing, on a
 
 bench-latency: build python ## From an error span's producer to a read_committed reader: p50, p99
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_latency.py $(ARGUMENTS)
+
+costs: build python tools ## Instructions and allocations of a span against those noted last; COSTS=write notes new ones
+	TAILRACE=$(TAILRACE) COSTS=$(COSTS) $(VENV)/bin/python -B -m pytest Tests/Costs
 
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)

@@ -105,15 +105,11 @@ struct HashSeed: Sendable {
   func hash(_ bytes: RawSpan) -> UInt32 {
     var state = value ^ UInt64(bytes.byteCount)
     var offset = 0
-    while offset < bytes.byteCount {
-      var word: UInt64 = 0
-      for place in offset..<min(offset + 8, bytes.byteCount) {
-        // Sound: the load checks its bounds, and every bit pattern is a UInt8.
-        word = word << 8 | UInt64(unsafe bytes.unsafeLoad(fromByteOffset: place, as: UInt8.self))
-      }
-      state = fold(state ^ 0xa076_1d64_78bd_642f, word ^ value ^ 0xe703_7ed1_a0b4_28db)
+    while offset + 8 <= bytes.byteCount {
+      state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: offset) ^ value ^ 0xe703_7ed1_a0b4_28db)
       offset += 8
     }
+    state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.lastWord(from: offset) ^ value ^ 0xe703_7ed1_a0b4_28db)
     return hash(high: state, low: 0x8ebc_6af0_9c88_c6e3)
   }
 }

@@ -155,12 +155,29 @@ extension RawSpan {
   /// Whether both have the same bytes.
   func isEqual(to other: RawSpan) -> Bool {
     guard byteCount == other.byteCount else { return false }
-    for offset in 0..<byteCount {
-      // Sound: both loads check their bounds, and every bit pattern is a UInt8.
-      let left = unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
-      let right = unsafe other.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
-      if left != right { return false }
+    var offset = 0
+    while offset + 8 <= byteCount {
+      if word(at: offset) != other.word(at: offset) { return false }
+      offset += 8
     }
-    return true
+    return lastWord(from: offset) == other.lastWord(from: offset)
+  }
+
+  /// Eight bytes from `offset` on, which must be there.
+  @inline(__always)
+  func word(at offset: Int) -> UInt64 {
+    // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
+    unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
+  }
+
+  /// The bytes from `offset` on, seven at most, as one word.
+  @inline(__always)
+  func lastWord(from offset: Int) -> UInt64 {
+    var word: UInt64 = 0
+    for place in offset..<byteCount {
+      // Sound: the load checks its bounds, and every bit pattern is a UInt8.
+      word = word << 8 | UInt64(unsafe unsafeLoad(fromByteOffset: place, as: UInt8.self))
+    }
+    return word
   }
 }

@@ -30,8 +30,19 @@ struct BenchCommand: ParsableCommand {
   @Option(name: .long, help: "Spans in a trace, on average, where traffic is generated.")
   var spansPerTrace = 50.0
 
-  @Option(name: .long, help: "Measured passes, of half a million spans each; the median of them counts.")
+  @Option(name: .long, help: "Measured passes; the median of them counts.")
   var passes = 7
+
+  @Option(name: .long, help: "Spans in a pass, about.")
+  var spansPerPass = 500_000
+
+  @Option(name: .long, help: "What to measure; else both, one after the other.")
+  var only: Part?
+
+  /// What can be measured.
+  enum Part: String, ExpressibleByArgument, CaseIterable {
+    case scan, core
+  }
 
   @Option(name: .long, help: "Compress spans above so many MiB of them; else they are not compressed.")
   var compressAbove: Int?
@@ -40,21 +51,26 @@ struct BenchCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    guard openTraces > 0, passes > 0, spansPerTrace >= 1 else {
-      throw ValidationError("--open-traces, --passes and --spans-per-trace must be positive")
+    guard openTraces > 0, passes > 0, spansPerTrace >= 1, spansPerPass > 0 else {
+      throw ValidationError(
+        "--open-traces, --passes, --spans-per-trace and --spans-per-pass must be positive")
     }
   }
 
   mutating func run() throws {
     let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
     var corpus = try makeCorpus()
-    let scan = ScanBench.run(corpus, passes: passes)
-    let memory = SpanMemory(slabBytes: configuration.limits.segmentBytes)
-    if let compressAbove { memory.compressAbove = compressAbove << 20 }
-    let core = CoreBench.run(&corpus, configuration, memory, openTraces: openTraces, passes: passes)
-    let report = BenchReport(
+    corpus.spansPerPass = spansPerPass
+    var report = BenchReport(
       spansPerRecord: Double(corpus.spanCount) / Double(corpus.records.count),
-      bytesPerSpan: Double(corpus.bytes.count) / Double(corpus.spanCount), scan: scan, core: core)
+      bytesPerSpan: Double(corpus.bytes.count) / Double(corpus.spanCount),
+      spansPerPass: corpus.roundsPerPass * corpus.spanCount)
+    if only != .core { report.scan = ScanBench.run(corpus, passes: passes) }
+    if only != .scan {
+      let memory = SpanMemory(slabBytes: configuration.limits.segmentBytes)
+      if let compressAbove { memory.compressAbove = compressAbove << 20 }
+      report.core = CoreBench.run(&corpus, configuration, memory, openTraces: openTraces, passes: passes)
+    }
     print(json ? try JSONText.encode(report) : report.text)
   }
 
@@ -82,8 +98,10 @@ struct BenchCommand: ParsableCommand {
 struct BenchReport: Encodable {
   var spansPerRecord: Double
   var bytesPerSpan: Double
-  var scan: Scan
-  var core: Core
+  /// The spans of a measured pass.
+  var spansPerPass: Int
+  var scan: Scan?
+  var core: Core?
 
   /// The scanner alone.
   struct Scan: Encodable {
@@ -108,20 +126,31 @@ struct BenchReport: Encodable {
   }
 
   var text: String {
+    let records = String(
+      format: "records     %.1f spans each, %.0f bytes a span", spansPerRecord, bytesPerSpan)
+    return [records, scan?.text, core?.text].compactMap(\.self).joined(separator: "\n")
+  }
+}
+
+extension BenchReport.Scan {
+  fileprivate var text: String {
+    String(
+      format: "scan        %.2f million spans/s, %.0f MB/s", spansPerSecond / 1e6, bytesPerSecond / 1e6)
+  }
+}
+
+extension BenchReport.Core {
+  fileprivate var text: String {
     String(
       format: """
-        records     %.1f spans each, %.0f bytes a span
-        scan        %.2f million spans/s, %.0f MB/s
         core        %.2f million spans/s, %.0f MB/s, %.2f %% of spans kept
         open        %d traces, %.0f MB of spans
         memory      %.2f bytes resident a byte buffered, %.0f bytes an open trace beside its spans,
                     %.0f bytes a past verdict, %.0f MB peak
         """,
-      spansPerRecord, bytesPerSpan, scan.spansPerSecond / 1e6, scan.bytesPerSecond / 1e6,
-      core.spansPerSecond / 1e6,
-      core.bytesPerSecond / 1e6, 100 * core.keptSpanShare, core.openTraces, Double(core.bufferedBytes) / 1e6,
-      core.residentBytesPerByteBuffered, core.bytesPerOpenTrace, core.bytesPerPastVerdict,
-      Double(core.peakResidentBytes) / 1e6)
+      spansPerSecond / 1e6, bytesPerSecond / 1e6, 100 * keptSpanShare, openTraces,
+      Double(bufferedBytes) / 1e6, residentBytesPerByteBuffered, bytesPerOpenTrace, bytesPerPastVerdict,
+      Double(peakResidentBytes) / 1e6)
   }
 }
 
