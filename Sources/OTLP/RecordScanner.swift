@@ -192,8 +192,6 @@ extension SpanView {
   fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(content)
     while true {
-      // Most of a span's fields, and nothing that is read here.
-      cursor.skipRun(of: SpanView.attributesTag, in: bytes)
       if readUsual(&cursor, bytes) { continue }
       if cursor.isAtEnd { break }
       let tag = try cursor.tag(in: bytes)
@@ -234,35 +232,46 @@ extension SpanView {
   @inline(__always)
   private mutating func readUsual(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
     // The longest of the forms below whose length is fixed. So one check serves them all.
-    guard cursor.left >= 18 else { return false }
+    guard cursor.left >= 18, cursor.end <= bytes.byteCount else { return false }
     let start = cursor.offset
-    let length = bytes.byte(at: start + 1)
-    switch bytes.byte(at: start) {
+    // Sound, here and below: 18 bytes are left before the span's end, which lies in the record.
+    let length = unsafe bytes.uncheckedByte(at: start &+ 1)
+    switch unsafe bytes.uncheckedByte(at: start) {
+    case SpanView.attributesTag:
+      // Most of a span's fields, and nothing that is read here.
+      cursor.skipRun(of: SpanView.attributesTag, in: bytes)
+      return cursor.offset != start
+    case UInt8(truncatingIfNeeded: Field.flags << 3 | 5) | 0x80:
+      // The one field of these whose number takes a second byte.
+      guard length == UInt8(Field.flags >> 4) else { return false }
+      flags = UInt32(truncatingIfNeeded: unsafe bytes.uncheckedWord(at: start &+ 2))
+      cursor.step(6)
     case UInt8(Field.traceID << 3 | 2):
       guard length == 16 else { return false }
-      traceID = TraceID(high: bytes.bigEndian64(at: start + 2), low: bytes.bigEndian64(at: start + 10))
+      let (high, low) = unsafe (bytes.uncheckedWord(at: start &+ 2), bytes.uncheckedWord(at: start &+ 10))
+      traceID = TraceID(high: high.byteSwapped, low: low.byteSwapped)
       cursor.step(18)
     case UInt8(Field.spanID << 3 | 2):
       guard length == 8 else { return false }
-      spanID = bytes.bigEndian64(at: start + 2)
+      spanID = unsafe bytes.uncheckedWord(at: start &+ 2).byteSwapped
       cursor.step(10)
     case UInt8(Field.parentSpanID << 3 | 2):
       guard length == 8 else { return false }
-      parentID = bytes.bigEndian64(at: start + 2)
+      parentID = unsafe bytes.uncheckedWord(at: start &+ 2).byteSwapped
       cursor.step(10)
     case UInt8(Field.name << 3 | 2):
-      guard length < 0x80, cursor.left >= 2 + Int(length) else { return false }
-      name = ByteRange(offset: UInt32(truncatingIfNeeded: start + 2), count: UInt32(length))
-      cursor.step(2 + Int(length))
+      guard length < 0x80, cursor.left >= 2 &+ Int(length) else { return false }
+      name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 2), count: UInt32(length))
+      cursor.step(2 &+ Int(length))
     case UInt8(Field.kind << 3 | 0):
       guard length < 0x80 else { return false }
       kind = length
       cursor.step(2)
     case UInt8(Field.start << 3 | 1):
-      self.start = bytes.littleEndian64(at: start + 1)
+      self.start = unsafe bytes.uncheckedWord(at: start &+ 1)
       cursor.step(9)
     case UInt8(Field.end << 3 | 1):
-      end = bytes.littleEndian64(at: start + 1)
+      end = unsafe bytes.uncheckedWord(at: start &+ 1)
       cursor.step(9)
     default:
       return false
@@ -309,26 +318,53 @@ private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(Malfo
       continue
     }
     let attribute = try cursor.content(of: tag, in: bytes)
-    if let count = keyLength(of: attribute, in: bytes), count != "service.name".utf8.count { continue }
+    if let usual = UsualAttribute(attribute, in: bytes) {
+      guard bytes.spells("service.name", in: usual.key) else { continue }
+      if let name = usual.text(in: bytes) { return name }
+    }
     if let name = try stringAttribute("service.name", attribute, of: bytes) { return name }
   }
   return nil
 }
 
-/// The length of the key of the `KeyValue` message `attribute`, where key and value stand in one of the two
-/// usual orders, with lengths of one byte, and nothing else does; nil otherwise.
-@inline(__always)
-private func keyLength(of attribute: ByteRange, in bytes: RawSpan) -> Int? {
-  let (start, count) = (Int(attribute.offset), Int(attribute.count))
-  guard count >= 4 else { return nil }
-  let first = Int(bytes.byte(at: start + 1))
-  guard first < 0x80, first <= count - 4 else { return nil }
-  let second = start + 2 + first
-  let other = Int(bytes.byte(at: second + 1))
-  guard other < 0x80, 4 + first + other == count else { return nil }
-  let (key, value) = (UInt8(Field.key << 3 | 2), UInt8(Field.value << 3 | 2))
-  let tags = (bytes.byte(at: start), bytes.byte(at: second))
-  return tags == (key, value) ? first : tags == (value, key) ? other : nil
+/// A `KeyValue` message in which key and value stand in one of the two usual orders, with lengths of one byte,
+/// and nothing else does.
+private struct UsualAttribute {
+  let key: ByteRange
+  /// The `AnyValue` message.
+  let value: ByteRange
+
+  /// Nil where the message has another form: then the reader of all forms has to look at it.
+  @inline(__always)
+  init?(_ attribute: ByteRange, in bytes: RawSpan) {
+    let (start, count) = (Int(attribute.offset), Int(attribute.count))
+    guard count >= 4 else { return nil }
+    let first = Int(bytes.byte(at: start + 1))
+    guard first < 0x80, first <= count - 4 else { return nil }
+    let second = start + 2 + first
+    let other = Int(bytes.byte(at: second + 1))
+    guard other < 0x80, 4 + first + other == count else { return nil }
+    let (keyTag, valueTag) = (UInt8(Field.key << 3 | 2), UInt8(Field.value << 3 | 2))
+    let (former, latter) = (
+      ByteRange(from: start + 2, to: second), ByteRange(from: second + 2, to: start + count)
+    )
+    switch (bytes.byte(at: start), bytes.byte(at: second)) {
+    case (keyTag, valueTag): (key, value) = (former, latter)
+    case (valueTag, keyTag): (key, value) = (latter, former)
+    default: return nil
+    }
+  }
+
+  /// The value's text, if it has nothing but a text in it.
+  @inline(__always)
+  func text(in bytes: RawSpan) -> ByteRange? {
+    let start = Int(value.offset)
+    // A value of less than 128 bytes has a text of less.
+    guard value.count >= 2, bytes.byte(at: start) == UInt8(Field.stringValue << 3 | 2),
+      UInt32(bytes.byte(at: start + 1)) == value.count - 2
+    else { return nil }
+    return ByteRange(offset: value.offset + 2, count: value.count - 2)
+  }
 }
 
 /// The string value of the `KeyValue` message `attribute` if its key is `key`, else nil.

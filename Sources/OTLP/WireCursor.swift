@@ -94,13 +94,17 @@ struct WireCursor {
   /// at anything unusual, which then is for the caller to read, or to refuse.
   @inline(__always)
   mutating func skipRun(of tag: UInt8, in bytes: RawSpan) {
-    while end - offset > 2, bytes.byte(at: offset) == tag {
-      let first = Int(bytes.byte(at: offset + 1))
-      var next = offset + 2 + first
+    guard end <= bytes.byteCount else { return }
+    // No sum here can wrap: offsets are below 2 to the 31st, and lengths of two bytes below 2 to the 14th.
+    while end &- offset > 2 {
+      // Sound: three bytes are left before `end`, which lies in the record; `offset` only grows.
+      guard unsafe bytes.uncheckedByte(at: offset) == tag else { return }
+      let first = Int(unsafe bytes.uncheckedByte(at: offset &+ 1))
+      var next = offset &+ 2 &+ first
       if first >= 0x80 {
-        let second = Int(bytes.byte(at: offset + 2))
+        let second = Int(unsafe bytes.uncheckedByte(at: offset &+ 2))
         guard second < 0x80 else { return }
-        next = offset + 3 + (first & 0x7f | second << 7)
+        next = offset &+ 3 &+ (first & 0x7f | second << 7)
       }
       guard next <= end else { return }
       offset = next
@@ -109,12 +113,12 @@ struct WireCursor {
 
   /// Bytes that are left of the message.
   @inline(__always)
-  var left: Int { end - offset }
+  var left: Int { end &- offset }
 
   /// Steps over `count` bytes, of which the caller knows that they are left.
   @inline(__always)
   mutating func step(_ count: Int) {
-    offset += count
+    offset &+= count
   }
 
   /// Reads a fixed64 field's value.
@@ -192,6 +196,20 @@ extension RawSpan {
   func byte(at offset: Int) -> UInt8 {
     // Sound: the load checks its bounds, and every bit pattern is a UInt8.
     unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+  }
+
+  /// The byte at `offset`, which the caller knows to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedByte(at offset: Int) -> UInt8 {
+    // Sound: as the caller says, and every bit pattern is a UInt8.
+    unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
+  }
+
+  /// Eight bytes from `offset` on as a little-endian integer; the caller knows them to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedWord(at offset: Int) -> UInt64 {
+    // Sound: as the caller says; it needs no alignment, and every bit pattern is a UInt64.
+    UInt64(littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self))
   }
 
   /// Eight bytes from `offset` on as a little-endian integer, bounds-checked.

@@ -102,12 +102,24 @@ public struct Sampler: ~Copyable {
     }
     // The scratch moves out while it lends its contents to the methods below, and back at the end.
     var reading = scratch.take() ?? RecordScratch()
-    defer { scratch = reading }
+    let error = ingest(value, key, offset, &reading, &effects)
+    scratch = consume reading
+    if let error { return malformed(error) }
+    if buffer.isCleaningDue { cleanBuffer() }
+    // Tables grow by little with each record.
+    if counters.recordsRead & 15 == 0 { tableAccount.update(to: tableBytes) }
+    return nil
+  }
+
+  private mutating func ingest(
+    _ value: RawSpan, _ key: RawSpan?, _ offset: Offset, _ reading: inout RecordScratch,
+    _ effects: inout Effects
+  ) -> MalformedInput? {
     do {
       try reading.record.scan(value)
       try reading.groups.group(reading.record, bytesMax: configuration.limits.splitBytes)
     } catch {
-      return malformed(error)
+      return error
     }
     noteKey(key, of: reading.record)
     policies.predicates.startRecord()
@@ -127,9 +139,6 @@ public struct Sampler: ~Copyable {
         reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
       }
     }
-    if buffer.isCleaningDue { cleanBuffer() }
-    // Tables grow by little with each record.
-    if counters.recordsRead & 15 == 0 { tableAccount.update(to: tableBytes) }
     return nil
   }
 
@@ -309,7 +318,7 @@ struct Share {
 }
 
 /// Storage that is reused from record to record.
-struct RecordScratch {
+struct RecordScratch: ~Copyable {
   var record = ScannedRecord()
   var groups = TraceGroups()
   var piece = WireWriter()
