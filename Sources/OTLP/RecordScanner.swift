@@ -50,6 +50,10 @@ public struct ScannedRecord: Sendable {
 
     var cursor = WireCursor(all: bytes)
     while !cursor.isAtEnd {
+      if let content = cursor.usualContent(of: Field.resourceSpansTag, in: bytes) {
+        try scanResourceSpans(content, in: bytes)
+        continue
+      }
       let tag = try cursor.tag(in: bytes)
       if tag.field == Field.resourceSpans {
         let content = try cursor.content(of: tag, in: bytes)
@@ -80,6 +84,7 @@ public struct ScannedRecord: Sendable {
     let first = extras.count
     var cursor = WireCursor(all: bytes)
     while !cursor.isAtEnd {
+      if cursor.usualContent(of: Field.resourceSpansTag, in: bytes) != nil { continue }
       let tag = try cursor.tag(in: bytes)
       try cursor.skip(tag, in: bytes)
       if tag.field != Field.resourceSpans { noteExtra(from: tag.offset, to: cursor.offset, first: first) }
@@ -118,15 +123,20 @@ public struct ScannedRecord: Sendable {
     let resource = UInt32(truncatingIfNeeded: resources.count - 1)
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
-      let tag = try cursor.tag(in: bytes)
-      guard tag.field == Field.spans else {
-        try cursor.skip(tag, in: bytes)
-        noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
-        continue
-      }
+      let start = cursor.offset
       var span = SpanView()
-      span.content = try cursor.content(of: tag, in: bytes)
-      span.field = ByteRange(from: tag.offset, to: cursor.offset)
+      if let content = cursor.usualContent(of: Field.spansTag, in: bytes) {
+        span.content = content
+      } else {
+        let tag = try cursor.tag(in: bytes)
+        guard tag.field == Field.spans else {
+          try cursor.skip(tag, in: bytes)
+          noteExtra(from: start, to: cursor.offset, first: firstExtra)
+          continue
+        }
+        span.content = try cursor.content(of: tag, in: bytes)
+      }
+      span.field = ByteRange(from: start, to: cursor.offset)
       span.scope = scope
       span.resource = resource
       try span.read(bytes)
@@ -152,13 +162,17 @@ extension ByteRange {
   }
 }
 
-/// Field numbers of `trace.proto`, `resource.proto` and `common.proto`.
+/// Field numbers of `trace.proto`, `resource.proto` and `common.proto`, and the tags of messages that come
+/// often.
 enum Field {
   static let resourceSpans: UInt32 = 1
+  static let resourceSpansTag = UInt8(resourceSpans << 3 | 2)
   static let resource: UInt32 = 1
   static let scopeSpans: UInt32 = 2
   static let spans: UInt32 = 2
+  static let spansTag = UInt8(spans << 3 | 2)
   static let attributes: UInt32 = 1
+  static let attributesTag = UInt8(attributes << 3 | 2)
   static let key: UInt32 = 1
   static let value: UInt32 = 2
   static let stringValue: UInt32 = 1
@@ -239,7 +253,7 @@ extension SpanView {
     switch unsafe bytes.uncheckedByte(at: start) {
     case SpanView.attributesTag:
       // Most of a span's fields, and nothing that is read here.
-      cursor.skipRun(of: SpanView.attributesTag, in: bytes)
+      while cursor.usualContent(of: SpanView.attributesTag, in: bytes) != nil {}
       return cursor.offset != start
     case UInt8(truncatingIfNeeded: Field.flags << 3 | 5) | 0x80:
       // The one field of these whose number takes a second byte.
@@ -312,12 +326,17 @@ private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(Malform
 private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> ByteRange? {
   var cursor = WireCursor(resource)
   while !cursor.isAtEnd {
-    let tag = try cursor.tag(in: bytes)
-    guard tag.field == Field.attributes else {
-      try cursor.skip(tag, in: bytes)
-      continue
+    let attribute: ByteRange
+    if let content = cursor.usualContent(of: Field.attributesTag, in: bytes) {
+      attribute = content
+    } else {
+      let tag = try cursor.tag(in: bytes)
+      guard tag.field == Field.attributes else {
+        try cursor.skip(tag, in: bytes)
+        continue
+      }
+      attribute = try cursor.content(of: tag, in: bytes)
     }
-    let attribute = try cursor.content(of: tag, in: bytes)
     if let usual = UsualAttribute(attribute, in: bytes) {
       guard bytes.spells("service.name", in: usual.key) else { continue }
       if let name = usual.text(in: bytes) { return name }
@@ -327,8 +346,8 @@ private func serviceName(in resource: ByteRange, of bytes: RawSpan) throws(Malfo
   return nil
 }
 
-/// A `KeyValue` message in which key and value stand in one of the two usual orders, with lengths of one byte,
-/// and nothing else does.
+/// A `KeyValue` message in which key and value stand in one of the two usual orders, with lengths of one
+/// byte, and nothing else does.
 private struct UsualAttribute {
   let key: ByteRange
   /// The `AnyValue` message.

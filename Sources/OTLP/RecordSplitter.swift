@@ -17,8 +17,10 @@ public struct TraceGroups: Sendable {
 
   /// The groups, in the order in which their first spans stand in the record.
   public private(set) var groups: [Group] = []
-  /// Indices of the record's spans, group by group.
+  /// Indices of the record's spans, group by group. Of a record of one trace they ascend from zero, and what
+  /// an earlier one left behind them is in nobody's way.
   private var order: [Int32] = []
+  private var isAscending = true
 
   /// Makes an empty grouping.
   public init() {
@@ -34,11 +36,13 @@ public struct TraceGroups: Sendable {
   /// - Throws: `splitTooLarge` when the pieces would have more bytes than that.
   public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
     groups.removeAll(keepingCapacity: true)
-    order.removeAll(keepingCapacity: true)
-    for index in record.spans.indices { order.append(Int32(truncatingIfNeeded: index)) }
     let spans = record.spans
-    if record.isSingleTrace {
-      groups.append(Group(traceID: spans[0].traceID, members: 0..<order.count, firstSpan: 0))
+    let isSingle = record.isSingleTrace
+    if !isAscending || !isSingle { order.removeAll(keepingCapacity: true) }
+    isAscending = isSingle
+    while order.count < spans.count { order.append(Int32(truncatingIfNeeded: order.count)) }
+    if isSingle {
+      groups.append(Group(traceID: spans[0].traceID, members: 0..<spans.count, firstSpan: 0))
       return
     }
     order.sort { left, right in

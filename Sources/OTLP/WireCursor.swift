@@ -90,25 +90,25 @@ struct WireCursor {
     return range
   }
 
-  /// Steps over length-delimited fields whose tag is the byte `tag`, for as long as such fields come; stops
-  /// at anything unusual, which then is for the caller to read, or to refuse.
+  /// Steps over the next field if its tag is the byte `tag` and its length takes one or two bytes, and
+  /// returns its content. Nil at anything else, which then is for the caller to read, or to refuse.
   @inline(__always)
-  mutating func skipRun(of tag: UInt8, in bytes: RawSpan) {
-    guard end <= bytes.byteCount else { return }
+  mutating func usualContent(of tag: UInt8, in bytes: RawSpan) -> ByteRange? {
     // No sum here can wrap: offsets are below 2 to the 31st, and lengths of two bytes below 2 to the 14th.
-    while end &- offset > 2 {
-      // Sound: three bytes are left before `end`, which lies in the record; `offset` only grows.
-      guard unsafe bytes.uncheckedByte(at: offset) == tag else { return }
-      let first = Int(unsafe bytes.uncheckedByte(at: offset &+ 1))
-      var next = offset &+ 2 &+ first
-      if first >= 0x80 {
-        let second = Int(unsafe bytes.uncheckedByte(at: offset &+ 2))
-        guard second < 0x80 else { return }
-        next = offset &+ 3 &+ (first & 0x7f | second << 7)
-      }
-      guard next <= end else { return }
-      offset = next
+    guard end <= bytes.byteCount, end &- offset > 2 else { return nil }
+    // Sound: three bytes are left before `end`, which lies in the record; `offset` is never negative.
+    guard unsafe bytes.uncheckedByte(at: offset) == tag else { return nil }
+    var count = Int(unsafe bytes.uncheckedByte(at: offset &+ 1))
+    var start = offset &+ 2
+    if count >= 0x80 {
+      let second = Int(unsafe bytes.uncheckedByte(at: start))
+      guard second < 0x80 else { return nil }
+      count = count & 0x7f | second << 7
+      start &+= 1
     }
+    guard start &+ count <= end else { return nil }
+    offset = start &+ count
+    return ByteRange(offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: count))
   }
 
   /// Bytes that are left of the message.

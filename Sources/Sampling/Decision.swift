@@ -139,6 +139,25 @@ extension Decision {
   }
 }
 
+extension [UInt8] {
+  /// Appends `value` in decimal digits, without a string in between.
+  mutating func appendDecimal(_ value: Int64) {
+    if value < 0 { append(0x2d) }
+    var first = count
+    var rest = value.magnitude
+    repeat {
+      append(0x30 &+ UInt8(truncatingIfNeeded: rest % 10))
+      rest /= 10
+    } while rest > 0
+    var last = count - 1
+    while first < last {
+      swapAt(first, last)
+      first += 1
+      last -= 1
+    }
+  }
+}
+
 /// Writes JSON objects in one pass.
 struct JSONWriter {
   private(set) var bytes: [UInt8]
@@ -173,7 +192,7 @@ struct JSONWriter {
 
   mutating func field(_ name: StaticString, integer value: Int64) {
     key(name)
-    bytes.append(contentsOf: String(value).utf8)
+    bytes.appendDecimal(value)
   }
 
   /// Writes the shortest decimal that reads back as `value`; whole numbers without a fraction.
