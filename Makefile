@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs fuzz simulate report clean
+.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,12 @@ bench-latency: build python ## From an error span's producer to a read_committed
 
 costs: build python tools ## Instructions and allocations of a span against those noted last; COSTS=write notes new ones
 	TAILRACE=$(TAILRACE) COSTS=$(COSTS) $(VENV)/bin/python -B -m pytest Tests/Costs
+
+# How long the soak test takes.
+MINUTES ?= 10
+
+soak: build python ## Workers under load behind a broker that comes and goes: MINUTES=10
+	TAILRACE=$(TAILRACE) SOAK_MINUTES=$(MINUTES) $(VENV)/bin/python -B -m pytest -s Tests/Integration/soak.py
 
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)

@@ -28,7 +28,7 @@ from manifests import (
 VERSIONS = ["1.31", "1.37"]
 """Of Kubernetes: the manifests are valid for both and, it is taken, for those between."""
 
-CUSTOM = {"ScaledObject", "ServiceMonitor", "TriggerAuthentication"}
+CUSTOM = {"PrometheusRule", "ScaledObject", "ServiceMonitor", "TriggerAuthentication"}
 """Kinds that Kubernetes itself does not know: checked against their documentation, below."""
 
 
@@ -228,6 +228,13 @@ class TestConsole:
         assert endpoint.keys() <= {"port", "path", "interval"}
         assert endpoint["port"] == service["spec"]["ports"][0]["name"] and endpoint["path"] == "/metrics"
         assert service["spec"]["selector"].items() <= labels_of_pods(production).items()
+
+
+    def test_the_operators_rules_are_those_of_the_file(self, production: list[Manifest]) -> None:
+        rule = only(production, "PrometheusRule")
+        assert rule["apiVersion"] == "monitoring.coreos.com/v1"
+        (file,) = read(DEPLOY / "prometheus" / "rules.yaml")
+        assert rule["spec"] == file
 
 
 class TestScaling:

@@ -28,12 +28,12 @@ class Authority:
         self._key = directory / f"{name}.key"
         self._openssl("req", "-x509", *self._request(name, self._key), "-days", "2", "-out", self.certificate)
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1, and its key."""
+    def issue(self, name: str, host: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+        """A certificate for a host, and its key."""
         stem = self._directory / f"{self._name}-{name}"
         certificate, key, request, extensions = (stem.with_suffix(each) for each in (".pem", ".key", ".csr", ".ext"))
         self._openssl("req", *self._request(name, key), "-out", request)
-        extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+        extensions.write_text(f"subjectAltName={host}\n")
         signer = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2"]
         self._openssl("x509", "-req", "-in", request, *signer, "-extfile", extensions, "-out", certificate)
         return certificate, key

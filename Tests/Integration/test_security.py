@@ -92,6 +92,19 @@ def test_a_broker_that_is_not_trusted_is_refused(start_at, listening, authority,
     assert worker.stop() == 0
 
 
+def test_a_certificate_for_another_host_is_refused(start_at, listening, authority):
+    """Signed by whom we trust, but somebody else's: without a look at the name anyone with a certificate is a broker."""
+    listener = listening(TLSListener(*authority.issue("other-host", "DNS:elsewhere.example"), authority))
+    worker = start_at(
+        "security-other-host", listener.address,
+        security__protocol="ssl", ssl__ca__location=str(authority.certificate),
+    )  # fmt: skip
+    worker.wait_for(lambda: "certificate verify failed" in worker.output, "why it does not connect")
+    worker.wait_for(lambda: listener.failures, "an end of the handshake")
+    assert not listener.clients, "nothing was said to it"
+    assert worker.stop() == 0
+
+
 def test_without_a_client_certificate_the_broker_refuses(start_at, listening, authority):
     listener = listening(TLSListener(*authority.issue("broker"), authority))
     worker = start_at(
