@@ -186,18 +186,24 @@ public final class Worker: Sendable {
         configuration.sampler.limits.forwardBytes = min(
           configuration.sampler.limits.forwardBytes, configuration.sampledBytesMax * 9 / 10)
         let lane = Lane(link: link, configuration: configuration) { [self] in note($0, lane: number) }
-        try loop(lane, number)
+        run(lane, number)
       case .repartition(var configuration):
         configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.spans ?? "")
         configuration.deadLetterBytesMax = facts.valueBytesMax(of: plan.outputs.deadLetters)
         let lane = Repartitioner(link: link, configuration: configuration) { [self] in
           note($0, lane: number)
         }
-        try loop(lane, number)
+        run(lane, number)
       }
     } catch {
       fail("lane \(number): \(error)")
     }
+  }
+
+  /// Runs a lane to its end, and says why it ended before its clients are torn down: that may hang for good,
+  /// as after a broker has forgotten a producer, and must not keep the process from ending.
+  private func run(_ lane: some LaneRounds, _ number: Int) {
+    do { try loop(lane, number) } catch { fail("lane \(number): \(error)") }
   }
 
   /// Steps until the worker stops or an error can't be waited out.
