@@ -23,7 +23,6 @@ public final class Console: Sendable {
   /// - Throws: `ConsoleFailure` if the address can't be had.
   public convenience init(_ worker: Worker, _ topology: Topology, version: String) throws(ConsoleFailure) {
     let metrics = WorkerMetrics(topology, version: version, clientVersion: librdkafkaVersion)
-    let configuration = topology.redactedDescription
     try self.init(topology.worker.console) { path in
       let health = Health(status: worker.status)
       switch path {
@@ -32,9 +31,9 @@ public final class Console: Sendable {
       case "/startupz": return Console.answer(health.startReasons)
       case "/readyz": return Console.answer(health.unreadyReasons)
       case "/metrics":
-        let text = metrics.text(health.status, at: Moment.now.wall, process: .now)
+        let text = metrics.text(health.status, worker.topology, at: Moment.now.wall, process: .now)
         return ConsoleResponse(contentType: MetricsText.contentType, body: text)
-      case "/configz": return ConsoleResponse(contentType: "application/yaml", body: configuration)
+      case "/configz": return ConsoleResponse(contentType: "application/yaml", body: worker.configurationPage)
       default: return nil
       }
     }
@@ -89,5 +88,19 @@ public final class Console: Sendable {
 
   private static func place(_ address: String, _ port: Int) -> String {
     address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
+  }
+}
+
+extension Worker {
+  /// What is in effect, and what of the file is not.
+  fileprivate var configurationPage: String {
+    let status = status.configuration
+    var page = ""
+    if !status.version.isEmpty { page += "# version \(status.version)\n" }
+    if status.isRefused { page += "# the file was changed and refused: see the log\n" }
+    if !status.waiting.isEmpty {
+      page += "# changed in the file, and waiting for a restart: \(status.waiting.joined(separator: ", "))\n"
+    }
+    return page + topology.redactedDescription
   }
 }

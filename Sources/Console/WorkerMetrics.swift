@@ -11,19 +11,20 @@ internal import Synchronization
 /// Labels are bounded: policies, triggers and reasons by configuration and code, partitions by what the
 /// worker is assigned, brokers by the cluster, services by `console.services`.
 final class WorkerMetrics: Sendable {
-  private let topology: Topology
   private let version: String
   private let clientVersion: String
   private let services: ServiceLabels
 
   init(_ topology: Topology, version: String, clientVersion: String) {
-    self.topology = topology
     self.version = version
     self.clientVersion = clientVersion
     services = ServiceLabels(most: topology.worker.console.services)
   }
 
-  func text(_ status: WorkerStatus, at now: Instant, process: ProcessFigures?) -> String {
+  /// - Parameter topology: what is in effect.
+  func text(
+    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?
+  ) -> String {
     var text = MetricsText()
     let (snapshot, measures) = (status.snapshot, status.measures)
     text.gauge(
@@ -36,7 +37,7 @@ final class WorkerMetrics: Sendable {
           ], 1
         )
       ])
-    appendInput(snapshot, to: &text)
+    appendInput(snapshot, topology, to: &text)
     if case .tailSampling(let topology) = topology {
       appendVerdicts(snapshot, measures, topology, to: &text)
       appendSpans(snapshot.counters, to: &text)
@@ -51,13 +52,14 @@ final class WorkerMetrics: Sendable {
     appendLag(measures.positions, at: now, to: &text)
     appendGroup(status, snapshot, measures, to: &text)
     appendClients(status, to: &text)
+    appendConfiguration(status.configuration, to: &text)
     if let process { text.append(process) }
     return text.text
   }
 
   // MARK: What comes in
 
-  private func appendInput(_ snapshot: LaneSnapshot, to text: inout MetricsText) {
+  private func appendInput(_ snapshot: LaneSnapshot, _ topology: Topology, to text: inout MetricsText) {
     let counters = snapshot.counters
     text.counter(
       "tailrace_read_records_total", "Records read, malformed ones included.", counters.recordsRead)
@@ -100,7 +102,8 @@ final class WorkerMetrics: Sendable {
       Dictionary(uniqueKeysWithValues: measures.verdicts.keptEarly.map { ($0.key.rawValue, $0.value) }))
     text.counter(
       "tailrace_kept_traces_total",
-      "Traces kept, by the first policy that matched; trace_limit where a limit alone kept a trace.",
+      "Traces kept, by the first policy that matched; trace_limit where a limit alone kept a trace, "
+        + "earlier_policies where only replaced ones did.",
       by: "policy", keptByPolicy(counters, topology))
     text.counter(
       "tailrace_truncated_traces_total", "Traces that went over a limit and were kept as a skeleton.",
@@ -139,14 +142,10 @@ final class WorkerMetrics: Sendable {
   private func keptByPolicy(
     _ counters: SamplerCounters, _ topology: TailSamplingTopology
   ) -> [String: UInt64] {
-    var names = topology.policies.map(\.name)
-    if topology.baseline != nil { names.append(BaselineSettings.policyName) }
-    var kept: [String: UInt64] = [:]
-    for (place, name) in names.enumerated() {
-      kept[name] = place < counters.keptByPolicy.count ? counters.keptByPolicy[place] : 0
-    }
-    let named = counters.keptByPolicy.reduce(0, +)
-    kept["trace_limit", default: 0] += counters.tracesKept - min(counters.tracesKept, named)
+    var kept = counters.keptByReason
+    let reasons = topology.policies.map(\.name) + [Sampler.limitReason]
+    for reason in reasons { kept[reason, default: 0] += 0 }
+    if topology.baseline != nil { kept[BaselineSettings.policyName, default: 0] += 0 }
     return kept
   }
 
@@ -261,6 +260,28 @@ final class WorkerMetrics: Sendable {
     text.gauge(
       "tailrace_progress_age_seconds", "How long ago the slowest lane last finished a round.",
       status.lanes.filter(\.isAtWork).map { $0.sinceProgress / .seconds(1) }.max() ?? 0)
+  }
+
+  // MARK: Configuration
+
+  private func appendConfiguration(_ status: ConfigurationStatus, to text: inout MetricsText) {
+    if !status.version.isEmpty {
+      text.gauge(
+        "tailrace_config_info", "Always 1; the version of the configuration that decides.",
+        [([(name: "version", value: status.version)], 1)])
+    }
+    text.counter(
+      "tailrace_config_reloads_total", "Changes of the topology file, by what became of them.", by: "result",
+      ["taken": status.taken, "refused": status.refused])
+    text.gauge(
+      "tailrace_config_refused", "Whether the topology file was refused when it was last read.",
+      status.isRefused ? 1 : 0)
+    text.gauge(
+      "tailrace_config_waiting_settings",
+      "Settings that the topology file has changed and that take a restart.", Double(status.waiting.count))
+    text.gauge(
+      "tailrace_config_taken_timestamp_seconds", "When the configuration in effect was taken over.",
+      Double(status.takenAt.nanoseconds) / 1e9)
   }
 
   private func appendClients(_ status: WorkerStatus, to text: inout MetricsText) {

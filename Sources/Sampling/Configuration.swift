@@ -67,6 +67,8 @@ public struct SamplerConfiguration: Sendable {
   public var sampleOnFirstMatch = false
   /// How the rates of the policy `adaptive` are found; nil where there is none.
   public var baseline: BaselineConfiguration?
+  /// Names all that verdicts depend on; decision records repeat it.
+  public var version = ""
   /// What is written about dropped traces.
   public var dropped = DroppedRecords.compact
   /// Which kept spans say why they were kept.

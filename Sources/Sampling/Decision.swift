@@ -70,8 +70,13 @@ struct DecisionNames {
 extension Decision {
   /// Appends the decision record as one line of JSON, without the line break. The field order is fixed.
   ///
-  /// - Parameter isCompact: whether what only kept traces need is left out.
-  func appendJSON(names: DecisionNames, partition: PartitionID, isCompact: Bool, to bytes: inout [UInt8]) {
+  /// - Parameters:
+  ///   - configuration: the version of the configuration that decided.
+  ///   - isCompact: whether what only kept traces need is left out.
+  func appendJSON(
+    names: DecisionNames, partition: PartitionID, configuration: String, isCompact: Bool,
+    to bytes: inout [UInt8]
+  ) {
     var json = JSONWriter(bytes)
     bytes = []
     json.open()
@@ -81,9 +86,9 @@ extension Decision {
     json.field("final", flag: isFinal)
     if !isCompact {
       json.key("policy")
-      if let first = names.policies.first { json.text(Array(first.utf8)) } else { json.null() }
+      if let first = names.policies.first { json.text(first.utf8) } else { json.null() }
       json.key("reasons")
-      json.list(names.policies.map { Array($0.utf8) })
+      json.list(names.policies.map(\.utf8))
       json.field("probability", real: threshold.probability)
       json.key("threshold")
       if threshold == .never { json.null() } else { json.quoted { threshold.appendHexadecimal(to: &$0) } }
@@ -122,6 +127,7 @@ extension Decision {
     json.field("last_offset", integer: lastOffset.value)
     json.key("decided_at")
     json.quoted { decidedAt.appendRFC3339(to: &$0) }
+    json.field("config", text: configuration)
     json.close()
     bytes = json.bytes
   }
@@ -209,10 +215,10 @@ struct JSONWriter {
 
   mutating func field(_ name: StaticString, text value: String) {
     key(name)
-    text(Array(value.utf8))
+    text(value.utf8)
   }
 
-  mutating func list(_ texts: [[UInt8]]) {
+  mutating func list(_ texts: [some Collection<UInt8>]) {
     bytes.append(0x5b)
     for (place, text) in texts.enumerated() {
       if place > 0 { bytes.append(0x2c) }
@@ -229,7 +235,7 @@ struct JSONWriter {
 
   /// Writes a JSON string. Bytes that are not UTF-8 become the replacement character: a producer's span name
   /// must not make a record that no reader can parse.
-  mutating func text(_ text: [UInt8]) {
+  mutating func text(_ text: some Collection<UInt8>) {
     bytes.append(0x22)
     let isPlain = text.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x5c }
     if isPlain {

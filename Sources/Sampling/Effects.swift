@@ -94,8 +94,8 @@ public struct SamplerCounters: Equatable, Sendable {
   public var conditionErrors: UInt64 = 0
   /// Those of policies whose error mode is not `silent`.
   public var conditionErrorsSaid: UInt64 = 0
-  /// Final keeps by policy: of all the policies that matched, the first counts.
-  public var keptByPolicy: [UInt64] = []
+  /// Final keeps by reason: of all the policies that matched, the first counts.
+  public var keptByReason: [String: UInt64] = [:]
 
   /// Nothing counted yet.
   public init() {}
@@ -105,9 +105,12 @@ extension SamplerCounters {
   /// Adds what another sampler has seen and done.
   public mutating func add(_ other: SamplerCounters) {
     for path in SamplerCounters.scalars { self[keyPath: path] += other[keyPath: path] }
-    for (number, count) in other.keptByPolicy.enumerated() {
-      if number < keptByPolicy.count { keptByPolicy[number] += count } else { keptByPolicy.append(count) }
-    }
+    keptByReason.merge(other.keptByReason) { $0 + $1 }
+  }
+
+  /// Names each of `policies` as a reason, so that its count has a beginning.
+  mutating func beginCounting(_ policies: [Policy]) {
+    for policy in policies { keptByReason[policy.name, default: 0] += 0 }
   }
 
   private typealias Scalar = WritableKeyPath<SamplerCounters, UInt64>

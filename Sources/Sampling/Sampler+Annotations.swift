@@ -40,14 +40,16 @@ extension Sampler {
     return annotation
   }
 
-  /// The names of the policies that keep a trace, and of the limit that it went over.
+  /// The names of the policies that keep a trace, and what else keeps it.
   func reasons(of trace: OpenTrace, matches: UInt64) -> [String] {
     var reasons: [String] = []
     for number in policies.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.names[number])
     }
-    if trace.state == .skeleton || (trace.state == .kept && matches == 0) {
+    if trace.state == .skeleton {
       reasons.append(Sampler.limitReason)
+    } else if trace.state == .kept, matches == 0 {
+      reasons.append(Sampler.earlierReason)
     }
     return reasons
   }

@@ -4,9 +4,9 @@ import OTLP
 
 /// The baseline of one partition.
 struct PartitionBaseline {
-  let configuration: BaselineConfiguration
+  private(set) var configuration: BaselineConfiguration
   /// Which policy it is.
-  let policy: Int
+  private(set) var policy: Int
   /// The rates in use; nil stands for those to begin with.
   private var rates: BaselineRates
   /// Nil while the stream clock has not begun.
@@ -30,14 +30,25 @@ struct PartitionBaseline {
 
   init?(_ configuration: SamplerConfiguration) {
     guard let baseline = configuration.baseline else { return nil }
-    let place = configuration.policies.firstIndex { $0.rule == .adaptive }
-    guard let place else { return nil }
+    guard let place = PartitionBaseline.policy(of: configuration) else { return nil }
     policy = place
     self.configuration = baseline
     rates = BaselineRates(starting: baseline)
     hashSeed = configuration.hashSeed
     attributes = AttributeKeys(
       baseline.key, limits: configuration.limits, seed: HashSeed(value: configuration.hashSeed))
+  }
+
+  private static func policy(of configuration: SamplerConfiguration) -> Int? {
+    configuration.policies.firstIndex { $0.rule == .adaptive }
+  }
+
+  /// Takes over what may change of a baseline. What is counted goes on.
+  mutating func adopt(_ configuration: SamplerConfiguration) {
+    guard let baseline = configuration.baseline, let place = PartitionBaseline.policy(of: configuration)
+    else { return }
+    self.configuration = baseline
+    policy = place
   }
 
   mutating func adopt(_ rates: BaselineRates) {

@@ -8,7 +8,8 @@ extension Sampler {
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     let outcome = policies.certain(table[slot])
     counters.tracesKeptEarly += 1
-    table[slot].state = .kept
+    // One that no policy keeps went over a limit.
+    table[slot].state = outcome.matches == 0 ? .skeleton : .kept
     // What is certain is kept for its own sake: it stands for no other trace.
     table[slot].threshold = .always
     emit(decision(on: slot, outcome, trigger, isFinal: false), outcome, slot, &effects)
@@ -30,7 +31,9 @@ extension Sampler {
     serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
     if isKept {
       counters.tracesKept += 1
-      if let first = outcome.first { counters.keptByPolicy[first] += 1 }
+      if let reason = reasons(of: table[slot], matches: outcome.matches).first {
+        counters.keptByReason[reason, default: 0] += 1
+      }
       forwardBuffered(slot, outcome, into: &effects)
     } else {
       counters.tracesDropped += 1
@@ -188,7 +191,9 @@ extension Sampler {
     let names = names(of: slot, outcome, isCompact: isCompact)
     let start = effects.arena.count
     effects.arena.appendBytes { bytes in
-      decision.appendJSON(names: names, partition: partition, isCompact: isCompact, to: &bytes)
+      decision.appendJSON(
+        names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
+        to: &bytes)
     }
     effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
   }
@@ -212,7 +217,11 @@ extension Sampler {
   }
 
   /// The reason that decisions give for a trace that went over a limit.
-  static var limitReason: String { "trace_limit" }
+  public static var limitReason: String { "trace_limit" }
+
+  /// The reason that the last decision gives for a trace that was kept early, by policies that have been
+  /// replaced since or that its last owner had.
+  public static var earlierReason: String { "earlier_policies" }
 
   /// Says that a dropped trace got an error span after its verdict. The verdict stands.
   mutating func reportLateError(
@@ -227,7 +236,9 @@ extension Sampler {
       firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
     let start = effects.arena.count
     effects.arena.appendBytes { out in
-      decision.appendJSON(names: DecisionNames(), partition: partition, isCompact: true, to: &out)
+      decision.appendJSON(
+        names: DecisionNames(), partition: partition, configuration: configuration.version, isCompact: true,
+        to: &out)
     }
     effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
   }

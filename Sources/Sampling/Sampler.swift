@@ -12,7 +12,7 @@ public import SpanStorage
 public struct Sampler: ~Copyable {
   /// The partition whose records it reads.
   public let partition: PartitionID
-  let configuration: SamplerConfiguration
+  var configuration: SamplerConfiguration
   var policies: PolicySet
   /// The adaptive baseline, if there is one.
   var baseline: PartitionBaseline?
@@ -58,9 +58,7 @@ public struct Sampler: ~Copyable {
     self.configuration = configuration
     let seed = HashSeed(value: configuration.hashSeed)
     let limits = configuration.limits
-    policies = PolicySet(
-      configuration.policies, skewTolerance: configuration.skewTolerance,
-      sampleOnFirstMatch: configuration.sampleOnFirstMatch)
+    policies = PolicySet(configuration)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
@@ -71,7 +69,7 @@ public struct Sampler: ~Copyable {
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
     self.services = services
-    counters.keptByPolicy = Array(repeating: 0, count: configuration.policies.count)
+    counters.beginCounting(configuration.policies)
   }
 
   /// Reads one record.

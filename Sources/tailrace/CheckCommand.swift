@@ -41,7 +41,10 @@ struct CheckCommand: ParsableCommand {
     if let collector { return try importCollector(collector) }
     guard let topology else { return }
     let loaded = try Topology.loaded(from: topology)
-    if !quiet { print(loaded.redactedDescription) }
+    if !quiet {
+      if !loaded.version.isEmpty { print("# version \(loaded.version)") }
+      print(loaded.redactedDescription)
+    }
     guard connect else { return }
     do {
       let lines = try Worker(loaded, logger: .standardError(loaded.worker, level: .critical)).inspectTopics()

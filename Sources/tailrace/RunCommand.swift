@@ -14,6 +14,9 @@ struct RunCommand: ParsableCommand {
     discussion: """
       On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. \
       Traces that are not decided yet stay in Kafka: whoever takes the partition over decides them.
+
+      When the topology file changes, and on SIGHUP, policies, baseline and log level are taken over \
+      without a restart. A file with a mistake is refused, and what is in effect stays.
       """)
 
   @Argument(help: "The topology file.")
@@ -27,13 +30,17 @@ struct RunCommand: ParsableCommand {
 
   mutating func run() throws {
     let loaded = try Topology.loaded(from: topology)
-    let logger = Logger.standardError(loaded.worker, level: logLevel)
+    let level = LogLevel(loaded.worker.log, fixed: logLevel)
+    let logger = Logger.standardError(loaded.worker, level: level)
     let worker = Worker(loaded, logger: logger)
     let console = try console(worker, loaded)
     defer { console?.stop() }
     if let console { logger.info("health and metrics", metadata: ["address": "\(console.place)"]) }
-    let signals = StopSignals { worker.stop() }
-    defer { signals.cancel() }
+    let watch = TopologyWatch(
+      topology, environment: ProcessInfo.processInfo.environment, worker: worker, level: level)
+    defer { watch.cancel() }
+    let signals = [Signals([SIGTERM, SIGINT]) { worker.stop() }, Signals([SIGHUP]) { watch.reload() }]
+    defer { for signal in signals { signal.cancel() } }
     do {
       try worker.run()
     } catch {
@@ -55,12 +62,12 @@ struct RunCommand: ParsableCommand {
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
-/// Calls an action on SIGTERM and SIGINT instead of dying of them.
-final class StopSignals {
+/// Calls an action on signals instead of dying of them.
+final class Signals {
   private var sources: [any DispatchSourceSignal] = []
 
-  init(_ action: @escaping @Sendable () -> Void) {
-    for number in [SIGTERM, SIGINT] {
+  init(_ numbers: [Int32], _ action: @escaping @Sendable () -> Void) {
+    for number in numbers {
       // The default action would end the process before the source sees the signal.
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())

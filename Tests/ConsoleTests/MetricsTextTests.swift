@@ -86,7 +86,7 @@ import Testing
     -> [String]
   {
     WorkerMetrics(topology, version: "1", clientVersion: "2").text(
-      status, at: Instant(nanoseconds: 100_000_000_000), process: nil
+      status, topology, at: Instant(nanoseconds: 100_000_000_000), process: nil
     ).split(separator: "\n").map(String.init)
   }
 
@@ -100,7 +100,7 @@ import Testing
   @Test func lanesAddUp() {
     var one = LaneStatus(phase: .running)
     one.snapshot.counters.spansRead = 3
-    one.snapshot.counters.keptByPolicy = [1, 0, 4]
+    one.snapshot.counters.keptByReason = ["errors": 1, "baseline": 4, "gone": 1, "trace_limit": 2]
     one.snapshot.counters.tracesKept = 7
     one.snapshot.lane.deadLetters = ["tombstone": 1]
     one.measures.verdicts.kept = [.wait: 2]
@@ -113,6 +113,8 @@ import Testing
     #expect(lines.contains("tailrace_decided_traces_total{verdict=\"keep\",trigger=\"wait\"} 4"))
     #expect(lines.contains("tailrace_decided_traces_total{verdict=\"drop\",trigger=\"memory\"} 0"))
     #expect(lines.contains("tailrace_kept_traces_total{policy=\"errors\"} 2"))
+    #expect(lines.contains("tailrace_kept_traces_total{policy=\"slow\"} 0"))
+    #expect(lines.contains("tailrace_kept_traces_total{policy=\"gone\"} 2"))
     #expect(lines.contains("tailrace_kept_traces_total{policy=\"trace_limit\"} 4"))
   }
 
@@ -127,6 +129,23 @@ import Testing
       #expect(Set(types).count == types.count)
       #expect(types.allSatisfy { $0.hasPrefix("tailrace_") })
     }
+  }
+
+  @Test func whatBecameOfChangesIsTold() {
+    var changed = status([LaneStatus(phase: .running)])
+    changed.configuration.version = "0123abcd"
+    changed.configuration.taken = 3
+    changed.configuration.refused = 1
+    changed.configuration.isRefused = true
+    changed.configuration.waiting = ["windows", "kafka"]
+    changed.configuration.takenAt = Instant(nanoseconds: 1_500_000_000)
+    let lines = page(changed)
+    #expect(lines.contains("tailrace_config_info{version=\"0123abcd\"} 1"))
+    #expect(lines.contains("tailrace_config_reloads_total{result=\"refused\"} 1"))
+    #expect(lines.contains("tailrace_config_reloads_total{result=\"taken\"} 3"))
+    #expect(lines.contains("tailrace_config_refused 1"))
+    #expect(lines.contains("tailrace_config_waiting_settings 2"))
+    #expect(lines.contains("tailrace_config_taken_timestamp_seconds 1.5"))
   }
 
   @Test func lagIsNoneWhereEverythingIsRead() {
@@ -155,7 +174,7 @@ import Testing
     func lines(_ services: [String: ServiceVerdicts]) -> [String] {
       var lane = LaneStatus(phase: .running)
       lane.measures.services = services
-      let text = metrics.text(status([lane]), at: .distantPast, process: nil)
+      let text = metrics.text(status([lane]), .tailSampling(topology), at: .distantPast, process: nil)
       return text.split(separator: "\n").map(String.init).filter {
         $0.hasPrefix("tailrace_service_traces_total{") && $0.contains("keep")
       }

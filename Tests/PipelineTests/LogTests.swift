@@ -19,12 +19,14 @@ private final class WrittenLog: Sendable {
     state.withLock { $0.now = $0.now + .seconds(seconds) }
   }
 
-  func logger(_ format: LogSettings.Format = .text, secrets: [String] = []) -> Logger {
+  func logger(
+    _ format: LogSettings.Format = .text, secrets: [String] = [], level: LogLevel = LogLevel(LogSettings())
+  ) -> Logger {
     let sink = LogSink(format: format, secrets: secrets, now: { moment(self.state.withLock(\.now)) }) {
       line in
       self.state.withLock { $0.lines.append(line) }
     }
-    return Logger(label: "test") { _ in WorkerLogHandler(level: .info, sink: sink) }
+    return Logger(label: "test") { _ in WorkerLogHandler(level: level, sink: sink) }
   }
 }
 
@@ -42,6 +44,22 @@ private final class WrittenLog: Sendable {
         "\(epoch) info assigned empty=\"\" from=\"the start\" lane=0 partition=3\n",
         "\(epoch) warning two\\u000alines\\u0007 a=\"x=y\\u000a\"\n",
       ])
+  }
+
+  @Test func theLevelFollowsChanges() {
+    let log = WrittenLog()
+    let level = LogLevel(LogSettings())
+    let logger = log.logger(level: level)
+    var own = logger
+    own.logLevel = .error
+    logger.debug("one")
+    level.follow(LogSettings(level: .debug))
+    logger.debug("two")
+    own.warning("three")
+    #expect(log.lines == ["\(epoch) debug two\n"])
+    let fixed = LogLevel(LogSettings(), fixed: .error)
+    fixed.follow(LogSettings(level: .debug))
+    #expect(fixed.value == .error)
   }
 
   @Test func jsonForPrograms() throws {

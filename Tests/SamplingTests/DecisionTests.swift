@@ -73,7 +73,8 @@ import Testing
 
   private func text(_ decision: Decision, _ names: DecisionNames, isCompact: Bool) -> String {
     var bytes: [UInt8] = []
-    decision.appendJSON(names: names, partition: PartitionID(3), isCompact: isCompact, to: &bytes)
+    decision.appendJSON(
+      names: names, partition: PartitionID(3), configuration: "0123abcd", isCompact: isCompact, to: &bytes)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -92,7 +93,7 @@ import Testing
         "start_time":"2023-11-14T22:13:20.000000000Z","duration_ns":5000000,\
         "error_origin":{"service":"b","operation":"SELECT","span_id":"00000000000000ab"},"trigger":"root",\
         "late":false,"truncated_spans":0,"partition":3,"first_offset":4,"last_offset":9,\
-        "decided_at":"2023-11-14T22:13:20.000000000Z"}
+        "decided_at":"2023-11-14T22:13:20.000000000Z","config":"0123abcd"}
         """)
   }
 
@@ -103,7 +104,8 @@ import Testing
       text(dropped, DecisionNames(), isCompact: true) == """
         {"trace_id":"0123456789abcdeffedcba9876543210","verdict":"drop","final":true,"span_count":3,\
         "error_count":1,"byte_count":900,"root":null,"trigger":"root","late":false,"truncated_spans":0,\
-        "partition":3,"first_offset":4,"last_offset":9,"decided_at":"2023-11-14T22:13:20.000000000Z"}
+        "partition":3,"first_offset":4,"last_offset":9,"decided_at":"2023-11-14T22:13:20.000000000Z",\
+        "config":"0123abcd"}
         """)
   }
 
@@ -126,7 +128,8 @@ import Testing
 
   @Test func recordsAreAppended() {
     var bytes = Array("before".utf8)
-    decision().appendJSON(names: DecisionNames(), partition: PartitionID(0), isCompact: true, to: &bytes)
+    decision().appendJSON(
+      names: DecisionNames(), partition: PartitionID(0), configuration: "", isCompact: true, to: &bytes)
     #expect(String(decoding: bytes, as: UTF8.self).hasPrefix("before{\"trace_id\""))
   }
 }

@@ -48,7 +48,7 @@ import Testing
     #expect(early.map(\.reasons) == [["trace_limit"]])
     #expect(try world.pass(to: 30_000).written.map(\.policy) == ["trace_limit"])
     #expect(world.counters.tracesKept == 1)
-    #expect(world.counters.keptByPolicy == [0, 0, 0])
+    #expect(world.counters.keptByReason["trace_limit"] == 1)
   }
 
   @Test func anEagerlyKeptTraceBecomesASkeletonToo() throws {

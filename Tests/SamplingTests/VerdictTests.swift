@@ -31,7 +31,7 @@ import Testing
     #expect(last.written.first?.reasons == ["errors"])
     #expect(last.written.first?.spanCount == 3)
     #expect(world.counters.tracesKeptEarly == 1)
-    #expect(world.counters.keptByPolicy == [1, 0, 0])
+    #expect(world.counters.keptByReason == ["errors": 1, "slow": 0, "baseline": 0])
 
     let kept = early.kept + later.kept
     #expect(kept.map(\.rest) == [root, failed, after].map(\.bytesWithoutState))
@@ -92,7 +92,7 @@ import Testing
     #expect(written.threshold == "fd70a")
     #expect(abs((written.adjustedCount ?? 0) - 100) < 0.01)
     #expect(events.kept.map(\.traceState) == ["ot=th:fd70a"])
-    #expect(world.counters.keptByPolicy == [0, 0, 1])
+    #expect(world.counters.keptByReason == ["errors": 0, "slow": 0, "baseline": 1])
   }
 
   /// What is kept for its own sake stands for itself, whatever its randomness.

@@ -174,7 +174,7 @@ struct WrittenDecision: Decodable, Equatable {
   struct Origin: Decodable, Equatable {
     var service, operation, spanId: String
   }
-  var traceId, verdict, trigger, decidedAt: String
+  var traceId, verdict, trigger, decidedAt, config: String
   var final, late: Bool
   var spanCount, errorCount, byteCount, truncatedSpans, partition, firstOffset, lastOffset: Int
   var root: Root?

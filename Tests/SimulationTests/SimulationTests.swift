@@ -30,14 +30,16 @@ struct SimulatedRunTests {
   @Test func faultsHappen() {
     var crashes = 0
     var rebalances = 0
+    var reloads = 0
     var failures = 0
     for seed in 1...15 as ClosedRange<UInt64> {
       let faults = Simulation(seed: seed).run().faults
       crashes += faults.crashes
       rebalances += faults.rebalances
+      reloads += faults.reloads
       failures += faults.commitFailures + faults.requestFailures
     }
-    #expect(crashes > 0 && rebalances > 0 && failures > 0)
+    #expect(crashes > 0 && rebalances > 0 && failures > 0 && reloads > 0)
   }
 
   /// An auditor that objects to nothing proves nothing.

@@ -4,8 +4,8 @@ internal import Sampling
 
 /// What a lane, or a replay, knows of the fleet's traffic. The same records give the same rates everywhere.
 struct FleetRates {
-  private let configuration: BaselineConfiguration
-  private let controller: RateController
+  private var configuration: BaselineConfiguration
+  private var controller: RateController
   private var fleet: FleetTraffic
   private var isChanged = false
   private var computedAt = Instant.distantPast
@@ -23,6 +23,14 @@ struct FleetRates {
     controller = RateController(configuration: configuration)
     fleet = FleetTraffic(configuration: configuration)
     rates = BaselineRates(starting: configuration)
+  }
+
+  /// Goes by another configuration, one that counts the same. Returns the rates that follow.
+  mutating func adopt(_ configuration: BaselineConfiguration) -> BaselineRates {
+    self.configuration = configuration
+    controller = RateController(configuration: configuration)
+    rates = controller.rates(for: fleet)
+    return rates
   }
 
   /// Adds a record of `stats`.

@@ -206,6 +206,8 @@ extension GroupMember {
 
 /// What a worker's thread drives: rounds until it is told to stop.
 protocol LaneRounds {
+  /// Takes over policies, baseline and version between two rounds.
+  func adopt(_ sampler: SamplerConfiguration)
   /// One round, waiting no longer than `timeout` for a record.
   func step(at moment: Moment, timeout: Interval) throws(BrokerError)
   /// Makes everything done so far lasting and leaves the group.

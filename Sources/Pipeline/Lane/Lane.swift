@@ -87,7 +87,7 @@ private final class AssignedPartition {
 /// Not thread-safe: it lives on one thread. `step` does one round; nothing happens between rounds.
 public final class Lane<Link: BrokerLink>: GroupMember {
   let link: Link
-  let configuration: LaneConfiguration
+  private(set) var configuration: LaneConfiguration
   let now: () -> Moment
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
@@ -137,7 +137,6 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     // Half is for spans at least.
     memory.tableBytesMax = configuration.memoryBytesMax / 4
     memory.verdictBytesMax = configuration.memoryBytesMax / 4
-    pastCounters.keptByPolicy = Array(repeating: 0, count: configuration.sampler.policies.count)
   }
 
   /// One round: reads what there is, answers the group, lets time pass, commits if it is time to.
@@ -159,6 +158,15 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// over.
   public func leave() {
     link.close()
+  }
+
+  /// Takes over the policies, the baseline and the version of `sampler` between two rounds; see
+  /// `Sampler.adopt`.
+  public func adopt(_ sampler: SamplerConfiguration) {
+    configuration.sampler.adopt(sampler)
+    for partition in partitions { partition.sampler.adopt(sampler) }
+    guard let baseline = sampler.baseline, let rates = fleetRates?.adopt(baseline) else { return }
+    for partition in partitions { partition.sampler.adopt(rates) }
   }
 
   // MARK: Records

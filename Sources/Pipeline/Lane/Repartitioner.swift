@@ -58,6 +58,9 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     decoder = InputDecoder(encoding: configuration.encoding)
   }
 
+  /// Nothing that it does depends on policies.
+  func adopt(_ sampler: SamplerConfiguration) {}
+
   /// One round: reads what there is, answers the group, commits if it is time to.
   public func step(at moment: Moment, timeout: Interval) throws(BrokerError) {
     try doRound(at: moment, timeout: timeout)

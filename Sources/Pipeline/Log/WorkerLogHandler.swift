@@ -53,16 +53,47 @@ final class LogSink: Sendable {
   }
 }
 
+/// The least important lines that a worker writes; it may change while the worker runs.
+public final class LogLevel: Sendable {
+  private let fixed: Logger.Level?
+  private let level: Mutex<Logger.Level>
+
+  /// - Parameter fixed: takes the place of whatever the settings say.
+  public init(_ settings: LogSettings, fixed: Logger.Level? = nil) {
+    self.fixed = fixed
+    level = Mutex(fixed ?? Logger.Level(settings.level))
+  }
+
+  /// The level now.
+  public var value: Logger.Level { level.withLock { $0 } }
+
+  /// Takes over the level of other settings, unless it is fixed.
+  func follow(_ settings: LogSettings) {
+    level.withLock { $0 = fixed ?? Logger.Level(settings.level) }
+  }
+}
+
+extension Logger.Level {
+  fileprivate init(_ level: LogSettings.Level) {
+    self = Logger.Level(rawValue: level.rawValue) ?? .info
+  }
+}
+
 /// Writes lines on standard error as a topology's `log` section says.
 public struct WorkerLogHandler: LogHandler {
-  /// The least important lines to write.
-  public var logLevel: Logger.Level
+  /// The least important lines to write. Setting it is for this copy alone, which follows no change then.
+  public var logLevel: Logger.Level {
+    get { own ?? level.value }
+    set { own = newValue }
+  }
+  private var own: Logger.Level?
+  private let level: LogLevel
   /// Fields of every line.
   public var metadata: Logger.Metadata = [:]
   private let sink: LogSink
 
-  init(level: Logger.Level, sink: LogSink) {
-    logLevel = level
+  init(level: LogLevel, sink: LogSink) {
+    self.level = level
     self.sink = sink
   }
 
@@ -81,13 +112,15 @@ public struct WorkerLogHandler: LogHandler {
 
 extension Logger {
   /// A worker's logger on standard error.
-  ///
-  /// - Parameter level: takes the place of the level in the settings.
-  public static func standardError(_ worker: WorkerSettings, level: Logger.Level? = nil) -> Logger {
+  public static func standardError(_ worker: WorkerSettings, level: LogLevel) -> Logger {
     let sink = LogSink(format: worker.log.format, secrets: worker.kafka.secretValues) { text in
       FileHandle.standardError.write(Data(text.utf8))
     }
-    let level = level ?? Logger.Level(rawValue: worker.log.level.rawValue) ?? .info
     return Logger(label: "tailrace") { _ in WorkerLogHandler(level: level, sink: sink) }
+  }
+
+  /// A worker's logger on standard error, which writes nothing less important than `level`.
+  public static func standardError(_ worker: WorkerSettings, level: Logger.Level) -> Logger {
+    standardError(worker, level: LogLevel(worker.log, fixed: level))
   }
 }

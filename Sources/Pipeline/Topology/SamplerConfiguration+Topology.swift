@@ -24,6 +24,7 @@ extension SamplerConfiguration {
       policies.append(Policy(name: BaselineSettings.policyName, rule: .adaptive))
       baseline = BaselineConfiguration(settings)
     }
+    version = topology.version
   }
 }
 

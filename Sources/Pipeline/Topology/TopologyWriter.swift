@@ -46,6 +46,12 @@ struct TopologyWriter {
     line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
+    writeRules(of: topology)
+    writeOperation(topology.worker)
+  }
+
+  /// Everything that verdicts depend on beside the spans.
+  mutating func writeRules(of topology: TailSamplingTopology) {
     line(0, "windows:")
     line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
     line(1, "decision_wait_after_root: \(DurationText.format(topology.windows.decisionWaitAfterRoot))")
@@ -63,7 +69,6 @@ struct TopologyWriter {
       write(policy.rule)
     }
     if let baseline = topology.baseline { write(baseline) }
-    writeOperation(topology.worker)
   }
 
   private mutating func write(_ baseline: BaselineSettings) {

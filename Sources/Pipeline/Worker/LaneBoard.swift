@@ -1,5 +1,5 @@
-// Where a lane's thread leaves what others want to know of it: copies under a lock, never a wait for a
-// reader.
+// Where a lane's thread leaves what others want to know of it, and finds what it is to take over: copies
+// under a lock, never a wait for the other side.
 
 internal import Kafka
 internal import Sampling
@@ -17,6 +17,7 @@ final class LaneBoard: Sendable {
     var phase = LaneStatus.Phase.waiting
     var snapshot = LaneSnapshot()
     var measures = LaneMeasures()
+    var configuration: SamplerConfiguration?
   }
 
   /// The lane gets on, or waits for a broker that has a right to keep it waiting.
@@ -37,6 +38,16 @@ final class LaneBoard: Sendable {
 
   func publish(_ measures: LaneMeasures) {
     state.withLock { $0.measures = measures }
+  }
+
+  /// Leaves a configuration for the lane to take over; one that it has not taken yet is forgotten.
+  func leave(_ configuration: SamplerConfiguration) {
+    state.withLock { $0.configuration = configuration }
+  }
+
+  /// The configuration that was left since the lane last asked.
+  func takeConfiguration() -> SamplerConfiguration? {
+    state.withLock { $0.configuration.take() }
   }
 
   var snapshot: LaneSnapshot { state.withLock(\.snapshot) }

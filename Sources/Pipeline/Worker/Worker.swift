@@ -24,16 +24,22 @@ public final class Worker: Sendable {
   /// Wakes whoever waits for something else than a lane.
   private let stopSignal = DispatchSemaphore(value: 0)
   private let boards: [LaneBoard]
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   private struct State {
     var areTopicsReady = false
     var disturbances: UInt64 = 0
     var failure: String?
+    var topology: Topology
+    var configuration = ConfigurationStatus()
   }
 
   /// Prepares a worker. Nothing is connected yet.
   public init(_ topology: Topology, logger: Logger) {
+    var state = State(topology: topology)
+    state.configuration.version = topology.version
+    state.configuration.takenAt = Moment.now.wall
+    self.state = Mutex(state)
     plan = LanePlan(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
@@ -111,9 +117,58 @@ public final class Worker: Sendable {
     state.withLock { state in
       status.areTopicsReady = state.areTopicsReady
       status.disturbances = state.disturbances
+      status.configuration = state.configuration
     }
     status.lanes = boards.map(\.status)
     return status
+  }
+
+  // MARK: Configuration
+
+  /// What it runs by.
+  public var topology: Topology { state.withLock(\.topology) }
+
+  /// Takes over what of a changed topology file needs no restart: policies, baseline and the level of the log.
+  ///
+  /// Lanes take it over between two rounds. The traces whose windows are open then are decided by the new
+  /// policies, on all their spans; those that were kept early stay kept.
+  func adopt(_ new: Topology) {
+    let change = TopologyChange(from: topology, to: new)
+    var isOther = false
+    let status = state.withLock { state in
+      isOther = state.topology != change.effective
+      state.topology = change.effective
+      state.configuration.version = change.effective.version
+      state.configuration.waiting = change.waiting
+      state.configuration.isRefused = false
+      if isOther {
+        state.configuration.taken += 1
+        state.configuration.takenAt = Moment.now.wall
+      }
+      return state.configuration
+    }
+    if isOther {
+      if case .tailSampling(let topology) = change.effective {
+        let sampler = SamplerConfiguration(topology)
+        for board in boards { board.leave(sampler) }
+      }
+      logger.notice("configuration taken over", metadata: ["version": "\(status.version)"])
+    }
+    if !change.waiting.isEmpty {
+      let names = change.waiting.joined(separator: ", ")
+      logger.warning("the topology file has changes that take a restart: \(names)")
+    }
+  }
+
+  /// Notes that a changed topology file can't be taken over: what is in effect stays.
+  func refuse(_ error: TopologyError) {
+    state.withLock { state in
+      state.configuration.refused += 1
+      state.configuration.isRefused = true
+    }
+    for line in error.description.split(separator: "\n") {
+      logger.error("the changed topology file is refused: \(line)")
+    }
   }
 
   // MARK: Topics
@@ -212,6 +267,10 @@ public final class Worker: Sendable {
     var measuredAt = Instant.distantPast
     while !isStopping.load(ordering: .relaxed) {
       let moment = Moment.now
+      if let configuration = boards[number].takeConfiguration() {
+        lane.adopt(configuration)
+        logger.debug("configuration taken over", metadata: ["lane": "\(number)"])
+      }
       do {
         try lane.step(at: moment, timeout: .milliseconds(100))
       } catch {

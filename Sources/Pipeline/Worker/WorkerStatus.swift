@@ -1,5 +1,7 @@
 // What a worker is doing, for health and metrics.
 
+public import Sampling
+
 /// One lane, as of its last word.
 public struct LaneStatus: Sendable {
   /// What the lane's thread is doing.
@@ -42,6 +44,25 @@ public struct LaneStatus: Sendable {
   }
 }
 
+/// What a worker runs by, and what became of changes of its topology file.
+public struct ConfigurationStatus: Equatable, Sendable {
+  /// The version that decisions name; empty for a topology that decides nothing.
+  public var version = ""
+  /// When it was taken over.
+  public var takenAt = Instant.distantPast
+  /// How often a changed file was taken over,
+  public var taken: UInt64 = 0
+  /// or refused.
+  public var refused: UInt64 = 0
+  /// Whether the file was refused when it was last read.
+  public var isRefused = false
+  /// The settings that the file has changed and that take a restart.
+  public var waiting: [String] = []
+
+  /// Nothing has changed.
+  public init() {}
+}
+
 /// A worker with all its lanes.
 public struct WorkerStatus: Sendable {
   /// Whether it was told to stop, or stops because of an error.
@@ -50,6 +71,8 @@ public struct WorkerStatus: Sendable {
   public var areTopicsReady = false
   /// Passing trouble with brokers, as often as it was met.
   public var disturbances: UInt64 = 0
+  /// What it runs by, and what became of changes.
+  public var configuration = ConfigurationStatus()
   /// The lanes, by number.
   public var lanes: [LaneStatus] = []
 

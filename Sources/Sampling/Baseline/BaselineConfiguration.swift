@@ -78,6 +78,12 @@ public struct BaselineConfiguration: Equatable, Sendable {
     guard (1...100_000).contains(servicesMax) else { throw .servicesMax }
   }
 
+  /// Whether one who goes by `other` counts the same: then this one can take its place while a worker runs.
+  public func counts(like other: BaselineConfiguration) -> Bool {
+    key == other.key && interval == other.interval && history == other.history
+      && servicesMax == other.servicesMax
+  }
+
   /// The interval's length in milliseconds.
   var intervalMilliseconds: Int64 { interval.nanoseconds / 1_000_000 }
 }

@@ -69,9 +69,12 @@ struct PolicyCompiler {
   private(set) var buckets: [(bucket: TokenBucket, bit: Int)] = []
   private(set) var composites: [CompiledComposite] = []
   private(set) var budgetCount = 0
+  /// Of each policy: which bucket and which composite would have been its first.
+  private(set) var firstBudgets: [(bucket: Int, composite: Int)] = []
 
   init(_ policies: [Policy]) {
     for policy in policies {
+      firstBudgets.append((buckets.count, composites.count))
       tests.append(.always)
       let root = tests.count - 1
       roots.append(root)
@@ -163,6 +166,12 @@ struct PolicyCompiler {
         budgets: SecondBudgets(composite), fallsThrough: composite.fallsThrough, firstBit: budgetCount))
     budgetCount += composite.parts.count
     return composites.count - 1
+  }
+
+  /// How many buckets and composites a rule has.
+  static func budgets(of rule: Policy.Rule) -> (buckets: Int, composites: Int) {
+    let compiled = PolicyCompiler([Policy(name: "", rule: rule)])
+    return (compiled.buckets.count, compiled.composites.count)
   }
 
   /// Every combination of answers that the hashes can give, with its probability in units of 2^-56. Hashes of

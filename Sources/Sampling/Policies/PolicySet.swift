@@ -45,6 +45,8 @@ struct PolicySet {
   private let chances: [(answers: UInt64, weight: UInt64)]
   private var buckets: [(bucket: TokenBucket, bit: Int)]
   private var composites: [CompiledComposite]
+  /// The policies as they were given, and where the budgets of each begin.
+  private let policies: [(policy: Policy, firstBucket: Int, firstComposite: Int)]
   private let drops: [Int]
   private let skewTolerance: Int64
   private let stopsAtFirstMatch: Bool
@@ -70,10 +72,37 @@ struct PolicySet {
     chances = compiled.chances
     buckets = compiled.buckets
     composites = compiled.composites
+    self.policies = zip(policies, compiled.firstBudgets).map { ($0, $1.bucket, $1.composite) }
     drops = compiled.roles.indices.filter { if case .drops = compiled.roles[$0] { true } else { false } }
     self.skewTolerance = skewTolerance.nanoseconds
     stopsAtFirstMatch = sampleOnFirstMatch
     isOnlyVetoes = compiled.roles.allSatisfy { if case .vetoes = $0 { true } else { false } }
+  }
+
+  /// The policies of `configuration`.
+  init(_ configuration: SamplerConfiguration) {
+    self.init(
+      configuration.policies, skewTolerance: configuration.skewTolerance,
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch)
+  }
+
+  // MARK: Taking over
+
+  /// Takes the place of `earlier`: policies that are the same there go on with the budget that they had.
+  ///
+  /// - Returns: where the yeses of spans have gone.
+  mutating func succeed(_ earlier: PolicySet) -> PredicateMove {
+    for (policy, bucket, composite) in policies {
+      guard let before = earlier.policies.first(where: { $0.policy == policy }) else { continue }
+      let (bucketCount, compositeCount) = PolicyCompiler.budgets(of: policy.rule)
+      for number in 0..<bucketCount {
+        buckets[bucket + number].bucket = earlier.buckets[before.firstBucket + number].bucket
+      }
+      for number in 0..<compositeCount {
+        composites[composite + number].budgets = earlier.composites[before.firstComposite + number].budgets
+      }
+    }
+    return predicates.succeed(earlier.predicates)
   }
 
   // MARK: Budgets

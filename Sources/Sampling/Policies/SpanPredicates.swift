@@ -30,6 +30,30 @@ struct ConditionGroup: Equatable {
   var errorMode: ConditionErrorMode
 }
 
+/// Where the yeses of spans go when predicates are replaced.
+struct PredicateMove {
+  /// The bits of each predicate that stays: before and now.
+  private var stays: [(before: UInt64, now: UInt64)] = []
+  /// The bits, as they are now, of what was asked before.
+  private(set) var asked: UInt64 = 0
+  /// Whether something is asked that was not asked before.
+  let hasNew: Bool
+
+  init(from before: [SpanPredicate], to now: [SpanPredicate]) {
+    hasNew = now.contains { !before.contains($0) }
+    for (place, predicate) in now.enumerated() {
+      guard let earlier = before.firstIndex(of: predicate) else { continue }
+      stays.append((1 << UInt64(earlier), 1 << UInt64(place)))
+      asked |= 1 << UInt64(place)
+    }
+  }
+
+  /// A trace's yeses as they are now.
+  func callAsFunction(_ matches: UInt64) -> UInt64 {
+    stays.reduce(0) { $0 | (matches & $1.before != 0 ? $1.now : 0) }
+  }
+}
+
 /// All predicates of a policy set. Predicate *i* has bit *i*.
 struct SpanPredicates {
   /// At most this many, so that a trace's yeses are one word.
@@ -64,6 +88,8 @@ struct SpanPredicates {
     var areErrorsSaid: Bool
   }
 
+  /// What is asked. Predicate *i* has bit *i*.
+  private let predicates: [SpanPredicate]
   private var attributes: WantedAttributes
   /// The tests of attribute key *i* are `testsOfKey[i]` in `tests`.
   private var testsOfKey: [Range<Int>] = []
@@ -85,6 +111,7 @@ struct SpanPredicates {
 
   init(_ predicates: [SpanPredicate]) {
     invariant(predicates.count <= SpanPredicates.countMax, "\(predicates.count) predicates are too many")
+    self.predicates = predicates
     var keys: [String] = []
     for case let key? in predicates.map(\.attributeKey) where !keys.contains(key) { keys.append(key) }
     attributes = WantedAttributes(keys: keys)
@@ -138,6 +165,15 @@ struct SpanPredicates {
   private mutating func addAttribute(_ test: Test, _ bit: UInt64) {
     tests.append(AttributeTest(bit: bit, test: test))
     attributeBits |= bit
+  }
+
+  /// Takes the place of `earlier`, and goes on with its counts.
+  ///
+  /// - Returns: where its yeses have gone.
+  mutating func succeed(_ earlier: SpanPredicates) -> PredicateMove {
+    conditionErrors = earlier.conditionErrors
+    conditionErrorsSaid = earlier.conditionErrorsSaid
+    return PredicateMove(from: earlier.predicates, to: predicates)
   }
 
   // MARK: Asking

@@ -50,13 +50,15 @@ public struct FaultCounts: Equatable, Sendable {
   public var stalls = 0
   /// Times of day that were set forward or back on a worker.
   public var clockJumps = 0
+  /// Times that a worker took over other policies.
+  public var reloads = 0
   /// Rebalances.
   public var rebalances = 0
 
   /// None.
   public init() {}
 
-  /// All of them, rebalances aside.
+  /// All of them, reloads and rebalances aside.
   public var total: Int {
     crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
       + stalls

@@ -37,6 +37,8 @@ public final class Simulation {
   private var workers: [Int: SimulatedWorker] = [:]
   private var now: Instant
   private var report: SimulationReport
+  /// How many times the policies have changed. Workers take each change over when they come to it.
+  private var configurations = 0
   private var recoveringSince: [Int: Instant] = [:]
 
   private static let start = Instant(nanoseconds: 1_760_000_000_000_000_000)
@@ -83,33 +85,45 @@ public final class Simulation {
     return traffic
   }
 
-  private var laneConfiguration: LaneConfiguration {
+  private var samplerConfiguration: SamplerConfiguration {
     var sampler = SamplerConfiguration()
     // Long enough for every span that is not late: a message waits two seconds at the most, and a slow root
     // lasts little more than three.
     sampler.windows.decisionWait = .seconds(10)
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.lateWindow = .seconds(120)
+    // Every other configuration asks something of spans that the one before it didn't.
+    let isOther = configurations % 2 == 1
+    sampler.version = "\(configurations)"
+    let share = isOther ? 0.5 : 0.2
     sampler.policies = [
       Policy(name: "errors", rule: .statusCode([.error])),
       Policy(name: "slow", rule: .latency(threshold: .milliseconds(800), upper: nil)),
       Policy(
         name: "baseline",
-        rule: options.isBaselineAdaptive ? .adaptive : .probabilistic(SamplingThreshold(probability: 0.2))),
+        rule: options.isBaselineAdaptive ? .adaptive : .probabilistic(SamplingThreshold(probability: share))),
     ]
+    if isOther {
+      let orders = Policy.Rule.patternAttribute(key: "url.path", patterns: ["orders"])
+      sampler.policies.insert(Policy(name: "orders", rule: orders), at: 0)
+    }
     if options.hasRateLimit {
       let limit = RateLimit(perSecond: 6, burst: 24)
       sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
     }
     if options.isBaselineAdaptive {
       var baseline = BaselineConfiguration()
-      baseline.budget = .shareOfTraces(0.4)
+      baseline.budget = .shareOfTraces(isOther ? 0.6 : 0.4)
       baseline.interval = .seconds(1)
       if options.hasAttributeKeys { baseline.key = .attributes(["service.name", "db.system", "url.path"]) }
       sampler.baseline = baseline
     }
     sampler.limits.segmentBytes = 4096
-    var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
+    return sampler
+  }
+
+  private var laneConfiguration: LaneConfiguration {
+    var configuration = LaneConfiguration(sampler: samplerConfiguration, topic: "spans")
     configuration.commitInterval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
@@ -189,6 +203,12 @@ public final class Simulation {
     if random.chance(options.freezes), let number = workers.keys.min() {
       workers[number]?.frozenUntil = now + .milliseconds(Int64(random.number(in: 1000...8000)))
       faults.plan.counts.freezes += 1
+    }
+    if options.reloads > 0, random.chance(options.reloads), !workers.isEmpty {
+      let number = workers.keys.sorted()[random.number(in: 0...workers.count - 1)]
+      configurations += 1
+      workers[number]?.lane.adopt(samplerConfiguration)
+      faults.plan.counts.reloads += 1
     }
     if random.chance(options.clockJumps), let number = workers.keys.max() {
       // Producers' timestamps are held against the time of day: with a host that is behind by more than their

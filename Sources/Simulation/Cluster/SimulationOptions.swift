@@ -34,6 +34,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var malformed = 0.0
   /// Share of steps at which a worker's time of day is set forward or back, by up to an hour.
   public var clockJumps = 0.0
+  /// Share of steps at which a worker takes over other policies.
+  public var reloads = 0.0
   /// Whether the baseline's rates follow the traffic of all partitions.
   public var isBaselineAdaptive = false
   /// Whether these rates are those of attributes, and not of services.
@@ -72,6 +74,7 @@ public struct SimulationOptions: Equatable, Sendable {
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
     hasRateLimit = isTransactional && traces % 3 == 0
     compressesSpans = traces % 5 < 2
+    if isTransactional, traces % 7 < 3 { reloads = 0.01 }
   }
 }
 

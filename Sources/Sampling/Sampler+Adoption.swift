@@ -1,0 +1,83 @@
+// Other policies while traces are open.
+//
+// There is one set of policies at a time, and it decides every trace whose window is open when it comes. What
+// a set asks of spans is asked as they come, so a new question is put to the buffered spans again. A trace
+// that was kept early stays kept: its spans have been handed out.
+
+import OTLP
+import SpanStorage
+
+extension Sampler {
+  /// Takes over the policies, the baseline and the version of `configuration`; all else stays as it is.
+  ///
+  /// Rate limits of policies that stay the same keep their level. Buffered spans are read again if something
+  /// is asked of them that was not asked before.
+  ///
+  /// - Parameter configuration: with a baseline only if there is one now, and one that counts the same.
+  public mutating func adopt(_ configuration: SamplerConfiguration) {
+    invariant(
+      self.configuration.canAdopt(configuration), "partition \(partition.value): another kind of baseline")
+    self.configuration.adopt(configuration)
+    var successor = PolicySet(self.configuration)
+    let move = successor.succeed(policies)
+    var next = table.opened.first
+    while let slot = next {
+      next = table.opened.next(after: slot)
+      table[slot].predicateMatches = move(table[slot].predicateMatches)
+      if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
+    }
+    policies = successor
+    baseline?.adopt(self.configuration)
+    counters.beginCounting(self.configuration.policies)
+  }
+
+  /// Puts the predicates' questions to the buffered spans of a trace, all but those that were `asked` before.
+  private mutating func matchBuffered(_ slot: Int, by predicates: inout SpanPredicates, but asked: UInt64) {
+    // What has its yes is not asked.
+    var matches = asked
+    var record = ScannedRecord()
+    for piece in buffer.pieces(of: table[slot].spans) {
+      buffer.withBytes(of: piece) { predicates.match(accepted: $0, &record, into: &matches) }
+    }
+    table[slot].predicateMatches |= matches & ~asked
+  }
+}
+
+extension SamplerConfiguration {
+  /// Whether a sampler that goes by this one can take over the policies and the baseline of `other`.
+  public func canAdopt(_ other: SamplerConfiguration) -> Bool {
+    switch (baseline, other.baseline) {
+    case (nil, nil): true
+    case (let old?, let new?): new.counts(like: old)
+    default: false
+    }
+  }
+
+  /// Takes over the policies, the baseline and the version of `other`.
+  public mutating func adopt(_ other: SamplerConfiguration) {
+    policies = other.policies
+    sampleOnFirstMatch = other.sampleOnFirstMatch
+    baseline = other.baseline
+    version = other.version
+  }
+}
+
+extension SpanPredicates {
+  /// Asks the spans of a record that the scanner has accepted before, and their resources.
+  fileprivate mutating func match(
+    accepted bytes: RawSpan, _ record: inout ScannedRecord, into matches: inout UInt64
+  ) {
+    do { try record.scan(bytes) } catch {
+      invariant(false, "an accepted piece can't be read again: \(error)")
+    }
+    startRecord()
+    var resource = UInt32.max
+    for span in record.spans {
+      if attributeBits != 0, span.resource != resource {
+        resource = span.resource
+        matches |= self.matches(record.resources[Int(resource)], of: record, bytes)
+      }
+      match(span, of: record, bytes, into: &matches)
+    }
+  }
+}
