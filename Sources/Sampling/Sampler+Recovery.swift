@@ -4,6 +4,11 @@
 // written already: everything up to the high water, in transactions that were committed. So below the high
 // water spans of decided traces are stepped over, and traces that were kept early go on without being handed
 // out again; all other spans are buffered. From the high water on, everything is as usual.
+//
+// Where all verdicts that were given below the high water are known, no other trace is decided there, whatever
+// this sampler's policies, windows and limits would say: they may be others than those of the last owner. One
+// that was decided halfway to the high water would be taken, by whoever comes next, for one that had been
+// handed out up to it.
 
 import OTLP
 
@@ -15,20 +20,26 @@ struct Recovery {
   var clock = Instant.distantPast
   /// Traces that were kept early and not finally decided, with the threshold that their spans carry.
   var keptEarly: [TraceID: SamplingThreshold] = [:]
+  /// Whether nothing is decided before the high water.
+  var isHolding = false
 }
 
 extension Sampler {
   /// Takes up the partition at `point`. The sampler must not have read anything yet; the next record that it
   /// reads is that at the safe offset.
   ///
-  /// - Parameter past: the verdicts that were committed with `point` or before it, oldest first, at least
-  ///   those of the last `late_window` before the safe offset's clock.
-  public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict]) {
+  /// - Parameters:
+  ///   - past: the verdicts that were committed with `point` or before it, oldest first, at least those of the
+  ///     last `late_window` before the safe offset's clock.
+  ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what they
+  ///     decided is decided again as the records are read.
+  public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict], isWhole: Bool = true) {
     invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
     for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
+    recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // What was counted before was written with the commit: counting goes on from there.
     baseline?.begin(partition, at: point.clock)
@@ -62,12 +73,16 @@ extension Sampler {
     }
   }
 
-  /// Ends the reading again once a record at or behind the high water comes: the clock is what it was there.
+  /// Ends the reading again once a record at or behind the high water comes, or none is left before it: the
+  /// clock is what it was there, and what is due by it is decided.
   mutating func endRecovery(before offset: Offset, into effects: inout Effects) {
     guard offset >= recovery.highWater, recovery.clock != .distantPast else { return }
     let clock = recovery.clock
     recovery.clock = .distantPast
     recovery.keptEarly = [:]
+    let wasHolding = recovery.isHolding
+    recovery.isHolding = false
     pass(to: clock, into: &effects)
+    if wasHolding { closeDue(into: &effects) }
   }
 }

@@ -143,6 +143,8 @@ extension Sampler {
     let isOverLimit =
       table[slot].spanCount > limits.spansPerTrace || table[slot].byteCount > limits.bytesPerTrace
     switch table[slot].state {
+    case .undecided where recovery.isHolding:
+      buffer.append(piece, to: &table[slot].spans, owner: slot)
     case .undecided where isOverLimit && policies.isVetoCertain(table[slot]):
       close(slot, .limit, into: &effects)
       return false

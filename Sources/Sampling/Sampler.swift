@@ -164,6 +164,7 @@ public struct Sampler: ~Copyable {
     // While records are read again, only their own timestamps count: time that has passed since would close
     // windows whose records are still to come.
     guard !isRecovering else { return }
+    if let nextOffset { endRecovery(before: nextOffset, into: &effects) }
     pass(to: time, into: &effects)
     cleanBuffer()
   }
@@ -285,7 +286,8 @@ public struct Sampler: ~Copyable {
   }
 
   /// Closes every window that is over, in the order of their deadlines.
-  private mutating func closeDue(into effects: inout Effects) {
+  mutating func closeDue(into effects: inout Effects) {
+    guard !recovery.isHolding else { return }
     let windows = configuration.windows
     while let opened = table.opened.first {
       let deadline = table[opened].openedAt + windows.decisionWait

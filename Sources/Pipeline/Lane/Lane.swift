@@ -351,7 +351,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     if let point {
       guard let verdicts = try readVerdicts(&waiting, at: point) else { return false }
       past = verdicts
-      sampler.restore(point, past: past)
+      sampler.restore(point, past: past, isWhole: link.commitsTogether)
     }
     try link.resume([(id, committed?.offset)])
     partitions.append(AssignedPartition(sampler, point, assignedAt: waiting.since, at: moment))
