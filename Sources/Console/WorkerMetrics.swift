@@ -118,6 +118,10 @@ final class WorkerMetrics: Sendable {
       "tailrace_forgotten_verdicts_total", "Verdicts forgotten before the late window was over.",
       counters.verdictsForgottenEarly)
     text.counter(
+      "tailrace_shared_names_total",
+      "What had no room among the names told apart: resources by service, spans by baseline key.",
+      by: "kind", ["service": counters.servicesBeyondLimit, "baseline_key": counters.keysBeyondLimit])
+    text.counter(
       "tailrace_condition_errors_total", "Conditions of policies that could not be evaluated.",
       counters.conditionErrors)
     text.histogram(

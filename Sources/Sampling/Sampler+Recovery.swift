@@ -5,10 +5,10 @@
 // water spans of decided traces are stepped over, and traces that were kept early go on without being handed
 // out again; all other spans are buffered. From the high water on, everything is as usual.
 //
-// Where all verdicts that were given below the high water are known, no other trace is decided there, whatever
-// this sampler's policies, windows and limits would say: they may be others than those of the last owner. One
-// that was decided halfway to the high water would be taken, by whoever comes next, for one that had been
-// handed out up to it.
+// Where all verdicts that were given below the high water are known, no other trace is decided there,
+// whatever this sampler's policies, windows and limits would say: they may be others than those of the last
+// owner. One that was decided halfway to the high water would be taken, by whoever comes next, for one that
+// had been handed out up to it.
 
 import OTLP
 
@@ -29,10 +29,10 @@ extension Sampler {
   /// reads is that at the safe offset.
   ///
   /// - Parameters:
-  ///   - past: the verdicts that were committed with `point` or before it, oldest first, at least those of the
-  ///     last `late_window` before the safe offset's clock.
-  ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what they
-  ///     decided is decided again as the records are read.
+  ///   - past: the verdicts that were committed with `point` or before it, oldest first, at least those of
+  ///     the last `late_window` before the safe offset's clock.
+  ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what
+  ///     they decided is decided again as the records are read.
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict], isWhole: Bool = true) {
     invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
     for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }

@@ -1,6 +1,7 @@
 """The files of Deploy/ as they reach a cluster: rendered by kubectl, found by kind and name."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,11 +65,11 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 
 def generated(manifests: list[Manifest], name: str) -> Manifest:
-    """What a ConfigMap holds whose name ends in a hash."""
+    """What a ConfigMap holds whose name may end in a hash."""
     found = [
         each
         for each in manifests
-        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith(name + "-")
+        if each["kind"] == "ConfigMap" and re.fullmatch(rf"{name}(-[a-z0-9]{{10}})?", each["metadata"]["name"])
     ]
     assert len(found) == 1, f"{len(found)} of ConfigMap {name}"
     return found[0]["data"]

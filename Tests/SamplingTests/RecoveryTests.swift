@@ -83,6 +83,53 @@ import Testing
     let kept = past.count { $0.isFinal && $0.isKept }
     #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
   }
+
+  /// Other policies than the last owner's would decide halfway: whoever came next would take the rest of the
+  /// trace for handed out.
+  @Test func nothingElseIsDecidedBelowTheHighWater() throws {
+    let before = World()
+    try before.send(.child(2), at: 0)
+    try before.send(.child(3), at: 1000)
+    try before.send(.root(of: 5), at: 4000)
+    let point = try #require(before.commitPoint)
+    #expect(point.safeOffset == Offset(0) && point.highWater == Offset(3))
+
+    let after = World {
+      $0.policies = [Policy(name: "all", rule: .alwaysSample)]
+      $0.windows.decisionWait = .seconds(3)
+      $0.limits.spansPerTrace = 1
+    }
+    after.sampler.restore(point, past: [])
+    #expect(try after.send(.child(2), at: 0).isEmpty)
+    #expect(try after.send(.child(3), at: 1000).isEmpty)
+    #expect(try after.send(.root(of: 5), at: 4000).isEmpty)
+    let rest = try after.send(.root(of: 6), at: 4000)
+    #expect(rest.decisions.map(\.trigger) == [.wait, .eager])
+    #expect(rest.keptIDs == [2, 3, 1])
+  }
+
+  /// A quiet partition ends its recovery without another record.
+  @Test func whatIsDueIsDecidedWhenTheLogEnds() throws {
+    let before = World()
+    try before.send(.child(2, .error), at: 0)
+    let point = try #require(before.commitPoint)
+    let after = World { $0.windows.decisionWait = .seconds(1) }
+    after.sampler.restore(point, past: [])
+    #expect(try after.send(.child(2, .error), at: 0).isEmpty)
+    let end = try after.pass(to: 1000)
+    #expect(end.decisions.map(\.isFinal) == [true])
+    #expect(end.keptIDs == [2])
+  }
+
+  /// Where decisions may be missing they are given again as the records are read.
+  @Test func whatMayHaveBeenDecidedIsDecidedAgain() throws {
+    let before = World()
+    try before.send(.child(2, .error), at: 0)
+    let point = try #require(before.commitPoint)
+    let after = World()
+    after.sampler.restore(point, past: [], isWhole: false)
+    #expect(try after.send(.child(2, .error), at: 0).keptIDs == [2])
+  }
 }
 
 extension Decision {

@@ -128,7 +128,7 @@ public final class Worker: Sendable {
   /// What it runs by.
   public var topology: Topology { state.withLock(\.topology) }
 
-  /// Takes over what of a changed topology file needs no restart: policies, baseline and the level of the log.
+  /// Takes over what of a changed topology file needs no restart: policies, baseline and log level.
   ///
   /// Lanes take it over between two rounds. The traces whose windows are open then are decided by the new
   /// policies, on all their spans; those that were kept early stay kept.
