@@ -109,15 +109,13 @@ struct ClientHandle: ~Copyable {
     guard let configuration = unsafe rd_kafka_conf_new() else {
       throw KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
     }
-    var message = [CChar](repeating: 0, count: 512)
     for property in properties {
-      let result = unsafe rd_kafka_conf_set(
-        configuration, property.name, property.value, &message, message.count)
-      if result != RD_KAFKA_CONF_OK {
+      if let problem = unsafe property.set(in: configuration) {
         unsafe rd_kafka_conf_destroy(configuration)
-        throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, property.failure(message.text))
+        throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, problem)
       }
     }
+    var message = [CChar](repeating: 0, count: 512)
     // Sound: the context is kept by this value, which destroys the client before it lets go of it.
     unsafe rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(context).toOpaque())
     unsafe ClientHandle.setCallbacks(configuration, kind)
@@ -169,6 +167,24 @@ struct ClientHandle: ~Copyable {
 }
 
 extension KafkaProperty {
+  /// Why librdkafka does not take the property: its own words, which name it; nil if it does. What depends on
+  /// files or on other properties is seen when a client is made.
+  public var problem: String? {
+    guard let configuration = unsafe rd_kafka_conf_new() else { return nil }
+    defer { unsafe rd_kafka_conf_destroy(configuration) }
+    return unsafe set(in: configuration)
+  }
+
+  /// Sets the property. Returns what is wrong with it.
+  ///
+  /// The configuration must be alive.
+  @unsafe fileprivate func set(in configuration: OpaquePointer) -> String? {
+    var message = [CChar](repeating: 0, count: 512)
+    // Sound: librdkafka copies name and value, and writes a terminated text that is no longer than said.
+    let result = unsafe rd_kafka_conf_set(configuration, name, value, &message, message.count)
+    return result == RD_KAFKA_CONF_OK ? nil : failure(message.text)
+  }
+
   /// librdkafka's message repeats the value; that of a secret must not reach a log.
   fileprivate func failure(_ message: String) -> String {
     isSecret ? "the value of \(name) is not accepted" : "\(message) (property \(name))"

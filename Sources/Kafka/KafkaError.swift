@@ -65,6 +65,8 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   }
   /// Whether the topic to be created is there already.
   public var isTopicThere: Bool { code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.rawValue }
+  /// Whether the client's own properties are wrong: no broker was asked.
+  public var isConfiguration: Bool { code == RD_KAFKA_RESP_ERR__INVALID_ARG.rawValue }
   /// Whether the broker does not let this client do it.
   public var isAuthorization: Bool {
     [

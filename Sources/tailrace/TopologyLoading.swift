@@ -8,11 +8,17 @@ extension Topology {
   ///
   /// - Throws: `CommandFailure` with exit code 2.
   static func loaded(from path: String) throws -> Topology {
+    let topology: Topology
     do {
-      return try Topology.load(file: path, environment: ProcessInfo.processInfo.environment)
+      topology = try Topology.load(file: path, environment: ProcessInfo.processInfo.environment)
     } catch {
       throw CommandFailure.misconfigured(error.description)
     }
+    let problems = topology.worker.kafka.problems
+    guard problems.isEmpty else {
+      throw CommandFailure.misconfigured(problems.map { "\(path): kafka: \($0)" }.joined(separator: "\n"))
+    }
+    return topology
   }
 }
 

@@ -82,3 +82,23 @@ def test_a_variable_that_is_not_set(complete, tailrace, write):
     result = tailrace("check", path)
     assert result.returncode == CONFIGURATION_ERROR, result.stdout
     assert "NO_SUCH_VARIABLE" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_properties_that_librdkafka_does_not_know_are_configuration_errors(broker, tailrace, write, command):
+    properties = {"ssl.keystore.locatoin": "x", "security.protocol": "nonsense", "sasl.password": "pass-word"}
+    path = write(TailSampling("check-properties", kafka=properties))
+    result = tailrace(command, path)
+    assert result.returncode == CONFIGURATION_ERROR
+    assert re.search(rf'{path}: kafka: No such configuration property: "ssl.keystore.locatoin"', result.stdout)
+    assert re.search(rf'{path}: kafka: Invalid value "nonsense" .* "security.protocol"', result.stdout)
+    assert "pass-word" not in result.stdout
+
+
+def test_properties_that_do_not_go_together_are_no_matter_of_brokers(broker, tailrace, write):
+    # Each is right by itself; librdkafka finds out when the client is made.
+    properties = {"security.protocol": "SSL", "ssl.ca.location": "/does/not/exist"}
+    result = tailrace("run", write(TailSampling("check-together", kafka=properties)))
+    assert result.returncode == OTHER_FAILURE
+    assert "kafka: " in result.stdout and "/does/not/exist" in result.stdout
+    assert "no answer" not in result.stdout

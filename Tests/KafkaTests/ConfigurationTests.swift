@@ -24,6 +24,14 @@ import Testing
     }
   }
 
+  @Test func aPropertyKnowsWhatIsWrongWithIt() {
+    #expect(KafkaProperty("linger.ms", "5").problem == nil)
+    #expect(KafkaProperty("linger.ms", "soon").problem?.contains("linger.ms") == true)
+    #expect(KafkaProperty("no.such.property", "x").problem?.contains("no.such.property") == true)
+    let secret = KafkaProperty("no.such.password", ConfigurationTests.secret).problem
+    #expect(secret == "the value of no.such.password is not accepted")
+  }
+
   @Test(arguments: [
     "sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret",
     "ssl.keystore.password",

@@ -133,6 +133,11 @@ public struct KafkaProperties: Equatable, Sendable {
     }
   }
 
+  /// What librdkafka says of properties that it does not take, a line each, without secret values.
+  public var problems: [String] {
+    values.sorted { $0.key < $1.key }.compactMap { KafkaProperty($0.key, $0.value).problem }
+  }
+
   /// What must not turn up anywhere. Very short values may well be parts of harmless words.
   var secretValues: [String] {
     values.filter { KafkaProperty.isSecret($0.key) && $0.value.utf8.count >= 4 }.map(\.value)

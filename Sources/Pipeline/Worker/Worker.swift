@@ -208,6 +208,7 @@ public final class Worker: Sendable {
 
   private func noAnswer(_ error: KafkaError) -> String {
     let brokers = plan.properties.last { $0.name == "bootstrap.servers" }?.value ?? "?"
+    if error.isConfiguration { return "kafka: \(error)" }
     let what =
       error.isAuthorization ? "the brokers at \(brokers) refuse" : "no answer from the brokers at \(brokers)"
     return "\(what): \(error)"
