@@ -28,10 +28,11 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CMemory"),
     .target(name: "OTLP", swiftSettings: rules),
-    .target(name: "SpanStorage", dependencies: ["OTLP", "CZstd"], swiftSettings: rules),
+    .target(name: "SpanStorage", dependencies: ["OTLP", "CMemory", "CZstd"], swiftSettings: rules),
     .target(name: "Sampling", dependencies: ["OTLP", "SpanStorage"], swiftSettings: rules),
-    .target(name: "Kafka", dependencies: ["CRdKafka"], swiftSettings: rules),
+    .target(name: "Kafka", dependencies: ["CRdKafka", "CMemory"], swiftSettings: rules),
     .target(
       name: "Pipeline",
       dependencies: [

@@ -1,5 +1,6 @@
 // Records of a batch read, lent until the next one.
 
+internal import CMemory
 internal import CRdKafka
 
 /// A record's place and time.
@@ -66,6 +67,18 @@ public struct RecordBatch: ~Copyable {
     return unsafe messages[index]
   }
 
+  /// Says that the record in `index` will be read soon, if there is one. Its bytes lie where librdkafka's
+  /// threads have put them, out of this one's caches: without the hint the scanner waits for each line.
+  private func prefetch(_ index: Int) {
+    guard index < count, let message = unsafe message(index), let payload = unsafe message.pointee.payload
+    else { return }
+    // Sound: as in `forEach`; a hint reads nothing.
+    unsafe tailrace_prefetch(payload, min(message.pointee.len, RecordBatch.prefetchedBytes))
+  }
+
+  /// Behind so many bytes the processor has seen for itself that memory is read from one end to the other.
+  private static let prefetchedBytes = 8192
+
   /// Calls `body` with each record: where it stands, its key and its value, nil where it has none. Both are
   /// lent.
   ///
@@ -75,6 +88,7 @@ public struct RecordBatch: ~Copyable {
     special: (rd_kafka_resp_err_t, Int32, Int64, String) -> Void
   ) throws(Failure) {
     for index in 0..<count {
+      prefetch(index + 1)
       // Sound: the message is owned by the batch and not freed before the batch is cleared, which needs it
       // exclusively; key and payload have the lengths that the message gives.
       guard let message = unsafe message(index) else { continue }

@@ -27,16 +27,12 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
     case 16:
       self.init(high: key.bigEndian64(at: 0), low: key.bigEndian64(at: 8))
     case 32:
-      var halves: (UInt64, UInt64) = (0, 0)
-      for index in 0..<32 {
-        guard let digit = Hexadecimal.value(of: key.byte(at: index)) else { return nil }
-        if index < 16 {
-          halves.0 = halves.0 << 4 | UInt64(digit)
-        } else {
-          halves.1 = halves.1 << 4 | UInt64(digit)
-        }
-      }
-      self.init(high: halves.0, low: halves.1)
+      guard let first = Hexadecimal.value(of: key.bigEndian64(at: 0)),
+        let second = Hexadecimal.value(of: key.bigEndian64(at: 8)),
+        let third = Hexadecimal.value(of: key.bigEndian64(at: 16)),
+        let fourth = Hexadecimal.value(of: key.bigEndian64(at: 24))
+      else { return nil }
+      self.init(high: first << 32 | second, low: third << 32 | fourth)
     default:
       return nil
     }
@@ -67,6 +63,24 @@ public enum Hexadecimal {
       bytes.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
     }
   }
+
+  /// The value of eight hexadecimal characters of either case, the first in the highest byte; nil if one of
+  /// them is something else. All at once: a lane reads a key with each record.
+  static func value(of characters: UInt64) -> UInt64? {
+    // Letters, and nothing else that is right, have the bit of 0x40.
+    let letters = characters >> 6 & ones
+    var value = (characters & (0x0f &* ones)) &+ letters &* 9
+    // What stands for the value must be what was there; that tells all other characters apart.
+    let large = (value &+ 6 &* ones) >> 4 & ones
+    let expected = value &+ 0x30 &* ones &+ large &* 0x27
+    guard value & (0xf0 &* ones) == 0, expected == characters | letters << 5 else { return nil }
+    value = (value | value >> 4) & 0x00ff_00ff_00ff_00ff
+    value = (value | value >> 8) & 0x0000_ffff_0000_ffff
+    return (value | value >> 16) & 0xffff_ffff
+  }
+
+  /// A one in each byte.
+  private static var ones: UInt64 { 0x0101_0101_0101_0101 }
 
   /// The value of one hexadecimal character of either case, or nil.
   public static func value(of character: UInt8) -> UInt8? {

@@ -1,5 +1,7 @@
 // A run of memory whose every access is checked, and the only place that touches it by address.
 
+internal import CMemory
+
 /// A run of memory that a `SpanMemory` has lent out.
 ///
 /// Whoever holds one must not use it once it was given back: that alone is not checked. `SpanLog` holds all
@@ -17,13 +19,13 @@
     self.slab = slab
   }
 
-  /// Copies `bytes` to `offset`.
+  /// Copies `bytes` to `offset`. They are taken not to be read again soon.
   func write(_ bytes: RawSpan, at offset: Int) {
     check(offset, bytes.byteCount)
-    // Sound: the range is inside the block, and the source is borrowed for the call.
+    // Sound: the range is inside the block, which is nobody else's; the source is borrowed for the call.
     unsafe bytes.withUnsafeBytes { source in
       if let start = source.baseAddress {
-        unsafe (base + offset).copyMemory(from: start, byteCount: source.count)
+        unsafe tailrace_copy_past_caches(base + offset, start, source.count)
       }
     }
   }

@@ -1,7 +1,8 @@
 // Trace ids: the forms of record keys, the written form, and the randomness in them.
 
-import OTLP
 import Testing
+
+@testable import OTLP
 
 @Suite struct TraceIDTests {
   static let id = TraceID(high: 0x0123_4567_89ab_cdef, low: 0xfedc_ba98_7654_3210)
@@ -33,6 +34,23 @@ import Testing
         var key = Array(Self.text.utf8)
         key[place] = byte
         #expect(traceID(key) == nil, "byte \(byte) at \(place)")
+      }
+    }
+  }
+
+  /// Every character at every place, beside others that are right.
+  @Test func eightCharactersAreReadAsOneByOne() {
+    let others = Array("09afAF7c".utf8)
+    for place in 0..<8 {
+      for character in UInt8.min ... .max {
+        var text = others
+        text[place] = character
+        let word = text.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+        let digits = text.map { Hexadecimal.value(of: $0) }
+        let value = digits.reduce(0 as UInt64?) { sum, digit in
+          if let sum, let digit { sum << 4 | UInt64(digit) } else { nil }
+        }
+        #expect(Hexadecimal.value(of: word) == value, "\(text)")
       }
     }
   }

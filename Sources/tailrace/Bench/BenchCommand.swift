@@ -249,14 +249,20 @@ private struct CoreFeed: ~Copyable {
     let start = ProcessorTime.now
     let records = corpus.records
     corpus.bytes.withRawBytes { bytes in
-      for range in records {
-        clock += step
-        let now = Instant(nanoseconds: clock)
-        _ = sampler.ingest(
-          offset: Offset(offset), timestamp: now, wallClock: now, key: nil, value: bytes.extracting(range),
-          into: &effects)
-        offset += 1
-        if effects.byteCount > 1 << 20 { effects.removeAll() }
+      corpus.keys.withRawBytes { keys in
+        for number in records.indices {
+          let next = min(number + 1, records.count - 1)
+          // As the consumer does with the records of a batch.
+          bytes.extracting(records[next]).prefetch()
+          clock += step
+          let now = Instant(nanoseconds: clock)
+          _ = sampler.ingest(
+            offset: Offset(offset), timestamp: now, wallClock: now,
+            key: keys.extracting(BenchCorpus.key(number)), value: bytes.extracting(records[number]),
+            into: &effects)
+          offset += 1
+          if effects.byteCount > 1 << 20 { effects.removeAll() }
+        }
       }
     }
     return ProcessorTime.now - start

@@ -11,8 +11,12 @@ import Simulation
 struct BenchCorpus {
   private(set) var bytes: [UInt8] = []
   private(set) var records: [Range<Int>] = []
+  /// The keys of the records: 32 hexadecimal characters each.
+  private(set) var keys: [UInt8] = []
   /// Where each span's trace id begins.
   private var identifiers: [Int] = []
+  /// The first of them of each record.
+  private var firstIdentifiers: [Int] = []
   private(set) var traceCount = 0
   private(set) var spanCount = 0
   /// The spans of a measured pass, about.
@@ -32,6 +36,7 @@ struct BenchCorpus {
       if identifiersSeen.count >= traces { workload.finish() }
     }
     traceCount = identifiersSeen.count
+    renameTraces()
   }
 
   /// Reads the recording at `path`; damaged records are left out.
@@ -45,28 +50,47 @@ struct BenchCorpus {
     }
     traceCount = identifiersSeen.count
     guard !records.isEmpty else { throw CommandFailure.failed("\(path): no record to measure with") }
+    renameTraces()
   }
 
   private mutating func append(_ record: [UInt8]) throws {
     let start = bytes.count
     bytes.append(contentsOf: record)
     records.append(start..<bytes.count)
+    keys.append(contentsOf: repeatElement(0, count: BenchCorpus.keyBytes))
     var scanned = ScannedRecord()
     try record.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
     spanCount += scanned.spans.count
+    let first = identifiers.count
     for span in scanned.spans {
       guard let place = record.find(span.traceID, in: span.content.indices) else { continue }
       identifiers.append(start + place)
     }
+    firstIdentifiers.append(first < identifiers.count ? identifiers[first] : start)
   }
 
-  /// Gives every trace a new id: the old one with the pass's number mixed into its first eight bytes.
+  /// The bytes of a key.
+  private static let keyBytes = 32
+
+  /// Where the key of a record is in `keys`.
+  static func key(_ number: Int) -> Range<Int> { number * keyBytes..<(number + 1) * keyBytes }
+
+  /// Gives every trace a new id, and the records their keys: the old one with the pass's number mixed into its
+  /// first eight bytes.
   mutating func renameTraces() {
     let before = pass &* 0x9e37_79b9_7f4a_7c15
     pass += 1
     let mask = before ^ (pass &* 0x9e37_79b9_7f4a_7c15)
     for place in identifiers {
       for byte in 0..<8 { bytes[place + byte] ^= UInt8(truncatingIfNeeded: mask >> UInt64(8 * byte)) }
+    }
+    for (number, identifier) in firstIdentifiers.enumerated() {
+      let start = number * BenchCorpus.keyBytes
+      for digit in 0..<BenchCorpus.keyBytes {
+        let byte = bytes[identifier + digit / 2]
+        let value = digit % 2 == 0 ? byte >> 4 : byte & 15
+        keys[start + digit] = value < 10 ? 0x30 + value : 0x57 + value
+      }
     }
   }
 }

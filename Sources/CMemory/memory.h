@@ -1,0 +1,41 @@
+// What Swift has no words for: a hint that memory will be read soon, and a copy that leaves the caches alone.
+//
+// Both change how long things take and nothing else.
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/// Asks for `count` bytes from `start` on to be brought into the cache. They need not be there: a hint never faults.
+static inline void tailrace_prefetch(const void *_Nonnull start, size_t count) {
+  const char *line = (const char *)((uintptr_t)start & ~(uintptr_t)63);
+  const char *end = (const char *)start + count;
+  for (; line < end; line += 64) __builtin_prefetch(line, 0, 2);
+}
+
+typedef uint64_t tailrace_aligned __attribute__((ext_vector_type(4), aligned(32)));
+typedef uint64_t tailrace_unaligned __attribute__((ext_vector_type(4), aligned(1)));
+
+/// Copies `count` bytes to memory that is not read again soon: whole lines are written past the caches, which spares
+/// reading them first, and keeps in the caches what is there. The two must not overlap.
+static inline void tailrace_copy_past_caches(void *_Nonnull to, const void *_Nonnull from, size_t count) {
+  char *target = (char *)to;
+  const char *source = (const char *)from;
+  size_t head = (size_t)(-(uintptr_t)target & 63);
+  // Short pieces share most of their lines with their neighbours.
+  if (count < head + 256) {
+    memcpy(target, source, count);
+    return;
+  }
+  memcpy(target, source, head);
+  target += head, source += head, count -= head;
+  for (; count >= 64; count -= 64, target += 64, source += 64) {
+    tailrace_aligned low = *(const tailrace_unaligned *)source;
+    tailrace_aligned high = *(const tailrace_unaligned *)(source + 32);
+    __builtin_nontemporal_store(low, (tailrace_aligned *)target);
+    __builtin_nontemporal_store(high, (tailrace_aligned *)(target + 32));
+  }
+  memcpy(target, source, count);
+}

@@ -1,0 +1,13 @@
+// A hint for memory that will be read.
+
+internal import CMemory
+
+extension RawSpan {
+  /// Says that the bytes will be read soon. It changes nothing but how long that takes.
+  public func prefetch() {
+    // Sound: a hint, which reads nothing; the address is used during the call only.
+    unsafe withUnsafeBytes { bytes in
+      if let start = bytes.baseAddress { unsafe tailrace_prefetch(start, bytes.count) }
+    }
+  }
+}
