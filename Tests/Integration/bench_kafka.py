@@ -19,8 +19,8 @@ from topics import Broker
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--traces", type=int, default=32_000)
-    parser.add_argument("--partitions", type=int, default=16)
+    parser.add_argument("--traces", type=int, default=64_000)
+    parser.add_argument("--partitions", type=int, default=32)
     options, rest = parser.parse_known_args()
     directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-"))
     children = Children(directory)

@@ -24,7 +24,8 @@ final class KafkaLink: BrokerLink {
   /// Partitions that librdkafka reads for this member.
   private var reading: Set<PartitionID> = []
   private var isInTransaction = false
-  private var batch = RecordBatch(capacity: 2048)
+  /// Few enough that what librdkafka notes of each is still in the cache when its turn comes.
+  private var batch = RecordBatch(capacity: 256)
 
   /// How long a commit waits for acknowledgements before it is tried again.
   private static let flushTimeout = Duration.seconds(10)

@@ -24,7 +24,7 @@ struct BenchKafkaCommand: ParsableCommand {
   var topic = "spans"
 
   @Option(name: .long, help: "How often each is measured.")
-  var rounds = 3
+  var rounds = 4
 
   @Option(name: .long, help: "Lanes of the workers.")
   var lanes = 1
@@ -44,7 +44,9 @@ struct BenchKafkaCommand: ParsableCommand {
       var readings: [KafkaBench.Mode: [KafkaBench.Reading]] = [:]
       var progress = Progress(total: rounds * 3, unit: "readings")
       for round in 0..<rounds {
-        for (number, mode) in KafkaBench.Mode.allCases.enumerated() {
+        // Who comes later finds memory that others have touched: the order turns round.
+        let modes = round % 2 == 0 ? KafkaBench.Mode.allCases : KafkaBench.Mode.allCases.reversed()
+        for (number, mode) in modes.enumerated() {
           readings[mode, default: []].append(try bench.measure(mode, round: round))
           progress.show(round * 3 + number + 1)
         }
@@ -60,7 +62,8 @@ struct BenchKafkaCommand: ParsableCommand {
   }
 }
 
-/// Reads a topic from its start to the end that it has now.
+/// Reads a topic from its start to the end that it has now. The first third is not measured: by then memory has
+/// been touched, and as many windows close as open.
 private struct KafkaBench {
   enum Mode: String, CaseIterable {
     case nothing = "nothing"
@@ -70,12 +73,16 @@ private struct KafkaBench {
 
   /// One reading of the whole topic.
   struct Reading {
-    /// From the first record to the last, in seconds.
+    /// Records that were measured.
+    var records: Int64
+    /// From the first of them to the last, in seconds.
     var seconds: Double
     /// Processor time of the whole process, librdkafka's threads included.
     var cpuSeconds: Double
     /// Spans in the records; 0 where nobody looked.
     var spans: UInt64
+
+    var recordsPerSecond: Double { Double(records) / seconds }
   }
 
   let recordCount: Int64
@@ -86,6 +93,8 @@ private struct KafkaBench {
   /// Tells the groups and topics of one run from those of another.
   private let run = String(UInt32.random(in: 0 ... .max), radix: 16)
   private static let patience = Duration.seconds(120)
+  /// Records that are read before measuring begins.
+  private var warmUp: Int64 { recordCount / 3 }
 
   private static func properties(_ brokers: String) -> [KafkaProperty] {
     [
@@ -130,20 +139,20 @@ private struct KafkaBench {
     try consumer.subscribe()
     var batch = RecordBatch(capacity: 2048)
     var count: Int64 = 0
-    var clock = Stopwatch()
+    var clock: Stopwatch?
     let deadline = ContinuousClock.now + KafkaBench.patience
     while count < recordCount {
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the topic's end was not reached")
       }
       let came = consumer.poll(into: &batch, timeout: .milliseconds(100)) { _, _, _ in }
-      if count == 0, came > 0 { clock = Stopwatch() }
       count += Int64(came)
+      if clock == nil, count >= warmUp { clock = Stopwatch(records: count) }
       for case .assigned(let partitions) in consumer.takeEvents() {
         try consumer.assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.beginning) })
       }
     }
-    return clock.reading(spans: 0)
+    return (clock ?? Stopwatch()).reading(records: count, spans: 0)
   }
 
   private func work(_ delivery: Delivery, _ round: Int) throws -> Reading {
@@ -153,6 +162,11 @@ private struct KafkaBench {
       group: name, lanes: lanes, delivery: delivery,
       kafka: KafkaProperties(
         Dictionary(KafkaBench.properties(brokers).map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })))
+    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short: in steady
+    // state they close as fast as they open.
+    topology.windows.decisionWait = .seconds(1)
+    topology.windows.decisionWaitAfterRoot = .milliseconds(250)
+    topology.windows.lateWindow = .seconds(10)
     topology.topics.spans.name = topic
     topology.topics.decisions.name = "\(name)-decisions"
     topology.topics.sampled = "\(name)-sampled"
@@ -160,23 +174,22 @@ private struct KafkaBench {
     let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .error))
     let failure = WorkerThread(worker)
     defer { worker.stop() }
-    var clock = Stopwatch()
-    var isRunning = false
+    var clock: Stopwatch?
     let deadline = ContinuousClock.now + KafkaBench.patience
-    while true {
-      let read = Int64(worker.snapshot.counters.recordsRead)
-      if read > 0, !isRunning {
-        clock = Stopwatch()
-        isRunning = true
+    var counters = worker.snapshot.counters
+    while counters.recordsRead < recordCount {
+      if clock == nil, counters.recordsRead >= warmUp {
+        clock = Stopwatch(records: Int64(counters.recordsRead), spans: counters.spansRead)
       }
-      if read >= recordCount { break }
       if let error = failure.error { throw error }
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the topic's end was not reached")
       }
       usleep(2000)
+      counters = worker.snapshot.counters
     }
-    let reading = clock.reading(spans: worker.snapshot.counters.spansRead)
+    let reading = (clock ?? Stopwatch()).reading(
+      records: Int64(counters.recordsRead), spans: counters.spansRead)
     worker.stop()
     failure.wait()
     return reading
@@ -202,16 +215,23 @@ private final class WorkerThread: @unchecked Sendable {
   func wait() { ended.wait() }
 }
 
-/// Time that passes, and processor time that is spent.
+/// Time that passes, and processor time that is spent, from a place in the topic on.
 private struct Stopwatch {
   private let start = ContinuousClock.now
   private let cpuStart = Stopwatch.cpuSeconds
+  private let records: Int64
+  private let spans: UInt64
 
-  func reading(spans: UInt64) -> KafkaBench.Reading {
+  init(records: Int64 = 0, spans: UInt64 = 0) {
+    self.records = records
+    self.spans = spans
+  }
+
+  /// What it took to come to another place.
+  func reading(records: Int64, spans: UInt64) -> KafkaBench.Reading {
     KafkaBench.Reading(
-      seconds: Double((ContinuousClock.now - start).components.attoseconds) / 1e18
-        + Double((ContinuousClock.now - start).components.seconds),
-      cpuSeconds: Stopwatch.cpuSeconds - cpuStart, spans: spans)
+      records: records - self.records, seconds: (ContinuousClock.now - start) / .seconds(1),
+      cpuSeconds: Stopwatch.cpuSeconds - cpuStart, spans: spans - self.spans)
   }
 
   private static var cpuSeconds: Double { Double(clock()) / Double(CLOCKS_PER_SEC) }
@@ -235,22 +255,24 @@ private struct KafkaBenchReport: Encodable {
 
   init(_ readings: [KafkaBench.Mode: [KafkaBench.Reading]], records: Int64) {
     let base = readings[.nothing] ?? []
-    let spans = readings[.exactlyOnce]?.first?.spans ?? 0
+    // Who does nothing looks at no spans; it has read as many in as many records.
+    let spansPerRecord = (readings[.exactlyOnce] ?? []).map { Double($0.spans) / Double($0.records) }.median
     func figures(_ mode: KafkaBench.Mode) -> Figures {
       let own = readings[mode] ?? []
       return Figures(
-        recordsPerSecond: Double(records) / own.map(\.seconds).median,
-        ratioToNothing: zip(base, own).map { $0.seconds / $1.seconds }.median,
-        cpuSecondsPerMillionSpans: own.map(\.cpuSeconds).median / Double(max(1, spans)) * 1e6)
+        recordsPerSecond: own.map(\.recordsPerSecond).median,
+        ratioToNothing: zip(base, own).map { $1.recordsPerSecond / $0.recordsPerSecond }.median,
+        cpuSecondsPerMillionSpans: own.map { $0.cpuSeconds / Double($0.records) }.median / spansPerRecord
+          * 1e6)
     }
     self.records = records
-    self.spans = spans
+    spans = UInt64(Double(records) * spansPerRecord)
     nothing = figures(.nothing)
     atLeastOnce = figures(.atLeastOnce)
     exactlyOnce = figures(.exactlyOnce)
     exactlyOnceRatio =
       zip(readings[.atLeastOnce] ?? [], readings[.exactlyOnce] ?? [])
-      .map { $0.seconds / $1.seconds }.median
+      .map { $1.recordsPerSecond / $0.recordsPerSecond }.median
   }
 
   var text: String {
