@@ -43,11 +43,11 @@ import Testing
   @Test func largeSpansCostByTheByteAndFetchingMayDecide() throws {
     // 1,000 x 50 spans of 38,300 bytes: 1.915 GB/s; a hundred times the reference's size.
     let plan = try Plan("--requests-per-second", "1000", "--span-bytes", "38300", "--lanes", "2")
-    #expect(plan["workers", "busy cores"].isAbout(0.05 * 1.3 * 100))
-    #expect(plan["workers", "cores"].isAbout(6.5 / 0.6))
-    // 10.83 lanes, two a pod: 6 pods and one spare, 28 partitions, three for each of 12 lanes.
-    #expect(plan["workers", "pods"] == 7)
-    #expect(plan["workers", "partitions"] == 28)
+    #expect(plan["workers", "busy cores"].isAbout(0.05 * 0.9 * 100))
+    #expect(plan["workers", "cores"].isAbout(4.5 / 0.6))
+    // 7.77 lanes to fetch, two a pod: 4 pods and one spare, 20 partitions, three for some of 8 lanes.
+    #expect(plan["workers", "pods"] == 5)
+    #expect(plan["workers", "partitions"] == 20)
     #expect(plan["memory of a lane", "partitions"] == 3)
     #expect(
       plan["memory of a pod", "limits.memory"].isAbout(2 * plan["memory of a lane", "limit"]))

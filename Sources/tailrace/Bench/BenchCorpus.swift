@@ -36,7 +36,6 @@ struct BenchCorpus {
       if identifiersSeen.count >= traces { workload.finish() }
     }
     traceCount = identifiersSeen.count
-    renameTraces()
   }
 
   /// Reads the recording at `path`; damaged records are left out.
@@ -50,7 +49,6 @@ struct BenchCorpus {
     }
     traceCount = identifiersSeen.count
     guard !records.isEmpty else { throw CommandFailure.failed("\(path): no record to measure with") }
-    renameTraces()
   }
 
   private mutating func append(_ record: [UInt8]) throws {
@@ -67,6 +65,7 @@ struct BenchCorpus {
       identifiers.append(start + place)
     }
     firstIdentifiers.append(first < identifiers.count ? identifiers[first] : start)
+    writeKey(records.count - 1, digits: BenchCorpus.keyBytes)
   }
 
   /// The bytes of a key.
@@ -84,13 +83,16 @@ struct BenchCorpus {
     for place in identifiers {
       for byte in 0..<8 { bytes[place + byte] ^= UInt8(truncatingIfNeeded: mask >> UInt64(8 * byte)) }
     }
-    for (number, identifier) in firstIdentifiers.enumerated() {
-      let start = number * BenchCorpus.keyBytes
-      for digit in 0..<BenchCorpus.keyBytes {
-        let byte = bytes[identifier + digit / 2]
-        let value = digit % 2 == 0 ? byte >> 4 : byte & 15
-        keys[start + digit] = value < 10 ? 0x30 + value : 0x57 + value
-      }
+    for number in records.indices { writeKey(number, digits: 16) }
+  }
+
+  /// Writes the first digits of a record's key: those of the trace that its first span is of.
+  private mutating func writeKey(_ number: Int, digits: Int) {
+    let start = BenchCorpus.key(number).lowerBound
+    for digit in 0..<digits {
+      let byte = bytes[firstIdentifiers[number] + digit / 2]
+      let value = digit % 2 == 0 ? byte >> 4 : byte & 15
+      keys[start + digit] = value < 10 ? 0x30 + value : 0x57 + value
     }
   }
 }

@@ -30,8 +30,8 @@ struct CapacityCoefficients {
 
   private static let processing = [
     CapacityCoefficient(
-      name: "cpu-per-million-spans", value: 1.3, unit: "s",
-      source: "make bench-kafka: 1.1 to 1.3 s from fetch to commit, all threads, exactly_once"),
+      name: "cpu-per-million-spans", value: 0.9, unit: "s",
+      source: "make bench-kafka: 0.7 to 0.9 s from fetch to commit, all threads, exactly_once"),
     CapacityCoefficient(
       name: "reference-span-bytes", value: 383, unit: "bytes",
       source: "the spans of that run; larger ones are taken to cost by the byte"),
