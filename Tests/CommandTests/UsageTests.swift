@@ -88,12 +88,13 @@ import Testing
     #expect(run.errors.contains("tail-sampling"))
   }
 
-  @Test func brokersThatDoNotAnswerAreOne() throws {
+  /// Nobody has to be asked to know that it is wrong.
+  @Test func propertiesThatLibrdkafkaDoesNotKnowAreTwo() throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(
       "kind: repartition\nkafka:\n  bootstrap.servers: 127.0.0.1:1\n  no.such.property: 1\n", to: "t.yaml")
     let run = try CommandRun("check", "--connect", "--quiet", path)
-    #expect(run.exitCode == 1)
+    #expect(run.exitCode == 2)
     #expect(run.errors.contains(path))
     #expect(run.errors.contains("no.such.property"))
   }

@@ -74,8 +74,8 @@ struct BenchCorpus {
   /// Where the key of a record is in `keys`.
   static func key(_ number: Int) -> Range<Int> { number * keyBytes..<(number + 1) * keyBytes }
 
-  /// Gives every trace a new id, and the records their keys: the old one with the pass's number mixed into its
-  /// first eight bytes.
+  /// Gives every trace a new id, and the records their keys: the old one with the pass's number mixed into
+  /// its first eight bytes.
   mutating func renameTraces() {
     let before = pass &* 0x9e37_79b9_7f4a_7c15
     pass += 1

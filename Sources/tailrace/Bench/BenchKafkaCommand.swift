@@ -62,8 +62,8 @@ struct BenchKafkaCommand: ParsableCommand {
   }
 }
 
-/// Reads a topic from its start to the end that it has now. The first third is not measured: by then memory has
-/// been touched, and as many windows close as open.
+/// Reads a topic from its start to the end that it has now. The first third is not measured: by then memory
+/// has been touched, and as many windows close as open.
 private struct KafkaBench {
   enum Mode: String, CaseIterable {
     case nothing = "nothing"
@@ -162,8 +162,8 @@ private struct KafkaBench {
       group: name, lanes: lanes, delivery: delivery,
       kafka: KafkaProperties(
         Dictionary(KafkaBench.properties(brokers).map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })))
-    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short: in steady
-    // state they close as fast as they open.
+    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short: in
+    // steady state they close as fast as they open.
     topology.windows.decisionWait = .seconds(1)
     topology.windows.decisionWaitAfterRoot = .milliseconds(250)
     topology.windows.lateWindow = .seconds(10)
