@@ -28,7 +28,7 @@ from otlp import Maker, spans_in, traces_data
 from proxy import Proxy
 from test_console import Console
 from test_memory import resident
-from topics import RECORD_BYTES_MAX, Broker
+from topics import RECORD_BYTES_MAX, Broker, Reader
 from topologies import ERRORS, SLOW, SLOW_MILLISECONDS, TailSampling
 
 MINUTES = float(os.environ.get("SOAK_MINUTES") or 10)
@@ -171,8 +171,12 @@ class Output:
         self.written: Counter[bytes] = Counter()
         self.kept: Counter[bytes] = Counter()
         self.decided = self.strangers = self.dead_letters = 0
+        self._renewed = time.monotonic()
 
     def take(self) -> None:
+        if time.monotonic() > self._renewed + Reader.RENEWED_AFTER:
+            self._reader.renew()
+            self._renewed = time.monotonic()
         self._reader.poll()
         records = self._reader.records
         for record in records[self._topology.spans]:

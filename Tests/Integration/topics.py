@@ -107,9 +107,12 @@ class Reader:
         self._open()
 
     def _open(self) -> None:
-        self._waiting = set(self._names)
-        self._assigned: list[TopicPartition] = []
         self.records: dict[str, list[Record]] = {name: [] for name in self._names}
+        self._next: dict[tuple[str, int], int] = {}
+        self._connect()
+
+    def _connect(self) -> None:
+        self._waiting = set(self._names)
         self._consumer = Consumer(
             {
                 **self._broker._connection,
@@ -129,7 +132,11 @@ class Reader:
         found = {name for name in self._waiting if name in counts}
         if found:
             self._consumer.incremental_assign(
-                [TopicPartition(name, number, 0) for name in found for number in range(counts[name])]
+                [
+                    TopicPartition(name, number, self._next.get((name, number), 0))
+                    for name in found
+                    for number in range(counts[name])
+                ]
             )
             self._waiting -= found
 
@@ -142,6 +149,7 @@ class Reader:
                 if error.retriable() or not error.fatal():
                     continue
                 raise KafkaException(error)
+            self._next[message.topic(), message.partition()] = message.offset() + 1
             self.records[message.topic()].append(
                 Record(
                     topic=message.topic(),
@@ -152,6 +160,11 @@ class Reader:
                     headers=dict(message.headers() or ()),
                 )
             )
+
+    def renew(self) -> None:
+        """Goes on where it is with a new connection: a partition may be stuck, as `RENEWED_AFTER` says."""
+        self._consumer.close()
+        self._connect()
 
     def until(
         self, condition: Callable[[], bool], what: str, check: Callable[[], None] | None = None
