@@ -9,26 +9,20 @@
 /// storage.
 public struct ScannedRecord: Sendable {
   /// The record's spans, in the order of its bytes.
-  public internal(set) var spans: [SpanView] = []
+  public internal(set) var spans = ReusedList<SpanView>(capacity: 64)
   /// The record's resources, in the order of its bytes.
-  public internal(set) var resources: [ResourceView] = []
-  var scopes: [ScopeView] = []
+  public internal(set) var resources = ReusedList<ResourceView>(capacity: 8)
+  var scopes = ReusedList<ScopeView>(capacity: 8)
   /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown
   /// fields.
-  var extras: [ByteRange] = []
+  var extras = ReusedList<ByteRange>(capacity: 32)
   /// Which of `extras` stand at the top level.
   var topLevelExtras = 0..<0
   /// Scratch: the scope messages of the resource that is being read.
-  private var scopeContents: [ByteRange] = []
+  private var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
   /// Makes an empty record with room for a usual one.
-  public init() {
-    spans.reserveCapacity(64)
-    resources.reserveCapacity(8)
-    scopes.reserveCapacity(8)
-    extras.reserveCapacity(32)
-    scopeContents.reserveCapacity(8)
-  }
+  public init() {}
 
   /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was
   /// here.
@@ -41,10 +35,10 @@ public struct ScannedRecord: Sendable {
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
   public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
-    spans.removeAll(keepingCapacity: true)
-    resources.removeAll(keepingCapacity: true)
-    scopes.removeAll(keepingCapacity: true)
-    extras.removeAll(keepingCapacity: true)
+    spans.removeAll()
+    resources.removeAll()
+    scopes.removeAll()
+    extras.removeAll()
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
 
@@ -69,13 +63,13 @@ public struct ScannedRecord: Sendable {
   /// The fields of the `ResourceSpans` that `span` is in, but for its scope spans: the resource among them.
   /// In runs of whole fields, in the order of the bytes.
   public func resourceFields(of span: SpanView) -> ArraySlice<ByteRange> {
-    extras[resources[Int(span.resource)].extras]
+    extras.slice(resources[Int(span.resource)].extras)
   }
 
   /// The fields of the `ScopeSpans` that `span` is in, but for its spans: the scope among them. In runs of
   /// whole fields, in the order of the bytes.
   public func scopeFields(of span: SpanView) -> ArraySlice<ByteRange> {
-    extras[scopes[Int(span.scope)].extras]
+    extras.slice(scopes[Int(span.scope)].extras)
   }
 
   /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so
@@ -93,7 +87,7 @@ public struct ScannedRecord: Sendable {
   }
 
   private mutating func scanResourceSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
-    scopeContents.removeAll(keepingCapacity: true)
+    scopeContents.removeAll()
     let firstExtra = extras.count
     var service = ByteRange(offset: 0, count: 0)
     var cursor = WireCursor(content)
@@ -205,6 +199,7 @@ extension SpanView {
   @inline(__always)
   fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(content)
+    readUsualHead(&cursor, bytes)
     while true {
       if readUsual(&cursor, bytes) { continue }
       if cursor.isAtEnd { break }
@@ -241,12 +236,52 @@ extension SpanView {
     if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
   }
 
+  /// Reads what encoders write first, in the order of the fields' numbers and in the form that they give it, as
+  /// far as it is so: ids, parent, name, kind and times, with one check for each run of fixed length.
+  @inline(__always)
+  private mutating func readUsualHead(_ cursor: inout WireCursor, _ bytes: RawSpan) {
+    guard cursor.end <= bytes.byteCount, cursor.left >= 40 else { return }
+    var start = cursor.offset
+    // Sound, here and below: of 40 bytes that are left before the span's end, which lies in the record, two ids
+    // take 28, a parent ten and the name's tag and length two.
+    let (traceTag, spanTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 18))
+    guard traceTag == UInt16(Field.traceID << 3 | 2) | 16 << 8,
+      spanTag == UInt16(Field.spanID << 3 | 2) | 8 << 8
+    else { return }
+    let (high, low) = unsafe (bytes.uncheckedWord(at: start &+ 2), bytes.uncheckedWord(at: start &+ 10))
+    traceID = TraceID(high: high.byteSwapped, low: low.byteSwapped)
+    spanID = unsafe bytes.uncheckedWord(at: start &+ 20).byteSwapped
+    start &+= 28
+    if unsafe bytes.uncheckedPair(at: start) == UInt16(Field.parentSpanID << 3 | 2) | 8 << 8 {
+      parentID = unsafe bytes.uncheckedWord(at: start &+ 2).byteSwapped
+      start &+= 10
+    }
+    cursor.step(start &- cursor.offset)
+    guard unsafe bytes.uncheckedByte(at: start) == UInt8(Field.name << 3 | 2) else { return }
+    let count = Int(unsafe bytes.uncheckedByte(at: start &+ 1))
+    // Two bytes of the kind and nine of each time.
+    guard count < 0x80, cursor.left >= count &+ 22 else { return }
+    name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 2), count: UInt32(truncatingIfNeeded: count))
+    start &+= 2 &+ count
+    cursor.step(2 &+ count)
+    // Sound, here and below: 20 bytes are left.
+    let kind = unsafe bytes.uncheckedByte(at: start &+ 1)
+    guard unsafe bytes.uncheckedByte(at: start) == UInt8(Field.kind << 3), kind < 0x80,
+      unsafe bytes.uncheckedByte(at: start &+ 2) == UInt8(Field.start << 3 | 1),
+      unsafe bytes.uncheckedByte(at: start &+ 11) == UInt8(Field.end << 3 | 1)
+    else { return }
+    self.kind = kind
+    self.start = unsafe bytes.uncheckedWord(at: start &+ 3)
+    end = unsafe bytes.uncheckedWord(at: start &+ 12)
+    cursor.step(20)
+  }
+
   /// Reads the next field if it has the form that encoders give it: a tag of one byte, a length of one byte,
   /// ids of the right length. Everything else is left to the reader of all forms, errors included.
   @inline(__always)
   private mutating func readUsual(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
     // The longest of the forms below whose length is fixed. So one check serves them all.
-    guard cursor.left >= 18, cursor.end <= bytes.byteCount else { return false }
+    guard cursor.left >= 18, cursor.end <= bytes.byteCount else { return readUsualEnd(&cursor, bytes) }
     let start = cursor.offset
     // Sound, here and below: 18 bytes are left before the span's end, which lies in the record.
     let length = unsafe bytes.uncheckedByte(at: start &+ 1)
@@ -285,8 +320,75 @@ extension SpanView {
       self.start = unsafe bytes.uncheckedWord(at: start &+ 1)
       cursor.step(9)
     case UInt8(Field.end << 3 | 1):
-      end = unsafe bytes.uncheckedWord(at: start &+ 1)
-      cursor.step(9)
+      readUsualTail(&cursor, bytes)
+    default:
+      return false
+    }
+    return true
+  }
+
+  /// Reads the end time, and what stands behind it where the numbers of fields descend: the other time, kind, name,
+  /// parent and ids, as far as it is so.
+  ///
+  /// - Parameter cursor: stands at the end time, of which the caller has seen the tag and that it is all there.
+  @inline(__always)
+  private mutating func readUsualTail(_ cursor: inout WireCursor, _ bytes: RawSpan) {
+    var start = cursor.offset
+    // Sound: the end time has nine bytes, which the caller has seen.
+    end = unsafe bytes.uncheckedWord(at: start &+ 1)
+    cursor.step(9)
+    // The other time, the kind, tag and length of the name, and two ids behind it.
+    guard cursor.left >= 9 &+ 2 &+ 2 &+ 28 else { return }
+    // Sound, here and below: so many bytes are left before the span's end, which lies in the record.
+    let kind = unsafe bytes.uncheckedByte(at: start &+ 19)
+    let count = Int(unsafe bytes.uncheckedByte(at: start &+ 21))
+    guard unsafe bytes.uncheckedByte(at: start &+ 9) == UInt8(Field.start << 3 | 1),
+      unsafe bytes.uncheckedByte(at: start &+ 18) == UInt8(Field.kind << 3), kind < 0x80,
+      unsafe bytes.uncheckedByte(at: start &+ 20) == UInt8(Field.name << 3 | 2), count < 0x80,
+      cursor.left >= 9 &+ 2 &+ 2 &+ count &+ 28
+    else { return }
+    self.start = unsafe bytes.uncheckedWord(at: start &+ 10)
+    self.kind = kind
+    name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 22), count: UInt32(truncatingIfNeeded: count))
+    cursor.step(13 &+ count)
+    start = cursor.offset
+    if unsafe bytes.uncheckedPair(at: start) == UInt16(Field.parentSpanID << 3 | 2) | 8 << 8 {
+      parentID = unsafe bytes.uncheckedWord(at: start &+ 2).byteSwapped
+      cursor.step(10)
+      start &+= 10
+      guard cursor.left >= 28 else { return }
+    }
+    let (spanTag, traceTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 10))
+    guard spanTag == UInt16(Field.spanID << 3 | 2) | 8 << 8,
+      traceTag == UInt16(Field.traceID << 3 | 2) | 16 << 8
+    else { return }
+    spanID = unsafe bytes.uncheckedWord(at: start &+ 2).byteSwapped
+    let (high, low) = unsafe (bytes.uncheckedWord(at: start &+ 12), bytes.uncheckedWord(at: start &+ 20))
+    traceID = TraceID(high: high.byteSwapped, low: low.byteSwapped)
+    cursor.step(28)
+  }
+
+  /// Reads what encoders write last, in fewer bytes than `readUsual` wants to have left: a status that says
+  /// nothing or has a code alone, and flags.
+  @inline(__always)
+  private mutating func readUsualEnd(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
+    guard cursor.left >= 2, cursor.end <= bytes.byteCount else { return false }
+    let start = cursor.offset
+    // Sound, here and below: so many bytes are left before the span's end, which lies in the record.
+    switch unsafe bytes.uncheckedPair(at: start) {
+    case UInt16(Field.status << 3 | 2):
+      status = .unset
+      cursor.step(2)
+    case UInt16(Field.status << 3 | 2) | 2 << 8:
+      guard cursor.left >= 4, unsafe bytes.uncheckedByte(at: start &+ 2) == UInt8(Field.statusCode << 3),
+        let code = SpanStatus(rawValue: unsafe bytes.uncheckedByte(at: start &+ 3))
+      else { return false }
+      status = code
+      cursor.step(4)
+    case UInt16(Field.flags << 3 & 0x7f | 5 | 0x80) | UInt16(Field.flags >> 4) << 8:
+      guard cursor.left >= 6 else { return false }
+      flags = unsafe bytes.uncheckedHalf(at: start &+ 2)
+      cursor.step(6)
     default:
       return false
     }

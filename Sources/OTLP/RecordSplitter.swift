@@ -16,7 +16,7 @@ public struct TraceGroups: Sendable {
   }
 
   /// The groups, in the order in which their first spans stand in the record.
-  public private(set) var groups: [Group] = []
+  public private(set) var groups = ReusedList<Group>(capacity: 64)
   /// Indices of the record's spans, group by group. Of a record of one trace they ascend from zero, and what
   /// an earlier one left behind them is in nobody's way.
   private var order: [Int32] = []
@@ -24,7 +24,6 @@ public struct TraceGroups: Sendable {
 
   /// Makes an empty grouping.
   public init() {
-    groups.reserveCapacity(64)
     order.reserveCapacity(64)
   }
 
@@ -35,7 +34,7 @@ public struct TraceGroups: Sendable {
   ///   number of its traces.
   /// - Throws: `splitTooLarge` when the pieces would have more bytes than that.
   public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
-    groups.removeAll(keepingCapacity: true)
+    groups.removeAll()
     let spans = record.spans
     let isSingle = record.isSingleTrace
     if !isAscending || !isSingle { order.removeAll(keepingCapacity: true) }

@@ -38,6 +38,15 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
     }
   }
 
+  /// Whether `key` is what `appendHexadecimal` makes of the id. Quicker than reading the key.
+  public func isWritten(in key: RawSpan) -> Bool {
+    key.byteCount == 32
+      && key.bigEndian64(at: 0) == Hexadecimal.characters(of: high >> 32)
+      && key.bigEndian64(at: 8) == Hexadecimal.characters(of: high & 0xffff_ffff)
+      && key.bigEndian64(at: 16) == Hexadecimal.characters(of: low >> 32)
+      && key.bigEndian64(at: 24) == Hexadecimal.characters(of: low & 0xffff_ffff)
+  }
+
   /// Appends the id as 32 lower-case hexadecimal characters, the form of every key that Tailrace writes.
   public func appendHexadecimal(to bytes: inout [UInt8]) {
     Hexadecimal.append(high, digits: 16, to: &bytes)
@@ -58,9 +67,13 @@ extension TraceID: CustomStringConvertible {
 public enum Hexadecimal {
   /// Appends the low `digits` nibbles of `value`, the highest first.
   public static func append(_ value: UInt64, digits: Int, to bytes: inout [UInt8]) {
-    for index in (0..<digits).reversed() {
-      let nibble = UInt8(truncatingIfNeeded: value >> UInt64(4 * index)) & 0xf
-      bytes.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
+    bytes.append(addingCapacity: digits) { out in
+      var rest = value << UInt64(64 - 4 * digits)
+      for _ in 0..<digits {
+        let nibble = UInt8(truncatingIfNeeded: rest >> 60)
+        out.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
+        rest <<= 4
+      }
     }
   }
 
@@ -77,6 +90,17 @@ public enum Hexadecimal {
     value = (value | value >> 4) & 0x00ff_00ff_00ff_00ff
     value = (value | value >> 8) & 0x0000_ffff_0000_ffff
     return (value | value >> 16) & 0xffff_ffff
+  }
+
+  /// The eight lower-case characters of a value of 32 bits, the first in the highest byte. All at once.
+  @inline(__always)
+  static func characters(of value: UInt64) -> UInt64 {
+    var nibbles = (value | value << 16) & 0x0000_ffff_0000_ffff
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff
+    nibbles = (nibbles | nibbles << 4) & (0x0f &* ones)
+    // Ten and more carry into the next bit.
+    let letters = (nibbles &+ 6 &* ones) >> 4 & ones
+    return nibbles &+ 0x30 &* ones &+ letters &* 0x27
   }
 
   /// A one in each byte.

@@ -212,6 +212,20 @@ extension RawSpan {
     UInt64(littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self))
   }
 
+  /// Four bytes from `offset` on as a little-endian integer; the caller knows them to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedHalf(at offset: Int) -> UInt32 {
+    // Sound: as the caller says; it needs no alignment, and every bit pattern is a UInt32.
+    UInt32(littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt32.self))
+  }
+
+  /// Two bytes from `offset` on as a little-endian integer; the caller knows them to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedPair(at offset: Int) -> UInt16 {
+    // Sound: as the caller says; it needs no alignment, and every bit pattern is a UInt16.
+    UInt16(littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt16.self))
+  }
+
   /// Eight bytes from `offset` on as a little-endian integer, bounds-checked.
   @inline(__always)
   func littleEndian64(at offset: Int) -> UInt64 {

@@ -58,6 +58,24 @@ public struct Decision: Sendable {
   public var decidedAt: Instant
 }
 
+extension Decision {
+  /// What is decided about a trace as it is known at `clock`; its state says whether it is kept.
+  init(
+    on trace: borrowing OpenTrace, _ outcome: PolicyOutcome, _ trigger: Trigger, isFinal: Bool,
+    at clock: Instant
+  ) {
+    let isKept = trace.state != .undecided
+    self.init(
+      traceID: trace.id, isKept: isKept, isFinal: isFinal, trigger: trigger, matches: outcome.matches,
+      threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
+      spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
+      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount), isLate: false,
+      hasRoot: trace.hasRoot, start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
+      duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,
+      lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
+  }
+}
+
 /// The names that a decision is written with.
 struct DecisionNames {
   var policies: [String] = []
@@ -148,18 +166,33 @@ extension Decision {
 extension [UInt8] {
   /// Appends `value` in decimal digits, without a string in between.
   mutating func appendDecimal(_ value: Int64) {
-    if value < 0 { append(0x2d) }
-    var first = count
+    // The longest has 19 digits; they come from the last to the first.
+    var digits: [19 of UInt8] = .init(repeating: 0)
+    var first = digits.count
     var rest = value.magnitude
     repeat {
-      append(0x30 &+ UInt8(truncatingIfNeeded: rest % 10))
+      first -= 1
+      digits[first] = 0x30 &+ UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     } while rest > 0
-    var last = count - 1
-    while first < last {
-      swapAt(first, last)
-      first += 1
-      last -= 1
+    append(addingCapacity: 20) { out in
+      if value < 0 { out.append(0x2d) }
+      for place in first..<digits.count { out.append(digits[place]) }
+    }
+  }
+}
+
+extension OutputSpan<UInt8> {
+  /// Appends the text's bytes.
+  @inline(__always)
+  fileprivate mutating func append(_ text: StaticString) {
+    invariant(freeCapacity >= text.utf8CodeUnitCount, "no room for \(text)")
+    // Sound: the text's own bytes are copied to the free part, which has room for them.
+    unsafe withUnsafeMutableBufferPointer { buffer, count in
+      let source = unsafe UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+        .copyMemory(from: source)
+      count += source.count
     }
   }
 }
@@ -184,12 +217,15 @@ struct JSONWriter {
   }
 
   mutating func key(_ name: StaticString) {
-    if needsComma { bytes.append(0x2c) }
-    bytes.append(0x22)
-    append(name)
-    bytes.append(0x22)
-    bytes.append(0x3a)
+    let isFollowing = needsComma
     needsComma = true
+    bytes.append(addingCapacity: name.utf8CodeUnitCount + 4) { out in
+      if isFollowing { out.append(0x2c) }
+      out.append(0x22)
+      out.append(name)
+      out.append(0x22)
+      out.append(0x3a)
+    }
   }
 
   mutating func null() {

@@ -5,7 +5,7 @@ import SpanStorage
 
 /// Which span ids were seen, or named: 192 bits, two set for each id.
 struct IdentifierFilter {
-  private var words: (UInt64, UInt64, UInt64) = (0, 0, 0)
+  private var words: [3 of UInt64] = [0, 0, 0]
 
   /// Adds an id. The two bits come from the id itself: its own bytes are random.
   @inline(__always)
@@ -18,21 +18,39 @@ struct IdentifierFilter {
 
   @inline(__always)
   private mutating func set(_ bit: Int) {
-    let mask: UInt64 = 1 &<< UInt64(bit & 63)
-    words.0 |= bit < 64 ? mask : 0
-    words.1 |= bit & 64 != 0 ? mask : 0
-    words.2 |= bit >= 128 ? mask : 0
+    words[bit &>> 6] |= 1 &<< UInt64(bit & 63)
   }
 
   /// Whether every bit that is set here is set in `other`.
   @inline(__always)
   func isCovered(by other: IdentifierFilter) -> Bool {
-    (words.0 & ~other.words.0) | (words.1 & ~other.words.1) | (words.2 & ~other.words.2) == 0
+    (words[0] & ~other.words[0]) | (words[1] & ~other.words[1]) | (words[2] & ~other.words[2]) == 0
   }
 }
 
-/// One open trace. A plain value in a slot of the table.
-struct OpenTrace: BitwiseCopyable {
+/// What policies may ask about a trace: see the fields of the same names of `OpenTrace`.
+struct TraceFacts: BitwiseCopyable {
+  var id: TraceID
+  var randomness: UInt64
+  var predicateMatches: UInt64
+  var byteCount: UInt64
+  var rootDuration: Int64
+  var earliestStart: UInt64
+  var latestEnd: UInt64
+  var spanCount: UInt32
+  var statuses: UInt8
+  var hasRoot: Bool
+
+  /// From the earliest start to the latest end, in nanoseconds.
+  var envelope: Int64 {
+    guard latestEnd > earliestStart else { return 0 }
+    return Int64(clamping: latestEnd - earliestStart)
+  }
+}
+
+/// One open trace. It lives in a slot of the table and is never copied: copying takes longer than most of what is
+/// done with it.
+struct OpenTrace: ~Copyable {
   /// What has been settled while the window is open.
   enum State: UInt8 {
     /// No verdict: spans are buffered.
@@ -114,12 +132,16 @@ struct OpenTrace: BitwiseCopyable {
 
   /// Whether every parent that a span named has come, as far as the filters can tell: they may say so too
   /// early, never too late.
+  @inline(__always)
   var isComplete: Bool { named.isCovered(by: seen) }
 
-  /// From the earliest start to the latest end, in nanoseconds.
-  var envelope: Int64 {
-    guard latestEnd > earliestStart else { return 0 }
-    return Int64(clamping: latestEnd - earliestStart)
+  /// What policies may ask about it.
+  @inline(__always)
+  var facts: TraceFacts {
+    TraceFacts(
+      id: id, randomness: randomness, predicateMatches: predicateMatches, byteCount: byteCount,
+      rootDuration: rootDuration, earliestStart: earliestStart, latestEnd: latestEnd, spanCount: spanCount,
+      statuses: statuses, hasRoot: hasRoot)
   }
 
   /// Takes one span into the accumulators.

@@ -17,20 +17,19 @@ extension Sampler {
   ///
   /// - Parameter matches: the policies of its verdict; nil for those that are certain while the window is
   ///   open.
-  func annotation(of slot: Int, matches: UInt64? = nil) -> SpanAnnotation {
+  mutating func annotation(of slot: Int, matches: UInt64? = nil) -> SpanAnnotation {
     guard configuration.annotate != .none else { return .none }
-    let trace = table[slot]
     return annotation(
-      reasons: reasons(of: trace, matches: matches ?? policies.certain(trace).matches),
-      threshold: max(trace.threshold, trace.incomingThreshold))
+      reasons: reasons(of: slot, matches: matches ?? policies.certain(table[slot].facts).matches),
+      threshold: max(table[slot].threshold, table[slot].incomingThreshold))
   }
 
   /// The attributes for spans of a trace that is decided: of its verdict only the threshold is remembered.
-  func annotation(of verdict: PastVerdict) -> SpanAnnotation {
+  mutating func annotation(of verdict: PastVerdict) -> SpanAnnotation {
     configuration.annotate == .none ? .none : annotation(reasons: [], threshold: verdict.threshold)
   }
 
-  private func annotation(reasons: [String], threshold: SamplingThreshold) -> SpanAnnotation {
+  private mutating func annotation(reasons: [String], threshold: SamplingThreshold) -> SpanAnnotation {
     var annotation = SpanAnnotation(configuration.annotate == .all ? .all : .roots)
     if let first = reasons.first {
       annotation.append("tailrace.policy", first)
@@ -41,14 +40,14 @@ extension Sampler {
   }
 
   /// The names of the policies that keep a trace, and what else keeps it.
-  func reasons(of trace: OpenTrace, matches: UInt64) -> [String] {
+  mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
     var reasons: [String] = []
     for number in policies.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.names[number])
     }
-    if trace.state == .skeleton {
+    if table[slot].state == .skeleton {
       reasons.append(Sampler.limitReason)
-    } else if trace.state == .kept, matches == 0 {
+    } else if table[slot].state == .kept, matches == 0 {
       reasons.append(Sampler.earlierReason)
     }
     return reasons

@@ -59,36 +59,33 @@ extension Sampler {
   {
     var resource = UInt32.max
     var service = NameID.none
-    // One copy out and one back, instead of a look into the table for every field.
-    var trace = table[slot]
-    let hadRoot = trace.hasRoot
+    let hadRoot = table[slot].hasRoot
     let readsAttributes = policies.predicates.attributeBits != 0
     let readsKeys = baseline?.attributes != nil
     for index in share.spans {
       let span = record.spans[Int(index)]
       if span.resource != resource {
         resource = span.resource
-        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: &trace)
-        if readsAttributes { trace.predicateMatches |= resourceMatches[Int(resource)] }
+        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
+        if readsAttributes { table[slot].predicateMatches |= resourceMatches[Int(resource)] }
         if readsKeys { baseline?.attributes?.startResource() }
       }
       if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
-      trace.accumulate(span)
-      policies.predicates.match(span, of: record, bytes, into: &trace.predicateMatches)
+      table[slot].accumulate(span)
+      policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
-        trace.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+        table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
       }
-      if span.isRoot { noteRoot(span, service, bytes, in: &trace) }
-      if span.status == .error { noteError(span, service, bytes, in: &trace) }
+      if span.isRoot { noteRoot(span, service, bytes, in: slot) }
+      if span.status == .error { noteError(span, service, bytes, in: slot) }
     }
-    table[slot] = trace
     counters.conditionErrors = policies.predicates.conditionErrors
     counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
-    if trace.hasRoot, !hadRoot { table.startRootWait(slot) }
+    if table[slot].hasRoot, !hadRoot { table.startRootWait(slot) }
   }
 
   /// Adds a service to the trace's list, if it is new there.
-  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in trace: inout OpenTrace) -> NameID {
+  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
     guard name.count > 0 else { return .none }
     var service = otherServices
     if let known = services.pin(bytes.extracting(name.indices)) {
@@ -96,40 +93,40 @@ extension Sampler {
     } else {
       counters.servicesBeyondLimit += 1
     }
-    let (first, count) = (trace.services, Int(trace.serviceCount))
+    let (first, count) = (table[slot].services, Int(table[slot].serviceCount))
     guard count < configuration.limits.servicesPerTrace,
       !serviceLists.contains(service, first: first, count: count)
     else { return service }
-    trace.services = serviceLists.add(service, first: first, count: count)
-    trace.serviceCount += 1
+    table[slot].services = serviceLists.add(service, first: first, count: count)
+    table[slot].serviceCount += 1
     return service
   }
 
   private mutating func noteRoot(
-    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in trace: inout OpenTrace
+    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in slot: Int
   ) {
-    if span.start < trace.rootStart || !trace.hasRoot {
-      trace.rootStart = span.start
-      trace.rootService = service
-      operations.release(trace.rootOperation)
-      trace.rootOperation = noteOperation(bytes.extracting(span.name.indices))
+    if span.start < table[slot].rootStart || !table[slot].hasRoot {
+      table[slot].rootStart = span.start
+      table[slot].rootService = service
+      operations.release(table[slot].rootOperation)
+      table[slot].rootOperation = noteOperation(bytes.extracting(span.name.indices))
     }
-    guard !trace.hasRoot else { return }
-    trace.hasRoot = true
-    trace.rootArrivedAt = clock
+    guard !table[slot].hasRoot else { return }
+    table[slot].hasRoot = true
+    table[slot].rootArrivedAt = clock
   }
 
   private mutating func noteError(
-    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in trace: inout OpenTrace
+    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in slot: Int
   ) {
-    guard Int(trace.notedErrors) < configuration.limits.errorSpansPerTrace,
-      trace.notedErrors == 0 || !tableAccount.isOverdrawn
+    guard Int(table[slot].notedErrors) < configuration.limits.errorSpansPerTrace,
+      table[slot].notedErrors == 0 || !tableAccount.isOverdrawn
     else { return }
-    trace.notedErrors += 1
-    trace.errors = errorNotes.add(
+    table[slot].notedErrors += 1
+    table[slot].errors = errorNotes.add(
       ErrorNote(
         spanID: span.spanID, parentID: span.parentID, end: span.end, service: service,
-        operation: noteOperation(bytes.extracting(span.name.indices)), previous: trace.errors))
+        operation: noteOperation(bytes.extracting(span.name.indices)), previous: table[slot].errors))
   }
 
   // MARK: Spans of open traces
@@ -145,7 +142,7 @@ extension Sampler {
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-    case .undecided where isOverLimit && policies.isVetoCertain(table[slot]):
+    case .undecided where isOverLimit && policies.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
     case .undecided where isOverLimit:
@@ -154,7 +151,7 @@ extension Sampler {
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if policies.certain(table[slot]).isKept { keepEarly(slot, .eager, into: &effects) }
+      if policies.certain(table[slot].facts).isKept { keepEarly(slot, .eager, into: &effects) }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)

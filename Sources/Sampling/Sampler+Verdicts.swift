@@ -6,20 +6,21 @@ import SpanStorage
 extension Sampler {
   /// Keeps a trace whose window is still open: its early record and its spans so far go out.
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    let outcome = policies.certain(table[slot])
+    let outcome = policies.certain(table[slot].facts)
     counters.tracesKeptEarly += 1
     // One that no policy keeps went over a limit.
     table[slot].state = outcome.matches == 0 ? .skeleton : .kept
     // What is certain is kept for its own sake: it stands for no other trace.
     table[slot].threshold = .always
-    emit(decision(on: slot, outcome, trigger, isFinal: false), outcome, slot, &effects)
+    emit(
+      Decision(on: table[slot], outcome, trigger, isFinal: false, at: clock), outcome, slot, &effects)
     forwardBuffered(slot, outcome, into: &effects)
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     let rate = baselineRate(of: slot)
-    var outcome = policies.decide(table[slot], at: clock, baseline: rate?.threshold ?? .never)
+    var outcome = policies.decide(table[slot].facts, at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been handed out: a veto comes too late.
@@ -27,11 +28,12 @@ extension Sampler {
     if !wasKept { table[slot].threshold = outcome.threshold }
     let isKept = wasKept || outcome.isKept
     if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }
-    emit(decision(on: slot, outcome, trigger, isFinal: true), outcome, slot, &effects)
+    emit(
+      Decision(on: table[slot], outcome, trigger, isFinal: true, at: clock), outcome, slot, &effects)
     serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
     if isKept {
       counters.tracesKept += 1
-      if let reason = reasons(of: table[slot], matches: outcome.matches).first {
+      if let reason = reasons(of: slot, matches: outcome.matches).first {
         counters.keptByReason[reason, default: 0] += 1
       }
       forwardBuffered(slot, outcome, into: &effects)
@@ -165,21 +167,6 @@ extension Sampler {
 
   // MARK: Records
 
-  private func decision(
-    on slot: Int, _ outcome: PolicyOutcome, _ trigger: Decision.Trigger, isFinal: Bool
-  ) -> Decision {
-    let trace = table[slot]
-    let isKept = trace.state != .undecided
-    return Decision(
-      traceID: trace.id, isKept: isKept, isFinal: isFinal, trigger: trigger, matches: outcome.matches,
-      threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
-      spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
-      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount), isLate: false,
-      hasRoot: trace.hasRoot, start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
-      duration: trace.hasRoot ? trace.rootDuration : trace.envelope, firstOffset: trace.firstOffset,
-      lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
-  }
-
   private mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, _ effects: inout Effects
   ) {
@@ -198,17 +185,16 @@ extension Sampler {
     effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
   }
 
-  private func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {
-    let trace = table[slot]
+  private mutating func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {
     var names = DecisionNames()
-    names.rootService = services.bytes(of: trace.rootService)
-    names.rootOperation = operations.bytes(of: trace.rootOperation)
+    names.rootService = services.bytes(of: table[slot].rootService)
+    names.rootOperation = operations.bytes(of: table[slot].rootOperation)
     guard !isCompact else { return names }
-    names.policies = reasons(of: trace, matches: outcome.matches)
-    serviceLists.forEach(first: trace.services, count: Int(trace.serviceCount)) { service in
+    names.policies = reasons(of: slot, matches: outcome.matches)
+    serviceLists.forEach(first: table[slot].services, count: Int(table[slot].serviceCount)) { service in
       names.services.append(services.bytes(of: service))
     }
-    if let origin = errorNotes.origin(from: trace.errors) {
+    if let origin = errorNotes.origin(from: table[slot].errors) {
       names.origin = (
         origin.spanID, services.bytes(of: origin.service), operations.bytes(of: origin.operation)
       )
@@ -232,7 +218,7 @@ extension Sampler {
     let decision = Decision(
       traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: 0, threshold: .never,
       spanCount: Int(summary.spanCount), errorCount: Int(summary.errorCount), byteCount: 0, truncatedCount: 0,
-      isLate: true, hasRoot: false, start: summary.earliestStart, duration: summary.envelope,
+      isLate: true, hasRoot: false, start: summary.earliestStart, duration: summary.facts.envelope,
       firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
     let start = effects.arena.count
     effects.arena.appendBytes { out in

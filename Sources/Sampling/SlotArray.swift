@@ -2,12 +2,13 @@
 
 import SpanStorage
 
-/// Numbered slots of plain values, more of them as they are asked for. Slots never move.
+/// Numbered slots, more of them as they are asked for. Slots never move, and what is in one is read and changed
+/// in place: a type that can't be copied never is.
 ///
 /// An array would do, but for two things: it doubles by copying, which at ten million open traces stops the
 /// lane for a second; and its small pages cost a walk through the page tables for nearly every access at
 /// random, which on a virtual machine takes longer than the access.
-@safe struct SlotArray<Element: BitwiseCopyable>: ~Copyable {
+@safe struct SlotArray<Element: ~Copyable>: ~Copyable {
   private var chunks: [UnsafeMutablePointer<Element>] = unsafe []
   /// How many slots there are.
   private(set) var count = 0
@@ -22,8 +23,12 @@ import SpanStorage
   init() {}
 
   deinit {
-    // Sound: each chunk was allocated by `append`, is this array's alone, and holds plain values.
-    for number in unsafe chunks.indices { unsafe chunks[number].deallocate() }
+    // Sound: each chunk was allocated by `append`, is this array's alone, and all are full but the last.
+    for number in unsafe chunks.indices {
+      let filled = min(Self.chunkSlots, count - number * Self.chunkSlots)
+      unsafe chunks[number].deinitialize(count: filled)
+      unsafe chunks[number].deallocate()
+    }
   }
 
   /// Bytes of the slots.
@@ -45,14 +50,14 @@ import SpanStorage
   }
 
   /// Adds a slot.
-  mutating func append(_ element: Element) {
+  mutating func append(_ element: consuming Element) {
     if unsafe count == chunks.count * Self.chunkSlots {
       // Sound: fresh memory of just the size, bound to its only type.
       let memory = unsafe HugePages.allocate(
         byteCount: Self.chunkSlots * MemoryLayout<Element>.stride, isLarge: !chunks.isEmpty)
       unsafe chunks.append(memory.bindMemory(to: Element.self, capacity: Self.chunkSlots))
     }
-    // Sound: the slot lies in the last chunk; a plain value may be written over whatever was there.
+    // Sound: the slot lies in the last chunk, behind those that are initialised.
     unsafe (chunks[count >> Self.chunkBits] + (count & (Self.chunkSlots - 1))).initialize(to: element)
     count += 1
   }

@@ -38,20 +38,26 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     let shiftedMonth = (5 * dayOfYear + 2) / 153
     let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
     let seconds = inDay / 1_000_000_000
-    bytes.appendDecimal(era * 400 + yearOfEra + (month <= 2 ? 1 : 0), digits: 4)
-    bytes.append(0x2d)
-    bytes.appendDecimal(month, digits: 2)
-    bytes.append(0x2d)
-    bytes.appendDecimal(dayOfYear - (153 * shiftedMonth + 2) / 5 + 1, digits: 2)
-    bytes.append(0x54)
-    bytes.appendDecimal(seconds / 3600, digits: 2)
-    bytes.append(0x3a)
-    bytes.appendDecimal(seconds / 60 % 60, digits: 2)
-    bytes.append(0x3a)
-    bytes.appendDecimal(seconds % 60, digits: 2)
-    bytes.append(0x2e)
-    bytes.appendDecimal(inDay % 1_000_000_000, digits: 9)
-    bytes.append(0x5a)
+    let nanosecond = inDay % 1_000_000_000
+    bytes.append(addingCapacity: 30) { out in
+      // What an instant can say lies between 1677 and 2262.
+      out.appendFourDigits(era * 400 + yearOfEra + (month <= 2 ? 1 : 0))
+      out.append(0x2d)
+      out.appendTwoDigits(month)
+      out.append(0x2d)
+      out.appendTwoDigits(dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
+      out.append(0x54)
+      out.appendTwoDigits(seconds / 3600)
+      out.append(0x3a)
+      out.appendTwoDigits(seconds / 60 % 60)
+      out.append(0x3a)
+      out.appendTwoDigits(seconds % 60)
+      out.append(0x2e)
+      out.append(0x30 &+ UInt8(truncatingIfNeeded: nanosecond / 100_000_000))
+      out.appendFourDigits(nanosecond / 10_000 % 10_000)
+      out.appendFourDigits(nanosecond % 10_000)
+      out.append(0x5a)
+    }
   }
 
   /// Reads what `appendRFC3339` wrote; nil for anything else.
@@ -181,11 +187,18 @@ extension Int64 {
   }
 }
 
-extension [UInt8] {
-  /// Appends `value`, not negative, with zeros in front up to `digits` characters.
-  fileprivate mutating func appendDecimal(_ value: Int64, digits: Int) {
-    let text = String(value).utf8
-    for _ in 0..<Swift.max(0, digits - text.count) { append(0x30) }
-    append(contentsOf: text)
+extension OutputSpan<UInt8> {
+  /// Appends `value`, from 0 to 99.
+  @inline(__always)
+  fileprivate mutating func appendTwoDigits(_ value: Int64) {
+    append(0x30 &+ UInt8(truncatingIfNeeded: value / 10))
+    append(0x30 &+ UInt8(truncatingIfNeeded: value % 10))
+  }
+
+  /// Appends `value`, from 0 to 9999.
+  @inline(__always)
+  fileprivate mutating func appendFourDigits(_ value: Int64) {
+    appendTwoDigits(value / 100)
+    appendTwoDigits(value % 100)
   }
 }

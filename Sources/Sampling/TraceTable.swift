@@ -44,8 +44,9 @@ struct TraceTable: ~Copyable {
   }
 
   /// Opens a trace that is not open, at the end of the queue.
-  mutating func open(_ trace: OpenTrace) -> Int {
+  mutating func open(_ trace: consuming OpenTrace) -> Int {
     let slot: Int
+    let hash = hash(trace.id)
     if let reused = freeSlots.popLast() {
       slot = Int(reused)
       traces[slot] = trace
@@ -55,7 +56,7 @@ struct TraceTable: ~Copyable {
       opened.addSlot()
       rooted.addSlot()
     }
-    index.insert(hash(trace.id), slot: slot)
+    index.insert(hash, slot: slot)
     opened.append(slot)
     return slot
   }

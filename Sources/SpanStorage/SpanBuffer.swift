@@ -57,7 +57,6 @@ public struct SpanBuffer: ~Copyable {
   private var survivors: SpanLog
   private var arrivalBytes = 0
   private var survivorBytes = 0
-  private var segmentsCleaned = 0
   /// Bytes that may still be moved before the next segment is begun.
   private var moveAllowance = 0
 
@@ -90,7 +89,9 @@ public struct SpanBuffer: ~Copyable {
 
   /// Adds a piece to the spans of the trace in slot `owner`.
   public mutating func append(_ bytes: RawSpan, to spans: inout BufferedSpans, owner: Int) {
+    let segmentsBefore = arrivals.segmentsBegun
     spans.lastArrival = arrivals.append(bytes, after: spans.lastArrival, owner: owner)
+    if arrivals.segmentsBegun != segmentsBefore { isCleaningDue = true }
     if spans.firstArrival == .none { spans.firstArrival = spans.lastArrival }
     spans.arrivalBytes += UInt32(truncatingIfNeeded: bytes.byteCount)
     arrivalBytes += bytes.byteCount
@@ -139,11 +140,11 @@ public struct SpanBuffer: ~Copyable {
   // MARK: Cleaning
 
   /// Whether there may be memory to win since the last cleaning: a segment was begun.
-  public var isCleaningDue: Bool { segmentsCleaned != arrivals.segmentsBegun }
+  public private(set) var isCleaningDue = false
 
   /// Begins a cleaning: frees what can be freed without looking at a trace, and compresses.
   public mutating func beginCleaning() {
-    segmentsCleaned = arrivals.segmentsBegun
+    isCleaningDue = false
     moveAllowance = SpanBuffer.slabsPerCleaning * memory.slabBytes
     while isUnderPressure, moveAllowance > 0, survivors.compressNext() { moveAllowance -= memory.slabBytes }
   }

@@ -183,7 +183,7 @@ struct PolicySet {
   ///
   /// - Parameter baseline: the baseline's threshold for this trace.
   mutating func decide(
-    _ trace: OpenTrace, at now: Instant, baseline: SamplingThreshold = .never
+    _ trace: TraceFacts, at now: Instant, baseline: SamplingThreshold = .never
   ) -> PolicyOutcome {
     var evaluation = Evaluation(now: now, baseline: baseline.rejected, hashes: 0)
     for (number, hash) in hashes.enumerated() where hash.samples(trace.id) {
@@ -204,7 +204,7 @@ struct PolicySet {
   /// A hash knows nothing of the trace's randomness: the threshold then says how likely the trace was, not
   /// which randomness it takes.
   private mutating func chance(
-    of trace: OpenTrace, _ evaluation: Evaluation, actual: UInt64
+    of trace: TraceFacts, _ evaluation: Evaluation, actual: UInt64
   ) -> SamplingThreshold {
     var hypothetical = evaluation
     hypothetical.isPaying = false
@@ -224,7 +224,7 @@ struct PolicySet {
 
   /// From which randomness on the trace is kept; fills in the outcome while budgets pay.
   private mutating func threshold(
-    _ trace: OpenTrace, _ evaluation: inout Evaluation, _ outcome: inout PolicyOutcome
+    _ trace: TraceFacts, _ evaluation: inout Evaluation, _ outcome: inout PolicyOutcome
   ) -> UInt64 {
     var dropped: UInt64 = 0
     evaluation.role = .dropping
@@ -262,7 +262,7 @@ struct PolicySet {
 
   /// The threshold of one test.
   private mutating func threshold(
-    of test: Int, _ side: Side, _ trace: OpenTrace, _ evaluation: inout Evaluation
+    of test: Int, _ side: Side, _ trace: TraceFacts, _ evaluation: inout Evaluation
   ) -> UInt64 {
     switch tests[test] {
     case .always: return side.threshold(true)
@@ -301,7 +301,7 @@ struct PolicySet {
   }
 
   private mutating func threshold(
-    ofAll parts: Range<Int>, _ side: Side, _ trace: OpenTrace, _ evaluation: inout Evaluation
+    ofAll parts: Range<Int>, _ side: Side, _ trace: TraceFacts, _ evaluation: inout Evaluation
   ) -> UInt64 {
     let wasPaying = evaluation.isPaying
     var result = side.threshold(true)
@@ -317,7 +317,7 @@ struct PolicySet {
 
   /// The first part that samples the trace and has budget for it keeps it.
   private mutating func threshold(
-    ofComposite number: Int, _ parts: Range<Int>, _ trace: OpenTrace, _ evaluation: inout Evaluation
+    ofComposite number: Int, _ parts: Range<Int>, _ trace: TraceFacts, _ evaluation: inout Evaluation
   ) -> UInt64 {
     let wasPaying = evaluation.isPaying
     defer { evaluation.isPaying = wasPaying }
@@ -342,7 +342,7 @@ struct PolicySet {
     return result
   }
 
-  private func duration(of trace: OpenTrace, _ measure: Policy.DurationMeasure) -> Int64 {
+  private func duration(of trace: TraceFacts, _ measure: Policy.DurationMeasure) -> Int64 {
     switch measure {
     case .root: trace.hasRoot ? trace.rootDuration : max(0, trace.envelope - skewTolerance)
     case .spans: trace.envelope
@@ -363,7 +363,7 @@ struct PolicySet {
   /// What is certain before the window closes: only policies that no further span can take back, and nothing
   /// as long as a veto can still come. Probabilities and rate limits are never certain: what they keep could
   /// be kept for a better reason later, and its spans would carry the wrong threshold.
-  func certain(_ trace: OpenTrace) -> PolicyOutcome {
+  func certain(_ trace: TraceFacts) -> PolicyOutcome {
     var outcome = PolicyOutcome()
     for policy in drops where answer(of: roots[policy], trace) != .no { return outcome }
     for policy in roots.indices {
@@ -381,14 +381,14 @@ struct PolicySet {
   }
 
   /// Whether the trace is taken away whatever else comes.
-  func isVetoCertain(_ trace: OpenTrace) -> Bool {
+  func isVetoCertain(_ trace: TraceFacts) -> Bool {
     for policy in drops where answer(of: roots[policy], trace) == .yes { return true }
     guard !stopsAtFirstMatch else { return false }
     for case .vetoes(let bit) in roles where trace.predicateMatches & bit != 0 { return true }
     return false
   }
 
-  private func answer(of test: Int, _ trace: OpenTrace) -> Answer {
+  private func answer(of test: Int, _ trace: TraceFacts) -> Answer {
     switch tests[test] {
     case .always: return .yes
     case .status(let mask): return trace.statuses & mask != 0 ? .yes : .open
