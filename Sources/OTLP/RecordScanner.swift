@@ -236,14 +236,14 @@ extension SpanView {
     if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
   }
 
-  /// Reads what encoders write first, in the order of the fields' numbers and in the form that they give it, as
-  /// far as it is so: ids, parent, name, kind and times, with one check for each run of fixed length.
+  /// Reads what encoders write first, in the order of the fields' numbers and in the form that they give it,
+  /// as far as it is so: ids, parent, name, kind and times, with one check for each run of fixed length.
   @inline(__always)
   private mutating func readUsualHead(_ cursor: inout WireCursor, _ bytes: RawSpan) {
     guard cursor.end <= bytes.byteCount, cursor.left >= 40 else { return }
     var start = cursor.offset
-    // Sound, here and below: of 40 bytes that are left before the span's end, which lies in the record, two ids
-    // take 28, a parent ten and the name's tag and length two.
+    // Sound, here and below: of 40 bytes that are left before the span's end, which lies in the record, two
+    // ids take 28, a parent ten and the name's tag and length two.
     let (traceTag, spanTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 18))
     guard traceTag == UInt16(Field.traceID << 3 | 2) | 16 << 8,
       spanTag == UInt16(Field.spanID << 3 | 2) | 8 << 8
@@ -327,10 +327,11 @@ extension SpanView {
     return true
   }
 
-  /// Reads the end time, and what stands behind it where the numbers of fields descend: the other time, kind, name,
-  /// parent and ids, as far as it is so.
+  /// Reads the end time, and what stands behind it where the numbers of fields descend: the other time, kind,
+  /// name, parent and ids, as far as it is so.
   ///
-  /// - Parameter cursor: stands at the end time, of which the caller has seen the tag and that it is all there.
+  /// - Parameter cursor: stands at the end time, of which the caller has seen the tag and that it is all
+  ///   there.
   @inline(__always)
   private mutating func readUsualTail(_ cursor: inout WireCursor, _ bytes: RawSpan) {
     var start = cursor.offset
@@ -349,7 +350,8 @@ extension SpanView {
     else { return }
     self.start = unsafe bytes.uncheckedWord(at: start &+ 10)
     self.kind = kind
-    name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 22), count: UInt32(truncatingIfNeeded: count))
+    name = ByteRange(
+      offset: UInt32(truncatingIfNeeded: start &+ 22), count: UInt32(truncatingIfNeeded: count))
     cursor.step(13 &+ count)
     start = cursor.offset
     if unsafe bytes.uncheckedPair(at: start) == UInt16(Field.parentSpanID << 3 | 2) | 8 << 8 {

@@ -48,8 +48,8 @@ struct TraceFacts: BitwiseCopyable {
   }
 }
 
-/// One open trace. It lives in a slot of the table and is never copied: copying takes longer than most of what is
-/// done with it.
+/// One open trace. It lives in a slot of the table and is never copied: copying takes longer than most of
+/// what is done with it.
 struct OpenTrace: ~Copyable {
   /// What has been settled while the window is open.
   enum State: UInt8 {

@@ -10,8 +10,9 @@ public import SpanStorage
 ///
 /// Not thread-safe: it belongs to the lane that reads the partition.
 ///
-/// What its methods read of a large struct is copied for the call if they are not mutating, on every call, and all
-/// of a sampler is 2.4 KB. So those that run for each record or trace are mutating even where they change nothing.
+/// What its methods read of a large struct is copied for the call if they are not mutating, on every call,
+/// and all of a sampler is 2.4 KB. So those that run for each record or trace are mutating even where they
+/// change nothing.
 public struct Sampler: ~Copyable {
   /// The partition whose records it reads.
   public let partition: PartitionID

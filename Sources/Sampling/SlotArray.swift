@@ -2,8 +2,8 @@
 
 import SpanStorage
 
-/// Numbered slots, more of them as they are asked for. Slots never move, and what is in one is read and changed
-/// in place: a type that can't be copied never is.
+/// Numbered slots, more of them as they are asked for. Slots never move, and what is in one is read and
+/// changed in place: a type that can't be copied never is.
 ///
 /// An array would do, but for two things: it doubles by copying, which at ten million open traces stops the
 /// lane for a second; and its small pages cost a walk through the page tables for nearly every access at

@@ -63,6 +63,37 @@ import Testing
     #expect(bytes == [0xff] + Array(Self.text.utf8))
   }
 
+  @Test func eightCharactersAreWrittenAsOneByOne() {
+    var random = SeededGenerator(seed: 10)
+    let edges: [UInt64] = [0, 0x0123_4567, 0x89ab_cdef, 0x9a9a_a9a9, 0xffff_ffff]
+    for value in edges + (0..<1_000).map({ _ in random.next() & 0xffff_ffff }) {
+      var text: [UInt8] = []
+      Hexadecimal.append(value, digits: 8, to: &text)
+      #expect(bigEndian(Hexadecimal.characters(of: value)) == text)
+    }
+  }
+
+  /// Only the form that every written key has: other forms of the id are read, not compared.
+  @Test func knowsItsOwnForm() {
+    #expect(isWritten(Array(Self.text.utf8)))
+    #expect(!isWritten(Array(Self.text.uppercased().utf8)))
+    #expect(!isWritten(bigEndian(Self.id.high) + bigEndian(Self.id.low)))
+    #expect(!isWritten([]))
+    #expect(!isWritten(Array(Self.text.utf8) + [0x30]))
+    #expect(!isWritten(Array(Self.text.utf8.dropLast())))
+    for place in 0..<32 {
+      for bit in 0..<8 {
+        var key = Array(Self.text.utf8)
+        key[place] ^= 1 << bit
+        #expect(!isWritten(key), "bit \(bit) at \(place)")
+      }
+    }
+  }
+
+  private func isWritten(_ key: [UInt8]) -> Bool {
+    key.withRawBytes { Self.id.isWritten(in: $0) }
+  }
+
   @Test func readsBackWhatItWrites() {
     var random = SeededGenerator(seed: 9)
     for _ in 0..<1_000 {

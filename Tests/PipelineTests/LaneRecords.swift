@@ -107,5 +107,5 @@ extension MemoryBroker {
 func scannedSpans(_ bytes: [UInt8]) throws -> [SpanView] {
   var record = ScannedRecord()
   try bytes.withRawBytes { (bytes) throws(MalformedInput) in try record.scan(bytes) }
-  return record.spans
+  return Array(record.spans)
 }

@@ -10,7 +10,7 @@ import Testing
   /// A trace of spans from `start` to `end` in nanoseconds, roots where the parent is zero.
   private func trace(
     low: UInt64 = 1, _ spans: (parent: UInt64, start: UInt64, end: UInt64, status: SpanStatus)...
-  ) -> OpenTrace {
+  ) -> TraceFacts {
     var trace = OpenTrace(id: TraceID(high: 1, low: low), firstOffset: Offset(0), openedAt: .start)
     for (number, given) in spans.enumerated() {
       var span = SpanView()
@@ -22,10 +22,10 @@ import Testing
       trace.accumulate(span)
       if span.isRoot { trace.hasRoot = true }
     }
-    return trace
+    return trace.facts
   }
 
-  private func matches(_ rule: Policy.Rule, _ trace: OpenTrace, certainOnly: Bool = false) -> Bool {
+  private func matches(_ rule: Policy.Rule, _ trace: TraceFacts, certainOnly: Bool = false) -> Bool {
     var policies = PolicySet([Policy(name: "p", rule: rule)])
     return certainOnly ? policies.certain(trace).isKept : policies.decide(trace, at: .start).isKept
   }

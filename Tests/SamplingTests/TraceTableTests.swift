@@ -30,7 +30,8 @@ import Testing
         rooted.append(id)
       } else {
         table.endRootWait(slot(id))
-        #expect(table[slot(id)].isRootWaitOver)
+        let isOver = table[slot(id)].isRootWaitOver
+        #expect(isOver)
         rooted.removeAll { $0 == id }
       }
       table.checkInvariants()

@@ -188,8 +188,8 @@ extension SpanConditionSet {
     startRecord()
     var outcomes: [ConditionOutcome] = []
     for span in scanned.spans {
-      let resource = scanned.extras[scanned.resources[Int(span.resource)].extras]
-      let scope = scanned.extras[scanned.scopes[Int(span.scope)].extras]
+      let resource = scanned.extras.slice(scanned.resources[Int(span.resource)].extras)
+      let scope = scanned.extras.slice(scanned.scopes[Int(span.scope)].extras)
       outcomes.append(
         record.withRawBytes { self.outcome(of: span, resource: resource, scope: scope, in: $0) })
     }

@@ -10,11 +10,11 @@ import Testing
 private let full = SamplingThreshold.randomnessCount
 
 /// A trace of one root span that all facts are told of by hand.
-private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 = 1) -> OpenTrace {
+private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 = 1) -> TraceFacts {
   var trace = OpenTrace(id: TraceID(high: 1, low: randomness), firstOffset: Offset(0), openedAt: .start)
   trace.predicateMatches = matches
   trace.spanCount = spans
-  return trace
+  return trace.facts
 }
 
 @Suite struct ThresholdTests {
@@ -236,7 +236,7 @@ private struct Facts {
 }
 
 @Suite struct PolicyReferenceTests {
-  private func trace(_ facts: Facts, of policies: [Policy]) -> OpenTrace {
+  private func trace(_ facts: Facts, of policies: [Policy]) -> TraceFacts {
     let predicates = PolicyCompiler(policies).predicates
     var bits: UInt64 = 0
     for (number, predicate) in predicates.enumerated() {

@@ -1,0 +1,142 @@
+// The scanner reads what encoders usually write in runs of fields, with a check for each run. The same fields
+// with their tags spelled longer than they need be are never read so: both ways must see the same and fail
+// alike.
+
+import OTLP
+import Testing
+
+@Suite struct UsualFormTests {
+  /// Every prefix of spans in all orders of fields, most of them as encoders write them, some odd.
+  @Test(arguments: FieldOrder.allCases)
+  func areReadLikeAllOthers(_ order: FieldOrder) throws {
+    var random = SeededGenerator(seed: 12)
+    var sound = 0
+    for round in 0..<400 {
+      var nodes = SpanModel.usual(&random).nodes
+      if random.oneIn(4) { nodes.append(.status(&random)) }
+      if random.oneIn(4), let odd = WireNode.oddities.randomElement(using: &random) { nodes.append(odd) }
+      let usual = LongTags(order.arrange(nodes, keeping: nil, &random).encoded)
+      for count in (round % 8 == 0 ? 0 : usual.short.count)...usual.short.count {
+        let (short, long) = usual.prefixes(count)
+        #expect(seen(in: short) == seen(in: long).map(usual.shortOffset), "\(short)")
+        if case .facts = seen(in: short) { sound += 1 }
+      }
+    }
+    #expect(sound > 300)
+  }
+
+  /// What stands behind a span in the record is never taken for a part of it.
+  @Test(arguments: FieldOrder.allCases)
+  func endWithTheirSpan(_ order: FieldOrder) throws {
+    var random = SeededGenerator(seed: 13)
+    for _ in 0..<50 {
+      let whole = order.arrange(SpanModel.usual(&random).nodes, keeping: nil, &random).encoded
+      for count in 0...whole.count {
+        let cut = Array(whole.prefix(count))
+        let alone = seen(in: cut)
+        guard case .facts(let facts) = alone else { continue }
+        let record = [
+          WireNode.message(1, [.message(2, [.bytes(2, cut), .bytes(2, Array(whole))])])
+        ].encoded
+        #expect(try scannedFacts(record).first == facts)
+      }
+    }
+  }
+
+  /// What the scanner makes of a span with this content: with an offset from the content's start.
+  private func seen(in content: [UInt8]) -> Outcome {
+    let record = [WireNode.message(1, [.message(2, [.bytes(2, content)])])].encoded
+    do {
+      return .facts(try scannedFacts(record)[0])
+    } catch {
+      return .fault(error.reason, offset: error.offset - (record.count - content.count))
+    }
+  }
+}
+
+/// What the scanner says of a span.
+private enum Outcome: Equatable {
+  case facts(SpanFacts)
+  case fault(MalformedInput.Reason, offset: Int)
+
+  func map(_ offset: (Int) -> Int) -> Outcome {
+    switch self {
+    case .facts: self
+    case .fault(let reason, let place): .fault(reason, offset: offset(place))
+    }
+  }
+}
+
+/// Fields as they are, and with tags that are a byte longer than they need be.
+private struct LongTags {
+  let short: [UInt8]
+  private var long: [UInt8] = []
+  /// Where each byte of `short`, and its end, lies in `long`.
+  private var places: [Int] = []
+
+  init(_ bytes: [UInt8]) {
+    short = bytes
+    for field in fields(of: bytes) {
+      let tagLength = field.number < 16 ? 1 : field.number < 2048 ? 2 : 3
+      for (number, byte) in field.whole.enumerated() {
+        places.append(long.count)
+        if number == tagLength - 1 { long += [byte | 0x80, 0] } else { long.append(byte) }
+      }
+    }
+    places.append(long.count)
+  }
+
+  func prefixes(_ count: Int) -> (short: [UInt8], long: [UInt8]) {
+    (Array(short.prefix(count)), Array(long.prefix(places[count])))
+  }
+
+  func shortOffset(_ offset: Int) -> Int {
+    places.lastIndex { $0 <= offset } ?? 0
+  }
+}
+
+extension SpanModel {
+  /// A span as encoders write it, with any of the fields that may be left out, and names around the length
+  /// whose own length takes a second byte.
+  fileprivate static func usual(_ random: inout SeededGenerator) -> SpanModel {
+    SpanModel(
+      traceID: TraceID(.random(in: 0 ... .max, using: &random)),
+      spanID: .random(in: 1 ... .max, using: &random),
+      parentID: random.oneIn(3) ? 0 : .random(in: 1 ... .max, using: &random),
+      start: random.oneIn(8) ? 0 : .random(in: 1 ... .max, using: &random),
+      end: random.oneIn(8) ? 0 : .random(in: 1 ... .max, using: &random),
+      name: random.bytes([0, 1, 9, 30, 126, 127, 128, 300].randomElement(using: &random) ?? 0),
+      traceState: random.oneIn(4) ? Array("ot=th:8".utf8) : [],
+      flags: random.oneIn(2) ? 0x301 : 0, status: random.oneIn(3) ? .error : nil,
+      kind: random.oneIn(6) ? 0 : .random(in: 1 ... .max, using: &random),
+      others: (0..<Int.random(in: 0...3, using: &random)).map { _ in
+        .message(9, [.string(1, "key"), .message(2, [.bytes(1, random.bytes(upTo: 200))])])
+      })
+  }
+}
+
+extension WireNode {
+  /// A status: empty, with a code alone, with more beside it.
+  fileprivate static func status(_ random: inout SeededGenerator) -> WireNode {
+    let code = WireNode.varint(3, [0, 1, 2, 3, 127, 128, 300].randomElement(using: &random) ?? 0)
+    return .message(
+      15, [[], [code], [.string(2, "why"), code], [code, code]].randomElement(using: &random) ?? [])
+  }
+
+  /// Fields of a span in forms that no run expects, some of them wrong.
+  fileprivate static let oddities: [WireNode] = [
+    .bytes(1, []), .bytes(1, Array(repeating: 1, count: 15)), .bytes(1, Array(repeating: 1, count: 17)),
+    .bytes(1, Array(repeating: 0, count: 16)), .bytes(2, []), .bytes(2, Array(repeating: 0, count: 8)),
+    .bytes(2, Array(repeating: 1, count: 9)), .bytes(4, []), .bytes(4, Array(repeating: 1, count: 7)),
+    .bytes(4, Array(repeating: 0, count: 8)), .varint(5, 1), .fixed32(7, 1), .bytes(8, []), .varint(6, 128),
+    .varint(6, .max), .fixed64(15, 1), .fixed64(16, 1), .fixed32(17, 1), .bytes(1000, [1, 2, 3]),
+    .varint(9, 1),
+  ]
+}
+
+extension SeededGenerator {
+  /// `count` bytes.
+  fileprivate mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8.random(in: 0 ... .max, using: &self) }
+  }
+}
