@@ -62,6 +62,18 @@ final class CallbackContext: Sendable {
   let statistics: KafkaStatistics?
   /// Who answers a consumer's rebalances.
   let answering = Atomic(Answering.byOwner)
+  /// Whether a consumer has asked to join its group.
+  let isMember = Atomic(false)
+  /// Whether a consumer's group has ever given it an assignment, be it an empty one.
+  let wasAssigned = Atomic(false)
+
+  /// Whether librdkafka would end the process if the client were destroyed: before 2.3.0 it asserts that a
+  /// member with the cooperative assignor has that assignor's state, which comes with the first assignment.
+  /// Source: librdkafka, issue 4312 and pull request 4381.
+  var mustOutliveOwner: Bool {
+    isMember.load(ordering: .relaxed) && !wasAssigned.load(ordering: .relaxed)
+      && rd_kafka_version() < 0x0203_0000
+  }
 
   /// Who answers a consumer's rebalances.
   enum Answering: UInt8, AtomicRepresentable {
@@ -130,6 +142,12 @@ struct ClientHandle: ~Copyable {
   }
 
   deinit {
+    guard !context.mustOutliveOwner else {
+      // Sound: one reference too many, for the callbacks of a client that stays until the process ends. It is
+      // closed and does nothing; a worker that stops before its first assignment ends soon after.
+      _ = unsafe Unmanaged.passRetained(context)
+      return
+    }
     // Sound: the handle is owned by this value alone and destroyed once. A consumer's
     // owner has closed it as far as it can be closed.
     unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)

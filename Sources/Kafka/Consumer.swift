@@ -77,6 +77,7 @@ public final class Consumer {
 
   /// Joins the group.
   public func subscribe() throws(KafkaError) {
+    handle.context.isMember.store(true, ordering: .relaxed)
     let list = PartitionList([PartitionOffset(TopicPartition(topic, -1), offset: PartitionOffset.invalid)])
     try check(unsafe rd_kafka_subscribe(handle.pointer, list.pointer))
   }
@@ -276,6 +277,7 @@ public final class Consumer {
       guard let client = unsafe client, let list = unsafe list, let opaque = unsafe opaque else { return }
       let context = unsafe CallbackContext.from(opaque)
       let partitions = unsafe PartitionList.read(list).map(\.topicPartition)
+      if code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS { context.wasAssigned.store(true, ordering: .relaxed) }
       switch context.answering.load(ordering: .relaxed) {
       case .byOwner: break
       case .byCallback:

@@ -1,6 +1,7 @@
 // Members of one group: what they are given and lose, what they commit, and how they leave.
 
 import Kafka
+import Synchronization
 import Testing
 
 @Suite(.ownThreads, .timeLimit(.minutes(2))) struct GroupTests {
@@ -133,6 +134,30 @@ import Testing
     member.consumer.close()
     member.consumer.close()
     other.consumer.close()
+  }
+
+  /// A member that leaves after the group has let it in and before it is given anything: librdkafka 2.0.2 ends
+  /// the process where such a client is destroyed.
+  @Test func leavingBeforeTheFirstAssignmentIsSurvived() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let (syncGroup, rebalanceInProgress): (Int16, Int32) = (14, 27)
+    cluster.cluster.failNext(api: syncGroup, with: Array(repeating: rebalanceInProgress, count: 100))
+    let refusals = Mutex(0)
+    let properties = [KafkaProperty("group.id", "g"), KafkaProperty("debug", "cgrp")]
+    var consumer: Consumer? = try Consumer(topic: "t", properties: cluster.properties + properties) { line in
+      if line.text.contains("SyncGroup"), line.text.contains("in progress") { refusals.withLock { $0 += 1 } }
+    }
+    try consumer?.subscribe()
+    var batch = RecordBatch(capacity: 16)
+    try wait(for: "an assignment that is refused") {
+      let nothing: (RecordInfo, RawSpan?, RawSpan?) -> Void = { _, _, _ in }
+      _ = consumer?.poll(into: &batch, timeout: .milliseconds(50), nothing)
+      return refusals.withLock { $0 } > 0
+    }
+    #expect(consumer?.takeEvents().isEmpty == true)
+    consumer?.close()
+    consumer = nil
   }
 
   private func revoked(by member: Member) -> [TopicPartition] {
