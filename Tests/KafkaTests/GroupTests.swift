@@ -136,8 +136,8 @@ import Testing
     other.consumer.close()
   }
 
-  /// A member that leaves after the group has let it in and before it is given anything: librdkafka 2.0.2 ends
-  /// the process where such a client is destroyed.
+  /// A member that leaves after the group has let it in and before it is given anything: librdkafka 2.0.2
+  /// ends the process where such a client is destroyed.
   @Test func leavingBeforeTheFirstAssignmentIsSurvived() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
