@@ -51,7 +51,8 @@ let package = Package(
         .product(name: "NIOPosix", package: "swift-nio"),
       ],
       swiftSettings: rules),
-    .target(name: "Simulation", dependencies: ["OTLP", "Sampling", "Pipeline"], swiftSettings: rules),
+    .target(
+      name: "Simulation", dependencies: ["OTLP", "Sampling", "Kafka", "Pipeline"], swiftSettings: rules),
     .executableTarget(
       name: "tailrace",
       dependencies: [

@@ -24,6 +24,8 @@ struct ClientStatistics: Decodable {
     var txerrs: UInt64
     var rxerrs: UInt64
     var req_timeouts: UInt64
+    /// Microseconds since bytes last came from it; below zero if none ever did.
+    var rxidle: Int64
     /// Round trips of requests, in microseconds.
     var rtt: Window
 
@@ -43,6 +45,11 @@ struct ClientStatistics: Decodable {
     var fetchq_cnt: UInt64
     /// Their bytes.
     var fetchq_size: UInt64
+  }
+
+  /// How long no broker had answered this client when it told; nil if it has not told of any.
+  var silence: Duration? {
+    brokers.values.map(\.rxidle).filter { $0 >= 0 }.min().map { .microseconds($0) }
   }
 
   /// Nothing told yet.

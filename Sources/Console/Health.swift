@@ -6,16 +6,20 @@ internal import Pipeline
 struct Health {
   let status: WorkerStatus
 
-  /// A lane that has not finished a round for so long hangs. No single call to a broker takes longer than
-  /// librdkafka's `socket.timeout.ms`, a minute, and between two of them a lane says that it lives.
+  /// A lane that has not said for so long that it lives hangs in its own code: every call to a broker has a
+  /// deadline of seconds, and between two of them the lane says so.
   static let patience = Duration.seconds(120)
+
+  /// A lane that no broker has answered for so long can't do its work. Members of a group hear from a broker
+  /// every few seconds, whatever there is to read.
+  static let brokerPatience = Duration.seconds(30)
 
   /// Why the process should be restarted; empty while it lives. A worker that waits for a broker lives: a
   /// restart would bring it no nearer.
   var deathReasons: [String] {
     running.compactMap { number, lane in
       guard lane.sinceProgress > Health.patience else { return nil }
-      return "lane \(number) has not got on for \(lane.sinceProgress.components.seconds) s"
+      return "lane \(number) has made no progress for \(lane.sinceProgress.components.seconds) s"
     }
   }
 
@@ -32,11 +36,14 @@ struct Health {
     }
   }
 
-  /// What keeps the worker from doing all its work; empty when it is ready: every lane knows what it reads,
-  /// be it nothing, and is where the last owners of its partitions left them.
+  /// What keeps the worker from doing all its work; empty when it is ready: brokers answer every lane, it knows
+  /// what it reads, be it nothing, and is where the last owners of its partitions left them.
   var unreadyReasons: [String] {
     guard startReasons.isEmpty else { return startReasons }
     return running.compactMap { number, lane in
+      if let silence = lane.brokerSilence, silence > Health.brokerPatience {
+        return "lane \(number) has heard from no broker for \(silence.components.seconds) s"
+      }
       guard lane.measures.hasJoined else { return "lane \(number) waits for its group's partitions" }
       guard lane.snapshot.recovering > 0 else { return nil }
       return "lane \(number) recovers \(lane.snapshot.recovering) partitions"
@@ -50,5 +57,13 @@ struct Health {
       case .waiting, .ended: false
       }
     }.map { ($0.offset, $0.element) }
+  }
+}
+
+extension LaneStatus {
+  /// How long no broker has answered the lane's consumer; nil if that is not known, as before its first
+  /// statistics.
+  var brokerSilence: Duration? {
+    ClientStatistics(reading: consumerStatistics).silence.map { $0 + consumerStatisticsAge }
   }
 }

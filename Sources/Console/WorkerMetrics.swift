@@ -74,6 +74,10 @@ final class WorkerMetrics: Sendable {
       "tailrace_unassigned_records_total",
       "Records that came for partitions that were given up; whoever has them now reads them.",
       snapshot.lane.recordsNotAssigned)
+    text.counter(
+      "tailrace_repeated_records_total",
+      "Records skipped because their offset lies before the next one to read: read before, or of a log that "
+        + "was cut short.", snapshot.lane.recordsRepeated)
     guard case .tailSampling = topology else { return }
     text.counter(
       "tailrace_unkeyed_records_total", "Records without a key that is a trace id.", counters.recordsUnkeyed)

@@ -67,6 +67,9 @@ final class CallbackContext: Sendable {
   /// Whether a consumer's group has ever given it an assignment, be it an empty one.
   let wasAssigned = Atomic(false)
 
+  /// Whether the client is left as it is when its owner goes: destroying it might wait for ever.
+  let isAbandoned = Atomic(false)
+
   /// Whether librdkafka would end the process if the client were destroyed: before 2.3.0 it asserts that a
   /// member with the cooperative assignor has that assignor's state, which comes with the first assignment.
   /// Source: librdkafka, issue 4312 and pull request 4381.
@@ -84,6 +87,15 @@ final class CallbackContext: Sendable {
     /// Nobody: the client is about to be destroyed, and a call into it might never return.
     case byNobody
   }
+
+  /// Notes an error of the client, for its owner. Of very many that nobody takes the first are kept.
+  func note(_ error: KafkaError) {
+    events.withLock { events in
+      if events.count < CallbackContext.eventsMax { events.append(.error(error)) }
+    }
+  }
+
+  private static let eventsMax = 10_000
 
   init(log: @escaping KafkaLog, statistics: KafkaStatistics?) {
     self.log = log
@@ -142,15 +154,29 @@ struct ClientHandle: ~Copyable {
   }
 
   deinit {
-    guard !context.mustOutliveOwner else {
-      // Sound: one reference too many, for the callbacks of a client that stays until the process ends. It is
-      // closed and does nothing; a worker that stops before its first assignment ends soon after.
+    // A client that has failed for good may keep whoever destroys it waiting without end.
+    guard !context.mustOutliveOwner, !context.isAbandoned.load(ordering: .relaxed), fatalError == nil else {
+      // Sound: one reference too many, for the callbacks of a client that stays until the process ends, which
+      // is soon: nothing is left to do without the client.
       _ = unsafe Unmanaged.passRetained(context)
       return
     }
     // Sound: the handle is owned by this value alone and destroyed once. A consumer's
     // owner has closed it as far as it can be closed.
     unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+  }
+
+  /// The error that has made the client useless, if there is one.
+  var fatalError: KafkaError? {
+    var text = [CChar](repeating: 0, count: 512)
+    // Sound: librdkafka writes a terminated text that is no longer than said.
+    let code = unsafe rd_kafka_fatal_error(pointer, &text, text.count)
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(code, text.text, isFatal: true)
+  }
+
+  /// The client's fatal error in the place of one that only says that there is one.
+  func explain(_ error: KafkaError) -> KafkaError {
+    error.known == .localFatal ? fatalError ?? error : error
   }
 
   private static func setCallbacks(_ configuration: OpaquePointer, _ kind: Kind) {
@@ -168,7 +194,7 @@ struct ClientHandle: ~Copyable {
       let code = rd_kafka_resp_err_t(rawValue: code)
       let isFatal = code == RD_KAFKA_RESP_ERR__FATAL
       let error = unsafe KafkaError(code, reason.map { unsafe String(cString: $0) }, isFatal: isFatal)
-      unsafe CallbackContext.from(opaque).events.withLock { $0.append(.error(error)) }
+      unsafe CallbackContext.from(opaque).note(error)
     }
     unsafe rd_kafka_conf_set_stats_cb(configuration) { _, json, length, opaque in
       guard let json = unsafe json, let opaque = unsafe opaque else { return 0 }

@@ -31,10 +31,11 @@ public enum ConsumerEvent: Equatable, Sendable {
 /// `unassign` is called, whenever that is, so the owner answers between two polls and not in the middle of
 /// one.
 @safe
-public final class Consumer {
+public final class Consumer: ConsumerClient {
   private let handle: ClientHandle
   private let queue: OpaquePointer
   private let topic: String
+  private var batch: RecordBatch
   private var isClosed = false
   /// The rebalance that has been handed out and not been answered yet.
   private var unanswered: ConsumerEvent?
@@ -55,10 +56,13 @@ public final class Consumer {
 
   /// Makes a consumer; it joins no group yet.
   ///
+  /// - Parameter batchCapacity: how many records a poll brings at the most.
   /// - Throws: if a property is unknown or has a value that librdkafka does not take.
   public init(
-    topic: String, properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
+    topic: String, properties: [KafkaProperty], batchCapacity: Int = 512, log: @escaping KafkaLog,
+    statistics: KafkaStatistics? = nil
   ) throws(KafkaError) {
+    batch = RecordBatch(capacity: batchCapacity)
     handle = try ClientHandle(
       .consumer, Consumer.defaults + properties + Consumer.required, log: log, statistics: statistics)
     try check(unsafe rd_kafka_poll_set_consumer(handle.pointer))
@@ -85,10 +89,9 @@ public final class Consumer {
   /// Reads a batch and calls `body` with each record, waiting for the first no longer than `timeout`.
   ///
   /// Reading from the consumer's queue also serves the callbacks and counts as a poll for
-  /// `max.poll.interval.ms`. Returns how many records there were.
+  /// `max.poll.interval.ms`. Key and value are lent. Returns how many records there were.
   public func poll<Failure: Error>(
-    into batch: inout RecordBatch, timeout: Duration,
-    _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
+    timeout: Duration, _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
   ) throws(Failure) -> Int {
     unsafe batch.fill(from: queue, timeout: timeout)
     var specials = 0
@@ -162,17 +165,21 @@ public final class Consumer {
     }
   }
 
-  /// The first offset of a partition and that behind its last record, as the broker has them now. What is not
-  /// stable counts for a consumer with `read_uncommitted` only.
-  public func watermarks(
-    of partition: TopicPartition, timeout: Duration
-  ) throws(KafkaError) -> (low: Int64, high: Int64) {
-    var low: Int64 = 0
-    var high: Int64 = 0
-    try check(
-      unsafe rd_kafka_query_watermark_offsets(
-        handle.pointer, partition.topic, partition.partition, &low, &high, timeout.milliseconds))
-    return (low, high)
+  /// Looks offsets up: each element's `offset` is a timestamp in milliseconds since 1970 (the answer is the
+  /// first record with that timestamp or a later one, or below zero if there is none),
+  /// `PartitionOffset.beginning` or `PartitionOffset.end`. What is not stable counts for a consumer with
+  /// `read_uncommitted` only.
+  ///
+  /// Not `rd_kafka_query_watermark_offsets`: before librdkafka 2.3.0 that waits for an answer whatever its
+  /// timeout is (its issue 2588), so a broker that hangs would hang the caller. This request carries the named
+  /// offsets as the protocol does (ListOffsets: -1 latest, -2 earliest), and keeps its deadline.
+  public func lookUp(
+    _ offsets: [PartitionOffset], timeout: Duration
+  ) throws(KafkaError) -> [PartitionOffset] {
+    let list = PartitionList(offsets)
+    try check(unsafe rd_kafka_offsets_for_times(handle.pointer, list.pointer, timeout.milliseconds))
+    try list.checkElements()
+    return list.offsets
   }
 
   /// The offset behind a partition's last record, as the last answer to a fetch had it; nil before the first.
@@ -183,17 +190,6 @@ public final class Consumer {
     let code = unsafe rd_kafka_get_watermark_offsets(
       handle.pointer, partition.topic, partition.partition, &low, &high)
     return code == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
-  }
-
-  /// The offset of the first record with this timestamp or a later one, in milliseconds since 1970; nil if
-  /// there is none.
-  public func offset(
-    of partition: TopicPartition, since milliseconds: Int64, timeout: Duration
-  ) throws(KafkaError) -> Int64? {
-    let list = PartitionList([PartitionOffset(partition, offset: milliseconds)])
-    try check(unsafe rd_kafka_offsets_for_times(handle.pointer, list.pointer, timeout.milliseconds))
-    try list.checkElements()
-    return list.offsets.first.flatMap { $0.offset < 0 ? nil : $0.offset }
   }
 
   /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be
@@ -215,14 +211,29 @@ public final class Consumer {
   }
 
   /// Commits offsets with their metadata and waits for the answer.
-  public func commit(_ offsets: [PartitionOffset]) throws(KafkaError) {
+  ///
+  /// With a queue of its own and not with `rd_kafka_commit`, which waits for the coordinator without end.
+  public func commit(_ offsets: [PartitionOffset], timeout: Duration) throws(KafkaError) {
     let list = PartitionList(offsets)
-    try check(unsafe rd_kafka_commit(handle.pointer, list.pointer, 0))
-    try list.checkElements()
+    guard let answers = unsafe rd_kafka_queue_new(handle.pointer) else {
+      throw KafkaError(.localCritSysResource)
+    }
+    // Sound: queue and event are ours and freed once, after the last use.
+    defer { unsafe rd_kafka_queue_destroy(answers) }
+    try check(unsafe rd_kafka_commit_queue(handle.pointer, list.pointer, answers, nil, nil))
+    guard let event = unsafe rd_kafka_queue_poll(answers, timeout.milliseconds) else {
+      throw KafkaError(timedOut: "no answer to the commit")
+    }
+    defer { unsafe rd_kafka_event_destroy(event) }
+    try check(unsafe rd_kafka_event_error(event))
+    guard let committed = unsafe rd_kafka_event_topic_partition_list(event) else { return }
+    for index in 0..<Int(unsafe committed.pointee.cnt) {
+      try check(unsafe committed.pointee.elems[index].err)
+    }
   }
 
   /// The group's generation as this member knows it, for `Producer.sendOffsets`.
-  public func groupMetadata() -> ConsumerGroupMetadata? {
+  func groupMetadata() -> ConsumerGroupMetadata? {
     unsafe rd_kafka_consumer_group_metadata(handle.pointer).map { unsafe ConsumerGroupMetadata(taking: $0) }
   }
 
@@ -248,6 +259,13 @@ public final class Consumer {
     while unsafe rd_kafka_consumer_closed(handle.pointer) == 0, ContinuousClock.now < deadline {
       unsafe batch.fill(from: closing, timeout: .milliseconds(20))
     }
+  }
+
+  /// Lets go of the client as it is. Its threads go on until the process ends.
+  public func abandon() {
+    isClosed = true
+    handle.context.answering.store(.byNobody, ordering: .relaxed)
+    handle.context.isAbandoned.store(true, ordering: .relaxed)
   }
 
   /// Answers the rebalance that the owner has left unanswered, those that are queued, and the assignment that
@@ -301,7 +319,7 @@ public final class Consumer {
 
 /// A group's generation, by which brokers tell a member that was thrown out from one that is in.
 @safe
-public struct ConsumerGroupMetadata: ~Copyable {
+struct ConsumerGroupMetadata: ~Copyable {
   let pointer: OpaquePointer
 
   init(taking pointer: OpaquePointer) {

@@ -20,14 +20,33 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Name and message.
   public var description: String { "\(message) (\(name))" }
 
-  init(_ code: rd_kafka_resp_err_t, _ message: String? = nil, isFatal: Bool = false) {
+  /// The code by name; nil for one that this version does not know.
+  public var known: KafkaErrorCode? { KafkaErrorCode(rawValue: code) }
+
+  /// Makes the error that librdkafka would report with `code`.
+  ///
+  /// - Parameter message: what happened; by default librdkafka's text for the code.
+  public init(
+    _ code: KafkaErrorCode, _ message: String? = nil, isFatal: Bool = false, isRetriable: Bool = false,
+    requiresAbort: Bool = false
+  ) {
+    self.init(
+      rd_kafka_resp_err_t(rawValue: code.rawValue), message, isFatal: isFatal, isRetriable: isRetriable,
+      requiresAbort: requiresAbort)
+  }
+
+  init(
+    _ code: rd_kafka_resp_err_t, _ message: String? = nil, isFatal: Bool = false, isRetriable: Bool = false,
+    requiresAbort: Bool = false
+  ) {
     self.code = code.rawValue
     // Sound: librdkafka returns static, terminated strings for every code.
     name = unsafe String(cString: rd_kafka_err2name(code))
     self.message = unsafe message ?? String(cString: rd_kafka_err2str(code))
     self.isFatal = isFatal || code == RD_KAFKA_RESP_ERR__FATAL
-    isRetriable = code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT
-    requiresAbort = false
+    self.isRetriable =
+      isRetriable || code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT
+    self.requiresAbort = requiresAbort
   }
 
   /// A time-out of the caller's own, with its reason.
@@ -49,43 +68,43 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   }
 
   /// Whether the producer's queue has no room.
-  public var isQueueFull: Bool { code == RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue }
-  /// Whether a record is larger than the client or the topic allows.
-  public var isMessageTooLarge: Bool { code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE.rawValue }
+  public var isQueueFull: Bool { known == .localQueueFull }
   /// Whether a topic or partition does not exist.
   public var isUnknownTopic: Bool {
-    [
-      RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-      RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-    ].contains { $0.rawValue == code }
-  }
-  /// Whether time ran out.
-  public var isTimedOut: Bool {
-    code == RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue || code == RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE.rawValue
+    [.localUnknownTopic, .localUnknownPartition, .unknownTopicOrPart].contains(known)
   }
   /// Whether the topic to be created is there already.
-  public var isTopicThere: Bool { code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.rawValue }
+  public var isTopicThere: Bool { known == .topicAlreadyExists }
   /// Whether the client's own properties are wrong: no broker was asked.
-  public var isConfiguration: Bool { code == RD_KAFKA_RESP_ERR__INVALID_ARG.rawValue }
+  public var isConfiguration: Bool { known == .localInvalidArg }
   /// Whether the broker does not let this client do it.
   public var isAuthorization: Bool {
     [
-      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
-      RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-      RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, RD_KAFKA_RESP_ERR__AUTHENTICATION,
-    ].contains { $0.rawValue == code }
+      .topicAuthorizationFailed, .groupAuthorizationFailed, .clusterAuthorizationFailed,
+      .transactionalIdAuthorizationFailed, .saslAuthenticationFailed, .localAuthentication,
+    ].contains(known)
   }
-  /// Whether the member's generation or the group's state has moved on: the partitions are somebody else's.
-  public var isStaleMember: Bool {
-    [
-      RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
-      RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID,
-      RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST,
-    ].contains { $0.rawValue == code }
+  /// Whether the brokers hold another producer of the same transactional id, or a later epoch of this one, for
+  /// the right one.
+  public var isFenced: Bool {
+    [.localFenced, .producerFenced, .invalidProducerEpoch].contains(known)
   }
 }
 
 /// Throws unless `code` says that all is well.
 func check(_ code: rd_kafka_resp_err_t) throws(KafkaError) {
   if code != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(code) }
+}
+
+/// The codes that the librdkafka that runs can report, without the marks at the ends of its ranges.
+public func librdkafkaErrorCodes() -> [Int32] {
+  var descriptions: UnsafePointer<rd_kafka_err_desc>?
+  var count = 0
+  unsafe rd_kafka_get_err_descs(&descriptions, &count)
+  guard let descriptions = unsafe descriptions else { return [] }
+  // Sound: librdkafka's table is static and has `count` rows; rows without a name are gaps.
+  return (0..<count).compactMap { row in
+    guard unsafe descriptions[row].name != nil else { return nil }
+    return unsafe descriptions[row].code.rawValue
+  }
 }

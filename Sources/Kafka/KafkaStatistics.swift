@@ -5,7 +5,7 @@ internal import Synchronization
 
 /// The last statistics of a client. Written by the thread that polls the client, read by any.
 public final class KafkaStatistics: Sendable {
-  private let text = Mutex<[UInt8]>([])
+  private let last = Mutex<(text: [UInt8], at: ContinuousClock.Instant)>(([], .now))
 
   /// Nothing told yet.
   public init() {}
@@ -14,13 +14,16 @@ public final class KafkaStatistics: Sendable {
   static let interval = KafkaProperty("statistics.interval.ms", "5000")
 
   /// The last statistics: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
-  public var latest: [UInt8] { text.withLock { $0 } }
+  public var latest: [UInt8] { last.withLock(\.text) }
+
+  /// How long ago they were told.
+  public var age: Duration { ContinuousClock.now - last.withLock(\.at) }
 
   /// Takes the place of what was kept. A copy is all that happens on the client's thread.
   func keep(_ json: UnsafeRawBufferPointer) {
     // Sound: the bytes are read during the call only.
     let copy = unsafe [UInt8](json)
-    text.withLock { $0 = copy }
+    last.withLock { $0 = (copy, .now) }
   }
 }
 

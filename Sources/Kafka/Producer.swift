@@ -19,6 +19,13 @@ public struct DeliveryFailure: Equatable, Sendable {
   public var partition: Int32
   /// Why.
   public var error: KafkaError
+
+  /// Describes a failure.
+  public init(topic: String, partition: Int32, error: KafkaError) {
+    self.topic = topic
+    self.partition = partition
+    self.error = error
+  }
 }
 
 /// A topic that a producer writes to.
@@ -39,7 +46,7 @@ public final class ProducerTopic {
 /// Writes records.
 ///
 /// Used from one thread; the delivery callback is served by the calls below.
-public final class Producer {
+public final class Producer: ProducerClient {
   private let handle: ClientHandle
 
   /// What a producer sets unless its properties say otherwise.
@@ -60,6 +67,7 @@ public final class Producer {
   }
 
   deinit {
+    guard !handle.context.isAbandoned.load(ordering: .relaxed) else { return }
     // Without this, destroying the client would wait for records that nobody asks for any more.
     unsafe rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
     unsafe rd_kafka_flush(handle.pointer, 1000)
@@ -103,7 +111,7 @@ public final class Producer {
     while true {
       let error = enqueue(topic, partition ?? -1, key, value, headers)
       guard let error else { return }
-      guard error.isQueueFull, ContinuousClock.now < deadline else { throw error }
+      guard error.isQueueFull, ContinuousClock.now < deadline else { throw handle.explain(error) }
       poll(timeout: .milliseconds(20))
       whileWaiting()
     }
@@ -165,6 +173,12 @@ public final class Producer {
     return unsafe list
   }
 
+  /// Throws the error object that a call returned, if it did.
+  @unsafe private func complete(_ error: OpaquePointer?) throws(KafkaError) {
+    // Sound: each error object is taken over once.
+    if let error = unsafe KafkaError(taking: error) { throw handle.explain(error) }
+  }
+
   /// Serves delivery reports, waiting for the first no longer than `timeout`.
   public func poll(timeout: Duration = .zero) {
     _ = unsafe rd_kafka_poll(handle.pointer, timeout.milliseconds)
@@ -189,7 +203,7 @@ public final class Producer {
   public func takeErrors() -> [KafkaError] {
     handle.context.events.withLock { events in
       defer { events.removeAll() }
-      return events.compactMap { if case .error(let error) = $0 { error } else { nil } }
+      return events.compactMap { if case .error(let error) = $0 { handle.explain(error) } else { nil } }
     }
   }
 
@@ -200,42 +214,46 @@ public final class Producer {
 
   /// Registers the transactional id; ends what an earlier producer of the same id left open.
   public func initTransactions(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_init_transactions(handle.pointer, timeout.milliseconds))
-    {
-      throw error
-    }
+    try unsafe complete(rd_kafka_init_transactions(handle.pointer, timeout.milliseconds))
   }
 
   /// Begins a transaction.
   public func beginTransaction() throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_begin_transaction(handle.pointer)) { throw error }
+    try unsafe complete(rd_kafka_begin_transaction(handle.pointer))
   }
 
-  /// Makes offsets part of the transaction.
+  /// Makes offsets part of the transaction, under the group's generation as `consumer` knows it.
   public func sendOffsets(
-    _ offsets: [PartitionOffset], of group: borrowing ConsumerGroupMetadata, timeout: Duration
+    _ offsets: [PartitionOffset], of consumer: Consumer, timeout: Duration
   ) throws(KafkaError) {
+    guard let group = consumer.groupMetadata() else {
+      throw KafkaError(timedOut: "the group is not joined yet")
+    }
     let list = PartitionList(offsets)
-    let error = unsafe rd_kafka_send_offsets_to_transaction(
-      handle.pointer, list.pointer, group.pointer, timeout.milliseconds)
-    if let error = unsafe KafkaError(taking: error) { throw error }
+    try unsafe complete(
+      rd_kafka_send_offsets_to_transaction(
+        handle.pointer, list.pointer, group.pointer, timeout.milliseconds))
   }
 
   /// Commits the transaction, after delivering what it holds.
   public func commitTransaction(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(
-      taking: rd_kafka_commit_transaction(handle.pointer, timeout.milliseconds))
-    {
-      throw error
-    }
+    try unsafe complete(rd_kafka_commit_transaction(handle.pointer, timeout.milliseconds))
   }
 
   /// Aborts the transaction.
   public func abortTransaction(timeout: Duration) throws(KafkaError) {
-    if let error = unsafe KafkaError(taking: rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds))
-    {
-      throw error
-    }
+    try unsafe complete(rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds))
+  }
+
+  /// Gives up what is queued and not sent yet: each of these records fails with `_PURGE_QUEUE`.
+  public func purgeQueue() {
+    _ = unsafe rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE)
+    poll()
+  }
+
+  /// Lets go of the client as it is. Its threads go on until the process ends.
+  public func abandon() {
+    handle.context.isAbandoned.store(true, ordering: .relaxed)
   }
 
   static func setDeliveryCallback(_ configuration: OpaquePointer) {

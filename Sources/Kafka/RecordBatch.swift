@@ -13,19 +13,29 @@ public struct RecordInfo: Sendable {
   public var timestampMilliseconds: Int64?
   /// Whether the broker set the timestamp when it appended the record; else its producer did.
   public var isLogAppendTime = false
+
+  /// Describes a record.
+  public init(
+    partition: Int32, offset: Int64, timestampMilliseconds: Int64?, isLogAppendTime: Bool = false
+  ) {
+    self.partition = partition
+    self.offset = offset
+    self.timestampMilliseconds = timestampMilliseconds
+    self.isLogAppendTime = isLogAppendTime
+  }
 }
 
 /// The records that one poll has brought. It owns librdkafka's messages and frees them when it is cleared.
 @safe
-public struct RecordBatch: ~Copyable {
+struct RecordBatch: ~Copyable {
   private let messages: UnsafeMutablePointer<UnsafeMutablePointer<rd_kafka_message_t>?>
   /// How many records a poll brings at the most.
-  public let capacity: Int
+  let capacity: Int
   /// How many records there are.
-  public private(set) var count = 0
+  private(set) var count = 0
 
   /// Makes an empty batch for up to `capacity` records.
-  public init(capacity: Int) {
+  init(capacity: Int) {
     self.capacity = capacity
     unsafe messages = .allocate(capacity: capacity)
     unsafe messages.initialize(repeating: nil, count: capacity)

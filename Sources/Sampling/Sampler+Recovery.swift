@@ -33,9 +33,8 @@ extension Sampler {
   ///     the last `late_window` before the safe offset's clock.
   ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what
   ///     they decided is decided again as the records are read.
-  public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict], isWhole: Bool = true) {
+  public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict] = [], isWhole: Bool = true) {
     invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
-    for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
@@ -43,6 +42,7 @@ extension Sampler {
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // What was counted before was written with the commit: counting goes on from there.
     baseline?.begin(partition, at: point.clock)
+    for verdict in past { restore(verdict) }
   }
 
   /// Whether records that were read before are still being read again.
@@ -55,7 +55,9 @@ extension Sampler {
     offset < recovery.highWater
   }
 
-  private mutating func restore(_ verdict: RestoredVerdict, at clock: Instant) {
+  /// Takes one of the past verdicts into the cache, under its limit: after `restore(_:past:isWhole:)` and before
+  /// the first record, oldest first.
+  public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
       if let known { verdicts[known].isLateErrorReported = true }
@@ -64,9 +66,12 @@ extension Sampler {
     } else {
       recovery.keptEarly[verdict.traceID] = nil
       guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
+      // Nothing that was committed was decided later than that: what says so was written by somebody else, and
+      // would stand in the way of all that follow.
+      let decidedAt = min(verdict.decidedAt, recovery.clock)
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
-        decidedAt: verdict.decidedAt)
+        decidedAt: decidedAt)
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
       remember(past)

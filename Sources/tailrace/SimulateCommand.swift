@@ -74,7 +74,7 @@ extension FaultCounts {
   var text: String {
     "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
       + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
-      + "\(stalls) stalls, \(clockJumps) clock jumps, \(reloads) reloads, \(rebalances) rebalances"
+      + "\(outages) outages, \(stalls) stalls, \(clockJumps) clock jumps, \(reloads) reloads, \(rebalances) rebalances"
   }
 
   mutating func add(_ other: FaultCounts) {
@@ -87,6 +87,7 @@ extension FaultCounts {
     requestFailures += other.requestFailures
     clockJumps += other.clockJumps
     stalls += other.stalls
+    outages += other.outages
     reloads += other.reloads
     rebalances += other.rebalances
   }

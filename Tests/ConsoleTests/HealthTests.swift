@@ -49,9 +49,34 @@ import Testing
   @Test func aLaneThatStandsStillIsDead() {
     #expect(health([lane(age: .seconds(119)), lane()]).deathReasons.isEmpty)
     #expect(
-      health([lane(age: .seconds(121)), lane()]).deathReasons == ["lane 0 has not got on for 121 s"])
+      health([lane(age: .seconds(121)), lane()]).deathReasons == ["lane 0 has made no progress for 121 s"])
     let connecting = LaneStatus(phase: .connecting, sinceProgress: .seconds(200))
     #expect(health([connecting]).deathReasons.count == 1)
+  }
+
+  @Test func aLaneThatNoBrokerAnswersLivesAndIsNotReady() {
+    var silent = lane()
+    silent.consumerStatistics = statistics(rxidle: [-1, 40_000_000, 27_000_000])
+    #expect(health([silent]).unreadyReasons.isEmpty)
+    silent.consumerStatisticsAge = .seconds(4)
+    #expect(health([silent]).unreadyReasons == ["lane 0 has heard from no broker for 31 s"])
+    #expect(health([silent]).deathReasons.isEmpty)
+    silent.consumerStatistics = statistics(rxidle: [-1])
+    #expect(health([silent]).unreadyReasons.isEmpty, "nothing is known yet")
+  }
+
+  private func statistics(rxidle: [Int]) -> [UInt8] {
+    let brokers = rxidle.enumerated().map { number, idle in
+      """
+      "b\(number)": {"nodeid": \(number), "txerrs": 0, "rxerrs": 0, "req_timeouts": 0, "rxidle": \(idle),
+        "rtt": {"avg": 1, "p99": 2, "cnt": 3}}
+      """
+    }
+    let text = """
+      {"msg_cnt": 0, "msg_size": 0, "tx_bytes": 0, "rx_bytes": 0, "tx": 0, "topics": {},
+        "brokers": {\(brokers.joined(separator: ","))}}
+      """
+    return Array(text.utf8)
   }
 
   @Test func aLaneThatHasEndedIsNotDead() {

@@ -149,10 +149,9 @@ import Testing
       if line.text.contains("SyncGroup"), line.text.contains("in progress") { refusals.withLock { $0 += 1 } }
     }
     try consumer?.subscribe()
-    var batch = RecordBatch(capacity: 16)
     try wait(for: "an assignment that is refused") {
       let nothing: (RecordInfo, RawSpan?, RawSpan?) -> Void = { _, _, _ in }
-      _ = consumer?.poll(into: &batch, timeout: .milliseconds(50), nothing)
+      _ = consumer?.poll(timeout: .milliseconds(50), nothing)
       return refusals.withLock { $0 } > 0
     }
     #expect(consumer?.takeEvents().isEmpty == true)

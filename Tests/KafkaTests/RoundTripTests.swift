@@ -98,11 +98,11 @@ import Testing
     let error = #expect(throws: KafkaError.self) {
       try producer.send(topic, key: nil, value: String(repeating: "x", count: 3000))
     }
-    #expect(error?.isMessageTooLarge == true)
+    #expect(error?.known == .msgSizeTooLarge)
     let withHeaders = #expect(throws: KafkaError.self) {
       try producer.send(topic, key: nil, value: String(repeating: "x", count: 3000), headers: [("a", "b")])
     }
-    #expect(withHeaders?.isMessageTooLarge == true)
+    #expect(withHeaders?.known == .msgSizeTooLarge)
     try producer.send(topic, key: nil, value: "small")
     try producer.flush(timeout: .seconds(10))
     #expect(producer.deliveredCount == 1)
@@ -144,6 +144,6 @@ import Testing
     }
     #expect(error?.isQueueFull == true)
     let late = #expect(throws: KafkaError.self) { try producer.flush(timeout: .milliseconds(50)) }
-    #expect(late?.isTimedOut == true)
+    #expect([.localTimedOut, .localTimedOutQueue].contains(late?.known))
   }
 }

@@ -85,7 +85,7 @@ final class Member {
 
   /// Reads what has come; returns the events, unanswered.
   func poll() -> [ConsumerEvent] {
-    _ = consumer.poll(into: &batch, timeout: .milliseconds(5)) { info, key, value in
+    _ = consumer.poll(timeout: .milliseconds(5)) { info, key, value in
       records.append(
         ReadRecord(
           partition: info.partition, offset: info.offset, timestamp: info.timestampMilliseconds,

@@ -19,12 +19,8 @@ import Testing
     try producer.initTransactions(timeout: .seconds(10))
     try producer.beginTransaction()
     try producer.send(try producer.topic("out"), key: "k", value: "v")
-    guard let metadata = member.consumer.groupMetadata() else {
-      Issue.record("a member without a generation")
-      return
-    }
     let offset = PartitionOffset(TopicPartition("in", 0), offset: 2)
-    try producer.sendOffsets([offset], of: metadata, timeout: .seconds(10))
+    try producer.sendOffsets([offset], of: member.consumer, timeout: .seconds(10))
     try producer.commitTransaction(timeout: .seconds(10))
     #expect(producer.deliveredCount == 1)
     #expect(producer.takeFailures().isEmpty)

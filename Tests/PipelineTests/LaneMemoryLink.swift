@@ -84,10 +84,12 @@ final class MemoryLink: BrokerLink {
   /// Whether what was counted before the link was made has been read.
   var areStatsRead = true
   var endErrors: [BrokerError] = []
+  /// How often brokers were asked for ends of logs.
+  var questions = 0
   /// Whether polls hand out nothing, whatever there is.
   var isStalled = false
-  /// Answers to the next questions for past decisions, the last one first.
-  var tails: [PastDecisions] = []
+  /// Answers to the next questions for past decisions, the last one first, with what they hand out.
+  var tails: [(verdicts: [RestoredVerdict], answer: PastDecisions)] = []
   var isTransactional = true
   var partitionsWithoutOutputs: Set<PartitionID> = []
 
@@ -189,8 +191,12 @@ final class MemoryLink: BrokerLink {
       .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
   }
 
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
-    tails.popLast() ?? .read([], isWhole: true)
+  func readDecisions(
+    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(BrokerError) -> PastDecisions {
+    guard let tail = tails.popLast() else { return .read(isWhole: true) }
+    for verdict in tail.verdicts { take(partition, verdict) }
+    return tail.answer
   }
 
   var commitsTogether: Bool { isTransactional }
@@ -201,9 +207,10 @@ final class MemoryLink: BrokerLink {
     return areStatsRead
   }
 
-  func end(of partition: PartitionID) throws(BrokerError) -> Offset {
+  func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {
+    questions += 1
     if let error = endErrors.popLast() { throw error }
-    return Offset(Int64(broker.inputs[Int(partition.value)].count))
+    return partitions.map { Offset(Int64(broker.inputs[Int($0.value)].count)) }
   }
 
   func knownEnd(of partition: PartitionID) -> Offset? {
@@ -217,6 +224,10 @@ final class MemoryLink: BrokerLink {
   }
 
   func close() {
+    broker.steps.append(.closed)
+  }
+
+  func abandon() {
     broker.steps.append(.closed)
   }
 }

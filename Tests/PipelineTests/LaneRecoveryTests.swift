@@ -41,8 +41,8 @@ import Testing
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 2)
     link.tails = [
-      .read([verdict(1, firstOffset: 1, at: 1)], isWhole: true), .reading(read: 5, of: 10),
-      .reading(read: 0, of: 10),
+      ([verdict(1, firstOffset: 1, at: 1)], .read(isWhole: true)), ([], .reading(read: 5, of: 10)),
+      ([], .reading(read: 0, of: 10)),
     ]
     let lane = lane(link)
     try lane.step(at: moment(at(10)), timeout: .seconds(0))
@@ -65,7 +65,7 @@ import Testing
       let broker = brokerInMidWindow()
       let link = MemoryLink(broker, assigned: 1)
       link.isTransactional = isTransactional
-      link.tails = [.read([verdict(1, firstOffset: 1, at: 1)], isWhole: true)]
+      link.tails = [([verdict(1, firstOffset: 1, at: 1)], .read(isWhole: true))]
       let lane = lane(link)
       for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
       #expect(lane.snapshot().openTraces == (isTransactional ? 1 : 2))
@@ -76,7 +76,7 @@ import Testing
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 1)
     link.batch = 1
-    link.tails = [.read([], isWhole: false), .reading(read: 5, of: 20)]
+    link.tails = [([], .read(isWhole: false)), ([], .reading(read: 5, of: 20))]
     var told: [RecoveryProgress] = []
     var ends: [Interval] = []
     var missing = 0

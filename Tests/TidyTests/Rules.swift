@@ -26,7 +26,7 @@ enum Rules {
       "OTLP", "Sampling", "Kafka", "Pipeline", "Foundation", "Synchronization", "NIOConcurrencyHelpers",
       "NIOCore", "NIOHTTP1", "NIOPosix",
     ],
-    "Simulation": ["OTLP", "Sampling", "Pipeline"],
+    "Simulation": ["OTLP", "Sampling", "Kafka", "Pipeline"],
   ]
 
   static let columnsMax = 110

@@ -1,7 +1,7 @@
 // The seam between the pipeline and a broker: what a lane asks of Kafka, and of the simulated cluster.
 //
 // One link is one member of the consumer group and one producer. It is used from the lane's own thread only,
-// and its calls block. Everything that a lane writes between two commits belongs together: a transactional
+// and its calls block: each for seconds at the most, and no longer than an open transaction has left. Everything that a lane writes between two commits belongs together: a transactional
 // link writes it and the commit points at once, or not at all; a plain one writes it before it commits.
 
 public import Sampling
@@ -36,7 +36,7 @@ public enum GroupEvent: Equatable, Sendable {
   case lost([PartitionID])
   /// All records of the partition before this offset have been handed out.
   case caughtUp(PartitionID, Offset)
-  /// Something passing went wrong; the link goes on by itself.
+  /// A transient error; the link recovers on its own.
   case disturbed(BrokerError)
 }
 
@@ -56,11 +56,15 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var remedy: Remedy
   /// What happened, for the log.
   public var message: String
+  /// Whether it comes from the brokers' state or the network, and goes when they are well again. Errors that
+  /// are not transient end the process when they come again and again.
+  public var isTransient: Bool
 
   /// Makes an error.
-  public init(_ remedy: Remedy, _ message: String) {
+  public init(_ remedy: Remedy, _ message: String, isTransient: Bool = true) {
     self.remedy = remedy
     self.message = message
+    self.isTransient = isTransient
   }
 
   /// The message.
@@ -95,12 +99,12 @@ public struct RecordHeaderField: Equatable, Sendable {
   }
 }
 
-/// Decision records that are read back.
+/// How far the reading back of a partition's decision records is.
 public enum PastDecisions: Equatable, Sendable {
   /// So many offsets have been read, of so many.
   case reading(read: Int64, of: Int64)
-  /// All have been read, oldest first. If they are not whole, the topic no longer reaches back far enough.
-  case read([RestoredVerdict], isWhole: Bool)
+  /// All have been read. If they are not whole, the topic no longer reaches back far enough.
+  case read(isWhole: Bool)
 }
 
 /// What a lane needs of a broker.
@@ -142,14 +146,19 @@ public protocol BrokerLink {
   /// Goes on reading the partition's own decision records back: those written since `time`, as a
   /// `read_committed` reader sees them. Called again until they are `.read`; `release` ends it too.
   ///
-  /// Everything that an earlier owner of the partition may have committed is among them; while it is not
-  /// certain what that is, the error is `retry`. A call takes no longer than a round should.
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions
+  /// Verdicts are handed out as they come, oldest first, and not kept: those of this partition, and of others
+  /// that are being read back at the same time. Everything that an earlier owner of the partition may have
+  /// committed is among them; while it is not certain what that is, the error is `retry`. A call takes no
+  /// longer than a round should.
+  func readDecisions(
+    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(BrokerError) -> PastDecisions
 
-  /// The offset behind the last record that the partition has now, whether it can be read yet or not.
-  func end(of partition: PartitionID) throws(BrokerError) -> Offset
+  /// The offsets after the last records that partitions have now, whether they can be read yet or not: one
+  /// question for all.
+  func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]
 
-  /// The same as far as it is known without asking; nil if it is not.
+  /// The same of one partition, as far as it is known without asking; nil if it is not.
   func knownEnd(of partition: PartitionID) -> Offset?
 
   /// Hands out the counts that the fleet has written since the last call, from the topic's start on. Returns
@@ -160,7 +169,8 @@ public protocol BrokerLink {
   /// have outlived the commit that it was meant for.
   var commitsTogether: Bool { get }
 
-  /// Whether every topic that mirrors the input's partitions has this one.
+  /// Whether every topic that mirrors the input's partitions has this one. Asks the brokers only where they
+  /// are not known to have it, and not more often than once a second.
   func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool
 
   /// Takes back everything written since the last commit, as far as the link can.
@@ -168,6 +178,10 @@ public protocol BrokerLink {
 
   /// Leaves the group. What was written after the last commit may be lost.
   func close()
+
+  /// Lets go of everything as it is, without a word to any broker: for a process that is about to end while
+  /// none answers.
+  func abandon()
 }
 
 /// A commit that was read back.

@@ -11,6 +11,9 @@ struct WaitingPartition {
   var committed: CommittedPoint??
   /// How far its decisions have been read back, of how many offsets.
   var progress: (read: Int64, of: Int64) = (0, 0)
+  /// It waits for something that takes its time, such as a topic's new partition, and is looked at again then,
+  /// by the steady clock.
+  var lookAgainAt = Instant.distantPast
 }
 
 /// What a member of the group keeps between two rounds.
@@ -19,12 +22,19 @@ struct Membership {
   var waiting: [WaitingPartition] = []
   /// What the group has told, as far as it is not dealt with.
   var events: [GroupEvent] = []
+  /// Points whose commit has begun and not ended: nothing else is done before it has.
+  var unfinished: [(PartitionID, CommitPoint)]?
   /// When outputs and points were made lasting last, by the steady clock.
   var committedAt = Instant.distantPast
   /// Records taken since.
   var recordsSinceCommit = 0
   /// Set when what was written since the last commit must not be committed.
   var mustStartOver = false
+  /// Partitions are not taken up before then, by the steady clock: a broker that does not answer is asked
+  /// again a little later, and not for each of them.
+  var pausedUntil = Instant.distantPast
+  /// Aborts since the last commit that no broker's state explains.
+  var abortsInARow = 0
   /// Whether the group has told what is read.
   var hasJoined = false
   /// How often what has happened.
@@ -75,7 +85,7 @@ protocol GroupMember: AnyObject {
   func forget(_ ids: [PartitionID])
   /// All records of a partition before an offset have been handed out.
   func noteEnd(of id: PartitionID, at offset: Offset)
-  /// Something passing went wrong.
+  /// A transient error, which the member recovers from on its own.
   func noteDisturbance(_ error: BrokerError)
   /// Partitions were given up.
   func noteReleased(_ ids: [PartitionID])
@@ -87,17 +97,22 @@ extension GroupMember {
   /// - Throws: what the link throws. After `retry` the same call may be made again.
   func doRound(at moment: Moment, timeout: Interval) throws(BrokerError) {
     do {
+      if membership.mustStartOver { try startOver(at: moment) }
+      if membership.unfinished != nil { try commit() }
       try round(at: moment, timeout: timeout)
     } catch {
       guard error.remedy == .abort else { throw error }
       noteDisturbance(error)
-      try startOver(at: moment)
+      try startOver(after: error, at: moment)
     }
   }
 
   private func round(at moment: Moment, timeout: Interval) throws(BrokerError) {
     // While partitions are being taken up there is something to do other than to wait for records.
-    let patience = membership.waiting.isEmpty ? timeout : .seconds(0)
+    let isTakingUp =
+      membership.pausedUntil <= moment.steady
+      && membership.waiting.contains { $0.lookAgainAt <= moment.steady }
+    let patience = isTakingUp ? .seconds(0) : timeout
     let count = try link.poll(timeout: patience) { (place, key, value) throws(BrokerError) in
       try take(place, key: key, value: value, at: moment)
     }
@@ -114,15 +129,18 @@ extension GroupMember {
     }
   }
 
-  /// Makes everything done so far lasting, and commits.
+  /// Makes everything done so far lasting, and commits. After `retry` it goes on with what it has begun.
   func commit() throws(BrokerError) {
     // Without a point there is nothing to be made lasting either: outputs come from records or from time, and
     // both move the point.
-    let points = duePoints
+    let points = membership.unfinished ?? duePoints
     membership.recordsSinceCommit = 0
     guard !points.isEmpty else { return }
     let begin = now()
+    membership.unfinished = points
     try link.commit(points)
+    membership.unfinished = nil
+    membership.abortsInARow = 0
     noteCommitted(points, from: begin, to: now())
   }
 
@@ -156,39 +174,79 @@ extension GroupMember {
   /// Commits everything, for the sake of partitions that are given up: their outputs and those of the others
   /// are in one transaction. Returns false if that failed; they are given up all the same, and their next
   /// owner reads again.
+  ///
+  /// - Throws: `retry` while it is not known what became of the commit: the group waits so long.
   private func commitBeforeRelease() throws(BrokerError) -> Bool {
     do {
       try commit()
       return true
     } catch {
-      guard error.remedy != .stop else { throw error }
+      guard error.remedy == .abort else { throw error }
       noteDisturbance(error)
       return false
     }
   }
 
-  /// Takes up partitions that were assigned. One that can't be taken up yet waits; the others go on.
+  /// Takes up partitions that were assigned. What they wait for is asked for all of them at once, and one
+  /// broker that does not answer costs one wait: the others are asked in a later round.
   private func takeUpWaiting(at moment: Moment) throws(BrokerError) {
-    var index = 0
-    while index < membership.waiting.count {
-      var partition = membership.waiting[index]
-      var isRead = false
-      do {
+    guard membership.pausedUntil <= moment.steady else { return }
+    let begin = now().steady
+    do {
+      try askForCommits()
+      for id in membership.waiting.filter({ $0.lookAgainAt <= moment.steady }).map(\.id) {
+        guard now().steady <= begin + Self.takeUpSlice,
+          let index = membership.waiting.firstIndex(where: { $0.id == id })
+        else { break }
+        // The next round begins with the others.
+        var partition = membership.waiting.remove(at: index)
+        var isRead = false
+        defer { if !isRead { membership.waiting.append(partition) } }
         isRead = try takeUp(&partition, at: moment)
-      } catch {
-        guard error.remedy == .retry else { throw error }
-        noteDisturbance(error)
       }
-      membership.waiting[index] = partition
-      if isRead { membership.waiting.remove(at: index) } else { index += 1 }
+    } catch {
+      guard error.remedy == .retry else { throw error }
+      noteDisturbance(error)
+      // The round's moment lies before what has been waited for.
+      membership.pausedUntil = moment.steady + (now().steady - begin) + Self.pause
     }
   }
 
+  /// Asks for the committed points of all partitions that nobody has asked for yet.
+  private func askForCommits() throws(BrokerError) {
+    let ids = membership.waiting.filter { $0.committed == nil }.map(\.id)
+    guard !ids.isEmpty else { return }
+    let points = try link.committed(ids)
+    for (id, point) in zip(ids, points) {
+      guard let index = membership.waiting.firstIndex(where: { $0.id == id }) else { continue }
+      membership.waiting[index].committed = .some(point)
+    }
+  }
+
+  /// How long a round works on partitions that are being taken up.
+  private static var takeUpSlice: Interval { .milliseconds(50) }
+  /// How long the member waits before it asks again for what was not there.
+  static var pause: Interval { .milliseconds(500) }
+  /// How many aborts in a row that no broker's state explains are too many.
+  private static var abortsMax: Int { 10 }
+
   /// After an abort nothing that was done since the last commit counts: all partitions are taken up again.
-  private func startOver(at moment: Moment) throws(BrokerError) {
+  ///
+  /// - Throws: `stop` when aborts of a kind that waiting does not mend come again and again.
+  private func startOver(after error: BrokerError? = nil, at moment: Moment) throws(BrokerError) {
     membership.mustStartOver = true
+    let begin = now().steady
     try link.abort()
     membership.aborts += 1
+    if let error {
+      if !error.isTransient { membership.abortsInARow += 1 }
+      guard membership.abortsInARow < Self.abortsMax else {
+        throw BrokerError(
+          .stop, "given up after \(Self.abortsMax) aborts without a commit between them: \(error.message)")
+      }
+      membership.pausedUntil = moment.steady + (now().steady - begin) + Self.pause
+    }
+    membership.unfinished = nil
     let ids = partitionIDs + membership.waiting.map(\.id)
     try release(ids)
     membership.waiting = ids.map { WaitingPartition(id: $0, since: moment.steady) }
@@ -203,22 +261,3 @@ extension GroupMember {
     noteReleased(ids)
   }
 }
-
-/// What a worker's thread drives: rounds until it is told to stop.
-protocol LaneRounds {
-  /// Takes over policies, baseline and version between two rounds.
-  func adopt(_ sampler: SamplerConfiguration)
-  /// One round, waiting no longer than `timeout` for a record.
-  func step(at moment: Moment, timeout: Interval) throws(BrokerError)
-  /// Makes everything done so far lasting and leaves the group.
-  func stop() throws(BrokerError)
-  /// Leaves the group as things are.
-  func leave()
-  /// What it holds and has done.
-  func snapshot() -> LaneSnapshot
-  /// What it has measured; costs more than a snapshot.
-  func measured() -> LaneMeasures
-}
-
-extension Lane: LaneRounds {}
-extension Repartitioner: LaneRounds {}

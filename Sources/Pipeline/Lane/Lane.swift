@@ -54,9 +54,11 @@ private final class AssignedPartition {
   var committed: CommitPoint?
   /// When it was assigned and when reading began, by the steady clock.
   let assignedAt: Instant
-  let readingSince: Instant
-  /// Where reading began.
-  let start: Offset?
+  private(set) var readingSince: Instant
+  /// What was committed when it was assigned.
+  let point: CommitPoint?
+  /// Past verdicts that were read back.
+  var verdicts = 0
   /// Whether it still has to come to where its last owner was.
   var isBehind: Bool
 
@@ -65,17 +67,26 @@ private final class AssignedPartition {
     activeAt = moment.steady
     clockWhenActive = sampler.clock
     committed = point
+    self.point = point
     self.assignedAt = assignedAt
     readingSince = moment.steady
-    start = point?.safeOffset
     isBehind = sampler.isRecovering
     self.sampler = sampler
   }
 
+  /// Its past is known, and its records are read from now on.
+  func beginReading(at moment: Moment) {
+    activeAt = moment.steady
+    readingSince = moment.steady
+  }
+
+  /// What the stream clock is, by the time that has passed since the last record.
+  func quietClock(at now: Instant) -> Instant { clockWhenActive + (now - activeAt) }
+
   /// How far it is on its way to where its last owner was.
   func progress(at now: Instant) -> RecoveryProgress {
     let highWater = committed?.highWater.value ?? 0
-    let begin = start?.value ?? highWater
+    let begin = point?.safeOffset.value ?? highWater
     let done = max(0, (sampler.nextOffset?.value ?? begin) - begin)
     return RecoveryProgress(
       partition: id, phase: .records, done: done, total: highWater - begin, elapsed: now - readingSince)
@@ -94,6 +105,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// By number, so that the lane's outputs do not depend on a hash table's order.
   private var partitions: [AssignedPartition] = []
   var membership = Membership()
+  /// Partitions whose past is being read back. Verdicts go into their samplers' caches as they come, under the
+  /// caches' limit; nothing is gathered.
+  private var restoring: [PartitionID: AssignedPartition] = [:]
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
   /// What the samplers share.
@@ -116,6 +130,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private var isFleetKnown: Bool
   /// When progress was last told, by the steady clock.
   private var progressToldAt = Instant.distantPast
+  /// When a record that came again was last told, by the steady clock.
+  private var repeatedToldAt = Instant.distantPast
+  /// Brokers are not asked for the ends of quiet partitions before then, by the steady clock.
+  private var askAgainAt = Instant.distantPast
 
   /// Makes a lane over a link that has joined its group.
   ///
@@ -154,10 +172,15 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     link.close()
   }
 
-  /// Leaves the group as things are: what is not committed is done again by whoever takes the partitions
-  /// over.
+  /// Gives up what is not committed and leaves the group: whoever takes the partitions over does it again.
   public func leave() {
+    try? link.abort()
     link.close()
+  }
+
+  /// Lets go of everything without a word to any broker: none answers, and the process is about to end.
+  public func abandon() {
+    link.abandon()
   }
 
   /// Takes over the policies, the baseline and the version of `sampler` between two rounds; see
@@ -165,6 +188,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   public func adopt(_ sampler: SamplerConfiguration) {
     configuration.sampler.adopt(sampler)
     for partition in partitions { partition.sampler.adopt(sampler) }
+    for partition in restoring.values { partition.sampler.adopt(sampler) }
     guard let baseline = sampler.baseline, let rates = fleetRates?.adopt(baseline) else { return }
     for partition in partitions { partition.sampler.adopt(rates) }
   }
@@ -178,8 +202,11 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       written.recordsNotAssigned += 1
       return
     }
-    // After a rebalance the broker may hand out records again that were fetched before.
-    if let next = partition.sampler.nextOffset, place.offset < next { return }
+    // After a rebalance the broker may hand out records again that were fetched before. So it may when a log was
+    // cut short (an unclean election) and has grown again: then these are other records.
+    if let next = partition.sampler.nextOffset, place.offset < next {
+      return noteRepeated(place, before: next)
+    }
     partition.activeAt = moment.steady
     partition.isCaughtUp = false
     // The broker's own clock is not held against ours: ours may be the wrong one.
@@ -193,6 +220,16 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     try drain(place.partition, timestamp: place.timestamp)
     if memory.usedBytes > spanBytesMax { try relieveMemory() }
   }
+
+  private func noteRepeated(_ place: RecordPlace, before next: Offset) {
+    written.recordsRepeated += 1
+    guard repeatedToldAt + Self.repeatedInterval <= now().steady else { return }
+    repeatedToldAt = now().steady
+    report(.repeated(place.partition, place.offset, next: next))
+  }
+
+  /// How often records that come again are told.
+  private static var repeatedInterval: Interval { .seconds(60) }
 
   private func partition(_ id: PartitionID) -> AssignedPartition? {
     if let latest, latest.id == id { return latest }
@@ -334,57 +371,75 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     let id = waiting.id
     // Whoever starts takes the fleet's rates, not its own first guess; but not for ever.
     guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else { return false }
-    if waiting.committed == nil {
-      guard try link.hasOutputs(for: id) else {
-        throw BrokerError(
+    guard try link.hasOutputs(for: id) else {
+      waiting.lookAgainAt = moment.steady + Self.outputsInterval
+      noteDisturbance(
+        BrokerError(
           .retry,
           "partition \(id.value) of '\(configuration.topic)' has no counterpart in the output topics yet: "
-            + "add partitions to them")
-      }
-      waiting.committed = .some(try link.committed([id]).first ?? nil)
+            + "add partitions to them"))
+      return false
     }
     let committed = waiting.committed ?? nil
-    var sampler = Sampler(partition: id, configuration: configuration.sampler, memory: memory)
     let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
-    if let rates = fleetRates?.rates { sampler.adopt(rates) }
-    var past: [RestoredVerdict] = []
-    if let point {
-      guard let verdicts = try readVerdicts(&waiting, at: point) else { return false }
-      past = verdicts
-      sampler.restore(point, past: past, isWhole: link.commitsTogether)
-    }
+    let partition = restoring[id] ?? makePartition(waiting, at: point, moment)
+    // Kept until it is read: an assignment that fails is made again.
+    restoring[id] = partition
+    if let point { guard try readDecisions(&waiting, at: point) else { return false } }
     try link.resume([(id, committed?.offset)])
-    partitions.append(AssignedPartition(sampler, point, assignedAt: waiting.since, at: moment))
+    restoring[id] = nil
+    partition.beginReading(at: moment)
+    if let rates = fleetRates?.rates { partition.sampler.adopt(rates) }
+    partitions.append(partition)
     partitions.sort { $0.id < $1.id }
     latest = nil
     let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
-    report(.assigned(id, from: committed?.offset, recordsAgain: again, verdicts: past.count))
+    report(.assigned(id, from: committed?.offset, recordsAgain: again, verdicts: partition.verdicts))
     return true
   }
 
-  /// The verdicts that were committed with `point` or before; nil while they are being read.
-  private func readVerdicts(
+  private func makePartition(
+    _ waiting: WaitingPartition, at point: CommitPoint?, _ moment: Moment
+  ) -> AssignedPartition {
+    var sampler = Sampler(partition: waiting.id, configuration: configuration.sampler, memory: memory)
+    if let point { sampler.restore(point, isWhole: link.commitsTogether) }
+    return AssignedPartition(sampler, point, assignedAt: waiting.since, at: moment)
+  }
+
+  /// How often it is looked whether a partition's counterparts are there.
+  private static var outputsInterval: Interval { .seconds(2) }
+
+  /// Goes on with reading back what was committed with `point` or before. Returns whether all is read.
+  private func readDecisions(
     _ waiting: inout WaitingPartition, at point: CommitPoint
-  ) throws(BrokerError) -> [RestoredVerdict]? {
+  ) throws(BrokerError) -> Bool {
     // Timestamps may have been ahead of the stream clock by as much as they are let through.
     let since =
       point.clockAtSafeOffset - configuration.sampler.windows.lateWindow - configuration.sampler.clockLead
-    switch try link.verdicts(waiting.id, since: since) {
-    case .reading(let read, let total):
-      waiting.progress = (read, total)
-      return nil
-    case .read(let verdicts, let isWhole):
-      if !isWhole { report(.decisionsMissing(waiting.id, since: since)) }
-      if link.commitsTogether { return verdicts }
+    let isCertain = link.commitsTogether
+    let past = try link.readDecisions(waiting.id, since: since) { id, verdict in
+      guard let partition = restoring[id], let point = partition.point else { return }
       // A verdict that was written after the commit may be there although the spans that it lets through are
       // not. Only traces that began before the safe offset were decided before the commit for certain. The
       // others are decided again: once too often, perhaps, but nothing is lost.
-      return verdicts.filter { verdict in verdict.firstOffset.map { $0 < point.safeOffset } ?? false }
+      let began = verdict.firstOffset
+      guard isCertain || began.map({ $0 < point.safeOffset }) ?? false else { return }
+      partition.sampler.restore(verdict)
+      partition.verdicts += 1
+    }
+    switch past {
+    case .reading(let read, let total):
+      waiting.progress = (read, total)
+      return false
+    case .read(let isWhole):
+      if !isWhole { report(.decisionsMissing(waiting.id, since: since)) }
+      return true
     }
   }
 
   func forget(_ ids: [PartitionID]) {
     for id in ids {
+      restoring[id] = nil
       guard let index = partitions.firstIndex(where: { $0.id == id }) else { continue }
       let partition = partitions.remove(at: index)
       pastCounters.add(partition.sampler.counters)
@@ -408,31 +463,38 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// time of day has no say in it, so a host whose clock is wrong, or is set, closes no window early.
   ///
   /// Quiet is not the same as read to the end: fetching may hang while records are written. So before a
-  /// window closes by itself the broker is asked where the log ends. What is written after `now` is too late
-  /// for it, and what was written before has been read.
+  /// window closes by itself the broker is asked where the log ends, once for all partitions. What is written
+  /// after `now` is too late for it, and what was written before has been read.
   private func letTimePass(at now: Instant) throws(BrokerError) {
-    for partition in partitions where partition.isCaughtUp && partition.clockWhenActive != .distantPast {
-      guard partition.activeAt + configuration.idleAfter <= now, partition.askedAt + Self.askInterval <= now
-      else { continue }
-      let time = partition.clockWhenActive + (now - partition.activeAt)
-      guard partition.sampler.hasWorkDue(by: time) else { continue }
+    guard askAgainAt <= now else { return }
+    let due = partitions.filter { partition in
+      partition.isCaughtUp && partition.clockWhenActive != .distantPast
+        && partition.activeAt + configuration.idleAfter <= now
+        && partition.askedAt + Self.askInterval <= now
+        && partition.sampler.hasWorkDue(by: partition.quietClock(at: now))
+    }
+    guard !due.isEmpty else { return }
+    let ends: [Offset]
+    do {
+      ends = try link.ends(of: due.map(\.id))
+    } catch {
+      guard error.remedy == .retry else { throw error }
+      // Windows wait for an answer. Those who ask too often keep the lane from its other work.
+      askAgainAt = now + Self.askPause
+      return report(.disturbed(error))
+    }
+    for (partition, end) in zip(due, ends) {
       partition.askedAt = now
-      do {
-        guard let next = partition.sampler.nextOffset, try link.end(of: partition.id) <= next else {
-          continue
-        }
-      } catch {
-        guard error.remedy == .retry else { throw error }
-        // One that does not answer is asked later, and so are the others: they are likely to be no better.
-        return report(.disturbed(error))
-      }
-      partition.sampler.advance(to: time, into: &effects)
+      guard let next = partition.sampler.nextOffset, end <= next else { continue }
+      partition.sampler.advance(to: partition.quietClock(at: now), into: &effects)
       try drain(partition.id)
     }
   }
 
-  /// How often a broker is asked for the end of a quiet partition.
+  /// How often brokers are asked for the end of a quiet partition,
   private static var askInterval: Interval { .milliseconds(500) }
+  /// and how long they are left alone when they did not answer.
+  private static var askPause: Interval { .seconds(3) }
 
   /// Reads what the fleet has counted, and takes the rates that follow.
   private func followFleet(at moment: Moment) throws(BrokerError) {

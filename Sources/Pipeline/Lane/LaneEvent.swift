@@ -15,11 +15,14 @@ public enum LaneEvent: Sendable {
   /// The partition's decisions no longer reach back to this time: verdicts older than what is left are
   /// forgotten, and spans of their traces are taken for new ones.
   case decisionsMissing(PartitionID, since: Instant)
+  /// A record came whose offset lies before the next one to read. It is skipped: it was read before, or the log
+  /// was cut short and this is another record.
+  case repeated(PartitionID, Offset, next: Offset)
   /// Partitions were given up.
   case released([PartitionID])
   /// Outputs and offsets are lasting.
   case committed(LaneSnapshot)
-  /// Something passing went wrong; the lane goes on.
+  /// A transient error; the lane goes on.
   case disturbed(BrokerError)
 }
 
@@ -70,6 +73,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var spans: UInt64 = 0
   /// Records that came for partitions that were not assigned any more; whoever has them now reads them.
   public var recordsNotAssigned: UInt64 = 0
+  /// Records that came with an offset before the next one to read, and were skipped.
+  public var recordsRepeated: UInt64 = 0
 
   /// Nothing yet.
   public init() {}
@@ -139,6 +144,7 @@ extension LaneCounters {
     spans += other.spans
     commits += other.commits
     recordsNotAssigned += other.recordsNotAssigned
+    recordsRepeated += other.recordsRepeated
     deadLetters.merge(other.deadLetters) { $0 + $1 }
   }
 }

@@ -72,10 +72,15 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     link.close()
   }
 
-  /// Leaves the group as things are: what is not committed is done again by whoever takes the partitions
-  /// over.
+  /// Gives up what is not committed and leaves the group: whoever takes the partitions over does it again.
   public func leave() {
+    try? link.abort()
     link.close()
+  }
+
+  /// Lets go of everything without a word to any broker: none answers, and the process is about to end.
+  public func abandon() {
+    link.abandon()
   }
 
   // MARK: Records
@@ -195,7 +200,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   func workOff(at moment: Moment) {}
 
   func takeUp(_ partition: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
-    let offset = try link.committed([partition.id]).first??.offset
+    let offset = partition.committed??.offset
     try link.resume([(partition.id, offset)])
     positions.append((partition.id, offset))
     report(.assigned(partition.id, from: offset, recordsAgain: 0, verdicts: 0))

@@ -1,7 +1,7 @@
 // The broker seam over Kafka: one consumer, one producer, plain or transactional.
 
-internal import Kafka
-internal import Sampling
+package import Kafka
+package import Sampling
 
 /// One consumer and one producer.
 ///
@@ -9,46 +9,82 @@ internal import Sampling
 /// not at all, and fenced by the group's generation (KIP-447). Without one, `commit` waits until everything
 /// written before is acknowledged and only then commits the offsets: what may happen twice after a crash is
 /// the writing, what can't happen is a commit of something that was not written.
-final class KafkaLink: BrokerLink {
-  private let consumer: Consumer
-  private let producer: Producer
-  private let outputs: KafkaOutputs
+///
+/// No call waits for longer than a few seconds, or half of what an open transaction has left: a broker that
+/// hangs keeps a lane from its next round for seconds, and never for so long that its transaction times out
+/// meanwhile.
+package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
+  private let clients: Clients
+  private let consumer: Clients.Consumer
+  private let producer: Clients.Producer
+  private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
-  private let tail: DecisionTail?
-  private let stats: StatsReader?
+  private let tail: DecisionTail<Clients>?
+  private let stats: StatsReader<Clients.Consumer>?
   /// Sees the ends of logs as they are, uncommitted records included.
-  private let bounds: Consumer
-  private let isTransactional: Bool
-  /// Told whenever the link gets on, and while it waits for a broker.
-  private let board: LaneBoard
+  private let bounds: Clients.Consumer
+  private let transactionalID: String?
+  /// Told whenever the link makes progress, and while it waits for a broker.
+  private let beat: () -> Void
   /// Partitions that librdkafka reads for this member.
   private var reading: Set<PartitionID> = []
-  private var isInTransaction = false
-  /// Few enough that what librdkafka notes of each is still in the cache when its turn comes.
-  private var batch = RecordBatch(capacity: 256)
+  private var transaction = Transaction.none
+  /// What brokers are told: they end a transaction that is open for longer.
+  private let transactionTimeout: Duration
 
-  /// How long a commit waits for acknowledgements before it is tried again.
-  private static let flushTimeout = Duration.seconds(10)
-  /// How long writing waits for room in the producer's queue: less than `max.poll.interval.ms`, so that the
-  /// member is still in its group when it gives up.
-  private static let queueTimeout = Duration.seconds(240)
-  private static let requestTimeout = Duration.seconds(30)
+  /// Where the producer stands between two transactions.
+  private enum Transaction {
+    /// None is open.
+    case none
+    /// One has been open since then.
+    case open(since: Duration)
+    /// Its commit has begun and its outcome is not known: it has to be asked for before anything else.
+    case committing(since: Duration)
+    /// Its abort has begun.
+    case aborting(since: Duration)
+
+    var since: Duration? {
+      switch self {
+      case .none: nil
+      case .open(let since), .committing(let since), .aborting(let since): since
+      }
+    }
+  }
+
+  /// Whether the process is told to stop.
+  private let isStopping: () -> Bool
+
+  /// How long one request waits for its answer,
+  private static var requestTimeoutUsual: Duration { .seconds(5) }
+  /// and when the process is told to stop.
+  private static var requestTimeoutLast: Duration { .seconds(1) }
+  private var requestTimeout: Duration {
+    isStopping() ? KafkaLink.requestTimeoutLast : KafkaLink.requestTimeoutUsual
+  }
   /// How long a quiet partition's end is waited for: the lane's others wait as long.
-  private static let endTimeout = Duration.seconds(1)
-  /// How long a transaction's end is tried.
-  private static let transactionPatience = Duration.seconds(60)
+  private static var endTimeout: Duration { .seconds(1) }
+  /// A request is not made for the sake of an answer that would come after this.
+  private static var leastPatience: Duration { .milliseconds(250) }
+  /// How long it is between two attempts that fail at once.
+  private static var attemptInterval: Duration { .milliseconds(100) }
 
   /// Joins `group` to read `topic`.
   ///
-  /// - Parameter transactionalID: the same for the same place in the fleet, if there is such a thing: a
-  ///   worker that comes back under its id ends at once what it left open. Nil for at-least-once delivery.
-  init(
+  /// - Parameters:
+  ///   - transactionalID: the same for the same place in the fleet, if there is such a thing: a worker that
+  ///     comes back under its id ends at once what it left open. Nil for at-least-once delivery.
+  ///   - isStopping: whether the process is told to stop: then nothing is waited for very long.
+  ///   - beat: called whenever the link makes progress, and while it waits for a broker.
+  package init(
     topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
-    properties: [KafkaProperty], board: LaneBoard, log: @escaping KafkaLog
+    properties: [KafkaProperty], clients: Clients, isStopping: @escaping () -> Bool,
+    beat: @escaping () -> Void
   ) throws(KafkaError) {
     self.topic = topic
-    self.board = board
-    isTransactional = transactionalID != nil
+    self.clients = clients
+    self.isStopping = isStopping
+    self.beat = beat
+    self.transactionalID = transactionalID
     let consumerProperties = properties.forConsumers
     var transactional: [KafkaProperty] = []
     if let transactionalID {
@@ -56,52 +92,66 @@ final class KafkaLink: BrokerLink {
         KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", transactionalID),
       ]
     }
-    producer = try Producer(
-      properties: transactional + properties.forProducers, log: log, statistics: board.producer)
-    if isTransactional { try KafkaLink.initTransactions(producer, board) }
+    let producerProperties = transactional + properties.forProducers
+    let timeout = producerProperties.last { $0.name == "transaction.timeout.ms" }.flatMap { Int64($0.value) }
+    transactionTimeout = .milliseconds(timeout ?? 60_000)
+    producer = try clients.makeProducer(properties: producerProperties)
+    if transactionalID != nil { try KafkaLink.initTransactions(producer, clients, isStopping, beat) }
     // Members of no group; librdkafka wants a name all the same.
     let outside =
       consumerProperties.filter { $0.name != "group.instance.id" }
       + [KafkaProperty("group.id", "\(group)-outside")]
-    bounds = try Consumer(
-      topic: topic, properties: outside + [KafkaProperty("isolation.level", "read_uncommitted")], log: log)
+    bounds = try clients.makeReader(
+      topic: topic, properties: outside + [KafkaProperty("isolation.level", "read_uncommitted")])
     if let decisions = names.decisions {
-      tail = try DecisionTail(topic: decisions, bounds: bounds, properties: outside, log: log)
+      tail = try DecisionTail(topic: decisions, bounds: bounds, clients: clients, properties: outside)
     } else {
       tail = nil
     }
     outputs = try KafkaOutputs(names, producer)
     if let name = names.stats, let topic = outputs[.stats]?.topic {
-      let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeout)
-      stats = try StatsReader(topic: name, partitions: count, properties: outside, log: log)
+      let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeoutUsual)
+      let reader = try clients.makeReader(
+        topic: name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
+      stats = try StatsReader(reader, topic: name, partitions: count)
     } else {
       stats = nil
     }
-    consumer = try Consumer(
-      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)], log: log,
-      statistics: board.consumer)
+    consumer = try clients.makeMember(
+      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)])
     try consumer.subscribe()
   }
 
   /// Registering waits for what an earlier producer of the id left open.
-  private static func initTransactions(_ producer: Producer, _ board: LaneBoard) throws(KafkaError) {
-    let deadline = ContinuousClock.now + .seconds(60)
+  private static func initTransactions(
+    _ producer: Clients.Producer, _ clients: Clients, _ isStopping: () -> Bool, _ beat: () -> Void
+  ) throws(KafkaError) {
+    let deadline = clients.uptime + .seconds(60)
     while true {
-      board.beat()
+      beat()
       do {
-        return try producer.initTransactions(timeout: requestTimeout)
+        return try producer.initTransactions(timeout: requestTimeoutLast)
       } catch {
-        guard error.isRetriable, ContinuousClock.now < deadline else { throw error }
+        guard error.isRetriable, !isStopping(), clients.uptime < deadline else { throw error }
+        producer.poll(timeout: attemptInterval)
       }
     }
   }
 
-  func poll(
+  // MARK: Reading
+
+  package func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int {
-    producer.poll()
+    producer.poll(timeout: .zero)
+    // Whoever asks for bounds gets no records; without this nobody would take its events.
+    _ = bounds.poll(timeout: .zero) { _, _, _ in }
+    _ = bounds.takeEvents()
+    if let left = transactionLeft, left <= .zero {
+      throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
+    }
     let wait = Duration.nanoseconds(timeout.nanoseconds)
-    return try consumer.poll(into: &batch, timeout: wait) { (info, key, value) throws(BrokerError) in
+    return try consumer.poll(timeout: wait) { (info, key, value) throws(BrokerError) in
       let place = RecordPlace(
         partition: PartitionID(info.partition), offset: Offset(info.offset),
         timestamp: info.timestampMilliseconds.map { Instant(milliseconds: $0) },
@@ -110,7 +160,7 @@ final class KafkaLink: BrokerLink {
     }
   }
 
-  func takeEvents() -> [GroupEvent] {
+  package func takeEvents() -> [GroupEvent] {
     let events = consumer.takeEvents().map { event -> GroupEvent in
       switch event {
       case .assigned(let partitions): .assigned(partitions.map { PartitionID($0.partition) })
@@ -118,28 +168,37 @@ final class KafkaLink: BrokerLink {
       case .lost(let partitions): .lost(partitions.map { PartitionID($0.partition) })
       case .endOfPartition(let partition, let offset):
         .caughtUp(PartitionID(partition.partition), Offset(offset))
-      case .error(let error): .disturbed(BrokerError(error, "consumer"))
+      case .error(let error): .disturbed(ofClient(error, "consumer"))
       }
     }
-    return events + producer.takeErrors().map { .disturbed(BrokerError($0, "producer")) }
+    return events + producer.takeErrors().map { .disturbed(ofClient($0, "producer")) }
   }
 
-  func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+  /// An error that a client reports beside its calls: unless it is fatal, the client goes on, and what cannot
+  /// succeed fails where it is called.
+  private func ofClient(_ error: KafkaError, _ client: String) -> BrokerError {
+    var sorted = sort(error, client)
+    if sorted.remedy == .abort || error.known == nil { sorted.remedy = .retry }
+    return sorted
+  }
+
+  package func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+    let patience = try patience(requestTimeout)
     let offsets = try attempt("reading committed offsets") { () throws(KafkaError) in
-      try consumer.committed(partitions.map(place), timeout: KafkaLink.requestTimeout)
+      try consumer.committed(partitions.map(place), timeout: patience)
     }
     return offsets.map { offset in
       offset.offset < 0 ? nil : CommittedPoint(offset: Offset(offset.offset), metadata: offset.metadata)
     }
   }
 
-  func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
+  package func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) {
     let offsets = partitions.map { PartitionOffset(place($0), offset: $1?.value ?? PartitionOffset.stored) }
     try attempt("assigning partitions") { () throws(KafkaError) in try consumer.assign(offsets) }
     reading.formUnion(partitions.map(\.0))
   }
 
-  func release(_ partitions: [PartitionID]) throws(BrokerError) {
+  package func release(_ partitions: [PartitionID]) throws(BrokerError) {
     tail?.forget(partitions)
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
@@ -149,17 +208,44 @@ final class KafkaLink: BrokerLink {
     reading.subtract(stopping)
   }
 
-  func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {
-    try attempt("looking at the output topics") { () throws(KafkaError) in
-      for topic in outputs.mirrored {
-        let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeout)
-        if count <= partition.value { return false }
-      }
-      return true
+  package func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {
+    let patience = try patience(requestTimeout)
+    return try attempt("looking at the output topics") { () throws(KafkaError) in
+      try outputs.mirrors(partition, asking: producer, at: clients.uptime, timeout: patience / 2)
     }
   }
 
-  func write(
+  package func readDecisions(
+    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(BrokerError) -> PastDecisions {
+    guard let tail else { return .read(isWhole: true) }
+    let patience = try patience(requestTimeout)
+    return try attempt("reading decisions of partition \(partition.value) back") { () throws(KafkaError) in
+      try tail.read(partition, since: time, timeout: patience, take)
+    }
+  }
+
+  package var commitsTogether: Bool { transactionalID != nil }
+
+  package func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    stats?.read(take) ?? true
+  }
+
+  package func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("asking for the log's end") { () throws(KafkaError) in
+      let ends = partitions.map { PartitionOffset(place($0), offset: PartitionOffset.end) }
+      return try bounds.lookUp(ends, timeout: patience).map { Offset($0.offset) }
+    }
+  }
+
+  package func knownEnd(of partition: PartitionID) -> Offset? {
+    consumer.knownEnd(of: place(partition)).map { Offset($0) }
+  }
+
+  // MARK: Writing
+
+  package func write(
     _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
     headers: [RecordHeaderField]
   ) throws(BrokerError) {
@@ -167,112 +253,151 @@ final class KafkaLink: BrokerLink {
     guard let output = outputs[topic] else {
       throw BrokerError(.stop, "this topology has no topic of \(topic)")
     }
+    let queueTimeout = min(requestTimeout, max(transactionLeft ?? .seconds(60), .zero) / 2)
     do {
       try producer.produce(
         output.topic, partition: partition?.value, key: key, value: value,
-        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: KafkaLink.queueTimeout
-      ) { board.beat() }
+        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: queueTimeout,
+        whileWaiting: beat)
     } catch {
       // The sampler has moved on: what could not be queued can only come from reading the input again.
-      throw BrokerError(.stop, "writing to topic '\(output.name)': \(error)")
+      throw sort(inTransaction: error, "writing to topic '\(output.name)'")
     }
   }
 
-  func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+  private func beginTransaction() throws(BrokerError) {
+    guard transactionalID != nil, case .none = transaction else { return }
+    do { try producer.beginTransaction() } catch {
+      throw sort(inTransaction: error, "beginning a transaction")
+    }
+    transaction = .open(since: clients.uptime)
+  }
+
+  package func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
     let offsets = points.map { id, point in
       PartitionOffset(place(id), offset: point.safeOffset.value, metadata: point.metadata)
     }
-    guard isTransactional else { return try commitPlainly(offsets) }
+    guard transactionalID != nil else { return try commitPlainly(offsets) }
+    if case .committing = transaction { return try finishCommit() }
     try beginTransaction()
-    try untilDone("adding offsets to the transaction") { () throws(KafkaError) in
-      guard let group = consumer.groupMetadata() else {
-        throw KafkaError(timedOut: "the group is not joined yet")
+    try untilDone("adding offsets to the transaction", else: .abort) { (timeout) throws(KafkaError) in
+      try producer.sendOffsets(offsets, of: consumer, timeout: timeout)
+    }
+    transaction = .committing(since: transaction.since ?? clients.uptime)
+    try finishCommit()
+  }
+
+  /// Ends the transaction whose commit has begun. librdkafka takes no other call before it has.
+  private func finishCommit() throws(BrokerError) {
+    do {
+      try untilDone("committing the transaction", else: .retry) { (timeout) throws(KafkaError) in
+        try producer.commitTransaction(timeout: timeout)
       }
-      try producer.sendOffsets(offsets, of: group, timeout: KafkaLink.flushTimeout)
+    } catch {
+      // An answer that says no leaves the transaction open: it is aborted next.
+      if error.remedy == .abort { transaction = .open(since: transaction.since ?? clients.uptime) }
+      throw error
     }
-    try untilDone("committing the transaction") { () throws(KafkaError) in
-      try producer.commitTransaction(timeout: KafkaLink.flushTimeout)
-    }
-    isInTransaction = false
+    transaction = .none
   }
 
   private func commitPlainly(_ offsets: [PartitionOffset]) throws(BrokerError) {
     try attempt("waiting for acknowledgements") { () throws(KafkaError) in
-      try producer.flush(timeout: KafkaLink.flushTimeout)
+      try producer.flush(timeout: requestTimeout)
     }
-    if let failure = producer.takeFailures().first {
-      throw BrokerError(
-        .stop, "topic '\(failure.topic)', partition \(failure.partition): not delivered: \(failure.error)")
+    if let error = deliveryFailure { throw error }
+    try attempt("committing offsets") { () throws(KafkaError) in
+      try consumer.commit(offsets, timeout: requestTimeout)
     }
-    try attempt("committing offsets") { () throws(KafkaError) in try consumer.commit(offsets) }
   }
 
-  private func beginTransaction() throws(BrokerError) {
-    guard isTransactional, !isInTransaction else { return }
-    // Who writes has moved on: what can't be written now can only come from reading the input again.
-    do { try producer.beginTransaction() } catch {
-      throw BrokerError(error.isFatal ? .stop : .abort, "beginning a transaction: \(error)")
+  /// Why a record was not delivered, if one was not.
+  private var deliveryFailure: BrokerError? {
+    let failures = producer.takeFailures().filter { $0.error.known != .localPurgeQueue }
+    guard let failure = failures.first(where: { $0.error.remedy == .stop }) ?? failures.first else {
+      return nil
     }
-    isInTransaction = true
+    let place = "topic '\(failure.topic)', partition \(failure.partition)"
+    return sort(inTransaction: failure.error, "\(place): not delivered")
   }
 
-  /// Calls `body` again while librdkafka says that it may succeed; then the transaction has to be given up.
-  /// Half a transaction can't wait for the next round: what is written until then would be part of it.
-  private func untilDone(_ action: String, _ body: () throws(KafkaError) -> Void) throws(BrokerError) {
-    let deadline = ContinuousClock.now + KafkaLink.transactionPatience
+  package func abort() throws(BrokerError) {
+    switch transaction {
+    case .none:
+      if transactionalID == nil { producer.purgeQueue() }
+      _ = producer.takeFailures()
+      return
+    case .committing:
+      do { try finishCommit() } catch { guard error.remedy == .abort else { throw error } }
+      if case .none = transaction { return }
+    case .open, .aborting: break
+    }
+    let since = transaction.since ?? clients.uptime
+    transaction = .aborting(since: since)
+    try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
+      do { try producer.abortTransaction(timeout: timeout) } catch {
+        // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
+        if error.known == .localConflict { transaction = .committing(since: since) }
+        throw error
+      }
+    }
+    transaction = .none
+    _ = producer.takeFailures()
+  }
+
+  /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left, but
+  /// once at least.
+  ///
+  /// - Parameter remedy: what remains when that was in vain.
+  private func untilDone(
+    _ action: String, else remedy: BrokerError.Remedy, _ body: (Duration) throws(KafkaError) -> Void
+  ) throws(BrokerError) {
+    let deadline = clients.uptime + min(requestTimeout, max(transactionLeft ?? .zero, .zero))
     while true {
-      board.beat()
+      beat()
+      let begin = clients.uptime
       do {
-        return try body()
+        return try body(max(deadline - begin, KafkaLink.leastPatience))
       } catch {
-        if error.isFatal { throw BrokerError(.stop, "\(action): \(error)") }
-        guard error.isRetriable, !error.requiresAbort, ContinuousClock.now < deadline else {
-          throw BrokerError(.abort, "\(action): \(error)")
+        if error.isFatal || error.requiresAbort || !error.isRetriable {
+          // The transaction failed because a record did: its error says what to do.
+          let cause = deliveryFailure
+          throw cause?.remedy == .stop ? cause ?? sort(error, action) : sort(inTransaction: error, action)
+        }
+        guard clients.uptime < deadline else { throw BrokerError(remedy, "\(action): \(error)") }
+        if clients.uptime - begin < KafkaLink.attemptInterval {
+          producer.poll(timeout: KafkaLink.attemptInterval)
         }
       }
     }
   }
 
-  func abort() throws(BrokerError) {
-    guard isInTransaction else { return }
-    let deadline = ContinuousClock.now + KafkaLink.transactionPatience
-    while true {
-      board.beat()
-      do {
-        try producer.abortTransaction(timeout: KafkaLink.flushTimeout)
-        isInTransaction = false
-        _ = producer.takeFailures()
-        return
-      } catch {
-        guard error.isRetriable, ContinuousClock.now < deadline else {
-          throw BrokerError(.stop, "aborting the transaction: \(error)")
-        }
-      }
-    }
-  }
-
-  func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
-    try tail?.read(partition, since: time) ?? .read([], isWhole: true)
-  }
-
-  var commitsTogether: Bool { isTransactional }
-
-  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
-    stats?.read(take) ?? true
-  }
-
-  func end(of partition: PartitionID) throws(BrokerError) -> Offset {
-    try attempt("asking for the log's end") { () throws(KafkaError) in
-      Offset(try bounds.watermarks(of: place(partition), timeout: KafkaLink.endTimeout).high)
-    }
-  }
-
-  func knownEnd(of partition: PartitionID) -> Offset? {
-    consumer.knownEnd(of: place(partition)).map { Offset($0) }
-  }
-
-  func close() {
+  package func close() {
     consumer.close()
+  }
+
+  package func abandon() {
+    consumer.abandon()
+    bounds.abandon()
+    tail?.abandon()
+    stats?.abandon()
+    producer.abandon()
+  }
+
+  // MARK: Waiting
+
+  /// What the open transaction has left before brokers end it; nil if none is open.
+  private var transactionLeft: Duration? {
+    transaction.since.map { $0 + transactionTimeout - clients.uptime }
+  }
+
+  /// How long a request may wait: an open transaction has to be committed in time.
+  private func patience(_ wanted: Duration) throws(BrokerError) -> Duration {
+    guard let left = transactionLeft else { return wanted }
+    guard left / 2 >= KafkaLink.leastPatience else {
+      throw BrokerError(.retry, "the open transaction has to end first")
+    }
+    return min(wanted, left / 2)
   }
 
   private func place(_ id: PartitionID) -> TopicPartition {
@@ -282,50 +407,33 @@ final class KafkaLink: BrokerLink {
   private func attempt<Result>(
     _ action: String, _ body: () throws(KafkaError) -> Result
   ) throws(BrokerError) -> Result {
-    do { return try body() } catch { throw BrokerError(error, action) }
-  }
-}
-
-/// The names of a link's output topics; nil for those it does not write.
-struct OutputNames: Sendable {
-  var spans: String?
-  var decisions: String?
-  var sampled: String?
-  var deadLetters: String
-  var stats: String?
-}
-
-/// A link's output topics, opened.
-private struct KafkaOutputs {
-  private var topics: [OutputTopic: (name: String, topic: ProducerTopic)] = [:]
-
-  init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
-    let pairs: [(OutputTopic, String?)] = [
-      (.spans, names.spans), (.decisions, names.decisions), (.sampled, names.sampled),
-      (.deadLetters, names.deadLetters), (.stats, names.stats),
-    ]
-    for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
+    defer { beat() }
+    do { return try body() } catch { throw sort(error, action) }
   }
 
-  subscript(output: OutputTopic) -> (name: String, topic: ProducerTopic)? { topics[output] }
+  private func sort(_ error: KafkaError, _ action: String) -> BrokerError {
+    error.isFenced ? fenced(error, action) : BrokerError(error, action)
+  }
 
-  /// Topics that have the partitions of the input.
-  var mirrored: [ProducerTopic] { [.decisions, .sampled].compactMap { topics[$0]?.topic } }
-}
+  private func sort(inTransaction error: KafkaError, _ action: String) -> BrokerError {
+    error.isFenced ? fenced(error, action) : BrokerError(inTransaction: error, action)
+  }
 
-extension BrokerError {
-  /// Sorts librdkafka's error into the classes that a lane tells apart.
-  init(_ error: KafkaError, _ action: String) {
-    let remedy: Remedy
-    if error.isFatal || error.isAuthorization || error.isUnknownTopic {
-      remedy = .stop
-    } else if error.requiresAbort {
-      remedy = .abort
+  /// Brokers fence a producer for two reasons, with one error: another has its id, or they have ended a
+  /// transaction of its own that was open for too long. How long it was open tells the two apart.
+  private func fenced(_ error: KafkaError, _ action: String) -> BrokerError {
+    let id = transactionalID ?? ""
+    let cause: String
+    if let since = transaction.since, clients.uptime - since >= transactionTimeout {
+      cause =
+        "its transaction was open for \((clients.uptime - since).components.seconds) s, and brokers end one "
+        + "after \(transactionTimeout.components.seconds) s (transaction.timeout.ms): this process was "
+        + "frozen or starved, or no broker answered for so long"
     } else {
-      // A time-out, a broker that is away, or a member that is out: librdkafka or the next rebalance mends
-      // it.
-      remedy = .retry
+      cause =
+        "another producer has its transactional id '\(id)': give each worker its own (group.instance.id, or "
+        + "transactional.id)"
     }
-    self.init(remedy, "\(action): \(error)")
+    return BrokerError(.stop, "\(action): fenced: \(cause): \(error)", isTransient: false)
   }
 }

@@ -20,7 +20,7 @@ final class LaneBoard: Sendable {
     var configuration: SamplerConfiguration?
   }
 
-  /// The lane gets on, or waits for a broker that has a right to keep it waiting.
+  /// The lane makes progress, or waits for a broker within a deadline.
   func beat() { heartbeat.beat() }
 
   func enter(_ phase: LaneStatus.Phase) {
@@ -54,13 +54,15 @@ final class LaneBoard: Sendable {
 
   var status: LaneStatus {
     let state = state.withLock { $0 }
-    return LaneStatus(
+    var status = LaneStatus(
       phase: state.phase, sinceProgress: heartbeat.age, snapshot: state.snapshot, measures: state.measures,
       consumerStatistics: consumer.latest, producerStatistics: producer.latest)
+    status.consumerStatisticsAge = consumer.age
+    return status
   }
 }
 
-/// When a thread last said that it gets on.
+/// When a thread last said that it makes progress.
 private final class Heartbeat: Sendable {
   private let start = ContinuousClock.now
   /// Nanoseconds since `start`.

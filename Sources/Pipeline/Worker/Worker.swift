@@ -230,10 +230,13 @@ public final class Worker: Sendable {
     board.enter(.connecting)
     defer { board.enter(.ended) }
     do {
+      let clients = LibrdkafkaClients(
+        consumerStatistics: board.consumer, producerStatistics: board.producer, log: kafkaLog)
       let link = try KafkaLink(
         topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
         transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
-        properties: plan.properties(ofLane: number), board: board, log: kafkaLog)
+        properties: plan.properties(ofLane: number), clients: clients,
+        isStopping: { [self] in isStopping.load(ordering: .relaxed) }, beat: { board.beat() })
       board.enter(.running)
       switch plan.work {
       case .sample(var configuration):
@@ -252,7 +255,8 @@ public final class Worker: Sendable {
         run(lane, number)
       }
     } catch {
-      fail("lane \(number): \(error)")
+      // Who is told to stop while it connects has nothing to finish.
+      if !isStopping.load(ordering: .relaxed) { fail("lane \(number): \(error)") }
     }
   }
 
@@ -296,23 +300,25 @@ public final class Worker: Sendable {
   /// and what they have measured, which costs more: nobody looks more often than once a second.
   private static let measureInterval = Interval.milliseconds(500)
 
-  /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
-  /// again. What can't be committed in a few seconds is done again by whoever takes the partitions over.
   private func finish(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
-    for _ in 0..<30 {
-      do {
-        try lane.stop()
-        return
-      } catch {
-        guard error.remedy == .retry else { throw error }
-        note(.disturbed(error), lane: number)
-      }
-      do { try lane.step(at: .now, timeout: .milliseconds(100)) } catch {
-        guard error.remedy == .retry else { throw error }
-      }
+    let end = try lane.finish(patience: Worker.finishPatience) { note(.disturbed($0), lane: number) }
+    let metadata: Logger.Metadata = ["lane": "\(number)"]
+    switch end {
+    case .committed: break
+    case .uncommitted:
+      logger.notice(
+        "left without the last commit: whoever takes the partitions over does it again", metadata: metadata)
+    case .unanswered:
+      logger.warning(
+        """
+        no answer from the brokers: left without the last commit, and whoever takes the partitions over does \
+        it again once the group has missed this member
+        """, metadata: metadata)
     }
-    lane.leave()
   }
+
+  /// How long a lane tries its last commit.
+  private static let finishPatience = Interval.seconds(3)
 
   /// One lane that can't go on ends the whole process: the group gives its partitions to others at once.
   private func fail(_ message: String) {

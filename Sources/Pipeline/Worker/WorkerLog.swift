@@ -51,6 +51,13 @@ final class WorkerLog: Sendable {
         were decided before what is left of them, and whose spans still come, are decided again. Raise \
         retention.ms
         """)
+    case .repeated(let partition, let offset, let next):
+      logger.warning(
+        """
+        records of partition \(partition.value) come again, from offset \(offset.value) although the next one \
+        is \(next.value): they are skipped. After a rebalance that is as it should be. If a leader was elected \
+        that had lost records (an unclean election), these are others, and they are lost
+        """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
     case .disturbed(let error): logger.warning("\(error.message)")

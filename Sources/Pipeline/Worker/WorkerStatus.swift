@@ -26,6 +26,8 @@ public struct LaneStatus: Sendable {
   public var measures: LaneMeasures
   /// What its clients tell: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
   public var consumerStatistics: [UInt8] = []
+  /// How long ago it told them.
+  public var consumerStatisticsAge = Duration.zero
   /// The producer's.
   public var producerStatistics: [UInt8] = []
 

@@ -71,7 +71,7 @@ struct Auditor {
     guard offset.value > from else { return }
     checked[partition] = offset.value
     var decided: Set<TraceID> = []
-    let decisions = LogID(topic: .decisions, partition: partition)
+    let decisions = LogID(topic: SimulatedTopic.decisions, partition: partition)
     for record in cluster.committedRecords(of: decisions, includesUnstable: true) {
       guard let verdict = try? RestoredVerdict(record: record.value ?? []), verdict.isFinal else { continue }
       decided.insert(verdict.traceID)
@@ -95,7 +95,8 @@ struct Auditor {
     var kept: [TraceID: [UInt64: Int]] = [:]
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
-      for record in cluster.committedRecords(of: LogID(topic: .decisions, partition: partition)) {
+      for record in cluster.committedRecords(of: LogID(topic: SimulatedTopic.decisions, partition: partition))
+      {
         hash = Auditor.mix(hash, record.value ?? [])
         guard let verdict = try? RestoredVerdict(record: record.value ?? []) else {
           object("a decision record can't be read")
@@ -104,7 +105,7 @@ struct Auditor {
         if verdict.isLate { lateReports.insert(verdict.traceID) }
         if verdict.isFinal { finals[verdict.traceID, default: []].append(verdict) }
       }
-      for record in cluster.committedRecords(of: LogID(topic: .sampled, partition: partition)) {
+      for record in cluster.committedRecords(of: LogID(topic: SimulatedTopic.sampled, partition: partition)) {
         hash = Auditor.mix(hash, record.value ?? [])
         count(record.value ?? [], into: &kept)
       }

@@ -49,21 +49,32 @@ struct SimulatedTransaction {
   var producer: String
   var state = State.open
   var startedAt: Instant
-  var partitions: Set<LogID> = []
+  /// How long the brokers leave it open.
+  var timeout: Interval
+  /// Where it has written, and its first offset there.
+  var partitions: [LogID: Int64] = [:]
   var offsets: [PartitionID: CommittedPoint] = [:]
 }
 
 /// A partition of a topic.
 struct LogID: Hashable, Comparable {
-  /// Nil for the input.
-  var topic: OutputTopic?
+  var topic: String
   var partition: PartitionID
 
   static func < (left: LogID, right: LogID) -> Bool {
-    (left.order, left.partition) < (right.order, right.partition)
+    (left.topic, left.partition) < (right.topic, right.partition)
   }
+}
 
-  private var order: Int { topic.flatMap { OutputTopic.allCases.firstIndex(of: $0) } ?? -1 }
+/// The topics of the simulated topology.
+enum SimulatedTopic {
+  static let spans = "spans"
+  static let decisions = "decisions"
+  static let sampled = "sampled"
+  static let deadLetters = "dead-letters"
+  static let stats = "stats"
+
+  static func input(_ partition: PartitionID) -> LogID { LogID(topic: spans, partition: partition) }
 }
 
 /// The brokers.
@@ -74,14 +85,19 @@ final class SimulatedCluster {
   private(set) var now: Instant
   private(set) var logs: [LogID: PartitionLog] = [:]
   private(set) var transactions: [SimulatedTransaction] = []
+  private var openTransactions: Set<Int> = []
   private(set) var committed: [PartitionID: CommittedPoint] = [:]
   /// The epoch of each transactional id: a producer of an older one is fenced.
   private var epochs: [String: Int] = [:]
   let group: SimulatedGroup
+  /// No broker answers before then; their own clocks go on.
+  private(set) var silentUntil = Instant.distantPast
+  /// The largest record that topics take, where it is not what the client lets through.
+  var recordBytesMax: [String: Int] = [:]
+  /// Called whenever time has passed: what is due is published before anybody asks.
+  var onPass: (() -> Void)?
   /// Called whenever offsets have been committed.
   var onCommit: ((PartitionID, Offset) -> Void)?
-
-  static let transactionTimeout = Interval.seconds(5)
 
   init(partitions: Int32, stampsRecords: Bool, now: Instant) {
     partitionCount = partitions
@@ -92,14 +108,32 @@ final class SimulatedCluster {
 
   /// Lets time pass: transactions and members time out.
   func pass(to time: Instant) {
-    now = time
-    for number in transactions.indices where transactions[number].state == .open {
-      guard transactions[number].startedAt + SimulatedCluster.transactionTimeout <= now else { continue }
+    now = max(now, time)
+    onPass?()
+    for number in openTransactions.sorted() {
+      guard transactions[number].startedAt + transactions[number].timeout <= now else { continue }
       epochs[transactions[number].producer, default: 0] += 1
       end(number, .aborted)
     }
     group.expire(at: now)
   }
+
+  /// Time that one process waits. The others stand still meanwhile, and nothing of theirs times out for it.
+  func wait(_ time: Interval, producer: String, member: Int?) {
+    for number in openTransactions.sorted() {
+      guard transactions[number].producer != producer else { continue }
+      transactions[number].startedAt = transactions[number].startedAt + time
+    }
+    group.shift(by: time, except: member)
+    pass(to: now + time)
+  }
+
+  /// Brokers stop to answer.
+  func fallSilent(for time: Interval) { silentUntil = max(silentUntil, now + time) }
+
+  var isSilent: Bool { now < silentUntil }
+
+  func speakAgain() { silentUntil = .distantPast }
 
   // MARK: Logs
 
@@ -107,17 +141,25 @@ final class SimulatedCluster {
 
   /// Writes a record of the input.
   func publish(_ key: [UInt8], _ value: [UInt8]?, to partition: PartitionID, at time: Int64) {
-    logs[LogID(topic: nil, partition: partition), default: PartitionLog()].append(
+    logs[SimulatedTopic.input(partition), default: PartitionLog()].append(
       key, value, at: time, transaction: nil)
   }
 
   /// The first offset that is not stable: that of the first record of an open transaction, or the log's end.
   func lastStableOffset(of id: LogID) -> Int64 {
-    let log = log(id)
-    for record in log.records {
-      if let number = record.transaction, transactions[number].state == .open { return record.offset }
+    var least = log(id).end
+    for number in openTransactions {
+      if let first = transactions[number].partitions[id] { least = min(least, first) }
     }
-    return log.end
+    return least
+  }
+
+  /// The record at an offset before the log's end; nil for what a reader does not see: the ends of
+  /// transactions, and for one with `read_committed` what was aborted.
+  func record(at offset: Int64, of id: LogID, seesUncommitted: Bool) -> LoggedRecord? {
+    guard let record = logs[id]?.records[Int(offset)], !record.isMarker else { return nil }
+    guard !seesUncommitted, let number = record.transaction else { return record }
+    return transactions[number].state == .committed ? record : nil
   }
 
   /// What a read_committed reader sees.
@@ -134,6 +176,14 @@ final class SimulatedCluster {
 
   // MARK: Producers
 
+  /// How many partitions a topic has.
+  func partitionCount(of topic: String) -> Int32 {
+    switch topic {
+    case SimulatedTopic.stats, SimulatedTopic.deadLetters: 1
+    default: partitionCount
+    }
+  }
+
   /// Registers a producer: it fences those of the same id before it and aborts what they left open.
   func register(_ producer: String) -> Int {
     let epoch = (epochs[producer] ?? 0) + 1
@@ -145,9 +195,10 @@ final class SimulatedCluster {
   }
 
   /// Begins a transaction; nil if the producer is fenced.
-  func begin(_ producer: String, epoch: Int) -> Int? {
+  func begin(_ producer: String, epoch: Int, timeout: Interval) -> Int? {
     guard epochs[producer] == epoch else { return nil }
-    transactions.append(SimulatedTransaction(producer: producer, startedAt: now))
+    transactions.append(SimulatedTransaction(producer: producer, startedAt: now, timeout: timeout))
+    openTransactions.insert(transactions.count - 1)
     return transactions.count - 1
   }
 
@@ -155,7 +206,8 @@ final class SimulatedCluster {
   func write(_ id: LogID, _ key: [UInt8]?, _ value: [UInt8]?, in transaction: Int?) -> Bool {
     if let transaction {
       guard transactions[transaction].state == .open else { return false }
-      transactions[transaction].partitions.insert(id)
+      let end = logs[id]?.end ?? 0
+      transactions[transaction].partitions[id] = min(transactions[transaction].partitions[id] ?? end, end)
     }
     logs[id, default: PartitionLog()].append(key, value, at: now.nanoseconds, transaction: transaction)
     return true
@@ -182,7 +234,8 @@ final class SimulatedCluster {
 
   private func end(_ number: Int, _ state: SimulatedTransaction.State) {
     transactions[number].state = state
-    for id in transactions[number].partitions.sorted() {
+    openTransactions.remove(number)
+    for id in transactions[number].partitions.keys.sorted() {
       logs[id, default: PartitionLog()].append(
         nil, nil, at: now.nanoseconds, transaction: number, isMarker: true)
     }
@@ -204,7 +257,7 @@ final class SimulatedCluster {
   /// The committed point of a partition; nil in the outer sense while a transaction that may change it is
   /// open.
   func committedPoint(of partition: PartitionID) -> CommittedPoint?? {
-    let isUnstable = transactions.contains { $0.state == .open && $0.offsets[partition] != nil }
+    let isUnstable = openTransactions.contains { transactions[$0].offsets[partition] != nil }
     return isUnstable ? nil : .some(committed[partition])
   }
 }

@@ -19,7 +19,7 @@ final class SimulatedGroup {
   /// How often the assignment has changed.
   private(set) var rebalances = 0
 
-  static let sessionTimeout = Interval.seconds(3)
+  static let sessionTimeout = Interval.seconds(6)
 
   init(partitions: [PartitionID]) {
     self.partitions = partitions
@@ -47,13 +47,22 @@ final class SimulatedGroup {
     rebalance()
   }
 
-  /// A member polls: it is alive. Returns what has happened to it.
-  func heartbeat(_ member: Int, at now: Instant) -> [GroupEvent] {
-    guard var state = members[member] else { return [] }
-    defer { members[member] = state }
-    state.seenAt = now
-    defer { state.events = [] }
-    return state.events
+  /// A member's background thread says that its process lives.
+  func heartbeat(_ member: Int, at now: Instant) {
+    members[member]?.seenAt = now
+  }
+
+  /// What has happened to a member since it last asked.
+  func takeEvents(of member: Int) -> [GroupEvent] {
+    defer { members[member]?.events = [] }
+    return members[member]?.events ?? []
+  }
+
+  /// Time that a member has not had: it stood still while another waited.
+  func shift(by time: Interval, except member: Int?) {
+    for (other, state) in members where other != member {
+      members[other]?.seenAt = state.seenAt + time
+    }
   }
 
   /// A member has finished with partitions.

@@ -1,28 +1,59 @@
 // A run: workers over a virtual Kafka, faults, and an auditor. One seed decides everything.
 
+import Kafka
 import OTLP
 import Pipeline
 import Sampling
 
-/// Simulated workers run the production lane and core; only the brokers, the clock and the weather are made
-/// up.
+/// Simulated workers run the production core, lane and link; only the clients, the brokers, the clock and the
+/// weather are made up.
 public final class Simulation {
   private final class SimulatedWorker {
-    let lane: Lane<SimulatedLink>
+    let process: VirtualProcess
+    let link: MutatedLink
+    let lane: Lane<MutatedLink>
+    private let clock: SimulatedClock
     var frozenUntil = Instant.distantPast
-    /// Nanoseconds by which its time of day is wrong.
-    var wallError: Int64 = 0
-    let startedAt: Instant
-
-    init(_ lane: Lane<SimulatedLink>, at now: Instant) {
-      self.lane = lane
-      startedAt = now
+    var wallError: Int64 {
+      get { clock.wallError }
+      set { clock.wallError = newValue }
     }
 
-    func moment(at now: Instant) -> Moment {
+    /// Nil where no client could be made.
+    init?(_ process: VirtualProcess, _ names: OutputNames, _ configuration: LaneConfiguration, _ id: String?)
+    {
+      let clock = SimulatedClock(process.cluster)
+      let link = try? KafkaLink(
+        topic: SimulatedTopic.spans, group: "simulated", outputs: names, transactionalID: id,
+        properties: [KafkaProperty("message.max.bytes", "1000000")],
+        clients: VirtualClients(process: process),
+        isStopping: { process.isStopping }, beat: { process.beat() })
+      guard let link else { return nil }
+      self.process = process
+      self.clock = clock
+      self.link = MutatedLink(link, process.mutant)
+      lane = Lane(link: self.link, configuration: configuration, now: { clock.moment }) { _ in }
+    }
+
+    var moment: Moment { clock.moment }
+  }
+
+  /// A process's own clocks.
+  private final class SimulatedClock {
+    private let cluster: SimulatedCluster
+    private let startedAt: Instant
+    /// Nanoseconds by which its time of day is wrong.
+    var wallError: Int64 = 0
+
+    init(_ cluster: SimulatedCluster) {
+      self.cluster = cluster
+      startedAt = cluster.now
+    }
+
+    var moment: Moment {
       Moment(
-        wall: Instant(nanoseconds: now.nanoseconds + wallError),
-        steady: Instant(nanoseconds: now.nanoseconds - startedAt.nanoseconds))
+        wall: Instant(nanoseconds: cluster.now.nanoseconds + wallError),
+        steady: Instant(nanoseconds: cluster.now.nanoseconds - startedAt.nanoseconds))
     }
   }
 
@@ -35,7 +66,7 @@ public final class Simulation {
   private var nextRecord: WorkloadRecord?
   private var auditor: Auditor
   private var workers: [Int: SimulatedWorker] = [:]
-  private var now: Instant
+  private var now: Instant { cluster.now }
   private var report: SimulationReport
   /// How many times the policies have changed. Workers take each change over when they come to it.
   private var configurations = 0
@@ -51,15 +82,17 @@ public final class Simulation {
     self.options = options
     self.mutant = mutant
     self.random = random
-    now = Simulation.start
     report = SimulationReport(seed: seed)
     auditor = Auditor(allowsRepeats: !options.isTransactional)
     cluster = SimulatedCluster(
-      partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0, now: now)
+      partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
+      now: Simulation.start)
+    cluster.recordBytesMax = options.recordBytesMax
     var plan = FaultPlan(random: RandomSource(seed: seed ^ 0x5eed))
     plan.crash = options.crashes
     plan.commitFailure = options.commitFailures
     plan.requestFailure = options.requestFailures
+    plan.oddCode = options.oddCodes
     plan.stall = options.stalls
     faults = FaultSource(plan)
     workload = Workload(Simulation.workloadOptions(seed, options))
@@ -133,13 +166,15 @@ public final class Simulation {
   /// Runs up to `stepsMax` steps with faults, then as many without as it takes to decide everything.
   public func run(stepsMax: Int = 4000) -> SimulationReport {
     cluster.onCommit = { [unowned self] partition, offset in auditor.checkCommit(partition, offset, cluster) }
+    cluster.onPass = { [unowned self] in publishDue() }
     startWorker()
     while report.steps < stepsMax, nextRecord != nil || !isDrained { step() }
     faults.plan.isOver = true
+    cluster.speakAgain()
     let quietSteps = report.steps + 6000
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
-    // What the dead have left open ends now: readers see what lies behind it.
-    cluster.pass(to: now + SimulatedCluster.transactionTimeout)
+    // What the dead have left open ends now: readers see what lies after it.
+    cluster.pass(to: now + .seconds(60))
     let (hash, kept) = auditor.checkOutputs(cluster)
     if !isDrained { auditor.object("after the faults stopped, not everything was decided") }
     report.hash = hash
@@ -155,16 +190,15 @@ public final class Simulation {
   private var isDrained: Bool {
     (0..<options.partitions).allSatisfy { number in
       let partition = PartitionID(number)
-      let end = cluster.log(LogID(topic: nil, partition: partition)).end
+      let end = cluster.log(SimulatedTopic.input(partition)).end
       return end == 0 || (cluster.committedPoint(of: partition) ?? nil)?.offset.value == end
     }
   }
 
   private func step() {
     report.steps += 1
-    now = now + .milliseconds(Int64(random.number(in: 5...80)))
-    cluster.pass(to: now)
-    publishDue()
+    keepAlive()
+    cluster.pass(to: now + .milliseconds(Int64(random.number(in: 5...80))))
     changeWorkers()
     let living = workers.keys.sorted()
     guard !living.isEmpty else { return }
@@ -172,16 +206,27 @@ public final class Simulation {
     stepWorker(number)
   }
 
+  /// librdkafka's threads send heartbeats as long as their process is not frozen.
+  private func keepAlive() {
+    for worker in workers.values {
+      if worker.frozenUntil > now {
+        worker.process.excusedAt = now
+      } else if let member = worker.process.member {
+        cluster.group.heartbeat(member, at: now)
+      }
+    }
+  }
+
   private func publishDue() {
     while let record = nextRecord, record.publishedAt <= now.nanoseconds {
       let partition = PartitionID(Int32(record.traceIDLow % UInt64(options.partitions)))
       if random.chance(options.malformed) {
-        cluster.publish(record.key, [0x0b, 0x01], to: partition, at: now.nanoseconds)
+        cluster.publish(record.key, [0x0b, 0x01], to: partition, at: record.publishedAt)
         auditor.note(nil, in: partition)
       }
       let disorder = options.disorderMilliseconds
       let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
-      cluster.publish(record.key, record.bytes, to: partition, at: now.nanoseconds - behind)
+      cluster.publish(record.key, record.bytes, to: partition, at: record.publishedAt - behind)
       auditor.note(record, in: partition)
       nextRecord = workload.next()
     }
@@ -204,6 +249,10 @@ public final class Simulation {
       workers[number]?.frozenUntil = now + .milliseconds(Int64(random.number(in: 1000...8000)))
       faults.plan.counts.freezes += 1
     }
+    if options.outages > 0, random.chance(options.outages), !cluster.isSilent {
+      cluster.fallSilent(for: .milliseconds(Int64(random.number(in: 200...40_000))))
+      faults.plan.counts.outages += 1
+    }
     if options.reloads > 0, random.chance(options.reloads), !workers.isEmpty {
       let number = workers.keys.sorted()[random.number(in: 0...workers.count - 1)]
       configurations += 1
@@ -222,37 +271,65 @@ public final class Simulation {
   /// Starts a worker in the first place that is free; its transactional id is the place's.
   private func startWorker() {
     guard let place = (0..<options.workersMax).first(where: { workers[$0] == nil }) else { return }
-    let link = SimulatedLink(
-      cluster, faults, producer: "worker-\(place)", isTransactional: options.isTransactional, mutant: mutant)
-    workers[place] = SimulatedWorker(Lane(link: link, configuration: laneConfiguration) { _ in }, at: now)
+    let process = VirtualProcess(cluster, faults, name: "worker-\(place)", mutant: mutant)
+    let names = OutputNames(
+      decisions: SimulatedTopic.decisions, sampled: SimulatedTopic.sampled,
+      deadLetters: SimulatedTopic.deadLetters,
+      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
+    workers[place] = SimulatedWorker(
+      process, names, laneConfiguration, options.isTransactional ? process.name : nil)
   }
 
   private func stopWorker(_ number: Int) {
+    guard let worker = workers.removeValue(forKey: number) else { return }
     faults.plan.counts.stops += 1
-    do { try workers[number]?.lane.stop() } catch { note(error) }
-    workers[number] = nil
+    worker.process.isStopping = true
+    let begin = now
+    do { _ = try worker.lane.end(patience: .seconds(3)) } catch { note(error, of: worker, number) }
+    // A stop is not awaited for longer than this, whatever the brokers do.
+    if now - begin > .seconds(15) { auditor.object("worker \(number) took \(now - begin) to stop") }
   }
 
   private func stepWorker(_ number: Int) {
     guard let worker = workers[number], worker.frozenUntil <= now else { return }
     do {
-      try worker.lane.step(at: worker.moment(at: now), timeout: .milliseconds(0))
+      try worker.lane.step(at: worker.moment, timeout: .milliseconds(0))
     } catch {
       // What can't be waited out ends the process. Another one comes, in the same place or in another.
-      if error.remedy != .retry { workers[number] = nil }
-      note(error)
+      if error.remedy != .retry {
+        workers[number] = nil
+        note(error, of: worker, number)
+        return
+      }
+    }
+    if worker.process.isDead {
+      // It died at a call that says nothing.
+      workers[number] = nil
       return
     }
+    worker.process.beat()
     let snapshot = worker.lane.snapshot()
     if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
+    if worker.link.unaccountedBytes > 0 {
+      auditor.object("worker \(number) holds \(worker.link.unaccountedBytes) bytes outside all limits")
+    }
+    if worker.process.longestWithoutBeat > Simulation.beatPatience {
+      auditor.object("worker \(number) was silent for \(worker.process.longestWithoutBeat)")
+    }
+    if worker.process.longestWithoutPoll > Simulation.pollPatience {
+      auditor.object("worker \(number) did not poll for \(worker.process.longestWithoutPoll)")
+    }
     noteRecovery(number, snapshot.recovering > 0)
   }
 
-  private func note(_ error: BrokerError) {
-    let known = [
-      SimulatedLink.crash, "fenced", "not open any more", "not stable", "timed out", "is open", "failed",
-    ]
-    if !known.contains(where: { error.message.contains($0) }) { auditor.object("unexpected error: \(error)") }
+  /// Well below what `/livez` and `max.poll.interval.ms` allow: five minutes and two.
+  private static let beatPatience = Duration.seconds(20)
+  private static let pollPatience = Duration.seconds(90)
+
+  /// A process may end when it dies, or for a reason that was handed to it; anything else is its own doing.
+  private func note(_ error: BrokerError, of worker: SimulatedWorker, _ number: Int) {
+    guard !worker.process.isDead, !worker.process.isDoomed else { return }
+    auditor.object("worker \(number) ended without a cause: \(error)")
   }
 
   private func noteRecovery(_ number: Int, _ isRecovering: Bool) {

@@ -24,6 +24,12 @@ public struct SimulationOptions: Equatable, Sendable {
   public var commitFailures = 0.0
   /// Share of requests that fail.
   public var requestFailures = 0.0
+  /// Share of the failures that are of any kind that librdkafka documents.
+  public var oddCodes = 0.0
+  /// Share of steps at which no broker answers for up to forty seconds.
+  public var outages = 0.0
+  /// The largest record that topics take, where it is less than usual.
+  public var recordBytesMax: [String: Int] = [:]
   /// Share of looks at a partition after which nothing comes from it for up to ten seconds.
   public var stalls = 0.0
   /// How far records' timestamps may be behind the log, in milliseconds.
@@ -75,6 +81,8 @@ public struct SimulationOptions: Equatable, Sendable {
     hasRateLimit = isTransactional && traces % 3 == 0
     compressesSpans = traces % 5 < 2
     if isTransactional, traces % 7 < 3 { reloads = 0.01 }
+    if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
+    if random.chance(0.2) { oddCodes = 0.1 }
   }
 }
 

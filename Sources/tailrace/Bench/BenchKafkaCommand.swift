@@ -115,10 +115,12 @@ private struct KafkaBench {
     let reader = try Consumer(
       topic: topic, properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)")],
       log: { _ in })
-    recordCount = try (0..<Int32(partitions)).reduce(0) { sum, partition in
-      let (low, high) = try reader.watermarks(of: TopicPartition(topic, partition), timeout: .seconds(15))
-      return sum + high - low
+    let places = (0..<Int32(partitions)).map { TopicPartition(topic, $0) }
+    func sum(of named: Int64) throws -> Int64 {
+      try reader.lookUp(places.map { PartitionOffset($0, offset: named) }, timeout: .seconds(15))
+        .reduce(0) { $0 + $1.offset }
     }
+    recordCount = try sum(of: PartitionOffset.end) - sum(of: PartitionOffset.beginning)
     guard recordCount > 0 else { throw CommandFailure.failed("topic '\(topic)' is empty") }
   }
 
@@ -134,10 +136,9 @@ private struct KafkaBench {
     let consumer = try Consumer(
       topic: topic,
       properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)-\(round)")],
-      log: { _ in })
+      batchCapacity: 2048, log: { _ in })
     defer { consumer.close() }
     try consumer.subscribe()
-    var batch = RecordBatch(capacity: 2048)
     var count: Int64 = 0
     var clock: Stopwatch?
     let deadline = ContinuousClock.now + KafkaBench.patience
@@ -145,7 +146,7 @@ private struct KafkaBench {
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the topic's end was not reached")
       }
-      let came = consumer.poll(into: &batch, timeout: .milliseconds(100)) { _, _, _ in }
+      let came = consumer.poll(timeout: .milliseconds(100)) { _, _, _ in }
       count += Int64(came)
       if clock == nil, count >= warmUp { clock = Stopwatch(records: count) }
       for case .assigned(let partitions) in consumer.takeEvents() {

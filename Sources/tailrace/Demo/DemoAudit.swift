@@ -77,7 +77,6 @@ final class DemoAudit {
 /// Reads one topic from its beginning, in a group of its own.
 final class TopicReader {
   private let consumer: Consumer
-  private var batch = RecordBatch(capacity: 512)
 
   init(_ topic: String, brokers: String) throws {
     consumer = try Consumer(
@@ -95,7 +94,7 @@ final class TopicReader {
 
   /// Hands out the values that have come.
   func read(_ body: ([UInt8]) throws -> Void) throws {
-    _ = try consumer.poll(into: &batch, timeout: .milliseconds(20)) { (_, _, value) throws in
+    _ = try consumer.poll(timeout: .milliseconds(20)) { (_, _, value) throws in
       try body(value?.copied() ?? [])
     }
     for event in consumer.takeEvents() {

@@ -1,0 +1,61 @@
+// The topics that a link writes to.
+
+internal import Kafka
+internal import Sampling
+
+/// The names of a link's output topics; nil for those it does not write.
+package struct OutputNames: Sendable {
+  package var spans: String?
+  package var decisions: String?
+  package var sampled: String?
+  package var deadLetters: String
+  package var stats: String?
+
+  package init(
+    spans: String? = nil, decisions: String? = nil, sampled: String? = nil, deadLetters: String,
+    stats: String? = nil
+  ) {
+    self.spans = spans
+    self.decisions = decisions
+    self.sampled = sampled
+    self.deadLetters = deadLetters
+    self.stats = stats
+  }
+}
+
+/// A link's output topics, opened.
+struct KafkaOutputs<Producer: ProducerClient> {
+  private var topics: [OutputTopic: (name: String, topic: Producer.Topic)] = [:]
+  /// Partitions of the topics that mirror the input, as far as they are known: those that all of them have.
+  private var mirrored: Int32 = 0
+  private var askedAt: Duration?
+
+  /// Brokers are asked for missing partitions not more often than this.
+  private static var askInterval: Duration { .seconds(1) }
+
+  init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
+    let pairs: [(OutputTopic, String?)] = [
+      (.spans, names.spans), (.decisions, names.decisions), (.sampled, names.sampled),
+      (.deadLetters, names.deadLetters), (.stats, names.stats),
+    ]
+    for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
+  }
+
+  subscript(output: OutputTopic) -> (name: String, topic: Producer.Topic)? { topics[output] }
+
+  /// Whether every topic that has the partitions of the input has this one.
+  mutating func mirrors(
+    _ partition: PartitionID, asking producer: Producer, at uptime: Duration, timeout: Duration
+  ) throws(KafkaError) -> Bool {
+    if partition.value < mirrored { return true }
+    if let askedAt, uptime < askedAt + Self.askInterval { return false }
+    askedAt = uptime
+    var least = Int32.max
+    for output in [OutputTopic.decisions, .sampled] {
+      guard let topic = topics[output]?.topic else { continue }
+      least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))
+    }
+    mirrored = least
+    return partition.value < mirrored
+  }
+}

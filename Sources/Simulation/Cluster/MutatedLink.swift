@@ -1,0 +1,107 @@
+// Bugs that are put in on purpose above the clients, to see whether the auditor finds them.
+
+import Pipeline
+import Sampling
+
+/// A bug that is put in on purpose, to see whether the auditor finds it.
+public enum Mutant: String, Sendable, CaseIterable {
+  /// The high water is committed as the safe offset.
+  case commitHighWater = "commit-high-water"
+  /// Past verdicts are not read back.
+  case forgetVerdicts = "forget-verdicts"
+  /// Kept spans are written outside the transaction.
+  case forwardEarly = "forward-early"
+  /// The high water is not known: everything that is read again is taken for new.
+  case forgetHighWater = "forget-high-water"
+  /// Calls wait for longer than they are told to.
+  case ignoreDeadlines = "ignore-deadlines"
+  /// Verdicts that are read back are kept outside all limits until all are there.
+  case gatherVerdicts = "gather-verdicts"
+  /// Outputs may be as large as they like, whatever their topics take.
+  case ignoreLimits = "ignore-limits"
+}
+
+/// The production link, with a bug or without.
+final class MutatedLink: BrokerLink {
+  private let link: KafkaLink<VirtualClients>
+  private let mutant: Mutant?
+  /// Verdicts that the bug has gathered.
+  private var gathered: [(PartitionID, RestoredVerdict)] = []
+
+  init(_ link: KafkaLink<VirtualClients>, _ mutant: Mutant?) {
+    self.link = link
+    self.mutant = mutant
+  }
+
+  /// Bytes of verdicts that are in nobody's account.
+  var unaccountedBytes: Int { gathered.count * MemoryLayout<(PartitionID, RestoredVerdict)>.stride }
+
+  func readDecisions(
+    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(BrokerError) -> PastDecisions {
+    switch mutant {
+    case .forgetVerdicts: return .read(isWhole: true)
+    case .gatherVerdicts:
+      let answer = try link.readDecisions(partition, since: time) { gathered.append(($0, $1)) }
+      if case .read = answer {
+        for (id, verdict) in gathered where id == partition { take(id, verdict) }
+        gathered.removeAll { $0.0 == partition }
+      }
+      return answer
+    default: return try link.readDecisions(partition, since: time, take)
+    }
+  }
+
+  func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
+    try link.commit(points.map { ($0, mutated($1)) })
+  }
+
+  private func mutated(_ point: CommitPoint) -> CommitPoint {
+    var point = point
+    if mutant == .commitHighWater {
+      point.safeOffset = point.highWater
+      point.clockAtSafeOffset = point.clock
+    }
+    if mutant == .forgetHighWater { point.highWater = point.safeOffset }
+    return point
+  }
+
+  func poll(
+    timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) -> Int { try link.poll(timeout: timeout, take) }
+
+  func takeEvents() -> [GroupEvent] { link.takeEvents() }
+
+  func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+    try link.committed(partitions)
+  }
+
+  func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) { try link.resume(partitions) }
+
+  func release(_ partitions: [PartitionID]) throws(BrokerError) { try link.release(partitions) }
+
+  func write(
+    _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
+    headers: [RecordHeaderField]
+  ) throws(BrokerError) {
+    try link.write(topic, partition: partition, key: key, value: value, headers: headers)
+  }
+
+  func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
+
+  func knownEnd(of partition: PartitionID) -> Offset? { link.knownEnd(of: partition) }
+
+  func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool { try link.readStats(take) }
+
+  var commitsTogether: Bool { link.commitsTogether }
+
+  func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {
+    try link.hasOutputs(for: partition)
+  }
+
+  func abort() throws(BrokerError) { try link.abort() }
+
+  func close() { link.close() }
+
+  func abandon() { link.abandon() }
+}

@@ -1,0 +1,189 @@
+// One simulated process: what its clients share, what can go wrong at their calls, and how long they keep it
+// waiting.
+
+import Kafka
+import Sampling
+
+/// What can go wrong at a call, and how often.
+struct FaultPlan {
+  var random: RandomSource
+  var commitFailure = 0.0
+  var requestFailure = 0.0
+  /// Share of the failures that are of any kind that librdkafka documents, and not of a usual one.
+  var oddCode = 0.0
+  var stall = 0.0
+  var crash = 0.0
+  var counts = FaultCounts()
+  /// Once set, nothing goes wrong any more.
+  var isOver = false
+
+  mutating func happens(_ share: Double) -> Bool { !isOver && random.chance(share) }
+}
+
+/// Faults injected, by kind.
+public struct FaultCounts: Equatable, Sendable {
+  /// Workers that died at some call.
+  public var crashes = 0
+  /// Workers that were stopped, and left.
+  public var stops = 0
+  /// Workers that were frozen past their session.
+  public var freezes = 0
+  /// Commits that failed before anything was committed.
+  public var commitFailures = 0
+  /// Commits whose transaction was complete but for its end when the worker died.
+  public var tornCommits = 0
+  /// Commits that succeeded although the worker died, or waited in vain, before it knew.
+  public var unknownCommits = 0
+  /// Requests that failed.
+  public var requestFailures = 0
+  /// Times that no broker answered for a while.
+  public var outages = 0
+  /// Partitions of which nothing was handed out for a while, whatever there was.
+  public var stalls = 0
+  /// Times of day that were set forward or back on a worker.
+  public var clockJumps = 0
+  /// Times that a worker took over other policies.
+  public var reloads = 0
+  /// Rebalances.
+  public var rebalances = 0
+
+  /// None.
+  public init() {}
+
+  /// All of them, reloads and rebalances aside.
+  public var total: Int {
+    crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
+      + stalls + outages
+  }
+}
+
+/// What lanes of one simulated world share.
+final class FaultSource {
+  var plan: FaultPlan
+
+  init(_ plan: FaultPlan) {
+    self.plan = plan
+  }
+}
+
+/// A process with its clients. Its time is the cluster's; time that it waits passes for the cluster too.
+final class VirtualProcess {
+  let cluster: SimulatedCluster
+  let faults: FaultSource
+  /// The place that it has in the fleet, which is its transactional id too.
+  let name: String
+  let mutant: Mutant?
+  private let startedAt: Instant
+  /// The member of the group that its consumer is; nil before it has joined.
+  var member: Int?
+  /// Whether it has died. Nothing that it calls has an effect any more.
+  private(set) var isDead = false
+  /// Whether it is told to stop.
+  var isStopping = false
+  /// Whether an error was handed to it that ends a process for good reason.
+  var isDoomed = false
+  /// When it was last frozen, or met silent brokers: what times out then is not its own doing.
+  var excusedAt = Instant.distantPast
+  /// How long it has waited since it last said that it lives, and since its member last polled.
+  private var sinceBeat = Duration.zero
+  private var sincePoll = Duration.zero
+  private(set) var longestWithoutBeat = Duration.zero
+  private(set) var longestWithoutPoll = Duration.zero
+
+  init(_ cluster: SimulatedCluster, _ faults: FaultSource, name: String, mutant: Mutant?) {
+    self.cluster = cluster
+    self.faults = faults
+    self.name = name
+    self.mutant = mutant
+    startedAt = cluster.now
+  }
+
+  /// The message of the error that stands for the end of the process.
+  static let crash = "the simulated process ends"
+
+  var uptime: Duration { .nanoseconds((cluster.now - startedAt).nanoseconds) }
+
+  // MARK: Time
+
+  func beat() { sinceBeat = .zero }
+
+  func notePoll() { sincePoll = .zero }
+
+  /// Waits, and lets the world go on.
+  func wait(_ time: Duration) {
+    guard time > .zero else { return }
+    let interval = Interval(
+      nanoseconds: time.components.seconds * 1_000_000_000 + time.components.attoseconds / 1_000_000_000)
+    sinceBeat += time
+    sincePoll += time
+    longestWithoutBeat = max(longestWithoutBeat, sinceBeat)
+    longestWithoutPoll = max(longestWithoutPoll, sincePoll)
+    if let member { cluster.group.heartbeat(member, at: cluster.now + interval) }
+    cluster.wait(interval, producer: name, member: member)
+  }
+
+  /// Waits for brokers to speak again, for `timeout` at the most. Returns whether they do.
+  func awaitBrokers(_ timeout: Duration) -> Bool {
+    guard cluster.isSilent else { return true }
+    excusedAt = cluster.now
+    let left = Duration.nanoseconds((cluster.silentUntil - cluster.now).nanoseconds)
+    wait(min(timeout, left))
+    excusedAt = cluster.now
+    return !cluster.isSilent
+  }
+
+  // MARK: Faults
+
+  /// The process may die here. Some of what was on its way may have arrived: `leaving` says what.
+  func mayCrash(_ note: (inout FaultCounts) -> Void = { _ in }, leaving: () -> Void = {}) throws(KafkaError) {
+    if isDead { throw VirtualProcess.end }
+    guard faults.plan.happens(faults.plan.crash) else { return }
+    faults.plan.counts.crashes += 1
+    note(&faults.plan.counts)
+    leaving()
+    isDead = true
+    throw VirtualProcess.end
+  }
+
+  private static let end = KafkaError(.localFatal, VirtualProcess.crash, isFatal: true)
+
+  /// A request to a broker: it may fail in each way that librdkafka documents, and while brokers are silent it
+  /// waits for as long as it may. `B1` as a bug waits for much longer.
+  func request(_ timeout: Duration, _ usual: [KafkaErrorCode]) throws(KafkaError) {
+    try mayCrash()
+    let patience = mutant == .ignoreDeadlines ? timeout * 12 : timeout
+    guard awaitBrokers(patience) else { throw KafkaError(.localTimedOut) }
+    guard faults.plan.happens(faults.plan.requestFailure) else { return }
+    faults.plan.counts.requestFailures += 1
+    let code = failure(usual)
+    if code == .localTimedOut { wait(patience) }
+    throw KafkaError(code)
+  }
+
+  /// A code to fail with: a usual one, or any.
+  func failure(_ usual: [KafkaErrorCode]) -> KafkaErrorCode {
+    let odd = faults.plan.happens(faults.plan.oddCode)
+    let codes = odd ? KafkaErrorCode.allCases : usual
+    if odd { isDoomed = true }
+    return codes[faults.plan.random.number(in: 0...codes.count - 1)]
+  }
+}
+
+/// Makes the clients of a simulated process.
+struct VirtualClients: KafkaClients {
+  let process: VirtualProcess
+
+  func makeMember(topic: String, properties: [KafkaProperty]) throws(KafkaError) -> VirtualConsumer {
+    VirtualConsumer(process, topic: topic, properties: properties)
+  }
+
+  func makeReader(topic: String, properties: [KafkaProperty]) throws(KafkaError) -> VirtualConsumer {
+    VirtualConsumer(process, topic: topic, properties: properties)
+  }
+
+  func makeProducer(properties: [KafkaProperty]) throws(KafkaError) -> VirtualProducer {
+    VirtualProducer(process, properties: properties)
+  }
+
+  var uptime: Duration { process.uptime }
+}
