@@ -25,7 +25,7 @@ struct ClientStatistics: Decodable {
     var rxerrs: UInt64
     var req_timeouts: UInt64
     /// Microseconds since bytes last came from it; below zero if none ever did.
-    var rxidle: Int64
+    var rxidle: Int64?
     /// Round trips of requests, in microseconds.
     var rtt: Window
 
@@ -49,7 +49,7 @@ struct ClientStatistics: Decodable {
 
   /// How long no broker had answered this client when it told; nil if it has not told of any.
   var silence: Duration? {
-    brokers.values.map(\.rxidle).filter { $0 >= 0 }.min().map { .microseconds($0) }
+    brokers.values.compactMap(\.rxidle).filter { $0 >= 0 }.min().map { .microseconds($0) }
   }
 
   /// Nothing told yet.

@@ -36,8 +36,8 @@ struct Health {
     }
   }
 
-  /// What keeps the worker from doing all its work; empty when it is ready: brokers answer every lane, it knows
-  /// what it reads, be it nothing, and is where the last owners of its partitions left them.
+  /// What keeps the worker from doing all its work; empty when it is ready: brokers answer every lane, it
+  /// knows what it reads, be it nothing, and is where the last owners of its partitions left them.
   var unreadyReasons: [String] {
     guard startReasons.isEmpty else { return startReasons }
     return running.compactMap { number, lane in

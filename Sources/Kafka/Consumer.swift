@@ -171,8 +171,8 @@ public final class Consumer: ConsumerClient {
   /// `read_uncommitted` only.
   ///
   /// Not `rd_kafka_query_watermark_offsets`: before librdkafka 2.3.0 that waits for an answer whatever its
-  /// timeout is (its issue 2588), so a broker that hangs would hang the caller. This request carries the named
-  /// offsets as the protocol does (ListOffsets: -1 latest, -2 earliest), and keeps its deadline.
+  /// timeout is (its issue 2588), so a broker that hangs would hang the caller. This request carries the
+  /// named offsets as the protocol does (ListOffsets: -1 latest, -2 earliest), and keeps its deadline.
   public func lookUp(
     _ offsets: [PartitionOffset], timeout: Duration
   ) throws(KafkaError) -> [PartitionOffset] {

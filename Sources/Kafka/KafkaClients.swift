@@ -1,5 +1,5 @@
-// The seam at librdkafka's surface: the calls that the pipeline makes of its clients. Below it is librdkafka, or
-// a virtual Kafka in a simulation; above it everything is production code.
+// The seam at librdkafka's surface: the calls that the pipeline makes of its clients. Below it is librdkafka,
+// or a virtual Kafka in a simulation; above it everything is production code.
 //
 // Every call that waits takes a deadline, and the deadline holds: whoever implements a call returns by it.
 

@@ -84,8 +84,8 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
       .transactionalIdAuthorizationFailed, .saslAuthenticationFailed, .localAuthentication,
     ].contains(known)
   }
-  /// Whether the brokers hold another producer of the same transactional id, or a later epoch of this one, for
-  /// the right one.
+  /// Whether the brokers hold another producer of the same transactional id, or a later epoch of this one,
+  /// for the right one.
   public var isFenced: Bool {
     [.localFenced, .producerFenced, .invalidProducerEpoch].contains(known)
   }

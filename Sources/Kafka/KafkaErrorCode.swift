@@ -1,7 +1,7 @@
 // Every error code that librdkafka 2.0 documents, by name: so that what is done about each is a decision.
 //
-// Source: `rd_kafka_resp_err_t` in rdkafka.h; the last four are of newer versions and of Kafka's protocol guide. A
-// test asks the librdkafka that runs whether it knows more.
+// Source: `rd_kafka_resp_err_t` in rdkafka.h; the last four are of newer versions and of Kafka's protocol
+// guide. A test asks the librdkafka that runs whether it knows more.
 
 /// A code of librdkafka's errors: its own below zero, the brokers' above.
 public enum KafkaErrorCode: Int32, CaseIterable, Sendable {

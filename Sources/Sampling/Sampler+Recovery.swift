@@ -55,8 +55,8 @@ extension Sampler {
     offset < recovery.highWater
   }
 
-  /// Takes one of the past verdicts into the cache, under its limit: after `restore(_:past:isWhole:)` and before
-  /// the first record, oldest first.
+  /// Takes one of the past verdicts into the cache, under its limit: after `restore(_:past:isWhole:)` and
+  /// before the first record, oldest first.
   public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
@@ -66,8 +66,8 @@ extension Sampler {
     } else {
       recovery.keptEarly[verdict.traceID] = nil
       guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
-      // Nothing that was committed was decided later than that: what says so was written by somebody else, and
-      // would stand in the way of all that follow.
+      // Nothing that was committed was decided later than that: what says so was written by somebody else,
+      // and would stand in the way of all that follow.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,

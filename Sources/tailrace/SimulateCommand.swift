@@ -74,7 +74,8 @@ extension FaultCounts {
   var text: String {
     "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
       + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
-      + "\(outages) outages, \(stalls) stalls, \(clockJumps) clock jumps, \(reloads) reloads, \(rebalances) rebalances"
+      + "\(outages) outages, \(stalls) stalls, \(clockJumps) clock jumps, \(reloads) reloads, "
+      + "\(rebalances) rebalances"
   }
 
   mutating func add(_ other: FaultCounts) {

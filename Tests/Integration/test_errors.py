@@ -1,17 +1,11 @@
 """What a worker does when its surroundings are not as they should be: it waits, or it ends and says why."""
 
-import signal
 import socket
-import subprocess
 import threading
 
-import pytest
-
-from children import TAILRACE, accepts_connections, free_ports, wait_until
-from conftest import program
+from children import TAILRACE, free_ports
 from otlp import Maker, traces_data
 from outcomes import Outcomes
-from topics import Broker
 from topologies import TailSampling
 
 OTHER_FAILURE = 1
@@ -99,28 +93,3 @@ def test_partitions_that_are_added_are_picked_up(broker, run, read):
     outcomes.await_decisions(ids, worker.require_running)
     assert {each: len(spans) for each, spans in outcomes.kept.items()} == dict.fromkeys(ids, 4)
     assert worker.stop() == 0
-
-
-def test_stopping_takes_no_longer_than_it_may(children, write):
-    """A broker that hangs can't keep a worker that was told to stop."""
-    (port,) = free_ports(1)
-    data = children.directory / "hanging-broker"
-    command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
-    command += ["--data-dir", data, "--kafka-port", str(port)]
-    server = children.start("hanging-broker", command)
-    server.wait_for(lambda: accepts_connections(port), "to listen")
-    own = Broker(f"127.0.0.1:{port}")
-    topology = TailSampling("errors-stop", delivery="exactly_once", stop_timeout="3s")
-    own.create(topology.spans, *topology.outputs, partitions=1)
-    worker = children.start("stopping", [TAILRACE, "run", write(topology)], {"BROKER": own.address})
-    worker.wait_for(lambda: "assigned" in worker.output, "its partition")
-    maker = Maker(seed=12)
-    trace = maker.trace_id()
-    for span in maker.trace(trace, error=True):
-        own.produce(topology.spans, traces_data([span]).SerializeToString(), trace.encode(), 0)
-    own.flush()
-    with server.frozen():
-        worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(20) == OTHER_FAILURE
-        assert "stop_timeout (3 s)" in worker.output
-    server.stop()

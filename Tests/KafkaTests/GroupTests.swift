@@ -77,7 +77,8 @@ import Testing
     let none = try first.consumer.committed(places, timeout: .seconds(10))
     #expect(none.map(\.offset) == [PartitionOffset.invalid, PartitionOffset.invalid])
     let metadata = "1;10;1760000000000000000;1760000005000000000"
-    try first.consumer.commit([PartitionOffset(places[0], offset: 4, metadata: metadata)])
+    try first.consumer.commit(
+      [PartitionOffset(places[0], offset: 4, metadata: metadata)], timeout: .seconds(10))
     let committed = try first.consumer.committed(places.reversed(), timeout: .seconds(10))
     #expect(committed.map(\.topicPartition) == places.reversed())
     #expect(committed.map(\.offset) == [PartitionOffset.invalid, 4])
@@ -173,6 +174,6 @@ import Testing
     let offsets = next.filter { member.assigned.contains($0.key) }.map {
       PartitionOffset($0.key, offset: $0.value)
     }
-    try member.consumer.commit(offsets)
+    try member.consumer.commit(offsets, timeout: .seconds(10))
   }
 }

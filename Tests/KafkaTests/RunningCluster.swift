@@ -69,7 +69,6 @@ struct ReadRecord: Equatable {
 /// A consumer whose events the test answers.
 final class Member {
   let consumer: Consumer
-  private var batch = RecordBatch(capacity: 100)
   /// Everything read so far.
   private(set) var records: [ReadRecord] = []
   /// Every event so far.

@@ -84,13 +84,21 @@ final class MemoryLink: BrokerLink {
   /// Whether what was counted before the link was made has been read.
   var areStatsRead = true
   var endErrors: [BrokerError] = []
-  /// How often brokers were asked for ends of logs.
+  /// How often brokers were asked for ends of logs,
   var questions = 0
+  /// and for committed points.
+  var committedQuestions = 0
+  /// How often records were asked for,
+  var polls = 0
+  /// and without waiting for them.
+  var impatientPolls = 0
   /// Whether polls hand out nothing, whatever there is.
   var isStalled = false
   /// Answers to the next questions for past decisions, the last one first, with what they hand out.
   var tails: [(verdicts: [RestoredVerdict], answer: PastDecisions)] = []
   var isTransactional = true
+  /// Whether it is not known what became of a commit.
+  var isCommitting = false
   var partitionsWithoutOutputs: Set<PartitionID> = []
 
   init(_ broker: MemoryBroker, assigned partitions: Int = 1) {
@@ -101,6 +109,8 @@ final class MemoryLink: BrokerLink {
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int {
+    polls += 1
+    if timeout == .seconds(0) { impatientPolls += 1 }
     var count = 0
     for stray in strays {
       try hand(stray.partition, stray.offset, take)
@@ -144,6 +154,7 @@ final class MemoryLink: BrokerLink {
   }
 
   func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
+    committedQuestions += 1
     if let error = committedErrors.popLast() { throw error }
     return partitions.map { id in
       broker.points[id].map { CommittedPoint(offset: $0.safeOffset, metadata: $0.metadata) }

@@ -409,7 +409,7 @@ private let passing = BrokerError(.retry, "not now")
     try lane.step(at: moment(at(1.5)), timeout: .seconds(0))
     #expect(broker.steps.suffix(2) == [.aborted, .released([first])])
     broker.outputs = []
-    for second in [1.6, 3.0, 20] { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
+    for second in [1.6, 3.0, 4.0, 20] { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
     #expect(try broker.sampledSpans() == [traceID(1): [1]])
     #expect(broker.points[first]?.safeOffset == Offset(2))
   }
@@ -420,7 +420,8 @@ private let passing = BrokerError(.retry, "not now")
     link.committedErrors = [passing]
     link.resumeErrors = [passing]
     let lane = lane(link)
-    for _ in 0..<5 { try? lane.step(at: moment(at(0)), timeout: .seconds(0)) }
+    // After an error it waits a little before it asks again.
+    for second in 0..<5 { try? lane.step(at: moment(at(Double(second) / 1.9)), timeout: .seconds(0)) }
     #expect(lane.snapshot().partitions == [first, second])
     #expect(lane.snapshot().openTraces == 2)
     #expect(broker.outputs(to: .deadLetters).count == 2, "each partition has one sampler")

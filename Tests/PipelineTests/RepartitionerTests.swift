@@ -228,7 +228,7 @@ extension Repartitioner {
     link.resumeErrors = [passing]
     link.commitErrors = [passing, BrokerError(.abort, "void"), passing]
     let repartitioner = repartitioner(link)
-    for _ in 0..<15 { try? repartitioner.run(1) }
+    for second in 0..<20 { try? repartitioner.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
     #expect(broker.commits.last == 10)
     #expect(Set(try broker.sampledSpans().keys) == Set((1...10).map { traceID($0) }))
   }

@@ -1,8 +1,9 @@
 // The seam between the pipeline and a broker: what a lane asks of Kafka, and of the simulated cluster.
 //
 // One link is one member of the consumer group and one producer. It is used from the lane's own thread only,
-// and its calls block: each for seconds at the most, and no longer than an open transaction has left. Everything that a lane writes between two commits belongs together: a transactional
-// link writes it and the commit points at once, or not at all; a plain one writes it before it commits.
+// and its calls block: each for seconds at the most, and no longer than an open transaction has left.
+// Everything that a lane writes between two commits belongs together: a transactional link writes it and the
+// commit points at once, or not at all; a plain one writes it before it commits.
 
 public import Sampling
 
@@ -140,8 +141,12 @@ public protocol BrokerLink {
     headers: [RecordHeaderField]
   ) throws(BrokerError)
 
-  /// Makes everything written so far lasting, then commits the points.
+  /// Makes everything written so far lasting, then commits the points. After `retry`, and while
+  /// `isCommitting`, nothing else may be asked for before the same call has ended otherwise.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
+
+  /// Whether a commit has begun of which nobody knows what became.
+  var isCommitting: Bool { get }
 
   /// Goes on reading the partition's own decision records back: those written since `time`, as a
   /// `read_committed` reader sees them. Called again until they are `.read`; `release` ends it too.

@@ -11,8 +11,8 @@ struct WaitingPartition {
   var committed: CommittedPoint??
   /// How far its decisions have been read back, of how many offsets.
   var progress: (read: Int64, of: Int64) = (0, 0)
-  /// It waits for something that takes its time, such as a topic's new partition, and is looked at again then,
-  /// by the steady clock.
+  /// It waits for something that takes its time, such as a topic's new partition, and is looked at again
+  /// then, by the steady clock.
   var lookAgainAt = Instant.distantPast
 }
 
@@ -137,8 +137,10 @@ extension GroupMember {
     membership.recordsSinceCommit = 0
     guard !points.isEmpty else { return }
     let begin = now()
-    membership.unfinished = points
-    try link.commit(points)
+    do { try link.commit(points) } catch {
+      membership.unfinished = error.remedy == .retry && link.isCommitting ? points : nil
+      throw error
+    }
     membership.unfinished = nil
     membership.abortsInARow = 0
     noteCommitted(points, from: begin, to: now())
@@ -181,7 +183,7 @@ extension GroupMember {
       try commit()
       return true
     } catch {
-      guard error.remedy == .abort else { throw error }
+      guard error.remedy != .stop, !link.isCommitting else { throw error }
       noteDisturbance(error)
       return false
     }
@@ -195,14 +197,13 @@ extension GroupMember {
     do {
       try askForCommits()
       for id in membership.waiting.filter({ $0.lookAgainAt <= moment.steady }).map(\.id) {
-        guard now().steady <= begin + Self.takeUpSlice,
-          let index = membership.waiting.firstIndex(where: { $0.id == id })
-        else { break }
+        guard let index = membership.waiting.firstIndex(where: { $0.id == id }) else { continue }
         // The next round begins with the others.
         var partition = membership.waiting.remove(at: index)
         var isRead = false
         defer { if !isRead { membership.waiting.append(partition) } }
         isRead = try takeUp(&partition, at: moment)
+        guard now().steady <= begin + Self.takeUpSlice else { break }
       }
     } catch {
       guard error.remedy == .retry else { throw error }

@@ -105,8 +105,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// By number, so that the lane's outputs do not depend on a hash table's order.
   private var partitions: [AssignedPartition] = []
   var membership = Membership()
-  /// Partitions whose past is being read back. Verdicts go into their samplers' caches as they come, under the
-  /// caches' limit; nothing is gathered.
+  /// Partitions whose past is being read back. Verdicts go into their samplers' caches as they come, under
+  /// the caches' limit; nothing is gathered.
   private var restoring: [PartitionID: AssignedPartition] = [:]
   /// The partition of the record before: most records come in runs.
   private var latest: AssignedPartition?
@@ -202,8 +202,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       written.recordsNotAssigned += 1
       return
     }
-    // After a rebalance the broker may hand out records again that were fetched before. So it may when a log was
-    // cut short (an unclean election) and has grown again: then these are other records.
+    // After a rebalance the broker may hand out records again that were fetched before. So it may when a log
+    // was cut short (an unclean election) and has grown again: then these are other records.
     if let next = partition.sampler.nextOffset, place.offset < next {
       return noteRepeated(place, before: next)
     }

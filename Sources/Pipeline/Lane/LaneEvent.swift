@@ -15,8 +15,8 @@ public enum LaneEvent: Sendable {
   /// The partition's decisions no longer reach back to this time: verdicts older than what is left are
   /// forgotten, and spans of their traces are taken for new ones.
   case decisionsMissing(PartitionID, since: Instant)
-  /// A record came whose offset lies before the next one to read. It is skipped: it was read before, or the log
-  /// was cut short and this is another record.
+  /// A record came whose offset lies before the next one to read. It is skipped: it was read before, or the
+  /// log was cut short and this is another record.
   case repeated(PartitionID, Offset, next: Offset)
   /// Partitions were given up.
   case released([PartitionID])

@@ -287,6 +287,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try finishCommit()
   }
 
+  package var isCommitting: Bool {
+    if case .committing = transaction { true } else { false }
+  }
+
   /// Ends the transaction whose commit has begun. librdkafka takes no other call before it has.
   private func finishCommit() throws(BrokerError) {
     do {
@@ -335,7 +339,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let since = transaction.since ?? clients.uptime
     transaction = .aborting(since: since)
     try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
-      do { try producer.abortTransaction(timeout: timeout) } catch {
+      do throws(KafkaError) { try producer.abortTransaction(timeout: timeout) } catch {
         // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
         if error.known == .localConflict { transaction = .committing(since: since) }
         throw error
@@ -345,8 +349,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ = producer.takeFailures()
   }
 
-  /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left, but
-  /// once at least.
+  /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left,
+  /// but once at least.
   ///
   /// - Parameter remedy: what remains when that was in vain.
   private func untilDone(
@@ -364,10 +368,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
           let cause = deliveryFailure
           throw cause?.remedy == .stop ? cause ?? sort(error, action) : sort(inTransaction: error, action)
         }
-        guard clients.uptime < deadline else { throw BrokerError(remedy, "\(action): \(error)") }
+        // Whoever comes back at once does not turn round and round.
         if clients.uptime - begin < KafkaLink.attemptInterval {
           producer.poll(timeout: KafkaLink.attemptInterval)
         }
+        guard clients.uptime < deadline else { throw BrokerError(remedy, "\(action): \(error)") }
       }
     }
   }

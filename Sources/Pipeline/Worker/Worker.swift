@@ -301,7 +301,9 @@ public final class Worker: Sendable {
   private static let measureInterval = Interval.milliseconds(500)
 
   private func finish(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
-    let end = try lane.finish(patience: Worker.finishPatience) { note(.disturbed($0), lane: number) }
+    // Half of what the worker may take: the rest is for leaving.
+    let patience = min(Worker.finishPatience, Interval(plan.stopTimeout / 2))
+    let end = try lane.finish(patience: patience) { note(.disturbed($0), lane: number) }
     let metadata: Logger.Metadata = ["lane": "\(number)"]
     switch end {
     case .committed: break

@@ -54,9 +54,9 @@ final class WorkerLog: Sendable {
     case .repeated(let partition, let offset, let next):
       logger.warning(
         """
-        records of partition \(partition.value) come again, from offset \(offset.value) although the next one \
-        is \(next.value): they are skipped. After a rebalance that is as it should be. If a leader was elected \
-        that had lost records (an unclean election), these are others, and they are lost
+        records of partition \(partition.value) come again, from offset \(offset.value) although the next \
+        one is \(next.value): they are skipped. After a rebalance that is as it should be. If a leader was \
+        elected that had lost records (an unclean election), these are others, and they are lost
         """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])

@@ -66,6 +66,8 @@ final class MutatedLink: BrokerLink {
     return point
   }
 
+  var isCommitting: Bool { link.isCommitting }
+
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int { try link.poll(timeout: timeout, take) }

@@ -147,8 +147,8 @@ final class VirtualProcess {
 
   private static let end = KafkaError(.localFatal, VirtualProcess.crash, isFatal: true)
 
-  /// A request to a broker: it may fail in each way that librdkafka documents, and while brokers are silent it
-  /// waits for as long as it may. `B1` as a bug waits for much longer.
+  /// A request to a broker: it may fail in each way that librdkafka documents, and while brokers are silent
+  /// it waits for as long as it may. `B1` as a bug waits for much longer.
   func request(_ timeout: Duration, _ usual: [KafkaErrorCode]) throws(KafkaError) {
     try mayCrash()
     let patience = mutant == .ignoreDeadlines ? timeout * 12 : timeout

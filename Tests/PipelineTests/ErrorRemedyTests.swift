@@ -1,0 +1,33 @@
+// What is done about each error of librdkafka.
+
+import Kafka
+import Testing
+
+@testable import Pipeline
+
+@Suite struct ErrorRemedyTests {
+  @Test(
+    arguments: [
+      (.localTransport, .retry), (.coordinatorLoadInProgress, .retry), (.unstableOffsetCommit, .retry),
+      (.illegalGeneration, .retry), (.localState, .abort), (.unknown, .abort),
+      (.offsetMetadataTooLarge, .stop), (.msgSizeTooLarge, .stop), (.topicAuthorizationFailed, .stop),
+      (.producerFenced, .stop), (.localUnknownTopic, .stop),
+    ] as [(KafkaErrorCode, BrokerError.Remedy)])
+  func theTableDecides(_ code: KafkaErrorCode, _ remedy: BrokerError.Remedy) {
+    #expect(KafkaError(code).remedy == remedy)
+  }
+
+  @Test func whatLibrdkafkaSaysComesFirst() {
+    #expect(KafkaError(.unknown, isRetriable: true).remedy == .retry)
+    #expect(KafkaError(.localTimedOut, isFatal: true).remedy == .stop)
+    #expect(KafkaError(.localTimedOut, requiresAbort: true).remedy == .abort)
+  }
+
+  /// In the middle of a transaction the sampler has moved on: trying again means the whole of it.
+  @Test func whatIsTriedAgainInATransactionIsAborted() {
+    #expect(BrokerError(inTransaction: KafkaError(.localQueueFull), "").remedy == .abort)
+    #expect(BrokerError(inTransaction: KafkaError(.localQueueFull), "").isTransient)
+    #expect(!BrokerError(inTransaction: KafkaError(.localState), "").isTransient)
+    #expect(BrokerError(inTransaction: KafkaError(.msgSizeTooLarge), "").remedy == .stop)
+  }
+}

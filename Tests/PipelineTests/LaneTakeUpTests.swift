@@ -1,0 +1,129 @@
+// Taking partitions up: one question for all, one wait for a broker that does not answer, no busy loop.
+
+import OTLP
+import Sampling
+import Testing
+
+@testable import Pipeline
+
+@Suite struct LaneTakeUpTests {
+  private func lane(
+    _ link: MemoryLink, _ report: @escaping (LaneEvent) -> Void = { _ in }
+  ) -> Lane<MemoryLink> {
+    Lane(
+      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      report: report)
+  }
+
+  @Test func committedPointsAreAskedForAtOnce() throws {
+    let link = MemoryLink(MemoryBroker(partitions: 12), assigned: 12)
+    let lane = lane(link)
+    for second in 0..<3 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    #expect(lane.snapshot().partitions.count == 12)
+    #expect(link.committedQuestions == 1)
+  }
+
+  /// Ten waiting partitions and a broker that does not answer are one wait, and then a pause.
+  @Test func oneBrokerThatDoesNotAnswerCostsOneWait() throws {
+    let link = MemoryLink(MemoryBroker(partitions: 10), assigned: 10)
+    link.committedErrors = Array(repeating: BrokerError(.retry, "timed out"), count: 100)
+    let lane = lane(link)
+    try lane.step(at: moment(at(1)), timeout: .seconds(0))
+    #expect(link.committedQuestions == 1)
+    for tenth in 0..<10 { try lane.step(at: moment(at(1 + Double(tenth) / 1000)), timeout: .seconds(0)) }
+    #expect(link.committedQuestions == 1)
+    try lane.step(at: moment(at(2)), timeout: .seconds(0))
+    #expect(link.committedQuestions == 2)
+  }
+
+  /// A partition without counterparts is looked at every two seconds, and the lane waits for records
+  /// meanwhile as ever; it does not turn round and round.
+  @Test func whoWaitsForATopicDoesNotSpin() throws {
+    let link = MemoryLink(MemoryBroker(partitions: 2), assigned: 2)
+    link.partitionsWithoutOutputs = [PartitionID(1)]
+    var words = 0
+    let lane = lane(link) { event in if case .disturbed = event { words += 1 } }
+    for round in 0..<100 {
+      try lane.step(at: moment(at(1 + Double(round) / 20)), timeout: .milliseconds(50))
+    }
+    #expect(lane.snapshot().partitions == [PartitionID(0)])
+    // In the first rounds it is being taken up, and then every two seconds.
+    #expect(link.impatientPolls <= 5)
+    #expect(words == 3)
+    link.partitionsWithoutOutputs = []
+    for second in 10..<14 { try lane.step(at: moment(at(Double(second))), timeout: .milliseconds(50)) }
+    #expect(lane.snapshot().partitions == [PartitionID(0), PartitionID(1)])
+  }
+
+  /// A commit whose outcome is not known is finished before anything else is read.
+  @Test func anUnfinishedCommitComesFirst() throws {
+    let broker = MemoryBroker()
+    broker.append([0x0b], at: at(1))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    try lane.step(at: moment(at(5)), timeout: .seconds(0))
+    link.commitErrors = Array(repeating: BrokerError(.retry, "no answer"), count: 3)
+    link.isCommitting = true
+    #expect(throws: BrokerError.self) { try lane.step(at: moment(at(7)), timeout: .seconds(0)) }
+    let polls = link.polls
+    for second in [8.0, 9.0] {
+      #expect(throws: BrokerError.self) { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
+    }
+    #expect(link.polls == polls)
+    link.isCommitting = false
+    try lane.step(at: moment(at(10)), timeout: .seconds(0))
+    #expect(broker.commits == [1])
+    #expect(link.polls == polls + 1)
+  }
+
+  /// Errors that waiting does not mend end the process after a few, and not the first time.
+  @Test func abortsInARowEndTheProcess() throws {
+    let broker = MemoryBroker()
+    let link = MemoryLink(broker)
+    link.commitErrors = Array(repeating: BrokerError(.abort, "odd", isTransient: false), count: 100)
+    let lane = lane(link)
+    var rounds = 0
+    let error = #expect(throws: BrokerError.self) {
+      while rounds < 400 {
+        broker.append([0x0b], at: at(Double(rounds)))
+        try lane.step(at: moment(at(10 + Double(rounds))), timeout: .seconds(0))
+        rounds += 1
+      }
+    }
+    #expect(error?.remedy == .stop)
+    #expect(error?.message.contains("10 aborts") == true)
+  }
+
+  @Test func aLogThatWasCutShortIsSaidAndCounted() throws {
+    let broker = MemoryBroker()
+    for second in 0..<4 { broker.append([0x0b], at: at(Double(second))) }
+    let link = MemoryLink(broker)
+    var said: [Offset] = []
+    let lane = lane(link) { event in if case .repeated(_, let offset, _) = event { said.append(offset) } }
+    for _ in 0..<2 { try lane.step(at: moment(at(100)), timeout: .seconds(0)) }
+    link.strays = [(0, 1), (0, 2)]
+    try lane.step(at: moment(at(101)), timeout: .seconds(0))
+    #expect(lane.snapshot().lane.recordsRepeated == 2)
+    #expect(said == [Offset(1)], "said once a minute")
+  }
+
+  /// Windows of several quiet partitions close after one question; an answer that does not come is waited for
+  /// once, and then the brokers are left alone for a while.
+  @Test func theEndsOfQuietPartitionsAreAskedForAtOnce() throws {
+    let broker = MemoryBroker(partitions: 6)
+    for partition in 0..<6 {
+      broker.append(tracesData([TestSpan(trace: UInt64(partition) + 1, id: 1)]), at: at(1), to: partition)
+    }
+    let link = MemoryLink(broker, assigned: 6)
+    let lane = lane(link)
+    for _ in 0..<2 { try lane.step(at: moment(at(1)), timeout: .seconds(0)) }
+    link.endErrors = [BrokerError(.retry, "timed out")]
+    try lane.step(at: moment(at(60)), timeout: .seconds(0))
+    #expect(link.questions == 1)
+    try lane.step(at: moment(at(61)), timeout: .seconds(0))
+    #expect(link.questions == 1)
+    try lane.step(at: moment(at(64)), timeout: .seconds(0))
+    #expect(link.questions == 2)
+    #expect(lane.snapshot().openTraces == 0)
+  }
+}
