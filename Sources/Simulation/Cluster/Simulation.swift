@@ -224,6 +224,7 @@ public final class Simulation {
         cluster.publish(record.key, [0x0b, 0x01], to: partition, at: record.publishedAt)
         auditor.note(nil, in: partition)
       }
+      if options.strangers > 0, random.chance(options.strangers) { writeStrangely(to: partition) }
       let disorder = options.disorderMilliseconds
       let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
       cluster.publish(record.key, record.bytes, to: partition, at: record.publishedAt - behind)
@@ -231,6 +232,22 @@ public final class Simulation {
       nextRecord = workload.next()
     }
     auditor.note(workload.takeFinishedTruths())
+  }
+
+  /// Somebody else writes to the topic of decisions: what can't be read, or can and says what can't be.
+  private func writeStrangely(to partition: PartitionID) {
+    let trace = String(repeating: "ab", count: 16)
+    func decision(_ time: String, _ more: String = "") -> String {
+      #"{"trace_id":"\#(trace)","verdict":"drop","final":true,"decided_at":"\#(time)"\#(more)}"#
+    }
+    let texts = [
+      "", "{", decision("999999999999-01-01T00:00:00.000000000Z"),
+      decision("2261-12-31T23:59:59.999999999Z"), decision("0000-00-00T00:00:00.000000000Z"),
+      decision("2025-10-09T08:53:21.000000000Z", #","first_offset":-9223372036854775808"#),
+    ]
+    let text = texts[random.number(in: 0...texts.count - 1)]
+    let id = LogID(topic: SimulatedTopic.decisions, partition: partition)
+    _ = cluster.write(id, Auditor.stranger, Array(text.utf8), in: nil)
   }
 
   // MARK: Workers

@@ -28,6 +28,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var oddCodes = 0.0
   /// Share of steps at which no broker answers for up to forty seconds.
   public var outages = 0.0
+  /// Share of the records at which somebody else writes to the topic of decisions.
+  public var strangers = 0.0
   /// The largest record that topics take, where it is less than usual.
   public var recordBytesMax: [String: Int] = [:]
   /// Share of looks at a partition after which nothing comes from it for up to ten seconds.
@@ -83,6 +85,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if isTransactional, traces % 7 < 3 { reloads = 0.01 }
     if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
     if random.chance(0.2) { oddCodes = 0.1 }
+    if random.chance(0.2) { strangers = 0.05 }
   }
 }
 
