@@ -35,7 +35,7 @@ extension Sampler {
   ///     they decided is decided again as the records are read.
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict], isWhole: Bool = true) {
     invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
-    for verdict in past { restore(verdict, at: point.clockAtSafeOffset) }
+    for verdict in past { restore(verdict, before: point) }
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
@@ -55,7 +55,7 @@ extension Sampler {
     offset < recovery.highWater
   }
 
-  private mutating func restore(_ verdict: RestoredVerdict, at clock: Instant) {
+  private mutating func restore(_ verdict: RestoredVerdict, before point: CommitPoint) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
       if let known { verdicts[known].isLateErrorReported = true }
@@ -63,10 +63,15 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
       recovery.keptEarly[verdict.traceID] = nil
-      guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
+      // None of them is younger than the point. One that says so would stay at the head of those that are
+      // remembered, and all behind it with it.
+      let decidedAt = min(verdict.decidedAt, point.clock)
+      guard known == nil, decidedAt + configuration.windows.lateWindow > point.clockAtSafeOffset else {
+        return
+      }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
-        decidedAt: verdict.decidedAt)
+        decidedAt: decidedAt)
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
       remember(past)
