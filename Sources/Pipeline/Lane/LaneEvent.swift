@@ -49,10 +49,12 @@ public struct RecoveryProgress: Equatable, Sendable {
   /// How long this phase has taken.
   public var elapsed: Interval
 
-  /// How long it will take, if it goes on as it has gone; nil while nothing has been read.
+  /// How long it will take, if it goes on as it has gone; nil while nothing has been read. One that does not
+  /// fit is clamped: offsets are the broker's, and with the first of very many read it is long.
   public var estimate: Interval? {
     guard done > 0, total >= done else { return nil }
-    return Interval(nanoseconds: Int64(Double(elapsed.nanoseconds) / Double(done) * Double(total - done)))
+    let left = Int128(elapsed.nanoseconds) * Int128(total - done) / Int128(done)
+    return Interval(nanoseconds: Int64(clamping: left))
   }
 }
 
