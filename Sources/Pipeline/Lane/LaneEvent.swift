@@ -91,7 +91,7 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
-  /// Bytes of memory that samplers take: for spans, tables and past verdicts.
+  /// Bytes of memory that a lane takes: for spans, tables and past verdicts, and to work with.
   public var residentBytes = 0
   /// Segments of spans that are compressed.
   public var compressedSegments = 0

@@ -101,6 +101,9 @@ struct SpanConditionSet {
     return moved(program.entry)
   }
 
+  /// The states of its regular expressions.
+  var automata: [SharedAutomaton] { matchers.map(\.automaton) }
+
   /// How many bytes and program parts its patterns have looked at: the measure of their work.
   var patternSteps: Int { matchers.reduce(0) { $0 + $1.steps } }
 
@@ -203,7 +206,7 @@ struct SpanConditionSet {
   private mutating func answer(
     of test: OTTLTest, _ span: SpanView, in bytes: RawSpan
   ) -> Result<Bool, EvaluationError> {
-    defer { if texts.count > literalBytes { texts.removeLast(texts.count - literalBytes) } }
+    defer { if texts.count > literalBytes { forgetOwnTexts() } }
     do {
       switch test {
       case .call(let index): return .success(try result(ofCall: index, span, in: bytes) == .boolean(true))
@@ -236,6 +239,19 @@ struct SpanConditionSet {
     case .call(let index): try result(ofCall: index, span, in: bytes)
     }
   }
+
+  private mutating func forgetOwnTexts() {
+    texts.removeLast(texts.count - literalBytes)
+    // A byte string of megabytes is written in digits: what that took is not kept for the next one.
+    if texts.capacity > SpanConditionSet.ownTextBytesKept + literalBytes {
+      let literals = texts
+      texts = []
+      texts.reserveCapacity(literalBytes + 1024)
+      texts += literals
+    }
+  }
+
+  private static let ownTextBytesKept = 64 << 10
 
   private func traceStateMember(_ key: ByteRange, of span: SpanView, in bytes: RawSpan) -> ConditionValue {
     texts.withRawBytes { own in
