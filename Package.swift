@@ -18,6 +18,8 @@ let package = Package(
     .executable(name: "tailrace", targets: ["tailrace"]),
     .library(name: "OTLP", targets: ["OTLP"]),
     .library(name: "Sampling", targets: ["Sampling"]),
+    // For the fuzz targets, which are a package of their own.
+    .library(name: "Pipeline", targets: ["Pipeline"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

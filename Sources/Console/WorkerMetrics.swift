@@ -213,7 +213,8 @@ final class WorkerMetrics: Sendable {
       "tailrace_buffer_resident_bytes", "Memory that the buffered spans are kept in.",
       Double(snapshot.residentBufferBytes))
     text.gauge(
-      "tailrace_state_resident_bytes", "Memory for buffered spans, open traces and verdicts together.",
+      "tailrace_state_resident_bytes",
+      "Memory for spans, open traces, verdicts, and what lanes read and write with.",
       Double(snapshot.residentBytes))
     text.gauge("tailrace_memory_limit_bytes", "limits.memory of the topology.", Double(limits.memory))
   }

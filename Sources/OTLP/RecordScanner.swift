@@ -10,7 +10,8 @@
 public struct ScannedRecord: Sendable {
   /// The record's spans, in the order of its bytes.
   public internal(set) var spans = ReusedList<SpanView>(capacity: 64)
-  /// The record's resources, in the order of its bytes.
+  /// The record's resources with spans, in the order of its bytes. One without spans takes two bytes of a
+  /// record: it must take no more of memory.
   public internal(set) var resources = ReusedList<ResourceView>(capacity: 8)
   var scopes = ReusedList<ScopeView>(capacity: 8)
   /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown
@@ -23,6 +24,11 @@ public struct ScannedRecord: Sendable {
 
   /// Makes an empty record with room for a usual one.
   public init() {}
+
+  /// Bytes of memory in use.
+  public var byteCount: Int {
+    spans.byteCount + resources.byteCount + scopes.byteCount + extras.byteCount + scopeContents.byteCount
+  }
 
   /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was
   /// here.
@@ -105,14 +111,19 @@ public struct ScannedRecord: Sendable {
       }
       noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
     }
+    let firstSpan = spans.count
     resources.append(ResourceView(serviceName: service, extras: firstExtra..<extras.count))
     for index in scopeContents.indices {
       try scanScopeSpans(scopeContents[index], in: bytes)
     }
+    if spans.count == firstSpan {
+      resources.truncate(to: resources.count - 1)
+      extras.truncate(to: firstExtra)
+    }
   }
 
   private mutating func scanScopeSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
-    let firstExtra = extras.count
+    let (firstExtra, firstSpan) = (extras.count, spans.count)
     let scope = UInt32(truncatingIfNeeded: scopes.count)
     let resource = UInt32(truncatingIfNeeded: resources.count - 1)
     var cursor = WireCursor(content)
@@ -136,7 +147,11 @@ public struct ScannedRecord: Sendable {
       try span.read(bytes)
       spans.append(span)
     }
-    scopes.append(ScopeView(extras: firstExtra..<extras.count))
+    if spans.count == firstSpan {
+      extras.truncate(to: firstExtra)
+    } else {
+      scopes.append(ScopeView(extras: firstExtra..<extras.count))
+    }
   }
 
   /// Notes a run of bytes to be kept with every piece; runs that touch become one.

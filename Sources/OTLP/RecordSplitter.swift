@@ -27,6 +27,9 @@ public struct TraceGroups: Sendable {
     order.reserveCapacity(64)
   }
 
+  /// Bytes of memory in use.
+  public var byteCount: Int { groups.byteCount + order.capacity * MemoryLayout<Int32>.stride }
+
   /// Groups the spans of `record` by trace.
   ///
   /// - Parameter bytesMax: the most bytes that all pieces together may have. Pieces repeat resources and

@@ -51,6 +51,16 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
   mutating func removeAll() {
     length = 0
   }
+
+  /// Forgets all elements but the first `count`.
+  @inline(__always)
+  mutating func truncate(to count: Int) {
+    precondition(count <= length, "there are no \(count) elements")
+    length = count
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { storage.capacity * MemoryLayout<Element>.stride }
 }
 
 extension ReusedList: Sendable where Element: Sendable {}

@@ -5,36 +5,38 @@
 /// Source: W3C Trace Context, section 3.3.1. As the Collector's reader does, empty members are stepped over
 /// and spaces around a member are no part of it.
 public struct TraceStateList: Sendable {
-  private let range: ByteRange
-  private let isWellFormed: Bool
-
   /// A tracestate has at most this many members.
   private static let membersMax = 32
 
-  /// Reads the tracestate in `range` of `bytes`.
+  /// The members, none where the list is not well-formed. They are noted, so that whoever asks for many keys
+  /// of a long tracestate does not walk it for each.
+  private var keys: [32 of ByteRange] = .init(repeating: ByteRange(offset: 0, count: 0))
+  private var values: [32 of ByteRange] = .init(repeating: ByteRange(offset: 0, count: 0))
+  private(set) var count = 0
+
+  /// Reads the tracestate in `range` of `bytes`: to the first member that breaks the rules, or is one too
+  /// many.
   public init(_ range: ByteRange, of bytes: RawSpan) {
-    self.range = range
     var members = Members(range)
-    var count = 0
-    var isWellFormed = true
-    while isWellFormed, let member = members.next(in: bytes) {
+    while let member = members.next(in: bytes) {
+      guard count < TraceStateList.membersMax, member.hasEquals, bytes.isTraceStateKey(member.key),
+        bytes.isTraceStateValue(member.value)
+      else {
+        count = 0
+        return
+      }
+      keys[count] = member.key
+      values[count] = member.value
       count += 1
-      isWellFormed =
-        count <= TraceStateList.membersMax && member.hasEquals && bytes.isTraceStateKey(member.key)
-        && bytes.isTraceStateValue(member.value)
     }
-    self.isWellFormed = isWellFormed
   }
 
   /// Where the value of the member `key` stands; nil if there is none, or more than one.
   public func value(of key: RawSpan, in bytes: RawSpan) -> ByteRange? {
-    guard isWellFormed else { return nil }
     var found: ByteRange?
-    var members = Members(range)
-    while let member = members.next(in: bytes) {
-      guard bytes.isEqual(member.key, to: key) else { continue }
+    for number in 0..<count where bytes.isEqual(keys[number], to: key) {
       guard found == nil else { return nil }
-      found = member.value
+      found = values[number]
     }
     return found
   }

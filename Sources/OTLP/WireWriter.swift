@@ -20,6 +20,9 @@ public struct WireWriter: Sendable {
   /// The number of bytes written so far.
   public var count: Int { bytes.count }
 
+  /// Bytes of memory in use.
+  public var byteCount: Int { bytes.capacity }
+
   /// Forgets what was written and keeps the storage.
   public mutating func removeAll() {
     bytes.removeAll(keepingCapacity: true)

@@ -39,13 +39,15 @@ public struct CommitPoint: Equatable, Sendable {
     return "2;\(point);\(budgetLevels.map(String.init).joined(separator: ","))"
   }
 
-  /// Reads back what `metadata` wrote; nil for anything else, as another program may have committed.
+  /// Reads back what `metadata` wrote; nil for anything else, as another program may have committed. Neither
+  /// offset is negative, so that their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
     let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
     let hasLevels = parts[0] == "2"
     guard hasLevels ? parts.count == 5 : parts.count == 4 && parts[0] == "1", let highWater = Int64(parts[1]),
       let atSafe = Int64(parts[2]),
-      let clock = Int64(parts[3]), highWater >= safeOffset.value, clock >= atSafe
+      let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
+      clock >= atSafe
     else { return nil }
     var levels: [Int64] = []
     if hasLevels {

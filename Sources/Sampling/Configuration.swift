@@ -21,7 +21,8 @@ public struct Limits: Equatable, Sendable {
   public var bytesPerTrace = 16 << 20
   /// Larger records are malformed.
   public var recordBytes = 64 << 20
-  /// Records that take more bytes than this when they are taken apart by trace are malformed.
+  /// Records that take more bytes than this when they are taken apart by trace are malformed; see also
+  /// `splitBytes(ofRecord:)`.
   public var splitBytes = 128 << 20
   /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span or what
   /// stands around the spans (resources, scopes) has more than half of it.
@@ -43,6 +44,19 @@ public struct Limits: Equatable, Sendable {
 
   /// The default limits.
   public init() {}
+
+  /// A record may grow to so many times its size. Pieces repeat resources: 16 times is a trace for every span
+  /// of 350 bytes, under a resource of 5 KB.
+  static let splitRatioMax = 16
+  /// A small record may grow to this all the same.
+  static let splitBytesLeast = 4 << 20
+
+  /// The most bytes that the pieces of a record of `count` bytes may have: that a sender gets so much memory
+  /// filled it has to send at least a sixteenth.
+  public func splitBytes(ofRecord count: Int) -> Int {
+    let (product, overflow) = count.multipliedReportingOverflow(by: Limits.splitRatioMax)
+    return min(splitBytes, overflow ? .max : max(product, Limits.splitBytesLeast))
+  }
 }
 
 /// What is written about dropped traces.

@@ -29,6 +29,9 @@ public struct Effects: Sendable {
   /// Bytes waiting to be written.
   public var byteCount: Int { arena.count }
 
+  /// Bytes of memory in use.
+  public var capacity: Int { arena.byteCount + outputs.capacity * MemoryLayout<Output>.stride }
+
   /// Forgets the outputs, once they are written.
   public mutating func removeAll() {
     outputs.removeAll(keepingCapacity: true)

@@ -92,6 +92,8 @@ struct OpenTrace: ~Copyable {
   var named = IdentifierFilter()
 
   var byteCount: UInt64 = 0
+  // A trace may go on for ever, as one whose id is a constant in somebody's program. Its counts stay at the
+  // largest number then; the sampler's counters, of 64 bits, go on.
   var spanCount: UInt32 = 0
   var errorCount: UInt32 = 0
   var truncatedCount: UInt32 = 0
@@ -146,9 +148,9 @@ struct OpenTrace: ~Copyable {
 
   /// Takes one span into the accumulators.
   mutating func accumulate(_ span: SpanView) {
-    spanCount &+= 1
+    spanCount.count()
     statuses |= 1 << span.status.rawValue
-    if span.status == .error { errorCount &+= 1 }
+    if span.status == .error { errorCount.count() }
     earliestStart = min(earliestStart, span.start)
     latestEnd = max(latestEnd, span.end)
     seen.insert(span.spanID)
@@ -172,5 +174,14 @@ struct OpenTrace: ~Copyable {
     } else if isRoot == hasRoot {
       incomingThreshold = max(incomingThreshold, threshold)
     }
+  }
+}
+
+extension UInt32 {
+  /// Counts `more`, and stays at the largest number.
+  @inline(__always)
+  mutating func count(_ more: UInt32 = 1) {
+    let (sum, overflow) = addingReportingOverflow(more)
+    self = overflow ? .max : sum
   }
 }

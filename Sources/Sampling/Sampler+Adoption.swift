@@ -18,7 +18,7 @@ extension Sampler {
     invariant(
       self.configuration.canAdopt(configuration), "partition \(partition.value): another kind of baseline")
     self.configuration.adopt(configuration)
-    var successor = PolicySet(self.configuration)
+    var successor = workspace.policies(self.configuration)
     let move = successor.succeed(policies)
     var next = table.opened.first
     while let slot = next {

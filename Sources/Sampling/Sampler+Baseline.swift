@@ -39,6 +39,12 @@ struct PartitionBaseline {
       baseline.key, limits: configuration.limits, seed: HashSeed(value: configuration.hashSeed))
   }
 
+  /// Bytes of memory in use, but for the rates, which a lane's partitions share.
+  var byteCount: Int {
+    resolved.capacity * MemoryLayout<Resolved>.stride + (traffic?.byteCount ?? 0)
+      + (attributes?.byteCount ?? 0)
+  }
+
   private static func policy(of configuration: SamplerConfiguration) -> Int? {
     configuration.policies.firstIndex { $0.rule == .adaptive }
   }

@@ -65,10 +65,10 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
       recovery.keptEarly[verdict.traceID] = nil
-      guard known == nil, verdict.decidedAt + configuration.windows.lateWindow > clock else { return }
-      // Nothing that was committed was decided later than that: what says so was written by somebody else,
-      // and would stand in the way of all that follow.
+      // None of them is younger than the point. One that says so was written by somebody else; it would stay at
+      // the head of those that are remembered, and all that follow with it.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
+      guard known == nil, decidedAt + configuration.windows.lateWindow > clock else { return }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: decidedAt)

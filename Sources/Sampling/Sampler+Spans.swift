@@ -192,12 +192,12 @@ extension Sampler {
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
       let isWanted = span.status == .error || span.isRoot
       if isUnderLimit || (isWanted && Int(table[slot].skeletonCount) < limits.spansPerTrace) {
-        if !isUnderLimit { table[slot].skeletonCount += 1 }
+        if !isUnderLimit { table[slot].skeletonCount.count() }
         chosen.append(index)
       }
     }
     let left = share.spans.count - chosen.count
-    table[slot].truncatedCount += UInt32(truncatingIfNeeded: left)
+    table[slot].truncatedCount.count(UInt32(clamping: left))
     counters.spansTruncated += UInt64(left)
     guard !isReplayed(share.offset) || !table[slot].isRestored else {
       counters.spansReplayed += UInt64(chosen.count)

@@ -49,20 +49,25 @@ public struct Sampler: ~Copyable {
   /// What the tables take, as of the last record whose number was due.
   var tableAccount: TableAccount
 
-  /// Storage for the record that is being read; nil while one is.
-  private var scratch: RecordScratch? = RecordScratch()
+  /// What it shares with the lane's other samplers.
+  let workspace: SamplerWorkspace
 
   /// Makes the sampler of `partition`, with nothing open.
   ///
-  /// - Parameter memory: where spans are kept, shared by the samplers of a lane; nil for one of its own.
+  /// - Parameters:
+  ///   - memory: where spans are kept, shared by the samplers of a lane; nil for one of its own.
+  ///   - workspace: what else they share; nil for one of its own.
   public init(
-    partition: PartitionID, configuration: SamplerConfiguration, memory: SpanMemory? = nil
+    partition: PartitionID, configuration: SamplerConfiguration, memory: SpanMemory? = nil,
+    workspace: SamplerWorkspace? = nil
   ) {
     self.partition = partition
     self.configuration = configuration
     let seed = HashSeed(value: configuration.hashSeed)
     let limits = configuration.limits
-    policies = PolicySet(configuration)
+    let workspace = workspace ?? SamplerWorkspace()
+    self.workspace = workspace
+    policies = workspace.policies(configuration)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
@@ -103,9 +108,11 @@ public struct Sampler: ~Copyable {
       return malformed(MalformedInput(.recordTooLarge, at: 0))
     }
     // The scratch moves out while it lends its contents to the methods below, and back at the end.
-    var reading = scratch.take() ?? RecordScratch()
+    var reading = workspace.scratch.take() ?? RecordScratch()
     let error = ingest(value, key, offset, &reading, &effects)
-    scratch = consume reading
+    let resourceCount = reading.record.resources.count
+    workspace.scratch = consume reading
+    if resourceCount > Sampler.resourcesKept { releaseResources() }
     if let error { return malformed(error) }
     if buffer.isCleaningDue { cleanBuffer() }
     // Tables grow by little with each record.
@@ -119,7 +126,8 @@ public struct Sampler: ~Copyable {
   ) -> MalformedInput? {
     do {
       try reading.record.scan(value)
-      try reading.groups.group(reading.record, bytesMax: configuration.limits.splitBytes)
+      try reading.groups.group(
+        reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
     } catch {
       return error
     }
@@ -139,6 +147,8 @@ public struct Sampler: ~Copyable {
         reading.groups.append(group, of: reading.record, bytes: value, to: &reading.piece)
         let share = Share(traceID: group.traceID, spans: members, offset: offset)
         reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
+        // Pieces that are handed out at once hold no memory until the last one is.
+        if buffer.isCleaningDue { cleanBuffer() }
       }
     }
     return nil
@@ -237,7 +247,7 @@ public struct Sampler: ~Copyable {
   @inline(__always)
   private var tableBytes: Int {
     table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
-      + operations.byteCount + (baseline?.attributes?.byteCount ?? 0)
+      + operations.byteCount + (baseline?.byteCount ?? 0)
   }
 
   /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
@@ -257,6 +267,14 @@ public struct Sampler: ~Copyable {
     for resource in record.resources {
       resourceMatches.append(policies.predicates.matches(resource, of: record, bytes))
     }
+  }
+
+  /// Resources whose answers are kept from record to record; the memory of more is given back.
+  private static let resourcesKept = 1024
+
+  private mutating func releaseResources() {
+    resourceMatches = []
+    baseline?.attributes?.releaseResources()
   }
 
   private mutating func malformed(_ error: MalformedInput) -> MalformedInput {
@@ -326,13 +344,6 @@ struct Share {
   /// Indices into the record's spans.
   let spans: ArraySlice<Int32>
   let offset: Offset
-}
-
-/// Storage that is reused from record to record.
-struct RecordScratch: ~Copyable {
-  var record = ScannedRecord()
-  var groups = TraceGroups()
-  var piece = WireWriter()
 }
 
 /// What a sampler holds.

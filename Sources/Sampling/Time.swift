@@ -60,33 +60,33 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     }
   }
 
+  /// The form of what `appendRFC3339` writes: a zero stands for any digit.
+  private static let rfc3339Form = Array("0000-00-00T00:00:00.000000000Z".utf8)
+
   /// Reads what `appendRFC3339` wrote; nil for anything else.
   ///
   /// Source: the days by Howard Hinnant's `days_from_civil`.
   public init?(rfc3339 text: [UInt8]) {
-    // From the end: 2026-01-31T23:59:58.000000001Z has a year of four digits or more in front of 26
-    // characters.
-    let tail = text.count - 26
-    guard tail >= 4, text.suffix(1) == [0x5a] else { return nil }
-    let places = [
-      (tail + 1, 2), (tail + 4, 2), (tail + 7, 2), (tail + 10, 2), (tail + 13, 2), (tail + 16, 9),
-    ]
-    var parts: [Int64] = []
-    for (start, count) in [(0, tail)] + places {
-      guard let value = Int64(String(decoding: text[start..<start + count], as: UTF8.self)) else {
-        return nil
-      }
-      parts.append(value)
+    guard text.count == Instant.rfc3339Form.count else { return nil }
+    for (byte, form) in zip(text, Instant.rfc3339Form) {
+      guard form == 0x30 ? (0x30...0x39).contains(byte) : byte == form else { return nil }
     }
-    let (month, day) = (parts[1], parts[2])
-    let (era, yearOfEra) = (month <= 2 ? parts[0] - 1 : parts[0]).flooredDivision(by: 400)
+    func number(_ places: Range<Int>) -> Int64 {
+      places.reduce(0) { $0 * 10 + Int64(text[$1] - 0x30) }
+    }
+    let (year, month, day) = (number(0..<4), number(5..<7), number(8..<10))
+    // A year of four digits: nothing overflows before the seconds are multiplied.
+    let (era, yearOfEra) = (month <= 2 ? year - 1 : year).flooredDivision(by: 400)
     let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
     let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
-    let seconds = days * 86_400 + parts[3] * 3600 + parts[4] * 60 + parts[5]
-    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    let (sum, isTooLarge) = product.addingReportingOverflow(parts[6])
-    guard !overflow, !isTooLarge else { return nil }
-    self.init(nanoseconds: sum)
+    let seconds = days * 86_400 + number(11..<13) * 3600 + number(14..<16) * 60 + number(17..<19)
+    let nanoseconds = Int128(seconds) * 1_000_000_000 + Int128(number(20..<29))
+    guard let fitting = Int64(exactly: nanoseconds) else { return nil }
+    self.init(nanoseconds: fitting)
+    // The 13th month and the 31st of February are read as days that have another name.
+    var again: [UInt8] = []
+    appendRFC3339(to: &again)
+    guard again == text else { return nil }
   }
 
   /// The instant `interval` earlier; never before `distantPast`.
@@ -128,14 +128,19 @@ public struct Interval: Hashable, Comparable, Sendable {
     self.nanoseconds = max(0, nanoseconds)
   }
 
-  /// Makes an interval of whole milliseconds.
+  /// Makes an interval of whole milliseconds; one that does not fit is clamped.
   public static func milliseconds(_ count: Int64) -> Interval {
-    Interval(nanoseconds: count * 1_000_000)
+    Interval(count, times: 1_000_000)
   }
 
-  /// Makes an interval of whole seconds.
+  /// Makes an interval of whole seconds; one that does not fit is clamped.
   public static func seconds(_ count: Int64) -> Interval {
-    Interval(nanoseconds: count * 1_000_000_000)
+    Interval(count, times: 1_000_000_000)
+  }
+
+  private init(_ count: Int64, times unit: Int64) {
+    let (product, overflow) = count.multipliedReportingOverflow(by: unit)
+    self.init(nanoseconds: overflow ? (count < 0 ? 0 : .max) : product)
   }
 
   /// Orders by length.
@@ -154,8 +159,8 @@ public struct Offset: Hashable, Comparable, Sendable, BitwiseCopyable {
     self.value = value
   }
 
-  /// The offset of the next record.
-  public var next: Offset { Offset(value + 1) }
+  /// The offset of the next record; the largest offset has none behind it.
+  public var next: Offset { value < .max ? Offset(value + 1) : self }
 
   /// Orders by place.
   public static func < (left: Offset, right: Offset) -> Bool {

@@ -19,8 +19,9 @@ public struct BufferedSpans: Sendable, BitwiseCopyable {
   /// In the log of survivors; all of it came before the arrivals.
   fileprivate var firstSurvivor = PieceID.none
   fileprivate var lastSurvivor = PieceID.none
-  fileprivate var arrivalBytes: UInt32 = 0
-  fileprivate var survivorBytes: UInt32 = 0
+  // While an earlier owner's work is read again, a trace is held whatever its size: 32 bits are not enough.
+  var arrivalBytes = 0
+  var survivorBytes = 0
 
   /// No spans.
   public init() {}
@@ -29,7 +30,7 @@ public struct BufferedSpans: Sendable, BitwiseCopyable {
   public var isEmpty: Bool { lastArrival == .none && lastSurvivor == .none }
 
   /// Bytes of the spans.
-  public var byteCount: Int { Int(arrivalBytes) + Int(survivorBytes) }
+  public var byteCount: Int { arrivalBytes + survivorBytes }
 }
 
 /// The spans that a partition's undecided traces hold.
@@ -93,14 +94,14 @@ public struct SpanBuffer: ~Copyable {
     spans.lastArrival = arrivals.append(bytes, after: spans.lastArrival, owner: owner)
     if arrivals.segmentsBegun != segmentsBefore { isCleaningDue = true }
     if spans.firstArrival == .none { spans.firstArrival = spans.lastArrival }
-    spans.arrivalBytes += UInt32(truncatingIfNeeded: bytes.byteCount)
+    spans.arrivalBytes += bytes.byteCount
     arrivalBytes += bytes.byteCount
   }
 
   /// Lets go of a trace's spans.
   public mutating func release(_ spans: inout BufferedSpans) {
-    arrivalBytes -= Int(spans.arrivalBytes)
-    survivorBytes -= Int(spans.survivorBytes)
+    arrivalBytes -= spans.arrivalBytes
+    survivorBytes -= spans.survivorBytes
     invariant(arrivalBytes >= 0 && survivorBytes >= 0, "spans were released twice")
     spans = BufferedSpans()
     if neededBytes == 0 {
@@ -168,7 +169,7 @@ public struct SpanBuffer: ~Copyable {
   /// Moves the spans of `oldest`, if that is worth it; else the cleaning of this log is at its end.
   public mutating func move(_ oldest: Oldest, _ spans: inout BufferedSpans) -> Bool {
     guard moveAllowance > 0, isWorthMoving(oldest) else { return false }
-    let count = Int(oldest.isSurvivor ? spans.survivorBytes : spans.arrivalBytes)
+    let count = oldest.isSurvivor ? spans.survivorBytes : spans.arrivalBytes
     moveAllowance -= count
     var moved: PieceID
     if oldest.isSurvivor {

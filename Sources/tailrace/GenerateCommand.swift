@@ -137,6 +137,12 @@ struct TrafficOptions: ParsableArguments {
     guard traces > 0, rate > 0, services > 0, spansPerTrace >= 1 else {
       throw ValidationError("--traces, --rate, --services and --spans-per-trace must be positive")
     }
+    // The traffic's own time is counted in nanoseconds, and must not leave the years that these reach to.
+    guard spansPerTrace <= 1e6, services <= 1_000_000, rate <= 1e9, Double(traces) / rate <= 3e9 else {
+      throw ValidationError(
+        "--spans-per-trace and --services are at most a million, --rate at most 1e9, and --traces at --rate "
+          + "must not take longer than 95 years of the traffic's own time")
+    }
     guard (0...1).contains(errors), (0...1).contains(slow) else {
       throw ValidationError("--errors and --slow are shares from 0 to 1")
     }

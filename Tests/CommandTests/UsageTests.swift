@@ -23,7 +23,10 @@ import Testing
     ["nonsense"], ["run"], ["check"], ["replay"], ["generate"], ["replay", "a", "--no-such-option"],
     ["demo", "--duration", "soon"], ["demo", "--rate", "0"], ["demo", "--partitions", "65"],
     ["bench", "--passes", "0"], ["bench", "--open-traces", "many"], ["generate", "-o", "a", "--errors", "2"],
-    ["generate", "-o", "a", "--traces", "0"], ["run", "a.yaml", "--log-level", "loud"],
+    ["generate", "-o", "a", "--traces", "0"], ["generate", "-o", "a", "--spans-per-trace", "1e30"],
+    ["generate", "-o", "a", "--rate", "1e-300"], ["generate", "-o", "a", "--rate", "inf"],
+    ["generate", "-o", "a", "--spans-per-trace", "inf"], ["bench", "--spans-per-trace", "1e30"],
+    ["run", "a.yaml", "--log-level", "loud"],
   ])
   func wrongUseIsTwo(_ arguments: [String]) throws {
     let run = try CommandRun(arguments)

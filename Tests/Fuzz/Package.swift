@@ -32,5 +32,24 @@ let package = Package(
         .product(name: "Sampling", package: "tailrace"),
       ],
       swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzDecision",
+      dependencies: [
+        "Expectation", .product(name: "OTLP", package: "tailrace"),
+        .product(name: "Sampling", package: "tailrace"),
+      ],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzCommitPoint",
+      dependencies: ["Expectation", .product(name: "Sampling", package: "tailrace")],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzStats",
+      dependencies: ["Expectation", .product(name: "Sampling", package: "tailrace")],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzRecording",
+      dependencies: ["Expectation", .product(name: "Pipeline", package: "tailrace")],
+      swiftSettings: rules),
   ]
 )

@@ -44,9 +44,9 @@ import Testing
     let bytes = model.encoded(order)
     let record = try scan(bytes)
     #expect(record.spans.map { SpanFacts($0, of: record, bytes) } == model.facts)
-    #expect(record.spans.map(\.resource) == [0, 0, 0, 1, 3, 3])
-    #expect(record.spans.map(\.scope) == [0, 0, 1, 2, 4, 5])
-    #expect(record.resources.count == 4)
+    #expect(record.spans.map(\.resource) == [0, 0, 0, 1, 2, 2])
+    #expect(record.spans.map(\.scope) == [0, 0, 1, 2, 3, 4])
+    #expect(record.resources.count == 3, "one without spans says nothing of any")
   }
 
   // MARK: Repeated and unknown fields
@@ -136,6 +136,24 @@ import Testing
 
   // MARK: Durations
 
+  /// Two bytes of a record, or six with a field that nobody knows, must not become fifty of memory.
+  @Test func whatHasNoSpansIsNotNoted() throws {
+    let one = RecordModel(resources: [ResourceModel(scopes: [.numbered(1)])]).encoded(.ascending)
+    let nothing: [[UInt8]] = [
+      [0x0a, 0x00], [0x0a, 0x02, 0x12, 0x00], [0x0a, 0x04, 0x12, 0x00, 0x12, 0x00],
+      [0x0a, 0x06, 0x12, 0x02, 0x2a, 0x00, 0x2a, 0x00],
+    ]
+    let some = (0..<500).flatMap { nothing[$0 % nothing.count] }
+    let bytes = some + one + some
+    let record = try scan(bytes)
+    let alone = try scan(one)
+    #expect(record.resources.count == 1)
+    #expect(record.byteCount == alone.byteCount, "no list has grown")
+    #expect(record.spans.map(\.spanID) == [1] && record.spans[0].resource == 0 && record.spans[0].scope == 0)
+    #expect(
+      record.resourceFields(of: record.spans[0]).count == alone.resourceFields(of: alone.spans[0]).count)
+  }
+
   @Test func aSpanThatEndsBeforeItStartsHasNoDuration() throws {
     for (start, end, expected) in [(UInt64(5), UInt64(9), UInt64(4)), (9, 5, 0), (5, 5, 0), (0, .max, .max)] {
       let bytes = RecordModel(SpanModel(traceID: TraceID(1), spanID: 1, start: start, end: end)).encoded()
@@ -155,7 +173,8 @@ import Testing
         let bytes = model.encoded(order, seed: random.next())
         try bytes.withRawBytes { try reused.scan($0) }
         try #require(reused.spans.map { SpanFacts($0, of: reused, bytes) } == model.facts)
-        try #require(reused.resources.count == model.resources.count)
+        let withSpans = model.resources.count { $0.scopes.contains { !$0.spans.isEmpty } }
+        try #require(reused.resources.count == withSpans)
         try #require(reused.spans.map { Array(bytes[$0.field.indices]) } == spansInPlace(bytes).map(\.span))
       }
     }

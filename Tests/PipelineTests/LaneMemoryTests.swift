@@ -122,4 +122,76 @@ enum Flood: CaseIterable {
     #expect(decided.allSatisfy { $0.trigger == "root" })
     #expect(lane.snapshot().counters.spansTruncated > 18_000)
   }
+
+  /// A record of `traces` traces of one small span each, under a resource of 20 KB that hardly compresses.
+  private func fan(_ traces: Int, from first: UInt64) -> [UInt8] {
+    var random = RandomSource(seed: first)
+    let spans = (0..<traces).map { TestSpan(trace: first + UInt64($0), id: 1, parent: 9) }
+    let letters = (0..<20_000).map { _ in UInt8(random.number(in: 0x21...0x7e)) }
+    return tracesData(spans, service: String(decoding: letters, as: UTF8.self))
+  }
+
+  /// Pieces repeat the resource: what a record may grow to depends on its size and on the lane's memory, and
+  /// there is room for it before it is written.
+  @Test func aRecordThatMultipliesStaysWithinTheLimit() throws {
+    let limit = 16 << 20
+    let broker = MemoryBroker(partitions: 1)
+    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    configuration.memoryBytesMax = limit
+    let link = MemoryLink(broker, assigned: 1)
+    link.batch = 1
+    let lane = Lane(link: link, configuration: configuration) { _ in }
+    var worst = 0
+    func send(_ record: [UInt8]) throws {
+      broker.append(record, at: at(0))
+      try lane.step(at: moment(at(0)), timeout: .seconds(0))
+      worst = max(worst, lane.snapshot().residentBytes)
+    }
+    for number in 0..<20 as Range<UInt64> { try send(fan(180, from: number * 1000 + 1)) }
+    #expect(lane.snapshot().counters.recordsMalformed == 0, "3.6 MB of pieces are taken")
+    #expect(lane.snapshot().counters.tracesShed > 0)
+    #expect(worst <= limit, "\(worst) bytes held")
+    // 60 MB of pieces from 200 KB.
+    let hostile = fan(3000, from: 1_000_000)
+    try send(hostile)
+    try send(fan(1, from: 1))
+    #expect(lane.snapshot().counters.recordsMalformed == 1)
+    #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["split_too_large"])
+    let isWhole = broker.outputs(to: .deadLetters).first?.value == hostile
+    #expect(isWhole, "it is there as it came")
+  }
+
+  @Test func whatARecordMayGrowToFollowsFromItsSize() {
+    let limits = Limits()
+    #expect(limits.splitBytes(ofRecord: 1) == 4 << 20)
+    #expect(limits.splitBytes(ofRecord: 1 << 20) == 16 << 20)
+    #expect(limits.splitBytes(ofRecord: .max) == limits.splitBytes)
+    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    configuration.sampler.limits.recordBytes = 4 << 20
+    for (memory, expected) in [
+      (1 << 30, 64 << 20), (4 << 30, 128 << 20), (64 << 20, 8 << 20), (16 << 20, 4 << 20),
+    ] {
+      configuration.memoryBytesMax = memory
+      #expect(configuration.splitBytesMax == expected)
+    }
+  }
+
+  /// What reading and writing one large record took is given back at once.
+  @Test func workingMemoryIsGivenBack() throws {
+    let broker = MemoryBroker(partitions: 1)
+    var sampler = SamplerConfiguration()
+    sampler.policies = [Policy(name: "all", rule: .alwaysSample)]
+    var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
+    configuration.memoryBytesMax = 64 << 20
+    configuration.sampler.limits.spansPerTrace = 100_000
+    let lane = Lane(link: MemoryLink(broker, assigned: 1), configuration: configuration) { _ in }
+    try lane.step(at: moment(at(0)), timeout: .seconds(0))
+    let before = lane.snapshot().residentBytes
+    // 40,000 spans: 4 MB to scan them, and 4 MB that are written at once.
+    let spans = (1...40_000).map { TestSpan(trace: 1, id: UInt64($0), parent: 9) }
+    broker.append(tracesData(spans), at: at(0))
+    for _ in 0..<2 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
+    #expect(broker.outputs(to: .sampled).count > 1)
+    #expect(lane.snapshot().residentBytes - before < 3 << 20)
+  }
 }

@@ -100,6 +100,25 @@ import Testing
     #expect(progress.estimate == nil)
   }
 
+  /// One of very many records took a while: no clock reaches so far.
+  @Test func anEstimateMayBeVeryLong() {
+    let progress = RecoveryProgress(
+      partition: first, phase: .records, done: 1, total: .max, elapsed: .seconds(3600))
+    #expect(progress.estimate == Interval(nanoseconds: .max))
+    #expect(progress.estimate?.secondsText == "9223372036.9")
+    #expect(Interval.milliseconds(1250).secondsText == "1.3")
+  }
+
+  @Test(arguments: [
+    (1e300, Int64.max), (-1e300, .min), (1.5, 1_500_000_000), (-1.5, -1_500_000_000), (0, 0),
+    (9_223_372_037, .max),
+  ])
+  func aClockMayBeSetToAnyYear(_ seconds: Double, _ nanoseconds: Int64) {
+    #expect(Instant(secondsSince1970: seconds).nanoseconds == nanoseconds)
+    #expect(Duration.seconds(Int64.max / 1_000_000_000).nanoseconds <= .max)
+    #expect((Duration.seconds(9_223_372_036) + .nanoseconds(999_999_999)).nanoseconds == .max)
+  }
+
   @Test func aPartitionWithoutOutputsWaitsForThem() throws {
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 2)

@@ -127,6 +127,34 @@ import Testing
     }
   }
 
+  /// A few thousand bytes may hold gigabytes, of which the reader has a few MiB at a time.
+  @Test(arguments: ["zeros", "zeros.zst"])
+  func whatIsNoRecordingIsReadInBoundedMemory(_ name: String) throws {
+    let bytes = [UInt8](repeating: 0, count: 48 << 20)
+    let content = try name.hasSuffix(".zst") ? ZstandardWriter(level: 3).compress(bytes, isLast: true) : bytes
+    let reader = try RecordingReader(bytes: content + (name.hasSuffix(".zst") ? [] : [7]))
+    guard case .damaged(let offset, let count, _) = try reader.next() else {
+      Issue.record("zeros are no record")
+      return
+    }
+    #expect(offset == 0 && count >= bytes.count)
+    #expect(try reader.next() == nil)
+    #expect(reader.bytesHeldMax < 8 << 20)
+  }
+
+  @Test func aRecordingInMemoryIsReadAsAFileIs() throws {
+    let bytes = RecordingTests.small.flatMap(framed)
+    let reader = try RecordingReader(bytes: bytes)
+    for expected in RecordingTests.small {
+      guard case .record(let record) = try reader.next() else {
+        Issue.record("a record is missing")
+        return
+      }
+      #expect(record.bytes == expected)
+    }
+    #expect(try reader.next() == nil)
+  }
+
   @Test func aDamagedLargeFrameIsReportedOnce() throws {
     let directory = try TemporaryDirectory()
     var random = RandomSource(seed: 1)

@@ -6,6 +6,22 @@ import Testing
 @testable import Sampling
 
 @Suite struct SkeletonTests {
+  /// A trace that never ends has counts that do.
+  @Test func countsStayAtTheLargestNumber() throws {
+    let world = world(spans: 1)
+    try world.send(.root(), .child(2), at: 0)
+    let slot = try #require(world.sampler.table.opened.first)
+    world.sampler.table[slot].spanCount = .max - 1
+    world.sampler.table[slot].errorCount = .max - 1
+    world.sampler.table[slot].truncatedCount = .max - 1
+    world.sampler.table[slot].skeletonCount = .max - 1
+    try world.send((3...9).map { TestSpan.child($0) } + (10...15).map { .child($0, .error) }, at: 1)
+    let final = try #require(try world.pass(to: 5001).written.last)
+    #expect(final.truncatedSpans == Int(UInt32.max))
+    #expect(final.spanCount == Int(UInt32.max))
+    #expect(world.counters.spansTruncated == 14, "the sampler's own counts go on")
+  }
+
   private func world(spans: Int) -> World {
     World { $0.limits.spansPerTrace = spans }
   }

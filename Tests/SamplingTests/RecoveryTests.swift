@@ -84,6 +84,23 @@ import Testing
     #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
   }
 
+  /// A verdict from the end of time, which nobody who goes by the log has written, is forgotten like others.
+  @Test func aVerdictIsNoYoungerThanThePoint() throws {
+    let world = World { $0.windows.lateWindow = .seconds(60) }
+    let past = [Instant.distantFuture, .at(500)].enumerated().map { number, time in
+      RestoredVerdict(
+        traceID: TraceID(high: 9, low: UInt64(number) + 1), isKept: true, isFinal: true, threshold: .always,
+        decidedAt: time)
+    }
+    let point = CommitPoint(
+      safeOffset: Offset(5), clockAtSafeOffset: .at(0), highWater: Offset(5), clock: .at(1000))
+    world.sampler.restore(point, past: past)
+    #expect(world.usage.pastVerdicts == 2)
+    world.offset = 5
+    try world.send(.root(), at: 61_000)
+    #expect(world.usage.pastVerdicts == 0)
+  }
+
   /// Other policies than the last owner's would decide halfway: whoever came next would take the rest of the
   /// trace for handed out.
   @Test func nothingElseIsDecidedBelowTheHighWater() throws {

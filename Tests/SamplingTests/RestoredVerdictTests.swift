@@ -9,6 +9,8 @@ import Testing
     #"{"trace_id":"x"}"#, #"{"trace_id":"000102030405060708090a0b0c0d0e0f"}"#,
     #"{"trace_id":"000102030405060708090a0b0c0d0e0f","verdict":"perhaps","final":true}"#,
     #"{"trace_id":"000102030405060708090a0b0c0d0e0f","verdict":"keep","final":"#,
+    #"{"trace_id":"000102030405060708090a0b0c0d0e0f","verdict":"keep","final":true,"#
+      + #""decided_at":"999999999999-01-01T00:00:00.000000000Z"}"#,
   ])
   func whatIsNoDecisionIsRefused(_ text: String) {
     #expect(throws: (any Error).self) { try RestoredVerdict(record: Array(text.utf8)) }

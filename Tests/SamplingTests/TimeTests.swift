@@ -44,6 +44,34 @@ import Testing
     #expect(text(.min) == "1677-09-21T00:12:43.145224192Z")
   }
 
+  @Test(arguments: [0, 1, -1, .min, .max, 1_700_000_000_123_456_789, 951_782_400_000_000_000] as [Int64])
+  func readsWhatItWrote(_ nanoseconds: Int64) {
+    #expect(Instant(rfc3339: Array(text(nanoseconds).utf8)) == Instant(nanoseconds: nanoseconds))
+  }
+
+  /// Also what would overflow: whoever may write to `decisions` must not end every worker that reads it.
+  @Test(arguments: [
+    "", "Z", "999999999999-01-01T00:00:00.000000000Z", "9223372036854775807-12-31T23:59:59.999999999Z",
+    "-9223372036854775808-01-01T00:00:00.000000000Z", "9999-12-31T23:59:59.999999999Z",
+    "0000-01-01T00:00:00.000000000Z", "2262-04-11T23:47:16.854775808Z", "1677-09-21T00:12:43.145224191Z",
+    "2026-13-01T00:00:00.000000000Z", "2026-00-01T00:00:00.000000000Z", "2026-02-29T00:00:00.000000000Z",
+    "2026-01-01T24:00:00.000000000Z", "2026-01-01T00:60:00.000000000Z", "2026-01-01T00:00:60.000000000Z",
+    "+026-01-01T00:00:00.000000000Z", "2026-01-01T00:00:00.-00000001Z", "2026-+1-01T00:00:00.000000000Z",
+    "2026-01-01 00:00:00.000000000Z", "2026-01-01T00:00:00.000000000z", "2026-01-01T00:00:00.00000000Z",
+    "2026-01-01T00:00:00,000000000Z", "2026-01-01T00:00:00.0000000000Z",
+  ])
+  func readsNothingElse(_ text: String) {
+    #expect(Instant(rfc3339: Array(text.utf8)) == nil)
+  }
+
+  @Test func intervalsAndOffsetsAreClamped() {
+    #expect(Interval.seconds(.max) == Interval(nanoseconds: .max))
+    #expect(Interval.milliseconds(.max) == Interval(nanoseconds: .max))
+    #expect(Interval.seconds(.min) == .seconds(0))
+    #expect(Offset(.max).next == Offset(.max))
+    #expect(Offset(7).next == Offset(8))
+  }
+
   @Test func millisecondsAreClamped() {
     #expect(Instant(milliseconds: 1_700_000_000_000).nanoseconds == 1_700_000_000_000_000_000)
     #expect(Instant(milliseconds: -1).nanoseconds == -1_000_000)
@@ -94,5 +122,11 @@ import Testing
   ])
   func rejectsWhatItDidNotWrite(metadata: String) {
     #expect(CommitPoint(safeOffset: Offset(41), metadata: metadata) == nil)
+  }
+
+  /// The distance of the two offsets must fit.
+  @Test func offsetsAreNotNegative() {
+    #expect(CommitPoint(safeOffset: Offset(-1), metadata: "1;\(Int64.max);5;7") == nil)
+    #expect(CommitPoint(safeOffset: Offset(.min), metadata: "1;0;5;7") == nil)
   }
 }

@@ -65,6 +65,15 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
 }
 
 @Suite struct SpanBufferTests {
+  /// While a partition is recovered, one trace may hold more than 4 GiB.
+  @Test func aTraceMayHoldMoreThan32BitsCount() {
+    var world = BufferWorld()
+    let trace = world.open()
+    world.traces[trace].arrivalBytes = Int(UInt32.max) - 5
+    world.append([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], to: trace)
+    #expect(world.traces[trace].byteCount == Int(UInt32.max) + 5)
+  }
+
   /// Traces of random pieces, some larger than a slab, released in a random order; memory is short for half
   /// of the seeds.
   @Test(arguments: 1...8) func givesBackWhatItTook(seed: UInt64) {

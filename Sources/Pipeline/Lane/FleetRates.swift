@@ -25,6 +25,9 @@ struct FleetRates {
     rates = BaselineRates(starting: configuration)
   }
 
+  /// Bytes of memory in use.
+  var byteCount: Int { fleet.byteCount + rates.byteCount }
+
   /// Goes by another configuration, one that counts the same. Returns the rates that follow.
   mutating func adopt(_ configuration: BaselineConfiguration) -> BaselineRates {
     self.configuration = configuration

@@ -11,6 +11,14 @@ struct InputDecoder {
     self.encoding = encoding
   }
 
+  /// Bytes of memory in use.
+  var byteCount: Int { converted.byteCount }
+
+  /// Gives back what a record took.
+  mutating func release() {
+    converted = WireWriter()
+  }
+
   /// Lends the record's OTLP protobuf bytes to `body`: its own bytes where they are that already.
   mutating func decode(
     _ value: RawSpan, bytesMax: Int, _ body: (RawSpan) -> MalformedInput?

@@ -36,6 +36,16 @@ public struct LaneConfiguration: Sendable {
     self.sampler = sampler
     self.topic = topic
   }
+
+  /// The most that the pieces of one record may take of memory: a sixteenth, or what it takes to double the
+  /// largest record, if that is more and no more than a quarter.
+  var splitBytesMax: Int {
+    let doubled = min(2 * min(sampler.limits.recordBytes, memoryBytesMax), memoryBytesMax / 4)
+    return min(sampler.limits.splitBytes, max(memoryBytesMax / 16, doubled))
+  }
+
+  /// What a record needs while it is read and written is kept up to this much for the next one.
+  var workingBytesKept: Int { max(1 << 20, memoryBytesMax / 64) }
 }
 
 /// The sampler of one assigned partition, and what the lane knows of the partition.
@@ -112,8 +122,16 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private var latest: AssignedPartition?
   /// What the samplers share.
   private let memory: SpanMemory
-  /// What spans may take of it.
-  private var spanBytesMax: Int { configuration.memoryBytesMax - memory.tableBytes - memory.verdictBytes }
+  private let workspace = SamplerWorkspace()
+  /// What the lane holds beside spans, tables and verdicts, as of the last round.
+  private var workingBytes = 0
+  /// What spans may take. Room for the pieces of one record is left: when they are written it is too late to
+  /// look.
+  private var spanBytesMax: Int {
+    let others =
+      memory.tableBytes + memory.verdictBytes + workingBytes + configuration.sampler.limits.splitBytes
+    return max(configuration.memoryBytesMax - others, configuration.memoryBytesMax / 8)
+  }
   /// When memory was last given back, by the steady clock.
   private var trimmedAt = Instant.distantPast
   private var effects = Effects()
@@ -146,6 +164,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   ) {
     self.link = link
     self.configuration = configuration
+    self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
     self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
@@ -401,7 +420,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private func makePartition(
     _ waiting: WaitingPartition, at point: CommitPoint?, _ moment: Moment
   ) -> AssignedPartition {
-    var sampler = Sampler(partition: waiting.id, configuration: configuration.sampler, memory: memory)
+    var sampler = Sampler(
+      partition: waiting.id, configuration: configuration.sampler, memory: memory, workspace: workspace)
     if let point { sampler.restore(point, isWhole: link.commitsTogether) }
     return AssignedPartition(sampler, point, assignedAt: waiting.since, at: moment)
   }
@@ -528,10 +548,19 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   private func manageMemory(at now: Instant) {
+    // What a large record took is given back at once: traces would have to go for it.
+    if workspace.scratchBytes > configuration.workingBytesKept { workspace.releaseScratch() }
+    if effects.capacity > configuration.workingBytesKept { effects = Effects() }
+    if decoder.byteCount > configuration.workingBytesKept { decoder.release() }
+    if workspace.automataBytes > configuration.memoryBytesMax / 16 { workspace.releaseAutomata(all: true) }
+    workingBytes =
+      workspace.scratchBytes + effects.capacity + decoder.byteCount + workspace.automataBytes
+      + (fleetRates?.byteCount ?? 0) + eagerSince.capacity * MemoryLayout<Instant>.stride
     memory.compressAbove = spanBytesMax / 100 * configuration.compressAbovePercent
     guard trimmedAt + LaneConfiguration.trimInterval <= now else { return }
     trimmedAt = now
     memory.trim()
+    workspace.releaseAutomata(all: false)
   }
 
   /// Takes memory from the partition that holds most, while spans of all together take too much.
@@ -594,7 +623,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       snapshot.pastVerdicts += usage.pastVerdicts
     }
     snapshot.residentBufferBytes = memory.usedBytes
-    snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes
+    snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes + workingBytes
     snapshot.partitions = partitions.map(\.id)
     snapshot.recovering = membership.waiting.count + partitions.count { $0.sampler.isRecovering }
     return snapshot

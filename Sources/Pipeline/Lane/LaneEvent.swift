@@ -52,10 +52,12 @@ public struct RecoveryProgress: Equatable, Sendable {
   /// How long this phase has taken.
   public var elapsed: Interval
 
-  /// How long it will take, if it goes on as it has gone; nil while nothing has been read.
+  /// How long it will take, if it goes on as it has gone; nil while nothing has been read. One that does not
+  /// fit is clamped: offsets are the broker's, and with the first of very many read it is long.
   public var estimate: Interval? {
     guard done > 0, total >= done else { return nil }
-    return Interval(nanoseconds: Int64(Double(elapsed.nanoseconds) / Double(done) * Double(total - done)))
+    let left = Int128(elapsed.nanoseconds) * Int128(total - done) / Int128(done)
+    return Interval(nanoseconds: Int64(clamping: left))
   }
 }
 
@@ -94,7 +96,7 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
-  /// Bytes of memory that samplers take: for spans, tables and past verdicts.
+  /// Bytes of memory that a lane takes: for spans, tables and past verdicts, and to work with.
   public var residentBytes = 0
   /// Segments of spans that are compressed.
   public var compressedSegments = 0

@@ -21,8 +21,17 @@ public struct Moment: Sendable {
   /// This moment.
   public static var now: Moment {
     Moment(
-      wall: Instant(nanoseconds: Int64(Date().timeIntervalSince1970 * 1e9)),
+      wall: Instant(secondsSince1970: Date().timeIntervalSince1970),
       steady: Instant(nanoseconds: (ContinuousClock.now - start).nanoseconds))
+  }
+}
+
+extension Instant {
+  /// The point in time that a host's clock shows; one that does not fit is clamped, for a clock may be set to
+  /// any year.
+  init(secondsSince1970 seconds: Double) {
+    let nanoseconds = (seconds * 1e9).rounded(.towardZero)
+    self.init(nanoseconds: Int64(exactly: nanoseconds) ?? (seconds < 0 ? .min : .max))
   }
 }
 
@@ -31,6 +40,7 @@ extension Duration {
   var nanoseconds: Int64 {
     let (seconds, overflow) = components.seconds.multipliedReportingOverflow(by: 1_000_000_000)
     guard !overflow else { return components.seconds < 0 ? .min : .max }
-    return seconds + components.attoseconds / 1_000_000_000
+    let (sum, isTooLong) = seconds.addingReportingOverflow(components.attoseconds / 1_000_000_000)
+    return isTooLong ? (seconds < 0 ? .min : .max) : sum
   }
 }

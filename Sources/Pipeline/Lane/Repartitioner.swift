@@ -120,7 +120,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   private func split(_ bytes: RawSpan, _ failure: inout BrokerError?) -> MalformedInput? {
     do {
       try record.scan(bytes)
-      try groups.group(record, bytesMax: configuration.sampler.limits.splitBytes)
+      try groups.group(record, bytesMax: configuration.sampler.limits.splitBytes(ofRecord: bytes.byteCount))
     } catch {
       return error
     }
@@ -197,7 +197,17 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
 
   func noteEnd(of id: PartitionID, at offset: Offset) {}
 
-  func workOff(at moment: Moment) {}
+  /// Gives back what a large record took.
+  func workOff(at moment: Moment) {
+    if workingBytes <= configuration.workingBytesKept { return }
+    record = ScannedRecord()
+    groups = TraceGroups()
+    piece = WireWriter()
+    decoder.release()
+  }
+
+  /// Bytes of memory that it holds.
+  var workingBytes: Int { record.byteCount + groups.byteCount + piece.byteCount + decoder.byteCount }
 
   func takeUp(_ partition: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
     let offset = partition.committed??.offset

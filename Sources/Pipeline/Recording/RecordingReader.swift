@@ -28,11 +28,15 @@ public enum RecordingItem: Sendable {
   }
 }
 
-/// Reads a recording from a file, in bounded memory.
+/// Reads a recording, in bounded memory: a record of the largest size, and a few MiB.
 public final class RecordingReader {
-  private let file: FileHandle
+  /// Reads on: as many bytes at the most, none at the end.
+  private let readChunk: (Int) throws -> [UInt8]
   private var decompressor: ZstandardReader?
-  private var isFileAtEnd = false
+  /// What is not decompressed yet, from `compressedPlace` on.
+  private var compressed: [UInt8] = []
+  private var compressedPlace = 0
+  private var isAtEnd = false
   /// Decompressed bytes; those before `position` are used up.
   private var window: [UInt8] = []
   private var position = 0
@@ -41,6 +45,8 @@ public final class RecordingReader {
   /// Where and why decompression stopped, reported once all that came before has been read.
   private var damage: String?
   private var record = ScannedRecord()
+  /// The most bytes that it has held at a time.
+  private(set) var bytesHeldMax = 0
 
   private static let chunkBytes = 1 << 20
   private static let recordBytesMax = 64 << 20
@@ -48,17 +54,31 @@ public final class RecordingReader {
   /// Opens the recording at `path`. Whether it is compressed is told by its first bytes, not by its name.
   ///
   /// - Throws: if the file can't be opened or read.
-  public init(path: String) throws {
-    file = try FileHandle(forReadingFrom: URL(filePath: path))
-    let start = try file.read(upToCount: RecordingReader.chunkBytes) ?? Data()
-    if start.starts(with: [0x28, 0xb5, 0x2f, 0xfd]) {
-      decompressor = try ZstandardReader()
-    }
-    try take([UInt8](start))
+  public convenience init(path: String) throws {
+    // It closes itself when the reader goes.
+    let file = try FileHandle(forReadingFrom: URL(filePath: path))
+    try self.init { [UInt8](try file.read(upToCount: $0) ?? Data()) }
   }
 
-  deinit {
-    try? file.close()
+  /// Reads a recording that is in memory.
+  public convenience init(bytes: [UInt8]) throws {
+    var rest = bytes[...]
+    try self.init { count in
+      defer { rest = rest.dropFirst(count) }
+      return Array(rest.prefix(count))
+    }
+  }
+
+  private init(readChunk: @escaping (Int) throws -> [UInt8]) throws {
+    self.readChunk = readChunk
+    let start = try readChunk(RecordingReader.chunkBytes)
+    if start.starts(with: [0x28, 0xb5, 0x2f, 0xfd]) {
+      decompressor = try ZstandardReader()
+      compressed = start
+    } else {
+      window = start
+      isAtEnd = start.isEmpty
+    }
   }
 
   /// The next record or damage, or nil at the end.
@@ -126,14 +146,21 @@ public final class RecordingReader {
 
   /// Steps over bytes until a whole record can be read.
   private func resynchronise(from start: Int, _ reason: String) throws -> RecordingItem {
-    var place = start + 1
-    while try fill(to: place + 5) {
+    let offset = windowOffset + start
+    position = start + 1
+    while try fill(to: position + 5) {
       // A record begins with the tag of `resource_spans`; unknown top-level fields are not worth a search.
-      if window[place + 4] == 0x0a, try isPlausible(at: place) { break }
-      place += 1
+      if let tag = window[(position + 4)...].firstIndex(of: 0x0a) {
+        position = tag - 4
+        if try isPlausible(at: position) { break }
+        position += 1
+      } else {
+        position = window.count - 4
+      }
+      trim()
     }
-    let isFound = place + 5 <= window.count
-    return damaged(from: start, to: isFound ? place : window.count, reason)
+    if position + 5 > window.count { position = window.count }
+    return .damaged(offset: offset, count: windowOffset + position - offset, reason: reason)
   }
 
   /// Lets go of bytes that are used up, once there are enough of them.
@@ -147,28 +174,37 @@ public final class RecordingReader {
   /// Makes sure that the window reaches `end`; moves nothing, so that indices stay good.
   private func fill(to end: Int) throws -> Bool {
     while window.count < end {
-      guard !isFileAtEnd, damage == nil else { return false }
-      try take([UInt8](try file.read(upToCount: RecordingReader.chunkBytes) ?? Data()))
+      guard !isAtEnd, damage == nil else { return false }
+      if decompressor == nil {
+        let chunk = try readChunk(RecordingReader.chunkBytes)
+        window.append(contentsOf: chunk)
+        isAtEnd = chunk.isEmpty
+      } else {
+        try decompress()
+      }
+      bytesHeldMax = max(bytesHeldMax, window.count + compressed.count)
     }
     return true
   }
 
-  private func take(_ chunk: [UInt8]) throws {
-    guard !chunk.isEmpty else {
-      isFileAtEnd = true
-      if let isWhole = decompressor?.isAtFrameEnd, !isWhole { damage = "the zstd frame is cut off" }
-      return
-    }
-    guard decompressor != nil else {
-      window.append(contentsOf: chunk)
-      return
+  /// Decompresses a little more. Where that fails, what follows can't be decompressed either.
+  private func decompress() throws {
+    guard let decompressor else { return }
+    if compressedPlace == compressed.count, !decompressor.hasMore {
+      compressed = try readChunk(RecordingReader.chunkBytes)
+      compressedPlace = 0
+      guard !compressed.isEmpty else {
+        isAtEnd = true
+        if !decompressor.isAtFrameEnd { damage = "the zstd frame is cut off" }
+        return
+      }
     }
     do {
-      try decompressor?.decompress(chunk, to: &window)
+      try decompressor.decompress(
+        compressed, from: &compressedPlace, to: &window, bytesMax: RecordingReader.chunkBytes)
     } catch {
       damage = "zstd: \(error)"
-      // What follows can't be decompressed either.
-      isFileAtEnd = true
+      isAtEnd = true
     }
   }
 }

@@ -24,6 +24,8 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
   private let context: OpaquePointer
   /// Whether the last frame that was begun has also been finished.
   private(set) var isAtFrameEnd = true
+  /// Whether there may be more behind what was written, even when all input is used up.
+  private(set) var hasMore = false
 
   /// - Throws: if there is no memory for the state.
   init() throws(ZstandardError) {
@@ -36,9 +38,14 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
     unsafe ZSTD_freeDCtx(context)
   }
 
-  /// Decompresses all of `input` and appends what it holds to `output`.
-  func decompress(_ input: [UInt8], to output: inout [UInt8]) throws(ZstandardError) {
-    var consumed = 0
+  /// Decompresses `input` from `place` on, and appends what it holds to `output`: about `bytesMax` bytes at
+  /// the most. Four bytes of input may hold 128 KiB, so what comes out is bounded and not what goes in.
+  ///
+  /// - Parameter place: where the input was used up to is left here.
+  func decompress(
+    _ input: [UInt8], from place: inout Int, to output: inout [UInt8], bytesMax: Int
+  ) throws(ZstandardError) {
+    let start = output.count
     let chunk = ZSTD_DStreamOutSize()
     repeat {
       let before = output.count
@@ -48,19 +55,19 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
       unsafe input.withUnsafeBufferPointer { source in
         unsafe output.withUnsafeMutableBufferPointer { target in
           // Sound: both buffers outlive the call, and zstd stays within the sizes that it is given.
-          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: consumed)
+          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
           var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
           left = unsafe ZSTD_decompressStream(context, &to, &from)
-          consumed = unsafe from.pos
+          place = unsafe from.pos
           written = unsafe to.pos - before
         }
       }
       output.removeLast(chunk - written)
       if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
       isAtFrameEnd = left == 0
-      // A full chunk may leave more behind it inside zstd, even when the input is used up.
-      if consumed == input.count, written < chunk { return }
-    } while true
+      // A full chunk may leave more behind it inside zstd, unless the frame has ended: then it is all there.
+      hasMore = written == chunk && !isAtFrameEnd
+    } while (place < input.count || hasMore) && output.count - start < bytesMax
   }
 }
 

@@ -83,7 +83,10 @@ extension Composite {
     let most = Int64(policy.spansPerSecondMax)
     let parts = policy.policies.map { part in
       let budget = policy.allocations[part.name].map { percent in
-        percent == 0 ? most / Int64(policy.policies.count) : most * Int64(percent) / 100
+        // A share of 100 percent at most: it fits again.
+        percent == 0
+          ? most / Int64(policy.policies.count)
+          : Int64(clamping: Int128(most) * Int128(percent) / 100)
       }
       return Part(rule: Policy.Rule(part.rule), spansPerSecond: budget)
     }
@@ -106,8 +109,6 @@ extension SpanStatus {
 extension Interval {
   /// The duration in whole nanoseconds; one that does not fit is clamped.
   public init(_ duration: Duration) {
-    let (seconds, attoseconds) = duration.components
-    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    self.init(nanoseconds: overflow ? .max : product + attoseconds / 1_000_000_000)
+    self.init(nanoseconds: duration.nanoseconds)
   }
 }

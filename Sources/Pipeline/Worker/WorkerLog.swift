@@ -106,7 +106,8 @@ final class WorkerLog: Sendable {
 extension Interval {
   /// Seconds with one digit behind the point.
   var secondsText: String {
-    let tenths = (nanoseconds + 50_000_000) / 100_000_000
+    let (whole, rest) = nanoseconds.quotientAndRemainder(dividingBy: 100_000_000)
+    let tenths = whole + (rest < 50_000_000 ? 0 : 1)
     return "\(tenths / 10).\(tenths % 10)"
   }
 }

@@ -70,9 +70,15 @@ struct AttributeKeys {
     values = Array(repeating: .other, count: attributes.count)
   }
 
-  /// Bytes of memory in use, but for the names.
+  /// Bytes of memory in use.
   var byteCount: Int {
     notes.capacity * MemoryLayout<Note>.stride + lists.capacity * MemoryLayout<NoteList>.stride
+      + names.byteCount + shapes.capacity + resourceValues.capacity * MemoryLayout<AttributeValue>.stride
+  }
+
+  /// Gives back what the resources of a record took.
+  mutating func releaseResources() {
+    resourceValues = []
   }
 
   // MARK: Reading

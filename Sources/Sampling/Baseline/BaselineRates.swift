@@ -51,6 +51,9 @@ public struct BaselineRates: Equatable, Sendable {
     self.plan = plan
   }
 
+  /// Bytes of memory in use, but for the names, which the traffic that they were computed from holds.
+  public var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride }
+
   /// The rate of `name`; nil if it shares the rate of the others.
   public func threshold(of name: [UInt8]) -> SamplingThreshold? {
     var (low, high) = (0, entries.count)

@@ -45,6 +45,7 @@ public struct FleetTraffic: Sendable {
     var coveredMilliseconds: UInt64 = 0
     var other = KeyTraffic()
     var keys: [[UInt8]: KeySum] = [:]
+    var nameBytes = 0
   }
 
   let configuration: BaselineConfiguration
@@ -105,6 +106,16 @@ public struct FleetTraffic: Sendable {
   /// behind it depends on the order of arrival.
   private var keysMax: Int { 2 * configuration.servicesMax + 4 * BaselineRates.newNamesOfFleet }
 
+  /// Bytes of memory in use, about: for each name with the 32 that the header of its bytes takes, and a byte
+  /// for each place of a dictionary.
+  public var byteCount: Int {
+    let key = MemoryLayout<[UInt8]>.stride + MemoryLayout<KeySum>.stride + 1
+    let partition = MemoryLayout<Int32>.stride + MemoryLayout<Presence>.stride + 1
+    return intervals.values.reduce(partitions.capacity * partition) { sum, interval in
+      sum + interval.keys.capacity * key + interval.keys.count * 32 + interval.nameBytes
+    }
+  }
+
   /// How many partitions write, or are waited for.
   public var partitionCount: Int { partitions.values.count { isAlive($0) } }
 
@@ -127,8 +138,10 @@ extension FleetTraffic.IntervalSum {
         other.add(entry.traffic)
         continue
       }
+      let keysBefore = keys.count
       keys[entry.name, default: FleetTraffic.KeySum()].isKnown = entry.isKnown || isKnown(entry.name)
       keys[entry.name]?.traffic.add(entry.traffic)
+      if keys.count > keysBefore { nameBytes += entry.name.count }
     }
   }
 

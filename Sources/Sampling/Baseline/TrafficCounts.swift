@@ -81,6 +81,7 @@ public struct TrafficCounts: Sendable {
   private let configuration: BaselineConfiguration
   private let seed: HashSeed
   private var slots: [Slot] = []
+  private var nameBytes = 0
   private var index = HashIndex()
   private var newNamesLeft = 0
   private var newTracesLeft = 0
@@ -105,6 +106,11 @@ public struct TrafficCounts: Sendable {
     newTracesLeft = rates.newTracesMax
   }
 
+  /// Bytes of memory in use, for each name with the 32 that the header of its bytes takes.
+  var byteCount: Int {
+    slots.capacity * MemoryLayout<Slot>.stride + slots.count * 32 + nameBytes + index.byteCount
+  }
+
   /// How many keys are told apart now, `other` not counted.
   public var keyCount: Int { slots.count - 1 }
 
@@ -122,6 +128,7 @@ public struct TrafficCounts: Sendable {
     var other = Slot(name: [], hash: 0, threshold: rates.other, isKnown: true, newTracesLeft: 0)
     if let first = old.first { other.traffic = first.traffic }
     slots = [other]
+    nameBytes = 0
     index = HashIndex(capacity: old.count)
     newNamesLeft = rates.newNamesMax
     for slot in old.dropFirst() where slot.traffic.seen > 0 {
@@ -142,6 +149,7 @@ public struct TrafficCounts: Sendable {
     slot.isKnown = isKnown
     if isKnown { slot.newTracesLeft = 0 }
     index.insert(slot.hash, slot: slots.count)
+    nameBytes += slot.name.count
     slots.append(slot)
   }
 
@@ -168,6 +176,7 @@ public struct TrafficCounts: Sendable {
     }
     let slot = slots.count
     index.insert(hash, slot: slot)
+    nameBytes += bytes.count
     slots.append(
       Slot(
         name: bytes, hash: hash, threshold: known ?? rates.other, isKnown: known != nil,

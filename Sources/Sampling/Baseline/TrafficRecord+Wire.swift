@@ -117,7 +117,14 @@ extension KeyTraffic {
     func append(_ count: UInt64) { writer.varint(min(count, TrafficRecord.countMax)) }
     append(seen)
     append(failed)
-    for tally in [present, decided, forced, offered, kept] {
+    // Where numbers are cut, parts must still be no more than their whole.
+    func cut(_ part: UInt64, besides other: UInt64) -> UInt64 {
+      min(part, TrafficRecord.countMax - min(other, TrafficRecord.countMax))
+    }
+    let keptBesides = TrafficTally(
+      traces: cut(kept.traces, besides: forced.traces), spans: cut(kept.spans, besides: forced.spans),
+      bytes: cut(kept.bytes, besides: forced.bytes))
+    for tally in [present, decided, forced, offered, keptBesides] {
       append(tally.traces)
       append(tally.spans)
       append(tally.bytes)

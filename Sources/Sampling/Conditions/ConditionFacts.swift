@@ -17,9 +17,11 @@ struct ConditionFacts {
   private(set) var scopeVersion = ConditionFacts.nothing
   private(set) var eventName = ConditionFacts.nothing
   private(set) var eventTime: UInt64 = 0
-  /// Which resource and scope of the record have been read.
+  /// Which resource and scope of the record have been read, and why they could not be.
   private var resourceRead: UInt32?
   private var scopeRead: UInt32?
+  private var resourceError: EvaluationError?
+  private var scopeError: EvaluationError?
 
   private static let nothing = ByteRange(offset: 0, count: 0)
 
@@ -57,13 +59,26 @@ struct ConditionFacts {
     _ span: SpanView, resource: ArraySlice<ByteRange>, scope: ArraySlice<ByteRange>, in bytes: RawSpan
   ) throws(EvaluationError) {
     if requirements.needsResource, resourceRead != span.resource {
-      try readResource(resource, in: bytes)
       resourceRead = span.resource
+      do {
+        try readResource(resource, in: bytes)
+        resourceError = nil
+      } catch {
+        resourceError = error
+      }
     }
     if requirements.needsScope, scopeRead != span.scope {
-      try readScope(scope, in: bytes)
       scopeRead = span.scope
+      do {
+        try readScope(scope, in: bytes)
+        scopeError = nil
+      } catch {
+        scopeError = error
+      }
     }
+    // Noted for all their spans: else a large resource that is damaged at its end is read for each of them.
+    if requirements.needsResource, let resourceError { throw resourceError }
+    if requirements.needsScope, let scopeError { throw scopeError }
     guard requirements.needsStatusMessage || !slots[AttributeOwner.span.rawValue].isEmpty else { return }
     clear(.span)
     statusMessage = ConditionFacts.nothing
@@ -97,7 +112,6 @@ struct ConditionFacts {
   private mutating func readResource(
     _ runs: ArraySlice<ByteRange>, in bytes: RawSpan
   ) throws(EvaluationError) {
-    resourceRead = nil
     clear(.resource)
     for run in runs {
       var outer = ConditionFields(run)
@@ -113,7 +127,6 @@ struct ConditionFacts {
 
   /// Reads the `InstrumentationScope` among the fields of a `ScopeSpans`.
   private mutating func readScope(_ runs: ArraySlice<ByteRange>, in bytes: RawSpan) throws(EvaluationError) {
-    scopeRead = nil
     clear(.scope)
     scopeName = ConditionFacts.nothing
     scopeVersion = ConditionFacts.nothing

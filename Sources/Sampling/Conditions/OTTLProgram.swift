@@ -58,8 +58,10 @@ enum OTTLOperand: Equatable, Sendable {
   case call(Int)
 }
 
-/// A function and its arguments, which are never calls themselves.
+/// A function and its arguments. As they are written they are no calls themselves.
 enum OTTLCall: Equatable, Sendable {
+  /// No function of the language: looking a member of the tracestate up takes a walk.
+  case traceStateMember(ByteRange)
   case isMatch(OTTLOperand, pattern: Int)
   case isRootSpan
   case isOfType(OTTLOperand, OTTLType)

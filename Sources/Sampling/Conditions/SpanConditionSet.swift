@@ -31,6 +31,11 @@ struct SpanConditionSet {
   /// The first `literalBytes` are the conditions' literals; behind them stands what is made for one test.
   private var texts: [UInt8] = []
   private let literalBytes: Int
+  /// What steps and calls have answered, as far as it lasts.
+  private var stepAnswers = ConditionAnswers<Bool>()
+  private var callAnswers = ConditionAnswers<ConditionValue>()
+  /// The resource and the scope of the span before.
+  private var place: (resource: UInt32, scope: UInt32)?
   private var spanEntries: [Int] = []
   private var eventEntries: [Int] = []
 
@@ -58,13 +63,16 @@ struct SpanConditionSet {
     func moved(_ range: ByteRange) -> ByteRange {
       ByteRange(offset: range.offset + UInt32(truncatingIfNeeded: base.text), count: range.count)
     }
+    var lookups: [OTTLCall] = []
     func moved(_ operand: OTTLOperand) -> OTTLOperand {
       switch operand {
-      case .text(let range): .text(moved(range))
-      case .traceStateMember(let range): .traceStateMember(moved(range))
-      case .attribute(let index): .attribute(facts.slot(of: program.attributes[index]))
-      case .call(let index): .call(index + base.call)
-      case .null, .integer, .double, .boolean, .duration, .field: operand
+      case .text(let range): return .text(moved(range))
+      case .traceStateMember(let range):
+        lookups.append(.traceStateMember(moved(range)))
+        return .call(base.call + program.calls.count + lookups.count - 1)
+      case .attribute(let index): return .attribute(facts.slot(of: program.attributes[index]))
+      case .call(let index): return .call(index + base.call)
+      case .null, .integer, .double, .boolean, .duration, .field: return operand
       }
     }
     func moved(_ target: Int) -> Int { target < 0 ? target : target + base.step }
@@ -76,22 +84,33 @@ struct SpanConditionSet {
         }
       return OTTLStep(test: test, ifTrue: moved(step.ifTrue), ifFalse: moved(step.ifFalse))
     }
+    for step in program.steps { stepAnswers.add(program.reach(of: step.test)) }
     calls += program.calls.map { call in
       switch call {
+      case .traceStateMember(let range): .traceStateMember(moved(range))
       case .isMatch(let target, let pattern): .isMatch(moved(target), pattern: pattern + base.pattern)
       case .isOfType(let target, let type): .isOfType(moved(target), type)
       case .length(let target): .length(moved(target))
       case .isRootSpan: .isRootSpan
       }
     }
+    calls += lookups
+    for call in program.calls + lookups { callAnswers.add(program.reach(of: call)) }
     matchers += program.patterns.map { $0.makeMatcher() }
     texts += program.texts
     return moved(program.entry)
   }
 
+  /// The states of its regular expressions.
+  var automata: [SharedAutomaton] { matchers.map(\.automaton) }
+
+  /// How many bytes and program parts its patterns have looked at: the measure of their work.
+  var patternSteps: Int { matchers.reduce(0) { $0 + $1.steps } }
+
   /// Announces the spans of another record.
   mutating func startRecord() {
     facts.startRecord()
+    place = nil
   }
 
   /// Whether any of the conditions holds for `span` or for one of its events.
@@ -107,6 +126,13 @@ struct SpanConditionSet {
   mutating func outcome(
     of span: SpanView, resource: ArraySlice<ByteRange>, scope: ArraySlice<ByteRange>, in bytes: RawSpan
   ) -> ConditionOutcome {
+    if place.map({ $0 != (span.resource, span.scope) }) ?? true {
+      place = (span.resource, span.scope)
+      stepAnswers.startScope()
+      callAnswers.startScope()
+    }
+    stepAnswers.startSpan()
+    callAnswers.startSpan()
     do {
       try facts.read(span, resource: resource, scope: scope, in: bytes)
     } catch {
@@ -164,22 +190,37 @@ struct SpanConditionSet {
   ) throws(EvaluationError) -> Bool {
     var next = entry
     while next >= 0 {
-      let step = steps[next]
       let isTrue: Bool
-      switch step.test {
-      case .call(let index):
-        isTrue = try result(ofCall: index, span, in: bytes) == .boolean(true)
+      if let noted = try stepAnswers.noted(next) {
+        isTrue = noted
+      } else {
+        let answer = answer(of: steps[next].test, span, in: bytes)
+        stepAnswers.note(answer, of: next)
+        isTrue = try answer.get()
+      }
+      next = isTrue ? steps[next].ifTrue : steps[next].ifFalse
+    }
+    return next == OTTLStep.accept
+  }
+
+  private mutating func answer(
+    of test: OTTLTest, _ span: SpanView, in bytes: RawSpan
+  ) -> Result<Bool, EvaluationError> {
+    defer { if texts.count > literalBytes { forgetOwnTexts() } }
+    do {
+      switch test {
+      case .call(let index): return .success(try result(ofCall: index, span, in: bytes) == .boolean(true))
       case .compare(let comparison, let left, let right):
         let left = try value(left, span, in: bytes)
         let right = try value(right, span, in: bytes)
-        isTrue = try texts.withRawBytes { own throws(EvaluationError) in
-          try comparison.holds(left, right, in: bytes, own: own)
-        }
+        return .success(
+          try texts.withRawBytes { own throws(EvaluationError) in
+            try comparison.holds(left, right, in: bytes, own: own)
+          })
       }
-      if texts.count > literalBytes { texts.removeLast(texts.count - literalBytes) }
-      next = isTrue ? step.ifTrue : step.ifFalse
+    } catch {
+      return .failure(error)
     }
-    return next == OTTLStep.accept
   }
 
   private mutating func value(
@@ -194,11 +235,27 @@ struct SpanConditionSet {
     case .duration(let nanoseconds): .duration(nanoseconds)
     case .field(let field): value(of: field, span)
     case .attribute(let slot): facts.value(slot)
-    case .traceStateMember(let key):
-      texts.withRawBytes { own in
-        TraceStateEntry.value(of: own.extracting(key.indices), in: span.traceState, of: bytes)
-      }
+    case .traceStateMember(let key): traceStateMember(key, of: span, in: bytes)
     case .call(let index): try result(ofCall: index, span, in: bytes)
+    }
+  }
+
+  private mutating func forgetOwnTexts() {
+    texts.removeLast(texts.count - literalBytes)
+    // A byte string of megabytes is written in digits: what that took is not kept for the next one.
+    if texts.capacity > SpanConditionSet.ownTextBytesKept + literalBytes {
+      let literals = texts
+      texts = []
+      texts.reserveCapacity(literalBytes + 1024)
+      texts += literals
+    }
+  }
+
+  private static let ownTextBytesKept = 64 << 10
+
+  private func traceStateMember(_ key: ByteRange, of span: SpanView, in bytes: RawSpan) -> ConditionValue {
+    texts.withRawBytes { own in
+      TraceStateEntry.value(of: own.extracting(key.indices), in: span.traceState, of: bytes)
     }
   }
 
@@ -244,7 +301,23 @@ struct SpanConditionSet {
   private mutating func result(
     ofCall index: Int, _ span: SpanView, in bytes: RawSpan
   ) throws(EvaluationError) -> ConditionValue {
-    switch calls[index] {
+    if let noted = try callAnswers.noted(index) { return noted }
+    let result: Result<ConditionValue, EvaluationError>
+    do {
+      result = .success(try evaluate(calls[index], span, in: bytes))
+    } catch {
+      result = .failure(error)
+    }
+    callAnswers.note(result, of: index)
+    return try result.get()
+  }
+
+  /// What a function gives: a number, a truth value, or text of the record; no text that was made for it.
+  private mutating func evaluate(
+    _ call: OTTLCall, _ span: SpanView, in bytes: RawSpan
+  ) throws(EvaluationError) -> ConditionValue {
+    switch call {
+    case .traceStateMember(let key): return traceStateMember(key, of: span, in: bytes)
     case .isRootSpan: return .boolean(span.isRoot)
     case .isOfType(let target, let type): return .boolean(try value(target, span, in: bytes).isOf(type))
     case .length(let target):

@@ -7,39 +7,29 @@ enum TraceStateEntry {
   /// and `missing` where the tracestate breaks W3C's rules. So the Collector has it, whose parser is
   /// go.opentelemetry.io/otel/trace.
   ///
-  /// Source: W3C Trace Context, section 3.3.1.
+  /// Source: W3C Trace Context, section 3.3.1. One walk, to the 33rd member at the most, whatever the length.
   static func value(of key: RawSpan, in range: ByteRange, of bytes: RawSpan) -> ConditionValue {
-    var found = ConditionValue.ownText(ByteRange(offset: 0, count: 0))
-    var count = 0
-    var rest = range.indices
-    while let member = nextMember(&rest, of: bytes) {
-      count += 1
-      guard count <= 32, let parts = parts(of: member, in: bytes) else { return .missing }
-      let name = bytes.extracting(parts.key)
-      var others = rest
-      while let other = nextMember(&others, of: bytes) {
-        guard let second = TraceStateEntry.parts(of: other, in: bytes) else { return .missing }
-        if bytes.extracting(second.key).isEqual(to: name) { return .missing }
-      }
-      if name.isEqual(to: key) {
-        found = .string(
-          ByteRange(
-            offset: UInt32(truncatingIfNeeded: parts.value.lowerBound),
-            count: UInt32(truncatingIfNeeded: parts.value.count)))
-      }
-    }
-    return found
+    var members = TraceStateWalk(range)
+    return value(of: key, among: &members, of: bytes)
   }
 
-  /// The next member between commas; empty ones are stepped over.
-  private static func nextMember(_ rest: inout Range<Int>, of bytes: RawSpan) -> Range<Int>? {
-    while !rest.isEmpty {
-      let end = rest.first { bytes.octet(at: $0) == 0x2c } ?? rest.upperBound
-      let member = rest.lowerBound..<end
-      rest = min(end + 1, rest.upperBound)..<rest.upperBound
-      if !member.isEmpty { return member }
+  /// As above, with a walk whose work can be looked at.
+  static func value(
+    of key: RawSpan, among members: inout TraceStateWalk, of bytes: RawSpan
+  ) -> ConditionValue {
+    var found = ConditionValue.ownText(ByteRange(offset: 0, count: 0))
+    var keys: [32 of ByteRange] = .init(repeating: ByteRange(offset: 0, count: 0))
+    var count = 0
+    while let member = members.next(in: bytes) {
+      guard count < keys.count, let parts = parts(of: member, in: bytes) else { return .missing }
+      let name = bytes.extracting(parts.key)
+      // Keys of 256 bytes at the most: comparing each with each has a bound of its own.
+      for other in 0..<count where bytes.extracting(keys[other].indices).isEqual(to: name) { return .missing }
+      keys[count] = ByteRange(parts.key)
+      count += 1
+      if name.isEqual(to: key) { found = .string(ByteRange(parts.value)) }
     }
-    return nil
+    return found
   }
 
   /// Key and value, without the white space around them; nil where one of them breaks the rules.
@@ -79,5 +69,34 @@ enum TraceStateEntry {
       default: false
       }
     }
+  }
+}
+
+/// Cuts a tracestate at its commas, from the front to the back.
+struct TraceStateWalk {
+  private(set) var rest: Range<Int>
+
+  init(_ range: ByteRange) {
+    rest = range.indices
+  }
+
+  /// The next member; empty ones are stepped over.
+  mutating func next(in bytes: RawSpan) -> Range<Int>? {
+    while !rest.isEmpty {
+      let end = rest.first { bytes.octet(at: $0) == 0x2c } ?? rest.upperBound
+      let member = rest.lowerBound..<end
+      rest = min(end + 1, rest.upperBound)..<rest.upperBound
+      if !member.isEmpty { return member }
+    }
+    return nil
+  }
+}
+
+extension ByteRange {
+  /// The bytes at `indices`, which lie in a record: 2 GiB at the most.
+  fileprivate init(_ indices: Range<Int>) {
+    self.init(
+      offset: UInt32(truncatingIfNeeded: indices.lowerBound), count: UInt32(truncatingIfNeeded: indices.count)
+    )
   }
 }

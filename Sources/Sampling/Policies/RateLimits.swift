@@ -97,11 +97,12 @@ struct SecondBudgets {
       for place in spent.indices { spent[place] = 0 }
       spentInAll = 0
     }
-    guard spent[part] + spans <= budgets[part], !capsTotal || spentInAll + spans <= total else {
+    // What is left is asked for, not what would be spent: a budget may be the largest number.
+    guard spans <= budgets[part] - spent[part], !capsTotal || spans <= total - spentInAll else {
       return false
     }
     spent[part] += spans
-    spentInAll += spans
+    spentInAll = spentInAll.addingSaturated(spans)
     return true
   }
 
@@ -115,11 +116,19 @@ struct SecondBudgets {
     invariant(spent.count == budgets.count, "\(spent.count) numbers for \(budgets.count) parts")
     second = SecondBudgets.second(of: now)
     self.spent = zip(spent, budgets).map { min($0, $1) }
-    spentInAll = min(self.spent.reduce(0) { $0.addingReportingOverflow($1).partialValue }, total)
+    spentInAll = min(self.spent.reduce(0) { $0.addingSaturated($1) }, total)
   }
 
   private static func second(of now: Instant) -> Int64 {
     let (quotient, remainder) = now.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
     return remainder < 0 ? quotient - 1 : quotient
+  }
+}
+
+extension Int64 {
+  /// The sum of two numbers that are not negative, or the largest number if it does not fit.
+  fileprivate func addingSaturated(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
   }
 }

@@ -176,6 +176,11 @@ struct SpanPredicates {
     return PredicateMove(from: earlier.predicates, to: predicates)
   }
 
+  /// The states of all regular expressions in it.
+  var automata: [SharedAutomaton] {
+    matchers.map(\.automaton) + conditionTests.flatMap(\.set.automata)
+  }
+
   // MARK: Asking
 
   /// Announces the spans of another record.
@@ -226,7 +231,7 @@ struct SpanPredicates {
     return matches
   }
 
-  private mutating func matchAttributes(of bytes: RawSpan, isSpan: Bool, _ matches: inout UInt64) {
+  private func matchAttributes(of bytes: RawSpan, isSpan: Bool, _ matches: inout UInt64) {
     for place in attributes.found.indices {
       let found = attributes.found[place]
       for number in testsOfKey[found.key] where tests[number].bit & matches == 0 {
@@ -245,7 +250,7 @@ struct SpanPredicates {
     }
   }
 
-  private mutating func isFound(_ patterns: Range<Int>, in text: RawSpan) -> Bool {
+  private func isFound(_ patterns: Range<Int>, in text: RawSpan) -> Bool {
     for number in patterns where matchers[number].matches(text) { return true }
     return false
   }

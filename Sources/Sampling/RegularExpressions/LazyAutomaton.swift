@@ -11,7 +11,7 @@
 /// The worst text costs a walk over the whole program per byte.
 ///
 /// The design is that of RE2 (Russ Cox, "Regular Expression Matching in the Wild", 2010).
-struct LazyAutomaton: Sendable {
+struct LazyAutomaton {
   /// States, their sets and their transitions take at most this much.
   static let cacheBytesMax = 256 * 1024
 
@@ -50,15 +50,15 @@ struct LazyAutomaton: Sendable {
   private let behindMask: Behind
 
   /// Row 0 is unused, so that a row's place is above `match`.
-  private var table: [UInt32]
+  private var table: [UInt32] = []
   private var states: [State] = []
   private var members: [UInt32] = []
   /// Open addressing: a state's number from one up, by its set; zero is free.
-  private var index: [UInt32]
+  private var index: [UInt32] = []
   private var start: UInt32 = 0
 
   /// When an instruction was last visited, in generations.
-  private var visits: [UInt32]
+  private var visits: [UInt32] = []
   private var generation: UInt32 = 0
   private var stack: [UInt32] = []
   private var present: [UInt32] = []
@@ -78,9 +78,29 @@ struct LazyAutomaton: Sendable {
     if program.uses(.lineStart) { behindMask.insert(.newline) }
     if program.uses(.wordBoundary, .notWordBoundary) { behindMask.insert(.word) }
     self.behindMask = behindMask
+  }
+
+  /// Bytes of memory in use, but for the program.
+  var byteCount: Int {
+    let numbers =
+      table.capacity + members.capacity + index.capacity + visits.capacity + stack.capacity + present.capacity
+      + next.capacity
+    return 4 * numbers + MemoryLayout<State>.stride * states.capacity
+  }
+
+  /// Makes the tables without states, before the first text and after `release`.
+  private mutating func prepare() {
     table = [UInt32](repeating: 0, count: rowLength)
     index = [UInt32](repeating: 0, count: 64)
     visits = [UInt32](repeating: 0, count: program.instructions.count)
+  }
+
+  /// Forgets all states and gives their memory back.
+  mutating func release() {
+    start = LazyAutomaton.unknown
+    (table, states, members, index) = ([], [], [], [])
+    (visits, stack, present, next) = ([], [], [], [])
+    generation = 0
   }
 
   var cacheBytes: Int {
@@ -88,7 +108,10 @@ struct LazyAutomaton: Sendable {
   }
 
   mutating func matches(_ text: RawSpan) -> Bool {
-    if start == LazyAutomaton.unknown { start = makeStart() }
+    if start == LazyAutomaton.unknown {
+      if table.isEmpty { prepare() }
+      start = makeStart()
+    }
     var state = start
     if program.needsWellFormed {
       runWellFormed(text, &state)

@@ -48,33 +48,58 @@ public struct RegularExpression: Sendable, Equatable {
 ///
 /// A text of *n* bytes takes at most *n* times the program's size in steps, and once the states that the
 /// texts need are made, one table look-up a byte and no allocation. The states take at most 256 KiB beside
-/// scratch of at most 20 bytes a program part.
-public struct RegularExpressionMatcher: Sendable {
-  private var automaton: LazyAutomaton
+/// scratch of at most 20 bytes a program part. Copies share them: they depend on nothing but the pattern.
+public struct RegularExpressionMatcher {
+  let automaton: SharedAutomaton
   private let literal: LiteralSearch?
   private let required: LiteralSearch?
 
   init(automaton: LazyAutomaton, literal: LiteralSearch?, required: LiteralSearch?) {
-    self.automaton = automaton
+    self.automaton = SharedAutomaton(automaton)
     self.literal = literal
     self.required = required
   }
 
   /// Whether any part of `bytes`, taken as UTF-8, matches.
-  public mutating func matches(_ bytes: RawSpan) -> Bool {
+  public func matches(_ bytes: RawSpan) -> Bool {
     if let found = literal?.isFound(in: bytes) { return found }
     if required?.isFound(in: bytes) == false { return false }
     return automaton.matches(bytes)
   }
 
   /// How many bytes and program parts the automaton has looked at: the measure of its work.
-  var steps: Int { automaton.steps }
+  var steps: Int { automaton.states.steps }
 
   /// How many bytes the automaton's states take.
-  var cacheBytes: Int { automaton.cacheBytes }
+  var cacheBytes: Int { automaton.states.cacheBytes }
 
   /// How often the states had to be forgotten.
-  var flushes: Int { automaton.flushes }
+  var flushes: Int { automaton.states.flushes }
+}
+
+/// The states of one regular expression, for all who match with it. Not thread-safe: a lane has its own.
+final class SharedAutomaton {
+  private(set) var states: LazyAutomaton
+  /// Whether a text has called for it since `release` was.
+  private var isUsed = false
+
+  init(_ states: LazyAutomaton) {
+    self.states = states
+  }
+
+  func matches(_ text: RawSpan) -> Bool {
+    isUsed = true
+    return states.matches(text)
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { states.byteCount }
+
+  /// Forgets the states and gives their memory back. One that was used stays, unless `ifUsed`.
+  func release(ifUsed: Bool) {
+    if ifUsed || !isUsed { states.release() }
+    isUsed = false
+  }
 }
 
 /// Why a pattern is no regular expression.

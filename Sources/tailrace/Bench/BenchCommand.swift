@@ -55,6 +55,7 @@ struct BenchCommand: ParsableCommand {
       throw ValidationError(
         "--open-traces, --passes, --spans-per-trace and --spans-per-pass must be positive")
     }
+    guard spansPerTrace <= 1e6 else { throw ValidationError("--spans-per-trace is at most a million") }
   }
 
   mutating func run() throws {
@@ -237,7 +238,9 @@ private struct CoreFeed: ~Copyable {
     sampler = Sampler(partition: PartitionID(0), configuration: configuration, memory: memory)
     let wait = configuration.windows.decisionWaitAfterRoot.nanoseconds
     let recordsPerTrace = Double(corpus.records.count) / Double(corpus.traceCount)
-    step = max(1, Int64(Double(wait) / Double(openTraces) / recordsPerTrace))
+    // Of a recording without traces the mean is no number.
+    let time = (Double(wait) / Double(openTraces) / recordsPerTrace).rounded(.towardZero)
+    step = max(1, Int64(exactly: time) ?? 1)
   }
 
   var counters: SamplerCounters { sampler.counters }

@@ -267,7 +267,8 @@ private struct KafkaBenchReport: Encodable {
           * 1e6)
     }
     self.records = records
-    spans = UInt64(Double(records) * spansPerRecord)
+    // Of no record at all the mean is no number.
+    spans = UInt64(exactly: (Double(records) * spansPerRecord).rounded()) ?? 0
     nothing = figures(.nothing)
     atLeastOnce = figures(.atLeastOnce)
     exactlyOnce = figures(.exactlyOnce)

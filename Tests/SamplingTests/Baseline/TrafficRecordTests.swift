@@ -36,6 +36,25 @@ import Testing
     #expect(record.topicKey(history: 7) == Array("3/6".utf8))
   }
 
+  /// Sums of what others have counted may be larger than a record's numbers: parts are cut with their whole.
+  @Test func whatIsCutStaysConsistent() throws {
+    let whole = TrafficRecord.countMax
+    var traffic = KeyTraffic()
+    traffic.decided = TrafficTally(traces: whole, spans: whole, bytes: whole)
+    traffic.forced = TrafficTally(traces: whole / 2, spans: whole, bytes: 7)
+    traffic.kept = TrafficTally(traces: whole / 2, spans: 0, bytes: whole - 7)
+    var record = TrafficRecord(
+      partition: PartitionID(0), interval: IntervalNumber(1), intervalMilliseconds: 5000,
+      coveredMilliseconds: 5000)
+    for name in ["a", "b", "c"] {
+      record.entries.append(TrafficRecord.Entry(name: Array(name.utf8), isKnown: true, traffic: traffic))
+    }
+    let cut = try TrafficRecord(decoding: record.encoded(bytesMax: 250))
+    #expect(cut.entries.count < 3)
+    #expect(cut.other.decided == traffic.decided)
+    #expect(cut.other.forced.traces == whole && cut.other.kept.traces == 0)
+  }
+
   @Test func everyPrefixIsTruncated() {
     var random = RandomSource(seed: 4)
     let bytes = randomRecord(partition: 1, interval: 9, keys: 5, random: &random).encoded()

@@ -164,6 +164,68 @@ import Testing
     #expect(try other.outcomes(of: record) == [.matches])
   }
 
+  /// Text of the span is looked at once, however many events ask, and that of a resource once for all spans.
+  @Test func answersLastAsLongAsWhatTheyAreMadeOf() throws {
+    var span = ModelSpan()
+    span.name = String(repeating: "a", count: 20_000)
+    span.traceState = "v=z"
+    span.resource = [ModelAttribute("r", .string(String(repeating: "b", count: 20_000)))]
+    span.events = (0..<500).map { ModelEvent(name: "e\($0)") }
+    let condition =
+      #"IsMatch(span.name, "^(a|b)+c$") or IsMatch(resource.attributes["r"], "^(a|b)+c$") "#
+      + #"or (name == "e499" and span.trace_state["v"] == "z")"#
+    var set = SpanConditionSet(
+      spans: [], events: [try OTTLCondition(condition, context: .spanEvent)], errorMode: .ignore)
+    #expect(try set.outcomes(of: span.encoded) == [.matches])
+    #expect(set.patternSteps < 50_000)
+    // Of the next span only its own text is looked at, in a record of its own the resource's too.
+    span.name = "x"
+    span.events.removeLast()
+    #expect(try set.outcomes(of: span.encoded) == [.doesNotMatch])
+    #expect(set.patternSteps < 75_000)
+    span.traceState = ""
+    span.events = [ModelEvent(name: "e499")]
+    #expect(try set.outcomes(of: span.encoded) == [.doesNotMatch])
+    span.traceState = "v=z"
+    #expect(try set.outcomes(of: span.encoded) == [.matches])
+  }
+
+  /// Conditions on the resource are asked of each span, and answered for all of them.
+  @Test func aResourceIsLookedAtOnce() throws {
+    var record = WireWriter()
+    record.message(1) { resourceSpans in
+      resourceSpans.message(1) {
+        ModelAttribute("r", .string(String(repeating: "b", count: 20_000))).write(
+          1, to: &$0, isDescending: false)
+      }
+      resourceSpans.message(2) { scope in
+        for id in 1...300 as ClosedRange<UInt64> {
+          scope.message(2) { span in
+            span.bytesField(1, (0..<16).map { UInt8($0) })
+            span.bytesField(2, (0..<8).map { UInt8(truncatingIfNeeded: id >> (56 - 8 * $0)) })
+          }
+        }
+      }
+    }
+    var set = try SpanConditionSet([#"IsMatch(resource.attributes["r"], "^(a|b)+c$")"#])
+    #expect(try set.outcomes(of: record.bytes) == Array(repeating: .doesNotMatch, count: 300))
+    #expect(set.patternSteps < 25_000)
+  }
+
+  /// A tracestate of any length is walked once, and no further than the member that is one too many.
+  @Test(arguments: ["a=b,", ",", " a=b ,c=d,", "a=b,c=d,"])
+  func aTraceStateIsWalkedOnce(_ part: String) {
+    let bytes = Array(String(repeating: part, count: 100_000).utf8)
+    let range = ByteRange(offset: 0, count: UInt32(bytes.count))
+    var walk = TraceStateWalk(range)
+    bytes.withRawBytes { bytes in
+      let value = Array("x".utf8).withRawBytes { TraceStateEntry.value(of: $0, among: &walk, of: bytes) }
+      #expect((value == .missing) == (part != ","))
+    }
+    // Nothing is asked of what lies behind; members with one key end it sooner still.
+    #expect(walk.rest.lowerBound >= bytes.count || walk.rest.lowerBound <= 33 * part.utf8.count)
+  }
+
   /// Records with bytes changed at random: conditions may hold, fail or not hold, and nothing else happens.
   @Test func hostileBytes() throws {
     var span = ConditionPathTests.span

@@ -101,6 +101,19 @@ private final class Purse {
     #expect(early.take(.max, at: .distantFuture))
     #expect(RateLimit(perSecond: .max).burst == .max)
   }
+
+  /// A commit's metadata may say that all of the largest budget is spent.
+  @Test func theLargestCompositeDoesNotOverflow() {
+    for capsTotal in [false, true] {
+      var composite = Composite(
+        spansPerSecondMax: .max, parts: (0..<3).map { _ in .init(rule: .alwaysSample, spansPerSecond: .max) })
+      composite.capsTotal = capsTotal
+      var budgets = SecondBudgets(composite)
+      budgets.restore([.max, .max, .max - 1], at: .at(0))
+      #expect([0, 1].allSatisfy { !budgets.spend(1, of: $0, at: .at(0)) })
+      #expect(budgets.spend(1, of: 2, at: .at(0)) != capsTotal)
+    }
+  }
 }
 
 @Suite struct RateLimitingTests {

@@ -11,7 +11,7 @@ import Testing
 
   /// The steps of a first and of a second run over `text`.
   private func steps(_ pattern: String, _ text: [UInt8], isMatch: Bool) throws -> (Int, Int) {
-    var matcher = try RegularExpression(pattern).makeMatcher()
+    let matcher = try RegularExpression(pattern).makeMatcher()
     var counts: [Int] = []
     for _ in 0..<2 {
       let before = matcher.steps
@@ -67,7 +67,7 @@ import Testing
   @Test func moreStatesThanTheCacheHolds() throws {
     var random = RandomSource(seed: 7)
     let text = (0..<20_000).map { _ in UInt8(random.number(in: 0x61...0x62)) }
-    var matcher = try RegularExpression("a[ab]{60}c").makeMatcher()
+    let matcher = try RegularExpression("a[ab]{60}c").makeMatcher()
     #expect(!text.withRawBytes { matcher.matches($0) })
     #expect(matcher.flushes > 0)
     #expect(matcher.cacheBytes <= LazyAutomaton.cacheBytesMax)
@@ -90,7 +90,7 @@ import Testing
   /// Plain text is found at every place, whatever the eight bytes that are looked at together.
   @Test func plainTextAtEveryPlace() throws {
     for needle in ["t", "to", "timed out", "größer"] {
-      var matcher = try RegularExpression(needle).makeMatcher()
+      let matcher = try RegularExpression(needle).makeMatcher()
       for before in 0..<20 {
         for after in 0..<10 {
           let (left, right) = (String(repeating: ".", count: before), String(repeating: "t", count: after))

@@ -111,7 +111,7 @@ private func texts(over alphabet: [Character], most: Int) -> [[Character]] {
 
 @Suite struct RegularExpressionReferenceTests {
   private func compare(_ specimen: Specimen, _ texts: [[Character]]) throws {
-    var matcher = try RegularExpression(specimen.pattern).makeMatcher()
+    let matcher = try RegularExpression(specimen.pattern).makeMatcher()
     for text in texts {
       let found = Array(String(text).utf8).withRawBytes { matcher.matches($0) }
       if found != specimen.isIn(text) { Issue.record("\(specimen.pattern) in \(String(text)): \(found)") }

@@ -10,7 +10,7 @@ extension RegularExpression {
   func isIn(_ text: String) -> Bool { isIn(Array(text.utf8)) }
 
   func isIn(_ bytes: [UInt8]) -> Bool {
-    var matcher = makeMatcher()
+    let matcher = makeMatcher()
     return bytes.withRawBytes { matcher.matches($0) }
   }
 }
@@ -31,7 +31,7 @@ extension RegularExpression {
   }
 
   private func check(_ given: Case) throws {
-    var matcher = try RegularExpression(given.pattern).makeMatcher()
+    let matcher = try RegularExpression(given.pattern).makeMatcher()
     // Twice: with states to be made, and with states known.
     for _ in 0..<2 {
       for text in given.found {

@@ -1,0 +1,35 @@
+// Any bytes as a recording: each byte is in one record or one damage, and memory is bounded.
+
+import Expectation
+import Pipeline
+
+/// libFuzzer's entry.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzRecording(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  let isCompressed = input.starts(with: [0x28, 0xb5, 0x2f, 0xfd])
+  do {
+    let reader = try RecordingReader(bytes: input)
+    var place = 0
+    var items = 0
+    // A frame of a few bytes may hold gigabytes: as much of them as there is time for.
+    while items < 10_000, let item = try reader.next() {
+      items += 1
+      switch item {
+      case .record(let record):
+        expect(record.spanCount > 0, "a record without spans")
+        place += 4 + record.bytes.count
+      case .damaged(let offset, let count, let reason):
+        expect(offset == place && count >= 0 && !reason.isEmpty, "damage at \(offset), not at \(place)")
+        place += count
+        if isCompressed, place > 16 << 20 { return 0 }
+      }
+      expect(isCompressed || place <= input.count, "more was read than there is")
+    }
+    expect(isCompressed || place == input.count, "\(place) of \(input.count) bytes were read")
+  } catch {
+    fatalError("\(error)")
+  }
+  return 0
+}

@@ -1,0 +1,51 @@
+// Any bytes as a record of `stats`: what is accepted has one form, and gives rates.
+
+import Expectation
+import Sampling
+
+private let configuration = makeConfiguration()
+
+private func makeConfiguration() -> BaselineConfiguration {
+  var configuration = BaselineConfiguration()
+  configuration.interval = .seconds(5)
+  configuration.history = 3
+  configuration.servicesMax = 4
+  return configuration
+}
+
+/// libFuzzer's entry.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzStats(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  guard var record = try? TrafficRecord(decoding: input) else { return 0 }
+  expect(record.encoded() == input, "a record has two forms")
+  expect((try? TrafficRecord(decoding: record.encoded(bytesMax: 200))) != nil, "a cut record is refused")
+  _ = record.topicKey(history: configuration.history)
+  var fleet = FleetTraffic(configuration: configuration)
+  checkRates(fleet.merge(record, latest: record.interval), of: fleet)
+  // The same counts of another partition, and of the interval behind.
+  record.intervalMilliseconds = 5_000
+  record.coveredMilliseconds = min(record.coveredMilliseconds, 5_000)
+  for partition in 0..<3 as Range<Int32> {
+    record.partition = PartitionID(partition)
+    for _ in 0..<2 {
+      checkRates(fleet.merge(record, latest: record.interval), of: fleet)
+      record.interval = record.interval.advanced(by: 1)
+    }
+  }
+  expect(fleet.byteCount >= 0, "memory is counted wrongly")
+  return 0
+}
+
+/// Rates are shares, and the plan has no number that is none.
+private func checkRates(_ merged: FleetTraffic.Merge, of fleet: FleetTraffic) {
+  guard merged == .added else { return }
+  let rates = RateController(configuration: configuration).rates(for: fleet)
+  expect(rates.newNamesMax >= 0 && rates.newTracesMax >= 0, "less than no new names")
+  guard let plan = rates.plan else { return }
+  for number in [plan.budget, plan.forced, plan.aim, plan.expected, plan.correction] {
+    expect(number.isFinite && number >= 0, "the plan is \(plan)")
+  }
+  expect(!plan.waterLevel.isNaN, "the plan is \(plan)")
+}
