@@ -65,8 +65,8 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
       recovery.keptEarly[verdict.traceID] = nil
-      // None of them is younger than the point. One that says so was written by somebody else; it would stay at
-      // the head of those that are remembered, and all that follow with it.
+      // None of them is younger than the point. One that says so was written by somebody else; it would stay
+      // at the head of those that are remembered, and all that follow with it.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
       guard known == nil, decidedAt + configuration.windows.lateWindow > clock else { return }
       var past = PastVerdict(

@@ -94,6 +94,32 @@ import Testing
     #expect(error?.message.contains("10 aborts") == true)
   }
 
+  /// A last commit that is refused, or not answered, is no failure: the log has all of it.
+  @Test(
+    arguments: [
+      ([], .committed), ([.abort], .uncommitted),
+      (Array(repeating: .retry, count: 1000), .unanswered),
+    ] as [([BrokerError.Remedy], LaneEnd)])
+  func stoppingEnds(_ remedies: [BrokerError.Remedy], _ end: LaneEnd) throws {
+    let broker = MemoryBroker()
+    let link = MemoryLink(broker)
+    var now = at(10)
+    let lane = Lane(
+      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      now: {
+        now = now + .milliseconds(10)
+        return moment(now)
+      }, report: { _ in })
+    try lane.step(at: moment(at(1)), timeout: .seconds(0))
+    broker.append([0x0b], at: at(1))
+    try lane.step(at: moment(at(1)), timeout: .seconds(0))
+    link.commitErrors = remedies.reversed().map { BrokerError($0, "no") }
+    let began = now
+    #expect(try lane.finish(patience: .seconds(3)) { _ in } == end)
+    #expect(now - began < .seconds(4))
+    #expect(broker.steps.last == .closed)
+  }
+
   @Test func aLogThatWasCutShortIsSaidAndCounted() throws {
     let broker = MemoryBroker()
     for second in 0..<4 { broker.append([0x0b], at: at(Double(second))) }
