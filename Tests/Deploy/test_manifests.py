@@ -1,6 +1,7 @@
 """The manifests: valid for Kubernetes, confined, and in keeping with the topology that they carry."""
 
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -235,6 +236,25 @@ class TestConsole:
         assert rule["apiVersion"] == "monitoring.coreos.com/v1"
         (file,) = read(DEPLOY / "prometheus" / "rules.yaml")
         assert rule["spec"] == file
+
+    def test_where_the_run_book_is_is_said_once(self, tmp_path: Path) -> None:
+        """Links are absolute, for whoever reads an alert elsewhere, and the overlay's address is that of all."""
+        copy = tmp_path / "kubernetes"
+        shutil.copytree(KUBERNETES, copy)
+        file = copy / "overlays" / "production" / "kustomization.yaml"
+        moved = "https://wiki.invalid/tailrace"
+        (address,) = re.findall(r"- url=(https://\S+)", file.read_text())
+        file.write_text(file.read_text().replace(address, moved))
+        rules_file = DEPLOY / "prometheus" / "rules.yaml"
+        for spec, expected in [
+            (read(rules_file)[0], address),
+            (only(render(file.parent), "PrometheusRule")["spec"], moved),
+            (only(render(copy / "overlays" / "stable-names"), "PrometheusRule")["spec"], moved),
+        ]:
+            alerts = [rule for group in spec["groups"] for rule in group["rules"] if "alert" in rule]
+            assert len(alerts) == rules_file.read_text().count("- alert: ") > 0
+            for rule in alerts:
+                assert rule["annotations"]["runbook_url"] == f"{expected}#{rule['alert'].lower()}"
 
 
 class TestScaling:
