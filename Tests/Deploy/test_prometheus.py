@@ -37,7 +37,7 @@ def test_alerts_fire_when_they_should(tmp_path):
 
 
 def test_no_rule_reads_a_record_of_another_group():
-    """Groups are evaluated in no order, the rules of a group in theirs: a record is read below it in its group."""
+    """Groups are evaluated in no order, a group's rules in theirs: a record is read below it in its group."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     assert records
@@ -47,7 +47,7 @@ def test_no_rule_reads_a_record_of_another_group():
             name = rule.get("record") or rule["alert"]
             read = set(RECORD.findall(rule["expr"]))
             assert read <= records, f"{name} reads what nothing records: {read - records}"
-            assert read <= evaluated, f"{name} reads what {group['name']} has not recorded: {read - evaluated}"
+            assert read <= evaluated, f"{name} reads what its group has not recorded: {read - evaluated}"
             if "record" in rule:
                 evaluated.add(rule["record"])
 
