@@ -121,6 +121,9 @@ mapfile -t mounts < <(printf '%s\n' "${mounts[@]}" | grep -v '^--volume$' | sort
 
 say "building $image"
 SECONDS=0
-buildah_ build --layers "${isolation[@]}" "${mounts[@]}" --file "$dockerfile" \
-  --ignorefile "$dockerfile.dockerignore" --tag "$image" .
+build() { buildah_ build --layers "${isolation[@]}" --file "$dockerfile" --ignorefile "$dockerfile.dockerignore" "$@" .; }
+# What is mounted leaves its mount points behind. So the stage that needs it is built first, and taken from the cache by
+# a second build without mounts: nothing of this machine is in the image.
+build "${mounts[@]}" --target build
+build --tag "$image"
 say "$image built in $SECONDS s"
