@@ -197,8 +197,6 @@ def running(
     child, name = run(pod, environment, {"topology": path})
     child.wait_for(lambda: neighbour("IPv4", port, "/readyz")[0] == 200, "to be ready")
     yield Worker(child, name, port, topology, text)
-    if child.process.poll() is None:
-        print(child.tail)
 
 
 def test_it_is_confined(running: Worker) -> None:
@@ -275,12 +273,11 @@ def test_a_crash_is_one_report(running: Worker) -> None:
     print(json.dumps(report, indent=1)[:3000])
 
 
-def test_sigterm_ends_it_with_zero(running: Worker, neighbour: Any) -> None:
+def test_sigterm_ends_it_with_zero(running: Worker) -> None:
     began = time.monotonic()
     running.signal("TERM")
     assert running.child.process.wait(40) == 0, running.child.tail
     print(f"{time.monotonic() - began:.1f} s from SIGTERM to the end")
-    assert "librdkafka" not in running.child.tail.splitlines()[-1]
 
 
 def test_a_certificate_that_is_missing_is_seen_by_the_check(children: Children, run: Run) -> None:
