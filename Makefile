@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
+.PHONY: help setup libraries python tools image-tools image image-test build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,15 @@ tools:
 	command -v openssl > /dev/null || missing+=(openssl); \
 	command -v valgrind > /dev/null || missing+=(valgrind); \
 	command -v objcopy > /dev/null || missing+=(binutils); \
+	$(call install,$${missing[@]})
+
+# What builds the image and runs it: no part of `setup`.
+image-tools:
+	@missing=(); \
+	for tool in buildah podman runc debootstrap openssl; do \
+	  command -v $$tool > /dev/null || missing+=($$tool); \
+	done; \
+	command -v ip > /dev/null || missing+=(iproute2); \
 	$(call install,$${missing[@]})
 
 # Installs the Debian packages named; does nothing without a name.
@@ -89,6 +98,15 @@ integration: build python tools ## The program between a real broker, a real col
 
 deploy: build python tools ## The manifests, the image's recipe and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
+
+# What the image is called here.
+IMAGE ?= tailrace:0.1.0
+
+image: image-tools ## Build the image without a daemon; base images that can't be pulled get stand-ins
+	Deploy/image/build.sh $(IMAGE)
+
+image-test: image python ## Run the image as the manifests do: probes, a changed ConfigMap, a crash, SIGTERM
+	IMAGE=$(IMAGE) $(VENV)/bin/python -B -m pytest -s Tests/Deploy/image.py
 
 lint: ## Check the form of all Swift sources
 	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)

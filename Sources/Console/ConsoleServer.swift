@@ -1,5 +1,6 @@
 // A small HTTP/1.1 server on one thread: GET and HEAD, no bodies, every answer made at once.
 
+internal import Foundation
 internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOHTTP1
@@ -30,7 +31,7 @@ final class ConsoleServer: Sendable {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let open = NIOLockedValueBox(0)
     do {
-      channel = try ServerBootstrap(group: group)
+      let bootstrap = ServerBootstrap(group: group)
         .serverChannelOption(.backlog, value: 64)
         .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
         .childChannelInitializer { channel in
@@ -47,13 +48,30 @@ final class ConsoleServer: Sendable {
             try pipeline.addHandler(ConsoleHandler(respond))
           }
         }
-        .bind(host: address, port: port).wait()
+      channel = try ConsoleServer.bind(bootstrap, address, port)
       self.port = channel.localAddress?.port ?? port
     } catch {
       try? group.syncShutdownGracefully()
       throw error
     }
   }
+
+  /// `::` is every address of the host, of both families, whatever `net.ipv6.bindv6only` says; where the
+  /// kernel has no IPv6, every address there is.
+  private static func bind(_ bootstrap: ServerBootstrap, _ address: String, _ port: Int) throws -> any Channel
+  {
+    guard address == anyAddress else { return try bootstrap.bind(host: address, port: port).wait() }
+    do {
+      let bothFamilies = ChannelOptions.Types.SocketOption(level: .ipv6, name: .ipv6_v6only)
+      return try bootstrap.serverChannelOption(bothFamilies, value: 0)
+        .bind(host: address, port: port).wait()
+    } catch let error as IOError where error.errnoCode == EAFNOSUPPORT {
+      return try bootstrap.bind(host: anyIPv4Address, port: port).wait()
+    }
+  }
+
+  private static let anyAddress = "::"
+  private static let anyIPv4Address = "0.0.0.0"
 
   /// Closes everything. Blocks until it is done.
   func stop() {

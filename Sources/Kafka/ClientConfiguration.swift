@@ -143,10 +143,11 @@ struct ClientHandle: ~Copyable {
     // Sound: the context is kept by this value, which destroys the client before it lets go of it.
     unsafe rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(context).toOpaque())
     unsafe ClientHandle.setCallbacks(configuration, kind)
+    unsafe ThreadSignals.unblock(configuration)
     let type = kind == .consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER
     guard let pointer = unsafe rd_kafka_new(type, configuration, &message, message.count) else {
-      // The configuration is still ours when the client could not be made.
-      unsafe rd_kafka_conf_destroy(configuration)
+      // The configuration is still ours when the client could not be made, but librdkafka has freed the
+      // interceptors in it, and would again with it (seen with 2.0.2). It is left as it is: some kilobytes.
       throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, message.text)
     }
     unsafe self.pointer = pointer

@@ -11,7 +11,8 @@ struct CheckCommand: ParsableCommand {
     abstract: "Check a topology file, and with --connect the topics that it names.",
     discussion: """
       Prints the effective configuration, with secrets masked. A wrong file is reported line by \
-      line, with exit code 2.
+      line, with exit code 2; so is what keeps a client from being made on this host, such as a \
+      certificate that is not there.
 
       With --import-collector, reads the configuration of an OpenTelemetry Collector instead, and \
       prints the topology that does what its tail_sampling processor does: a YAML document for each \
@@ -40,7 +41,7 @@ struct CheckCommand: ParsableCommand {
   mutating func run() throws {
     if let collector { return try importCollector(collector) }
     guard let topology else { return }
-    let loaded = try Topology.loaded(from: topology)
+    let loaded = try Topology.loaded(from: topology, withClients: true)
     if !quiet {
       if !loaded.version.isEmpty { print("# version \(loaded.version)") }
       print(loaded.redactedDescription)

@@ -29,7 +29,7 @@ struct RunCommand: ParsableCommand {
   var logLevel: Logger.Level?
 
   mutating func run() throws {
-    let loaded = try Topology.loaded(from: topology)
+    let loaded = try Topology.loaded(from: topology, withClients: true)
     let level = LogLevel(loaded.worker.log, fixed: logLevel)
     let logger = Logger.standardError(loaded.worker, level: level)
     let worker = Worker(loaded, logger: logger)

@@ -6,15 +6,17 @@ import Pipeline
 extension Topology {
   /// Reads the file with the process's environment.
   ///
+  /// - Parameter withClients: whether its clients are made on this host, and so their files have to be here.
   /// - Throws: `CommandFailure` with exit code 2.
-  static func loaded(from path: String) throws -> Topology {
+  static func loaded(from path: String, withClients: Bool = false) throws -> Topology {
     let topology: Topology
     do {
       topology = try Topology.load(file: path, environment: ProcessInfo.processInfo.environment)
     } catch {
       throw CommandFailure.misconfigured(error.description)
     }
-    let problems = topology.worker.kafka.problems
+    var problems = topology.worker.kafka.problems
+    if problems.isEmpty, withClients { problems = topology.clientProblems }
     guard problems.isEmpty else {
       throw CommandFailure.misconfigured(problems.map { "\(path): kafka: \($0)" }.joined(separator: "\n"))
     }

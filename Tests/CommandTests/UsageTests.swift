@@ -102,6 +102,25 @@ import Testing
     #expect(run.errors.contains("no.such.property"))
   }
 
+  /// A worker would end at once, so whoever checks is told. Nobody is connected to.
+  @Test(arguments: ["check", "run"])
+  func whatKeepsAClientFromBeingMadeIsTwo(_ command: String) throws {
+    let directory = try WorkingDirectory()
+    for properties in [
+      "{security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: u, sasl.password: p, "
+        + "ssl.ca.location: /does/not/exist}",
+      "{acks: 1}", "{session.timeout.ms: 600000}",
+    ] {
+      let path = try directory.write("kind: tail-sampling\nkafka: \(properties)\n", to: "t.yaml")
+      let run = try CommandRun(command, path)
+      #expect(run.exitCode == 2, "\(properties)")
+      #expect(run.output.isEmpty)
+      #expect(run.errors.hasPrefix("tailrace: \(path): kafka: "))
+      #expect(run.errors.split(separator: "\n").count == 1, "\(run.errors)")
+      #expect(properties.contains("ssl.ca") == run.errors.contains("/does/not/exist"))
+    }
+  }
+
   @Test func aCollectorsConfigurationIsCarriedOver() throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(

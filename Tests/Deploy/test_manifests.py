@@ -1,6 +1,7 @@
 """The manifests: valid for Kubernetes, confined, and in keeping with the topology that they carry."""
 
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -46,12 +47,8 @@ def production() -> list[Manifest]:
 @pytest.fixture(scope="module")
 def by_cpu(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     """The production overlay with the other way to scale, changed as its comment says."""
-    copy = tmp_path_factory.mktemp("deploy") / "kubernetes"
-    shutil.copytree(KUBERNETES, copy)
-    file = copy / "overlays" / "production" / "kustomization.yaml"
-    text = file.read_text().replace("- ../../components/scale-on-lag ", "- ../../components/scale-on-cpu ")
-    file.write_text(text)
-    return render(copy / "overlays" / "production")
+    directory = tmp_path_factory.mktemp("deploy")
+    return changed_production(directory, "- ../../components/scale-on-lag ", "- ../../components/scale-on-cpu ")
 
 
 class TestValidity:
@@ -129,9 +126,23 @@ class TestConfinement:
         assert [each["port"] for each in asking["ports"]] == [8080]
         assert all(each.get("podSelector") for each in asking["from"])
         to = [(rule["to"], {port["port"] for port in rule["ports"]}) for rule in policy["egress"]]
-        assert [ports for _, ports in to] == [{9092, 9093}, {53}]
-        # An empty list of peers, or an empty peer, would be everybody.
-        assert all(peers and all(peer.get("podSelector") for peer in peers) for peers, _ in to)
+        assert [ports for _, ports in to] == [{9092, 9093}, {53}, {5353}]
+        # An empty list of peers, or an empty peer, would be everybody. A node's own DNS cache is no pod.
+        cache = {"ipBlock": {"cidr": "169.254.20.10/32"}}
+        for peers, _ in to:
+            assert peers and all(peer.get("podSelector") or peer == cache for peer in peers)
+
+    def test_dns_is_reached_wherever_it_is(self, rendered: list[Manifest]) -> None:
+        """CoreDNS, NodeLocal DNSCache as pods and as an address, OpenShift's on the port behind its Service."""
+        rules = only(rendered, "NetworkPolicy")["spec"]["egress"][1:]
+        selected = {
+            (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+            for rule in rules for peer in rule["to"] if "podSelector" in peer for port in rule["ports"]
+        }  # fmt: skip
+        assert selected == {("kube-system", 53), ("openshift-dns", 5353)}
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rules[0]["to"]
+        for rule in rules:
+            assert [port["protocol"] for port in rule["ports"]] == ["UDP", "TCP"]
 
     def test_no_secret_is_written_down(self, rendered: list[Manifest]) -> None:
         assert not [each for each in rendered if each["kind"] == "Secret"]
@@ -197,18 +208,61 @@ class TestWorkers:
         program = Path(os.environ.get("TAILRACE") or REPOSITORY / ".build/release/tailrace").absolute()
         if "TAILRACE" not in os.environ and not program.exists():
             pytest.skip("no program: set TAILRACE, or run `make build`")
-        file = tmp_path / "topology.yaml"
+        file, certificate = tmp_path / "topology.yaml", tmp_path / "ca.crt"
         file.write_text(generated(rendered, "tailrace-topology")["topology.yaml"])
-        done = run(program, "check", file, env=environment(rendered))
+        variables = environment(rendered)
+        is_mounted = variables["KAFKA_CA"].startswith("/")
+        if is_mounted:
+            variables["KAFKA_CA"] = str(certificate)
+            missing = run(program, "check", file, env=variables)
+            assert missing.returncode == 2 and str(certificate) in missing.stderr, missing.stderr
+            made = run(
+                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a test", "-keyout",
+                tmp_path / "key.pem", "-out", certificate,
+            )  # fmt: skip
+            assert made.returncode == 0, made.stderr
+        done = run(program, "check", file, env=variables)
         assert done.returncode == 0, done.stderr
-        assert environment(rendered)["KAFKA_BROKERS"] in done.stdout
+        assert variables["KAFKA_BROKERS"] in done.stdout
         assert "a secret password" not in done.stdout
+
+    def test_a_certificate_and_where_it_is_come_together(self, rendered: list[Manifest]) -> None:
+        self.check_certificate(rendered)
+
+    def test_what_everyone_trusts_needs_no_certificate(self, tmp_path: Path) -> None:
+        manifests = changed_production(tmp_path, "\n  - ../../components/own-ca ", "\n  # own-ca ")
+        self.check_certificate(manifests)
+        assert environment(manifests)["KAFKA_CA"] == "probe"
+        keys = only(manifests, "TriggerAuthentication", "tailrace-kafka")["spec"]["secretTargetRef"]
+        assert "ca" not in {each["parameter"] for each in keys}
+
+    @staticmethod
+    def check_certificate(manifests: list[Manifest]) -> None:
+        """A worker that is told of a file has it, or its pod waits and says for what: nothing is optional."""
+        pod = worker(manifests)["spec"]["template"]["spec"]
+        volumes = [each for each in pod["volumes"] if "secret" in each]
+        path = environment(manifests)["KAFKA_CA"]
+        if path == "probe":
+            assert not volumes
+            return
+        (volume,) = volumes
+        (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == volume["name"]]
+        assert path in {f"{mount['mountPath']}/{item['path']}" for item in volume["secret"]["items"]}
+        assert not volume["secret"].get("optional")
+
+    def test_a_crash_is_told_in_the_form_of_the_log(self, rendered: list[Manifest]) -> None:
+        """The image's settings, which have to be said whole, and the form."""
+        recipe = (DEPLOY / "Dockerfile").read_text()
+        (settings,) = re.findall(r"^ENV SWIFT_BACKTRACE=(\S+)$", recipe, re.MULTILINE)
+        topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
+        assert topology["log"] == {"format": "json"}
+        assert environment(rendered)["SWIFT_BACKTRACE"] == f"{settings},format=json"
 
 
 class TestConsole:
     def test_it_is_where_everybody_looks_for_it(self, rendered: list[Manifest]) -> None:
         topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
-        assert topology["console"] == {"address": "0.0.0.0", "port": 8080}
+        assert topology["console"] == {"address": "::", "port": 8080}
         container = worker(rendered)["spec"]["template"]["spec"]["containers"][0]
         assert container["ports"] == [{"name": "console", "containerPort": 8080, "protocol": "TCP"}]
         (port,) = only(rendered, "Service", "tailrace-metrics")["spec"]["ports"]
@@ -235,6 +289,25 @@ class TestConsole:
         assert rule["apiVersion"] == "monitoring.coreos.com/v1"
         (file,) = read(DEPLOY / "prometheus" / "rules.yaml")
         assert rule["spec"] == file
+
+    def test_where_the_run_book_is_is_said_once(self, tmp_path: Path) -> None:
+        """Links are absolute, for whoever reads an alert elsewhere, and the overlay's address is in all."""
+        copy = tmp_path / "kubernetes"
+        shutil.copytree(KUBERNETES, copy)
+        file = copy / "overlays" / "production" / "kustomization.yaml"
+        moved = "https://wiki.invalid/tailrace"
+        (address,) = re.findall(r"- url=(https://\S+)", file.read_text())
+        file.write_text(file.read_text().replace(address, moved))
+        rules_file = DEPLOY / "prometheus" / "rules.yaml"
+        for spec, expected in [
+            (read(rules_file)[0], address),
+            (only(render(file.parent), "PrometheusRule")["spec"], moved),
+            (only(render(copy / "overlays" / "stable-names"), "PrometheusRule")["spec"], moved),
+        ]:
+            alerts = [rule for group in spec["groups"] for rule in group["rules"] if "alert" in rule]
+            assert len(alerts) == rules_file.read_text().count("- alert: ") > 0
+            for rule in alerts:
+                assert rule["annotations"]["runbook_url"] == f"{expected}#{rule['alert'].lower()}"
 
 
 class TestScaling:
@@ -275,6 +348,24 @@ class TestScaling:
         assert worker(stable)["spec"]["template"] == worker(production)["spec"]["template"]
         assert only(stable, "ScaledObject")["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
         assert only(stable, "Service")["metadata"]["name"] == worker(stable)["spec"]["serviceName"]
+
+    def test_the_move_to_stable_names_takes_the_old_workers_away(self, production: list[Manifest]) -> None:
+        """`apply` leaves the Deployment that it no longer finds, so whoever moves is told, in both places."""
+        command = f"kubectl --namespace tailrace delete deployment {worker(production)['metadata']['name']}"
+        overlay = (KUBERNETES / "overlays" / "stable-names" / "kustomization.yaml").read_text()
+        assert command in overlay
+        assert command in (REPOSITORY / "docs" / "scaling.md").read_text()
+
+
+def changed_production(directory: Path, old: str, new: str) -> list[Manifest]:
+    """The production overlay, rendered from a copy in which one thing is written differently."""
+    copy = directory / "kubernetes"
+    shutil.copytree(KUBERNETES, copy)
+    file = copy / "overlays" / "production" / "kustomization.yaml"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    return render(file.parent)
 
 
 def labels_of_pods(manifests: list[Manifest]) -> dict[str, str]:

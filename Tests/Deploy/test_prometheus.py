@@ -10,6 +10,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 RULES = REPOSITORY / "Deploy/prometheus/rules.yaml"
 DASHBOARD = REPOSITORY / "Deploy/grafana/tailrace.json"
+RECORD = re.compile(r"\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+")
 NAME = re.compile(r"\b(?:tailrace|process)_[a-z0-9_]+")
 
 
@@ -35,6 +36,22 @@ def test_alerts_fire_when_they_should(tmp_path):
     promtool("test", "rules", path)
 
 
+def test_no_rule_reads_a_record_of_another_group():
+    """Groups are evaluated in no order, a group's rules in theirs: a record is read below it in its group."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    assert records
+    for group in groups:
+        evaluated = set()
+        for rule in group["rules"]:
+            name = rule.get("record") or rule["alert"]
+            read = set(RECORD.findall(rule["expr"]))
+            assert read <= records, f"{name} reads what nothing records: {read - records}"
+            assert read <= evaluated, f"{name} reads what its group has not recorded: {read - evaluated}"
+            if "record" in rule:
+                evaluated.add(rule["record"])
+
+
 def test_every_alert_is_tested():
     text = (Path(__file__).parent / "rules_test.yaml").read_text()
     for name in (rule["alert"] for rule in rules() if "alert" in rule):
@@ -47,7 +64,7 @@ def test_every_alert_has_an_entry_in_the_runbook():
     alerts = {rule["alert"]: rule for rule in rules() if "alert" in rule}
     assert sorted(name for name in headings if name.startswith("Tailrace")) == sorted(alerts)
     for name, rule in alerts.items():
-        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
+        assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbook.md#{name.lower()}")
         assert rule["labels"]["severity"] in ("warning", "critical")
 
 

@@ -95,10 +95,11 @@ def test_properties_that_librdkafka_does_not_know_are_configuration_errors(broke
     assert "pass-word" not in result.stdout
 
 
-def test_properties_that_do_not_go_together_are_no_matter_of_brokers(broker, tailrace, write):
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_properties_that_do_not_go_together_are_configuration_errors(broker, tailrace, write, command):
     # Each is right by itself; librdkafka finds out when the client is made.
     properties = {"security.protocol": "SSL", "ssl.ca.location": "/does/not/exist"}
-    result = tailrace("run", write(TailSampling("check-together", kafka=properties)))
-    assert result.returncode == OTHER_FAILURE
+    result = tailrace(command, write(TailSampling("check-together", kafka=properties)))
+    assert result.returncode == CONFIGURATION_ERROR
     assert "kafka: " in result.stdout and "/does/not/exist" in result.stdout
     assert "no answer" not in result.stdout

@@ -97,7 +97,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail("log: {format: jsn}\n", "2:15: log.format must be text or json, found 'jsn'; did you mean 'json'?"),
     tail(
       "console: {address: localhost, port: 65536}\n",
-      "2:20: console.address must be an IP address such as 127.0.0.1, 0.0.0.0 or ::1, found 'localhost'",
+      "2:20: console.address must be an IP address such as 127.0.0.1 or ::, found 'localhost'",
       "2:37: console.port must be a whole number from 0 to 65535, found '65536'"),
     tail("topics: {stats: {nam: x}}\n", "2:18: unknown key 'nam' in topics.stats; did you mean 'name'?"),
     tail(

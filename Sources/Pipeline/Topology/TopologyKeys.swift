@@ -99,7 +99,7 @@ extension TopologyReader {
   ) -> ConsoleSettings {
     checkKeys(of: section, Keys.console)
     let address = setting(
-      "address", of: section, "an IP address such as 127.0.0.1, 0.0.0.0 or ::1", default: defaults.address
+      "address", of: section, "an IP address such as 127.0.0.1 or ::", default: defaults.address
     ) { text in
       Self.isAddress(text.value) ? text.value : nil
     }

@@ -1,16 +1,67 @@
 // librdkafka warns about properties of the other kind of client: each kind gets its own.
 
 internal import Kafka
+internal import Synchronization
+
+extension Topology {
+  /// Why this topology's clients can't be made on this host, a line each, without secret values: a
+  /// certificate that is not there, properties that do not go together. They are made and dropped; nobody is
+  /// connected to.
+  public var clientProblems: [String] {
+    let plan = LanePlan(self)
+    let properties = plan.properties.forTrial
+    var transactional: [KafkaProperty] = []
+    if let id = plan.transactionalID {
+      // The time-out that a lane's producer has.
+      transactional = [
+        KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", id),
+      ]
+    }
+    let secrets = worker.kafka.secretValues
+    var problems: [String] = []
+    func attempt(_ body: (@escaping KafkaLog) throws(KafkaError) -> Void) {
+      let lines = Mutex<[String]>([])
+      do throws(KafkaError) {
+        try body { line in lines.withLock { $0.append(line.text) } }
+      } catch {
+        // The error names the property, the log the file.
+        var text = ([error.description] + lines.withLock { $0 }).joined(separator: ": ")
+        for secret in secrets { text = text.replacing(secret, with: KafkaProperty.mask) }
+        if !problems.contains(text) { problems.append(text) }
+      }
+    }
+    attempt { log throws(KafkaError) in
+      _ = try Producer(properties: transactional + properties.forProducers, log: log)
+    }
+    attempt { log throws(KafkaError) in
+      let member = properties.forConsumers + [KafkaProperty("group.id", plan.group)]
+      _ = try Consumer(topic: plan.needs.input, properties: member, log: log)
+    }
+    return problems
+  }
+}
 
 extension [KafkaProperty] {
   /// Those that a consumer takes.
   var forConsumers: [KafkaProperty] { filter { !producerOnly.contains($0.name) } }
+
+  /// The same for clients that are to connect to nobody. One that logs in with OIDC would ask for its token
+  /// at once: it is tried without login.
+  fileprivate var forTrial: [KafkaProperty] {
+    let isOIDC = contains { $0.name == "sasl.oauthbearer.method" && $0.value.lowercased() == "oidc" }
+    return filter { !brokers.contains($0.name) }.map { property in
+      guard isOIDC, property.name == "security.protocol" else { return property }
+      return KafkaProperty(property.name, property.value.lowercased().replacing("sasl_", with: ""))
+    }
+  }
 
   /// Those that a producer, or a client for administration, takes.
   var forProducers: [KafkaProperty] {
     filter { !consumerOnly.contains($0.name) && !$0.name.hasPrefix("fetch.") }
   }
 }
+
+private let brokers: Set = ["bootstrap.servers", "metadata.broker.list"]
 
 private let consumerOnly: Set = [
   "group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms",
