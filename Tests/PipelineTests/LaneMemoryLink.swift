@@ -189,8 +189,12 @@ final class MemoryLink: BrokerLink {
       .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
   }
 
+  /// From when on decisions were asked for, each time.
+  private(set) var asked: [Instant] = []
+
   func verdicts(_ partition: PartitionID, since time: Instant) throws(BrokerError) -> PastDecisions {
-    tails.popLast() ?? .read([], isWhole: true)
+    asked.append(time)
+    return tails.popLast() ?? .read([], isWhole: true)
   }
 
   var commitsTogether: Bool { isTransactional }

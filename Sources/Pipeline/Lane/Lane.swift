@@ -180,11 +180,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     }
     // After a rebalance the broker may hand out records again that were fetched before.
     if let next = partition.sampler.nextOffset, place.offset < next { return }
+    if partition.isCaughtUp, partition.activeAt + configuration.idleAfter <= moment.steady {
+      partition.sampler.drift(to: partition.clockWhenActive + (moment.steady - partition.activeAt))
+    }
     partition.activeAt = moment.steady
     partition.isCaughtUp = false
-    // The broker's own clock is not held against ours: ours may be the wrong one.
-    let malformed = ingest(
-      place, key: key, value: value, now: place.isLogTime ? .distantFuture : moment.wall, into: partition)
+    let malformed = ingest(place, key: key, value: value, into: partition)
     partition.clockWhenActive = partition.sampler.clock
     if let malformed, !partition.sampler.isReplayed(place.offset) {
       try writeDeadLetter(
@@ -205,23 +206,23 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   private func ingest(
-    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, now: Instant, into partition: AssignedPartition
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, into partition: AssignedPartition
   ) -> MalformedInput? {
     guard let value, configuration.encoding != .otlpProto else {
       return partition.sampler.ingest(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, key: key, value: value,
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key, value: value,
         into: &effects)
     }
     var isTaken = false
     let malformed = decoder.decode(value, bytesMax: configuration.sampler.limits.recordBytes) { converted in
       isTaken = true
       return partition.sampler.ingest(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, key: key, value: converted,
-        into: &effects)
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key,
+        value: converted, into: &effects)
     }
     if !isTaken {
       partition.sampler.skip(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, into: &effects)
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, into: &effects)
     }
     return malformed
   }
@@ -349,7 +350,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     if let rates = fleetRates?.rates { sampler.adopt(rates) }
     var past: [RestoredVerdict] = []
     if let point {
-      guard let verdicts = try readVerdicts(&waiting, at: point) else { return false }
+      guard let verdicts = try readVerdicts(&waiting, at: point, wall: moment.wall) else { return false }
       past = verdicts
       sampler.restore(point, past: past, isWhole: link.commitsTogether)
     }
@@ -364,11 +365,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// The verdicts that were committed with `point` or before; nil while they are being read.
   private func readVerdicts(
-    _ waiting: inout WaitingPartition, at point: CommitPoint
+    _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant
   ) throws(BrokerError) -> [RestoredVerdict]? {
-    // Timestamps may have been ahead of the stream clock by as much as they are let through.
+    // Decisions are stamped by the time of day, which producers' clocks may be ahead of.
     let since =
-      point.clockAtSafeOffset - configuration.sampler.windows.lateWindow - configuration.sampler.clockLead
+      min(point.clockAtSafeOffset, wall) - configuration.sampler.windows.lateWindow
+      - configuration.sampler.clockLead
     switch try link.verdicts(waiting.id, since: since) {
     case .reading(let read, let total):
       waiting.progress = (read, total)
