@@ -28,6 +28,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var stalls = 0.0
   /// How far records' timestamps may be behind the log, in milliseconds.
   public var disorderMilliseconds = 0
+  /// Share of records at which one producer, whose clock is ahead, sends a few in a row.
+  public var wrongStamps = 0.0
   /// Whether records come late, after their traces were decided.
   public var hasLateRecords = false
   /// Share of records that nobody can read.
@@ -75,6 +77,7 @@ public struct SimulationOptions: Equatable, Sendable {
     hasRateLimit = isTransactional && traces % 3 == 0
     compressesSpans = traces % 5 < 2
     if isTransactional, traces % 7 < 3 { reloads = 0.01 }
+    if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
   }
 }
 
