@@ -108,7 +108,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
 
   /// A record of one span that ends so many seconds after 1970, as it stands in a recording.
   private func record(_ trace: UInt8, endingAt seconds: UInt64) -> [UInt8] {
-    let end = (0..<8).map { UInt8(truncatingIfNeeded: seconds * 1_000_000_000 >> UInt64(8 * $0)) }
+    let end = (0..<8).map { UInt8(truncatingIfNeeded: (seconds * 1_000_000_000) >> UInt64(8 * $0)) }
     let ids =
       [0x0a, 16, trace] + [UInt8](repeating: 7, count: 15) + [0x12, 8] + [UInt8](repeating: 7, count: 8)
     let span = ids + [0x39] + end + [0x41] + end

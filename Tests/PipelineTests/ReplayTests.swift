@@ -122,7 +122,8 @@ struct ReplayOutcome {
   /// Recordings with the places of records that end at a wrong time, and by how many hours it is wrong.
   static let wrongEnds: [[Int: Double]] = [
     [:], [20: 1], [20: 2_400_000], [0: 1], [0: 2_400_000], [0: 1, 1: 1, 2: 1], [0: -400_000], [7: -400_000],
-    [199: 1], [198: 1, 199: 1], [50: 1, 51: 1, 52: 1, 53: 1, 54: 1],
+    [199: 1], [198: 1, 199: 1], [197: 1, 198: 1, 199: 1], [195: 1, 197: 2_400_000, 199: 1],
+    [50: 1, 51: 1, 52: 1, 53: 1, 54: 1],
     [10: 1, 12: 5, 14: 1, 16: 5, 17: 5, 30: -7],
     Dictionary(uniqueKeysWithValues: (0..<100).map { (2 * $0 + 1, 1) }),
     Dictionary(uniqueKeysWithValues: (20..<80).map { ($0, 1) }),
@@ -143,7 +144,8 @@ struct ReplayOutcome {
     arguments: [
       ([20: 1], 1, 20), ([20: 2_400_000], 1, 20), ([0: 1], 1, 0), ([0: 1, 1: 1, 2: 1], 3, 0),
       ([199: 1], 1, 199),
-      ([50: 1, 51: 1, 60: 2], 3, 50), ([7: -400_000], 0, nil), ([:], 0, nil),
+      ([50: 1, 51: 1, 60: 2], 3, 50), ([197: 1, 198: 1, 199: 1], 3, 197), ([7: -400_000], 0, nil),
+      ([:], 0, nil),
     ] as [([Int: Double], Int, Int?)])
   func theFirstRecordThatIsWrongIsNamed(_ ends: [Int: Double], _ count: Int, _ first: Int?) throws {
     let directory = try TemporaryDirectory()
@@ -166,8 +168,13 @@ struct ReplayOutcome {
     var configuration = SamplerConfiguration()
     configuration.clockWitnesses = 1
     let plain = try ReplayOutcome(path: directory.path("a"), configuration)
+    // The last record may be one of a wrong host: it closes nothing. So a trace that ends with it waits for
+    // it.
+    func decisions(_ outcome: ReplayOutcome) -> [[UInt8]] {
+      outcome.decisions.filter { (try? DecisionRecord($0))?.traceId != traceID(100).description }
+    }
     // Not as operands of `#expect`: finding out how they differ takes minutes.
-    let isSame = outcome.decisions == plain.decisions && outcome.sampled == plain.sampled
+    let isSame = decisions(outcome) == decisions(plain)
     #expect(isSame)
     if step == 0.1 { #expect(outcome.report.byTrigger.contains { $0.name == "root" && $0.count >= 60 }) }
   }

@@ -5,8 +5,7 @@ internal import Sampling
 /// Gives the records of a recording their timestamps.
 ///
 /// It goes by the rule of the sampler's own clock (`ClockGuard`). But a recording can be read ahead, so
-/// whether a record that is far ahead is right is found out before the record is replayed, not after: what
-/// nothing refutes, up to the end, is believed.
+/// whether a record that is far ahead is right is found out before the record is replayed, not after.
 struct RecordingClock {
   /// A record and the time to replay it at.
   struct Timed {
@@ -65,14 +64,19 @@ struct RecordingClock {
   }
 
   /// Decides about the rest, at the end of the recording.
+  ///
+  /// Whether a gap comes before it or a wrong host wrote it can't be told any more. It is believed as long
+  /// as it covers as much time as witnesses must. The last of it then closes no window: the end does.
   mutating func finish() {
-    // Nothing can be misjudged by a time that all records have from some place on. But one alone that is so
-    // far ahead is rather wrong than late.
     let doubted = suspects[decided...]
-    let count = doubted.count { $0 }
-    let isAlone = count == 1 && waiting[waiting.count - 1].end > clock + lateWindow
-    let isRefuted = doubted.first == true ? count < doubted.count || isAlone : 2 * count <= doubted.count
-    if !isRefuted { while believe() {} }
+    if !guardian.isSettled, 2 * doubted.count(where: { $0 }) > doubted.count { _ = believe() }
+    while let rest = guardian.suspects, rest.latest - rest.earliest >= lead,
+      suspects[decided...].allSatisfy({ $0 }), believe()
+    {}
+    // Traffic may have paused for so long. If not, it is worth a warning.
+    if let rest = guardian.suspects, rest.earliest <= clock + lateWindow {
+      for place in decided..<suspects.count { suspects[place] = false }
+    }
     decided = suspects.count
   }
 
