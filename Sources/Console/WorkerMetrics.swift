@@ -85,8 +85,13 @@ final class WorkerMetrics: Sendable {
       "tailrace_misrouted_records_total", "Records with a span whose trace id is not their key.",
       counters.recordsMisrouted)
     text.counter(
-      "tailrace_clamped_timestamps_total", "Records whose timestamp was too far ahead of the wall clock.",
+      "tailrace_clamped_timestamps_total",
+      "Records whose timestamp was too far ahead of those around it, and did not move the stream clock.",
       counters.timestampsClamped)
+    text.counter(
+      "tailrace_clock_turned_back_total",
+      "Times that a stream clock turned out to be ahead of its log, and was set back.",
+      counters.clockTurnedBack)
   }
 
   // MARK: What is decided

@@ -87,8 +87,10 @@ public struct SamplerConfiguration: Sendable {
   public var dropped = DroppedRecords.compact
   /// Which kept spans say why they were kept.
   public var annotate = AnnotatedSpans.none
-  /// How far a record's timestamp may be ahead of the wall clock.
+  /// How far a record's timestamp may be from the stream clock without more records that say so.
   public var clockLead = Interval.seconds(5)
+  /// How many records must say so; with 1 the stream clock is the largest timestamp. See `ClockGuard`.
+  public var clockWitnesses = 64
   /// Clocks of different hosts may differ by this much without making a trace slow.
   public var skewTolerance = Interval.milliseconds(10)
   /// Seeds the hash of every table. It changes no output, only which ids fall into one bucket.

@@ -53,8 +53,10 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recordsUnkeyed: UInt64 = 0
   /// Records with a span whose trace id is not their key.
   public var recordsMisrouted: UInt64 = 0
-  /// Records whose timestamp was too far ahead of the wall clock.
+  /// Records whose timestamp was too far ahead of those around it, and did not move the stream clock.
   public var timestampsClamped: UInt64 = 0
+  /// Times that the stream clock turned out to be ahead of the log, and was set back.
+  public var clockTurnedBack: UInt64 = 0
   /// Spans read.
   public var spansRead: UInt64 = 0
   /// Traces opened.
@@ -122,7 +124,7 @@ extension SamplerCounters {
   private static var scalars: [Scalar] {
     [
       \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted,
-      \.timestampsClamped,
+      \.timestampsClamped, \.clockTurnedBack,
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,

@@ -64,8 +64,8 @@ struct OpenTrace: ~Copyable {
   let id: TraceID
   let firstOffset: Offset
   var lastOffset: Offset
-  /// The stream clock when the first span was read.
-  let openedAt: Instant
+  /// The stream clock when the first span was read; or what it should have been, once that is known.
+  var openedAt: Instant
   /// The stream clock when the first root span was read; meaningful only if `hasRoot`.
   var rootArrivedAt = Instant.distantPast
 

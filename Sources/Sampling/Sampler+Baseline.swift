@@ -69,6 +69,13 @@ struct PartitionBaseline {
       partition: partition, configuration: configuration, rates: rates, clock: clock, hashSeed: hashSeed)
   }
 
+  /// Gives up what was counted in this interval: the stream clock was set back, and it has not come yet.
+  mutating func restart() {
+    traffic = nil
+    // Names stay known, their keys do not: none is of generation 0.
+    for slot in resolved.indices where resolved[slot].generation > 0 { resolved[slot].generation = 0 }
+  }
+
   /// The records of the intervals that are over.
   mutating func advance(to clock: Instant) -> [TrafficRecord] {
     traffic?.advance(to: clock) ?? []

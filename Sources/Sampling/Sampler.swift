@@ -33,8 +33,10 @@ public struct Sampler: ~Copyable {
   /// The service that all services beyond the limit share.
   let otherServices: NameID
 
-  /// The stream clock: the largest timestamp seen, or the time it was advanced to.
+  /// The stream clock: the largest timestamp that was believed, or the time it was advanced to.
   public private(set) var clock = Instant.distantPast
+  /// Which timestamps are believed.
+  var clockGuard: ClockGuard
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
   /// What it has seen and done.
@@ -68,6 +70,7 @@ public struct Sampler: ~Copyable {
     let workspace = workspace ?? SamplerWorkspace()
     self.workspace = workspace
     policies = workspace.policies(configuration)
+    clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
@@ -88,19 +91,19 @@ public struct Sampler: ~Copyable {
   /// - Parameters:
   ///   - offset: the record's place; greater than that of the record before.
   ///   - timestamp: the record's timestamp; nil if it has none.
-  ///   - wallClock: the time of day. It only bounds timestamps that are ahead of it.
+  ///   - isLogTime: whether the broker set it, and not a producer whose clock may be wrong.
   ///   - key: the record's key, nil if there is none.
   ///   - value: the record's value as OTLP protobuf, nil for a tombstone.
   ///   - effects: what is to be written is appended here.
   /// - Returns: why the record can't be read; nothing of it was taken then. The caller dead-letters it.
   public mutating func ingest(
-    offset: Offset, timestamp: Instant?, wallClock: Instant, key: RawSpan?, value: RawSpan?,
+    offset: Offset, timestamp: Instant?, isLogTime: Bool = false, key: RawSpan?, value: RawSpan?,
     into effects: inout Effects
   ) -> MalformedInput? {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
     endRecovery(before: offset, into: &effects)
-    observe(timestamp, wallClock: wallClock, into: &effects)
+    observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
     nextOffset = offset.next
     guard let value else { return malformed(MalformedInput(.tombstone, at: 0)) }
     counters.bytesRead += UInt64(value.byteCount)
@@ -156,13 +159,13 @@ public struct Sampler: ~Copyable {
 
   /// Counts a record that could not even be converted to OTLP protobuf, and steps over it.
   public mutating func skip(
-    offset: Offset, timestamp: Instant?, wallClock: Instant, into effects: inout Effects
+    offset: Offset, timestamp: Instant?, isLogTime: Bool = false, into effects: inout Effects
   ) {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
     counters.recordsMalformed += 1
     endRecovery(before: offset, into: &effects)
-    observe(timestamp, wallClock: wallClock, into: &effects)
+    observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
     nextOffset = offset.next
   }
 
@@ -180,7 +183,15 @@ public struct Sampler: ~Copyable {
     guard !isRecovering else { return }
     if let nextOffset { endRecovery(before: nextOffset, into: &effects) }
     pass(to: time, into: &effects)
+    if isDissentOver { clockGuard.forget() }
     cleanBuffer()
+  }
+
+  /// Moves the stream clock on to `time`, or to just before the next window closes: after a silence, before
+  /// the record that ends it. Else that record would look as if it were ahead of its time.
+  public mutating func drift(to time: Instant) {
+    guard !isRecovering, clock != .distantPast else { return }
+    clock = max(clock, min(time, nextDue - Interval(nanoseconds: 1)))
   }
 
   /// Moves the stream clock on, never back, and closes the windows that are over.
@@ -225,10 +236,14 @@ public struct Sampler: ~Copyable {
     // While records are read again, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = isRecovering ? max(clock, recovery.clock) : clock
-    let oldest = table.opened.first
+    var safe = (offset: nextOffset, clock: clock)
+    if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
+    // Whoever reads again must find the same records dissenting from the same clock.
+    if let pending = clockGuard.pending, pending.since < safe.offset {
+      safe = (pending.since, pending.clock)
+    }
     return CommitPoint(
-      safeOffset: oldest.map { table[$0].firstOffset } ?? nextOffset,
-      clockAtSafeOffset: oldest.map { table[$0].openedAt } ?? clock, highWater: highWater, clock: clockThere,
+      safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
       budgetLevels: policies.budgetLevels(at: clockThere))
   }
 
@@ -253,13 +268,17 @@ public struct Sampler: ~Copyable {
   /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
   public func checkInvariants() {
     table.checkInvariants()
-    if let point = commitPoint { invariant(point.safeOffset <= point.highWater, "the safe offset is ahead") }
+    if let point = commitPoint {
+      invariant(point.safeOffset <= point.highWater, "the safe offset is ahead")
+      invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead")
+    }
   }
 
   /// Sets where reading begins.
   mutating func begin(at offset: Offset, clock: Instant) {
     nextOffset = offset
     self.clock = clock
+    if clock != .distantPast { clockGuard.settle() }
   }
 
   private mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {
@@ -298,20 +317,62 @@ public struct Sampler: ~Copyable {
 
   // MARK: Time
 
-  private mutating func observe(_ timestamp: Instant?, wallClock: Instant, into effects: inout Effects) {
+  private mutating func observe(
+    _ timestamp: Instant?, isLogTime: Bool, at offset: Offset, into effects: inout Effects
+  ) {
     guard let timestamp else { return }
-    let latest = wallClock + configuration.clockLead
-    if timestamp > latest { counters.timestampsClamped += 1 }
-    pass(to: min(timestamp, latest), into: &effects)
+    if clockGuard.isPlain(timestamp, clock: clock) { return pass(to: timestamp, into: &effects) }
+    switch clockGuard.judge(timestamp, at: offset, isLogTime: isLogTime, clock: clock) {
+    case .stay, .suspect: break
+    case .follow:
+      // What came before the first timestamp was opened at no time.
+      if clock == .distantPast { table.delay(since: Offset(.min), clock: clock, to: timestamp) }
+      pass(to: timestamp, into: &effects)
+    case .jump(let dissent):
+      table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
+      pass(to: dissent.ownClock, into: &effects)
+    case .turnBack(let dissent): turnBack(to: dissent.latest)
+    }
+    counters.timestampsClamped = clockGuard.refuted
   }
 
-  /// Whether a window, or an interval of the baseline, is over by `time`, or may be.
+  /// Sets the stream clock back, to where the log is. Nothing closes by it: what is open waits anew from then
+  /// on, at the most.
+  private mutating func turnBack(to time: Instant) {
+    guard time < clock else { return }
+    counters.clockTurnedBack += 1
+    let levels = policies.budgetLevels(at: clock)
+    clock = time
+    table.turnBack(to: time)
+    verdicts.turnBack(to: time)
+    policies.restoreBudgets(levels, at: time)
+    baseline?.restart()
+    baseline?.begin(partition, at: time)
+  }
+
+  /// Whether records dissent from the clock, but nothing that they opened is open any more: then it is of no
+  /// consequence who was right, and the commit point need not wait for it.
+  private var isDissentOver: Bool {
+    guard let since = clockGuard.pending?.since else { return false }
+    return table.opened.last.map { table[$0].firstOffset < since } ?? true
+  }
+
+  /// Whether a window, or an interval of the baseline, is over by `time`, or may be; or whether time that
+  /// passes moves the safe offset.
   public func hasWorkDue(by time: Instant) -> Bool {
-    if baseline?.traffic?.hasIntervalOver(by: time) == true { return true }
-    let windows = configuration.windows
-    if let opened = table.opened.first, table[opened].openedAt + windows.decisionWait <= time { return true }
-    guard let rooted = table.rooted.first else { return false }
-    return table[rooted].rootArrivedAt + windows.decisionWaitAfterRoot <= time
+    isDissentOver || nextDue <= time
+  }
+
+  /// When the next window, or the interval of the baseline, is over, or may be.
+  private var nextDue: Instant {
+    var due = baseline?.traffic?.intervalEnd ?? .distantFuture
+    if let opened = table.opened.first {
+      due = min(due, table[opened].openedAt + configuration.windows.decisionWait)
+    }
+    if let rooted = table.rooted.first {
+      due = min(due, table[rooted].rootArrivedAt + configuration.windows.decisionWaitAfterRoot)
+    }
+    return due
   }
 
   /// Closes every window that is over, in the order of their deadlines.

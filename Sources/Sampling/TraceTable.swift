@@ -80,6 +80,32 @@ struct TraceTable: ~Copyable {
     traces[slot].isRootWaitOver = true
   }
 
+  /// Lets the windows begin at `time` of traces that were opened since the record at `offset`, and the
+  /// waits after roots that came since `clock`: they were stamped by a clock that stood still. These are
+  /// the last in the queues, and `time` is later than all that is there, so the order stays.
+  mutating func delay(since offset: Offset, clock: Instant, to time: Instant) {
+    var next = opened.last
+    while let slot = next, traces[slot].firstOffset >= offset {
+      traces[slot].openedAt = max(traces[slot].openedAt, time)
+      next = opened.previous(before: slot)
+    }
+    next = rooted.last
+    while let slot = next, traces[slot].rootArrivedAt >= clock {
+      traces[slot].rootArrivedAt = max(traces[slot].rootArrivedAt, time)
+      next = rooted.previous(before: slot)
+    }
+  }
+
+  /// Makes no window begin later than `time`. Cutting all of them keeps their order.
+  mutating func turnBack(to time: Instant) {
+    var next = opened.first
+    while let slot = next {
+      traces[slot].openedAt = min(traces[slot].openedAt, time)
+      traces[slot].rootArrivedAt = min(traces[slot].rootArrivedAt, time)
+      next = opened.next(after: slot)
+    }
+  }
+
   private func hash(_ id: TraceID) -> UInt32 {
     seed.hash(high: id.high, low: id.low)
   }
@@ -96,13 +122,20 @@ struct TraceTable: ~Copyable {
       last = traces[current].openedAt
       slot = opened.next(after: current)
     }
+    slot = rooted.first
+    last = .distantPast
+    while let current = slot {
+      invariant(traces[current].rootArrivedAt >= last, "the queue of those with roots is out of order")
+      last = traces[current].rootArrivedAt
+      slot = rooted.next(after: current)
+    }
   }
 }
 
 /// First in, first out, with removal from the middle: a doubly linked list over slots.
 ///
-/// All windows have the same length and stream time never goes back, so a queue in the order of arrival is in
-/// the order of deadlines too: no heap, no timer wheel.
+/// All windows have the same length, and where the stream clock is set back all that is later goes back
+/// with it. So a queue in the order of arrival is in the order of deadlines too: no heap, no timer wheel.
 struct SlotQueue {
   private struct Links {
     var previous: Int32
@@ -122,6 +155,9 @@ struct SlotQueue {
   /// The slot that came first, or nil.
   var first: Int? { head < 0 ? nil : Int(head) }
 
+  /// The slot that came last, or nil.
+  var last: Int? { tail < 0 ? nil : Int(tail) }
+
   /// Makes room for one more slot.
   mutating func addSlot() {
     links.append(.none)
@@ -132,6 +168,11 @@ struct SlotQueue {
   /// The slot that came after, or nil.
   func next(after slot: Int) -> Int? {
     links[slot].next < 0 ? nil : Int(links[slot].next)
+  }
+
+  /// The slot that came before, or nil.
+  func previous(before slot: Int) -> Int? {
+    links[slot].previous < 0 ? nil : Int(links[slot].previous)
   }
 
   mutating func append(_ slot: Int) {

@@ -7,7 +7,7 @@ import SpanStorage
 /// What was decided about a trace.
 struct PastVerdict {
   let traceID: TraceID
-  let decidedAt: Instant
+  fileprivate(set) var decidedAt: Instant
   /// The threshold in the low 57 bits, the flags above them.
   private var packed: UInt64
 
@@ -104,6 +104,14 @@ struct VerdictCache: ~Copyable {
     ring[slot] = verdict
     index.insert(hash(verdict.traceID), slot: slot)
     count += 1
+  }
+
+  /// Makes no verdict later than `time`. Cutting all of them keeps their order.
+  mutating func turnBack(to time: Instant) {
+    for place in 0..<count {
+      let slot = (head + place) & (ring.count - 1)
+      ring[slot].decidedAt = min(ring[slot].decidedAt, time)
+    }
   }
 
   /// Forgets the oldest verdict.

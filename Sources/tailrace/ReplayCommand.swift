@@ -12,8 +12,8 @@ struct ReplayCommand: ParsableCommand {
     discussion: """
       A recording is a sequence of records, each a 32-bit little-endian length and that many bytes \
       of OTLP, as a whole perhaps zstd-compressed. The stream clock is the largest span end time \
-      seen; the recording's end closes every window. The same recording and topology give the same \
-      outputs, byte for byte.
+      seen, unless the records after it refute it; the recording's end closes every window. The same \
+      recording and topology give the same outputs, byte for byte.
 
       Damaged records are counted and reported, and the rest is decided. With --strict they are a \
       failure.
@@ -104,6 +104,14 @@ struct ReplayText {
           + "\(report.counters.spansTruncated) spans left out"
       )
     }
+    if let first = report.firstAhead {
+      let place = "record \(first.record), at byte \(first.byte)"
+      lines.append(
+        report.recordsAhead == 1
+          ? "warning    \(place), ends long after those around it, and closed no window"
+          : "warning    \(report.recordsAhead) records end long after those around them, and closed no "
+            + "window; the first is \(place)")
+    }
     if let first = report.damages.first {
       lines.append(
         "damaged    \(report.damages.count) records; the first at byte \(first.offset): \(first.reason)")
@@ -124,7 +132,9 @@ struct ReplayText {
         slowTraces: report.slowTraces.total, slowTracesKept: report.slowTraces.kept,
         policies: Dictionary(uniqueKeysWithValues: report.keptByPolicy.map { ($0.name, $0.count) }),
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
-        damagedRecords: report.damages.count, firstDamageOffset: first?.offset, firstDamage: first?.reason)
+        recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
+        firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damages.count,
+        firstDamageOffset: first?.offset, firstDamage: first?.reason)
       return try JSONText.encode(form)
     }
   }
@@ -134,6 +144,8 @@ struct ReplayText {
     var errorTraces, errorTracesKept, errorTraceSpans, errorTraceSpansKept: Int
     var slowTraces, slowTracesKept: Int
     var policies, triggers: [String: Int]
+    var recordsAhead: Int
+    var firstRecordAhead, firstOffsetAhead: Int?
     var damagedRecords: Int
     var firstDamageOffset: Int?
     var firstDamage: String?

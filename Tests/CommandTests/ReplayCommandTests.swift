@@ -26,6 +26,9 @@ private func lines<Line: Decodable>(_ text: String, as type: Line.Type) throws -
   return try text.split(separator: "\n").map { try decoder.decode(type, from: Data($0.utf8)) }
 }
 
+/// A record behind its length, as it stands in a recording.
+private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 0] + record }
+
 @Suite struct ReplayCommandTests {
   /// Generates a recording with many errors and slow traces; returns its path.
   private func generate(_ directory: WorkingDirectory, _ name: String, _ more: String...) throws -> String {
@@ -101,6 +104,36 @@ private func lines<Line: Decodable>(_ text: String, as type: Line.Type) throws -
     #expect(try directory.data("d1") == directory.data("d2"))
     #expect(try directory.data("s1.zst") == directory.data("s2.zst"))
     #expect(try !directory.data("d1").isEmpty)
+  }
+
+  /// A record of one span that ends so many seconds after 1970, as it stands in a recording.
+  private func record(_ trace: UInt8, endingAt seconds: UInt64) -> [UInt8] {
+    let end = (0..<8).map { UInt8(truncatingIfNeeded: (seconds * 1_000_000_000) >> UInt64(8 * $0)) }
+    let ids =
+      [0x0a, 16, trace] + [UInt8](repeating: 7, count: 15) + [0x12, 8] + [UInt8](repeating: 7, count: 8)
+    let span = ids + [0x39] + end + [0x41] + end
+    return framed([0x12, 0x12, 0x0a].reduce(span) { [$1, UInt8($0.count)] + $0 })
+  }
+
+  /// One host's clock is wrong: the report says which record shows it, and nobody else pays for it.
+  @Test func aRecordThatEndsFarAheadIsNamed() throws {
+    let directory = try WorkingDirectory()
+    for ahead in [3600, 8_500_000_000] as [UInt64] {
+      let records = (0..<20 as Range<UInt8>).map { number in
+        record(number, endingAt: 1_700_000_000 + UInt64(number) + (number == 12 ? ahead : 0))
+      }
+      let path = try directory.write(Data(records.flatMap { $0 }), to: "a.otlp")
+      let run = try CommandRun("replay", path)
+      #expect(run.exitCode == 0)
+      let place = records.prefix(12).reduce(0) { $0 + $1.count }
+      #expect(run.output.contains("warning    record 12, at byte \(place), ends long after those around it"))
+      let report = try CommandRun("replay", path, "--json").json()
+      #expect(report["records_ahead"] as? Int == 1)
+      #expect(report["first_record_ahead"] as? Int == 12)
+      #expect(report["traces"] as? Int == 20)
+    }
+    _ = try generate(directory, "b.otlp", "--traces", "20")
+    #expect(try CommandRun("replay", directory.path("b.otlp")).output.contains("warning") == false)
   }
 
   @Test(arguments: ["a.otlp", "a.otlp.zst"])

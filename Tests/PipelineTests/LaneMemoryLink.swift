@@ -202,9 +202,13 @@ final class MemoryLink: BrokerLink {
       .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
   }
 
+  /// From when on decisions were asked for, each time.
+  private(set) var asked: [Instant] = []
+
   func readDecisions(
     _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
+    asked.append(time)
     guard let tail = tails.popLast() else { return .read(isWhole: true) }
     for verdict in tail.verdicts { take(partition, verdict) }
     return tail.answer

@@ -17,6 +17,8 @@ struct TestSpan {
   /// Bytes of filling.
   var padding = 0
   var name = "GET /"
+  /// Nanoseconds since 1970; nil for a start at second 1 and the duration.
+  var end: UInt64?
 }
 
 /// The id of a test's trace: `low` in its last eight bytes. Small ones are never in the baseline.
@@ -47,8 +49,9 @@ private func write(_ span: TestSpan, to writer: inout WireWriter) {
   writer.bytesField(2, bigEndian(span.id))
   if let parent = span.parent { writer.bytesField(4, bigEndian(parent)) }
   writer.stringField(5, span.name)
-  writer.fixed64Field(7, 1_000_000_000)
-  writer.fixed64Field(8, 1_000_000_000 + span.duration)
+  let end = span.end ?? 1_000_000_000 + span.duration
+  writer.fixed64Field(7, end - min(end, span.duration))
+  writer.fixed64Field(8, end)
   if span.padding > 0 {
     writer.message(9) { pair in
       pair.stringField(1, "filling")

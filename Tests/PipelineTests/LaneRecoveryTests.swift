@@ -72,6 +72,18 @@ import Testing
     }
   }
 
+  /// Decisions are stamped by the time of day. A stream clock may be ahead of it, if all producers' clocks
+  /// are.
+  @Test(arguments: [0.0, 3600]) func decisionsAreLookedForWhereTheyAre(_ ahead: Double) throws {
+    let broker = brokerInMidWindow()
+    broker.points[first]?.clockAtSafeOffset = at(ahead)
+    broker.points[first]?.clock = at(ahead + 2)
+    let link = MemoryLink(broker, assigned: 1)
+    let lane = lane(link)
+    for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
+    #expect(link.asked == [at(min(ahead, 10) - 605)])
+  }
+
   @Test func progressIsToldWithAnEstimateAndItsEnd() throws {
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 1)

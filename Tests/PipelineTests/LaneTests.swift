@@ -180,6 +180,104 @@ private let passing = BrokerError(.retry, "not now")
   }
 }
 
+/// One log, read at two times, by hosts with two ideas of the time of day.
+@Suite struct LaneClockTests {
+  /// A minute and a half of traces, five a second, some with an error that comes later; one host in seven
+  /// stamps what it sends ten minutes ahead.
+  private func log() -> [MemoryBroker.Input] {
+    var spans: [(second: Double, span: TestSpan)] = []
+    for number in 0..<450 {
+      let (trace, second) = (UInt64(number + 1), Double(number) / 5)
+      spans.append((second, TestSpan(trace: trace, id: 1)))
+      spans.append((second + 0.3, TestSpan(trace: trace, id: 2, parent: 1)))
+      if number % 10 == 0 {
+        spans.append((second + 4, TestSpan(trace: trace, id: 3, parent: 1, isError: true)))
+      }
+    }
+    return spans.sorted { ($0.second, $0.span.trace) < ($1.second, $1.span.trace) }.enumerated().map {
+      number, entry in
+      MemoryBroker.Input(
+        timestamp: at(entry.second + (number % 7 == 3 ? 600 : 0)), key: traceKey(entry.span.trace),
+        value: tracesData([entry.span]))
+    }
+  }
+
+  /// What has been written once the log is read to its end.
+  private func outputs(_ read: (MemoryBroker, Lane<MemoryLink>, [MemoryBroker.Input]) throws -> Void) throws
+    -> [[[UInt8]?]]
+  {
+    let broker = MemoryBroker()
+    let lane = lane(MemoryLink(broker))
+    try read(broker, lane, log())
+    #expect(lane.snapshot().counters.recordsRead == UInt64(broker.inputs[0].count))
+    return OutputTopic.allCases.map { broker.outputs(to: $0).map(\.value) }
+  }
+
+  @Test func whenALogIsReadMakesNoDifference() throws {
+    let live = try outputs { broker, lane, log in
+      for tenth in 0..<905 {
+        let now = at(Double(tenth) / 10)
+        let end = Int(Double(log.count) * min(1, Double(tenth) / 900))
+        broker.inputs[0] = Array(log[..<end])
+        try lane.step(at: moment(now), timeout: .seconds(0))
+      }
+    }
+    let later = try outputs { broker, lane, log in
+      broker.inputs[0] = log
+      for tenth in 0..<3 {
+        try lane.step(at: moment(at(600 + Double(tenth) / 10)), timeout: .seconds(0))
+      }
+    }
+    // Not as an operand of `#expect`: finding out how they differ takes minutes.
+    let isSame = live == later
+    #expect(isSame)
+    let finals = live.flatMap { $0 }.compactMap { try? DecisionRecord($0 ?? []) }.filter(\.final)
+    // All that are due are decided, each error four seconds after its root is kept.
+    #expect(finals.count > 400)
+    #expect(finals.count { $0.verdict == "keep" } >= 40)
+    #expect(finals.allSatisfy { $0.trigger == "root" })
+  }
+
+  /// A lane that catches up: after an hour without traffic there are too few records to show that the log has
+  /// moved on. Time that passes decides them, none before its wait is over.
+  @Test func fewRecordsAfterAGapAreDecidedByTheTimeThatPasses() throws {
+    let broker = MemoryBroker()
+    for number in 0..<20 {
+      broker.append(
+        tracesData([TestSpan(trace: UInt64(number + 1), id: 1, parent: 9)]), at: at(0.1 * Double(number)))
+    }
+    for number in 0..<20 {
+      let span = TestSpan(trace: UInt64(number + 101), id: 1, parent: 9)
+      broker.append(tracesData([span]), at: at(3600 + 0.1 * Double(number)))
+    }
+    let lane = lane(MemoryLink(broker))
+    for second in 0..<30 { try lane.step(at: moment(at(7000 + Double(second))), timeout: .seconds(0)) }
+    #expect(try broker.decisions().isEmpty)
+    for second in 30..<35 { try lane.step(at: moment(at(7000 + Double(second))), timeout: .seconds(0)) }
+    #expect(try broker.decisions().count == 40)
+    try lane.stop()
+    #expect(broker.points[PartitionID(0)]?.safeOffset == Offset(40))
+  }
+
+  /// A record every ten seconds: each is ahead of the one before by more than a clock may be, but not of the
+  /// time that has passed.
+  @Test func aTrickleIsDecidedAsItComes() throws {
+    let broker = MemoryBroker()
+    let lane = lane(MemoryLink(broker))
+    for second in 0..<200 {
+      if second % 10 == 0 {
+        let span = TestSpan(trace: UInt64(second + 1), id: 1, parent: 9)
+        broker.append(tracesData([span]), at: at(Double(second)))
+      }
+      try lane.step(at: moment(at(Double(second) + 0.1)), timeout: .seconds(0))
+      // Each waits thirty seconds, and a moment for the lane to be sure.
+      let due = max(0, (second - 32) / 10 + 1)
+      #expect(try broker.decisions().count >= (second < 32 ? 0 : due))
+    }
+    #expect(try broker.decisions().allSatisfy { $0.trigger == "wait" })
+  }
+}
+
 @Suite struct LaneDeadLetterTests {
   private static let good = tracesData([TestSpan(trace: 7, id: 1, isError: true)])
 

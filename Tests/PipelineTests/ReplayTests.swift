@@ -102,6 +102,83 @@ struct ReplayOutcome {
     #expect(outcome.report.traces == 50)
   }
 
+  // MARK: Time
+
+  /// Traces of one root each, one a tenth of a second, every other with an error and a child that comes
+  /// later; `ends` are hours to add to the end of the spans of a record.
+  private func timed(_ ends: [Int: Double], count: Int = 200, step: Double = 0.1) -> [[UInt8]] {
+    (0..<count).map { number in
+      let end = 1.7e9 + Double(number) * step + 3600 * (ends[number] ?? 0)
+      var span = TestSpan(trace: UInt64(number / 2 + 1), id: UInt64(number % 2 + 1))
+      if number % 2 == 1 {
+        span.parent = 1
+        span.isError = number % 4 == 3
+      }
+      span.end = UInt64(max(0, end) * 1e9)
+      return tracesData([span])
+    }
+  }
+
+  /// Recordings with the places of records that end at a wrong time, and by how many hours it is wrong.
+  static let wrongEnds: [[Int: Double]] = [
+    [:], [20: 1], [20: 2_400_000], [0: 1], [0: 2_400_000], [0: 1, 1: 1, 2: 1], [0: -400_000], [7: -400_000],
+    [199: 1], [198: 1, 199: 1], [197: 1, 198: 1, 199: 1], [195: 1, 197: 2_400_000, 199: 1],
+    [50: 1, 51: 1, 52: 1, 53: 1, 54: 1],
+    [10: 1, 12: 5, 14: 1, 16: 5, 17: 5, 30: -7],
+    Dictionary(uniqueKeysWithValues: (0..<100).map { (2 * $0 + 1, 1) }),
+    Dictionary(uniqueKeysWithValues: (20..<80).map { ($0, 1) }),
+  ]
+
+  @Test(arguments: wrongEnds)
+  func anEndThatIsWrongMisjudgesNobodyElse(_ ends: [Int: Double]) throws {
+    let directory = try TemporaryDirectory()
+    let outcome = try ReplayOutcome(path: try writeRecording(timed(ends), in: directory, name: "a"))
+    let finals = try outcome.decisions.map { try DecisionRecord($0) }.filter(\.final)
+    #expect(finals.count == 100 && Set(finals.map(\.traceId)).count == 100)
+    #expect(finals.allSatisfy { $0.spanCount == 2 })
+    #expect(outcome.report.errorTraces == ReplayReport.Kept(kept: 50, total: 50))
+    #expect(outcome.report.counters.lateSpansDropped == 0)
+  }
+
+  @Test(
+    arguments: [
+      ([20: 1], 1, 20), ([20: 2_400_000], 1, 20), ([0: 1], 1, 0), ([0: 1, 1: 1, 2: 1], 3, 0),
+      ([199: 1], 1, 199),
+      ([50: 1, 51: 1, 60: 2], 3, 50), ([197: 1, 198: 1, 199: 1], 3, 197), ([7: -400_000], 0, nil),
+      ([:], 0, nil),
+    ] as [([Int: Double], Int, Int?)])
+  func theFirstRecordThatIsWrongIsNamed(_ ends: [Int: Double], _ count: Int, _ first: Int?) throws {
+    let directory = try TemporaryDirectory()
+    let records = timed(ends)
+    let outcome = try ReplayOutcome(path: try writeRecording(records, in: directory, name: "a"))
+    #expect(outcome.report.recordsAhead == count)
+    #expect(outcome.report.firstAhead?.record == first)
+    #expect(outcome.report.firstAhead?.byte == first.map { records.prefix($0).flatMap(framed).count })
+  }
+
+  /// A recording can be read ahead: a gap in it, or traffic of a record now and then, is seen for what it
+  /// is at once, and windows close as they would have.
+  @Test(arguments: [0.1, 8, 100]) func aGapIsNothingWrong(_ step: Double) throws {
+    let directory = try TemporaryDirectory()
+    var gaps: [Int: Double] = [:]
+    if step == 0.1 { for number in 120..<200 { gaps[number] = 2 } }
+    let outcome = try ReplayOutcome(
+      path: try writeRecording(timed(gaps, step: step), in: directory, name: "a"))
+    #expect(outcome.report.recordsAhead == 0 && outcome.report.firstAhead == nil)
+    var configuration = SamplerConfiguration()
+    configuration.clockWitnesses = 1
+    let plain = try ReplayOutcome(path: directory.path("a"), configuration)
+    // The last record may be one of a wrong host: it closes nothing. So a trace that ends with it waits for
+    // it.
+    func decisions(_ outcome: ReplayOutcome) -> [[UInt8]] {
+      outcome.decisions.filter { (try? DecisionRecord($0))?.traceId != traceID(100).description }
+    }
+    // Not as operands of `#expect`: finding out how they differ takes minutes.
+    let isSame = decisions(outcome) == decisions(plain)
+    #expect(isSame)
+    if step == 0.1 { #expect(outcome.report.byTrigger.contains { $0.name == "root" && $0.count >= 60 }) }
+  }
+
   @Test func anEmptyRecordingDecidesNothing() throws {
     let directory = try TemporaryDirectory()
     let outcome = try ReplayOutcome(path: try directory.write([], to: "a"))

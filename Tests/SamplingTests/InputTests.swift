@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct BadRecordTests {
   private func read(_ value: [UInt8]?, _ world: World = World()) -> MalformedInput.Reason? {
-    let error = world.ingest(value, key: nil, at: .at(0), wallClock: .at(0))
+    let error = world.ingest(value, key: nil, at: .at(0))
     #expect(world.counters.recordsMalformed == (error == nil ? 0 : 1))
     #expect(world.counters.recordsRead == 1)
     if error != nil {
@@ -48,11 +48,11 @@ import Testing
   @Test func timePasses() throws {
     let world = World()
     try world.send(.child(2), at: 0)
-    _ = world.ingest(nil, key: nil, at: .at(30_000), wallClock: .at(30_000))
+    _ = world.ingest(nil, key: nil, at: .at(30_000))
     #expect(try world.take().decisions.count == 1)
     try world.send(.child(2, of: 2), at: 30_000)
     world.sampler.skip(
-      offset: Offset(world.offset), timestamp: .at(60_000), wallClock: .at(60_000), into: &world.effects)
+      offset: Offset(world.offset), timestamp: .at(60_000), into: &world.effects)
     #expect(try world.take().decisions.count == 1)
   }
 }
@@ -60,7 +60,7 @@ import Testing
 @Suite struct KeyTests {
   private func counters(key: [UInt8]?, _ spans: TestSpan...) -> SamplerCounters {
     let world = World()
-    _ = world.ingest(record(spans), key: key, at: .at(0), wallClock: .at(0))
+    _ = world.ingest(record(spans), key: key, at: .at(0))
     return world.counters
   }
 

@@ -20,7 +20,7 @@ import Testing
     let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       let world = World()
       try world.send(.root(), at: 0)
-      world.sampler.skip(offset: Offset(0), timestamp: nil, wallClock: .start, into: &world.effects)
+      world.sampler.skip(offset: Offset(0), timestamp: nil, into: &world.effects)
     }
     #expect(result.says("record 0 was read before"))
   }

@@ -101,6 +101,66 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
+  /// A log with all that its clock has to get over: hosts that are ahead and behind, alone and many at
+  /// once; a gap; a beginning that is wrong.
+  private func wrongClocks(_ seed: UInt64) -> [Entry] {
+    var random = RandomSource(seed: seed)
+    var batch = 0
+    var ahead: Int64 = 0
+    return log(seed).enumerated().map { number, entry in
+      var entry = entry
+      if entry.time > 15_000 { entry.time += 600_000 }
+      if batch == 0, number > 10, random.chance(0.03) {
+        batch = random.number(in: 1...12)
+        ahead = Int64(random.number(in: 0...7200) - 3600) * 1000
+      }
+      if batch > 0 {
+        batch -= 1
+        entry.time += ahead
+      }
+      return entry
+    }
+  }
+
+  /// Cut at every place, whoever takes over judges timestamps as its predecessor would have.
+  @Test(arguments: 1...3 as ClosedRange<UInt64>) func aDissentIsJudgedAsItWas(_ seed: UInt64) throws {
+    func world() -> World {
+      World {
+        $0.clockWitnesses = 8
+        $0.clockLead = .seconds(2)
+        $0.windows.decisionWait = .seconds(2)
+        $0.windows.decisionWaitAfterRoot = .seconds(1)
+        $0.policies = [Policy(name: "errors", rule: .statusCode([.error]))]
+      }
+    }
+    let log = wrongClocks(seed)
+    let whole = world()
+    var past: [RestoredVerdict] = []
+    var decided: [(after: Int, decision: Decision)] = []
+    var cuts: [(number: Int, point: CommitPoint, past: Int)] = []
+    for (number, entry) in log.enumerated() {
+      for event in try whole.send(entry.spans, at: entry.time) {
+        if case .decision(let decision, let bytes?) = event {
+          past.append(try RestoredVerdict(record: bytes))
+          decided.append((number, decision))
+        }
+      }
+      // The first clock is believed after 8 records.
+      if number > 10, let point = whole.commitPoint { cuts.append((number, point, past.count)) }
+    }
+    #expect(whole.counters.timestampsClamped > 0)
+    #expect(whole.clock > .at(600_000))
+    for cut in cuts where cut.number % 5 == 0 {
+      let again = world()
+      again.sampler.restore(cut.point, past: Array(past.prefix(cut.past)))
+      again.offset = cut.point.safeOffset.value
+      let found = try read(log[Int(cut.point.safeOffset.value)...], again)
+      let expected = decided.filter { $0.after > cut.number }.map(\.decision.summary)
+      #expect(found.map(\.summary) == expected, "cut after record \(cut.number)")
+      #expect(again.clock == whole.clock)
+    }
+  }
+
   /// Other policies than the last owner's would decide halfway: whoever came next would take the rest of the
   /// trace for handed out.
   @Test func nothingElseIsDecidedBelowTheHighWater() throws {

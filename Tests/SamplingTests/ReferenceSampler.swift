@@ -60,16 +60,111 @@ struct ReferenceSampler {
     self.configuration = configuration
   }
 
-  var safeOffset: Int64? { open.map(\.firstOffset).min() }
+  var safeOffset: Int64? {
+    (open.map(\.firstOffset) + (isSettled ? dissents.prefix(1).map(\.offset) : [])).min()
+  }
 
   mutating func read(_ spans: [TestSpan], offset: Int64, at time: Instant) {
-    pass(to: time)
+    observe(time, at: offset)
     var order: [UInt64] = []
     for span in spans where !order.contains(span.trace) { order.append(span.trace) }
     for id in order { take(id, spans.filter { $0.trace == id }, offset) }
   }
 
-  mutating func pass(to time: Instant) {
+  // MARK: The clock, each time from all timestamps since the last ordinary one
+
+  fileprivate struct Dissent {
+    var time: Instant
+    var offset: Int64
+    var clock: Instant
+    var isAhead: Bool
+  }
+
+  private var dissents: [Dissent] = []
+  private var votes = 0
+  private var firstOffset: Int64 = 0
+  private var isSettled = false
+  private(set) var refuted = 0
+
+  private mutating func observe(_ time: Instant, at offset: Int64) {
+    let (lead, witnesses) = (configuration.clockLead, configuration.clockWitnesses)
+    guard clock != .distantPast, witnesses > 1 else {
+      (votes, firstOffset, isSettled) = (1, offset, witnesses == 1)
+      return pass(to: time)
+    }
+    guard time > clock + lead || time < clock - lead else {
+      votes += 1
+      if !isSettled, votes < min(8, witnesses) { return pass(to: time) }
+      refuted += dissents.count(where: \.isAhead)
+      settle()
+      return pass(to: time)
+    }
+    let isAhead = time > clock
+    if !isAhead, !isSettled, dissents.contains(where: { !$0.isAhead && $0.isApart(from: time, lead) }) {
+      dissents.removeAll { !$0.isAhead }
+    }
+    dissents.append(Dissent(time: time, offset: offset, clock: clock, isAhead: isAhead))
+    let alike = dissents.filter { $0.isAhead == isAhead }
+    let times = alike.map(\.time)
+    guard let first = alike.first, let earliest = times.min(), let latest = times.max() else { return }
+    let isRight =
+      isSettled
+      ? alike.count >= witnesses && latest - earliest >= lead
+      : alike.count >= (isAhead ? min(8, witnesses) : 2)
+    guard isRight else { return }
+    guard isAhead else { return turnBack(to: latest) }
+    if isSettled {
+      jump(alike, since: first.offset, first.clock)
+    } else {
+      jump(alike, since: firstOffset, .distantPast)
+    }
+  }
+
+  private mutating func settle() {
+    isSettled = true
+    dissents = []
+  }
+
+  private mutating func jump(_ ahead: [Dissent], since offset: Int64, _ clockThen: Instant) {
+    var own = ahead[0].time
+    for time in ahead.map(\.time) {
+      if time < own - configuration.clockLead || (time > own && time <= own + configuration.clockLead) {
+        own = time
+      }
+    }
+    settle()
+    guard own > clock else { return }
+    for place in open.indices {
+      if open[place].firstOffset >= offset { open[place].openedAt = own }
+      if let root = open[place].rootArrivedAt, root >= clockThen { open[place].rootArrivedAt = own }
+    }
+    pass(to: own)
+  }
+
+  private mutating func turnBack(to time: Instant) {
+    if !isSettled { refuted += votes }
+    settle()
+    clock = time
+    for place in open.indices {
+      open[place].openedAt = min(open[place].openedAt, time)
+      open[place].rootArrivedAt = open[place].rootArrivedAt.map { min($0, time) }
+    }
+    past = past.mapValues { verdict in
+      var verdict = verdict
+      verdict.decidedAt = min(verdict.decidedAt, time)
+      return verdict
+    }
+  }
+
+  /// Time passes without a record.
+  mutating func wait(to time: Instant) {
+    pass(to: time)
+    guard isSettled, let first = dissents.first, !open.contains(where: { $0.firstOffset >= first.offset })
+    else { return }
+    dissents = []
+  }
+
+  private mutating func pass(to time: Instant) {
     guard time > clock else { return }
     clock = time
     while let (place, deadline, trigger) = nextDeadline(), deadline <= clock {
@@ -274,6 +369,10 @@ struct ReferenceSampler {
     }
     events.append(.kept(id, spans.map(\.id), states))
   }
+}
+
+extension ReferenceSampler.Dissent {
+  func isApart(from other: Instant, _ lead: Interval) -> Bool { time > other + lead || time < other - lead }
 }
 
 extension TestSpan {

@@ -45,6 +45,28 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
   }
 }
 
+/// The stream with gaps, and with records of hosts whose clocks are wrong, some of them many at once.
+func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
+  var random = RandomSource(seed: seed ^ 0xc10c)
+  var gaps: Int64 = 0
+  var (wrong, left): (Int64, Int) = (3_000_000, seed % 3 == 0 ? 1 : 0)
+  return steps.map { step in
+    if random.chance(0.01) { gaps += Int64(random.number(in: 2000...80_000)) }
+    if left == 0, random.chance(0.04) {
+      left = random.number(in: 1...12)
+      wrong = Int64(random.number(in: 0...200)) * 1000 - 100_000
+    }
+    switch step {
+    case .spans(let spans, let time):
+      guard left > 0 else { return .spans(spans, at: time + gaps) }
+      left -= 1
+      return .spans(spans, at: time + gaps + wrong)
+    case .time(let time): return .time(time + gaps)
+    case .relief: return .relief
+    }
+  }
+}
+
 @Suite struct ReferenceTests {
   private func configuration() -> SamplerConfiguration {
     var configuration = SamplerConfiguration()
@@ -57,18 +79,38 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
   }
 
   @Test(arguments: 1...12) func sayTheSame(seed: UInt64) throws {
-    let configuration = configuration()
+    var configuration = configuration()
+    configuration.clockWitnesses = 1
+    let counters = try sayTheSame(randomStream(seed: seed, steps: 1500), configuration)
+    // The stream has something of everything.
+    for count in [
+      counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
+      counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped, counters.lateErrors,
+      counters.spansTruncated,
+    ] { #expect(count > 0) }
+  }
+
+  @Test(arguments: 1...12) func sayTheSameByWrongClocks(seed: UInt64) throws {
+    var configuration = configuration()
+    configuration.clockLead = .seconds(1)
+    configuration.clockWitnesses = 2 + Int(seed) % 6
+    let counters = try sayTheSame(
+      withWrongClocks(randomStream(seed: seed, steps: 1500), seed: seed), configuration)
+    #expect(counters.timestampsClamped > 0 && counters.clockTurnedBack > 0)
+  }
+
+  private func sayTheSame(_ steps: [Step], _ configuration: SamplerConfiguration) throws -> SamplerCounters {
     let world = World { $0 = configuration }
     var reference = ReferenceSampler(configuration)
     var said = 0
-    for step in randomStream(seed: seed, steps: 1500) {
+    for step in steps {
       var events: [Event]
       switch step {
       case .spans(let spans, let time):
         reference.read(spans, offset: world.offset, at: .at(time))
         events = try world.send(spans, at: time)
       case .time(let time):
-        reference.pass(to: .at(time))
+        reference.wait(to: .at(time))
         events = try world.pass(to: time)
       case .relief:
         reference.relieveAll()
@@ -79,14 +121,10 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
       said = reference.events.count
       #expect(
         world.commitPoint?.safeOffset.value == reference.safeOffset ?? world.commitPoint?.highWater.value)
+      try #require(world.clock == reference.clock)
+      #expect(world.counters.timestampsClamped == reference.refuted)
     }
-    // The stream has something of everything.
-    let counters = world.counters
-    for count in [
-      counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
-      counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped, counters.lateErrors,
-      counters.spansTruncated,
-    ] { #expect(count > 0) }
+    return world.counters
   }
 }
 
@@ -128,7 +166,7 @@ extension ReferenceEvent {
     for (number, step) in steps.enumerated() {
       switch step {
       case .spans(let spans, let time):
-        let error = world.ingest(record(spans), key: nil, at: .at(time), wallClock: .at(time))
+        let error = world.ingest(record(spans), key: nil, at: .at(time))
         #expect(error == nil)
       case .time(let time): world.sampler.advance(to: .at(time), into: &world.effects)
       case .relief: world.sampler.relieve(toBytes: 500, into: &world.effects)

@@ -117,17 +117,6 @@ import Testing
 }
 
 @Suite struct StreamClockTests {
-  @Test func aTimestampAheadOfTheWallClockIsClamped() throws {
-    let world = World()
-    let error = world.ingest(record([.root()]), key: nil, at: .at(60_000), wallClock: .at(1000))
-    #expect(error == nil)
-    #expect(world.clock == .at(6000))
-    #expect(world.counters.timestampsClamped == 1)
-    _ = world.ingest(record([.root()]), key: nil, at: .at(7000), wallClock: .at(2000))
-    #expect(world.clock == .at(7000))
-    #expect(world.counters.timestampsClamped == 1)
-  }
-
   @Test func aStaleTimestampDoesNotTurnTheClockBack() throws {
     let world = World()
     try world.send(.root(of: 5), at: 10_000)
@@ -141,7 +130,7 @@ import Testing
   @Test func aRecordWithoutATimestampLeavesTheClock() throws {
     let world = World()
     try world.send(.root(of: 5), at: 10_000)
-    #expect(world.ingest(record([.root(of: 6)]), key: nil, at: nil, wallClock: .at(90_000)) == nil)
+    #expect(world.ingest(record([.root(of: 6)]), key: nil, at: nil) == nil)
     #expect(world.clock == .at(10_000))
     #expect(try world.pass(to: 15_000).decisions.count == 2)
   }
@@ -161,7 +150,7 @@ import Testing
     world.sampler.advance(to: .distantFuture, into: &world.effects)
     #expect(try world.take().decisions.count == 2)
     #expect(
-      world.ingest(record([.root(of: 3)]), key: nil, at: .distantFuture, wallClock: .distantFuture) == nil)
+      world.ingest(record([.root(of: 3)]), key: nil, at: .distantFuture) == nil)
   }
 }
 
@@ -202,9 +191,9 @@ import Testing
   @Test func whatCannotBeReadMovesOnlyTheHighWater() throws {
     let world = World()
     try world.send(.child(2), at: 0)
-    _ = world.ingest(nil, key: nil, at: .at(0), wallClock: .at(0))
-    _ = world.ingest([0xff], key: nil, at: .at(0), wallClock: .at(0))
-    world.sampler.skip(offset: Offset(9), timestamp: .at(0), wallClock: .at(0), into: &world.effects)
+    _ = world.ingest(nil, key: nil, at: .at(0))
+    _ = world.ingest([0xff], key: nil, at: .at(0))
+    world.sampler.skip(offset: Offset(9), timestamp: .at(0), into: &world.effects)
     #expect(try offsets(world) == [0, 10])
     #expect(world.counters.recordsMalformed == 3)
   }

@@ -37,7 +37,7 @@ import Testing
       let value = record(spans)
       let error = value.withRawBytes { value in
         samplers[number].sampler.ingest(
-          offset: Offset(offset), timestamp: .at(0), wallClock: .at(0), key: nil, value: value,
+          offset: Offset(offset), timestamp: .at(0), key: nil, value: value,
           into: &samplers[number].effects)
       }
       offset += 1

@@ -110,8 +110,8 @@ private final class Outlet {
     }
     let error = writer.bytes.withRawBytes { value in
       sampler.ingest(
-        offset: Offset(offset), timestamp: Instant(milliseconds: time),
-        wallClock: Instant(milliseconds: time), key: nil, value: value, into: &effects)
+        offset: Offset(offset), timestamp: Instant(milliseconds: time), key: nil, value: value, into: &effects
+      )
     }
     #expect(error == nil)
     offset += 1

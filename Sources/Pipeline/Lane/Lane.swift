@@ -226,11 +226,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     if let next = partition.sampler.nextOffset, place.offset < next {
       return noteRepeated(place, before: next)
     }
+    if partition.isCaughtUp, partition.activeAt + configuration.idleAfter <= moment.steady {
+      partition.sampler.drift(to: partition.quietClock(at: moment.steady))
+    }
     partition.activeAt = moment.steady
     partition.isCaughtUp = false
-    // The broker's own clock is not held against ours: ours may be the wrong one.
-    let malformed = ingest(
-      place, key: key, value: value, now: place.isLogTime ? .distantFuture : moment.wall, into: partition)
+    let malformed = ingest(place, key: key, value: value, into: partition)
     partition.clockWhenActive = partition.sampler.clock
     if let malformed, !partition.sampler.isReplayed(place.offset) {
       try writeDeadLetter(
@@ -261,23 +262,23 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   private func ingest(
-    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, now: Instant, into partition: AssignedPartition
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, into partition: AssignedPartition
   ) -> MalformedInput? {
     guard let value, configuration.encoding != .otlpProto else {
       return partition.sampler.ingest(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, key: key, value: value,
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key, value: value,
         into: &effects)
     }
     var isTaken = false
     let malformed = decoder.decode(value, bytesMax: configuration.sampler.limits.recordBytes) { converted in
       isTaken = true
       return partition.sampler.ingest(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, key: key, value: converted,
-        into: &effects)
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key,
+        value: converted, into: &effects)
     }
     if !isTaken {
       partition.sampler.skip(
-        offset: place.offset, timestamp: place.timestamp, wallClock: now, into: &effects)
+        offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, into: &effects)
     }
     return malformed
   }
@@ -404,7 +405,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     let partition = restoring[id] ?? makePartition(waiting, at: point, moment)
     // Kept until it is read: an assignment that fails is made again.
     restoring[id] = partition
-    if let point { guard try readDecisions(&waiting, at: point) else { return false } }
+    if let point {
+      guard try readDecisions(&waiting, at: point, wall: moment.wall) else { return false }
+    }
     try link.resume([(id, committed?.offset)])
     restoring[id] = nil
     partition.beginReading(at: moment)
@@ -431,11 +434,12 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// Goes on with reading back what was committed with `point` or before. Returns whether all is read.
   private func readDecisions(
-    _ waiting: inout WaitingPartition, at point: CommitPoint
+    _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant
   ) throws(BrokerError) -> Bool {
-    // Timestamps may have been ahead of the stream clock by as much as they are let through.
+    // Decisions are stamped by the time of day, which producers' clocks may be ahead of.
     let since =
-      point.clockAtSafeOffset - configuration.sampler.windows.lateWindow - configuration.sampler.clockLead
+      min(point.clockAtSafeOffset, wall) - configuration.sampler.windows.lateWindow
+      - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
     let past = try link.readDecisions(waiting.id, since: since) { id, verdict in
       guard let partition = restoring[id], let point = partition.point else { return }

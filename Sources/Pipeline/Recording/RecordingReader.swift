@@ -17,6 +17,8 @@ public enum RecordingItem: Sendable {
 
   /// A record and the little that has been learnt by looking at it.
   public struct Record: Sendable {
+    /// Where it begins in the (decompressed) recording.
+    public var offset: Int
     /// The record's OTLP bytes.
     public var bytes: [UInt8]
     /// The largest span end in it, in nanoseconds since 1970.
@@ -129,7 +131,8 @@ public final class RecordingReader {
     var latestEnd: UInt64 = 0
     for span in scanned.spans { latestEnd = max(latestEnd, span.end) }
     return RecordingItem.Record(
-      bytes: Array(window[range]), latestEnd: latestEnd, spanCount: scanned.spans.count,
+      offset: windowOffset + range.lowerBound - 4, bytes: Array(window[range]), latestEnd: latestEnd,
+      spanCount: scanned.spans.count,
       traceID: scanned.spans[0].traceID)
   }
 

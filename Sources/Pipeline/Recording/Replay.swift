@@ -13,6 +13,10 @@ public struct ReplayReport: Sendable {
   public var bytes = 0
   /// Stretches of the recording that are no record.
   public var damages: [Damage] = []
+  /// Records that end far after those around them: they are replayed, but did not move the stream clock.
+  public var recordsAhead = 0
+  /// The first of them.
+  public var firstAhead: Place?
   /// Final decisions.
   public var traces = 0
   /// Traces with at least one span with status ERROR, and those of them that are kept.
@@ -42,6 +46,14 @@ public struct ReplayReport: Sendable {
     public var total = 0
   }
 
+  /// A record's place in a recording.
+  public struct Place: Equatable, Sendable {
+    /// Its number among the records that can be read, from 0 up.
+    public var record: Int
+    /// Where it begins, in the decompressed recording.
+    public var byte: Int
+  }
+
   /// A stretch of a recording that is no record.
   public struct Damage: Sendable {
     /// Where it begins, in the decompressed recording.
@@ -55,7 +67,8 @@ public struct ReplayReport: Sendable {
 
 /// Runs one sampler over a recording.
 ///
-/// The stream clock is the largest span end time seen, and the recording's end closes every window.
+/// The stream clock is the largest span end time seen that those after it do not refute, and the recording's
+/// end closes every window.
 public struct Replay: ~Copyable {
   private var sampler: Sampler
   private let configuration: SamplerConfiguration
@@ -63,8 +76,7 @@ public struct Replay: ~Copyable {
   private var fleetRates: FleetRates?
   private var effects = Effects()
   private var report = ReplayReport()
-  private var latestEnd: UInt64 = 0
-  private var offset: Int64 = 0
+  private var clock: RecordingClock
 
   /// What each output is handed to, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
@@ -73,6 +85,7 @@ public struct Replay: ~Copyable {
   public init(configuration: SamplerConfiguration) {
     self.configuration = configuration
     sampler = Sampler(partition: PartitionID(0), configuration: configuration)
+    clock = RecordingClock(configuration)
     fleetRates = configuration.baseline.map { FleetRates($0) }
     report.keptByPolicy = configuration.policies.map { ($0.name, 0) }
     report.byTrigger = Decision.Trigger.allCases.map { ($0.rawValue, 0) }
@@ -85,36 +98,47 @@ public struct Replay: ~Copyable {
     while let item = try reader.next() {
       switch item {
       case .record(let record):
-        take(record)
-        if effects.byteCount > 1 << 20 || effects.hasCounts { try drain(write) }
+        report.records += 1
+        report.spans += record.spanCount
+        report.bytes += record.bytes.count
+        clock.push(record)
+        try takeDecided(write)
       case .damaged(let offset, let count, let reason):
         report.damages.append(ReplayReport.Damage(offset: offset, count: count, reason: reason))
       }
     }
+    clock.finish()
+    try takeDecided(write)
     sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
     try drain(write)
     report.counters = sampler.counters
+    report.recordsAhead = clock.refuted.count
+    report.firstAhead = clock.refuted.first
     return report
   }
 
-  private mutating func take(_ record: RecordingItem.Record) {
-    report.records += 1
-    report.spans += record.spanCount
-    report.bytes += record.bytes.count
-    latestEnd = max(latestEnd, record.latestEnd)
+  private mutating func takeDecided(_ write: Writer) throws {
+    while let record = clock.next() {
+      take(record)
+      if effects.byteCount > 1 << 20 || effects.hasCounts { try drain(write) }
+    }
+  }
+
+  private mutating func take(_ timed: RecordingClock.Timed) {
+    let bytes = timed.record.bytes
     var key: [UInt8] = []
-    record.traceID.appendHexadecimal(to: &key)
-    let now = Instant(nanoseconds: Int64(clamping: latestEnd))
+    timed.record.traceID.appendHexadecimal(to: &key)
+    // What the timestamp is has been found out; the sampler must not doubt it again.
     let malformed = key.withRawBytes { key in
-      record.bytes.withRawBytes { value in
+      bytes.withRawBytes { value in
         sampler.ingest(
-          offset: Offset(offset), timestamp: now, wallClock: now, key: key, value: value, into: &effects)
+          offset: Offset(timed.number), timestamp: timed.time, isLogTime: true, key: key, value: value,
+          into: &effects)
       }
     }
-    offset += 1
     if let malformed {
       report.damages.append(
-        ReplayReport.Damage(offset: Int(offset) - 1, count: record.bytes.count, reason: "\(malformed)"))
+        ReplayReport.Damage(offset: Int(timed.number), count: bytes.count, reason: "\(malformed)"))
     }
   }
 

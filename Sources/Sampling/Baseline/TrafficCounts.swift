@@ -253,9 +253,10 @@ public struct TrafficCounts: Sendable {
     if let weighted { slots[Int(key.slot)].traffic.present.addCapped(weighted) }
   }
 
-  /// Whether the interval that is counted is over by `clock`.
-  func hasIntervalOver(by clock: Instant) -> Bool {
-    IntervalNumber(of: clock, length: configuration.interval) > interval
+  /// When the interval that is counted is over.
+  var intervalEnd: Instant {
+    let length = configuration.interval.nanoseconds
+    return Instant(nanoseconds: (interval.value + 1).multipliedClamped(by: length))
   }
 
   /// Moves the stream clock. What comes back is to be written to `stats`: the records of the intervals that

@@ -71,6 +71,7 @@ public final class Simulation {
   /// How many times the policies have changed. Workers take each change over when they come to it.
   private var configurations = 0
   private var recoveringSince: [Int: Instant] = [:]
+  private var wrongClock: WrongClock
 
   private static let start = Instant(nanoseconds: 1_760_000_000_000_000_000)
   private static let memoryLimit = 64 << 20
@@ -88,6 +89,7 @@ public final class Simulation {
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
       now: Simulation.start)
     cluster.recordBytesMax = options.recordBytesMax
+    wrongClock = WrongClock(seed: seed, share: options.wrongStamps)
     var plan = FaultPlan(random: RandomSource(seed: seed ^ 0x5eed))
     plan.crash = options.crashes
     plan.commitFailure = options.commitFailures
@@ -125,6 +127,8 @@ public final class Simulation {
     sampler.windows.decisionWait = .seconds(10)
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.lateWindow = .seconds(120)
+    // There is little traffic: enough for the truth to hold, and few enough to happen.
+    sampler.clockWitnesses = 16
     // Every other configuration asks something of spans that the one before it didn't.
     let isOther = configurations % 2 == 1
     sampler.version = "\(configurations)"
@@ -227,7 +231,8 @@ public final class Simulation {
       if options.strangers > 0, random.chance(options.strangers) { writeStrangely(to: partition) }
       let disorder = options.disorderMilliseconds
       let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
-      cluster.publish(record.key, record.bytes, to: partition, at: record.publishedAt - behind)
+      let stamp = record.publishedAt - behind + wrongClock.error()
+      cluster.publish(record.key, record.bytes, to: partition, at: stamp)
       auditor.note(record, in: partition)
       nextRecord = workload.next()
     }
@@ -277,10 +282,10 @@ public final class Simulation {
       faults.plan.counts.reloads += 1
     }
     if random.chance(options.clockJumps), let number = workers.keys.max() {
-      // Producers' timestamps are held against the time of day: with a host that is behind by more than their
-      // lead, windows are not what the truth takes them for.
-      let earliest = cluster.stampsRecords ? -3_600_000 : -4_000
-      workers[number]?.wallError = Int64(random.number(in: 0...3_600_000 - earliest) + earliest) * 1_000_000
+      // Where decisions are looked for goes by the stream clock and the time of day, whichever is earlier.
+      // Both may not be ahead: a partition's first record may, until the next ones refute it.
+      let latest = options.wrongStamps > 0 ? 0 : 3_600_000
+      workers[number]?.wallError = Int64(random.number(in: 0...latest + 3_600_000) - 3_600_000) * 1_000_000
       faults.plan.counts.clockJumps += 1
     }
   }
@@ -355,5 +360,29 @@ public final class Simulation {
     } else if let since = recoveringSince.removeValue(forKey: number) {
       report.longestRecovery = max(report.longestRecovery, now.nanoseconds - since.nanoseconds)
     }
+  }
+}
+
+/// The one producer whose clock is ahead: by how much, and which records it stamps.
+private struct WrongClock {
+  private var random: RandomSource
+  private let share: Double
+  private let ahead: Int64
+  private var left = 0
+
+  init(seed: UInt64, share: Double) {
+    random = RandomSource(seed: seed ^ 0xc10c)
+    self.share = share
+    // More than the clock follows without witnesses.
+    ahead = Int64(random.number(in: 6...3600)) * 1_000_000_000
+  }
+
+  /// By how many nanoseconds the next record's timestamp is wrong.
+  mutating func error() -> Int64 {
+    guard share > 0 else { return 0 }
+    if left == 0, random.chance(share) { left = random.number(in: 1...6) }
+    guard left > 0 else { return 0 }
+    left -= 1
+    return ahead
   }
 }

@@ -36,6 +36,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var stalls = 0.0
   /// How far records' timestamps may be behind the log, in milliseconds.
   public var disorderMilliseconds = 0
+  /// Share of records at which one producer, whose clock is ahead, sends a few in a row.
+  public var wrongStamps = 0.0
   /// Whether records come late, after their traces were decided.
   public var hasLateRecords = false
   /// Share of records that nobody can read.
@@ -86,6 +88,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
     if random.chance(0.2) { oddCodes = 0.1 }
     if random.chance(0.2) { strangers = 0.05 }
+    if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
   }
 }
 

@@ -260,8 +260,8 @@ private struct CoreFeed: ~Copyable {
           clock += step
           let now = Instant(nanoseconds: clock)
           _ = sampler.ingest(
-            offset: Offset(offset), timestamp: now, wallClock: now,
-            key: keys.extracting(BenchCorpus.key(number)), value: bytes.extracting(records[number]),
+            offset: Offset(offset), timestamp: now, key: keys.extracting(BenchCorpus.key(number)),
+            value: bytes.extracting(records[number]),
             into: &effects)
           offset += 1
           if effects.byteCount > 1 << 20 { effects.removeAll() }

@@ -34,7 +34,7 @@ private final class KeyWorld {
       span.trace |= round << 56
       return span
     }
-    #expect(world.ingest(record(spans), key: nil, at: .at(milliseconds), wallClock: .at(milliseconds)) == nil)
+    #expect(world.ingest(record(spans), key: nil, at: .at(milliseconds)) == nil)
   }
 
   /// Lets an interval pass and returns what was counted in it.

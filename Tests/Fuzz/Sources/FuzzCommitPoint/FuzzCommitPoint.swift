@@ -44,7 +44,7 @@ private func takeUp(_ point: CommitPoint) {
   for step in 0..<3 as Range<Int64> {
     if step == 2 { offset = max(offset, point.highWater) }
     sampler.skip(
-      offset: offset, timestamp: point.clockAtSafeOffset + .seconds(step), wallClock: .distantFuture,
+      offset: offset, timestamp: point.clockAtSafeOffset + .seconds(step),
       into: &effects)
     check(sampler)
     offset = offset.next

@@ -49,7 +49,7 @@ private func restore(_ verdict: RestoredVerdict) {
   var effects = Effects()
   for offset in 10...12 as ClosedRange<Int64> {
     sampler.skip(
-      offset: Offset(offset), timestamp: clock + .seconds(offset), wallClock: clock + .seconds(offset),
+      offset: Offset(offset), timestamp: clock + .seconds(offset),
       into: &effects)
   }
   expect(!sampler.isRecovering, "recovery does not end")

@@ -23,6 +23,7 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   configuration.windows.decisionWait = .seconds(30)
   configuration.windows.decisionWaitAfterRoot = .seconds(5)
   configuration.windows.lateWindow = .seconds(60)
+  configuration.clockWitnesses = 1 + seed % 3
   configuration.limits.spansPerTrace = 6
   configuration.limits.bytesPerTrace = 600
   configuration.limits.recordBytes = 4096
@@ -245,10 +246,10 @@ private struct Story: ~Copyable {
     return value.withRawBytes { bytes in
       guard let key else {
         return sampler.ingest(
-          offset: place, timestamp: nil, wallClock: now, key: nil, value: bytes, into: &effects)
+          offset: place, timestamp: nil, key: nil, value: bytes, into: &effects)
       }
       return key.withRawBytes {
-        sampler.ingest(offset: place, timestamp: now, wallClock: now, key: $0, value: bytes, into: &effects)
+        sampler.ingest(offset: place, timestamp: now, key: $0, value: bytes, into: &effects)
       }
     }
   }
@@ -266,11 +267,11 @@ private struct Story: ~Copyable {
     switch operation >> 3 & 3 {
     case 0:
       let error = sampler.ingest(
-        offset: offset, timestamp: ahead, wallClock: time, key: nil, value: nil, into: &effects)
+        offset: offset, timestamp: ahead, key: nil, value: nil, into: &effects)
       expect(error == MalformedInput(.tombstone, at: 0), "a tombstone was read")
       offset = offset.next
     case 1:
-      sampler.skip(offset: offset, timestamp: ahead, wallClock: time, into: &effects)
+      sampler.skip(offset: offset, timestamp: ahead, into: &effects)
       offset = offset.next
     case 2: offset = Offset(offset.value + 5)
     default: expect(ingest(key: nil, value: []) == MalformedInput(.empty, at: 0), "nothing was read")

@@ -1,0 +1,268 @@
+// Producers whose clocks are wrong: what they stamp far ahead closes no window, a log that has moved on is
+// followed, and a clock that is ahead of its log finds back.
+
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct ClockGuardTests {
+  /// A sampler that believes 10 records which cover 5 s, with a clock at 1 s that is believed.
+  private func world(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) throws -> World {
+    let world = World {
+      $0.clockWitnesses = 10
+      adjust(&$0)
+    }
+    for step in 1...10 as ClosedRange<UInt64> {
+      try world.send(.child(2, of: 1000 + step), at: 100 * Int64(step))
+    }
+    #expect(world.clock == .at(1000) && world.commitPoint?.safeOffset == Offset(0))
+    return world
+  }
+
+  private let hour: Int64 = 3_600_000
+
+  @Test func oneFarAheadClosesNothing() throws {
+    let world = try world()
+    for step in 0..<20 as Range<Int64> {
+      #expect(try world.send(.root(of: UInt64(1 + step)), at: hour + step).isEmpty)
+      #expect(world.counters.timestampsClamped == UInt64(step))
+      #expect(try world.send(.child(2, of: UInt64(100 + step)), at: 1100 + step).isEmpty)
+      #expect(world.clock == .at(1100 + step))
+    }
+    #expect(world.counters.timestampsClamped == 20)
+    // The wrong ones waited by the log's own time.
+    #expect(try world.pass(to: 6000).decisions.map(\.traceID.low) == [1])
+    #expect(world.counters.clockTurnedBack == 0)
+  }
+
+  /// A producer sends what it has at once: hundreds of records in a row, all of its host's time.
+  @Test func aBatchOfAnHourAheadClosesNothing() throws {
+    let world = try world()
+    for number in 0..<300 as Range<Int64> {
+      #expect(try world.send(.child(2, of: UInt64(1 + number)), at: hour + number).isEmpty)
+    }
+    #expect(world.clock == .at(1000))
+    #expect(try world.send(.child(2, of: 999), at: 1001).isEmpty)
+    #expect(world.counters.timestampsClamped == 300)
+  }
+
+  /// Nor do two hosts that are wrong by different times.
+  @Test func twoHostsThatAreAheadCloseNothing() throws {
+    let world = try world()
+    for number in 0..<200 as Range<Int64> {
+      let ahead = number % 2 == 0 ? hour : 50 * hour
+      #expect(try world.send(.child(2, of: UInt64(1 + number)), at: ahead + number).isEmpty)
+      guard number % 8 == 7 else { continue }
+      #expect(try world.send(.child(2, of: 999), at: 1000 + number).isEmpty)
+    }
+    #expect(world.clock == .at(1199))
+  }
+
+  @Test func theClockFollowsALogThatHasMovedOn() throws {
+    let world = try world()
+    // One with its root, which came just before the gap; its wait is over after it.
+    try world.send(.root(of: 500), at: 1000)
+    for number in 0..<9 as Range<Int64> {
+      #expect(try world.send(.root(of: UInt64(1 + number)), at: hour + 600 * number).isEmpty)
+    }
+    #expect(world.clock == .at(1000))
+    let moved = try world.send(.root(of: 10), at: hour + 5400)
+    #expect(world.clock == .at(hour + 5400))
+    #expect(moved.decisions.map(\.traceID.low).sorted() == [500] + (1001...1010))
+    #expect(world.counters.timestampsClamped == 0)
+    // What came after the gap has its whole wait, from the moment at which the clock was found to stand.
+    #expect(try world.pass(to: hour + 10_399).isEmpty)
+    #expect(try world.pass(to: hour + 10_400).decisions.map(\.traceID.low) == Array(1...10))
+  }
+
+  /// A root that comes while the clock stands still has its wait too, of a trace from before.
+  @Test func aRootAfterTheGapHasItsWait() throws {
+    let world = try world()
+    for number in 0..<10 as Range<Int64> {
+      try world.send(
+        number == 4 ? .root(of: 1010) : .child(2, of: UInt64(1 + number)), at: 7000 + 600 * number)
+    }
+    #expect(world.clock == .at(12_400))
+    #expect(try world.pass(to: 17_399).isEmpty)
+    #expect(try world.pass(to: 17_400).decisions.map(\.traceID.low) == [1010])
+  }
+
+  /// After a gap a host that is wrong by still more does not carry the clock away.
+  @Test func theClockGoesNoFurtherThanTheLog() throws {
+    let world = try world()
+    for number in 0..<12 as Range<Int64> {
+      try world.send(.child(2, of: UInt64(1 + number)), at: number % 3 == 0 ? 90 * hour : hour + 600 * number)
+    }
+    #expect(world.clock == .at(hour + 6600))
+    #expect(world.usage.openTraces == 12)
+  }
+
+  /// Records of long ago are no news about where the log is.
+  @Test func whatIsOfLongAgoHoldsNothingUp() throws {
+    let world = try world()
+    for number in 0..<12 as Range<Int64> {
+      try world.send(.child(2, of: UInt64(1 + number)), at: hour + 600 * number)
+      try world.send(.child(2, of: 77), at: -hour)
+    }
+    #expect(world.clock == .at(hour + 6600))
+  }
+
+  @Test func aBrokersTimestampIsBelieved() throws {
+    let world = try world()
+    let value = record([.child(2, of: 5)])
+    let error = value.withRawBytes {
+      world.sampler.ingest(
+        offset: Offset(world.offset), timestamp: .at(hour), isLogTime: true, key: nil, value: $0,
+        into: &world.effects)
+    }
+    #expect(error == nil)
+    #expect(world.clock == .at(hour))
+    #expect(try world.take().decisions.count == 10)
+  }
+
+  // MARK: The beginning
+
+  @Test func theFirstRecordMayBeAhead() throws {
+    let world = World { $0.clockWitnesses = 64 }
+    try world.send(.child(2, of: 1), at: hour)
+    for number in 1..<40 as Range<Int64> {
+      #expect(try world.send(.child(2, of: UInt64(1 + number)), at: 100 * number).isEmpty)
+    }
+    #expect(world.clock == .at(3900))
+    #expect(world.counters.timestampsClamped == 1)
+    // Its trace closes with the others.
+    #expect(try world.pass(to: 30_199).decisions.isEmpty)
+    #expect(try world.pass(to: 30_200).decisions.map(\.traceID.low) == [1, 2, 3])
+  }
+
+  @Test func theFirstRecordsMayBeAhead() throws {
+    let world = World { $0.clockWitnesses = 64 }
+    for number in 0..<7 as Range<Int64> {
+      try world.send(.child(2, of: UInt64(1 + number)), at: hour + number)
+    }
+    for number in 0..<9 as Range<Int64> {
+      #expect(try world.send(.child(2, of: UInt64(11 + number)), at: 100 * number).isEmpty)
+    }
+    #expect(world.clock == .at(800))
+    #expect(world.counters.timestampsClamped == 7)
+  }
+
+  @Test func theFirstRecordMayBeOfLongAgo() throws {
+    let world = World { $0.clockWitnesses = 64 }
+    try world.send(.child(2, of: 1), at: -50 * hour)
+    for number in 1..<9 as Range<Int64> {
+      #expect(try world.send(.child(2, of: UInt64(1 + number)), at: 100 * number).isEmpty)
+    }
+    #expect(world.clock == .at(800))
+    #expect(world.counters.timestampsClamped == 0)
+    #expect(try world.pass(to: 30_799).isEmpty)
+    #expect(try world.pass(to: 30_800).decisions.count == 9)
+  }
+
+  /// A record without a timestamp that comes first is not closed by the first that has one.
+  @Test func theFirstRecordMayHaveNoTimestamp() throws {
+    let world = World()
+    #expect(world.ingest(record([.child(2)]), key: nil, at: nil) == nil)
+    #expect(try world.send(.child(3, of: 2), at: 0).isEmpty)
+    #expect(try world.pass(to: 29_999).isEmpty)
+  }
+
+  // MARK: A clock that is ahead
+
+  /// However the clock came to be ahead: if the whole log is behind it, it is set back, and windows,
+  /// budgets and verdicts go by the log's time again.
+  @Test func aClockThatIsAheadOfItsLogIsSetBack() throws {
+    let world = World {
+      $0.clockWitnesses = 10
+      $0.policies = [Policy(name: "few", rule: .rateLimiting(RateLimit(perSecond: 1, burst: 10)))]
+    }
+    for step in 0..<10 as Range<Int64> { try world.send(.child(2, of: 1), at: 100 * hour + 100 * step) }
+    let early = try world.pass(to: 100 * hour + 40_000)
+    #expect(early.decisions.map(\.isKept) == [true])
+    for step in 0..<10 as Range<Int64> {
+      #expect(try world.send(.child(2, of: 2), at: 600 * step).isEmpty)
+    }
+    #expect(world.clock == .at(5400))
+    #expect(world.counters.clockTurnedBack == 1)
+    #expect(world.commitPoint?.clock == .at(5400))
+    // The budget has its 10 tokens again by the log's time, and by that the verdict is forgotten.
+    #expect(try world.pass(to: 50_000).decisions.map(\.isKept) == [true])
+    #expect(world.usage.pastVerdicts == 2)
+    try world.pass(to: 700_000)
+    #expect(world.usage.pastVerdicts == 0)
+  }
+
+  /// What a host that is behind sends at once does not set it back.
+  @Test func aBatchOfLongAgoSetsNothingBack() throws {
+    let world = try world()
+    for number in 0..<300 as Range<Int64> {
+      try world.send(.child(2, of: UInt64(1 + number)), at: number - hour)
+    }
+    #expect(world.clock == .at(1000))
+    #expect(world.counters.clockTurnedBack == 0)
+  }
+
+  /// The baseline counts on from where the log is.
+  @Test func theBaselineGoesBackToo() throws {
+    let world = World {
+      $0.clockWitnesses = 10
+      $0.policies = [Policy(name: "adaptive", rule: .adaptive)]
+      $0.baseline = BaselineConfiguration()
+    }
+    for step in 0..<10 as Range<Int64> { try world.send(.root(of: 1), at: 100 * hour + 100 * step) }
+    for step in 0..<10 as Range<Int64> { try world.send(.root(of: 2), at: 600 * step) }
+    #expect(world.counters.clockTurnedBack == 1)
+    world.sampler.advance(to: .at(20_000), into: &world.effects)
+    #expect(world.effects.hasCounts)
+    _ = try world.take()
+  }
+
+  // MARK: Commit points and silence
+
+  /// Whoever takes over reads the dissent again.
+  @Test func theSafeOffsetWaitsForTheEndOfADissent() throws {
+    let world = try world()
+    try world.pass(to: 60_000)
+    #expect(world.commitPoint?.safeOffset == Offset(10))
+    try world.send(.child(2, of: 1001), at: hour)  // Late: it opens nothing.
+    try world.send(.child(2, of: 1001), at: hour)
+    let point = try #require(world.commitPoint)
+    #expect(point.safeOffset == Offset(10) && point.highWater == Offset(12))
+    #expect(point.clockAtSafeOffset == .at(60_000))
+    try world.send(.child(2, of: 1001), at: 60_000)
+    #expect(world.commitPoint?.safeOffset == Offset(13))
+  }
+
+  /// In a silence nobody refutes it. It is forgotten once nothing is open that it has opened.
+  @Test func aSilenceEndsADissent() throws {
+    let world = try world()
+    try world.pass(to: 60_000)
+    try world.send(.child(2, of: 1), at: hour)
+    let isDue = world.sampler.hasWorkDue(by: .at(60_001))
+    #expect(!isDue)
+    #expect(try world.pass(to: 89_999).isEmpty)
+    #expect(world.commitPoint?.safeOffset == Offset(10))
+    #expect(try world.pass(to: 90_000).decisions.count == 1)
+    #expect(world.commitPoint?.safeOffset == Offset(11))
+    try world.send(.child(2, of: 1), at: hour)
+    #expect(world.commitPoint?.safeOffset == Offset(11))
+    let isDueAtOnce = world.sampler.hasWorkDue(by: .at(90_001))
+    #expect(isDueAtOnce)
+    #expect(try world.pass(to: 90_001).isEmpty)
+    #expect(world.commitPoint?.safeOffset == Offset(12))
+    #expect(world.counters.timestampsClamped == 0)
+  }
+
+  /// Time that passes moves the clock, but only as far as nothing closes.
+  @Test func aRecordAfterASilenceIsNotAhead() throws {
+    let world = try world()
+    world.sampler.drift(to: .at(20_000))
+    #expect(world.clock == .at(20_000))
+    try world.send(.child(2, of: 5), at: 21_000)
+    #expect(world.clock == .at(21_000))
+    world.sampler.drift(to: .at(40_000))
+    #expect(world.clock == .at(30_100) - Interval(nanoseconds: 1))
+    #expect(try world.send(.child(2, of: 6), at: 30_100).decisions.count == 1)
+  }
+}
