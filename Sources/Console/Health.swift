@@ -61,9 +61,10 @@ struct Health {
 }
 
 extension LaneStatus {
-  /// How long no broker has answered the lane's consumer; nil if that is not known, as before its first
-  /// statistics.
+  /// How long no broker has answered the lane's consumer; nil if that is not known: where clients tell no
+  /// statistics. While a lane waits for a broker it takes none, and those that it has grow old.
   var brokerSilence: Duration? {
-    ClientStatistics(reading: consumerStatistics).silence.map { $0 + consumerStatisticsAge }
+    guard let age = consumerStatisticsAge else { return nil }
+    return age + (ClientStatistics(reading: consumerStatistics).silence ?? .zero)
   }
 }

@@ -13,6 +13,10 @@ public struct CommitPoint: Equatable, Sendable {
   /// What rate limits and composites had left at `clock`; empty where there are none. Not negative, at most
   /// `budgetLevelsMax` numbers.
   public var budgetLevels: [Int64]
+  /// How far the stream clock was ahead of the time of day when this was committed, as where producers'
+  /// clocks are: decisions are stamped by the time of day, so whoever reads them back has to look so much
+  /// earlier.
+  public var clockAhead = Interval.seconds(0)
 
   /// Two numbers for each rate limit. With 19 digits each the metadata takes 2,630 bytes: brokers accept
   /// 4,096 unless told otherwise (`offset.metadata.max.bytes`).
@@ -32,9 +36,14 @@ public struct CommitPoint: Equatable, Sendable {
 
   /// What is stored beside the safe offset: `1;` (the version), then high water, clock at the safe offset and
   /// clock, as decimal numbers with `;` between. Where there are rate limits, the version is 2 and their
-  /// levels follow, with `,` between.
+  /// levels follow, with `,` between. Where the clock was ahead, the version is 3: by how many nanoseconds
+  /// stands between the two, and the levels may be missing.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
+    if clockAhead > .seconds(0) {
+      let levels = budgetLevels.map(String.init).joined(separator: ",")
+      return "3;\(point);\(clockAhead.nanoseconds);\(levels)"
+    }
     guard !budgetLevels.isEmpty else { return "1;\(point)" }
     return "2;\(point);\(budgetLevels.map(String.init).joined(separator: ","))"
   }
@@ -43,15 +52,19 @@ public struct CommitPoint: Equatable, Sendable {
   /// offset is negative, so that their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
     let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
-    let hasLevels = parts[0] == "2"
-    guard hasLevels ? parts.count == 5 : parts.count == 4 && parts[0] == "1", let highWater = Int64(parts[1]),
-      let atSafe = Int64(parts[2]),
+    let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6]
+    guard counts[parts[0]] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
       let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
       clock >= atSafe
     else { return nil }
     var levels: [Int64] = []
-    if hasLevels {
-      let texts = parts[4].split(separator: ",", omittingEmptySubsequences: false)
+    var ahead: Int64 = 0
+    if parts.count == 6 {
+      guard let found = Int64(parts[4]), found > 0 else { return nil }
+      ahead = found
+    }
+    if let text = parts.dropFirst(4).last, parts[0] == "2" || !text.isEmpty {
+      let texts = text.split(separator: ",", omittingEmptySubsequences: false)
       levels = texts.compactMap { Int64($0) }
       let isPlausible = levels.count == texts.count && levels.count <= CommitPoint.budgetLevelsMax
       guard isPlausible, levels.allSatisfy({ $0 >= 0 }) else { return nil }
@@ -59,5 +72,6 @@ public struct CommitPoint: Equatable, Sendable {
     self.init(
       safeOffset: safeOffset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
       clock: Instant(nanoseconds: clock), budgetLevels: levels)
+    clockAhead = Interval(nanoseconds: ahead)
   }
 }

@@ -57,12 +57,17 @@ import Testing
   @Test func aLaneThatNoBrokerAnswersLivesAndIsNotReady() {
     var silent = lane()
     silent.consumerStatistics = statistics(rxidle: [-1, 40_000_000, 27_000_000])
+    silent.consumerStatisticsAge = .zero
     #expect(health([silent]).unreadyReasons.isEmpty)
     silent.consumerStatisticsAge = .seconds(4)
     #expect(health([silent]).unreadyReasons == ["lane 0 has heard from no broker for 31 s"])
     #expect(health([silent]).deathReasons.isEmpty)
-    silent.consumerStatistics = statistics(rxidle: [-1])
-    #expect(health([silent]).unreadyReasons.isEmpty, "nothing is known yet")
+    silent.consumerStatistics = []
+    #expect(health([silent]).unreadyReasons.isEmpty)
+    silent.consumerStatisticsAge = .seconds(31)
+    #expect(health([silent]).unreadyReasons == ["lane 0 has heard from no broker for 31 s"])
+    silent.consumerStatisticsAge = nil
+    #expect(health([silent]).unreadyReasons.isEmpty, "clients tell nothing")
   }
 
   private func statistics(rxidle: [Int]) -> [UInt8] {

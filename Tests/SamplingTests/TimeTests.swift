@@ -108,6 +108,19 @@ import Testing
     #expect(CommitPoint(safeOffset: full.safeOffset, metadata: full.metadata) == nil)
   }
 
+  @Test func aClockThatIsAheadComesBackWithIt() {
+    var ahead = point
+    ahead.clockAhead = .seconds(900)
+    #expect(
+      ahead.metadata == "3;99;\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds);900000000000;")
+    #expect(CommitPoint(safeOffset: ahead.safeOffset, metadata: ahead.metadata) == ahead)
+    ahead.budgetLevels = [7, 0]
+    #expect(CommitPoint(safeOffset: ahead.safeOffset, metadata: ahead.metadata) == ahead)
+    for wrong in ["3;99;5;7000;900;x", "3;99;5;7000;-1;", "3;99;5;7000;;", "3;99;5;7000;900", "4;99;5;7000"] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: wrong) == nil, "\(wrong)")
+    }
+  }
+
   @Test func comesBackFromTheEndsOfTime() {
     let edge = CommitPoint(
       safeOffset: Offset(0), clockAtSafeOffset: .distantPast, highWater: Offset(.max), clock: .distantFuture)

@@ -436,9 +436,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   private func readDecisions(
     _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant
   ) throws(BrokerError) -> Bool {
-    // Decisions are stamped by the time of day, which producers' clocks may be ahead of.
+    // Decisions are stamped by the time of day, which producers' clocks may be ahead of: then, by as much as
+    // the last owner saw, or now.
     let since =
-      min(point.clockAtSafeOffset, wall) - configuration.sampler.windows.lateWindow
+      min(point.clockAtSafeOffset - point.clockAhead, wall) - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
     let past = try link.readDecisions(waiting.id, since: since) { id, verdict in
@@ -583,8 +584,13 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   var duePoints: [(PartitionID, CommitPoint)] {
     partitions.compactMap { partition in
-      guard let point = partition.sampler.commitPoint, point != partition.committed else { return nil }
-      return (partition.id, point)
+      guard var point = partition.sampler.commitPoint else { return nil }
+      // By whole seconds: what the time of day does meanwhile is nothing to commit.
+      let ahead = max(0, (point.clock - now().wall).nanoseconds / 1_000_000_000)
+      point.clockAhead = .seconds(ahead)
+      var known = partition.committed
+      known?.clockAhead = point.clockAhead
+      return point == known ? nil : (partition.id, point)
     }
   }
 

@@ -356,7 +356,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private func untilDone(
     _ action: String, else remedy: BrokerError.Remedy, _ body: (Duration) throws(KafkaError) -> Void
   ) throws(BrokerError) {
-    let deadline = clients.uptime + min(requestTimeout, max(transactionLeft ?? .zero, .zero))
+    let left = transactionLeft ?? .zero
+    let patience = left > .zero ? min(requestTimeout, left) : KafkaLink.requestTimeoutLast
+    let deadline = clients.uptime + patience
     while true {
       beat()
       let begin = clients.uptime

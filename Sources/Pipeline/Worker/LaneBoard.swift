@@ -10,6 +10,8 @@ final class LaneBoard: Sendable {
   /// What its clients tell.
   let consumer = KafkaStatistics()
   let producer = KafkaStatistics()
+  /// Whether clients tell statistics at all.
+  private let hasStatistics: Bool
   private let heartbeat = Heartbeat()
   private let state = Mutex(State())
 
@@ -18,6 +20,10 @@ final class LaneBoard: Sendable {
     var snapshot = LaneSnapshot()
     var measures = LaneMeasures()
     var configuration: SamplerConfiguration?
+  }
+
+  init(hasStatistics: Bool = true) {
+    self.hasStatistics = hasStatistics
   }
 
   /// The lane makes progress, or waits for a broker within a deadline.
@@ -57,7 +63,7 @@ final class LaneBoard: Sendable {
     var status = LaneStatus(
       phase: state.phase, sinceProgress: heartbeat.age, snapshot: state.snapshot, measures: state.measures,
       consumerStatistics: consumer.latest, producerStatistics: producer.latest)
-    status.consumerStatisticsAge = consumer.age
+    status.consumerStatisticsAge = hasStatistics ? consumer.age : nil
     return status
   }
 }

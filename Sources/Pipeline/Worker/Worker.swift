@@ -43,7 +43,8 @@ public final class Worker: Sendable {
     plan = LanePlan(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
-    boards = (0..<plan.lanes).map { _ in LaneBoard() }
+    let interval = plan.properties.last { $0.name == "statistics.interval.ms" }?.value
+    boards = (0..<plan.lanes).map { _ in LaneBoard(hasStatistics: interval != "0") }
   }
 
   /// Checks the topics without changing anything. Returns a line for each thing found.

@@ -26,8 +26,8 @@ public struct LaneStatus: Sendable {
   public var measures: LaneMeasures
   /// What its clients tell: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
   public var consumerStatistics: [UInt8] = []
-  /// How long ago it told them.
-  public var consumerStatisticsAge = Duration.zero
+  /// How long ago it told them, or since when it has not; nil where clients tell none.
+  public var consumerStatisticsAge: Duration?
   /// The producer's.
   public var producerStatistics: [UInt8] = []
 
