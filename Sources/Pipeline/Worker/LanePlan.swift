@@ -80,12 +80,14 @@ struct LanePlan: Sendable {
     stopTimeout = topology.worker.stopTimeout
   }
 
-  /// The same for the same place in the fleet: a static member's name is, and the host's name is, where pods
-  /// have stable ones.
+  /// The same for the same place in the fleet where somebody says which place that is; else of this process
+  /// alone. Host names are not enough: several workers may share one, and each would end the other.
   private static func transactionalID(_ worker: WorkerSettings) -> String? {
     guard worker.delivery == .exactlyOnce else { return nil }
-    let place = worker.kafka.values["group.instance.id"] ?? ProcessInfo.processInfo.hostName
-    return worker.kafka.values["transactional.id"] ?? "\(worker.group)-\(place)"
+    if let id = worker.kafka.values["transactional.id"] { return id }
+    if let member = worker.kafka.values["group.instance.id"] { return "\(worker.group)-\(member)" }
+    let process = String(UInt64.random(in: 1 << 60 ... .max), radix: 16)
+    return "\(worker.group)-\(ProcessInfo.processInfo.hostName)-\(process)"
   }
 
   /// The properties of one lane's clients: each lane is a member of its own, so each has its own name; and
