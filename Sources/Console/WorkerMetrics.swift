@@ -128,8 +128,17 @@ final class WorkerMetrics: Sendable {
       counters.verdictsForgottenEarly)
     text.counter(
       "tailrace_shared_names_total",
-      "What had no room among the names told apart: resources by service, spans by baseline key.",
-      by: "kind", ["service": counters.servicesBeyondLimit, "baseline_key": counters.keysBeyondLimit])
+      "What had no room among the names told apart: resources by service, spans by baseline key, keys of "
+        + "the baseline in a record of stats.",
+      by: "kind",
+      [
+        "service": counters.servicesBeyondLimit, "baseline_key": counters.keysBeyondLimit,
+        "stats_key": counters.statsKeysLeftOut,
+      ])
+    text.counter(
+      "tailrace_shortened_decisions_total",
+      "Decision records without some of their services or reasons, to fit their topic.",
+      counters.decisionsShortened)
     text.counter(
       "tailrace_condition_errors_total", "Conditions of policies that could not be evaluated.",
       counters.conditionErrors)

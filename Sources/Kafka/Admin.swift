@@ -95,8 +95,17 @@ public final class Admin {
       code, unsafe rd_kafka_topic_result_error_string(result).map { unsafe String(cString: $0) })
   }
 
+  /// How long a cluster without a controller is given to have one.
+  private static let controllerPatience = Duration.seconds(1)
+
   /// Values of a topic's configuration, by name.
   public func configuration(of topic: String, timeout: Duration) throws(KafkaError) -> [String: String] {
+    // librdkafka asks the controller. Where there is none, as with its own mock cluster, it would wait all of
+    // `timeout` for one.
+    let patience = min(timeout, Admin.controllerPatience)
+    guard unsafe rd_kafka_controllerid(handle.pointer, patience.milliseconds) >= 0 else {
+      throw KafkaError(timedOut: "the cluster has no controller")
+    }
     guard let resource = unsafe rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic) else {
       throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG)
     }

@@ -32,13 +32,17 @@ public struct DeliveryFailure: Equatable, Sendable {
 @safe
 public final class ProducerTopic {
   let pointer: OpaquePointer
+  /// The client that it belongs to. librdkafka wants the topic destroyed first, in whatever order their owner
+  /// lets go of the two.
+  private let producer: Producer
 
-  init(taking pointer: OpaquePointer) {
+  init(taking pointer: OpaquePointer, of producer: Producer) {
     unsafe self.pointer = unsafe pointer
+    self.producer = producer
   }
 
   deinit {
-    // Sound: owned by this object alone, destroyed once.
+    // Sound: owned by this object alone, destroyed once, before the client, which it keeps until then.
     unsafe rd_kafka_topic_destroy(pointer)
   }
 }
@@ -78,7 +82,7 @@ public final class Producer: ProducerClient {
     guard let pointer = unsafe rd_kafka_topic_new(handle.pointer, name, nil) else {
       throw KafkaError(rd_kafka_last_error())
     }
-    return unsafe ProducerTopic(taking: pointer)
+    return unsafe ProducerTopic(taking: pointer, of: self)
   }
 
   /// How many partitions a topic has, as the brokers say now.

@@ -24,9 +24,17 @@ public struct Limits: Equatable, Sendable {
   /// Records that take more bytes than this when they are taken apart by trace are malformed; see also
   /// `splitBytes(ofRecord:)`.
   public var splitBytes = 128 << 20
-  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span or what
-  /// stands around the spans (resources, scopes) has more than half of it.
+  /// Kept spans of one trace are handed out in portions of at most this many bytes, unless one span is
+  /// larger together with what stands around it (its resource and scope),
   public var forwardBytes = 900_000
+  /// or these have more than half of that. Then it is this many bytes: what the topic takes. A span that does
+  /// not even fit that is handed out alone, and all spans of a resource that does not, together.
+  public var forwardBytesMax = 900_000
+  /// Decision records are at most this large: services are left out, and reasons but the first, until they
+  /// are. At least `decisionBytesMin`.
+  public var decisionBytes = 900_000
+  /// Records of counts are at most this large: the keys with the least traces are counted as one.
+  public var statsBytes = 900_000
   /// Distinct service names told apart; the rest share one.
   public var services = 10_000
   /// Services whose verdicts are counted one by one; the rest share a count.

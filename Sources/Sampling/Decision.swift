@@ -83,6 +83,29 @@ struct DecisionNames {
   var rootService: [UInt8] = []
   var rootOperation: [UInt8] = []
   var origin: (spanID: UInt64, service: [UInt8], operation: [UInt8])?
+
+  /// Leaves out what makes a record shorter by `count` bytes at least, as far as there is enough: services
+  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut.
+  mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
+    var left = count
+    if !services.isEmpty {
+      left += JSONWriter.length(of: rest) + 1
+      while left > 0, let service = services.popLast() { left -= JSONWriter.length(of: service) }
+      services.append(rest)
+    }
+    while left > 0, policies.count > 1 { left -= JSONWriter.length(of: policies.removeLast().utf8) }
+    guard left > 0, let first = policies.first else { return }
+    policies = [String(decoding: first.utf8.prefix(DecisionNames.reasonBytesMax), as: UTF8.self)]
+  }
+
+  private static let reasonBytesMax = 256
+}
+
+extension Limits {
+  /// Every decision record can be made to fit this. Its names are a policy's, which stands twice, and two
+  /// services' and operations', of 256 bytes each; escaped, a byte becomes six: 9,216 bytes. Everything else
+  /// takes less than 1,000.
+  public static let decisionBytesMin = 12_000
 }
 
 extension Decision {
@@ -280,6 +303,13 @@ struct JSONWriter {
       for byte in String(decoding: text, as: UTF8.self).utf8 { appendEscaped(byte) }
     }
     bytes.append(0x22)
+  }
+
+  /// How many bytes `text` takes at the least, with its quotation marks.
+  static func length(of text: some Collection<UInt8>) -> Int {
+    var json = JSONWriter([])
+    json.text(text)
+    return json.bytes.count
   }
 
   private mutating func appendEscaped(_ byte: UInt8) {

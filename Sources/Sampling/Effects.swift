@@ -95,6 +95,10 @@ public struct SamplerCounters: Equatable, Sendable {
   public var keysBeyondLimit: UInt64 = 0
   /// Spans whose tracestate could not be given a threshold.
   public var tracestatesLeftAlone: UInt64 = 0
+  /// Decision records that were shortened to fit their topic.
+  public var decisionsShortened: UInt64 = 0
+  /// Keys that were counted as one with others, to make a record of counts fit its topic.
+  public var statsKeysLeftOut: UInt64 = 0
   /// Conditions of `ottl_condition` policies that could not be evaluated.
   public var conditionErrors: UInt64 = 0
   /// Those of policies whose error mode is not `silent`.
@@ -129,6 +133,7 @@ extension SamplerCounters {
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
+      \.decisionsShortened, \.statsKeysLeftOut,
     ]
   }
 }

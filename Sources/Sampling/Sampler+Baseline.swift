@@ -188,7 +188,10 @@ extension Sampler {
   mutating func publishCounts(into effects: inout Effects) {
     guard let history = baseline?.configuration.history else { return }
     baseline?.begin(partition, at: clock)
-    for record in baseline?.advance(to: clock) ?? [] { effects.count(record, history: history) }
+    for var record in baseline?.advance(to: clock) ?? [] {
+      counters.statsKeysLeftOut += UInt64(record.shorten(toBytes: configuration.limits.statsBytes))
+      effects.count(record, history: history)
+    }
   }
 }
 

@@ -101,52 +101,53 @@ extension Sampler {
   /// The most bytes that a threshold adds to a span: `ot=th:`, 14 digits, a comma, and tag and lengths.
   private static let tracestateGrowth = 26
 
-  /// Hands out one piece at once; span by span, in portions, if it may become larger than a portion may be.
-  ///
-  /// Each portion repeats what stands around the spans. Where that alone is too large, nothing is gained by
-  /// portions, and a hostile resource would be multiplied by them: the piece goes out whole.
+  /// Hands out one piece at once; in portions, if it may become larger than a portion may be.
   mutating func forward(
     _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, _ annotation: SpanAnnotation,
     into effects: inout Effects
   ) {
-    var portion = Portion(start: effects.arena.count)
-    let bytesMax = configuration.limits.forwardBytes
-    var record = ScannedRecord()
-    var around = piece.byteCount
-    if Sampler.grown(piece.byteCount, by: annotation) > bytesMax {
-      do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
-      for span in record.spans { around -= Int(span.field.count) }
-    }
-    guard !record.spans.isEmpty, around < bytesMax else {
+    guard Sampler.grown(piece.byteCount, by: annotation) > configuration.limits.forwardBytes else {
+      var portion = Portion(start: effects.arena.count)
       effects.arena.appendAccepted(piece, threshold, annotation, counts: &portion.counts)
-      emit(&portion, of: traceID, into: &effects)
-      return
+      return emit(&portion, of: traceID, into: &effects)
     }
-    let room = max(bytesMax - around, bytesMax / 2)
+    var record = ScannedRecord()
+    do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
+    var cutter = PortionCutter(recordBytes: piece.byteCount, bytesMax: portionBytes(of: record, in: piece))
     var chosen: [Int32] = []
-    var size = 0
     for index in record.spans.indices {
       let span = record.spans[index]
       let isAnnotated = annotation.scope == .all || span.isRoot
-      let count =
-        Int(span.field.count) + Sampler.tracestateGrowth + (isAnnotated ? annotation.growth : 0)
-      if size + count > room, !chosen.isEmpty {
-        forward(chosen, of: record, piece, traceID, threshold, annotation, &effects)
+      let growth = Sampler.tracestateGrowth + (isAnnotated ? annotation.growth : 0)
+      if let size = cutter.add(span, of: record, growth: growth) {
+        forward(chosen, size, of: record, piece, traceID, threshold, annotation, &effects)
         chosen.removeAll(keepingCapacity: true)
-        size = 0
       }
       chosen.append(Int32(truncatingIfNeeded: index))
-      size += count
     }
-    forward(chosen, of: record, piece, traceID, threshold, annotation, &effects)
+    forward(chosen, cutter.byteCount, of: record, piece, traceID, threshold, annotation, &effects)
   }
 
+  /// How large portions of a record may be: as large as the topic takes, where what stands around the spans
+  /// has more than half of what they should be.
+  private func portionBytes(of record: ScannedRecord, in piece: RawSpan) -> Int {
+    var around = piece.byteCount
+    for span in record.spans { around -= Int(span.field.count) }
+    let limits = configuration.limits
+    let isHeavy = around > limits.forwardBytes / 2
+    return isHeavy ? max(limits.forwardBytes, limits.forwardBytesMax) : limits.forwardBytes
+  }
+
+  /// Hands out some spans of a record. A single one that only its attributes make too large goes without
+  /// them.
   private mutating func forward(
-    _ chosen: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
+    _ chosen: [Int32], _ size: Int, of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
     _ threshold: SamplingThreshold, _ annotation: SpanAnnotation, _ effects: inout Effects
   ) {
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
+    let isTooLarge = size > configuration.limits.forwardBytesMax
+    let annotation = chosen.count == 1 && isTooLarge ? .none : annotation
     var portion = Portion(start: effects.arena.count)
     part.bytes.withRawBytes {
       effects.arena.appendAccepted($0, threshold, annotation, counts: &portion.counts)
@@ -182,7 +183,28 @@ extension Sampler {
         names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
         to: &bytes)
     }
+    if effects.arena.count - start > configuration.limits.decisionBytes {
+      shorten(decision, names, isCompact: isCompact, from: start, &effects)
+    }
     effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
+  }
+
+  /// Writes the decision record that begins at `start` again, with as many names left out as make it fit its
+  /// topic.
+  private mutating func shorten(
+    _ decision: Decision, _ names: DecisionNames, isCompact: Bool, from start: Int, _ effects: inout Effects
+  ) {
+    counters.decisionsShortened += 1
+    var names = names
+    names.leaveOut(
+      bytes: effects.arena.count - start - configuration.limits.decisionBytes,
+      rest: Array(Sampler.otherServicesName.utf8))
+    effects.arena.appendBytes { bytes in
+      bytes.removeSubrange(start...)
+      decision.appendJSON(
+        names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
+        to: &bytes)
+    }
   }
 
   private mutating func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {

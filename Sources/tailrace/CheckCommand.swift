@@ -49,7 +49,13 @@ struct CheckCommand: ParsableCommand {
     guard connect else { return }
     do {
       let lines = try Worker(loaded, logger: .standardError(loaded.worker, level: .critical)).inspectTopics()
-      if !quiet { for line in lines { print("# \(line)") } }
+      for line in lines {
+        if !quiet {
+          print("# \(line)")
+        } else if line.hasPrefix(Worker.warningPrefix) {
+          StandardError.write("\(topology): \(line)\n")
+        }
+      }
     } catch {
       let message = error.description.split(separator: "\n").map { "\(topology): \($0)" }.joined(
         separator: "\n")

@@ -15,16 +15,28 @@ struct GenerateCommand: ParsableCommand {
       Services call services; some traces fail, some are slow, some go on over a queue, clocks are \
       off by up to ten milliseconds and some spans come late. The same seed and options give the \
       same bytes.
+
+      With --live traffic is published as it happens: --rate traces start in a second, for as long as \
+      there are --traces, or else until Ctrl-C. Then no more traces start, and what is left of those \
+      that have goes out at once.
       """)
 
   @Option(name: .shortAndLong, help: "The recording to write; compressed if the name ends in .zst.")
   var output: String?
 
-  @Option(name: .long, help: "The topic to publish to, keyed by trace id, as fast as the brokers take it.")
+  @Option(
+    name: .long,
+    help: "The topic to publish to, keyed by trace id; without --live as fast as the brokers take it.")
   var topic: String?
 
   @Option(name: .long, help: "The brokers of --topic.")
   var brokers = "127.0.0.1:9092"
+
+  @Flag(name: .long, help: "Publish to --topic at --rate, each record when it is due.")
+  var live = false
+
+  @Option(name: .long, help: "How long to wait for the brokers and the topic, such as 30s or 5m.")
+  var wait = TimeArgument(seconds: 30)
 
   @Option(name: .long, help: "Where to write the truth about each trace, one line of JSON each.")
   var truth: String?
@@ -35,6 +47,7 @@ struct GenerateCommand: ParsableCommand {
     guard output != nil || topic != nil else {
       throw ValidationError("name a recording with --output, or a topic with --topic")
     }
+    if live, topic == nil { throw ValidationError("--live is for a topic: name one with --topic") }
   }
 
   mutating func run() throws {
@@ -49,61 +62,102 @@ struct GenerateCommand: ParsableCommand {
   }
 
   private func generate() throws {
-    let recording = try output.map { try RecordingWriter(path: $0) }
-    let publisher = try topic.map { try TopicPublisher($0, brokers: brokers) }
-    let truths = try truth.map { try LineWriter(path: $0) }
+    let publisher = try topic.map { try TopicPublisher($0, brokers: brokers, wait: wait.duration) }
     var options = traffic.options
+    if live { options.traceCount = traffic.traces }
     // Brokers delete records that are old by their topic's retention: what is published happens now.
     if publisher != nil { options.startNanoseconds = Int64(Date().timeIntervalSince1970 * 1e9) }
-    var workload = Workload(options)
-    var progress = Progress(total: traffic.traces, unit: "traces")
-    var (records, spans, bytes, traces) = (0, 0, 0, 0)
-    while let record = workload.next() {
-      try recording?.append(record.bytes)
-      try publisher?.publish(record)
-      records += 1
-      spans += record.spanCount
-      bytes += record.bytes.count
-      for truth in workload.takeFinishedTruths() {
-        traces += 1
-        try truths?.append(try TruthLine(truth).json)
-      }
-      progress.show(traces)
-    }
-    progress.end()
-    try recording?.finish()
-    try publisher?.finish()
-    try truths?.finish()
-    for target in [output, topic].compactMap({ $0 }) {
-      print("\(target): \(traces) traces, \(spans) spans in \(records) records, \(bytes) bytes")
-    }
+    var run = GeneratorRun(
+      recording: try output.map { try RecordingWriter(path: $0) }, publisher: publisher,
+      truths: try truth.map { try LineWriter(path: $0) }, total: options.traceCount)
+    if live { try run.keepPace(options) } else { try run.generate(options) }
+    for target in [output, topic].compactMap({ $0 }) { print("\(target): \(run.summary)") }
   }
 }
 
-/// Publishes generated records.
-private final class TopicPublisher {
-  private let producer: Producer
-  private let topic: ProducerTopic
+/// One run of the generator: where records go, and how many have gone.
+private struct GeneratorRun {
+  let recording: RecordingWriter?
+  let publisher: TopicPublisher?
+  let truths: LineWriter?
+  /// How many traces there will be; nil for no end.
+  let total: Int?
+  private var traces = 0
+  private var spans = 0
+  private var records = 0
+  private var bytes = 0
+  /// How long it took, where that was the point.
+  private var elapsed: Duration?
 
-  init(_ topic: String, brokers: String) throws {
-    producer = try Producer(properties: [KafkaProperty("bootstrap.servers", brokers)], log: { _ in })
-    self.topic = try producer.topic(topic)
+  init(recording: RecordingWriter?, publisher: TopicPublisher?, truths: LineWriter?, total: Int?) {
+    self.recording = recording
+    self.publisher = publisher
+    self.truths = truths
+    self.total = total
   }
 
-  /// Records that mix traces have no key.
-  func publish(_ record: WorkloadRecord) throws {
-    try record.key.withRawBytes { (key) throws(KafkaError) in
-      try record.bytes.withRawBytes { (value) throws(KafkaError) in
-        try producer.produce(topic, partition: nil, key: record.key.isEmpty ? nil : key, value: value)
+  /// As fast as it goes.
+  mutating func generate(_ options: WorkloadOptions) throws {
+    var workload = Workload(options)
+    var progress = Progress(total: total ?? 0, unit: "traces")
+    while let record = workload.next() {
+      try put(record, &workload)
+      progress.show(traces)
+    }
+    progress.end()
+    try finish()
+  }
+
+  /// Each record when it is due, until there are no more or a signal comes.
+  mutating func keepPace(_ options: WorkloadOptions) throws {
+    let stop = StopFlag()
+    let signals = Signals([SIGINT, SIGTERM]) { stop.set() }
+    defer { signals.cancel() }
+    var workload = Workload(options)
+    var pace = LivePace(startNanoseconds: options.startNanoseconds, stop: stop)
+    var progress = LiveProgress()
+    var isEnding = false
+    while let record = workload.next() {
+      try pace.wait(until: record.publishedAt) { try publisher?.checkDeliveries() }
+      if stop.isSet, !isEnding {
+        isEnding = true
+        workload.finish()
       }
+      try put(record, &workload)
+      progress.show(after: pace.elapsed, traces: traces, spans: spans)
+    }
+    progress.end()
+    elapsed = pace.elapsed
+    try finish()
+    let seconds = pace.behindMost / .seconds(1)
+    if seconds >= 1 {
+      StandardError.write("records went out up to \(String(format: "%.1f", seconds)) s after they were due\n")
     }
   }
 
-  func finish() throws {
-    try producer.flush(timeout: .seconds(60))
-    if let failure = producer.takeFailures().first {
-      throw CommandFailure.failed("topic '\(failure.topic)': not delivered: \(failure.error)")
+  private mutating func put(_ record: WorkloadRecord, _ workload: inout Workload) throws {
+    try recording?.append(record.bytes)
+    try publisher?.publish(record)
+    records += 1
+    spans += record.spanCount
+    bytes += record.bytes.count
+    for truth in workload.takeFinishedTruths() {
+      traces += 1
+      try truths?.append(try TruthLine(truth).json)
     }
+  }
+
+  private func finish() throws {
+    try recording?.finish()
+    try publisher?.finish()
+    try truths?.finish()
+  }
+
+  var summary: String {
+    let counts = "\(traces) traces, \(spans) spans in \(records) records, \(bytes) bytes"
+    guard let elapsed else { return counts }
+    let seconds = max(elapsed / .seconds(1), 0.001)
+    return counts + String(format: " in %.1f s, %.1f traces/s", seconds, Double(traces) / seconds)
   }
 }
 
@@ -112,8 +166,8 @@ struct TrafficOptions: ParsableArguments {
   @Option(name: .long, help: "The seed: the same one gives the same traffic.")
   var seed: UInt64 = 1
 
-  @Option(name: .long, help: "How many traces.")
-  var traces = 1_000
+  @Option(name: .long, help: "How many traces; 1000 unless traffic is live.")
+  var traces: Int?
 
   @Option(name: .long, help: "Traces a second of the traffic's own time.")
   var rate = 100.0
@@ -134,11 +188,11 @@ struct TrafficOptions: ParsableArguments {
   var mixed = false
 
   func validate() throws {
-    guard traces > 0, rate > 0, services > 0, spansPerTrace >= 1 else {
+    guard traces ?? 1 > 0, rate > 0, services > 0, spansPerTrace >= 1 else {
       throw ValidationError("--traces, --rate, --services and --spans-per-trace must be positive")
     }
     // The traffic's own time is counted in nanoseconds, and must not leave the years that these reach to.
-    guard spansPerTrace <= 1e6, services <= 1_000_000, rate <= 1e9, Double(traces) / rate <= 3e9 else {
+    guard spansPerTrace <= 1e6, services <= 1_000_000, rate <= 1e9, Double(traces ?? 1) / rate <= 3e9 else {
       throw ValidationError(
         "--spans-per-trace and --services are at most a million, --rate at most 1e9, and --traces at --rate "
           + "must not take longer than 95 years of the traffic's own time")
@@ -151,7 +205,7 @@ struct TrafficOptions: ParsableArguments {
   var options: WorkloadOptions {
     var options = WorkloadOptions()
     options.seed = seed
-    options.traceCount = traces
+    options.traceCount = traces ?? 1000
     options.tracesPerSecond = rate
     options.services = services
     options.spansPerTrace = spansPerTrace
@@ -191,6 +245,22 @@ private struct TruthLine: Encodable {
       encoder.outputFormatting = .sortedKeys
       return try encoder.encode(self)
     }
+  }
+}
+
+/// What live traffic has come to, on standard error, when a person is looking.
+private struct LiveProgress {
+  private let isShown = StandardError.isTerminal
+  private var shownAt = Duration.zero
+
+  mutating func show(after time: Duration, traces: Int, spans: Int) {
+    guard isShown, time - shownAt >= .milliseconds(500) else { return }
+    shownAt = time
+    StandardError.write("\r\u{1b}[2K\(time.components.seconds) s  \(traces) traces  \(spans) spans")
+  }
+
+  func end() {
+    if isShown, shownAt > .zero { StandardError.write("\n") }
   }
 }
 

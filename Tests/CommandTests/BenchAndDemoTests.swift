@@ -67,6 +67,9 @@ import Testing
   @Test func theDemoLosesNothing() throws {
     let run = try CommandRun("demo", "--duration", "3s", "--json")
     #expect(run.exitCode == 0, "\(run.errors)")
+    // The table lives from its first line on.
+    let table = run.errors.split(separator: "\n").filter { $0.contains(" published ") }
+    #expect(!table.isEmpty && table.allSatisfy { !$0.contains("  read 0  ") }, "\(run.errors)")
     let report = try run.json()
     let traces = try #require(report["traces"] as? Int)
     #expect(traces > 100)

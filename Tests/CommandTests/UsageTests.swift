@@ -26,12 +26,24 @@ import Testing
     ["generate", "-o", "a", "--traces", "0"], ["generate", "-o", "a", "--spans-per-trace", "1e30"],
     ["generate", "-o", "a", "--rate", "1e-300"], ["generate", "-o", "a", "--rate", "inf"],
     ["generate", "-o", "a", "--spans-per-trace", "inf"], ["bench", "--spans-per-trace", "1e30"],
-    ["run", "a.yaml", "--log-level", "loud"],
+    ["generate", "-o", "a", "--live"],
+    ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
   func wrongUseIsTwo(_ arguments: [String]) throws {
     let run = try CommandRun(arguments)
     #expect(run.exitCode == 2)
     #expect(run.errors.contains("Error: "))
+    #expect(run.output.isEmpty)
+  }
+
+  /// Port 1 is nobody's.
+  @Test(arguments: [[], ["--live"]]) func generatingWaitsForBrokersAndSaysSo(_ more: [String]) throws {
+    let run = try CommandRun(
+      ["generate", "--topic", "spans", "--brokers", "127.0.0.1:1", "--wait", "4s"] + more)
+    #expect(run.exitCode == 1)
+    let lines = run.errors.split(separator: "\n")
+    #expect(lines.first?.hasPrefix("no answer from the brokers at 127.0.0.1:1 ") == true, "\(run.errors)")
+    #expect(lines.last?.contains("--wait") == true && lines.count <= 3)
     #expect(run.output.isEmpty)
   }
 

@@ -373,11 +373,14 @@ def labels_of_pods(manifests: list[Manifest]) -> dict[str, str]:
 
 
 def environment(manifests: list[Manifest]) -> dict[str, str]:
-    """What a worker's container would see; for what comes from a Secret, any text."""
+    """What a worker's container would see; for what comes from a Secret, or is the pod's, any text."""
     container = worker(manifests)["spec"]["template"]["spec"]["containers"][0]
     variables = dict(generated(manifests, "tailrace-environment"))
     for variable in container.get("env", []):
-        variables[variable["name"]] = "a secret " + variable["valueFrom"]["secretKeyRef"]["key"]
+        source = variable["valueFrom"]
+        variables[variable["name"]] = (
+            "a secret " + source["secretKeyRef"]["key"] if "secretKeyRef" in source else "a-pod"
+        )
     return variables
 
 

@@ -249,7 +249,7 @@ def test_soak(session_children: Children, write) -> None:
     broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)
 
     def start_worker(name: str) -> Child:
-        command = [TAILRACE, "run", write(topology.for_worker(name))]
+        command = [TAILRACE, "run", write(topology.for_worker(name, lasting=True))]
         return session_children.start(f"soak-{name}", command, {"BROKER": proxy.address})
 
     workers = {name: start_worker(name) for name in WORKERS}

@@ -186,7 +186,7 @@ class Fleet:
     """The workers, and what befalls them.
 
     The suite's broker sets limits to that. It ends a transaction that was left open only when its producer
-    comes back: each worker has a transactional id, and one that was killed is always started again. Others
+    comes back: each worker has a lasting transactional id, and one that was killed is always started again. Others
     would wait long for a nameless member that was killed: the second, which is killed, has a name in the
     group. A named one that has stopped is waited for, too: the third, which comes and goes, has none. And if
     the group's leader comes back under a name, what it shares out anew is told to itself alone, so that two
@@ -206,7 +206,7 @@ class Fleet:
 
     def start(self, name: str) -> Child:
         named = {"group.instance.id": name} if name == self.MORTAL else {}
-        worker = self.running[name] = self._start(self._topology.for_worker(name, **named))
+        worker = self.running[name] = self._start(self._topology.for_worker(name, lasting=True, **named))
         self.all.append(worker)
         return worker
 

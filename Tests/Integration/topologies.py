@@ -28,9 +28,14 @@ class Topology:
     worker: str = ""
     """Which worker it is for, where several with properties of their own share the topology."""
 
-    def for_worker(self, worker: str, **kafka: str) -> Self:
-        """The same for one of several workers of this host: each needs a transactional id of its own."""
-        own = {"transactional.id": f"{self.group}-{worker}"} if self.delivery == "exactly_once" else {}
+    def for_worker(self, worker: str, *, lasting: bool = False, **kafka: str) -> Self:
+        """The same for one of several workers of this host.
+
+        Each has a transactional id of its own. One that is `lasting` has the same again when it comes back, so
+        that a worker that was killed ends its own transaction.
+        """
+        has_id = lasting and self.delivery == "exactly_once"
+        own = {"transactional.id": f"{self.group}-{worker}"} if has_id else {}
         return replace(self, worker=worker, kafka={**self.kafka, **own, **kafka})
 
     @property

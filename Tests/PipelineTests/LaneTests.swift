@@ -346,9 +346,53 @@ private let passing = BrokerError(.retry, "not now")
     let letter = try #require(broker.outputs(to: .deadLetters).first)
     #expect(letter.headers["reason"] == "span_too_large")
     #expect(letter.headers["source_topic"] == "spans")
+    #expect(letter.headers["source_partition"] == "0")
+    #expect(letter.headers["source_offset"] == "0")
+    #expect(letter.headers["trace_id"] == traceID(1).description)
+    #expect(letter.headers["span_id"] == "0000000000000001")
     #expect(letter.keyText == traceID(1).description)
     #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
     #expect(try broker.sampledSpans() == [traceID(1): [2]])
+    #expect(lane.snapshot().lane.sampled == 1)
+  }
+
+  /// Its record is not known any more when the trace is decided: those of the trace are named.
+  @Test func aBufferedSpanThatFitsNowhereHasAPointer() throws {
+    let broker = MemoryBroker()
+    broker.append(nil, at: at(0))
+    broker.append(tracesData([TestSpan(trace: 1, id: 2, parent: 1)]), at: at(0))
+    broker.append(tracesData([TestSpan(trace: 1, id: 3, parent: 1, padding: 5000)]), at: at(0))
+    broker.append(nil, at: at(0))
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    let lane = lane(
+      MemoryLink(broker),
+      configuration {
+        $0.sampler.policies = [Policy(name: "all", rule: .probabilistic(.always))]
+        $0.sampler.limits.forwardBytes = 1000
+        $0.sampledBytesMax = 2000
+        $0.deadLetterBytesMax = 3000
+      })
+    for second in [0.0, 0.1, 20] { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
+    let letter = try #require(
+      broker.outputs(to: .deadLetters).first { $0.headers["reason"] == "span_too_large" })
+    #expect(letter.value == nil && letter.keyText == traceID(1).description)
+    #expect(Int(letter.headers["value_left_out_bytes"] ?? "") ?? 0 > 5000)
+    #expect(letter.headers["source_offset"] == "1")
+    #expect(letter.headers["source_offset_last"] == "4")
+    #expect(letter.headers["span_id"] == "0000000000000003")
+    #expect(try broker.sampledSpans() == [traceID(1): [2, 1]])
+  }
+
+  /// Key, value and headers together are what the topic takes.
+  @Test(arguments: 0..<600) func headersCount(_ padding: Int) throws {
+    let broker = MemoryBroker()
+    broker.append(Array(repeating: 0xff, count: padding), key: Array("k".utf8), at: at(0))
+    let lane = lane(MemoryLink(broker), configuration { $0.deadLetterBytesMax = 500 })
+    for _ in 0..<2 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
+    let letter = try #require(broker.outputs(to: .deadLetters).first)
+    let headers = letter.headers.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+    #expect((letter.value?.count ?? 0) + (letter.key?.count ?? 0) + headers <= 500)
+    #expect(letter.headers["source_offset"] == "0")
   }
 
   @Test func recordsOfJSONAreConverted() throws {

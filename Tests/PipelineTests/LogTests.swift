@@ -110,6 +110,39 @@ private final class WrittenLog: Sendable {
     #expect(log.lines.count == 3)
   }
 
+  @Test func everyPartitionIsNamed() {
+    let log = WrittenLog()
+    let logger = log.logger()
+    for partition in [7, 8, 10, 11, 8] { logger.warning("partition \(partition) was added 5 s ago") }
+    let named = log.lines.map { $0.split(separator: " ")[3] }
+    #expect(named == ["7", "8", "10", "11"])
+    log.pass(60)
+    logger.info("hello")
+    #expect(log.lines.dropFirst(4).first?.contains("partition 8 was added 5 s ago repeated=1") == true)
+    // Of very many the rest is counted.
+    log.pass(60)
+    for partition in 0..<1000 { logger.warning("partition \(partition) is odd") }
+    #expect(log.lines.count == 6 + RepeatedLines.partitionsMax + 1)
+    log.pass(60)
+    logger.info("hello")
+    #expect(log.lines.contains { $0.contains("partition 999 is odd repeated=935") })
+    #expect(!log.lines.contains { $0.contains("different warnings") })
+  }
+
+  @Test func ofFourNewPartitionsFourAreNamed() {
+    let log = WrittenLog()
+    let worker = WorkerLog(log.logger(), topic: "spans")
+    worker.noteStart(partitions: 2)
+    for partition in 0..<6 as Range<Int32> {
+      worker.note(.assigned(PartitionID(partition), from: nil, recordsAgain: 0, verdicts: 0), lane: 0)
+    }
+    let warnings = log.lines.filter { $0.contains(" warning ") }
+    #expect(warnings.count == 4)
+    for partition in 2...5 {
+      #expect(warnings.contains { $0.contains("partition \(partition) of 'spans' was added") })
+    }
+  }
+
   @Test func manyDifferentConditionsAreBounded() {
     let log = WrittenLog()
     let logger = log.logger()

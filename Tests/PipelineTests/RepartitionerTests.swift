@@ -104,8 +104,22 @@ extension Repartitioner {
     #expect(try broker.sampledSpans() == [traceID(1): [2]])
     let letter = try #require(broker.outputs(to: .deadLetters).first)
     #expect(letter.headers["reason"] == "span_too_large")
-    #expect(letter.headers["error"]?.contains(traceID(1).description) == true)
+    #expect(letter.headers["trace_id"] == traceID(1).description)
+    #expect(letter.headers["span_id"] == "0000000000000001")
+    #expect(letter.headers["source_partition"] == "0" && letter.headers["source_offset"] == "0")
+    #expect(letter.keyText == traceID(1).description)
     #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
+  }
+
+  /// What stands around the spans counts: their resource is in each record.
+  @Test(arguments: [100, 800, 1500]) func aLargeResourceCounts(_ bytes: Int) throws {
+    let broker = MemoryBroker()
+    let spans = (1...40).map { TestSpan(trace: UInt64($0 % 2), id: UInt64($0)) }
+    broker.append(tracesData(spans, service: String(repeating: "s", count: bytes)), at: at(0))
+    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    #expect(broker.outputs(to: .spans).allSatisfy { ($0.value?.count ?? 0) <= 2000 })
+    #expect(try broker.sampledSpans().values.map(\.count) == [20, 20])
+    #expect(broker.outputs(to: .deadLetters).isEmpty)
   }
 
   @Test func whatCannotBeReadIsADeadLetter() throws {

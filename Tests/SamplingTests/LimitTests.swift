@@ -144,12 +144,169 @@ import Testing
     }
   }
 
+  /// Spans under a resource with an attribute of `resourceBytes`, in one record, and the sizes they go out in.
+  private func portions(
+    of count: Int, under resourceBytes: Int, _ change: (inout SamplerConfiguration) -> Void = { _ in }
+  ) throws -> (sizes: [Int], kept: [KeptSpan], recordBytes: Int) {
+    let world = World {
+      $0.limits.forwardBytes = 900
+      $0.limits.forwardBytesMax = 1000
+      $0.policies = [Policy(name: "all", rule: .probabilistic(SamplingThreshold(probability: 0.01)))]
+      change(&$0)
+    }
+    let attribute = TestAttribute("padding", .text(String(repeating: "r", count: resourceBytes)))
+    let spans = (1...count).map { number in
+      var span = TestSpan.child(UInt64(number), under: 999, of: TestSpan.lucky)
+      span.resource = [attribute]
+      return span
+    }
+    try world.send(spans, at: 0)
+    let events = try world.pass(to: 30_000)
+    #expect(events.keptIDs == (1...count).map(UInt64.init))
+    return (sizes(events), events.kept, record(spans).count)
+  }
+
+  /// What stands around the spans has more than half of what a portion should have.
+  @Test(arguments: [500, 600, 700]) func spansThatFitWithTheirResourceDo(resourceBytes: Int) throws {
+    let (sizes, _, _) = try portions(of: 20, under: resourceBytes)
+    #expect(sizes.allSatisfy { $0 <= 1000 }, "\(sizes)")
+  }
+
+  @Test func spansOfAResourceThatFitsNowhereStayTogether() throws {
+    #expect(try portions(of: 20, under: 2000).sizes.count == 1)
+  }
+
+  /// A resource that leaves room for one span a portion is not repeated for each of very many.
+  @Test func aHostileResourceIsNotMultiplied() throws {
+    let (sizes, _, recordBytes) = try portions(of: 500, under: 850)
+    #expect(sizes.reduce(0, +) <= 10 * recordBytes)
+    #expect(sizes.dropLast().allSatisfy { $0 <= 1000 })
+    #expect(try #require(sizes.last) > 1000)
+  }
+
+  @Test func aResourceThatFitsNowhereSparesItsNeighbours() throws {
+    let world = World {
+      $0.limits.forwardBytes = 900
+      $0.limits.forwardBytesMax = 1000
+    }
+    try world.send(.root(1, .error), at: 0)
+    var spans = (2...9).map { TestSpan.child($0) }
+    for place in 3...4 {
+      spans[place].resource = [TestAttribute("padding", .text(String(repeating: "r", count: 2000)))]
+    }
+    let events = try world.send(spans, at: 0)
+    #expect(events.keptIDs == (2...9).map(UInt64.init))
+    let large = events.filter { if case .kept(_, _, let count) = $0 { count > 1000 } else { false } }
+    #expect(large.map { $0.kept.map(\.id) } == [[5, 6]])
+  }
+
+  @Test func aSpanThatOnlyItsAttributesMakeTooLargeGoesWithoutThem() throws {
+    let world = World {
+      $0.limits.forwardBytes = 1000
+      $0.limits.forwardBytesMax = 1000
+      $0.annotate = .all
+      $0.policies = [Policy(name: String(repeating: "n", count: 300), rule: .alwaysSample)]
+    }
+    var large = TestSpan.root()
+    large.filling = 700
+    let events = try world.send(large, at: 0) + world.send(.child(2), at: 0)
+    #expect(sizes(events).allSatisfy { $0 <= 1000 })
+    #expect(events.kept.first?.rest == large.bytesWithoutState)
+    #expect((events.kept.last?.rest.count ?? 0) > 600, "the other one has them")
+  }
+
   @Test func aLargeRecordOfAKeptTraceIsSplitToo() throws {
     let world = World { $0.limits.forwardBytes = 1000 }
     try world.send(.root(1, .error), at: 0)
     let events = try world.send((2...40).map { .child($0) }, at: 0)
     #expect(events.keptIDs == (2...40).map(UInt64.init))
     #expect(sizes(events).allSatisfy { $0 <= 1000 })
+  }
+}
+
+@Suite struct RecordSizeTests {
+  /// A name of which each byte takes six in a record.
+  private func name(_ number: Int) -> String { "\(number)" + String(repeating: "\u{1}", count: 250) }
+
+  private func decision(
+    _ spans: [TestSpan], _ policies: [Policy] = Policy.defaults
+  ) throws -> (bytes: Int, written: WrittenDecision, shortened: UInt64) {
+    let world = World {
+      $0.limits.decisionBytes = Limits.decisionBytesMin
+      $0.policies = policies
+    }
+    let events = try world.send(spans, at: 0)
+    let first = try #require(events.first)
+    guard case .decision(_, let bytes?) = first, let written = first.written else {
+      throw NoDecision()
+    }
+    return (bytes.count, written, world.counters.decisionsShortened)
+  }
+
+  private struct NoDecision: Error {}
+
+  @Test func servicesAreLeftOutUntilADecisionFits() throws {
+    var spans = (1...256).map { number in
+      var span = TestSpan.child(UInt64(number), under: 999)
+      span.service = name(number)
+      return span
+    }
+    spans[0].status = .error
+    let (bytes, written, shortened) = try decision(spans)
+    #expect(bytes <= Limits.decisionBytesMin && bytes > Limits.decisionBytesMin - 2000)
+    let services = try #require(written.services)
+    #expect(services.count > 3)
+    #expect(services.dropLast() == (1..<services.count).map { name($0) }[...])
+    #expect(services.last == "(other services)")
+    #expect(written.reasons == ["errors"] && written.spanCount == 256)
+    #expect(shortened == 1)
+  }
+
+  /// Names as long as they get, each byte escaped: nothing is left to leave out.
+  @Test func theLargestDecisionFits() throws {
+    let policies = (0..<64).map {
+      Policy(name: "\($0)" + String(repeating: "\u{1}", count: 4000), rule: .alwaysSample)
+    }
+    var root = TestSpan.root(1, .error)
+    root.service = name(1)
+    root.name = name(2)
+    let (bytes, written, shortened) = try decision([root], policies)
+    #expect(bytes <= Limits.decisionBytesMin)
+    #expect(written.reasons?.count == 1)
+    #expect(written.policy?.utf8.count == 256)
+    #expect(written.errorOrigin?.operation == name(2))
+    #expect(shortened == 1)
+  }
+
+  @Test func aDecisionThatFitsIsWhole() throws {
+    let (_, written, shortened) = try decision([.root(1, .error)])
+    #expect(written.services == ["shop"])
+    #expect(shortened == 0)
+  }
+
+  @Test func keysAreLeftOutUntilCountsFit() throws {
+    let world = World {
+      $0.limits.statsBytes = 1000
+      $0.policies.append(Policy(name: "adaptive", rule: .adaptive))
+      $0.baseline = BaselineConfiguration()
+    }
+    for number in 1...100 {
+      var span = TestSpan.child(1, of: UInt64(number))
+      span.service = "service \(number)"
+      try world.send(span, at: 0)
+    }
+    // They are decided when time has passed, and their interval is over later.
+    for time in [60_000, 80_000] as [Int64] {
+      _ = world.ingest(nil, key: nil, at: .at(time), wallClock: .at(time))
+    }
+    let records = world.effects.outputs.compactMap { output -> [UInt8]? in
+      guard case .count(_, let range) = output else { return nil }
+      return Array(world.effects.bytes[range])
+    }
+    #expect(!records.isEmpty && records.allSatisfy { $0.count <= 1000 })
+    let entries = try records.reduce(0) { try $0 + TrafficRecord(decoding: $1).entries.count }
+    #expect(entries > 0 && entries < 100)
+    #expect(world.counters.statsKeysLeftOut == UInt64(100 - entries))
   }
 }
 

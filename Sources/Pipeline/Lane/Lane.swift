@@ -26,9 +26,9 @@ public struct LaneConfiguration: Sendable {
   public var compressAbovePercent = 50
   /// A partition that is caught up and quiet for this long lets its clock go on by itself.
   public var idleAfter = Interval.seconds(1)
-  /// The largest record that the topic of kept spans takes, less what a record costs beside its value.
+  /// The largest value that the topic of kept spans takes, or that of spans keyed by trace id.
   public var sampledBytesMax = 900_000
-  /// The same for dead letters.
+  /// The most bytes that key, value and headers of a dead letter may have together.
   public var deadLetterBytesMax = 900_000
 
   /// Makes a configuration with the defaults above.
@@ -237,7 +237,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       try writeDeadLetter(
         place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
     }
-    try drain(place.partition, timestamp: place.timestamp)
+    try drain(place.partition, record: place)
     if memory.usedBytes > spanBytesMax { try relieveMemory() }
   }
 
@@ -296,28 +296,38 @@ public final class Lane<Link: BrokerLink>: GroupMember {
 
   /// Writes what a sampler wants written.
   ///
-  /// - Parameter timestamp: that of the record that was read, if it was one.
-  private func drain(_ partition: PartitionID, timestamp: Instant? = nil) throws(BrokerError) {
+  /// - Parameter record: the record that was read, if it was one.
+  private func drain(_ partition: PartitionID, record: RecordPlace? = nil) throws(BrokerError) {
     guard !effects.outputs.isEmpty else { return }
     defer { effects.removeAll() }
+    var latest: Decision?
     for output in effects.outputs {
       switch output {
       case .decide(let decision, let range):
-        note(decision, timestamp)
+        note(decision, record?.timestamp)
+        latest = decision
         guard let range else { continue }
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range)
       case .count(let key, let record):
         try writeCounts(key, record)
-      case .forward(let traceID, let range, _):
-        written.sampled += 1
-        if range.count > configuration.sampledBytesMax {
-          try writeTooLarge(partition, traceID, range)
-        } else {
+      case .forward(let traceID, let range, let spans):
+        guard range.count > configuration.sampledBytesMax else {
+          written.sampled += 1
           try write(.sampled, partition, traceID, range)
+          continue
         }
+        let decision = latest?.traceID == traceID ? latest : nil
+        try writeTooLarge(partition, traceID, range, spans, from: offsets(decision, record))
       }
     }
+  }
+
+  /// The offsets between which the record stands that spans handed out now have come in: those of a trace
+  /// that is decided now, or else the one that was read.
+  private func offsets(_ decision: Decision?, _ record: RecordPlace?) -> ClosedRange<Offset>? {
+    if let decision { return decision.firstOffset...max(decision.firstOffset, decision.lastOffset) }
+    return record.map { $0.offset...$0.offset }
   }
 
   private func note(_ decision: Decision, _ timestamp: Instant?) {
@@ -348,25 +358,22 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     }
   }
 
-  /// A kept span that alone is larger than its topic takes: it is not lost, but a dead letter.
+  /// Kept spans that are larger than their topic takes are not lost, but a dead letter.
   private func writeTooLarge(
-    _ partition: PartitionID, _ traceID: TraceID, _ range: Range<Int>
+    _ partition: PartitionID, _ traceID: TraceID, _ range: Range<Int>, _ spans: Int,
+    from offsets: ClosedRange<Offset>?
   ) throws(BrokerError) {
     key.removeAll(keepingCapacity: true)
     traceID.appendHexadecimal(to: &key)
-    let reason = "span_too_large"
-    written.deadLetters[reason, default: 0] += 1
-    let headers = [
-      RecordHeaderField("reason", reason),
-      RecordHeaderField("error", "a kept span of \(range.count) bytes does not fit the topic of kept spans"),
-      RecordHeaderField("source_topic", configuration.topic),
-      RecordHeaderField("source_partition", String(partition.value)),
-    ]
+    written.deadLetters[DeadLetters.spanTooLarge, default: 0] += 1
     try key.withRawBytes { (key) throws(BrokerError) in
       try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+        let value = bytes.extracting(range)
+        let headers = DeadLetters.headers(
+          ofTooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
+          topic: configuration.topic, partition: partition, offsets: offsets)
         try DeadLetters.write(
-          to: link, key: key, value: bytes.extracting(range), headers: headers,
-          bytesMax: configuration.deadLetterBytesMax)
+          to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
       }
     }
   }

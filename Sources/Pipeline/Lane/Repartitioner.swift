@@ -103,7 +103,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
       malformed =
         value.byteCount > bytesMax
         ? MalformedInput(.recordTooLarge, at: 0)
-        : decoder.decode(value, bytesMax: bytesMax) { split($0, &failure) }
+        : decoder.decode(value, bytesMax: bytesMax) { split($0, from: place, &failure) }
     }
     if let failure { throw failure }
     guard let malformed else { return }
@@ -117,7 +117,9 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   }
 
   /// Writes each trace's piece. What the link throws goes into `failure`.
-  private func split(_ bytes: RawSpan, _ failure: inout BrokerError?) -> MalformedInput? {
+  private func split(
+    _ bytes: RawSpan, from place: RecordPlace, _ failure: inout BrokerError?
+  ) -> MalformedInput? {
     do {
       try record.scan(bytes)
       try groups.group(record, bytesMax: configuration.sampler.limits.splitBytes(ofRecord: bytes.byteCount))
@@ -131,7 +133,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
         if groups.groups.count == 1, bytes.byteCount <= configuration.sampledBytesMax {
           try write(bytes, of: group.traceID)
         } else {
-          try write(members, bytes, of: group.traceID)
+          try write(members, bytes, of: group.traceID, from: place)
         }
       }
     } catch {
@@ -141,40 +143,45 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   }
 
   /// Writes some spans of one trace, in as many records as the topic's limit makes necessary.
-  private func write(_ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID) throws(BrokerError) {
-    var rest = spans
-    while !rest.isEmpty {
-      var count = 0
-      var size = 0
-      for index in rest {
-        size += Int(record.spans[Int(index)].field.count)
-        if size > configuration.sampledBytesMax, count > 0 { break }
-        count += 1
+  private func write(
+    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace
+  ) throws(BrokerError) {
+    var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: configuration.sampledBytesMax)
+    var start = spans.startIndex
+    for end in spans.indices where cutter.add(record.spans[Int(spans[end])], of: record) != nil {
+      try writePortion(spans[start..<end], bytes, of: traceID, from: place)
+      start = end
+    }
+    try writePortion(spans[start...], bytes, of: traceID, from: place)
+  }
+
+  private func writePortion(
+    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace
+  ) throws(BrokerError) {
+    piece.removeAll()
+    piece.appendPiece(spans, of: record, bytes: bytes)
+    try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in
+      if bytes.byteCount <= configuration.sampledBytesMax {
+        try write(bytes, of: traceID)
+      } else {
+        try writeTooLarge(bytes, spans.count, of: traceID, from: place)
       }
-      piece.removeAll()
-      piece.appendPiece(rest.prefix(count), of: record, bytes: bytes)
-      rest = rest.dropFirst(count)
-      guard piece.count <= configuration.sampledBytesMax || count > 1 else {
-        try writeTooLarge(traceID)
-        continue
-      }
-      try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in try write(bytes, of: traceID) }
     }
   }
 
-  /// A span that alone is larger than its topic takes: it is not lost, but a dead letter.
-  private func writeTooLarge(_ traceID: TraceID) throws(BrokerError) {
-    let reason = "span_too_large"
-    counters.deadLetters[reason, default: 0] += 1
-    let headers = [
-      RecordHeaderField("reason", reason),
-      RecordHeaderField(
-        "error", "a span of \(piece.count) bytes of trace \(traceID) does not fit the topic of spans"),
-      RecordHeaderField("source_topic", configuration.topic),
-    ]
-    try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in
+  /// Spans that are larger than their topic takes are not lost, but a dead letter.
+  private func writeTooLarge(
+    _ value: RawSpan, _ spans: Int, of traceID: TraceID, from place: RecordPlace
+  ) throws(BrokerError) {
+    counters.deadLetters[DeadLetters.spanTooLarge, default: 0] += 1
+    let headers = DeadLetters.headers(
+      ofTooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
+      topic: configuration.topic, partition: place.partition, offsets: place.offset...place.offset)
+    key.removeAll(keepingCapacity: true)
+    traceID.appendHexadecimal(to: &key)
+    try key.withRawBytes { (key) throws(BrokerError) in
       try DeadLetters.write(
-        to: link, key: nil, value: bytes, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+        to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
     }
   }
 

@@ -48,7 +48,8 @@ struct LanePlan: Sendable {
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
       compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
-      decisions: topics.decisions.name,
+      spansOut: topics.sampled, recordBytes: topology.limits.recordBytes,
+      clientBytes: LanePlan.clientBytes(topology.worker), decisions: topics.decisions.name,
       decisionsReach: topology.windows.lateWindow + topology.windows.decisionWait)
     group = topology.worker.group
     lanes = topology.worker.lanes
@@ -69,7 +70,9 @@ struct LanePlan: Sendable {
     outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
     needs = TopicNeeds(
       input: topics.rawSpans.name, mirrored: [], free: [topics.spans, topics.deadLetters],
-      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters)
+      creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
+      spansOut: topics.spans, recordBytes: topology.recordBytesMax,
+      clientBytes: LanePlan.clientBytes(topology.worker))
     group = topology.worker.group
     lanes = topology.worker.lanes
     properties = LanePlan.properties(topology.worker)
@@ -77,19 +80,21 @@ struct LanePlan: Sendable {
     stopTimeout = topology.worker.stopTimeout
   }
 
-  /// The same for the same place in the fleet: a static member's name is, and the host's name is, where pods
-  /// have stable ones.
+  /// The same for the same place in the fleet where somebody says which place that is; else of this process
+  /// alone. Host names are not enough: several workers may share one, and each would end the other.
   private static func transactionalID(_ worker: WorkerSettings) -> String? {
     guard worker.delivery == .exactlyOnce else { return nil }
-    let place = worker.kafka.values["group.instance.id"] ?? ProcessInfo.processInfo.hostName
-    return worker.kafka.values["transactional.id"] ?? "\(worker.group)-\(place)"
+    if let id = worker.kafka.values["transactional.id"] { return id }
+    if let member = worker.kafka.values["group.instance.id"] { return "\(worker.group)-\(member)" }
+    let process = String(UInt64.random(in: 1 << 60 ... .max), radix: 16)
+    return "\(worker.group)-\(ProcessInfo.processInfo.hostName)-\(process)"
   }
 
-  /// The properties of one lane's clients: each lane is a member of its own, so each has its own name.
-  func properties(ofLane number: Int) -> [KafkaProperty] {
-    guard lanes > 1 else { return properties }
-    return properties.map { property in
-      property.name == "group.instance.id"
+  /// The properties of one lane's clients: each lane is a member of its own, so each has its own name; and
+  /// what they write together fits every topic.
+  func properties(ofLane number: Int, _ sizes: RecordSizes) -> [KafkaProperty] {
+    sizes.bounding(properties, outputs: needs.outputs).map { property in
+      lanes > 1 && property.name == "group.instance.id"
         ? KafkaProperty(property.name, "\(property.value)-\(number)") : property
     }
   }
@@ -98,13 +103,18 @@ struct LanePlan: Sendable {
   /// not.
   private static let deadLetterBytes = 16 << 20
 
+  /// The largest record that the clients let through.
+  private static func clientBytes(_ worker: WorkerSettings) -> Int {
+    worker.kafka.values["message.max.bytes"].flatMap { Int($0) } ?? deadLetterBytes + 65_536
+  }
+
   /// The topology's properties over ours. The client lets records through that only some topics take: each
   /// topic's own limit is looked at before a record is written.
   private static func properties(_ worker: WorkerSettings) -> [KafkaProperty] {
     let defaults = [
       KafkaProperty("bootstrap.servers", KafkaProperties.brokersDefault),
       KafkaProperty("client.id", "tailrace"),
-      KafkaProperty("message.max.bytes", String(deadLetterBytes + 65_536)),
+      KafkaProperty("message.max.bytes", String(clientBytes(worker))),
       KafkaProperty("receive.message.max.bytes", "268435456"),
     ]
     let given = worker.kafka.values.filter { $0.key != "transactional.id" }.sorted { $0.key < $1.key }.map {

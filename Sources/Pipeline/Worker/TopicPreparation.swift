@@ -18,6 +18,12 @@ struct TopicNeeds {
   var deadLetterBytes: Int
   /// The topic of dead letters: one of `free`.
   var deadLetters: String
+  /// The topic that spans are written to: one of `mirrored` or `free`.
+  var spansOut: String
+  /// Larger records of the input are dead letters.
+  var recordBytes: Int
+  /// The largest record that the client lets through: its `message.max.bytes`.
+  var clientBytes: Int
   /// The topic that recovery reads back, and how far.
   var decisions: String?
   var decisionsReach = Duration.zero
@@ -27,18 +33,12 @@ struct TopicNeeds {
 struct TopicFacts: Sendable {
   /// Partitions of the input.
   var partitions: Int
-  /// The largest record that each topic takes, by name.
-  var recordBytesMax: [String: Int]
+  /// How large records may be.
+  var sizes: RecordSizes
   /// What was found or done, one line each.
   var notes: [String]
-
-  /// The largest value for a topic, less what a record costs beside it: key, headers and framing.
-  func valueBytesMax(of topic: String) -> Int {
-    max(1024, (recordBytesMax[topic] ?? TopicFacts.recordBytesDefault) - 1024)
-  }
-
-  /// Kafka's own default for `max.message.bytes`, and librdkafka's for `message.max.bytes`.
-  static let recordBytesDefault = 1_000_000
+  /// What works, but not as somebody may expect, one line each.
+  var warnings: [String] = []
 }
 
 /// Why topics do not fit a topology.
@@ -51,12 +51,14 @@ struct TopicProblem: Error {
 struct TopicPreparation {
   let needs: TopicNeeds
   let admin: Admin
+  private let configurations: TopicConfigurations
 
   private static let timeout = Duration.seconds(15)
 
   init(_ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
     self.needs = needs
     admin = try Admin(properties: properties.forProducers, log: log)
+    configurations = TopicConfigurations(admin)
   }
 
   /// Checks everything and changes nothing: topics that would be made are only noted.
@@ -67,7 +69,7 @@ struct TopicPreparation {
     var notes = found.compactMap { name, count in count.map { "topic '\(name)': \($0) partitions" } }
     for name in missing(found) { notes.append("topic '\(name)': missing; it would be created") }
     try checkRetention(found)
-    return TopicFacts(partitions: partitions, recordBytesMax: limits(of: found), notes: notes)
+    return try facts(found, partitions, notes)
   }
 
   /// Makes what is missing, then checks.
@@ -80,9 +82,18 @@ struct TopicPreparation {
     let ready = isWhole ? found : try waitForAll()
     try checkCounts(ready, partitions)
     try checkRetention(ready)
+    return try facts(
+      ready, partitions, missing(found).map { "topic '\($0)' was missing and has been created" })
+  }
+
+  /// - Throws: if a topic takes too little to work with.
+  private func facts(_ found: Found, _ partitions: Int, _ notes: [String]) throws -> TopicFacts {
+    let (limits, untold) = limits(of: found)
+    let sizes = RecordSizes(limits, clientBytes: needs.clientBytes)
+    let problems = sizes.problems(of: needs)
+    if !problems.isEmpty { throw TopicProblem(lines: problems) }
     return TopicFacts(
-      partitions: partitions, recordBytesMax: limits(of: ready),
-      notes: missing(found).map { "topic '\($0)' was missing and has been created" })
+      partitions: partitions, sizes: sizes, notes: notes + untold, warnings: sizes.warnings(of: needs))
   }
 
   private typealias Found = [(name: String, partitions: Int?)]
@@ -119,7 +130,7 @@ struct TopicPreparation {
   /// A worker that takes a partition over reads its decisions back: they have to be there still.
   private func checkRetention(_ found: Found) throws {
     guard let name = needs.decisions, found.contains(where: { $0.name == name && $0.partitions != nil }),
-      let values = try? admin.configuration(of: name, timeout: .seconds(5)),
+      let values = configurations.values(of: name),
       values["cleanup.policy"].map({ $0.contains("delete") }) ?? true,
       let milliseconds = values["retention.ms"].flatMap({ Int64($0) }), milliseconds >= 0
     else { return }
@@ -171,18 +182,47 @@ struct TopicPreparation {
     }
   }
 
-  /// What each topic takes. A broker that does not tell is taken to have Kafka's default.
-  private func limits(of found: Found) -> [String: Int] {
+  /// What each topic takes, and a line if a broker does not tell: then Kafka's default is taken to be true.
+  private func limits(of found: Found) -> (limits: [String: Int], notes: [String]) {
     var limits: [String: Int] = [:]
-    for (name, partitions) in found where partitions != nil && name != needs.input {
-      guard let limit = recordBytesMax(of: name) else { break }
+    for (name, partitions) in found where partitions != nil {
+      guard let limit = recordBytesMax(of: name) else {
+        // Nor will it tell of the others.
+        let note =
+          "max.message.bytes of topic '\(name)' can't be read: records are kept below "
+          + "\(RecordSizes.topicDefault) bytes"
+        return (limits, [note])
+      }
       limits[name] = limit
     }
-    return limits
+    return (limits, [])
   }
 
   private func recordBytesMax(of topic: String) -> Int? {
-    let values = try? admin.configuration(of: topic, timeout: .seconds(5))
-    return values?["max.message.bytes"].flatMap { Int($0) }
+    configurations.values(of: topic)?["max.message.bytes"].flatMap { Int($0) }
+  }
+}
+
+/// What brokers tell of topics' configurations, asked once each. Whoever gets no answer for one topic gets
+/// none for the others, and would wait as long for each: nobody is asked again.
+private final class TopicConfigurations {
+  private let admin: Admin
+  private var known: [String: [String: String]] = [:]
+  private var isSilent = false
+
+  init(_ admin: Admin) {
+    self.admin = admin
+  }
+
+  /// The values by name; nil if nobody tells.
+  func values(of topic: String) -> [String: String]? {
+    if let values = known[topic] { return values }
+    guard !isSilent else { return nil }
+    guard let values = try? admin.configuration(of: topic, timeout: .seconds(5)) else {
+      isSilent = true
+      return nil
+    }
+    known[topic] = values
+    return values
   }
 }

@@ -47,11 +47,15 @@ public final class Worker: Sendable {
     boards = (0..<plan.lanes).map { _ in LaneBoard(hasStatistics: interval != "0") }
   }
 
+  /// What lines of `inspectTopics` begin with that somebody should look at.
+  public static let warningPrefix = "warning: "
+
   /// Checks the topics without changing anything. Returns a line for each thing found.
   ///
   /// - Throws: `WorkerFailure` with a line for each problem.
   public func inspectTopics() throws(WorkerFailure) -> [String] {
-    try withTopics { try $0.inspect() }.notes
+    let facts = try withTopics { try $0.inspect() }
+    return facts.notes + facts.warnings.map { Worker.warningPrefix + $0 }
   }
 
   /// Runs until `stop` is called. Blocks.
@@ -60,6 +64,7 @@ public final class Worker: Sendable {
   public func run() throws(WorkerFailure) {
     guard let facts = try prepareTopics() else { return }
     for note in facts.notes { logger.notice("\(note)") }
+    for warning in facts.warnings { logger.warning("\(warning)") }
     log.noteStart(partitions: facts.partitions)
     state.withLock { $0.areTopicsReady = true }
     logger.info("starting", metadata: ["lanes": "\(plan.lanes)", "partitions": "\(facts.partitions)"])
@@ -236,20 +241,16 @@ public final class Worker: Sendable {
       let link = try KafkaLink(
         topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
         transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
-        properties: plan.properties(ofLane: number), clients: clients,
+        properties: plan.properties(ofLane: number, facts.sizes), clients: clients,
         isStopping: { [self] in isStopping.load(ordering: .relaxed) }, beat: { board.beat() })
       board.enter(.running)
       switch plan.work {
       case .sample(var configuration):
-        configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.sampled ?? "")
-        configuration.deadLetterBytesMax = facts.valueBytesMax(of: plan.outputs.deadLetters)
-        configuration.sampler.limits.forwardBytes = min(
-          configuration.sampler.limits.forwardBytes, configuration.sampledBytesMax * 9 / 10)
+        configuration.bound(by: facts.sizes, plan.outputs)
         let lane = Lane(link: link, configuration: configuration) { [self] in note($0, lane: number) }
         run(lane, number)
       case .repartition(var configuration):
-        configuration.sampledBytesMax = facts.valueBytesMax(of: plan.outputs.spans ?? "")
-        configuration.deadLetterBytesMax = facts.valueBytesMax(of: plan.outputs.deadLetters)
+        configuration.bound(by: facts.sizes, plan.outputs)
         let lane = Repartitioner(link: link, configuration: configuration) { [self] in
           note($0, lane: number)
         }

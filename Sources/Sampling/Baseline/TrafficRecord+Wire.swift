@@ -35,46 +35,51 @@ extension TrafficRecord {
   /// The largest number of keys in a record.
   static let entriesMax = 200_000
 
-  /// The record's bytes, at most `bytesMax`: where they would be more, the keys with the least traces are
-  /// counted as `other`.
+  /// The record's bytes.
   ///
   /// An entry takes its name and 19 to 120 bytes, typically about 40: a thousand services are 40 kB.
-  public func encoded(bytesMax: Int = 900_000) -> [UInt8] {
-    var head = WireWriter(capacity: 1024)
-    head.varint(1)
-    head.varint(UInt64(clamping: partition.value))
-    head.varint(UInt64(clamping: interval.value))
-    head.varint(UInt64(clamping: intervalMilliseconds))
-    head.varint(UInt64(clamping: coveredMilliseconds))
-    var parts: [[UInt8]] = entries.map { entry in
-      var part = WireWriter(capacity: 64)
-      part.varint(UInt64(entry.name.count))
-      var bytes = part.bytes + entry.name + [entry.isKnown ? 1 : 0]
-      entry.traffic.append(to: &bytes)
-      return bytes
-    }
-    var rest = other
-    // What the head, `other` and the count can take.
-    var size = head.count + KeyTraffic.encodedBytesMax + 10 + parts.reduce(0) { $0 + $1.count }
-    if size > bytesMax {
-      let smallestFirst = entries.indices.sorted { left, right in
-        (entries[left].traffic.seen, left) < (entries[right].traffic.seen, right)
-      }
-      for index in smallestFirst where size > bytesMax {
-        size -= parts[index].count
-        parts[index] = []
-        rest.add(entries[index].traffic)
-      }
-      parts.removeAll { $0.isEmpty }
-    }
-    var bytes = head.bytes
-    rest.append(to: &bytes)
-    var count = WireWriter()
-    count.varint(UInt64(parts.count))
-    bytes += count.bytes
-    for part in parts { bytes += part }
-    return bytes
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter(capacity: 1024)
+    writer.varint(1)
+    writer.varint(UInt64(clamping: partition.value))
+    writer.varint(UInt64(clamping: interval.value))
+    writer.varint(UInt64(clamping: intervalMilliseconds))
+    writer.varint(UInt64(clamping: coveredMilliseconds))
+    writer.appendBytes { other.append(to: &$0) }
+    writer.varint(UInt64(entries.count))
+    for entry in entries { writer.appendBytes { entry.append(to: &$0) } }
+    return writer.bytes
   }
+
+  /// Counts the keys with the least traces as `other` where the record's bytes would be more than `bytesMax`,
+  /// of which there are 300 at least. Returns how many keys that were.
+  mutating func shorten(toBytes bytesMax: Int) -> Int {
+    // What an entry can take at the most: most records fit at a glance.
+    let most = entries.reduce(TrafficRecord.headBytesMax) { $0 + $1.name.count + Entry.bytesMaxBesideName }
+    guard most > bytesMax else { return 0 }
+    let sizes = entries.map { entry in
+      var bytes: [UInt8] = []
+      entry.append(to: &bytes)
+      return bytes.count
+    }
+    var size = sizes.reduce(TrafficRecord.headBytesMax, +)
+    var left: Set<Int> = []
+    let smallestFirst = entries.indices.sorted { left, right in
+      (entries[left].traffic.seen, left) < (entries[right].traffic.seen, right)
+    }
+    for index in smallestFirst where size > bytesMax {
+      size -= sizes[index]
+      other.add(entries[index].traffic)
+      left.insert(index)
+    }
+    guard !left.isEmpty else { return 0 }
+    entries = entries.indices.filter { !left.contains($0) }.map { entries[$0] }
+    return left.count
+  }
+
+  /// The version, the four numbers of the head and the count of keys, with ten bytes each at the most, and
+  /// `other`.
+  private static var headBytesMax: Int { 6 * 10 + KeyTraffic.encodedBytesMax }
 
   /// Reads a record. Its bytes may be anybody's: nothing in them is trusted, and memory is at most a small
   /// multiple of their number.
@@ -105,6 +110,20 @@ extension TrafficRecord {
       entries.append(Entry(name: name, isKnown: flags == 1, traffic: try reader.traffic()))
     }
     guard reader.bytesLeft == 0 else { throw .trailingBytes }
+  }
+}
+
+extension TrafficRecord.Entry {
+  /// The length of the name, the flags and the traffic.
+  fileprivate static var bytesMaxBesideName: Int { 3 + KeyTraffic.encodedBytesMax }
+
+  fileprivate func append(to bytes: inout [UInt8]) {
+    var length = WireWriter(capacity: 2)
+    length.varint(UInt64(name.count))
+    bytes += length.bytes
+    bytes += name
+    bytes.append(isKnown ? 1 : 0)
+    traffic.append(to: &bytes)
   }
 }
 

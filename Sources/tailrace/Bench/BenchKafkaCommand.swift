@@ -52,7 +52,7 @@ struct BenchKafkaCommand: ParsableCommand {
         }
       }
       progress.end()
-      let report = KafkaBenchReport(readings, records: bench.recordCount)
+      let report = KafkaBenchReport(readings)
       print(json ? try JSONText.encode(report) : report.text)
     } catch let failure as CommandFailure {
       throw failure
@@ -81,6 +81,8 @@ private struct KafkaBench {
     var cpuSeconds: Double
     /// Spans in the records; 0 where nobody looked.
     var spans: UInt64
+    /// What the worker counted in the whole topic; nil where nobody looked.
+    var whole: (records: UInt64, spans: UInt64)?
 
     var recordsPerSecond: Double { Double(records) / seconds }
   }
@@ -189,8 +191,9 @@ private struct KafkaBench {
       usleep(2000)
       counters = worker.snapshot.counters
     }
-    let reading = (clock ?? Stopwatch()).reading(
+    var reading = (clock ?? Stopwatch()).reading(
       records: Int64(counters.recordsRead), spans: counters.spansRead)
+    reading.whole = (counters.recordsRead, counters.spansRead)
     worker.stop()
     failure.wait()
     return reading
@@ -246,7 +249,8 @@ private struct KafkaBenchReport: Encodable {
     var cpuSecondsPerMillionSpans: Double
   }
 
-  var records: Int64
+  /// Records and their spans, as a worker counted them.
+  var records: UInt64
   var spans: UInt64
   var nothing: Figures
   var atLeastOnce: Figures
@@ -254,7 +258,7 @@ private struct KafkaBenchReport: Encodable {
   /// What exactly-once reaches of at-least-once.
   var exactlyOnceRatio: Double
 
-  init(_ readings: [KafkaBench.Mode: [KafkaBench.Reading]], records: Int64) {
+  init(_ readings: [KafkaBench.Mode: [KafkaBench.Reading]]) {
     let base = readings[.nothing] ?? []
     // Who does nothing looks at no spans; it has read as many in as many records.
     let spansPerRecord = (readings[.exactlyOnce] ?? []).map { Double($0.spans) / Double($0.records) }.median
@@ -266,9 +270,8 @@ private struct KafkaBenchReport: Encodable {
         cpuSecondsPerMillionSpans: own.map { $0.cpuSeconds / Double($0.records) }.median / spansPerRecord
           * 1e6)
     }
-    self.records = records
-    // Of no record at all the mean is no number.
-    spans = UInt64(exactly: (Double(records) * spansPerRecord).rounded()) ?? 0
+    // Counted, not reckoned from the part that was measured.
+    (records, spans) = readings[.exactlyOnce]?.last?.whole ?? (0, 0)
     nothing = figures(.nothing)
     atLeastOnce = figures(.atLeastOnce)
     exactlyOnce = figures(.exactlyOnce)

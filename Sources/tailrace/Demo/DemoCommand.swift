@@ -63,11 +63,13 @@ struct DemoCommand: ParsableCommand {
     for name in [topics.spans.name, topics.decisions.name, topics.sampled, topics.deadLetters] {
       try cluster.createTopic(name, partitions: partitions)
     }
-    let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .warning))
+    let worker = Worker(
+      .tailSampling(topology), logger: .standardError(topology.worker, level: .warning))
     let running = WorkerThread(worker)
     defer { running.stop() }
 
     let audit = try DemoAudit(topology, brokers: cluster.bootstrapServers)
+    try awaitReading(running, audit)
     let traffic = try DemoTraffic(
       options: options, topic: topics.spans.name, brokers: cluster.bootstrapServers)
     let table = DemoTable(isLive: StandardError.isTerminal)
@@ -90,6 +92,20 @@ struct DemoCommand: ParsableCommand {
     }
     table.end()
     return DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
+  }
+
+  /// Traffic begins when the worker reads all partitions: joining a group takes some seconds, in which a table
+  /// would show nothing but zeros.
+  private func awaitReading(_ worker: WorkerThread, _ audit: DemoAudit) throws {
+    StandardError.write("starting a broker and a worker\n")
+    let deadline = ContinuousClock.now + .seconds(60)
+    while worker.assignedPartitions < Int(partitions) {
+      if let failure = worker.failure { throw failure }
+      guard ContinuousClock.now < deadline else {
+        throw CommandFailure.failed("the worker has not begun to read within a minute")
+      }
+      try audit.read()
+    }
   }
 
   private var options: WorkloadOptions {
@@ -139,6 +155,9 @@ private final class WorkerThread: Sendable {
     thread.name = "worker"
     thread.start()
   }
+
+  /// How many partitions it reads.
+  var assignedPartitions: Int { worker.snapshot.partitions.count }
 
   /// Why the worker ended by itself; nil while it runs.
   var failure: WorkerFailure? { outcome.failure }

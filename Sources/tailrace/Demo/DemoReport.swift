@@ -133,7 +133,8 @@ final class DemoTable {
     let seconds = Int(time.components.seconds)
     let counters = worker.counters
     let head =
-      "\(seconds) s  in \(traffic.spans) spans  open \(worker.openTraces) traces  "
+      "\(seconds) s  published \(traffic.spans) spans  read \(counters.spansRead)  "
+      + "open \(worker.openTraces) traces  "
       + "decided \(counters.tracesKept + counters.tracesDropped)  kept \(counters.tracesKept)  "
       + "late spans \(counters.lateSpansKept + counters.lateSpansDropped)"
     guard isLive else { return StandardError.write(head + "\n") }

@@ -110,7 +110,7 @@ import Testing
       }
       guard let record = try? TrafficRecord(decoding: bytes) else { continue }
       accepted += 1
-      #expect(record.encoded(bytesMax: .max) == bytes)
+      #expect(record.encoded() == bytes)
       #expect(record.entries.allSatisfy { $0.traffic.isConsistent })
       var fleet = FleetTraffic(configuration: BaselineConfiguration())
       _ = fleet.merge(record, latest: IntervalNumber(.max))
@@ -123,9 +123,15 @@ import Testing
   @Test func theSmallestKeysMakeRoom() throws {
     var random = RandomSource(seed: 8)
     let record = randomRecord(partition: 0, interval: 1, keys: 300, random: &random)
-    let bytes = record.encoded(bytesMax: 6000)
+    var shortened = record
+    let left = shortened.shorten(toBytes: 6000)
+    let bytes = shortened.encoded()
     #expect(bytes.count <= 6000 && bytes.count > 5000)
     let read = try TrafficRecord(decoding: bytes)
+    #expect(left == record.entries.count - read.entries.count)
+    #expect(shortened.shorten(toBytes: 6000) == 0)
+    #expect(shortened.shorten(toBytes: 300) >= read.entries.count - 3)
+    #expect(shortened.encoded().count <= 300)
     let least = read.entries.map(\.traffic.seen).min() ?? 0
     let kept = Set(read.entries.map(\.name))
     let folded = record.entries.filter { !kept.contains($0.name) }
