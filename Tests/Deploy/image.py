@@ -148,7 +148,7 @@ try:
     answer = opener.open(sys.argv[1], timeout=5)
 except urllib.error.HTTPError as error:
     answer = error
-print(answer.status, answer.read().decode(), sep="\\n")
+print(answer.status, answer.read().decode(), sep="\\n", end="")
 """
 
 
@@ -190,6 +190,8 @@ def running(
     """A worker that is ready."""
     (port,) = free_ports(1)
     text = generated(manifests, "tailrace-topology")["topology.yaml"].replace("port: 8080", f"port: {port}")
+    # A group of its own: it would wait for the session of a member that the test before has killed.
+    text += f"\ngroup: image-{port}\n"
     path = children.directory / f"topology-{port}"
     topology = ConfigMapFolder(path, {"topology.yaml": text})
     environment = {**generated(manifests, "tailrace-environment"), "KAFKA_BROKERS": broker.address}
