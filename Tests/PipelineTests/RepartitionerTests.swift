@@ -55,6 +55,28 @@ extension Repartitioner {
     #expect(try broker.sampledSpans()[traceID(1)] == [1, 4, 7])
   }
 
+  /// 60 MB of pieces from 200 KB are not made.
+  @Test func whatARecordMayGrowToFollowsFromItsSize() throws {
+    let broker = MemoryBroker()
+    let service = String(repeating: "s", count: 20_000)
+    for count in [200, 3000] {
+      let spans = (1...count).map { TestSpan(trace: UInt64($0), id: 1) }
+      broker.append(tracesData(spans, service: service), at: at(0))
+    }
+    try repartitioner(MemoryLink(broker)).run()
+    #expect(broker.outputs(to: .spans).count == 200)
+    #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["split_too_large"])
+  }
+
+  @Test func whatALargeRecordTookIsGivenBack() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData((1...40_000).map { TestSpan(trace: 1, id: UInt64($0)) }), at: at(0))
+    let lane = repartitioner(MemoryLink(broker)) { $0.memoryBytesMax = 64 << 20 }
+    try lane.run()
+    #expect(broker.outputs(to: .spans).count > 1)
+    #expect(lane.workingBytes < 1 << 20)
+  }
+
   @Test func generatedTrafficComesOutWholeAndKeyed() throws {
     var options = WorkloadOptions()
     options.traceCount = 60

@@ -171,7 +171,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
-    // Half is for spans at least.
+    // Half is left for spans, less what the lane works with and the room for a record.
     memory.tableBytesMax = configuration.memoryBytesMax / 4
     memory.verdictBytesMax = configuration.memoryBytesMax / 4
   }
