@@ -297,7 +297,7 @@ import Testing
     }
     // They are decided when time has passed, and their interval is over later.
     for time in [60_000, 80_000] as [Int64] {
-      _ = world.ingest(nil, key: nil, at: .at(time), wallClock: .at(time))
+      _ = world.ingest(nil, key: nil, at: .at(time))
     }
     let records = world.effects.outputs.compactMap { output -> [UInt8]? in
       guard case .count(_, let range) = output else { return nil }
