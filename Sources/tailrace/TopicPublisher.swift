@@ -85,8 +85,8 @@ final class TopicPublisher {
         progressAt = .now
       } else if progressAt + TopicPublisher.patience <= .now {
         throw CommandFailure.failed(
-          "the brokers at \(brokers) have taken no record for \(TopicPublisher.patience.components.seconds) s, "
-            + "\(delivered) in all")
+          "the brokers at \(brokers) have taken no record for "
+            + "\(TopicPublisher.patience.components.seconds) s, \(delivered) in all")
       }
     }
     try checkDeliveries()

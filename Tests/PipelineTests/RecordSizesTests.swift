@@ -112,7 +112,8 @@ import Testing
     let problems = RecordSizes(topics, clientBytes: 20_000_000).problems(of: plan().needs)
     #expect(
       problems == [
-        "topic 'decisions' takes records of at most 2000 bytes (its max.message.bytes): at least 13024 are needed"
+        "topic 'decisions' takes records of at most 2000 bytes (its max.message.bytes): "
+          + "at least 13024 are needed"
       ])
     #expect(RecordSizes(topics, clientBytes: 5000).problems(of: plan().needs).count == 3)
   }

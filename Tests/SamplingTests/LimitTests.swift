@@ -144,7 +144,8 @@ import Testing
     }
   }
 
-  /// Spans under a resource with an attribute of `resourceBytes`, in one record, and the sizes they go out in.
+  /// Spans under a resource with an attribute of `resourceBytes`, in one record, and the sizes that they go
+  /// out in.
   private func portions(
     of count: Int, under resourceBytes: Int, _ change: (inout SamplerConfiguration) -> Void = { _ in }
   ) throws -> (sizes: [Int], kept: [KeptSpan], recordBytes: Int) {

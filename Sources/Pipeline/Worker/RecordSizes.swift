@@ -41,7 +41,8 @@ struct RecordSizes: Equatable, Sendable {
   }
 
   /// The properties, with batches that every topic takes. A topic's limit is for a whole batch, and
-  /// librdkafka does not take a batch apart that was refused. A single record may be larger than `batch.size`.
+  /// librdkafka does not take a batch apart that was refused. A single record may be larger than
+  /// `batch.size`.
   func bounding(_ properties: [KafkaProperty], outputs: [String]) -> [KafkaProperty] {
     let given = properties.last { $0.name == "batch.size" }.flatMap { Int($0.value) }
     let least = least(of: outputs)
@@ -68,13 +69,13 @@ struct RecordSizes: Equatable, Sendable {
     let spans = min(input, needs.recordBytes)
     if isKnown(needs.spansOut), recordBytes(of: needs.spansOut) < spans {
       lines.append(
-        "\(limit(of: needs.spansOut)), and '\(needs.input)' holds records of up to \(spans): a span that does "
-          + "not fit goes to '\(needs.deadLetters)'")
+        "\(limit(of: needs.spansOut)), and '\(needs.input)' holds records of up to \(spans): a span that "
+          + "does not fit goes to '\(needs.deadLetters)'")
     }
     if isKnown(needs.deadLetters), recordBytes(of: needs.deadLetters) < input {
       lines.append(
-        "\(limit(of: needs.deadLetters)), and '\(needs.input)' takes \(input): larger dead letters go without "
-          + "their value, with the record's place")
+        "\(limit(of: needs.deadLetters)), and '\(needs.input)' takes \(input): larger dead letters go "
+          + "without their value, with the record's place")
     }
     if let name = needs.decisions, isKnown(name), recordBytes(of: name) < RecordSizes.decisionsWanted {
       lines.append("\(limit(of: name)): decisions on traces of very many services may leave some out")

@@ -94,8 +94,8 @@ struct DemoCommand: ParsableCommand {
     return DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
   }
 
-  /// Traffic begins when the worker reads all partitions: joining a group takes some seconds, in which a table
-  /// would show nothing but zeros.
+  /// Traffic begins when the worker reads all partitions: joining a group takes some seconds, in which a
+  /// table would show nothing but zeros.
   private func awaitReading(_ worker: WorkerThread, _ audit: DemoAudit) throws {
     StandardError.write("starting a broker and a worker\n")
     let deadline = ContinuousClock.now + .seconds(60)
