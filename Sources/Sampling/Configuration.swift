@@ -53,6 +53,7 @@ public struct Limits: Equatable, Sendable {
 
   /// The most bytes that the pieces of a record of `count` bytes may have: that a sender gets so much memory
   /// filled it has to send at least a sixteenth.
+  @inline(__always)
   public func splitBytes(ofRecord count: Int) -> Int {
     let (product, overflow) = count.multipliedReportingOverflow(by: Limits.splitRatioMax)
     return min(splitBytes, overflow ? .max : max(product, Limits.splitBytesLeast))

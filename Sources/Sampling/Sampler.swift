@@ -107,13 +107,9 @@ public struct Sampler: ~Copyable {
     guard value.byteCount <= configuration.limits.recordBytes else {
       return malformed(MalformedInput(.recordTooLarge, at: 0))
     }
-    // The scratch moves out while it lends its contents to the methods below, and back at the end.
-    var reading = workspace.scratch.take() ?? RecordScratch()
-    let error = ingest(value, key, offset, &reading, &effects)
-    let resourceCount = reading.record.resources.count
-    workspace.scratch = consume reading
-    if resourceCount > Sampler.resourcesKept { releaseResources() }
-    if let error { return malformed(error) }
+    // In place: to move it costs more than to read a short record.
+    let workspace = workspace
+    if let error = ingest(value, key, offset, &workspace.scratch, &effects) { return malformed(error) }
     if buffer.isCleaningDue { cleanBuffer() }
     // Tables grow by little with each record.
     if counters.recordsRead & 15 == 0 { updateTableAccount() }
@@ -151,6 +147,7 @@ public struct Sampler: ~Copyable {
         if buffer.isCleaningDue { cleanBuffer() }
       }
     }
+    if reading.record.resources.count > Sampler.resourcesKept { releaseResources() }
     return nil
   }
 

@@ -8,8 +8,8 @@ import OTLP
 ///
 /// Nothing in it changes an outcome. Not thread-safe: it belongs to the lane.
 public final class SamplerWorkspace {
-  /// Room for the record that is being read; nil while one is.
-  var scratch: RecordScratch? = RecordScratch()
+  /// Room for the record that is being read.
+  var scratch = RecordScratch()
 
   /// The policies that were compiled last.
   private var compiled: (source: PolicySource, policies: PolicySet)?
@@ -27,14 +27,14 @@ public final class SamplerWorkspace {
   public init() {}
 
   /// Bytes of memory that reading records has taken.
-  public var scratchBytes: Int { scratch?.byteCount ?? 0 }
+  public var scratchBytes: Int { scratch.byteCount }
 
   /// Bytes of memory that the states of regular expressions take.
   public var automataBytes: Int { automata.reduce(0) { $0 + $1.byteCount } }
 
   /// Gives back what reading records has taken.
   public func releaseScratch() {
-    if scratch != nil { scratch = RecordScratch() }
+    scratch = RecordScratch()
   }
 
   /// Gives back the states of regular expressions, all or those that no text has called for since the last
