@@ -10,13 +10,7 @@ extension Topology {
   public var clientProblems: [String] {
     let plan = LanePlan(self)
     let properties = plan.properties.forTrial
-    var transactional: [KafkaProperty] = []
-    if let id = plan.transactionalID {
-      // The time-out that a lane's producer has.
-      transactional = [
-        KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", id),
-      ]
-    }
+    let transactional = plan.transactionalID.map { [KafkaProperty].transactional($0) } ?? []
     let secrets = worker.kafka.secretValues
     var problems: [String] = []
     func attempt(_ body: (@escaping KafkaLog) throws(KafkaError) -> Void) {
@@ -42,6 +36,12 @@ extension Topology {
 }
 
 extension [KafkaProperty] {
+  /// What makes a producer transactional. Brokers end a transaction that is open for a quarter of a minute:
+  /// readers wait behind what a dead worker has left open.
+  static func transactional(_ id: String) -> [KafkaProperty] {
+    [KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", id)]
+  }
+
   /// Those that a consumer takes.
   var forConsumers: [KafkaProperty] { filter { !producerOnly.contains($0.name) } }
 

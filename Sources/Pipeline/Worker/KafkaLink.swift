@@ -88,9 +88,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let consumerProperties = properties.forConsumers
     var transactional: [KafkaProperty] = []
     if let transactionalID {
-      transactional = [
-        KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", transactionalID),
-      ]
+      transactional = .transactional(transactionalID)
     }
     let producerProperties = transactional + properties.forProducers
     let timeout = producerProperties.last { $0.name == "transaction.timeout.ms" }.flatMap { Int64($0.value) }
@@ -261,7 +259,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         whileWaiting: beat)
     } catch {
       // The sampler has moved on: what could not be queued can only come from reading the input again.
-      throw sort(inTransaction: error, "writing to topic '\(output.name)'")
+      throw causeOr(error, "writing to topic '\(output.name)'")
     }
   }
 
@@ -315,6 +313,13 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
+  /// A transaction fails where one of its records did, and later calls only say that it has failed: if the
+  /// record's own error can't be waited out, it is the cause.
+  private func causeOr(_ error: KafkaError, _ action: String) -> BrokerError {
+    if let cause = deliveryFailure, cause.remedy == .stop { return cause }
+    return sort(inTransaction: error, action)
+  }
+
   /// Why a record was not delivered, if one was not.
   private var deliveryFailure: BrokerError? {
     let failures = producer.takeFailures().filter { $0.error.known != .localPurgeQueue }
@@ -366,9 +371,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         return try body(max(deadline - begin, KafkaLink.leastPatience))
       } catch {
         if error.isFatal || error.requiresAbort || !error.isRetriable {
-          // The transaction failed because a record did: its error says what to do.
-          let cause = deliveryFailure
-          throw cause?.remedy == .stop ? cause ?? sort(error, action) : sort(inTransaction: error, action)
+          throw causeOr(error, action)
         }
         // Whoever comes back at once does not turn round and round.
         if clients.uptime - begin < KafkaLink.attemptInterval {
@@ -438,8 +441,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         + "frozen or starved, or no broker answered for so long"
     } else {
       cause =
-        "another producer has its transactional id '\(id)': give each worker its own (group.instance.id, or "
-        + "transactional.id)"
+        "another producer has its transactional id '\(id)': give each worker a transactional.id or "
+        + "group.instance.id of its own, or none"
     }
     return BrokerError(.stop, "\(action): fenced: \(cause): \(error)", isTransient: false)
   }

@@ -5,7 +5,7 @@ internal import Kafka
 internal import Sampling
 
 /// What each topic takes, through the client.
-struct RecordSizes: Equatable, Sendable {
+package struct RecordSizes: Equatable, Sendable {
   /// `max.message.bytes` by topic; those that are missing have the default.
   private var topics: [String: Int]
   /// The client's own `message.max.bytes`.
@@ -20,7 +20,7 @@ struct RecordSizes: Equatable, Sendable {
   /// With less than this a decision record may not fit, however short it is made.
   static let bytesMin = Limits.decisionBytesMin + overhead
 
-  init(_ topics: [String: Int], clientBytes: Int) {
+  package init(_ topics: [String: Int], clientBytes: Int) {
     self.topics = topics
     self.clientBytes = clientBytes
   }
@@ -102,7 +102,7 @@ extension TopicNeeds {
 
 extension LaneConfiguration {
   /// Keeps everything that is written below what its topic takes.
-  mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
+  package mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
     sampledBytesMax = sizes.valueBytes(of: outputs.sampled ?? outputs.spans)
     deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
     sampler.limits.forwardBytesMax = sampledBytesMax

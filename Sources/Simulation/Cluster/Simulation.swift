@@ -159,11 +159,21 @@ public final class Simulation {
     return sampler
   }
 
+  private var outputs: OutputNames {
+    OutputNames(
+      decisions: SimulatedTopic.decisions, sampled: SimulatedTopic.sampled,
+      deadLetters: SimulatedTopic.deadLetters,
+      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
+  }
+
   private var laneConfiguration: LaneConfiguration {
     var configuration = LaneConfiguration(sampler: samplerConfiguration, topic: "spans")
     configuration.commitInterval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
+    if mutant != .ignoreLimits {
+      configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
+    }
     return configuration
   }
 
@@ -294,12 +304,8 @@ public final class Simulation {
   private func startWorker() {
     guard let place = (0..<options.workersMax).first(where: { workers[$0] == nil }) else { return }
     let process = VirtualProcess(cluster, faults, name: "worker-\(place)", mutant: mutant)
-    let names = OutputNames(
-      decisions: SimulatedTopic.decisions, sampled: SimulatedTopic.sampled,
-      deadLetters: SimulatedTopic.deadLetters,
-      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
     workers[place] = SimulatedWorker(
-      process, names, laneConfiguration, options.isTransactional ? process.name : nil)
+      process, outputs, laneConfiguration, options.isTransactional ? process.name : nil)
   }
 
   private func stopWorker(_ number: Int) {

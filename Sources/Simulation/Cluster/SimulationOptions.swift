@@ -88,6 +88,8 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
     if random.chance(0.2) { oddCodes = 0.1 }
     if random.chance(0.2) { strangers = 0.05 }
+    // Less than a trace's spans take together, and more than any of them.
+    if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
   }
 }
