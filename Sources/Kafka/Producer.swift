@@ -249,9 +249,10 @@ public final class Producer: ProducerClient {
     try unsafe complete(rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds))
   }
 
-  /// Gives up what is queued and not sent yet: each of these records fails with `_PURGE_QUEUE`.
+  /// Gives up what is queued and not sent yet: nobody hears of these records any more.
   public func purgeQueue() {
-    _ = unsafe rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE)
+    _ = unsafe rd_kafka_purge(
+      handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING)
     poll()
   }
 
@@ -267,7 +268,8 @@ public final class Producer: ProducerClient {
       let code = unsafe message.pointee.err
       let isDelivered = code == RD_KAFKA_RESP_ERR_NO_ERROR
       var failure: DeliveryFailure?
-      if !isDelivered {
+      // What its owner has given up is no failure.
+      if !isDelivered, code != RD_KAFKA_RESP_ERR__PURGE_QUEUE {
         failure = unsafe DeliveryFailure(
           topic: message.pointee.rkt.map { unsafe String(cString: rd_kafka_topic_name($0)) } ?? "",
           partition: message.pointee.partition, error: KafkaError(code))

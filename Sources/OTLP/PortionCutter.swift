@@ -17,6 +17,10 @@ public struct PortionCutter: Sendable {
   private var resource = UInt32.max
   private var scope = UInt32.max
   private var isEmpty = true
+  /// What stands around every span, and around those of the resource that was measured last: each is summed
+  /// once.
+  private var topBytes: Int?
+  private var measured = (resource: UInt32.max, bytes: 0)
 
   /// Portions of a run of spans may have about this many times its bytes in all.
   private static let ratioMax = 8
@@ -45,7 +49,9 @@ public struct PortionCutter: Sendable {
       return nil
     }
     let end = byteCount
-    self = PortionCutter(bytesLeft: bytesLeft - end, bytesMax: bytesMax)
+    var rest = PortionCutter(bytesLeft: bytesLeft - end, bytesMax: bytesMax)
+    (rest.topBytes, rest.measured) = (next.topBytes, next.measured)
+    self = rest
     grow(by: span, of: record, growth)
     return end
   }
@@ -57,9 +63,12 @@ public struct PortionCutter: Sendable {
 
   private mutating func grow(by span: SpanView, of record: ScannedRecord, _ growth: Int) {
     if span.scope != scope {
-      let top = record.size(of: record.topLevelExtras)
-      let ofResource =
-        PortionCutter.headerBytesMax + record.size(of: record.resources[Int(span.resource)].extras)
+      let top = topBytes ?? record.size(of: record.topLevelExtras)
+      topBytes = top
+      if measured.resource != span.resource {
+        measured = (span.resource, record.size(of: record.resources[Int(span.resource)].extras))
+      }
+      let ofResource = PortionCutter.headerBytesMax + measured.bytes
       let ofScope = PortionCutter.headerBytesMax + record.size(of: record.scopes[Int(span.scope)].extras)
       byteCount += (isEmpty ? top : 0) + (span.resource == resource ? 0 : ofResource) + ofScope
       headBytes = top + ofResource + ofScope

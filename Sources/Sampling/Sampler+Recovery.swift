@@ -22,6 +22,8 @@ struct Recovery {
   var keptEarly: [TraceID: SamplingThreshold] = [:]
   /// Whether nothing is decided before the high water.
   var isHolding = false
+  /// The first record read again whose timestamp was too far ahead of the clock, and the clock then.
+  var firstSuspect: (offset: Offset, clock: Instant)?
 }
 
 extension Sampler {
@@ -87,6 +89,14 @@ extension Sampler {
     recovery.keptEarly = [:]
     let wasHolding = recovery.isHolding
     recovery.isHolding = false
+    // The last owner's clock also followed time that passed without records. Read again, the records after
+    // such a silence are ahead of the clock, and what they opened was opened by a clock that stood still:
+    // held to that time it would close at once.
+    if let suspect = recovery.firstSuspect, clock > self.clock + configuration.clockLead {
+      table.delay(since: suspect.offset, clock: suspect.clock, to: clock)
+      clockGuard.forget()
+    }
+    recovery.firstSuspect = nil
     pass(to: clock, into: &effects)
     if wasHolding { closeDue(into: &effects) }
   }

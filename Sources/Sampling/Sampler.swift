@@ -37,6 +37,8 @@ public struct Sampler: ~Copyable {
   public private(set) var clock = Instant.distantPast
   /// Which timestamps are believed.
   var clockGuard: ClockGuard
+  /// Whether the clock was set back, and has not gone on by a jump since.
+  private var isTurnedBack = false
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
   /// What it has seen and done.
@@ -320,13 +322,23 @@ public struct Sampler: ~Copyable {
     guard let timestamp else { return }
     if clockGuard.isPlain(timestamp, clock: clock) { return pass(to: timestamp, into: &effects) }
     switch clockGuard.judge(timestamp, at: offset, isLogTime: isLogTime, clock: clock) {
-    case .stay, .suspect: break
+    case .stay: break
+    case .suspect:
+      if isRecovering, recovery.firstSuspect == nil, let suspects = clockGuard.suspects {
+        recovery.firstSuspect = (suspects.since, suspects.clock)
+      }
     case .follow:
       // What came before the first timestamp was opened at no time.
       if clock == .distantPast { table.delay(since: Offset(.min), clock: clock, to: timestamp) }
       pass(to: timestamp, into: &effects)
     case .jump(let dissent):
-      table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
+      // A clock that was set back and goes on to where it was: what was open then was not opened so long ago.
+      if isTurnedBack {
+        table.delay(since: Offset(.min), clock: .distantPast, to: dissent.ownClock)
+      } else {
+        table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
+      }
+      isTurnedBack = false
       pass(to: dissent.ownClock, into: &effects)
     case .turnBack(let dissent): turnBack(to: dissent.latest)
     }
@@ -338,6 +350,7 @@ public struct Sampler: ~Copyable {
   private mutating func turnBack(to time: Instant) {
     guard time < clock else { return }
     counters.clockTurnedBack += 1
+    isTurnedBack = true
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)

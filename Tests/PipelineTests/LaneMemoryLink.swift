@@ -99,6 +99,8 @@ final class MemoryLink: BrokerLink {
   var isTransactional = true
   /// Whether it is not known what became of a commit.
   var isCommitting = false
+  /// Whether something was written since the last commit.
+  var hasUncommitted = false
   var partitionsWithoutOutputs: Set<PartitionID> = []
 
   init(_ broker: MemoryBroker, assigned partitions: Int = 1) {

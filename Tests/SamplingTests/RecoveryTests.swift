@@ -122,6 +122,42 @@ import Testing
     }
   }
 
+  /// The clock follows time that passes without records; whoever reads again sees only the records, which
+  /// look as if they were ahead. A window that was opened after the silence must not be over when the reading
+  /// is.
+  @Test func aSilenceDoesNotCloseTheWindowsAfterIt() throws {
+    func world() -> World {
+      World {
+        $0.clockWitnesses = 64
+        $0.clockLead = .seconds(5)
+        $0.windows.decisionWait = .seconds(30)
+        $0.windows.decisionWaitAfterRoot = .seconds(5)
+        $0.policies = [Policy(name: "errors", rule: .statusCode([.error]))]
+      }
+    }
+    let first = world()
+    for number in 1...9 as ClosedRange<UInt64> { try first.send(.root(of: number), at: Int64(number)) }
+    // It misses its parent, so it stays open, and the safe offset with it.
+    try first.send(.child(7, under: 6, of: 50), at: 100)
+    first.sampler.advance(to: .at(9_990), into: &first.effects)
+    first.sampler.drift(to: .at(10_000))
+    try first.send(.root(of: 60), at: 10_000)
+    let point = try #require(first.commitPoint)
+    #expect(first.clock == .at(10_000))
+
+    let second = world()
+    second.sampler.restore(point)
+    second.offset = point.safeOffset.value
+    try second.send(.child(7, under: 6, of: 50), at: 100)
+    try second.send(.root(of: 60), at: 10_000)
+    #expect(second.offset == point.highWater.value)
+    let events = try second.send(.child(8, under: 1, of: 60, .error), at: 11_000)
+    let kept = events.contains { event in
+      if case .decision(let decision, _) = event { decision.isKept && !decision.isLate } else { false }
+    }
+    #expect(kept, "an error a second after its root is in its window")
+  }
+
   /// Cut at every place, whoever takes over judges timestamps as its predecessor would have.
   @Test(arguments: 1...3 as ClosedRange<UInt64>) func aDissentIsJudgedAsItWas(_ seed: UInt64) throws {
     func world() -> World {

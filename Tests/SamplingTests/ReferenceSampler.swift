@@ -120,6 +120,9 @@ struct ReferenceSampler {
     }
   }
 
+  /// Whether the clock was set back since it last jumped.
+  private var isTurnedBack = false
+
   private mutating func settle() {
     isSettled = true
     dissents = []
@@ -134,16 +137,21 @@ struct ReferenceSampler {
     }
     settle()
     guard own > clock else { return }
+    // After it was set back, the clock goes on to where it was: everything that is open is of today.
     for place in open.indices {
-      if open[place].firstOffset >= offset { open[place].openedAt = own }
-      if let root = open[place].rootArrivedAt, root >= clockThen { open[place].rootArrivedAt = own }
+      if isTurnedBack || open[place].firstOffset >= offset { open[place].openedAt = own }
+      if let root = open[place].rootArrivedAt, isTurnedBack || root >= clockThen {
+        open[place].rootArrivedAt = own
+      }
     }
+    isTurnedBack = false
     pass(to: own)
   }
 
   private mutating func turnBack(to time: Instant) {
     if !isSettled { refuted += votes }
     settle()
+    isTurnedBack = isTurnedBack || time < clock
     clock = time
     for place in open.indices {
       open[place].openedAt = min(open[place].openedAt, time)

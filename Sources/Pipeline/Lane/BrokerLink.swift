@@ -145,6 +145,9 @@ public protocol BrokerLink {
   /// `isCommitting`, nothing else may be asked for before the same call has ended otherwise.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
 
+  /// Whether something has been written that only a commit makes lasting.
+  var hasUncommitted: Bool { get }
+
   /// Whether a commit has begun of which nobody knows what became.
   var isCommitting: Bool { get }
 

@@ -28,8 +28,10 @@ struct Membership {
   var committedAt = Instant.distantPast
   /// Records taken since.
   var recordsSinceCommit = 0
-  /// Set when what was written since the last commit must not be committed.
+  /// Set when what was written since the last commit must not be committed,
   var mustStartOver = false
+  /// and why, where an error was the reason.
+  var cause: BrokerError?
   /// Partitions are not taken up before then, by the steady clock: a broker that does not answer is asked
   /// again a little later, and not for each of them.
   var pausedUntil = Instant.distantPast
@@ -69,6 +71,8 @@ protocol GroupMember: AnyObject {
   var partitionIDs: [PartitionID] { get }
   /// Points that have moved since they were committed.
   var duePoints: [(PartitionID, CommitPoint)] { get }
+  /// All points, whether they have moved or not.
+  var allPoints: [(PartitionID, CommitPoint)] { get }
 
   /// Takes a record.
   func take(_ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment) throws(BrokerError)
@@ -97,7 +101,7 @@ extension GroupMember {
   /// - Throws: what the link throws. After `retry` the same call may be made again.
   func doRound(at moment: Moment, timeout: Interval) throws(BrokerError) {
     do {
-      if membership.mustStartOver { try startOver(at: moment) }
+      if membership.mustStartOver { try startOver(after: membership.cause, at: moment) }
       if membership.unfinished != nil { try commit() }
       try round(at: moment, timeout: timeout)
     } catch {
@@ -131,9 +135,13 @@ extension GroupMember {
 
   /// Makes everything done so far lasting, and commits. After `retry` it goes on with what it has begun.
   func commit() throws(BrokerError) {
-    // Without a point there is nothing to be made lasting either: outputs come from records or from time, and
-    // both move the point.
-    let points = membership.unfinished ?? duePoints
+    guard !membership.mustStartOver else {
+      throw BrokerError(.abort, "what was written since the last commit must not be committed")
+    }
+    var points = membership.unfinished ?? duePoints
+    // Outputs come from records or from time, and both move the point, but for what is written for want of
+    // memory while records are read again.
+    if points.isEmpty, link.hasUncommitted { points = allPoints }
     membership.recordsSinceCommit = 0
     guard !points.isEmpty else { return }
     let begin = now()
@@ -236,6 +244,7 @@ extension GroupMember {
   /// - Throws: `stop` when aborts of a kind that waiting does not mend come again and again.
   private func startOver(after error: BrokerError? = nil, at moment: Moment) throws(BrokerError) {
     membership.mustStartOver = true
+    membership.cause = error
     let begin = now().steady
     try link.abort()
     membership.aborts += 1
@@ -249,10 +258,13 @@ extension GroupMember {
     }
     membership.unfinished = nil
     let ids = partitionIDs + membership.waiting.map(\.id)
-    try release(ids)
+    forget(ids)
     membership.waiting = ids.map { WaitingPartition(id: $0, since: moment.steady) }
     membership.recordsSinceCommit = 0
     membership.mustStartOver = false
+    membership.cause = nil
+    try link.release(ids)
+    noteReleased(ids)
   }
 
   private func release(_ ids: [PartitionID]) throws(BrokerError) {

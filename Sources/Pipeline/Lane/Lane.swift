@@ -227,7 +227,9 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       return noteRepeated(place, before: next)
     }
     if partition.isCaughtUp, partition.activeAt + configuration.idleAfter <= moment.steady {
-      partition.sampler.drift(to: partition.quietClock(at: moment.steady))
+      // No further than the record itself says: fetching may have hung, and the record may be old.
+      let quiet = partition.quietClock(at: moment.steady)
+      partition.sampler.drift(to: place.timestamp.map { min($0, quiet) } ?? quiet)
     }
     partition.activeAt = moment.steady
     partition.isCaughtUp = false
@@ -397,7 +399,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   func takeUp(_ waiting: inout WaitingPartition, at moment: Moment) throws(BrokerError) -> Bool {
     let id = waiting.id
     // Whoever starts takes the fleet's rates, not its own first guess; but not for ever.
-    guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else { return false }
+    guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else {
+      waiting.lookAgainAt = moment.steady + .milliseconds(50)
+      return false
+    }
     guard try link.hasOutputs(for: id) else {
       waiting.lookAgainAt = moment.steady + Self.outputsInterval
       noteDisturbance(
@@ -587,6 +592,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       try drain(largest.id)
       guard largest.sampler.usage.bufferedBytes < before else { return }
     }
+  }
+
+  var allPoints: [(PartitionID, CommitPoint)] {
+    partitions.compactMap { partition in partition.sampler.commitPoint.map { (partition.id, $0) } }
   }
 
   var duePoints: [(PartitionID, CommitPoint)] {

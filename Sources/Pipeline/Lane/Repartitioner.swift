@@ -233,10 +233,13 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   }
 
   var duePoints: [(PartitionID, CommitPoint)] {
-    positions.compactMap { id, next in
-      guard let next, committed[id] != next else { return nil }
-      let time = Instant(nanoseconds: 0)
-      return (id, CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time))
+    allPoints.filter { id, point in committed[id] != point.safeOffset }
+  }
+
+  var allPoints: [(PartitionID, CommitPoint)] {
+    let time = Instant(nanoseconds: 0)
+    return positions.compactMap { id, next in
+      next.map { (id, CommitPoint(safeOffset: $0, clockAtSafeOffset: time, highWater: $0, clock: time)) }
     }
   }
 

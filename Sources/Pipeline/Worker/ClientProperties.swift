@@ -10,7 +10,10 @@ extension Topology {
   public var clientProblems: [String] {
     let plan = LanePlan(self)
     let properties = plan.properties.forTrial
-    let transactional = plan.transactionalID.map { [KafkaProperty].transactional($0) } ?? []
+    let transactional =
+      plan.transactionalID.map {
+        [KafkaProperty].transactional($0, commitInterval: plan.commitInterval)
+      } ?? []
     let secrets = worker.kafka.secretValues
     var problems: [String] = []
     func attempt(_ body: (@escaping KafkaLog) throws(KafkaError) -> Void) {
@@ -36,10 +39,17 @@ extension Topology {
 }
 
 extension [KafkaProperty] {
-  /// What makes a producer transactional. Brokers end a transaction that is open for a quarter of a minute:
-  /// readers wait behind what a dead worker has left open.
-  static func transactional(_ id: String) -> [KafkaProperty] {
-    [KafkaProperty("transaction.timeout.ms", "15000"), KafkaProperty("transactional.id", id)]
+  /// What makes a producer transactional. Brokers end a transaction that is open for a quarter of a minute,
+  /// or for three commit intervals: readers wait for what a dead worker has left open.
+  ///
+  /// Requests have less time than that: librdkafka lets adding offsets wait for as long as a request may
+  /// take, whatever it is told.
+  static func transactional(_ id: String, commitInterval: Duration) -> [KafkaProperty] {
+    let timeout = Swift.max(15_000, 3 * commitInterval.nanoseconds / 1_000_000)
+    return [
+      KafkaProperty("transaction.timeout.ms", String(timeout)), KafkaProperty("socket.timeout.ms", "10000"),
+      KafkaProperty("transactional.id", id),
+    ]
   }
 
   /// Those that a consumer takes.

@@ -76,6 +76,13 @@ final class DecisionTail<Clients: KafkaClients> {
     try? reader.unassignAlone(begun.map { TopicPartition(topic, $0.value) })
   }
 
+  /// Serves the reader while there is nothing to read back: else what its client tells would pile up.
+  func rest() {
+    guard readings.isEmpty else { return }
+    _ = reader.poll(timeout: .zero) { _, _, _ in }
+    _ = reader.takeEvents()
+  }
+
   func abandon() { reader.abandon() }
 
   private func begin(_ partition: PartitionID, since time: Instant, timeout: Duration) throws(KafkaError) {

@@ -86,9 +86,11 @@ extension KafkaError {
 }
 
 extension BrokerError {
-  /// Sorts librdkafka's error into the classes that a lane tells apart.
+  /// Sorts librdkafka's error into the classes that a lane tells apart. Whether it is transient is a matter
+  /// of its cause: a transaction that has to be aborted because a broker was away is.
   init(_ error: KafkaError, _ action: String) {
-    self.init(error.remedy, "\(action): \(error)", isTransient: error.remedy == .retry)
+    let isTransient = !error.isFatal && (error.isRetriable || error.known?.remedy == .retry)
+    self.init(error.remedy, "\(action): \(error)", isTransient: isTransient)
   }
 
   /// The same for a step that can't be taken again by itself: what is written has moved on, so where the

@@ -73,11 +73,13 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   /// - Parameters:
   ///   - transactionalID: the same for the same place in the fleet, if there is such a thing: a worker that
   ///     comes back under its id ends at once what it left open. Nil for at-least-once delivery.
+  ///   - commitInterval: how often it is committed: a transaction may be open for longer.
   ///   - isStopping: whether the process is told to stop: then nothing is waited for very long.
   ///   - beat: called whenever the link makes progress, and while it waits for a broker.
   package init(
     topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
-    properties: [KafkaProperty], clients: Clients, isStopping: @escaping () -> Bool,
+    properties: [KafkaProperty], commitInterval: Duration = .seconds(1), clients: Clients,
+    isStopping: @escaping () -> Bool,
     beat: @escaping () -> Void
   ) throws(KafkaError) {
     self.topic = topic
@@ -88,13 +90,19 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let consumerProperties = properties.forConsumers
     var transactional: [KafkaProperty] = []
     if let transactionalID {
-      transactional = .transactional(transactionalID)
+      transactional = .transactional(transactionalID, commitInterval: commitInterval)
     }
     let producerProperties = transactional + properties.forProducers
     let timeout = producerProperties.last { $0.name == "transaction.timeout.ms" }.flatMap { Int64($0.value) }
     transactionTimeout = .milliseconds(timeout ?? 60_000)
     producer = try clients.makeProducer(properties: producerProperties)
-    if transactionalID != nil { try KafkaLink.initTransactions(producer, clients, isStopping, beat) }
+    if transactionalID != nil {
+      let producer = producer
+      // Registering waits for what an earlier producer of the id left open.
+      try KafkaLink.persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
+        try producer.initTransactions(timeout: timeout)
+      }
+    }
     // Members of no group; librdkafka wants a name all the same.
     let outside =
       consumerProperties.filter { $0.name != "group.instance.id" }
@@ -108,29 +116,37 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     outputs = try KafkaOutputs(names, producer)
     if let name = names.stats, let topic = outputs[.stats]?.topic {
-      let count = try producer.partitionCount(of: topic, timeout: KafkaLink.requestTimeoutUsual)
+      let producer = producer
+      let count = try KafkaLink.persistently(producer, clients, isStopping, beat) {
+        (timeout) throws(KafkaError) in try producer.partitionCount(of: topic, timeout: timeout)
+      }
       let reader = try clients.makeReader(
         topic: name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
       stats = try StatsReader(reader, topic: name, partitions: count)
     } else {
       stats = nil
     }
+    // Whoever takes a partition over must not see a commit that is still being made.
+    let isolation =
+      transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
     consumer = try clients.makeMember(
-      topic: topic, properties: consumerProperties + [KafkaProperty("group.id", group)])
+      topic: topic, properties: consumerProperties + isolation + [KafkaProperty("group.id", group)])
     try consumer.subscribe()
   }
 
-  /// Registering waits for what an earlier producer of the id left open.
-  private static func initTransactions(
-    _ producer: Clients.Producer, _ clients: Clients, _ isStopping: () -> Bool, _ beat: () -> Void
-  ) throws(KafkaError) {
+  /// Asks again while brokers do not answer, or do not know yet what others know: for a minute.
+  private static func persistently<Result>(
+    _ producer: Clients.Producer, _ clients: Clients, _ isStopping: () -> Bool, _ beat: () -> Void,
+    _ body: (Duration) throws(KafkaError) -> Result
+  ) throws(KafkaError) -> Result {
     let deadline = clients.uptime + .seconds(60)
     while true {
       beat()
       do {
-        return try producer.initTransactions(timeout: requestTimeoutLast)
+        return try body(requestTimeoutLast)
       } catch {
-        guard error.isRetriable, !isStopping(), clients.uptime < deadline else { throw error }
+        let isPassing = error.isRetriable || error.known?.remedy == .retry || error.isUnknownTopic
+        guard isPassing, !isStopping(), clients.uptime < deadline else { throw error }
         producer.poll(timeout: attemptInterval)
       }
     }
@@ -145,6 +161,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     // Whoever asks for bounds gets no records; without this nobody would take its events.
     _ = bounds.poll(timeout: .zero) { _, _, _ in }
     _ = bounds.takeEvents()
+    tail?.rest()
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
     }
@@ -285,6 +302,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try finishCommit()
   }
 
+  package var hasUncommitted: Bool {
+    if case .none = transaction { false } else { true }
+  }
+
   package var isCommitting: Bool {
     if case .committing = transaction { true } else { false }
   }
@@ -313,16 +334,17 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  /// A transaction fails where one of its records did, and later calls only say that it has failed: if the
-  /// record's own error can't be waited out, it is the cause.
+  /// A transaction fails where one of its records did, and later calls only say that it has failed: the
+  /// record's own error is the cause.
   private func causeOr(_ error: KafkaError, _ action: String) -> BrokerError {
-    if let cause = deliveryFailure, cause.remedy == .stop { return cause }
+    producer.poll(timeout: .zero)
+    if !error.isFatal, let cause = deliveryFailure { return cause }
     return sort(inTransaction: error, action)
   }
 
   /// Why a record was not delivered, if one was not.
   private var deliveryFailure: BrokerError? {
-    let failures = producer.takeFailures().filter { $0.error.known != .localPurgeQueue }
+    let failures = producer.takeFailures()
     guard let failure = failures.first(where: { $0.error.remedy == .stop }) ?? failures.first else {
       return nil
     }
@@ -343,12 +365,19 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     let since = transaction.since ?? clients.uptime
     transaction = .aborting(since: since)
-    try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
-      do throws(KafkaError) { try producer.abortTransaction(timeout: timeout) } catch {
-        // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
-        if error.known == .localConflict { transaction = .committing(since: since) }
-        throw error
+    do {
+      try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
+        do throws(KafkaError) { try producer.abortTransaction(timeout: timeout) } catch {
+          // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
+          if error.known == .localConflict { transaction = .committing(since: since) }
+          throw error
+        }
       }
+    } catch {
+      // An abort is not given up for another: it is tried again.
+      var error = error
+      if error.remedy == .abort { error.remedy = .retry }
+      throw error
     }
     transaction = .none
     _ = producer.takeFailures()

@@ -49,12 +49,18 @@ struct KafkaOutputs<Producer: ProducerClient> {
   ) throws(KafkaError) -> Bool {
     if partition.value < mirrored { return true }
     if let askedAt, uptime < askedAt + Self.askInterval { return false }
-    askedAt = uptime
     var least = Int32.max
     for output in [OutputTopic.decisions, .sampled] {
       guard let topic = topics[output]?.topic else { continue }
-      least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))
+      do throws(KafkaError) {
+        least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))
+      } catch {
+        // It was there at start: a broker that does not know it has not heard of it yet.
+        guard error.isUnknownTopic else { throw error }
+        least = 0
+      }
     }
+    askedAt = uptime
     mirrored = least
     return partition.value < mirrored
   }

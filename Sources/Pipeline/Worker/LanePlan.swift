@@ -19,6 +19,8 @@ struct LanePlan: Sendable {
   var properties: [KafkaProperty]
   /// The first part of each lane's transactional id; nil for at-least-once delivery.
   var transactionalID: String?
+  /// How often lanes commit.
+  var commitInterval: Duration
   /// How long lanes may take to finish when the worker is told to stop.
   var stopTimeout: Duration
 
@@ -56,6 +58,7 @@ struct LanePlan: Sendable {
     properties = LanePlan.properties(topology.worker)
     transactionalID = LanePlan.transactionalID(topology.worker)
     stopTimeout = topology.worker.stopTimeout
+    commitInterval = topology.worker.commitInterval
   }
 
   private init(_ topology: RepartitionTopology) {
@@ -78,6 +81,7 @@ struct LanePlan: Sendable {
     properties = LanePlan.properties(topology.worker)
     transactionalID = LanePlan.transactionalID(topology.worker)
     stopTimeout = topology.worker.stopTimeout
+    commitInterval = topology.worker.commitInterval
   }
 
   /// The same for the same place in the fleet where somebody says which place that is; else of this process

@@ -203,8 +203,8 @@ struct TopicPreparation {
   }
 }
 
-/// What brokers tell of topics' configurations, asked once each. Whoever gets no answer for one topic gets
-/// none for the others, and would wait as long for each: nobody is asked again.
+/// What brokers tell of topics' configurations, asked once each. Where one does not answer in time, none is
+/// asked for the others: that would take as long for each.
 private final class TopicConfigurations {
   private let admin: Admin
   private var known: [String: [String: String]] = [:]
@@ -218,11 +218,13 @@ private final class TopicConfigurations {
   func values(of topic: String) -> [String: String]? {
     if let values = known[topic] { return values }
     guard !isSilent else { return nil }
-    guard let values = try? admin.configuration(of: topic, timeout: .seconds(5)) else {
-      isSilent = true
+    do throws(KafkaError) {
+      let values = try admin.configuration(of: topic, timeout: .seconds(5))
+      known[topic] = values
+      return values
+    } catch {
+      isSilent = !error.isUnknownTopic
       return nil
     }
-    known[topic] = values
-    return values
   }
 }

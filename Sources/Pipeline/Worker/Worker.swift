@@ -43,8 +43,10 @@ public final class Worker: Sendable {
     plan = LanePlan(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
-    let interval = plan.properties.last { $0.name == "statistics.interval.ms" }?.value
-    boards = (0..<plan.lanes).map { _ in LaneBoard(hasStatistics: interval != "0") }
+    // Statistics that are seldom told say nothing of brokers that were silent for half a minute.
+    let interval = plan.properties.last { $0.name == "statistics.interval.ms" }.flatMap { Int($0.value) }
+    let hasStatistics = (1...10_000).contains(interval ?? 1)
+    boards = (0..<plan.lanes).map { _ in LaneBoard(hasStatistics: hasStatistics) }
   }
 
   /// What lines of `inspectTopics` begin with that somebody should look at.
@@ -241,7 +243,8 @@ public final class Worker: Sendable {
       let link = try KafkaLink(
         topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
         transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
-        properties: plan.properties(ofLane: number, facts.sizes), clients: clients,
+        properties: plan.properties(ofLane: number, facts.sizes), commitInterval: plan.commitInterval,
+        clients: clients,
         isStopping: { [self] in isStopping.load(ordering: .relaxed) }, beat: { board.beat() })
       board.enter(.running)
       switch plan.work {

@@ -68,6 +68,8 @@ final class MutatedLink: BrokerLink {
 
   var isCommitting: Bool { link.isCommitting }
 
+  var hasUncommitted: Bool { link.hasUncommitted }
+
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int { try link.poll(timeout: timeout, take) }
