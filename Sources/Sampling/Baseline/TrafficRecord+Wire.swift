@@ -53,7 +53,7 @@ extension TrafficRecord {
 
   /// Counts the keys with the least traces as `other` where the record's bytes would be more than `bytesMax`,
   /// of which there are 300 at least. Returns how many keys that were.
-  mutating func shorten(toBytes bytesMax: Int) -> Int {
+  public mutating func shorten(toBytes bytesMax: Int) -> Int {
     // What an entry can take at the most: most records fit at a glance.
     let most = entries.reduce(TrafficRecord.headBytesMax) { $0 + $1.name.count + Entry.bytesMaxBesideName }
     guard most > bytesMax else { return 0 }
