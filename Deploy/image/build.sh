@@ -40,7 +40,7 @@ sources() {
 stand_in_debian() {
   local release=${1#debian:} root container
   release=${release%-slim}
-  root=$(mktemp --directory --tmpdir tailrace-debian.XXXXXX)
+  root=$(mktemp --directory)
   debootstrap --variant=minbase "$release" "$root" "$(mirror "$release")" > "$work/debootstrap.log"
   sources "$release" > "$root/etc/apt/sources.list"
   rm -rf "$root"/usr/share/{doc,man,locale,info}/* "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*

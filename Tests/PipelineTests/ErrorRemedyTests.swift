@@ -23,6 +23,14 @@ import Testing
     #expect(KafkaError(.localTimedOut, requiresAbort: true).remedy == .abort)
   }
 
+  /// A transaction that failed because a broker was away is no fault that a process should end for.
+  @Test func anAbortThatBrokersCauseIsTransient() {
+    let away = BrokerError(KafkaError(.localMsgTimedOut, requiresAbort: true), "")
+    #expect(away.remedy == .abort && away.isTransient)
+    let odd = BrokerError(KafkaError(.invalidTxnState, requiresAbort: true), "")
+    #expect(odd.remedy == .abort && !odd.isTransient)
+  }
+
   /// In the middle of a transaction the sampler has moved on: trying again means the whole of it.
   @Test func whatIsTriedAgainInATransactionIsAborted() {
     #expect(BrokerError(inTransaction: KafkaError(.localQueueFull), "").remedy == .abort)

@@ -76,6 +76,22 @@ import Testing
     #expect(link.polls == polls + 1)
   }
 
+  /// What was written without moving a point, as for want of memory in a recovery, is committed all the same:
+  /// its transaction must not stay open.
+  @Test func whatIsWrittenIsCommittedWhereNoPointHasMoved() throws {
+    let broker = MemoryBroker()
+    broker.append([0x0b], at: at(1))
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    for second in [5.0, 7] { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
+    let commits = broker.commits.count
+    try lane.step(at: moment(at(9)), timeout: .seconds(0))
+    #expect(broker.commits.count == commits)
+    link.hasUncommitted = true
+    try lane.step(at: moment(at(11)), timeout: .seconds(0))
+    #expect(broker.commits.count == commits + 1)
+  }
+
   /// Errors that waiting does not mend end the process after a few, and not the first time.
   @Test func abortsInARowEndTheProcess() throws {
     let broker = MemoryBroker()
