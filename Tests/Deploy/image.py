@@ -168,7 +168,13 @@ def run(children: Children) -> Iterator[Run]:
         (container,) = pod["containers"]
         name = f"tailrace-{os.getpid()}-{time.monotonic_ns()}"
         names.append(name)
-        flags = arguments(pod, container, environment)
+        # What the API server fills in: a pod knows itself by its name.
+        downward = {
+            entry["name"]: name
+            for entry in container.get("env", [])
+            if entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") == "metadata.name"
+        }
+        flags = arguments(pod, container, {**downward, **environment})
         for mount in container.get("volumeMounts", []):
             if mount["name"] in folders:
                 flags += ["--volume", f"{folders[mount['name']]}:{mount['mountPath']}:ro"]
