@@ -7,12 +7,22 @@ import Testing
 @testable import Console
 
 @Suite struct MetricsTextTests {
+  private func counter(_ name: String, _ help: String, _ labels: [String] = []) -> Metric {
+    Metric(name: name, kind: .counter, unit: .none, help: help, labels: labels) { _ in nil }
+  }
+
+  private func gauge(_ name: String, _ help: String, _ labels: [String] = []) -> Metric {
+    Metric(name: name, kind: .gauge, unit: .none, help: help, labels: labels) { _ in nil }
+  }
+
   @Test func countersAndGauges() {
     var text = MetricsText()
-    text.counter("a_total", "What.", 3)
-    text.counter("b_total", "By kind.", by: "kind", ["z": 1, "a": UInt64.max])
-    text.gauge("c", "Now.", -1.5)
-    text.gauge("d", "None of it.", [])
+    text.append(counter("a_total", "What"), .counts([Metric.Sample([], 3)]))
+    text.append(
+      counter("b_total", "By kind", ["kind", "end"]),
+      .counts([Metric.Sample(["z", "x"], 1), Metric.Sample(["a", "y"], UInt64.max)]))
+    text.append(gauge("c", "Now"), .amounts([Metric.Sample([], -1.5)]))
+    text.append(gauge("d", "None of it"), .amounts([]))
     #expect(
       text.text == """
         # HELP a_total What.
@@ -20,8 +30,8 @@ import Testing
         a_total 3
         # HELP b_total By kind.
         # TYPE b_total counter
-        b_total{kind="a"} 18446744073709551615
-        b_total{kind="z"} 1
+        b_total{kind="z",end="x"} 1
+        b_total{kind="a",end="y"} 18446744073709551615
         # HELP c Now.
         # TYPE c gauge
         c -1.5
@@ -33,10 +43,11 @@ import Testing
 
   @Test func labelsAndHelpAreEscaped() {
     var text = MetricsText()
-    text.gauge("a", "One\\two\n\"three\"", [([(name: "l", value: "a\\b\n\"c\" é")], 1)])
+    text.append(
+      gauge("a", "One\\two\n\"three\"", ["l"]), .amounts([Metric.Sample(["a\\b\n\"c\" é"], 1)]))
     #expect(
       text.text == """
-        # HELP a One\\\\two\\n"three"
+        # HELP a One\\\\two\\n"three".
         # TYPE a gauge
         a{l="a\\\\b\\n\\"c\\" é"} 1
 
@@ -57,7 +68,7 @@ import Testing
       histogram.observe(.milliseconds(milliseconds))
     }
     var text = MetricsText()
-    text.histogram("t_seconds", "Times.", histogram)
+    text.append(.histogram("t_seconds", "Times") { _ in Histogram() }, .durations(histogram))
     let lines = text.text.split(separator: "\n").map(String.init)
     #expect(lines.count == 2 + Histogram.bounds.count + 3)
     #expect(lines.contains("t_seconds_bucket{le=\"0.005\"} 2"))

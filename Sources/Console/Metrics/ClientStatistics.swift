@@ -63,7 +63,12 @@ struct ClientStatistics: Decodable {
 
 /// The clients of one kind of all lanes together.
 struct ClientFigures {
-  var statistics: [ClientStatistics]
+  private let statistics: [ClientStatistics]
+
+  /// - Parameter texts: what each lane's client wrote last.
+  init(_ texts: [[UInt8]]) {
+    statistics = texts.map(ClientStatistics.init(reading:))
+  }
 
   func sum(_ path: KeyPath<ClientStatistics, UInt64>) -> UInt64 {
     statistics.reduce(0) { $0 + $1[keyPath: path] }

@@ -17,7 +17,7 @@ struct ProcessFigures {
       let boot = bootSeconds,
       let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")
     else { return nil }
-    // Behind the program's name, which may hold anything: proc(5), fields 3 and up.
+    // After the program's name, which may hold anything: proc(5), fields 3 and up.
     let fields = stat[end...].split(separator: " ").dropFirst().map { Double($0) ?? 0 }
     guard fields.count > 21 else { return nil }
     let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
@@ -40,16 +40,23 @@ struct ProcessFigures {
   }
 }
 
-extension MetricsText {
-  /// Appends what is known of the process.
-  mutating func append(_ process: ProcessFigures) {
-    fractionalCounter(
-      "process_cpu_seconds_total", "User and system time that the process has taken.", process.cpuSeconds)
-    gauge(
-      "process_start_time_seconds", "When the process began, in seconds since 1970.", process.startSeconds)
-    gauge("process_resident_memory_bytes", "Memory that is in use.", process.residentBytes)
-    gauge("process_virtual_memory_bytes", "Address space that is in use.", process.virtualBytes)
-    gauge("process_open_fds", "File descriptors that are open.", process.openFiles)
-    gauge("process_max_fds", "File descriptors that may be open.", process.openFilesMax)
-  }
+extension MetricSection {
+  static let process = MetricSection(
+    title: "The process",
+    metrics: [
+      // A counter of seconds has fractions.
+      Metric(
+        name: "process_cpu_seconds_total", kind: .counter, unit: .seconds,
+        help: "User and system time that the process has taken", labels: []
+      ) { $0.process.map { .amounts([Metric.Sample([], $0.cpuSeconds)]) } },
+      .gauge("process_start_time_seconds", "When the process began, in seconds since 1970", .seconds) {
+        $0.process?.startSeconds
+      },
+      .gauge("process_resident_memory_bytes", "Memory that is in use", .bytes) { $0.process?.residentBytes },
+      .gauge("process_virtual_memory_bytes", "Address space that is in use", .bytes) {
+        $0.process?.virtualBytes
+      },
+      .gauge("process_open_fds", "File descriptors that are open") { $0.process?.openFiles },
+      .gauge("process_max_fds", "File descriptors that may be open") { $0.process?.openFilesMax },
+    ])
 }

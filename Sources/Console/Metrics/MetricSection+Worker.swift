@@ -1,0 +1,134 @@
+// What every worker has: what runs, what it reads, its group, its configuration.
+
+internal import OTLP
+internal import Pipeline
+internal import Sampling
+
+extension MetricSection {
+  static let build: [Metric] = [
+    .gauge(
+      "tailrace_build_info", "Always 1; the labels say what runs", by: ["version", "librdkafka", "kind"]
+    ) {
+      [Metric.Sample([$0.version, $0.clientVersion, $0.topology.kind], 1)]
+    }
+  ]
+
+  static let input: [Metric] = [
+    .counter("tailrace_read_records_total", "Records read, malformed ones included") {
+      $0.counters.recordsRead
+    },
+    .counter("tailrace_read_bytes_total", "Bytes of the values of records read", .bytes) {
+      $0.counters.bytesRead
+    },
+    .counter("tailrace_read_spans_total", "Spans read") { $0.counters.spansRead },
+    .counter("tailrace_malformed_records_total", "Records that could not be read") {
+      $0.counters.recordsMalformed
+    },
+    .counter(
+      "tailrace_dead_letters_total", "Records written to the topic of dead letters, by reason", by: "reason"
+    ) { $0.snapshot.lane.deadLetters },
+    .counter(
+      "tailrace_unassigned_records_total",
+      "Records that came for partitions that were given up; whoever has them now reads them"
+    ) { $0.snapshot.lane.recordsNotAssigned },
+    .counter(
+      "tailrace_repeated_records_total",
+      "Records skipped because their offset lies before the next one to read: read before, or of a log that "
+        + "was cut short by an unclean election"
+    ) { $0.snapshot.lane.recordsRepeated },
+    .gauge(
+      "tailrace_lag_records",
+      "Records between the next one to read and the partition's end; markers of transactions count",
+      by: ["partition"]
+    ) { $0.perPartition { $0.lagRecords.map(Double.init) } },
+    .gauge(
+      "tailrace_lag_seconds",
+      "How far a partition's stream clock is behind the time of day; 0 where everything is read", .seconds,
+      by: ["partition"]
+    ) { scrape in
+      scrape.perPartition { $0.lag(at: scrape.now).map { Double($0.nanoseconds) / 1e9 } }
+    },
+  ]
+
+  static let group: [Metric] = [
+    .gauge("tailrace_lanes", "Lanes of the worker") { Double($0.status.lanes.count) },
+    .gauge("tailrace_assigned_partitions", "Partitions that are read") {
+      Double($0.snapshot.partitions.count)
+    },
+    .gauge(
+      "tailrace_recovering_partitions", "Partitions that are not yet where their last owner left them"
+    ) { Double($0.snapshot.recovering) },
+    .gauge("tailrace_worker_recovering", "Whether any partition is recovering: 1 or 0") {
+      $0.snapshot.recovering > 0 ? 1 : 0
+    },
+    .counter(
+      "tailrace_rebalances_total", "What the group has said of partitions: assigned, revoked, lost",
+      by: "event"
+    ) { $0.measures.rebalances },
+    .counter(
+      "tailrace_aborts_total", "Times that everything since the last commit was given up and done again"
+    ) { $0.measures.aborts },
+    .counter("tailrace_disturbances_total", "Transient errors of brokers") { $0.status.disturbances },
+    .counter("tailrace_commits_total", "Commits of outputs and offsets") { $0.snapshot.lane.commits },
+    .histogram("tailrace_commit_duration_seconds", "How long commits of outputs and offsets took") {
+      $0.measures.commitDurations
+    },
+    .histogram(
+      "tailrace_recovery_duration_seconds",
+      "From a partition's assignment until it was where its last owner had left it"
+    ) { $0.measures.recoveryDurations },
+    .gauge(
+      "tailrace_progress_age_seconds",
+      "How long ago the slowest lane last finished a round, or a step of waiting for a broker", .seconds
+    ) { scrape in
+      scrape.status.lanes.filter(\.isAtWork).map { $0.sinceProgress / .seconds(1) }.max() ?? 0
+    },
+  ]
+
+  static let configuration: [Metric] = [
+    .counter(
+      "tailrace_config_reloads_total",
+      "Changes of the topology file, by what became of them: taken or refused",
+      by: "result"
+    ) { ["taken": $0.status.configuration.taken, "refused": $0.status.configuration.refused] },
+    .gauge(
+      "tailrace_config_refused",
+      "1 if the topology file was refused when it was last read: what was in effect before still is"
+    ) { $0.status.configuration.isRefused ? 1 : 0 },
+    .gauge(
+      "tailrace_config_waiting_settings",
+      "Settings that the topology file has changed and that take a restart"
+    ) { Double($0.status.configuration.waiting.count) },
+    .gauge(
+      "tailrace_config_taken_timestamp_seconds", "When the configuration in effect was taken over", .seconds
+    ) { Double($0.status.configuration.takenAt.nanoseconds) / 1e9 },
+  ]
+}
+
+extension Scrape {
+  /// One sample for each partition that `value` knows something of, by the partition's number.
+  fileprivate func perPartition(_ value: (PartitionPosition) -> Double?) -> [Metric.Sample<Double>] {
+    measures.positions.sorted { $0.partition < $1.partition }.compactMap { position in
+      value(position).map { Metric.Sample(["\(position.partition.value)"], $0) }
+    }
+  }
+}
+
+extension LaneStatus {
+  fileprivate var isAtWork: Bool {
+    switch phase {
+    case .connecting, .running: true
+    case .waiting, .ended: false
+    }
+  }
+}
+
+extension Topology {
+  /// The word of the topology file.
+  fileprivate var kind: String {
+    switch self {
+    case .tailSampling: "tail-sampling"
+    case .repartition: "repartition"
+    }
+  }
+}

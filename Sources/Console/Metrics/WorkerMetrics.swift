@@ -1,0 +1,97 @@
+// A worker's page of metrics: its status, read by every metric that its kind has.
+
+internal import Pipeline
+internal import Sampling
+internal import Synchronization
+
+/// Makes the page of metrics from a worker's status.
+///
+/// Labels are bounded: policies, triggers and reasons by configuration and code, partitions by what the
+/// worker is assigned, brokers by the cluster, services by `console.services`.
+final class WorkerMetrics: Sendable {
+  private let version: String
+  private let clientVersion: String
+  private let services: ServiceLabels
+
+  init(_ topology: Topology, version: String, clientVersion: String) {
+    self.version = version
+    self.clientVersion = clientVersion
+    services = ServiceLabels(most: topology.worker.console.services)
+  }
+
+  /// - Parameter topology: what is in effect.
+  func text(
+    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?
+  ) -> String {
+    let measures = status.measures
+    let scrape = Scrape(
+      version: version, clientVersion: clientVersion, topology: topology, status: status,
+      snapshot: status.snapshot, measures: measures, services: services.bound(measures.services),
+      consumers: ClientFigures(status.lanes.map(\.consumerStatistics)),
+      producers: ClientFigures(status.lanes.map(\.producerStatistics)), now: now, process: process)
+    let own: MetricSection =
+      switch topology {
+      case .tailSampling: .tailSampling
+      case .repartition: .repartition
+      }
+    var text = MetricsText()
+    for section in [.bothKinds, own, .clients, .process] {
+      for metric in section.metrics {
+        if let samples = metric.read(scrape) { text.append(metric, samples) }
+      }
+    }
+    return text.text
+  }
+}
+
+/// All that metrics are read from, gathered once for a page.
+struct Scrape {
+  let version: String
+  let clientVersion: String
+  /// What is in effect.
+  let topology: Topology
+  let status: WorkerStatus
+  /// What all lanes hold and have done.
+  let snapshot: LaneSnapshot
+  /// What all lanes have measured.
+  let measures: LaneMeasures
+  /// Verdicts by service, for those that have a label.
+  let services: [String: ServiceVerdicts]
+  let consumers: ClientFigures
+  let producers: ClientFigures
+  let now: Instant
+  /// Nil on systems that say nothing of a process.
+  let process: ProcessFigures?
+
+  var counters: SamplerCounters { snapshot.counters }
+}
+
+/// Which services have a label of their own: the first that came, for as long as the process lives. So no
+/// counter ever goes back.
+private final class ServiceLabels: Sendable {
+  private let most: Int
+  private let admitted = Mutex<Set<String>>([])
+
+  init(most: Int) {
+    self.most = most
+  }
+
+  /// The counts of services with a label, and of all others together.
+  func bound(_ services: [String: ServiceVerdicts]) -> [String: ServiceVerdicts] {
+    admitted.withLock { admitted in
+      for name in services.keys.sorted() where admitted.count < most && !ServiceLabels.isShared(name) {
+        admitted.insert(name)
+      }
+      var bounded: [String: ServiceVerdicts] = [:]
+      for (name, verdicts) in services {
+        let label = ServiceLabels.isShared(name) || admitted.contains(name) ? name : Sampler.otherServicesName
+        bounded[label, default: ServiceVerdicts()].add(verdicts)
+      }
+      return bounded
+    }
+  }
+
+  private static func isShared(_ name: String) -> Bool {
+    name == Sampler.otherServicesName || name == Sampler.rootlessName
+  }
+}
