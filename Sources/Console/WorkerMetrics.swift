@@ -184,7 +184,8 @@ final class WorkerMetrics: Sendable {
       "tailrace_late_spans_total", "Spans that came after the verdict on their trace, by verdict.",
       by: "verdict", ["keep": counters.lateSpansKept, "drop": counters.lateSpansDropped])
     text.counter(
-      "tailrace_unmarked_spans_total", "Kept spans whose tracestate had no room for their threshold.",
+      "tailrace_unmarked_spans_total",
+      "Kept spans whose tracestate breaks the rules or had no room for their threshold.",
       counters.tracestatesLeftAlone)
   }
 

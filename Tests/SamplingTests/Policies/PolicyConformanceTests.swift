@@ -148,6 +148,14 @@ extension TestSpan {
     PolicyCase("twice", state, TestSpan(id: 1, traceState: "vendor=a,vendor=b"), keeps: false),
     PolicyCase("no tracestate", state, TestSpan(id: 1, traceState: "vendor=a,nothing"), keeps: false),
     PolicyCase("a bad key", state, TestSpan(id: 1, traceState: "vendor=a,Bad=1"), keeps: false),
+    // What the Collector's parser refuses.
+    PolicyCase("a digit first", state, TestSpan(id: 1, traceState: "vendor=a,0bad=1"), keeps: false),
+    PolicyCase("two of another", state, TestSpan(id: 1, traceState: "vendor=a,x=1,x=1"), keeps: false),
+    PolicyCase("a bad system", state, TestSpan(id: 1, traceState: "vendor=a,t@0=1"), keeps: false),
+    PolicyCase("a member of blanks", state, TestSpan(id: 1, traceState: "vendor=a, ,x=1"), keeps: false),
+    PolicyCase(
+      "a long tenant", state,
+      TestSpan(id: 1, traceState: "vendor=a," + String(repeating: "t", count: 242) + "@s=1"), keeps: false),
     PolicyCase(
       "one of several", state, .root(), TestSpan(id: 2, parent: 1, traceState: "vendor=a"), keeps: true),
     PolicyCase(
