@@ -189,6 +189,7 @@ extension TopologyReader {
 
   private mutating func policyOrder(_ field: TopologyField, _ names: [String]) -> [String] {
     var order: [String] = []
+    guard !field.isEmptyList else { return [] }
     for item in list(field, of: "policy names") ?? [] {
       guard let name = subPolicyName(item, names) else { continue }
       if order.contains(name) {
@@ -202,6 +203,7 @@ extension TopologyReader {
 
   private mutating func rateAllocations(_ field: TopologyField, _ names: [String]) -> [String: Int] {
     var percents: [String: Int] = [:]
+    guard !field.isEmptyList else { return [:] }
     for item in list(field, of: "allocations") ?? [] {
       guard let section = section(item) else { continue }
       checkKeys(of: section, ["policy", "percent"])

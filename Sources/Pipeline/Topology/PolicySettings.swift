@@ -151,7 +151,7 @@ extension TopologyReader {
     _ key: String, of section: TopologySection, _ context: OTTLContext
   ) -> [OTTLCondition]? {
     guard let field = section[key] else { return [] }
-    if case .sequence(let sequence) = field.node, sequence.isEmpty { return [] }
+    if field.isEmptyList { return [] }
     guard let items = list(field, of: "conditions") else { return nil }
     var conditions: [OTTLCondition] = []
     for item in items {

@@ -30,6 +30,8 @@ struct TopologyField {
   let place: FilePlace
   let node: Node
 
+  var isEmptyList: Bool { if case .sequence(let items) = node { items.isEmpty } else { false } }
+
   var isList: Bool { if case .sequence = node { true } else { false } }
 
   var valuePlace: FilePlace { node.mark.map(FilePlace.init) ?? place }
