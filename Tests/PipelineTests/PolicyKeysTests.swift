@@ -22,6 +22,7 @@ private func rule(_ type: String, _ settings: String) throws -> PolicyRule {
 /// Every policy type, laid out as files of Collectors are, with comments and with quotes.
 private let collectorBlock = #"""
   sample_on_first_match: true
+  invert_decisions: true
   policies: [
     {
       name: p1, # every trace
@@ -109,7 +110,8 @@ private let collectorBlock = #"""
 @Suite struct PolicyKeysTests {
   @Test func aCollectorsBlock() throws {
     let topology = try policies(collectorBlock)
-    #expect(topology.sampleOnFirstMatch)
+    #expect(topology.sampleOnFirstMatch && topology.invertDecisions)
+    #expect(try !policies("policies: [{name: all, type: always_sample}]\n").invertDecisions)
     let named = { (name: String, rule: PolicyRule) in PolicySpecification(name: name, rule: rule) }
     #expect(
       topology.policies == [
@@ -171,7 +173,7 @@ private let collectorBlock = #"""
 
   @Test func theCore() throws {
     let core = SamplerConfiguration(try policies(collectorBlock))
-    #expect(core.sampleOnFirstMatch)
+    #expect(core.sampleOnFirstMatch && core.invertDecisions)
     #expect(core.policies.map(\.name).last == "c1")
     let two = Policy.Rule.stringAttribute(key: "key2", values: ["value1"])
     #expect(

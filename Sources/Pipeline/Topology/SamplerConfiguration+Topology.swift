@@ -20,6 +20,7 @@ extension SamplerConfiguration {
     annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
+    invertDecisions = topology.invertDecisions
     if let settings = topology.baseline {
       policies.append(Policy(name: BaselineSettings.policyName, rule: .adaptive))
       baseline = BaselineConfiguration(settings)

@@ -24,12 +24,13 @@ struct PolicyCase: Sendable, CustomTestStringConvertible {
 
 /// The final decision on one trace under `policies`, and all outputs before it.
 func decide(
-  _ policies: [Policy], _ records: [[TestSpan]], firstMatch: Bool = false
+  _ policies: [Policy], _ records: [[TestSpan]], firstMatch: Bool = false, inverts: Bool = false
 ) throws -> (final: Decision, written: WrittenDecision, early: [Event]) {
   let world = World {
     $0.policies = policies
     $0.dropped = .full
     $0.sampleOnFirstMatch = firstMatch
+    $0.invertDecisions = inverts
   }
   var early: [Event] = []
   for record in records { early += try world.send(record, at: 0) }
