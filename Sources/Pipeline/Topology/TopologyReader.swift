@@ -69,6 +69,8 @@ struct TopologyReader {
   private var issues: [TopologyError.Issue] = []
   /// Of a Collector's configuration, where variables are written differently; nil for a topology file.
   var collectorVariables: CollectorVariables?
+  /// What a Collector's configuration leaves to defaults that are worth a word; the importer notes them.
+  var remarks: [(place: FilePlace, path: String, why: String)] = []
 
   init(
     document: TopologyDocument, environment: [String: String], collectorVariables: CollectorVariables? = nil
@@ -84,6 +86,12 @@ struct TopologyReader {
   mutating func report(_ message: String, at place: FilePlace, path: String) {
     let keyPath = MessageText.oneLine(path)
     issues.append(.init(line: place.line, column: place.column, keyPath: keyPath, message: message))
+  }
+
+  /// Says something about `section` of a Collector's configuration that is no issue.
+  mutating func remark(_ section: TopologySection, _ why: String) {
+    guard collectorVariables != nil, let place = section.place else { return }
+    remarks.append((place, section.path, why))
   }
 
   /// The key paths of what has been noted.
