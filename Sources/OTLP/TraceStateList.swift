@@ -1,113 +1,176 @@
-// A whole W3C tracestate, for those who look for one of its members.
+// The parser of W3C tracestates: everything that reads one reads it here.
 
-/// The members of a tracestate, if all of it is well-formed: else it has none.
+/// The members of a tracestate, if all of it keeps to the rules: else it has none.
 ///
-/// Source: W3C Trace Context, section 3.3.1. As the Collector's reader does, empty members are stepped over
-/// and spaces around a member are no part of it.
+/// Source: W3C Trace Context (Level 1), section 3.3.1. One pass, which ends at the first byte that breaks a
+/// rule; no member behind the 32nd is read.
 public struct TraceStateList: Sendable {
   /// A tracestate has at most this many members.
-  private static let membersMax = 32
+  static let membersMax = 32
 
-  /// The members, none where the list is not well-formed. They are noted, so that whoever asks for many keys
-  /// of a long tracestate does not walk it for each.
-  private var keys: [32 of ByteRange] = .init(repeating: ByteRange(offset: 0, count: 0))
-  private var values: [32 of ByteRange] = .init(repeating: ByteRange(offset: 0, count: 0))
+  /// Whether the tracestate keeps to W3C's rules. An empty one does.
+  public private(set) var isWellFormed = true
+  /// Whether a member has nothing but spaces and tabs. W3C allows it.
+  private var hasBlankMember = false
+  private var members: [32 of Member] = .init(repeating: Member())
+  /// How many members there are; empty ones are not counted.
   private(set) var count = 0
 
-  /// Reads the tracestate in `range` of `bytes`: to the first member that breaks the rules, or is one too
-  /// many.
+  /// Where a member stands. Its value begins one byte behind its key.
+  fileprivate struct Member: BitwiseCopyable {
+    var offset: UInt32 = 0
+    var keyCount: UInt16 = 0
+    var valueCount: UInt16 = 0
+    /// A hash of the key, so that keys are rarely compared byte by byte.
+    var hash: UInt32 = 0
+
+    var key: ByteRange { ByteRange(offset: offset, count: UInt32(keyCount)) }
+    // Sound: a member lies within a record, whose offsets fit into 32 bits.
+    var value: ByteRange { ByteRange(offset: offset &+ UInt32(keyCount) &+ 1, count: UInt32(valueCount)) }
+  }
+
+  /// Reads the tracestate in `range` of `bytes`.
   public init(_ range: ByteRange, of bytes: RawSpan) {
-    var members = Members(range)
-    while let member = members.next(in: bytes) {
-      guard count < TraceStateList.membersMax, member.hasEquals, bytes.isTraceStateKey(member.key),
-        bytes.isTraceStateValue(member.value)
+    var offset = range.indices.lowerBound
+    let end = range.indices.upperBound
+    while offset < end {
+      let start = offset
+      while offset < end, bytes.isBlank(at: offset) { offset += 1 }
+      if offset == end || bytes.byte(at: offset) == 0x2c {  // ,
+        if offset > start { hasBlankMember = true }
+        offset += 1
+        continue
+      }
+      guard count < TraceStateList.membersMax, let member = Member(&offset, end, of: bytes),
+        !contains(member, in: bytes)
       else {
+        isWellFormed = false
         count = 0
         return
       }
-      keys[count] = member.key
-      values[count] = member.value
+      members[count] = member
       count += 1
     }
   }
 
-  /// Where the value of the member `key` stands; nil if there is none, or more than one.
-  public func value(of key: RawSpan, in bytes: RawSpan) -> ByteRange? {
-    var found: ByteRange?
-    for number in 0..<count where bytes.isEqual(keys[number], to: key) {
-      guard found == nil else { return nil }
-      found = values[number]
+  private func contains(_ member: Member, in bytes: RawSpan) -> Bool {
+    for number in 0..<count where members[number].hash == member.hash {
+      if bytes.isEqual(members[number].key, to: bytes.extracting(member.key.indices)) { return true }
     }
-    return found
+    return false
+  }
+
+  // MARK: Members by their keys
+
+  /// Whether the Collector's parser (go.opentelemetry.io/otel/trace) takes it too. That one refuses members
+  /// of spaces and tabs alone.
+  public var isReadByCollectors: Bool { isWellFormed && !hasBlankMember }
+
+  /// Where the value of the member `key` stands; nil if there is none, or the Collector would not find it.
+  public func value(of key: RawSpan, in bytes: RawSpan) -> ByteRange? {
+    guard isReadByCollectors else { return nil }
+    for number in 0..<count where bytes.isEqual(members[number].key, to: key) { return members[number].value }
+    return nil
+  }
+
+  /// Where the value of OpenTelemetry's own member stands.
+  func openTelemetryValue(in bytes: RawSpan) -> ByteRange? {
+    for number in 0..<count where bytes.spells("ot", in: members[number].key) { return members[number].value }
+    return nil
   }
 }
 
-/// Cuts a tracestate into its members.
-private struct Members {
-  struct Member {
-    var key: ByteRange
-    var value: ByteRange
-    var hasEquals: Bool
-  }
+extension TraceStateList.Member {
+  private static let keyMax = 256
+  private static let tenantMax = 241
+  private static let systemMax = 14
+  private static let valueMax = 256
 
-  private var offset: Int
-  private let end: Int
-
-  init(_ range: ByteRange) {
-    offset = range.indices.lowerBound
-    end = range.indices.upperBound
-  }
-
-  /// The next member that is not empty.
-  mutating func next(in bytes: RawSpan) -> Member? {
+  /// Reads `key=value` and the blanks behind it, with the comma; nil if it breaks the rules.
+  fileprivate init?(_ offset: inout Int, _ end: Int, of bytes: RawSpan) {
+    let start = offset
+    guard let equals = readKey(&offset, end, of: bytes) else { return nil }
+    // Sound: offsets in a record fit into 32 bits, and the lengths are 256 at most.
+    self.offset = UInt32(truncatingIfNeeded: start)
+    keyCount = UInt16(truncatingIfNeeded: equals - start)
+    // The last byte that is no blank, and whether a tab came: it may stand only behind that byte.
+    var valueEnd = equals + 1
+    var hasTab = false
+    offset = valueEnd
     while offset < end {
-      var start = offset
-      while offset < end, bytes.byte(at: offset) != 0x2c { offset += 1 }  // ,
-      var stop = offset
+      let byte = bytes.byte(at: offset)
+      if byte == 0x2c { break }  // ,
       offset += 1
-      guard start < stop else { continue }
-      while start < stop, bytes.isSpace(at: start) { start += 1 }
-      while stop > start, bytes.isSpace(at: stop - 1) { stop -= 1 }
-      var equals = start
-      while equals < stop, bytes.byte(at: equals) != 0x3d { equals += 1 }  // =
-      return Member(
-        key: ByteRange(from: start, to: equals), value: ByteRange(from: min(equals + 1, stop), to: stop),
-        hasEquals: equals < stop)
+      switch byte {
+      case 0x09: hasTab = true
+      case 0x20: break
+      case 0x21...0x7e where byte != 0x3d && !hasTab:  // =
+        valueEnd = offset
+        guard valueEnd - equals - 1 <= Self.valueMax else { return nil }
+      default: return nil
+      }
+    }
+    offset += 1
+    guard valueEnd > equals + 1 else { return nil }
+    valueCount = UInt16(truncatingIfNeeded: valueEnd - equals - 1)
+  }
+
+  /// A key is up to 256 characters that begin with a small letter; or a tenant of up to 241 that begins with
+  /// a small letter or a digit, `@`, and a system of up to 14 that begins with a small letter.
+  ///
+  /// - Returns: where the equals sign stands behind it.
+  private mutating func readKey(_ offset: inout Int, _ end: Int, of bytes: RawSpan) -> Int? {
+    let start = offset
+    var partStart = start
+    while offset < end {
+      let byte = bytes.byte(at: offset)
+      switch byte {
+      case 0x61...0x7a: break  // a letter
+      case 0x30...0x39: break  // a digit
+      case 0x5f, 0x2d, 0x2a, 0x2f: if offset == partStart { return nil }  // _ - * /
+      case 0x40:  // @
+        guard partStart == start, (1...Self.tenantMax).contains(offset - start) else { return nil }
+        partStart = offset + 1
+      case 0x3d:  // =
+        let isTenant = partStart > start
+        guard (1...(isTenant ? Self.systemMax : Self.keyMax)).contains(offset - partStart),
+          (0x61...0x7a).contains(bytes.byte(at: partStart))
+        else { return nil }
+        return offset
+      default: return nil
+      }
+      guard offset - start < Self.keyMax else { return nil }
+      // FNV-1a, 32 bits.
+      hash = (hash ^ UInt32(byte)) &* 0x0100_0193
+      offset += 1
     }
     return nil
   }
 }
 
+// MARK: For whoever writes one
+
+extension TraceStateList {
+  /// The members before that of OpenTelemetry, or all where there is none, and those behind it, without the
+  /// commas in between.
+  func surroundings(_ range: ByteRange, of bytes: RawSpan) -> (before: ByteRange, after: ByteRange) {
+    let nothing = ByteRange(offset: range.offset, count: 0)
+    guard let value = openTelemetryValue(in: bytes) else { return (count == 0 ? nothing : range, nothing) }
+    // "ot=" and the blanks before it, up to the comma.
+    var start = Int(value.offset) - 3
+    while start > range.indices.lowerBound, bytes.isBlank(at: start - 1) { start -= 1 }
+    var end = value.indices.upperBound
+    while end < range.indices.upperBound, bytes.isBlank(at: end) { end += 1 }
+    return (
+      ByteRange(from: range.indices.lowerBound, to: max(range.indices.lowerBound, start - 1)),
+      ByteRange(from: min(end + 1, range.indices.upperBound), to: range.indices.upperBound)
+    )
+  }
+}
+
 extension RawSpan {
-  fileprivate func isSpace(at offset: Int) -> Bool {
+  fileprivate func isBlank(at offset: Int) -> Bool {
     byte(at: offset) == 0x20 || byte(at: offset) == 0x09
-  }
-
-  /// Whether it begins with a letter or digit and goes on with those, `_`, `-`, `*`, `/` and one `@`: all in
-  /// lower case, up to 256 characters.
-  fileprivate func isTraceStateKey(_ range: ByteRange) -> Bool {
-    guard (1...256).contains(range.count) else { return false }
-    var ats = 0
-    for offset in range.indices {
-      switch byte(at: offset) {
-      case 0x61...0x7a, 0x30...0x39: break
-      case 0x5f, 0x2d, 0x2a, 0x2f: if offset == range.indices.lowerBound { return false }
-      case 0x40:
-        ats += 1
-        if offset == range.indices.lowerBound || ats > 1 { return false }
-      default: return false
-      }
-    }
-    return true
-  }
-
-  /// Whether it has 1 to 256 printable ASCII characters without an equals sign.
-  fileprivate func isTraceStateValue(_ range: ByteRange) -> Bool {
-    guard (1...256).contains(range.count) else { return false }
-    for offset in range.indices where !(0x20...0x7e).contains(byte(at: offset)) || byte(at: offset) == 0x3d {
-      return false
-    }
-    return true
   }
 
   fileprivate func isEqual(_ range: ByteRange, to other: RawSpan) -> Bool {

@@ -88,6 +88,10 @@ public struct SamplerConfiguration: Sendable {
   public var policies = Policy.defaults
   /// Whether policies behind the first that samples a trace are not asked.
   public var sampleOnFirstMatch = false
+  /// Whether policies of the list that are inverted decide as in Collectors before version 0.144: one that
+  /// matches takes the trace away, and one that does not keeps it only if no other policy says no. Otherwise
+  /// an inverted policy samples what does not match.
+  public var invertDecisions = false
   /// How the rates of the policy `adaptive` are found; nil where there is none.
   public var baseline: BaselineConfiguration?
   /// Names all that verdicts depend on; decision records repeat it.

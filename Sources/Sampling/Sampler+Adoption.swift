@@ -57,6 +57,7 @@ extension SamplerConfiguration {
   public mutating func adopt(_ other: SamplerConfiguration) {
     policies = other.policies
     sampleOnFirstMatch = other.sampleOnFirstMatch
+    invertDecisions = other.invertDecisions
     baseline = other.baseline
     version = other.version
   }

@@ -21,6 +21,7 @@ public final class SamplerWorkspace {
     var policies: [Policy]
     var skewTolerance: Interval
     var sampleOnFirstMatch: Bool
+    var invertDecisions: Bool
   }
 
   /// Makes an empty workspace.
@@ -48,7 +49,7 @@ public final class SamplerWorkspace {
   func policies(_ configuration: SamplerConfiguration) -> PolicySet {
     let source = PolicySource(
       policies: configuration.policies, skewTolerance: configuration.skewTolerance,
-      sampleOnFirstMatch: configuration.sampleOnFirstMatch)
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions)
     if let compiled, compiled.source == source { return compiled.policies }
     let policies = PolicySet(configuration)
     compiled = (source, policies)

@@ -16,7 +16,8 @@ struct CheckCommand: ParsableCommand {
 
       With --import-collector, reads the configuration of an OpenTelemetry Collector instead, and \
       prints the topology that does what its tail_sampling processor does: a YAML document for each \
-      of several. What has no place in it is named on standard error, a line each.
+      of several. What has no place in it is named on standard error, a line each. A policy that has \
+      none makes the exit code 3.
       """)
 
   @Argument(help: "The topology file.")
@@ -71,8 +72,22 @@ struct CheckCommand: ParsableCommand {
       throw CommandFailure.misconfigured(error.description)
     }
     for line in imported.noteLines { StandardError.write(line + "\n") }
-    guard !quiet else { return }
-    let documents = imported.topologies.map { "# From processors.\($0.processor)\n\($0.text)" }
-    print(documents.joined(separator: "---\n"), terminator: "")
+    if !quiet {
+      let documents = imported.topologies.map { imported in
+        "# From \(imported.path.isEmpty ? imported.processor : imported.path)\n\(imported.text)"
+      }
+      print(documents.joined(separator: "---\n"), terminator: "")
+    }
+    guard imported.policiesLeftOut == 0 else { throw CommandFailure.incomplete(path, imported) }
+  }
+}
+
+extension CommandFailure {
+  /// A Collector's configuration that could be carried over only in part: exit code 3.
+  fileprivate static func incomplete(_ path: String, _ imported: CollectorImport) -> CommandFailure {
+    let count = imported.policiesLeftOut
+    let policies = count == 1 ? "1 policy has" : "\(count) policies have"
+    let rest = imported.topologies.isEmpty ? "; there is no topology" : ""
+    return CommandFailure(message: "\(path): \(policies) no place in a topology\(rest)", exitCode: 3)
   }
 }

@@ -13,7 +13,8 @@ struct Tailrace: ParsableCommand {
       and a baseline of the rest, and writes its decisions and the kept spans to topics of their \
       own.
 
-      Exit codes: 0 success, 1 failure, 2 a usage or configuration error.
+      Exit codes: 0 success, 1 failure, 2 a usage or configuration error, 3 a Collector's \
+      configuration that was carried over without some of its policies.
       """,
     version: Version.text,
     subcommands: [

@@ -153,5 +153,21 @@ import Testing
     #expect(none.errors.contains("no configuration of a Collector"))
     let both = try CommandRun("check", path, "--import-collector", path)
     #expect(both.exitCode == 2)
+    let taken = try CommandRun("check", path)
+    #expect(taken.exitCode == 2 && taken.errors.contains("tailrace check --import-collector \(path)"))
+  }
+
+  /// A policy without a place makes the exit code 3; what can be carried over is printed all the same.
+  @Test(arguments: [true, false]) func aPolicyWithoutAPlaceIsThree(isAlone: Bool) throws {
+    let directory = try WorkingDirectory()
+    let other = isAlone ? "" : "    - {name: all, type: always_sample}\n"
+    let path = try directory.write(
+      "tail_sampling:\n  policies:\n    - {name: odd, type: magic}\n\(other)", to: "part.yaml")
+    let run = try CommandRun("check", "--import-collector", path)
+    #expect(run.exitCode == 3)
+    #expect(run.errors.contains("\(path):3:tail_sampling.policies[0].type: policy type 'magic'"))
+    #expect(run.errors.contains("tailrace: \(path): 1 policy has no place in a topology"))
+    #expect(run.output.isEmpty == isAlone)
+    #expect(try CommandRun("check", "--quiet", "--import-collector", path).exitCode == 3)
   }
 }

@@ -16,7 +16,8 @@ import Testing
     // Other sub-keys stay, in their order.
     ("ot=rv:6e6d1a75832a2f", "ot=th:fd70a;rv:6e6d1a75832a2f"),
     ("ot=p:8;th:8;r:62", "ot=th:fd70a;p:8;r:62"), ("ot=p:8;r:62", "ot=th:fd70a;p:8;r:62"),
-    ("ot=p:8;;r:62;", "ot=th:fd70a;p:8;r:62"), ("ot=", "ot=th:fd70a"), ("ot=th:8;th:c", "ot=th:fd70a"),
+    // Empty members, and those of blanks.
+    (",", "ot=th:fd70a"), (" ", "ot=th:fd70a"), (" ,\t", "ot=th:fd70a"), ("a=b,,c=d", "ot=th:fd70a,a=b,,c=d"),
     // Whoever sampled harder before is believed.
     ("ot=th:ffbe77", "ot=th:ffbe77"), ("a=b,ot=p:1;th:ffbe77", "a=b,ot=p:1;th:ffbe77"),
     ("ot=th:fd70a1", "ot=th:fd70a1"),
@@ -45,6 +46,21 @@ import Testing
     #expect(kept == ["ot=th:zz", "a=b,ot=rv:1", "ot=th:fd70a", "ot=th:", "ot=th:fd70a"])
     #expect(counts.spans == 5)
     #expect(counts.tracestatesLeftAlone == 3)
+  }
+
+  /// What breaks W3C's rules, or OpenTelemetry's for `ot`, goes on as it came.
+  @Test(arguments: [
+    "x:y", "=", "a=1,a=2", "ot=th:8,ot=th:8", "ot=th:8;th:4", "ot=rv:abc123;th:def456", "ot=th:8;", "ot=",
+    "ot=th:8,b=", "congo=t61é", "A=1", "0a=1", "a =1", "big=" + String(repeating: "x", count: 300),
+    String(repeating: "k", count: 257) + "=1", (0...32).map { "k\($0)=v" }.joined(separator: ","),
+    "ot=th:8," + (0...31).map { "k\($0)=v" }.joined(separator: ","), "ot=th:FD70A",
+  ])
+  func whatBreaksTheRulesIsLeftAlone(_ state: String) throws {
+    for threshold in [Self.onePercent, .always] {
+      let (kept, counts) = try keep([state], threshold: threshold)
+      #expect(kept == [state])
+      #expect(counts.tracestatesLeftAlone == 1)
+    }
   }
 
   /// W3C Trace Context: at most 32 list members.
@@ -205,7 +221,8 @@ private func sampling(_ state: [UInt8]) -> TraceStateSampling {
 
 /// The members of a tracestate but the first `ot`, and the sub-keys of that one but `th`.
 private func otherMembers(_ state: [UInt8]) -> [[UInt8]] {
-  var members = state.split(separator: 0x2c, omittingEmptySubsequences: true).map { Array($0) }
+  var members = state.split(separator: 0x2c).map { Array($0) }
+  members.removeAll { $0.allSatisfy { $0 == 0x20 || $0 == 0x09 } }
   let prefix = Array("ot=".utf8)
   let own = members.firstIndex { Array($0.drop { $0 == 0x20 || $0 == 0x09 }).starts(with: prefix) }
   guard let own else { return members }

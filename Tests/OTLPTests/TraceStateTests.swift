@@ -18,8 +18,8 @@ import Testing
     // Spaces and tabs around members are allowed.
     ("a=b , ot=th:8 ,c=d", 0x80_0000_0000_0000), ("a=b\t,\tot=th:8\t", 0x80_0000_0000_0000),
     (" ot=th:8 ", 0x80_0000_0000_0000),
-    // Of several `ot` members the first counts; empty members are allowed.
-    ("ot=th:8,ot=th:c", 0x80_0000_0000_0000), (",,ot=th:8,,", 0x80_0000_0000_0000),
+    // Empty members are allowed, those of blanks too.
+    (",,ot=th:8,,", 0x80_0000_0000_0000), ("a=b, ,ot=th:8", 0x80_0000_0000_0000),
   ])
   func readsThresholds(_ text: String, _ rejected: UInt64) {
     let sampling = sampling(text)
@@ -48,9 +48,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "a=b", "a=b,c=d", "ot=", "ot=p:8;r:62", "ot=e1:1;e2:2", "other=th:8", "not=th:8", "ott=th:8",
-    "ot@sys=th:8",
-    "tenant@ot=th:8", "OT=th:8", "ot =th:8", "ot=tth:8", "ot", "o", ",", ";", " ", "=", "ot=;;", "ot=th",
+    "", "a=b", "a=b,c=d", "ot=p:8;r:62", "ot=e1:1;e2:2", "other=th:8", "not=th:8", "ott=th:8",
+    "ot@sys=th:8", "tenant@ot=th:8", "ot=tth:8", "ot=th1:8;rv2:", ",", " ", " ,\t",
   ])
   func findsNothingInTheRest(_ text: String) {
     #expect(sampling(text) == TraceStateSampling())
@@ -61,7 +60,16 @@ import Testing
     "ot=th:ffffffffffffff0", "ot=th:100000000000000", "ot=th:g", "ot=th:FD70A", "ot=th:8=p:2",
     "ot=rv:", "ot=rv:3", "ot=rv:3;p:2", "ot=rv:100000000000000", "ot=rv:fffffffffffffff",
     "ot=rv:0123456789ABCD",
-    "ot=rv:0123456789abcg", "ot=th:8;rv:1", "ot=rv:1;th:8", "a=b,ot=th:zz,c=d",
+    "ot=rv:0123456789abcg", "ot=th:8;rv:1", "ot=rv:1;th:8", "a=b,ot=th:zz,c=d", "ot=th:8;th:4",
+    "ot=th:8;th:8",
+    "ot=rv:00000000000001;rv:00000000000001", "ot=th:8;x:1;th:8",
+    // What is no list of sub-keys.
+    "ot=th", "ot=th:8;", "ot=;th:8", "ot=th:8;;p:1", "ot=;;", "ot=:8", "ot=th:8;P:1", "ot=th:8;1p:1",
+    "ot=th:8;p:1:2", "ot=th:8;p:~", "ot= th:8", "ot=th:8;p",
+    // What is no tracestate: of such a one nothing counts.
+    "ot=", "ot", "o", ";", "=", "OT=th:8", "ot =th:8", "ot=th:8,ot=th:c", "ot=th:8,ot=th:8",
+    "a=1,a=2,ot=th:8",
+    "ot=th:8,B=1", "ot=th:8,é=1", "ot=th:8,b=é", "ot=th:8,b",
   ])
   func aMalformedMemberCountsForNothing(_ text: String) {
     let sampling = sampling(text)

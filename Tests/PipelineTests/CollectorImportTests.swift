@@ -229,17 +229,191 @@ let collectorGateway = #"""
       result.noteLines.contains { $0.hasPrefix("c.yaml:2:exporters.kafka: set partition_traces_by_id") })
   }
 
+  /// Parts of a configuration, and what it may stand in.
+  @Test(arguments: [
+    ("tail_sampling:\n  \(always)\n", "tail_sampling", "tail_sampling"),
+    ("tail_sampling/a:\n  decision_wait: 7s\n  \(always)\n", "tail_sampling/a", "tail_sampling/a"),
+    ("decision_wait: 7s\n\(always)\n", "tail_sampling", ""), ("\(always)\n", "tail_sampling", ""),
+    ("- {name: all, type: always_sample}\n", "tail_sampling", ""),
+    ("tail_sampling: [{name: all, type: always_sample}]\n", "tail_sampling", "tail_sampling"),
+    ("- tail_sampling: {\(always)}\n", "tail_sampling", "[0].tail_sampling"),
+    (
+      "processors:\n  - batch:\n  - tail_sampling: {\(always)}\n", "tail_sampling",
+      "processors[1].tail_sampling"
+    ),
+    (
+      "processors: {tail_sampling: [{name: all, type: always_sample}]}\n", "tail_sampling",
+      "processors.tail_sampling"
+    ),
+    (
+      "mode: deployment\nconfig:\n  processors: {tail_sampling: {\(always)}}\n", "tail_sampling",
+      "config.processors.tail_sampling"
+    ),
+    (
+      "kind: OpenTelemetryCollector\nspec:\n  config:\n    processors: {tail_sampling: {\(always)}}\n",
+      "tail_sampling", "spec.config.processors.tail_sampling"
+    ),
+  ])
+  func parts(yaml: String, processor: String, path: String) throws {
+    let result = try imported(yaml)
+    #expect(result.topologies.map(\.processor) == [processor])
+    #expect(result.topologies.map(\.path) == [path])
+    #expect(result.policiesLeftOut == 0)
+    let found = try #require(result.topologies.first).topology
+    #expect(found.policies == [PolicySpecification(name: "all", rule: .alwaysSample)])
+    #expect(found.worker.group == TailSamplingTopology.groupDefault)
+    #expect(found.windows.decisionWait == (yaml.contains("7s") ? .seconds(7) : .seconds(30)))
+    #expect(result.noteLines.allSatisfy { $0.contains("decision_wait_after_root") }, "\(result.noteLines)")
+  }
+
+  @Test func severalProcessorsInAPart() throws {
+    let result = try imported("tail_sampling: {\(always)}\ntail_sampling/b: {\(always)}\n")
+    #expect(result.topologies.map(\.topology.worker.group) == ["tailrace-default", "tailrace-b"])
+  }
+
+  /// Where no policy has a place every reason is there; the count is the exit code's reason.
+  @Test func noPolicyHasAPlace() throws {
+    let yaml = #"""
+      tail_sampling:
+        policies:
+          - {name: a, type: my_extension}
+          - {name: b, type: latency, latency: {threshold_ms: soon}}
+          - {name: c, type: ottl_condition, ottl_condition: {span: ['no such thing']}}
+      """#
+    let result = try imported(yaml)
+    #expect(result.topologies.isEmpty && result.policiesLeftOut == 3)
+    for expected in [
+      "c.yaml:1:tail_sampling: none of its policies can be carried over",
+      "c.yaml:3:tail_sampling.policies[0].type: policy type 'my_extension' is none of Tailrace's",
+      "c.yaml:3:tail_sampling.policies[0]: this policy is left out",
+      "c.yaml:4:tail_sampling.policies[1].latency.threshold_ms: must be a whole number",
+      "c.yaml:5:tail_sampling.policies[2].ottl_condition.span[0]: 'no such thing' is no condition",
+    ] {
+      let lines = result.noteLines
+      #expect(lines.contains { $0.hasPrefix(expected) }, "\(expected)\n\(lines.joined(separator: "\n"))")
+    }
+    let some = try imported(yaml + "\n    - {name: d, type: always_sample}")
+    #expect(some.topologies.count == 1 && some.policiesLeftOut == 3)
+  }
+
+  /// More than a topology holds.
+  @Test func tooManyPolicies() throws {
+    let list = (0..<70).map { "{name: p\($0), type: always_sample}" }.joined(separator: ", ")
+    let result = try imported("tail_sampling: {policies: [\(list)]}\n")
+    #expect(result.topologies.first?.topology.policies.count == 64 && result.policiesLeftOut == 6)
+  }
+
+  /// What means something else than the file's author may think.
+  @Test(arguments: [
+    (
+      "{name: p, type: string_attribute, string_attribute: {key: k, values: [v], invert_match: true}}", "",
+      "invert_match samples what does not match"
+    ),
+    (
+      "{name: p, type: boolean_attribute, boolean_attribute: {key: k, value: true, invert_match: true}}", "",
+      "set invert_decisions: true"
+    ),
+    (
+      "{name: p, type: ottl_condition, ottl_condition: {span: ['name == \"a\"']}}", ".ottl_condition",
+      "error_mode is not set and becomes propagate"
+    ),
+    (
+      "{name: p, type: and, and: {and_sub_policy: [{name: q, type: ottl_condition, "
+        + "ottl_condition: {spanevent: ['name == \"a\"']}}]}}",
+      ".and.and_sub_policy[0].ottl_condition", "error_mode is not set"
+    ),
+  ])
+  func notesOfPolicies(policy: String, path: String, message: String) throws {
+    let result = try imported("tail_sampling:\n  policies:\n    - \(policy)\n")
+    #expect(result.policiesLeftOut == 0)
+    let prefix = "c.yaml:3:tail_sampling.policies[0]\(path): "
+    #expect(
+      result.noteLines.contains { $0.hasPrefix(prefix) && $0.contains(message) }, "\(result.noteLines)")
+  }
+
+  @Test func invertedPoliciesAndErrorModes() throws {
+    let found = try topology(
+      """
+      tail_sampling:
+        policies:
+          - {name: p, type: numeric_attribute, numeric_attribute: {key: k, min_value: 1, invert_match: true}}
+          - {name: q, type: ottl_condition, ottl_condition: {span: ['name == "a"']}}
+      """)
+    #expect(!found.invertDecisions)
+    guard case .ottlCondition(_, _, .propagate) = found.policies[1].rule else {
+      Issue.record("\(found.policies[1])")
+      return
+    }
+  }
+
+  /// As a Collector has it since July 2026.
+  @Test func aShareThatIsNotGiven() throws {
+    let parts = "[{name: a, type: always_sample}, {name: b, type: always_sample}]"
+    let composite =
+      "{max_total_spans_per_second: 10, composite_sub_policy: \(parts), "
+      + "rate_allocation: [{policy: a, percent: 30}]}"
+    let found = try topology("- {name: c, type: composite, composite: \(composite)}\n")
+    guard case .composite(let core)? = SamplerConfiguration(found).policies.first?.rule else {
+      Issue.record("no composite")
+      return
+    }
+    #expect(core.parts.map(\.spansPerSecond) == [3, 5])
+  }
+
+  @Test func extensionsStay() throws {
+    let yaml = """
+      extensions: {health_check: }
+      processors: {tail_sampling: {\(always), tail_storage: pebble, sampling_strategy: span-ingest}}
+      service: {extensions: [health_check]}
+      """
+    let lines = try imported(yaml).noteLines
+    #expect(
+      lines.contains { $0.hasPrefix("c.yaml:1:extensions: they stay with a Collector") }, "\(lines)")
+    #expect(
+      lines.contains { $0.hasPrefix("c.yaml:2:processors.tail_sampling.tail_storage: not carried over") })
+    #expect(
+      lines.contains { $0.hasPrefix("c.yaml:2:processors.tail_sampling.sampling_strategy: not carried") })
+  }
+
+  /// A Collector takes more than 100 % for all.
+  @Test func moreThanAll() throws {
+    let policy = "{name: p, type: probabilistic, probabilistic: {sampling_percentage: 250}}"
+    #expect(try topology("- \(policy)\n").policies.first?.rule == .probabilistic(percentage: 100))
+  }
+
+  /// Whoever takes it for a topology file is told.
+  @Test(arguments: [
+    collectorGateway, "tail_sampling: {\(always)}", "tail_sampling/a: {\(always)}", "receivers: {otlp: }",
+    "- tail_sampling: {\(always)}", "config: {processors: {batch: }}",
+    "apiVersion: opentelemetry.io/v1beta1\nkind: OpenTelemetryCollector\nspec: {config: {processors: {a: }}}",
+  ])
+  func aCollectorsFileIsNoTopology(yaml: String) {
+    let error = #expect(throws: TopologyError.self) {
+      try Topology.parse(yaml, fileName: "c.yaml", environment: [:])
+    }
+    #expect(
+      error?.description
+        == "c.yaml:1:1: this is a Collector's configuration, no topology; carry it over with: "
+        + "tailrace check --import-collector c.yaml")
+  }
+
+  @Test(arguments: ["kind: tail-sampling\nprocessors: {}\n", "policies: []\n", "- a\n"])
+  func otherFilesAreNotTakenForCollectors(yaml: String) {
+    let error = #expect(throws: TopologyError.self) {
+      try Topology.parse(yaml, fileName: "c.yaml", environment: [:])
+    }
+    #expect(error?.description.contains("Collector") == false)
+  }
+
   @Test(arguments: [
     ("kind: tail-sampling\n", "c.yaml:1:1: this is no configuration of a Collector"),
     ("- a\n", "c.yaml:1:1: this is no configuration of a Collector"),
     ("a: [\n", "c.yaml:2:1: not valid YAML"),
     ("", "c.yaml:1:1: the file is empty"),
     ("processors: {batch: {}}\n", "c.yaml:1:1: processors has no tail_sampling processor"),
-    ("processors: {tail_sampling: }\n", "c.yaml:1:1: none of the policies of processors.tail_sampling can"),
-    (
-      "processors: {tail_sampling: {policies: [{name: a, type: magic}]}}\n",
-      "c.yaml:1:1: none of the policies of processors.tail_sampling can"
-    ),
+    ("processors: {tail_sampling: }\n", "c.yaml:1:14: processors.tail_sampling has no list of policies"),
+    ("tail_sampling: {policies: 1}\n", "c.yaml:1:1: tail_sampling has no list of policies"),
+    ("tail_sampling: {policies: []}\n", "c.yaml:1:27: tail_sampling.policies needs at least one item"),
   ])
   func whatIsNone(yaml: String, message: String) {
     let error = #expect(throws: TopologyError.self) { try imported(yaml) }

@@ -22,6 +22,7 @@ private func rule(_ type: String, _ settings: String) throws -> PolicyRule {
 /// Every policy type, laid out as files of Collectors are, with comments and with quotes.
 private let collectorBlock = #"""
   sample_on_first_match: true
+  invert_decisions: true
   policies: [
     {
       name: p1, # every trace
@@ -109,7 +110,8 @@ private let collectorBlock = #"""
 @Suite struct PolicyKeysTests {
   @Test func aCollectorsBlock() throws {
     let topology = try policies(collectorBlock)
-    #expect(topology.sampleOnFirstMatch)
+    #expect(topology.sampleOnFirstMatch && topology.invertDecisions)
+    #expect(try !policies("policies: [{name: all, type: always_sample}]\n").invertDecisions)
     let named = { (name: String, rule: PolicyRule) in PolicySpecification(name: name, rule: rule) }
     #expect(
       topology.policies == [
@@ -171,7 +173,7 @@ private let collectorBlock = #"""
 
   @Test func theCore() throws {
     let core = SamplerConfiguration(try policies(collectorBlock))
-    #expect(core.sampleOnFirstMatch)
+    #expect(core.sampleOnFirstMatch && core.invertDecisions)
     #expect(core.policies.map(\.name).last == "c1")
     let two = Policy.Rule.stringAttribute(key: "key2", values: ["value1"])
     #expect(
@@ -182,11 +184,30 @@ private let collectorBlock = #"""
             parts: [
               .init(rule: two, spansPerSecond: 250),
               .init(rule: .numericAttribute(key: "key1", range: 50 ... .max), spansPerSecond: 500),
-              .init(rule: .alwaysSample, spansPerSecond: nil),
+              .init(rule: .alwaysSample, spansPerSecond: 333),
             ])))
     #expect(core.policies[3].rule == .hashed(HashSampling(salt: "custom-salt", percentage: 10)))
     #expect(core.policies[7].rule == .rateLimiting(RateLimit(perSecond: 35, burst: 70)))
     #expect(core.policies[9].rule == .spanCount(least: 2, most: 20))
+  }
+
+  /// A policy that `rate_allocation` leaves out, or gives 0 percent, has an equal share.
+  @Test(arguments: [
+    ("", [33, 33, 33]), ("rate_allocation: [],", [33, 33, 33]),
+    ("rate_allocation: [{policy: b, percent: 40}],", [33, 40, 33]),
+    ("rate_allocation: [{policy: a, percent: 100}, {policy: c}],", [100, 33, 33]),
+    ("cap_total: true, rate_allocation: [{policy: a, percent: 30}, {policy: b, percent: 0}],", [30, 33, 33]),
+    ("fall_through: true, rate_allocation: [{policy: c, percent: 1}],", [33, 33, 1]),
+  ])
+  func sharesOfAComposite(allocation: String, shares: [Int64]) throws {
+    let parts = ["a", "b", "c"].map { "{name: \($0), type: always_sample}" }.joined(separator: ", ")
+    let settings =
+      "{max_total_spans_per_second: 100, \(allocation) composite_sub_policy: [\(parts)]}"
+    guard case .composite(let composite) = Policy.Rule(try rule("composite", settings)) else {
+      Issue.record("no composite")
+      return
+    }
+    #expect(composite.parts.map(\.spansPerSecond) == shares)
   }
 
   @Test func defaultsAndOptions() throws {

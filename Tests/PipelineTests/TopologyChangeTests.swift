@@ -29,6 +29,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(try topology(same).version == version)
     for other in [
       "policies: [{name: any, type: always_sample}]", keepAll + "sample_on_first_match: true",
+      keepAll + "invert_decisions: true",
       keepAll + "windows: {decision_wait: 31s}", keepAll + "limits: {spans_per_trace: 9}",
       keepAll + "baseline: {}", keepAll + "baseline: {floor: 2}",
     ] {
@@ -42,7 +43,10 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
   @Test func policiesBaselineAndLogLevelAreTakenOver() throws {
     let old = try topology("baseline: {floor: 1}\n")
     let new = try topology(
-      keepAll + "sample_on_first_match: true\nbaseline: {floor: 3, boost: 2}\nlog: {level: debug}\n")
+      keepAll
+        + "sample_on_first_match: true\ninvert_decisions: true\n"
+        + "baseline: {floor: 3, boost: 2}\nlog: {level: debug}\n"
+    )
     let change = TopologyChange(from: old, to: new)
     #expect(change.effective == new)
     #expect(change.waiting.isEmpty)

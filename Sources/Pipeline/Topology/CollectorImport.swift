@@ -10,16 +10,20 @@ public struct CollectorImport: Sendable {
   public struct Imported: Sendable {
     /// The processor's key, as in `tail_sampling/checkout`.
     public let processor: String
+    /// Where it stands, as in `processors.tail_sampling/checkout`.
+    public let path: String
     /// The topology. Where the configuration has variables, texts that stand for them.
     public let topology: TailSamplingTopology
     /// The topology as a file, variables as `${NAME}`.
     public let text: String
   }
 
-  /// In the order of the configuration; never empty.
+  /// In the order of the configuration, without processors of which no policy could be carried over.
   public let topologies: [Imported]
   /// What was not carried over, or not as it was, and why, in the order of the configuration.
   public let notes: [TopologyError.Issue]
+  /// How many policies have no place in a topology. Each has its note.
+  public let policiesLeftOut: Int
   private let file: String
 
   /// `file:line:key: why`, a line for each note.
@@ -27,8 +31,9 @@ public struct CollectorImport: Sendable {
     notes.map { note in
       // Many a message begins with the key.
       let begins = ["\(note.keyPath): ", "\(note.keyPath) "].first { note.message.hasPrefix($0) } ?? ""
-      let why = note.message.dropFirst(begins.count)
-      return "\(MessageText.oneLine(file)):\(note.line):\(note.keyPath): \(why)"
+      let why = note.keyPath.isEmpty ? note.message[...] : note.message.dropFirst(begins.count)
+      let place = note.keyPath.isEmpty ? "" : ":\(note.keyPath)"
+      return "\(MessageText.oneLine(file)):\(note.line)\(place): \(why)"
     }
   }
 
@@ -37,7 +42,7 @@ public struct CollectorImport: Sendable {
   /// - Parameters:
   ///   - path: the file; UTF-8, at most 256 KiB.
   ///   - environment: the variables whose values are taken where a number is wanted.
-  /// - Throws: why it is no such configuration, or why nothing of it can be carried over.
+  /// - Throws: why it is no such configuration, or that it has no policies.
   public static func load(
     file path: String, environment: [String: String]
   ) throws(TopologyError) -> CollectorImport {
@@ -59,13 +64,16 @@ public struct CollectorImport: Sendable {
     }
     var importer = CollectorImporter(document: document, environment: environment)
     let found = importer.topologies(root)
+    let policiesLeftOut = importer.policiesLeftOut
     let (notes, variables) = importer.finish()
-    guard !found.isEmpty else {
-      let reason = importer.refusal
-      throw TopologyError(file: fileName, at: FilePlace(line: 1, column: 1), reason)
+    guard !found.isEmpty || policiesLeftOut > 0 else {
+      let refusal = importer.refusal.map {
+        TopologyError.Issue(line: 1, column: 1, keyPath: "", message: $0)
+      }
+      throw TopologyError(file: fileName, issues: notes + [refusal].compactMap(\.self))
     }
     var topologies: [Imported] = []
-    for (processor, topology) in found {
+    for (processor, path, topology) in found {
       var writer = TopologyWriter(variables: variables.standIns)
       writer.write(topology)
       let again = try Topology.parse(
@@ -73,17 +81,22 @@ public struct CollectorImport: Sendable {
       guard again == .tailSampling(topology) else {
         throw TopologyError(file: fileName, wholeFile: "\(processor) does not read back as it was written")
       }
-      topologies.append(Imported(processor: processor, topology: topology, text: writer.text))
+      topologies.append(
+        Imported(processor: processor, path: path, topology: topology, text: writer.text))
     }
-    return CollectorImport(topologies: topologies, notes: notes, file: fileName)
+    return CollectorImport(
+      topologies: topologies, notes: notes, policiesLeftOut: policiesLeftOut, file: fileName)
   }
 }
 
 /// Walks a Collector's configuration.
 struct CollectorImporter {
   var reader: TopologyReader
-  /// Why there is no topology, if there is none.
-  private(set) var refusal = "this is no configuration of a Collector: it has no section 'processors'"
+  /// Why there is no topology, where no note says it.
+  private(set) var refusal: String? =
+    "this is no configuration of a Collector: it has no tail_sampling processor"
+  /// Policies that have no place in a topology.
+  private(set) var policiesLeftOut = 0
 
   init(document: TopologyDocument, environment: [String: String]) {
     reader = TopologyReader(
@@ -112,15 +125,20 @@ struct CollectorImporter {
   }
 
   /// A topology for each tail-sampling processor.
-  mutating func topologies(_ root: Node) -> [(processor: String, topology: TailSamplingTopology)] {
-    let start = FilePlace(line: 1, column: 1)
-    let file = section(TopologyField(key: "", path: "", place: start, node: root))
-    guard let processors = file["processors"] else { return [] }
-    let fields = section(processors).fields.filter { CollectorImporter.isKind("tail_sampling", $0.key) }
-    refusal = "processors has no tail_sampling processor"
+  mutating func topologies(
+    _ root: Node
+  ) -> [(processor: String, path: String, topology: TailSamplingTopology)] {
+    let layout = CollectorLayout(root)
+    let file = layout.configuration.map { section($0) } ?? .absent("")
+    if layout.configuration != nil { refusal = "processors has no tail_sampling processor" }
+    if let extensions = file["extensions"] ?? section(file["service"])["extensions"] {
+      note(extensions, "they stay with a Collector; health and metrics of a worker are under console")
+    }
     let components = CollectorComponents(file, &self)
-    return fields.compactMap { field in
-      topology(of: field, components, isOnly: fields.count == 1).map { (field.key, $0) }
+    return layout.processors.compactMap { field in
+      topology(of: field, components, isOnly: layout.processors.count == 1).map {
+        (field.key, field.path, $0)
+      }
     }
   }
 
@@ -132,14 +150,22 @@ struct CollectorImporter {
   private mutating func topology(
     of field: TopologyField, _ components: CollectorComponents, isOnly: Bool
   ) -> TailSamplingTopology? {
-    var topology = TailSamplingTopology()
-    let settings = section(field)
-    for setting in settings.fields { carry(setting, of: settings, into: &topology) }
-    guard let policies = settings["policies"].map({ self.policies($0) }), !policies.isEmpty else {
-      refusal = "none of the policies of \(field.path) can be carried over"
+    // A list in the processor's place is that of its policies.
+    let settings = field.isList ? .absent(field.path) : section(field)
+    let policyField = field.isList ? field : settings["policies"]
+    guard let policyField, policyField.isList else {
+      refusal = nil
+      note(field, "\(TopologyReader.shown(field.path)) has no list of policies")
       return nil
     }
-    topology.policies = policies
+    var topology = TailSamplingTopology()
+    for setting in settings.fields { carry(setting, of: settings, into: &topology) }
+    topology.policies = policies(policyField)
+    guard !topology.policies.isEmpty else {
+      refusal = nil
+      if policiesLeftOut > 0 { note(field, "none of its policies can be carried over: it has no topology") }
+      return nil
+    }
     topology.windows.lateWindow = max(topology.windows.lateWindow, topology.windows.decisionWait)
     if settings["decision_wait_after_root_received"] == nil {
       topology.windows.decisionWaitAfterRoot = topology.windows.decisionWait
@@ -185,7 +211,10 @@ struct CollectorImporter {
     not carried over: open traces are neither dropped nor decided at shutdown; whoever takes the partition \
     over reads their spans again
     """,
-    "sampling_strategy": "not carried over: traces are decided as trace-complete does",
+    "sampling_strategy": """
+    not carried over: policies look at the whole trace, as with trace-complete; what is certain earlier is \
+    kept at once, as with span-ingest
+    """,
     "num_shards": "not carried over: set lanes, and run more workers of the group",
     "tail_storage": "not carried over: undecided spans are in the topic",
   ]
@@ -239,20 +268,38 @@ struct CollectorImporter {
     var places: [String: FilePlace] = [:]
     var policies: [PolicySpecification] = []
     for item in reader.list(field, of: "policies") ?? [] {
+      reader.remarks = []
       guard let section = reader.section(item),
         let name = reader.required("name", of: section).flatMap({ reader.policyName($0, seen: &places) }),
         let rule = reader.policyRule(section, depth: 0), !reader.hasIssues(under: item.path)
       else {
-        note(item, "this policy is left out: what it would have kept or dropped is decided by the others")
+        leaveOut(item, "this policy is left out: what it would have kept or dropped is decided by the others")
         continue
+      }
+      guard policies.count < TopologyReader.policiesMax else {
+        leaveOut(item, "this policy is left out: a topology has at most \(TopologyReader.policiesMax)")
+        continue
+      }
+      for remark in reader.remarks { reader.report(remark.why, at: remark.place, path: remark.path) }
+      if rule.isInverted {
+        note(
+          item,
+          "invert_match samples what does not match, as in a Collector since 0.144; before, it took away "
+            + "what matched: for that set invert_decisions: true, or use a drop policy")
       }
       policies.append(PolicySpecification(name: name, rule: noted(rule, item)))
     }
     while let excess = Policy.excess(in: policies.map(Policy.init)) {
       let left = policies.removeLast()
-      note(field, "policy \(MessageText.quoted(left.name)) is left out: together they need \(excess)")
+      leaveOut(
+        field, "policy \(MessageText.quoted(left.name)) is left out: together they need \(excess)")
     }
     return policies
+  }
+
+  private mutating func leaveOut(_ field: TopologyField, _ why: String) {
+    policiesLeftOut += 1
+    note(field, why)
   }
 
   /// The rule with the Collector's meaning where the defaults differ; says where the meaning differs.
@@ -293,6 +340,18 @@ struct CollectorImporter {
     _ policy: PolicySpecification, _ item: TopologyField
   ) -> PolicySpecification {
     PolicySpecification(name: policy.name, rule: noted(policy.rule, item))
+  }
+}
+
+extension PolicyRule {
+  /// Whether it is one of the types with `invert_match`, and that is set.
+  fileprivate var isInverted: Bool {
+    switch self {
+    case .numericAttribute(_, _, _, let isInverted), .stringAttribute(_, _, _, let isInverted),
+      .booleanAttribute(_, _, let isInverted):
+      isInverted
+    default: false
+    }
   }
 }
 

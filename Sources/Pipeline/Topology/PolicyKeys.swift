@@ -29,23 +29,23 @@ private enum PolicyType: String, CaseIterable {
   var isTopLevelOnly: Bool { self == .drop || self == .composite }
 }
 
-/// The core keeps the set of policies that match a trace in one word.
-private let policiesMax = 64
-
 /// Policies inside policies are read this deep.
 private let nestingMax = 16
 
 extension TopologyReader {
+  /// The core keeps the set of policies that match a trace in one word.
+  static let policiesMax = 64
+
   /// The policies of the list `field`; those with an issue are left out.
   mutating func policies(_ field: TopologyField) -> [PolicySpecification] {
     var places: [String: FilePlace] = [:]
     var policies: [PolicySpecification] = []
     let items = list(field, of: "policies") ?? []
-    if items.count > policiesMax {
-      let message = "policies has \(items.count) items; at most \(policiesMax) are allowed"
-      report(message, at: items[policiesMax].place, path: field.path)
+    if items.count > Self.policiesMax {
+      let message = "policies has \(items.count) items; at most \(Self.policiesMax) are allowed"
+      report(message, at: items[Self.policiesMax].place, path: field.path)
     }
-    for item in items.prefix(policiesMax) {
+    for item in items.prefix(Self.policiesMax) {
       guard let section = section(item) else { continue }
       let name = required("name", of: section).flatMap { policyName($0, seen: &places) }
       if let rule = policyRule(section, depth: 0), let name {
@@ -117,6 +117,12 @@ extension TopologyReader {
       if depth == 0 || !type.isTopLevelOnly { return type }
       report("policy type \(shown) can't stand inside another policy", at: text.place, path: field.path)
     } else {
+      if collectorVariables != nil, !text.value.isEmpty {
+        let why =
+          "policy type \(shown) is none of Tailrace's; policies of a Collector's extensions have no place"
+        report(why, at: text.place, path: field.path)
+        return nil
+      }
       let near = Suggestion.nearest(to: text.value, among: types)
       let hint = near.map { "; did you mean '\($0)'?" } ?? "; this version has \(Self.alternatives(types))"
       report("unknown policy type \(shown)\(hint)", at: text.place, path: field.path)
@@ -189,6 +195,7 @@ extension TopologyReader {
 
   private mutating func policyOrder(_ field: TopologyField, _ names: [String]) -> [String] {
     var order: [String] = []
+    guard !field.isEmptyList else { return [] }
     for item in list(field, of: "policy names") ?? [] {
       guard let name = subPolicyName(item, names) else { continue }
       if order.contains(name) {
@@ -202,6 +209,7 @@ extension TopologyReader {
 
   private mutating func rateAllocations(_ field: TopologyField, _ names: [String]) -> [String: Int] {
     var percents: [String: Int] = [:]
+    guard !field.isEmptyList else { return [:] }
     for item in list(field, of: "allocations") ?? [] {
       guard let section = section(item) else { continue }
       checkKeys(of: section, ["policy", "percent"])

@@ -45,8 +45,11 @@ extension TopologyReader {
     checkKeys(of: section, ["sampling_percentage", "hash_salt"])
     let salt = section["hash_salt"].flatMap { scalar($0, "a text")?.value }
     guard let field = required("sampling_percentage", of: section) else { return nil }
+    let isCollectors = collectorVariables != nil
     let percentage = setting(field, "a number from 0 to 100", default: 0) { text in
-      text.isQuoted ? nil : NumberText.parseDecimal(text.value).flatMap { $0 <= 100 ? $0 : nil }
+      guard !text.isQuoted, let percentage = NumberText.parseDecimal(text.value) else { return nil }
+      // A Collector takes more for all.
+      return percentage <= 100 ? percentage : isCollectors ? 100 : nil
     }
     return .probabilistic(percentage: percentage.value, hashSalt: salt.flatMap { $0.isEmpty ? nil : $0 })
   }
@@ -136,6 +139,12 @@ extension TopologyReader {
   mutating func ottlCondition(_ section: TopologySection) -> PolicyRule? {
     checkKeys(of: section, ["error_mode", "span", "spanevent"])
     let errorMode = choice("error_mode", of: section, default: ConditionErrorMode.propagate)
+    if section["error_mode"] == nil {
+      remark(
+        section,
+        "error_mode is not set and becomes propagate, a Collector's default: where a condition can't be "
+          + "evaluated the policy does not sample the trace")
+    }
     let spans = conditions("span", of: section, .span)
     let events = conditions("spanevent", of: section, .spanEvent)
     guard let spans, let events else { return nil }
@@ -151,7 +160,7 @@ extension TopologyReader {
     _ key: String, of section: TopologySection, _ context: OTTLContext
   ) -> [OTTLCondition]? {
     guard let field = section[key] else { return [] }
-    if case .sequence(let sequence) = field.node, sequence.isEmpty { return [] }
+    if field.isEmptyList { return [] }
     guard let items = list(field, of: "conditions") else { return nil }
     var conditions: [OTTLCondition] = []
     for item in items {

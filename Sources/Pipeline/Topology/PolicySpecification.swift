@@ -90,8 +90,8 @@ public struct CompositePolicy: Equatable, Sendable {
   public var spansPerSecondMax: Int
   /// The policies, in the order in which they are asked; names are unique.
   public var policies: [PolicySpecification]
-  /// Percent of `spansPerSecondMax` by policy name: 0 to 100, where 0 is an equal share. A policy without an
-  /// entry keeps nothing, or with `capsTotal` what the others leave.
+  /// Percent of `spansPerSecondMax` by policy name: 0 to 100. A policy without an entry, or with 0, has an
+  /// equal share: one of as many as there are policies.
   public var allocations: [String: Int]
   /// Whether a trace that a policy has no budget for is passed on to the next.
   public var fallsThrough: Bool

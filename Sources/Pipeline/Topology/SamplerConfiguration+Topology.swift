@@ -20,6 +20,7 @@ extension SamplerConfiguration {
     annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
+    invertDecisions = topology.invertDecisions
     if let settings = topology.baseline {
       policies.append(Policy(name: BaselineSettings.policyName, rule: .adaptive))
       baseline = BaselineConfiguration(settings)
@@ -82,12 +83,12 @@ extension Composite {
   fileprivate init(_ policy: CompositePolicy) {
     let most = Int64(policy.spansPerSecondMax)
     let parts = policy.policies.map { part in
-      let budget = policy.allocations[part.name].map { percent in
-        // A share of 100 percent at most: it fits again.
+      let percent = policy.allocations[part.name] ?? 0
+      // A share of 100 percent at most: it fits again.
+      let budget =
         percent == 0
-          ? most / Int64(policy.policies.count)
-          : Int64(clamping: Int128(most) * Int128(percent) / 100)
-      }
+        ? most / Int64(policy.policies.count)
+        : Int64(clamping: Int128(most) * Int128(percent) / 100)
       return Part(rule: Policy.Rule(part.rule), spansPerSecond: budget)
     }
     self.init(spansPerSecondMax: most, parts: parts)

@@ -22,13 +22,16 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var baseline: BaselineSettings?
   /// Whether policies behind the first that samples a trace are not asked.
   public var sampleOnFirstMatch: Bool
+  /// Whether policies of the list with `invertMatch` take away what matches, as in Collectors before version
+  /// 0.144; otherwise they sample what does not match.
+  public var invertDecisions: Bool
 
   /// Makes a topology; what is left out has the default of a topology file.
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
     policies: [PolicySpecification] = PolicySpecification.defaults, sampleOnFirstMatch: Bool = false,
-    baseline: BaselineSettings? = nil
+    invertDecisions: Bool = false, baseline: BaselineSettings? = nil
   ) {
     self.worker = worker
     self.topics = topics
@@ -36,6 +39,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.limits = limits
     self.policies = policies
     self.sampleOnFirstMatch = sampleOnFirstMatch
+    self.invertDecisions = invertDecisions
     self.baseline = baseline
   }
 

@@ -50,6 +50,7 @@ struct TopologyChange: Equatable, Sendable {
       if Differences(topology.baseline, new.baseline).names.isEmpty {
         topology.policies = new.policies
         topology.sampleOnFirstMatch = new.sampleOnFirstMatch
+        topology.invertDecisions = new.invertDecisions
         topology.baseline = new.baseline
       } else if topology.policies != new.policies {
         waiting.append("policies")

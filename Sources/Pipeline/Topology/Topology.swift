@@ -61,6 +61,12 @@ public enum Topology: Equatable, Sendable {
     _ yaml: String, fileName: String, environment: [String: String]
   ) throws(TopologyError) -> Topology {
     let document = TopologyDocument(yaml)
+    if document.problems.isEmpty, let root = document.root, CollectorLayout(root).isCollectors {
+      let message =
+        "this is a Collector's configuration, no topology; carry it over with: tailrace check "
+        + "--import-collector \(MessageText.oneLine(fileName))"
+      throw TopologyError(file: fileName, at: FilePlace(line: 1, column: 1), message)
+    }
     var reader = TopologyReader(document: document, environment: environment)
     let topology = document.root.flatMap { reader.topology($0) }
     let issues = reader.finish()

@@ -9,7 +9,8 @@ private enum Keys {
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
     "topics", "limits", "console", "log",
   ]
-  static let tailSampling = common + ["windows", "policies", "sample_on_first_match", "baseline"]
+  static let tailSampling =
+    common + ["windows", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
   static let console = ["enabled", "address", "port", "services"]
@@ -18,7 +19,7 @@ private enum Keys {
 }
 
 /// The kinds of topology.
-private enum Kind: String, CaseIterable {
+enum Kind: String, CaseIterable {
   case tailSampling = "tail-sampling"
   case repartition
 }
@@ -53,6 +54,7 @@ extension TopologyReader {
     return TailSamplingTopology(
       worker: worker, topics: topics, windows: windows, limits: limits, policies: policies,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
+      invertDecisions: truth("invert_decisions", of: file, default: false),
       baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
   }
 

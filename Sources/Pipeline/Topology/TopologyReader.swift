@@ -30,6 +30,8 @@ struct TopologyField {
   let place: FilePlace
   let node: Node
 
+  var isEmptyList: Bool { if case .sequence(let items) = node { items.isEmpty } else { false } }
+
   var isList: Bool { if case .sequence = node { true } else { false } }
 
   var valuePlace: FilePlace { node.mark.map(FilePlace.init) ?? place }
@@ -67,6 +69,8 @@ struct TopologyReader {
   private var issues: [TopologyError.Issue] = []
   /// Of a Collector's configuration, where variables are written differently; nil for a topology file.
   var collectorVariables: CollectorVariables?
+  /// What a Collector's configuration leaves to defaults that are worth a word; the importer notes them.
+  var remarks: [(place: FilePlace, path: String, why: String)] = []
 
   init(
     document: TopologyDocument, environment: [String: String], collectorVariables: CollectorVariables? = nil
@@ -82,6 +86,12 @@ struct TopologyReader {
   mutating func report(_ message: String, at place: FilePlace, path: String) {
     let keyPath = MessageText.oneLine(path)
     issues.append(.init(line: place.line, column: place.column, keyPath: keyPath, message: message))
+  }
+
+  /// Says something about `section` of a Collector's configuration that is no issue.
+  mutating func remark(_ section: TopologySection, _ why: String) {
+    guard collectorVariables != nil, let place = section.place else { return }
+    remarks.append((place, section.path, why))
   }
 
   /// The key paths of what has been noted.

@@ -63,6 +63,7 @@ struct TopologyWriter {
     line(1, "memory: \(ByteSizeText.format(topology.limits.memory))")
     line(1, "services: \(topology.limits.services)")
     line(0, "sample_on_first_match: \(topology.sampleOnFirstMatch)")
+    line(0, "invert_decisions: \(topology.invertDecisions)")
     line(0, "policies:")
     for policy in topology.policies {
       line(1, "- name: \(value(policy.name))")

@@ -86,11 +86,11 @@ public struct Composite: Equatable, Sendable {
   public struct Part: Equatable, Sendable {
     /// What it looks for.
     public var rule: Policy.Rule
-    /// The spans that it may keep in one second of stream time; nil where it has no budget of its own.
-    public var spansPerSecond: Int64?
+    /// The spans that it may keep in one second of stream time.
+    public var spansPerSecond: Int64
 
     /// Makes a part.
-    public init(rule: Policy.Rule, spansPerSecond: Int64?) {
+    public init(rule: Policy.Rule, spansPerSecond: Int64) {
       self.rule = rule
       self.spansPerSecond = spansPerSecond
     }
@@ -103,8 +103,7 @@ public struct Composite: Equatable, Sendable {
   public var parts: [Part]
   /// Whether a trace that a part samples but has no budget for is passed on to the next; else it ends there.
   public var fallsThrough = false
-  /// Whether all parts together stay under `spansPerSecondMax`. Parts without a budget of their own then have
-  /// what is left of it; otherwise they keep nothing.
+  /// Whether all parts together stay under `spansPerSecondMax`.
   public var capsTotal = false
 
   /// Makes a composite that behaves as the Collector's.

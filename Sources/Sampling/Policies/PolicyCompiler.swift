@@ -40,7 +40,7 @@ enum PolicyRole {
   case samples
   /// A yes takes it away, whatever else keeps it.
   case drops
-  /// A test of the Collector's inverted kind: a span that matches takes the trace away.
+  /// An inverted policy as Collectors before version 0.144 have it: a span that matches takes the trace away.
   case vetoes(bit: UInt64)
 }
 
@@ -72,7 +72,8 @@ struct PolicyCompiler {
   /// Of each policy: which bucket and which composite would have been its first.
   private(set) var firstBudgets: [(bucket: Int, composite: Int)] = []
 
-  init(_ policies: [Policy]) {
+  /// - Parameter invertDecisions: whether inverted policies veto.
+  init(_ policies: [Policy], invertDecisions: Bool = false) {
     for policy in policies {
       firstBudgets.append((buckets.count, composites.count))
       tests.append(.always)
@@ -81,7 +82,7 @@ struct PolicyCompiler {
       place(policy.rule, at: root)
       switch (policy.rule, tests[root]) {
       case (.drop, _): roles.append(.drops)
-      case (_, .noPredicate(let bit)): roles.append(.vetoes(bit: bit))
+      case (_, .noPredicate(let bit)) where invertDecisions: roles.append(.vetoes(bit: bit))
       default: roles.append(.samples)
       }
     }

@@ -50,17 +50,21 @@ struct PolicySet {
   private let drops: [Int]
   private let skewTolerance: Int64
   private let stopsAtFirstMatch: Bool
-  /// Whether every policy is of the inverted kind. Only then do they keep what they don't veto: the Collector
-  /// keeps it unless another policy says no, and where all others say yes it is kept by these.
+  /// Whether every policy vetoes. Only then do they keep what they don't veto: the Collector kept it unless
+  /// another policy said no, and where all others say yes it is kept by these.
   private let isOnlyVetoes: Bool
 
   /// - Parameters:
   ///   - skewTolerance: by how much clocks of different hosts may differ.
   ///   - sampleOnFirstMatch: whether policies behind the first that samples a trace are not asked.
-  init(_ policies: [Policy], skewTolerance: Interval = .milliseconds(10), sampleOnFirstMatch: Bool = false) {
+  ///   - invertDecisions: whether inverted policies veto; see `SamplerConfiguration`.
+  init(
+    _ policies: [Policy], skewTolerance: Interval = .milliseconds(10), sampleOnFirstMatch: Bool = false,
+    invertDecisions: Bool = false
+  ) {
     invariant(
       policies.count <= PolicySet.countMax, "\(policies.count) policies: more than \(PolicySet.countMax)")
-    let compiled = PolicyCompiler(policies)
+    let compiled = PolicyCompiler(policies, invertDecisions: invertDecisions)
     let excess = Policy.excess(in: policies)
     invariant(excess == nil, "the policies need \(excess ?? "")")
     names = policies.map(\.name)
@@ -83,7 +87,7 @@ struct PolicySet {
   init(_ configuration: SamplerConfiguration) {
     self.init(
       configuration.policies, skewTolerance: configuration.skewTolerance,
-      sampleOnFirstMatch: configuration.sampleOnFirstMatch)
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions)
   }
 
   // MARK: Taking over

@@ -82,8 +82,7 @@ struct SecondBudgets {
   init(_ composite: Composite) {
     total = composite.spansPerSecondMax
     capsTotal = composite.capsTotal
-    let unbudgeted = composite.capsTotal ? composite.spansPerSecondMax : 0
-    budgets = composite.parts.map { min($0.spansPerSecond ?? unbudgeted, composite.spansPerSecondMax) }
+    budgets = composite.parts.map { min($0.spansPerSecond, composite.spansPerSecondMax) }
     spent = Array(repeating: 0, count: budgets.count)
   }
 

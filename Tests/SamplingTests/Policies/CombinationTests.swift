@@ -19,11 +19,13 @@ import Testing
     TestSpan.with(.init("k", .text("one"))), TestSpan(id: 7, resource: [.init("j", .text("two"))]),
   ]
 
-  private func keeps(_ rules: Policy.Rule..., firstMatch: Bool = false) throws -> [Bool] {
+  private func keeps(
+    _ rules: Policy.Rule..., firstMatch: Bool = false, inverts: Bool = false
+  ) throws -> [Bool] {
     let policies = rules.enumerated().map { Policy(name: "p\($0)", rule: $1) }
     return try [none, onlyOne, onlyTwo, both].map {
-      let whole = try decide(policies, [$0], firstMatch: firstMatch)
-      let apart = try decide(policies, $0.map { [$0] }, firstMatch: firstMatch)
+      let whole = try decide(policies, [$0], firstMatch: firstMatch, inverts: inverts)
+      let apart = try decide(policies, $0.map { [$0] }, firstMatch: firstMatch, inverts: inverts)
       #expect(whole.final.isKept == apart.final.isKept)
       #expect(whole.written.reasons == apart.written.reasons)
       #expect(whole.final.threshold == apart.final.threshold)
@@ -67,24 +69,47 @@ import Testing
     #expect(try keeps(.drop([.alwaysSample]), .alwaysSample) == [false, false, false, false])
   }
 
-  /// An inverted match vetoes what others sample; that it does not match keeps only where nothing else is
-  /// asked.
-  @Test func invertedAtTheTop() throws {
+  /// An inverted policy samples what does not match, and takes nothing away: so the Collector has it since
+  /// version 0.144.
+  @Test(arguments: [false, true]) func invertedAtTheTop(firstMatch: Bool) throws {
+    func keeps(_ rules: Policy.Rule...) throws -> [Bool] {
+      switch rules.count {
+      case 1: try self.keeps(rules[0], firstMatch: firstMatch)
+      default: try self.keeps(rules[0], rules[1], firstMatch: firstMatch)
+      }
+    }
     #expect(try keeps(Self.notOne) == [true, false, true, false])
-    #expect(try keeps(Self.notOne, .alwaysSample) == [true, false, true, false])
-    #expect(try keeps(.alwaysSample, Self.notOne) == [true, false, true, false])
-    #expect(try keeps(Self.notOne, Self.two) == [false, false, true, false])
-    #expect(try keeps(Self.notOne, Self.never) == [false, false, false, false])
+    #expect(try keeps(Self.notOne, .alwaysSample) == [true, true, true, true])
+    #expect(try keeps(.alwaysSample, Self.notOne) == [true, true, true, true])
+    #expect(try keeps(Self.notOne, Self.two) == [true, false, true, true])
+    #expect(try keeps(Self.notOne, Self.never) == [true, false, true, false])
     let notTwo = Policy.Rule.stringAttribute(key: "j", values: ["two"], inverted: true)
-    #expect(try keeps(Self.notOne, notTwo) == [true, false, false, false])
+    #expect(try keeps(Self.notOne, notTwo) == [true, true, true, false])
+    #expect(try keeps(Self.notOne, .drop([Self.two])) == [true, false, false, false])
+  }
+
+  /// The flow before: an inverted match vetoes what others sample; that it does not match keeps only where
+  /// nothing else is asked.
+  @Test func invertedDecisions() throws {
+    #expect(try keeps(Self.notOne, inverts: true) == [true, false, true, false])
+    #expect(try keeps(Self.notOne, .alwaysSample, inverts: true) == [true, false, true, false])
+    #expect(try keeps(.alwaysSample, Self.notOne, inverts: true) == [true, false, true, false])
+    #expect(try keeps(Self.notOne, Self.two, inverts: true) == [false, false, true, false])
+    #expect(try keeps(Self.notOne, Self.never, inverts: true) == [false, false, false, false])
+    let notTwo = Policy.Rule.stringAttribute(key: "j", values: ["two"], inverted: true)
+    #expect(try keeps(Self.notOne, notTwo, inverts: true) == [true, false, false, false])
     // A drop that does not drop is a no too.
-    #expect(try keeps(Self.notOne, .drop([Self.two])) == [false, false, false, false])
+    #expect(try keeps(Self.notOne, .drop([Self.two]), inverts: true) == [false, false, false, false])
   }
 
   @Test func firstMatchEndsTheQuestions() throws {
-    #expect(try keeps(.alwaysSample, Self.notOne, firstMatch: true) == [true, true, true, true])
-    #expect(try keeps(Self.two, Self.notOne, .alwaysSample, firstMatch: true) == [true, false, true, true])
-    #expect(try keeps(Self.notOne, .alwaysSample, firstMatch: true) == [true, false, true, false])
+    #expect(
+      try keeps(.alwaysSample, Self.notOne, firstMatch: true, inverts: true) == [true, true, true, true])
+    #expect(
+      try keeps(Self.two, Self.notOne, .alwaysSample, firstMatch: true, inverts: true)
+        == [true, false, true, true])
+    #expect(
+      try keeps(Self.notOne, .alwaysSample, firstMatch: true, inverts: true) == [true, false, true, false])
     #expect(try keeps(.alwaysSample, .drop([Self.one]), firstMatch: true) == [true, false, true, false])
   }
 
@@ -125,10 +150,10 @@ import Testing
 
   /// Whether a trace is kept with its first record, and whether it is kept at the end.
   private func keeps(
-    _ rules: Policy.Rule..., spans: [TestSpan], firstMatch: Bool = false
+    _ rules: Policy.Rule..., spans: [TestSpan], firstMatch: Bool = false, inverts: Bool = false
   ) throws -> (early: Bool, final: Bool) {
     let policies = rules.enumerated().map { Policy(name: "p\($0)", rule: $1) }
-    let outcome = try decide(policies, [spans], firstMatch: firstMatch)
+    let outcome = try decide(policies, [spans], firstMatch: firstMatch, inverts: inverts)
     return (!outcome.early.isEmpty, outcome.final.isKept)
   }
 
@@ -167,9 +192,10 @@ import Testing
       try keeps(rule, .drop([.stringAttribute(key: "x", values: ["x"])]), spans: spans) == (false, true))
     #expect(try keeps(rule, .drop([.spanCount(least: 0, most: 1)]), spans: spans) == (isEager, true))
     let inverted = Policy.Rule.stringAttribute(key: "x", values: ["x"], inverted: true)
-    #expect(try keeps(rule, inverted, spans: spans) == (false, true))
-    #expect(try keeps(inverted, rule, spans: spans, firstMatch: true) == (false, true))
-    #expect(try keeps(rule, inverted, spans: spans, firstMatch: true) == (isEager, true))
+    #expect(try keeps(rule, inverted, spans: spans) == (isEager, true))
+    #expect(try keeps(rule, inverted, spans: spans, inverts: true) == (false, true))
+    #expect(try keeps(inverted, rule, spans: spans, firstMatch: true, inverts: true) == (false, true))
+    #expect(try keeps(rule, inverted, spans: spans, firstMatch: true, inverts: true) == (isEager, true))
   }
 
   /// The trace is taken away at the limit, and its memory with it.
@@ -179,6 +205,7 @@ import Testing
     ] {
       let world = World {
         $0.limits.spansPerTrace = 2
+        $0.invertDecisions = true
         $0.policies = [Policy(name: "errors", rule: .statusCode([.error])), Policy(name: "veto", rule: veto)]
         $0.dropped = .full
       }

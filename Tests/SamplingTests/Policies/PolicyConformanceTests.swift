@@ -24,12 +24,13 @@ struct PolicyCase: Sendable, CustomTestStringConvertible {
 
 /// The final decision on one trace under `policies`, and all outputs before it.
 func decide(
-  _ policies: [Policy], _ records: [[TestSpan]], firstMatch: Bool = false
+  _ policies: [Policy], _ records: [[TestSpan]], firstMatch: Bool = false, inverts: Bool = false
 ) throws -> (final: Decision, written: WrittenDecision, early: [Event]) {
   let world = World {
     $0.policies = policies
     $0.dropped = .full
     $0.sampleOnFirstMatch = firstMatch
+    $0.invertDecisions = inverts
   }
   var early: [Event] = []
   for record in records { early += try world.send(record, at: 0) }
@@ -148,6 +149,14 @@ extension TestSpan {
     PolicyCase("twice", state, TestSpan(id: 1, traceState: "vendor=a,vendor=b"), keeps: false),
     PolicyCase("no tracestate", state, TestSpan(id: 1, traceState: "vendor=a,nothing"), keeps: false),
     PolicyCase("a bad key", state, TestSpan(id: 1, traceState: "vendor=a,Bad=1"), keeps: false),
+    // What the Collector's parser refuses.
+    PolicyCase("a digit first", state, TestSpan(id: 1, traceState: "vendor=a,0bad=1"), keeps: false),
+    PolicyCase("two of another", state, TestSpan(id: 1, traceState: "vendor=a,x=1,x=1"), keeps: false),
+    PolicyCase("a bad system", state, TestSpan(id: 1, traceState: "vendor=a,t@0=1"), keeps: false),
+    PolicyCase("a member of blanks", state, TestSpan(id: 1, traceState: "vendor=a, ,x=1"), keeps: false),
+    PolicyCase(
+      "a long tenant", state,
+      TestSpan(id: 1, traceState: "vendor=a," + String(repeating: "t", count: 242) + "@s=1"), keeps: false),
     PolicyCase(
       "one of several", state, .root(), TestSpan(id: 2, parent: 1, traceState: "vendor=a"), keeps: true),
     PolicyCase(

@@ -63,7 +63,7 @@ private final class Purse {
     let limit = Policy.Rule.rateLimiting(RateLimit(perSecond: 1, burst: 2))
     let composite = Composite(
       spansPerSecondMax: 4,
-      parts: [.init(rule: .alwaysSample, spansPerSecond: 3), .init(rule: .alwaysSample, spansPerSecond: nil)])
+      parts: [.init(rule: .alwaysSample, spansPerSecond: 3), .init(rule: .alwaysSample, spansPerSecond: 0)])
     let policies = [Policy(name: "a", rule: limit), Policy(name: "b", rule: .composite(composite))]
     var set = PolicySet(policies)
     #expect(set.budgetLevels(at: .at(0)) == [2, 0, 0, 0])
@@ -213,9 +213,9 @@ private final class Purse {
     #expect(try kept([2, 1, 2, 1]) == [true, true, false, true])
   }
 
-  /// Parts without an allocation keep nothing; together they may keep more than the total.
+  /// Together they may keep more than the total.
   @Test func theCollectorsSurprises() throws {
-    #expect(try kept([1, 3]) { $0.parts[1].spansPerSecond = nil } == [false, true])
+    #expect(try kept([1, 3]) { $0.parts[1].spansPerSecond = 0 } == [false, true])
     let all = try kept([10, 2, 2, 2, 2, 2]) {
       $0.parts[0].spansPerSecond = 10
       $0.parts[1].spansPerSecond = 10
@@ -241,7 +241,7 @@ private final class Purse {
     // What the others leave.
     #expect(
       try kept([3, 2, 2, 2, 2, 1]) {
-        $0.parts[1].spansPerSecond = nil
+        $0.parts[1].spansPerSecond = 10
         $0.capsTotal = true
       } == [true, true, true, true, false, true])
   }

@@ -208,8 +208,9 @@ private struct Facts {
     }
   }
 
-  /// As the Collector's processor combines the decisions of its policies.
-  func isKept(_ policies: [Policy], firstMatch: Bool) -> Bool {
+  /// As the Collector's processor combines the decisions of its policies; with `inverts` as versions before
+  /// 0.144 do.
+  func isKept(_ policies: [Policy], firstMatch: Bool, inverts: Bool) -> Bool {
     var sampled = false
     var refused = false
     var invertedYes = false
@@ -221,7 +222,7 @@ private struct Facts {
     for policy in policies {
       if case .drop = policy.rule { continue }
       let isSampled = samples(policy.rule)
-      if case .numericAttribute(_, _, true) = policy.rule {
+      if inverts, case .numericAttribute(_, _, true) = policy.rule {
         if !isSampled { return false }
         invertedYes = true
       } else if isSampled {
@@ -253,10 +254,11 @@ private struct Facts {
     for _ in 0..<600 {
       let policies = source.list()
       let firstMatch = source.random.chance(0.3)
+      let inverts = source.random.chance(0.5)
       var facts = Facts(
         attributes: (0..<3).map { _ in source.random.chance(0.5) }, spans: source.random.number(in: 1...3),
         randomness: 0)
-      var set = PolicySet(policies, sampleOnFirstMatch: firstMatch)
+      var set = PolicySet(policies, sampleOnFirstMatch: firstMatch, invertDecisions: inverts)
       var thresholds: Set<UInt64> = []
       var kept: [UInt64] = []
       let points = (0...16).flatMap { step in
@@ -266,7 +268,8 @@ private struct Facts {
       for point in points {
         facts.randomness = point
         let outcome = set.decide(trace(facts, of: policies), at: .start)
-        #expect(outcome.isKept == facts.isKept(policies, firstMatch: firstMatch), "\(policies) \(facts)")
+        let isKept = facts.isKept(policies, firstMatch: firstMatch, inverts: inverts)
+        #expect(outcome.isKept == isKept, "\(policies) \(facts)")
         guard outcome.isKept else { continue }
         thresholds.insert(outcome.threshold.rejected)
         kept.append(point)
@@ -284,7 +287,8 @@ private struct Facts {
     var certain = 0
     for _ in 0..<2000 {
       let policies = source.list()
-      var set = PolicySet(policies, sampleOnFirstMatch: source.random.chance(0.3))
+      var set = PolicySet(
+        policies, sampleOnFirstMatch: source.random.chance(0.3), invertDecisions: source.random.chance(0.5))
       let later = Facts(
         attributes: (0..<3).map { _ in source.random.chance(0.5) }, spans: source.random.number(in: 1...4),
         randomness: UInt64(source.random.number(in: 0...15)) * (full / 16))
