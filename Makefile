@@ -14,7 +14,7 @@ REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,24 @@ endef
 
 build: libraries ## Build the program: .build/release/tailrace
 	swift build -c release --product tailrace
+
+# Where it is installed; DESTDIR goes before it, for packages.
+PREFIX ?= /usr/local
+INSTALLED := $(DESTDIR)$(PREFIX)
+
+install: build ## Install the program, its man pages and its shell completions: PREFIX=/usr/local
+	swift package plugin generate-manual --multi-page
+	install -D -m 755 $(TAILRACE) "$(INSTALLED)/bin/tailrace"
+	install -d "$(INSTALLED)/share/man/man1"
+	install -m 644 .build/plugins/GenerateManual/outputs/tailrace/*.1 "$(INSTALLED)/share/man/man1"
+	set -- bash bash-completion/completions/tailrace zsh zsh/site-functions/_tailrace \
+	  fish fish/vendor_completions.d/tailrace.fish; \
+	while [ $$# != 0 ]; do \
+	  install -d "$(INSTALLED)/share/$${2%/*}"; \
+	  $(TAILRACE) --generate-completion-script $$1 > "$(INSTALLED)/share/$$2"; \
+	  chmod 644 "$(INSTALLED)/share/$$2"; \
+	  shift 2; \
+	done
 
 demo: build ## A broker, traffic and a worker in one process, a live table, and a report at the end
 	$(TAILRACE) demo

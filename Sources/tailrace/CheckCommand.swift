@@ -44,19 +44,22 @@ struct CheckCommand: ParsableCommand {
     guard let topology else { return }
     let loaded = try Topology.loaded(from: topology, withClients: true)
     if !quiet {
-      if !loaded.version.isEmpty { print("# version \(loaded.version)") }
-      print(loaded.redactedDescription)
+      if !loaded.version.isEmpty { try StandardOutput.writeLine("# version \(loaded.version)") }
+      try StandardOutput.writeLine(loaded.redactedDescription)
     }
     guard connect else { return }
-    do {
-      let lines = try Worker(loaded, logger: .standardError(loaded.worker, level: .critical)).inspectTopics()
-      for line in lines {
-        if !quiet {
-          print("# \(line)")
-        } else if line.hasPrefix(Worker.warningPrefix) {
-          StandardError.write("\(topology): \(line)\n")
-        }
+    for line in try inspectTopics(loaded, topology) {
+      if !quiet {
+        try StandardOutput.writeLine("# \(line)")
+      } else if line.hasPrefix(Worker.warningPrefix) {
+        StandardError.write("\(topology): \(line)\n")
       }
+    }
+  }
+
+  private func inspectTopics(_ loaded: Topology, _ topology: String) throws -> [String] {
+    do {
+      return try Worker(loaded, logger: .standardError(loaded.worker, level: .critical)).inspectTopics()
     } catch {
       let message = error.description.split(separator: "\n").map { "\(topology): \($0)" }.joined(
         separator: "\n")
@@ -76,7 +79,7 @@ struct CheckCommand: ParsableCommand {
       let documents = imported.topologies.map { imported in
         "# From \(imported.path.isEmpty ? imported.processor : imported.path)\n\(imported.text)"
       }
-      print(documents.joined(separator: "---\n"), terminator: "")
+      try OutputFile.write(documents.joined(separator: "---\n"), to: "-")
     }
     guard imported.policiesLeftOut == 0 else { throw CommandFailure.incomplete(path, imported) }
   }

@@ -43,6 +43,8 @@ struct GenerateCommand: ParsableCommand {
 
   @OptionGroup var traffic: TrafficOptions
 
+  @OptionGroup var progress: ProgressOptions
+
   func validate() throws {
     guard output != nil || topic != nil else {
       throw ValidationError("name a recording with --output, or a topic with --topic")
@@ -51,17 +53,16 @@ struct GenerateCommand: ParsableCommand {
   }
 
   mutating func run() throws {
+    let files = CommandFiles(outputs: [("--output", output), ("--truth", truth)])
+    try files.check()
     do {
-      try generate()
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure.failed(
-        "\([output, topic].compactMap { $0 }.joined(separator: ", ")): \(describe(error))")
+      try generate(files)
+    } catch let error as KafkaError {
+      throw CommandFailure.failed("topic '\(topic ?? "")': \(error)")
     }
   }
 
-  private func generate() throws {
+  private func generate(_ files: CommandFiles) throws {
     let publisher = try topic.map { try TopicPublisher($0, brokers: brokers, wait: wait.duration) }
     var options = traffic.options
     if live { options.traceCount = traffic.traces }
@@ -69,9 +70,12 @@ struct GenerateCommand: ParsableCommand {
     if publisher != nil { options.startNanoseconds = Int64(Date().timeIntervalSince1970 * 1e9) }
     var run = GeneratorRun(
       recording: try output.map { try RecordingWriter(path: $0) }, publisher: publisher,
-      truths: try truth.map { try LineWriter(path: $0) }, total: options.traceCount)
+      truths: try truth.map { try LineWriter(path: $0) },
+      progress: Progress(
+        "traces", total: live ? traffic.traces : options.traceCount, progress, isHidden: files.isOnTerminal))
     if live { try run.keepPace(options) } else { try run.generate(options) }
-    for target in [output, topic].compactMap({ $0 }) { print("\(target): \(run.summary)") }
+    let targets = [output, topic].compactMap { $0 }
+    try files.report(targets.map { "\($0): \(run.summary)" }.joined(separator: "\n"))
   }
 }
 
@@ -80,8 +84,7 @@ private struct GeneratorRun {
   let recording: RecordingWriter?
   let publisher: TopicPublisher?
   let truths: LineWriter?
-  /// How many traces there will be; nil for no end.
-  let total: Int?
+  private let progress: Progress
   private var traces = 0
   private var spans = 0
   private var records = 0
@@ -89,23 +92,22 @@ private struct GeneratorRun {
   /// How long it took, where that was the point.
   private var elapsed: Duration?
 
-  init(recording: RecordingWriter?, publisher: TopicPublisher?, truths: LineWriter?, total: Int?) {
+  init(recording: RecordingWriter?, publisher: TopicPublisher?, truths: LineWriter?, progress: Progress) {
     self.recording = recording
     self.publisher = publisher
     self.truths = truths
-    self.total = total
+    self.progress = progress
   }
 
   /// As fast as it goes.
   mutating func generate(_ options: WorkloadOptions) throws {
     var workload = Workload(options)
-    var progress = Progress(total: total ?? 0, unit: "traces")
     while let record = workload.next() {
       try put(record, &workload)
       progress.show(traces)
     }
-    progress.end()
     try finish()
+    progress.end()
   }
 
   /// Each record when it is due, until there are no more or a signal comes.
@@ -115,7 +117,6 @@ private struct GeneratorRun {
     defer { signals.cancel() }
     var workload = Workload(options)
     var pace = LivePace(startNanoseconds: options.startNanoseconds, stop: stop)
-    var progress = LiveProgress()
     var isEnding = false
     while let record = workload.next() {
       try pace.wait(until: record.publishedAt) { try publisher?.checkDeliveries() }
@@ -124,7 +125,7 @@ private struct GeneratorRun {
         workload.finish()
       }
       try put(record, &workload)
-      progress.show(after: pace.elapsed, traces: traces, spans: spans)
+      progress.show(traces, "\(spans) spans")
     }
     progress.end()
     elapsed = pace.elapsed
@@ -148,8 +149,10 @@ private struct GeneratorRun {
   }
 
   private func finish() throws {
-    try recording?.finish()
+    try recording?.complete()
+    try truths?.flush()
     try publisher?.finish()
+    try recording?.finish()
     try truths?.finish()
   }
 
@@ -245,46 +248,5 @@ private struct TruthLine: Encodable {
       encoder.outputFormatting = .sortedKeys
       return try encoder.encode(self)
     }
-  }
-}
-
-/// What live traffic has come to, on standard error, when a person is looking.
-private struct LiveProgress {
-  private let isShown = StandardError.isTerminal
-  private var shownAt = Duration.zero
-
-  mutating func show(after time: Duration, traces: Int, spans: Int) {
-    guard isShown, time - shownAt >= .milliseconds(500) else { return }
-    shownAt = time
-    StandardError.write("\r\u{1b}[2K\(time.components.seconds) s  \(traces) traces  \(spans) spans")
-  }
-
-  func end() {
-    if isShown, shownAt > .zero { StandardError.write("\n") }
-  }
-}
-
-/// A progress line on standard error, when a person is looking.
-struct Progress {
-  private let total: Int
-  private let unit: String
-  private let isShown = StandardError.isTerminal
-  private var shownPercent = -1
-
-  init(total: Int, unit: String) {
-    self.total = total
-    self.unit = unit
-  }
-
-  mutating func show(_ done: Int) {
-    let percent = total == 0 ? 100 : min(100, 100 * done / total)
-    guard isShown, percent != shownPercent else { return }
-    shownPercent = percent
-    let bar = String(repeating: "#", count: percent / 4).padding(toLength: 25, withPad: ".", startingAt: 0)
-    StandardError.write("\r[\(bar)] \(percent) % of \(total) \(unit)")
-  }
-
-  func end() {
-    if isShown, shownPercent >= 0 { StandardError.write("\n") }
   }
 }

@@ -11,7 +11,11 @@ struct ReplayCommand: ParsableCommand {
     abstract: "Run the sampler over a recording, without a broker.",
     discussion: """
       A recording is a sequence of records, each a 32-bit little-endian length and that many bytes \
-      of OTLP, as a whole perhaps zstd-compressed. The stream clock is the largest span end time \
+      of OTLP, as a whole perhaps zstd-compressed. What the Collector's file exporter writes is read \
+      too: lines of JSON, protobuf, both perhaps compressed. `-` is standard input or output; where \
+      an output goes to standard output, the report goes to standard error.
+
+      The stream clock is the largest span end time \
       seen, unless the records after it refute it; the recording's end closes every window. The same \
       recording and topology give the same outputs, byte for byte.
 
@@ -38,48 +42,51 @@ struct ReplayCommand: ParsableCommand {
   @Flag(help: "Print the report as JSON.")
   var json = false
 
+  @OptionGroup var progress: ProgressOptions
+
   mutating func run() throws {
+    let files = CommandFiles(
+      inputs: [("the recording", recording), ("--topology", topology)],
+      outputs: [("--decisions", decisions), ("--sampled", sampled)])
+    try files.check()
     let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
-    let report = try replay(configuration)
-    let text = ReplayText(report: report, configuration: configuration)
-    print(json ? try text.json : text.lines.joined(separator: "\n"))
+    let (report, form) = try replay(configuration, files)
+    let text = ReplayText(report: report, form: form, configuration: configuration)
+    try files.report(json ? text.json : text.lines.joined(separator: "\n"))
     if strict, !report.damages.isEmpty {
       throw CommandFailure.failed("\(recording): \(report.damages.count) damaged records (--strict)")
     }
   }
 
-  private func replay(_ configuration: SamplerConfiguration) throws -> ReplayReport {
-    do {
-      let reader = try RecordingReader(path: recording)
-      let decisionLines = try decisions.map { try LineWriter(path: $0) }
-      let keptSpans = try sampled.map { try RecordingWriter(path: $0) }
-      var replay = Replay(configuration: configuration)
-      let report = try replay.run(reader) { output in
-        switch output {
-        case .decision(let record): try decisionLines?.append(record)
-        case .keptSpans(let bytes): try keptSpans?.append(bytes)
-        }
+  private func replay(
+    _ configuration: SamplerConfiguration, _ files: CommandFiles
+  ) throws -> (ReplayReport, RecordingForm) {
+    let reader = try RecordingReader(path: recording)
+    let decisionLines = try decisions.map { try LineWriter(path: $0) }
+    let keptSpans = try sampled.map { try RecordingWriter(path: $0) }
+    let line = Progress("records", progress, isHidden: files.isOnTerminal)
+    var replay = Replay(configuration: configuration)
+    let report = try replay.run(reader) { output in
+      switch output {
+      case .decision(let record): try decisionLines?.append(record)
+      case .keptSpans(let bytes): try keptSpans?.append(bytes)
       }
-      try decisionLines?.finish()
-      try keptSpans?.finish()
-      return report
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure.failed("\(recording): \(describe(error))")
+    } progress: {
+      line.show($0, share: reader.share)
     }
+    try decisionLines?.flush()
+    try keptSpans?.complete()
+    try decisionLines?.finish()
+    try keptSpans?.finish()
+    line.end()
+    return (report, reader.form)
   }
-}
-
-/// An error in words, without the parts that only mean something to a debugger.
-func describe(_ error: any Error) -> String {
-  if let error = error as? CocoaError { return error.localizedDescription }
-  return "\(error)"
 }
 
 /// A replay's report, for people and as JSON.
 struct ReplayText {
   let report: ReplayReport
+  let form: RecordingForm
   let configuration: SamplerConfiguration
 
   var lines: [String] {
@@ -98,6 +105,10 @@ struct ReplayText {
       "late       \(report.counters.lateSpansKept) spans kept, \(report.counters.lateSpansDropped) dropped, "
         + "\(report.counters.lateErrors) late errors on dropped traces",
     ]
+    // What was recognised is said where it is not our own, or where nothing could be read.
+    if form != .tailrace || (report.records == 0 && !report.damages.isEmpty) {
+      lines.insert("recording  read as \(form)", at: 0)
+    }
     if report.counters.tracesTruncated > 0 {
       lines.append(
         "truncated  \(report.counters.tracesTruncated) traces, "
@@ -124,8 +135,9 @@ struct ReplayText {
   var json: String {
     get throws {
       let first = report.damages.first
-      let form = Form(
-        records: report.records, spans: report.spans, bytes: report.bytes, traces: report.traces,
+      let fields = Form(
+        recordingForm: form.rawValue, records: report.records, spans: report.spans, bytes: report.bytes,
+        traces: report.traces,
         keptTraces: report.keptTraces, keptSpans: report.keptSpans, keptBytes: report.keptBytes,
         errorTraces: report.errorTraces.total, errorTracesKept: report.errorTraces.kept,
         errorTraceSpans: report.errorTraceSpans.total, errorTraceSpansKept: report.errorTraceSpans.kept,
@@ -135,11 +147,12 @@ struct ReplayText {
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
         firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damages.count,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
-      return try JSONText.encode(form)
+      return try JSONText.encode(fields)
     }
   }
 
   private struct Form: Encodable {
+    var recordingForm: String
     var records, spans, bytes, traces, keptTraces, keptSpans, keptBytes: Int
     var errorTraces, errorTracesKept, errorTraceSpans, errorTraceSpansKept: Int
     var slowTraces, slowTracesKept: Int
@@ -153,42 +166,5 @@ struct ReplayText {
 
   private func share(_ part: Int, _ whole: Int) -> String {
     whole == 0 ? "0 %" : String(format: "%.2f %%", 100 * Double(part) / Double(whole))
-  }
-}
-
-/// JSON for reports: snake case, sorted keys.
-enum JSONText {
-  static func encode(_ value: some Encodable) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
-  }
-}
-
-/// Writes lines to a file, in chunks.
-final class LineWriter {
-  private let file: FileHandle
-  private var pending = Data()
-
-  init(path: String) throws {
-    try Data().write(to: URL(filePath: path))
-    file = try FileHandle(forWritingTo: URL(filePath: path))
-  }
-
-  func append(_ line: some Sequence<UInt8>) throws {
-    pending.append(contentsOf: line)
-    pending.append(0x0a)
-    if pending.count > 1 << 20 { try flush() }
-  }
-
-  func finish() throws {
-    try flush()
-    try file.close()
-  }
-
-  private func flush() throws {
-    try file.write(contentsOf: pending)
-    pending.removeAll(keepingCapacity: true)
   }
 }

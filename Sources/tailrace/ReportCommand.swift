@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import Pipeline
 import Simulation
 
 struct ReportCommand: ParsableCommand {
@@ -30,9 +31,14 @@ struct ReportCommand: ParsableCommand {
   @Option(name: .long, help: "The seed.")
   var seed: UInt64 = 1
 
+  @OptionGroup var progress: ProgressOptions
+
   func validate() throws {
-    guard intervals >= 240, services > 0, partitions > 0 else {
-      throw ValidationError("--intervals must be 240 or more, --services and --partitions positive")
+    guard (240...1_000_000).contains(intervals), (1...100_000).contains(services),
+      (1...10_000).contains(partitions)
+    else {
+      throw ValidationError(
+        "--intervals is from 240 to 1000000, --services from 1 to 100000, --partitions from 1 to 10000")
     }
   }
 
@@ -42,17 +48,19 @@ struct ReportCommand: ParsableCommand {
     options.services = services
     options.partitions = partitions
     options.seed = seed
-    let report = BaselineDay.run(options)
-    let svg = report.plot(BaselineDay(options)).svg()
-    do {
-      try svg.write(toFile: output, atomically: true, encoding: .utf8)
-    } catch {
-      throw CommandFailure.failed("\(output): \(describe(error))")
-    }
+    let files = CommandFiles(outputs: [("--output", output)])
+    try files.check()
+    // Whether the plot can be written is known before the day has been simulated.
+    let file = try OutputFile(path: output)
+    let line = Progress("intervals", total: intervals, progress)
+    let report = BaselineDay.run(options) { line.show($0) }
+    line.end()
+    try file.write(Array(report.plot(BaselineDay(options)).svg().utf8))
+    try file.finish()
     let kept = report.intervals.reduce(0) { $0 + $1.forcedSpans + $1.baselineSpans }
     let budget = report.intervals.reduce(0) { $0 + $1.budgetSpans }
     let deviations = (report.estimatedTraces - report.traces) / report.estimateDeviation
-    print(
+    try files.report(
       """
       intervals            \(intervals), \(services) services, \(partitions) partitions
       budget               kept \(text(kept / budget, 3)) of it; in ten minutes off by \

@@ -29,6 +29,14 @@ struct SimulateCommand: ParsableCommand {
     help: "A bug to put in on purpose: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
   var mutant: String?
 
+  @OptionGroup var progress: ProgressOptions
+
+  func validate() throws {
+    guard seeds >= 1, seeds <= UInt64(Int.max), seed <= .max - seeds else {
+      throw ValidationError("--seeds must be positive, and --seed no more than 2^64 less that")
+    }
+  }
+
   mutating func run() throws {
     let bug = try mutant.map { name in
       guard let bug = Mutant(rawValue: name) else {
@@ -40,33 +48,36 @@ struct SimulateCommand: ParsableCommand {
     var total = FaultCounts()
     var failed: [UInt64] = []
     var longestRecovery: Int64 = 0
-    var progress = Progress(total: Int(seeds), unit: "seeds")
-    for number in seed..<seed + max(1, seeds) {
+    let line = Progress("seeds", total: Int(seeds), progress)
+    for number in seed..<seed + seeds {
       let report = Simulation(seed: number, mutant: bug).run(stepsMax: steps)
       total.add(report.faults)
       longestRecovery = max(longestRecovery, report.longestRecovery)
       if !report.objections.isEmpty { failed.append(number) }
-      if seeds == 1 || !report.objections.isEmpty { show(report) }
-      progress.show(Int(number - seed) + 1)
+      if seeds == 1 || !report.objections.isEmpty {
+        line.end()
+        try show(report)
+      }
+      line.show(Int(number - seed) + 1)
     }
-    progress.end()
+    line.end()
     if seeds > 1 {
-      print(
+      try StandardOutput.writeLine(
         "\(seeds) seeds, \(failed.count) failed; "
           + "longest recovery \(longestRecovery / 1_000_000) ms of simulated time"
       )
-      print("faults: \(total.text)")
+      try StandardOutput.writeLine("faults: \(total.text)")
     }
     if !failed.isEmpty { throw CommandFailure.failed("the auditor objects to seeds \(failed.prefix(20))") }
   }
 
-  private func show(_ report: SimulationReport) {
-    print(
+  private func show(_ report: SimulationReport) throws {
+    try StandardOutput.writeLine(
       "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept, "
         + "hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; "
         + report.faults.text
     )
-    for objection in report.objections { print("  \(objection)") }
+    for objection in report.objections { try StandardOutput.writeLine("  \(objection)") }
   }
 }
 

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import Pipeline
 
 /// The `tailrace` command.
 struct Tailrace: ParsableCommand {
@@ -20,31 +21,52 @@ struct Tailrace: ParsableCommand {
     subcommands: [
       RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, GenerateCommand.self,
       BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
-      SimulateCommand.self, ReportCommand.self,
+      SimulateCommand.self, ReportCommand.self, VersionCommand.self,
     ])
 }
 
 @main
 enum Main {
-  /// Runs the command and turns what it throws into one line and an exit code.
+  /// Runs the command and turns what it throws into lines and an exit code.
   static func main() {
     do {
       var command = try Tailrace.parseAsRoot()
       try command.run()
-    } catch let failure as CommandFailure {
-      StandardError.write("tailrace: \(failure.message)\n")
-      exit(failure.exitCode)
     } catch {
-      let isUsage = Tailrace.exitCode(for: error) == .validationFailure
-      let isSuccess = Tailrace.exitCode(for: error).isSuccess
-      let message = Tailrace.fullMessage(for: error)
-      if isSuccess {
-        print(message)
-      } else if !message.isEmpty {
-        StandardError.write(message + "\n")
-      }
-      exit(isSuccess ? 0 : isUsage ? 2 : 1)
+      exit(report(error))
     }
+  }
+
+  /// Says what went wrong, or what was asked for instead of running: help, the version, completions.
+  private static func report(_ error: any Error) -> Int32 {
+    switch error {
+    case let failure as CommandFailure: return report(failure)
+    case let failure as FileFailure where failure.isClosedPipe: return endOfClosedPipe()
+    case let failure as FileFailure: return report(.failed(failure.description))
+    default:
+      let code = Tailrace.exitCode(for: error)
+      let message = Tailrace.fullMessage(for: error)
+      guard code.isSuccess else {
+        if !message.isEmpty { StandardError.write(message + "\n") }
+        return code == .validationFailure ? 2 : 1
+      }
+      do { try StandardOutput.writeLine(message) } catch { return report(error) }
+      return 0
+    }
+  }
+
+  /// Each line names its place and the program, however many there are.
+  private static func report(_ failure: CommandFailure) -> Int32 {
+    let lines = failure.message.split(separator: "\n", omittingEmptySubsequences: true)
+    StandardError.write(lines.map { "tailrace: \($0)\n" }.joined())
+    return failure.exitCode
+  }
+
+  /// Whoever read the output has seen enough: ends as programs do then, also where the signal was ignored.
+  private static func endOfClosedPipe() -> Int32 {
+    signal(SIGPIPE, SIG_DFL)
+    raise(SIGPIPE)
+    return 128 + SIGPIPE
   }
 }
 
@@ -63,18 +85,16 @@ struct CommandFailure: Error {
   }
 }
 
-/// Messages that are not a command's result.
-enum StandardError {
-  /// Writes `text` as it is.
-  static func write(_ text: String) {
-    FileHandle.standardError.write(Data(text.utf8))
-  }
-
-  /// Whether a person is looking.
-  static var isTerminal: Bool { isatty(FileHandle.standardError.fileDescriptor) == 1 }
-}
-
 /// Which version this is.
 enum Version {
   static let text = "0.1.0"
+}
+
+struct VersionCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "version", abstract: "Print the version.")
+
+  mutating func run() throws {
+    try StandardOutput.writeLine(Version.text)
+  }
 }

@@ -13,8 +13,18 @@ struct CommandRun {
   ///
   /// - Parameter environment: variables beside those of the tests.
   init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    try self.init(CommandRun.executable(), arguments, environment)
+  }
+
+  /// Runs a script of the shell in which `$TAILRACE` is the program.
+  init(shell script: String) throws {
+    let program = try CommandRun.executable().path
+    try self.init(URL(filePath: "/bin/sh"), ["-c", script], ["TAILRACE": program])
+  }
+
+  private init(_ program: URL, _ arguments: [String], _ environment: [String: String]) throws {
     let process = Process()
-    process.executableURL = try CommandRun.executable()
+    process.executableURL = program
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     // Files, not pipes: nobody has to read one while the other fills up.

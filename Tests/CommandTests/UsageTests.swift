@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    "", "run", "demo", "check", "replay", "generate", "bench", "bench-scaling", "plan-capacity",
+    "", "run", "demo", "check", "replay", "generate", "bench", "bench-scaling", "bench-kafka",
+    "plan-capacity",
+    "simulate", "report", "version",
   ])
   func helpIsASuccess(_ command: String) throws {
     let run = try CommandRun((command.isEmpty ? [] : [command]) + ["--help"])
@@ -14,9 +16,17 @@ import Testing
   }
 
   @Test func theVersionIsTold() throws {
-    let run = try CommandRun("--version")
-    #expect(run.exitCode == 0)
-    #expect(run.output.wholeMatch(of: /\d+\.\d+\.\d+\n/) != nil)
+    for word in ["--version", "version"] {
+      let run = try CommandRun(word)
+      #expect(run.exitCode == 0)
+      #expect(run.output.wholeMatch(of: /\d+\.\d+\.\d+\n/) != nil)
+    }
+  }
+
+  @Test(arguments: ["bash", "zsh", "fish"]) func completionsAreMade(_ shell: String) throws {
+    let run = try CommandRun("--generate-completion-script", shell)
+    #expect(run.exitCode == 0 && run.errors.isEmpty)
+    #expect(run.output.contains("plan-capacity"))
   }
 
   @Test(arguments: [
@@ -27,6 +37,11 @@ import Testing
     ["generate", "-o", "a", "--rate", "1e-300"], ["generate", "-o", "a", "--rate", "inf"],
     ["generate", "-o", "a", "--spans-per-trace", "inf"], ["bench", "--spans-per-trace", "1e30"],
     ["generate", "-o", "a", "--live"],
+    ["bench", "--open-traces", "9223372036854775807"], ["bench", "--passes", "9223372036854775807"],
+    ["bench", "--compress-above", "-1"], ["report", "--intervals", "9223372036854775807"],
+    ["report", "--services", "9223372036854775807"], ["report", "--partitions", "9223372036854775807"],
+    ["simulate", "--seeds", "18446744073709551615"], ["simulate", "--seed", "18446744073709551615"],
+    ["simulate", "--seeds", "0"], ["bench-scaling", "--passes", "9223372036854775807"],
     ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
   func wrongUseIsTwo(_ arguments: [String]) throws {
@@ -83,8 +98,8 @@ import Testing
       command == "replay" ? [command, recording, "--topology", path] : [command, path])
     #expect(run.exitCode == 2)
     let lines = run.errors.split(separator: "\n")
-    #expect(lines.contains { $0.contains("\(path):3:") && $0.contains("decision_wait") })
-    #expect(lines.contains { $0.contains("\(path):4:") && $0.contains("memory") })
+    #expect(lines.contains { $0.hasPrefix("tailrace: \(path):3:") && $0.contains("decision_wait") })
+    #expect(lines.contains { $0.hasPrefix("tailrace: \(path):4:") && $0.contains("memory") })
     #expect(run.output.isEmpty)
   }
 

@@ -293,7 +293,8 @@ private let collectorBlock = #"""
     ),
     (
       "numeric_attribute", "{key: k, min_value: 1.5}",
-      "3:21: policies[0].numeric_attribute.min_value must be a whole number, found '1.5'"
+      "3:21: policies[0].numeric_attribute.min_value must be a whole number from -2^63 to 2^63 - 1, "
+        + "found '1.5'"
     ),
     (
       "numeric_attribute", "{key: '', min_value: 1}",
@@ -353,7 +354,7 @@ private let collectorBlock = #"""
     (
       "drop", "{drop_sub_policy: [{type: latency, latency: {threshold_ms: x}}]}",
       "3:60: policies[0].drop.drop_sub_policy[0].latency.threshold_ms must be a whole number of "
-        + "milliseconds, 0 or more, found 'x'"
+        + "milliseconds from 0 to 1000000000000, found 'x'"
     ),
     (
       "composite",

@@ -42,6 +42,16 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     #expect(error?.description == mistake.lines.map { "t.yaml:\($0)" }.joined(separator: "\n"))
   }
 
+  @Test func whatIsNoFileIsSaidInTheSystemsWords() throws {
+    let directory = try TemporaryDirectory()
+    for (path, reason) in [
+      (directory.path("."), "Is a directory"), (directory.path("none"), "No such file or directory"),
+    ] {
+      let error = #expect(throws: TopologyError.self) { try Topology.load(file: path, environment: [:]) }
+      #expect(error?.description == "\(path): the file can't be read: \(reason)")
+    }
+  }
+
   @Test(arguments: [
     TopologyMistake("", "1:1: the file is empty; it needs at least the key 'kind'"),
     TopologyMistake("# nothing\n", "1:1: the file is empty; it needs at least the key 'kind'"),
@@ -53,6 +63,10 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     TopologyMistake("kind: a: b\n", "1:8: not valid YAML: mapping values are not allowed in this context"),
     TopologyMistake("kind: \u{1}\n", "1:7: not valid YAML: control characters are not allowed"),
     TopologyMistake("kind: x\r\nlanes: é\u{1}\n", "2:9: not valid YAML: control characters are not allowed"),
+    tail("windows:\n\tlate_window: 5m\n", "3:1: not valid YAML: a tab where YAML takes spaces only"),
+    tail(
+      "windows:\n  late_window: 5m\n  \tdecision_wait: 30s\n",
+      "4:3: not valid YAML: a tab where YAML takes spaces only"),
     TopologyMistake("kind: *nothing\n", "1:7: not valid YAML: found undefined alias"),
     TopologyMistake("- kind\n", "1:1: the file must be a section of keys and values, found a list"),
     TopologyMistake(
@@ -296,7 +310,9 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "3:34: unknown key 'always_sample' in policies[0]; the policy's type is always_sample"),
     policy(
       "- {name: a, type: latency, latency: {threshold_ms: 2s}}\n",
-      "3:52: policies[0].latency.threshold_ms must be a whole number of milliseconds, 0 or more, found '2s'"),
+      "3:52: policies[0].latency.threshold_ms must be a whole number of milliseconds from 0 to "
+        + "1000000000000, found '2s'"
+    ),
     policy(
       "- {name: a, type: latency, latency: {threshold_ms: 5, upper_threshold_ms: 5}}\n",
       "3:75: policies[0].latency.upper_threshold_ms must be larger than threshold_ms, "

@@ -101,7 +101,8 @@ extension MetricSection {
       by: "verdict"
     ) { ["keep": $0.counters.lateSpansKept, "drop": $0.counters.lateSpansDropped] },
     .counter(
-      "tailrace_unmarked_spans_total", "Kept spans whose tracestate breaks the rules, or had no room for their threshold"
+      "tailrace_unmarked_spans_total",
+      "Kept spans whose tracestate breaks the rules, or had no room for their threshold"
     ) { $0.counters.tracestatesLeftAlone },
   ]
 

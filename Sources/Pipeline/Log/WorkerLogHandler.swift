@@ -114,7 +114,7 @@ extension Logger {
   /// A worker's logger on standard error.
   public static func standardError(_ worker: WorkerSettings, level: LogLevel) -> Logger {
     let sink = LogSink(format: worker.log.format, secrets: worker.kafka.secretValues) { text in
-      FileHandle.standardError.write(Data(text.utf8))
+      try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
     }
     return Logger(label: "tailrace") { _ in WorkerLogHandler(level: level, sink: sink) }
   }

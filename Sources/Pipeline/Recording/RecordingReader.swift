@@ -1,10 +1,9 @@
 // Reads recordings: `u32 little-endian length` and that many bytes of OTLP, again and again, as a whole
-// perhaps zstd.
+// perhaps zstd; and what the Collector's file exporter writes (RecordingForm.swift).
 //
 // A recording may be cut or damaged. A bad record is stepped over by its length; where the length itself is
 // damaged, the reader looks for the next place from which a whole record can be read.
 
-internal import Foundation
 public import OTLP
 
 /// What a recording holds at one place.
@@ -19,7 +18,9 @@ public enum RecordingItem: Sendable {
   public struct Record: Sendable {
     /// Where it begins in the (decompressed) recording.
     public var offset: Int
-    /// The record's OTLP bytes.
+    /// How many bytes it takes there, its length included.
+    public var byteCount: Int
+    /// The record's OTLP bytes, in protobuf.
     public var bytes: [UInt8]
     /// The largest span end in it, in nanoseconds since 1970.
     public var latestEnd: UInt64
@@ -32,8 +33,13 @@ public enum RecordingItem: Sendable {
 
 /// Reads a recording, in bounded memory: a record of the largest size, and a few MiB.
 public final class RecordingReader {
+  /// What kind of recording it is.
+  public private(set) var form = RecordingForm.tailrace
   /// Reads on: as many bytes at the most, none at the end.
-  private let readChunk: (Int) throws -> [UInt8]
+  private let readChunk: (Int) throws(FileFailure) -> [UInt8]
+  /// How large the file is, where that is known, and how much of it has been read.
+  private let fileBytes: Int?
+  private var fileBytesRead = 0
   private var decompressor: ZstandardReader?
   /// What is not decompressed yet, from `compressedPlace` on.
   private var compressed: [UInt8] = []
@@ -46,52 +52,76 @@ public final class RecordingReader {
   private var windowOffset = 0
   /// Where and why decompression stopped, reported once all that came before has been read.
   private var damage: String?
+  /// Whether it is gzip, which is not read.
+  private var isGzip = false
   private var record = ScannedRecord()
+  private var content = RecordContent()
   /// The most bytes that it has held at a time.
   private(set) var bytesHeldMax = 0
 
   private static let chunkBytes = 1 << 20
-  private static let recordBytesMax = 64 << 20
+  static let recordBytesMax = 64 << 20
 
-  /// Opens the recording at `path`. Whether it is compressed is told by its first bytes, not by its name.
+  /// Opens the recording at `path`; `-` is standard input. What kind of recording it is, and whether it is
+  /// compressed, is told by its first bytes, not by its name.
   ///
-  /// - Throws: if the file can't be opened or read.
+  /// - Throws: `FileFailure` if the file can't be opened or read, or is known to be something else.
   public convenience init(path: String) throws {
-    // It closes itself when the reader goes.
-    let file = try FileHandle(forReadingFrom: URL(filePath: path))
-    try self.init { [UInt8](try file.read(upToCount: $0) ?? Data()) }
+    let file = try InputFile(path: path)
+    try self.init(fileBytes: file.byteCount) { count throws(FileFailure) in try file.read(upTo: count) }
+    if isGzip { throw FileFailure(file.name, "this is gzip: decompress it first, with gunzip") }
   }
 
   /// Reads a recording that is in memory.
   public convenience init(bytes: [UInt8]) throws {
     var rest = bytes[...]
-    try self.init { count in
+    try self.init(fileBytes: bytes.count) { count in
       defer { rest = rest.dropFirst(count) }
       return Array(rest.prefix(count))
     }
   }
 
-  private init(readChunk: @escaping (Int) throws -> [UInt8]) throws {
+  private init(fileBytes: Int?, readChunk: @escaping (Int) throws(FileFailure) -> [UInt8]) throws {
     self.readChunk = readChunk
-    let start = try readChunk(RecordingReader.chunkBytes)
-    if start.starts(with: [0x28, 0xb5, 0x2f, 0xfd]) {
+    self.fileBytes = fileBytes
+    // A pipe gives less than it is asked for.
+    var start = try readOn()
+    while !start.isEmpty, start.count < 4 {
+      let more = try readOn()
+      if more.isEmpty { break }
+      start += more
+    }
+    if ZstandardReader.isFrame(start[...]) {
       decompressor = try ZstandardReader()
       compressed = start
     } else {
       window = start
       isAtEnd = start.isEmpty
     }
+    try recognise()
+  }
+
+  /// How much of the file has been read, from 0 to 1; nil where its size is not known.
+  public var share: Double? {
+    fileBytes.map { $0 == 0 ? 1 : min(1, Double(fileBytesRead) / Double($0)) }
+  }
+
+  private func readOn() throws(FileFailure) -> [UInt8] {
+    let bytes = try readChunk(RecordingReader.chunkBytes)
+    fileBytesRead += bytes.count
+    return bytes
   }
 
   /// The next record or damage, or nil at the end.
   public func next() throws -> RecordingItem? {
     trim()
+    if form == .collectorLines { return try nextLine() }
     let start = position
     guard try fill(to: start + 4) else {
       guard position < window.count else { return takeDamage() }
       return damaged(from: start, to: window.count, "a length that is cut off")
     }
-    let length = window.littleEndian32(at: start)
+    let length = length(at: start)
     guard length <= RecordingReader.recordBytesMax else {
       return try resynchronise(from: start, "a length of \(length) bytes")
     }
@@ -123,24 +153,37 @@ public final class RecordingReader {
     return .damaged(offset: windowOffset + start, count: end - start, reason: reason)
   }
 
-  private func scan(_ range: Range<Int>) throws(MalformedInput) -> RecordingItem.Record {
+  /// Reads what stands in `range` of the window as a record's content.
+  private func scan(_ range: Range<Int>) throws -> RecordingItem.Record {
     var scanned = ScannedRecord()
     swap(&scanned, &record)
     defer { swap(&scanned, &record) }
-    try window.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw.extracting(range)) }
+    let other = form == .tailrace ? nil : try content.protobuf(of: window[range])
+    if let other {
+      try other.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
+    } else {
+      try window.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw.extracting(range)) }
+    }
     var latestEnd: UInt64 = 0
     for span in scanned.spans { latestEnd = max(latestEnd, span.end) }
+    let start = range.lowerBound - (form == .collectorLines ? 0 : 4)
     return RecordingItem.Record(
-      offset: windowOffset + range.lowerBound - 4, bytes: Array(window[range]), latestEnd: latestEnd,
-      spanCount: scanned.spans.count,
-      traceID: scanned.spans[0].traceID)
+      offset: windowOffset + start, byteCount: range.upperBound - start, bytes: other ?? Array(window[range]),
+      latestEnd: latestEnd, spanCount: scanned.spans.count, traceID: scanned.spans[0].traceID)
+  }
+
+  /// The length that stands at `place`.
+  private func length(at place: Int) -> Int {
+    let bytes = window[place..<place + 4]
+    return form == .tailrace
+      ? bytes.reversed().reduce(0) { $0 << 8 | Int($1) } : bytes.reduce(0) { $0 << 8 | Int($1) }
   }
 
   /// Whether a record can be read from `place` on. That the recording ends there says nothing: a damaged
   /// length may point there too.
   private func isPlausible(at place: Int) throws -> Bool {
     guard try fill(to: place + 4) else { return false }
-    let length = window.littleEndian32(at: place)
+    let length = length(at: place)
     guard length > 0, length <= RecordingReader.recordBytesMax, try fill(to: place + 4 + length) else {
       return false
     }
@@ -153,7 +196,8 @@ public final class RecordingReader {
     position = start + 1
     while try fill(to: position + 5) {
       // A record begins with the tag of `resource_spans`; unknown top-level fields are not worth a search.
-      if let tag = window[(position + 4)...].firstIndex(of: 0x0a) {
+      let form = form
+      if let tag = window[(position + 4)...].firstIndex(where: { form.mayBegin($0) }) {
         position = tag - 4
         if try isPlausible(at: position) { break }
         position += 1
@@ -164,6 +208,82 @@ public final class RecordingReader {
     }
     if position + 5 > window.count { position = window.count }
     return .damaged(offset: offset, count: windowOffset + position - offset, reason: reason)
+  }
+
+  // MARK: Lines
+
+  /// The next line that is not blank.
+  private func nextLine() throws -> RecordingItem? {
+    while try fill(to: position + 1), window[position].isWhiteSpace {
+      position += 1
+      trim()
+    }
+    let start = position
+    guard start < window.count else { return takeDamage() }
+    guard let end = try endOfLine(from: start) else {
+      let offset = windowOffset + start
+      try stepOverLine()
+      return .damaged(
+        offset: offset, count: windowOffset + position - offset,
+        reason: "a line of more than \(RecordingReader.recordBytesMax) bytes")
+    }
+    do {
+      let item = try scan(start..<end)
+      position = end
+      return .record(item)
+    } catch {
+      let isCut = end == window.count && isAtEnd
+      return damaged(from: start, to: end, "\(error)\(isCut ? " of a line that is cut off" : "")")
+    }
+  }
+
+  /// Where the line ends that begins at `start`; nil if it is longer than a record may be.
+  private func endOfLine(from start: Int) throws -> Int? {
+    var searched = start
+    while true {
+      if let end = window[searched...].firstIndex(of: 0x0a) {
+        return end - start <= RecordingReader.recordBytesMax ? end : nil
+      }
+      searched = window.count
+      if searched - start > RecordingReader.recordBytesMax { return nil }
+      guard try fill(to: searched + 1) else { return searched }
+    }
+  }
+
+  private func stepOverLine() throws {
+    while try fill(to: position + 1) {
+      if let end = window[position...].firstIndex(of: 0x0a) {
+        position = end
+        return
+      }
+      position = window.count
+      trim()
+    }
+  }
+
+  // MARK: Recognition
+
+  /// Finds out what kind of recording it is. Where two would do, it is one of ours.
+  private func recognise() throws {
+    guard try fill(to: 1) else { return }
+    // Text of OTLP in JSON, read as a length, is larger than any record.
+    _ = try fill(to: 64)
+    let first = window.prefix(64).drop { $0.isWhiteSpace || [0xef, 0xbb, 0xbf].contains($0) }
+    if first.first == 0x7b, window.prefix(4).allSatisfy({ $0 > 8 }) {
+      form = .collectorLines
+      // A byte order mark is no JSON.
+      position = first.startIndex
+      return
+    }
+    for candidate in [RecordingForm.tailrace, .collectorRecords] {
+      form = candidate
+      if try isPlausible(at: 0) { return }
+      // The first record may be damaged.
+      let second = window.count >= 4 ? 4 + length(at: 0) : 0
+      if second > 4, second <= RecordingReader.recordBytesMax, try isPlausible(at: second) { return }
+    }
+    form = .tailrace
+    isGzip = decompressor == nil && window.starts(with: [0x1f, 0x8b, 8])
   }
 
   /// Lets go of bytes that are used up, once there are enough of them.
@@ -179,7 +299,7 @@ public final class RecordingReader {
     while window.count < end {
       guard !isAtEnd, damage == nil else { return false }
       if decompressor == nil {
-        let chunk = try readChunk(RecordingReader.chunkBytes)
+        let chunk = try readOn()
         window.append(contentsOf: chunk)
         isAtEnd = chunk.isEmpty
       } else {
@@ -194,7 +314,7 @@ public final class RecordingReader {
   private func decompress() throws {
     guard let decompressor else { return }
     if compressedPlace == compressed.count, !decompressor.hasMore {
-      compressed = try readChunk(RecordingReader.chunkBytes)
+      compressed = try readOn()
       compressedPlace = 0
       guard !compressed.isEmpty else {
         isAtEnd = true
@@ -212,9 +332,6 @@ public final class RecordingReader {
   }
 }
 
-extension [UInt8] {
-  /// Four bytes from `offset` on as a little-endian number.
-  fileprivate func littleEndian32(at offset: Int) -> Int {
-    Int(self[offset]) | Int(self[offset + 1]) << 8 | Int(self[offset + 2]) << 16 | Int(self[offset + 3]) << 24
-  }
+extension UInt8 {
+  fileprivate var isWhiteSpace: Bool { [0x20, 0x09, 0x0a, 0x0d].contains(self) }
 }

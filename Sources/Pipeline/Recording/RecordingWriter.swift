@@ -1,21 +1,19 @@
 // Writes recordings; see RecordingReader.swift for the format.
 
-internal import Foundation
-
 /// Writes a recording to a file, zstd-compressed if its name ends in `.zst`.
 public final class RecordingWriter {
-  private let file: FileHandle
+  private let file: OutputFile
   private var compressor: ZstandardWriter?
   private var pending: [UInt8] = []
+  private var isComplete = false
 
   private static let chunkBytes = 1 << 20
 
-  /// Creates the file at `path`, or empties it.
+  /// Begins a recording that is to stand at `path`, or goes to standard output as `-`.
   ///
-  /// - Throws: if the file can't be made.
+  /// - Throws: `FileFailure` if the file can't be made.
   public init(path: String) throws {
-    try Data().write(to: URL(filePath: path))
-    file = try FileHandle(forWritingTo: URL(filePath: path))
+    file = try OutputFile(path: path)
     if path.hasSuffix(".zst") { compressor = try ZstandardWriter(level: 3) }
   }
 
@@ -29,15 +27,22 @@ public final class RecordingWriter {
     if pending.count >= RecordingWriter.chunkBytes { try writePending(isLast: false) }
   }
 
-  /// Writes what is left and closes the file.
+  /// Writes what is left, and leaves the file beside its place: of several files, all or none then take
+  /// theirs.
+  public func complete() throws {
+    if !isComplete { try writePending(isLast: true) }
+    isComplete = true
+  }
+
+  /// Writes what is left and puts the file in its place.
   public func finish() throws {
-    try writePending(isLast: true)
-    try file.close()
+    try complete()
+    try file.finish()
   }
 
   private func writePending(isLast: Bool) throws {
     let chunk = try compressor?.compress(pending, isLast: isLast) ?? pending
-    try file.write(contentsOf: Data(chunk))
+    try file.write(chunk)
     pending.removeAll(keepingCapacity: true)
   }
 }

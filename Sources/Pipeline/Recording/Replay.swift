@@ -93,9 +93,13 @@ public struct Replay: ~Copyable {
 
   /// Replays the whole recording and hands each decision record and each portion of kept spans to `write`.
   ///
+  /// - Parameter progress: called now and then with how many records have been read.
   /// - Throws: what reading or `write` throws. Damage is no error: it is in the report.
-  public mutating func run(_ reader: RecordingReader, write: Writer) throws -> ReplayReport {
+  public mutating func run(
+    _ reader: RecordingReader, write: Writer, progress: (Int) -> Void = { _ in }
+  ) throws -> ReplayReport {
     while let item = try reader.next() {
+      progress(report.records)
       switch item {
       case .record(let record):
         report.records += 1

@@ -27,6 +27,12 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
   /// Whether there may be more behind what was written, even when all input is used up.
   private(set) var hasMore = false
 
+  /// Whether `bytes` begin with a frame, or with one that readers skip.
+  static func isFrame(_ bytes: ArraySlice<UInt8>) -> Bool {
+    bytes.starts(with: [0x28, 0xb5, 0x2f, 0xfd])
+      || bytes.first.map { $0 & 0xf0 == 0x50 } == true && bytes.dropFirst().starts(with: [0x2a, 0x4d, 0x18])
+  }
+
   /// - Throws: if there is no memory for the state.
   init() throws(ZstandardError) {
     guard let context = unsafe ZSTD_createDCtx() else { throw ZstandardError("out of memory") }

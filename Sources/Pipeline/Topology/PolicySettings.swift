@@ -26,7 +26,7 @@ extension TopologyReader {
     guard let field = required("threshold_ms", of: section) else { return nil }
     // 10^12 ms are 31 years: far from the overflow of nanoseconds in 64 bits, at 9.2 × 10^12 ms.
     let range = 0...1_000_000_000_000
-    let expected = "a whole number of milliseconds, 0 or more"
+    let expected = "a whole number of milliseconds from 0 to \(range.upperBound)"
     let read: (ScalarText) -> Int? = { text in
       text.isQuoted ? nil : NumberText.parseInteger(text.value).flatMap { range.contains($0) ? $0 : nil }
     }
@@ -75,7 +75,7 @@ extension TopologyReader {
   }
 
   private mutating func bound(_ key: String, of section: TopologySection) -> TopologySetting<Int64?> {
-    setting(key, of: section, "a whole number", default: nil) { text in
+    setting(key, of: section, "a whole number from -2^63 to 2^63 - 1", default: nil) { text in
       text.isQuoted ? nil : NumberText.parseInteger(text.value).map { .some(Int64($0)) }
     }
   }

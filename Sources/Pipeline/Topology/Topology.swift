@@ -20,7 +20,7 @@ public enum Topology: Equatable, Sendable {
   /// Reads and checks a topology file.
   ///
   /// - Parameters:
-  ///   - path: the file; it also names the file in errors. UTF-8, at most 256 KiB.
+  ///   - path: the file, `-` for standard input; it also names the file in errors. UTF-8, at most 256 KiB.
   ///   - environment: the variables that `${NAME}` in values may refer to.
   /// - Throws: every problem found in the file, in file order.
   public static func load(
@@ -31,15 +31,12 @@ public enum Topology: Equatable, Sendable {
 
   /// The text of a file that is no longer than a topology file may be.
   static func text(ofFile path: String) throws(TopologyError) -> String {
-    let bytes: Data
-    do {
-      let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-      defer { try? handle.close() }
+    let bytes: [UInt8]
+    do throws(FileFailure) {
       // One byte more than allowed shows that a file is too long, without reading all of it.
-      bytes = try handle.read(upToCount: TopologyDocument.sizeMax + 1) ?? Data()
+      bytes = try InputFile(path: path).readAll(upTo: TopologyDocument.sizeMax + 1)
     } catch {
-      let reason = (error as NSError).localizedDescription
-      throw TopologyError(file: path, wholeFile: "the file can't be read: \(MessageText.oneLine(reason))")
+      throw TopologyError(file: path, wholeFile: "the file can't be read: \(error.reason)")
     }
     guard let text = String(validating: bytes, as: UTF8.self) else {
       let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)

@@ -70,6 +70,9 @@ struct TopologyDocument {
     case YamlError.scanner(let context, let problem, let mark, _),
       YamlError.parser(let context, let problem, let mark, _),
       YamlError.composer(let context, let problem, let mark, _):
+      if isTab(at: FilePlace(mark), in: text) {
+        return (FilePlace(mark), "not valid YAML: a tab where YAML takes spaces only")
+      }
       let details = context.map { ", \($0.text) that starts at \($0.mark)" } ?? ""
       return (FilePlace(mark), MessageText.oneLine("not valid YAML: \(problem)\(details)"))
     case YamlError.reader(let problem, let offset, _, _):
@@ -79,6 +82,15 @@ struct TopologyDocument {
     default:
       return (FilePlace(line: 1, column: 1), MessageText.oneLine("not valid YAML: \(error)"))
     }
+  }
+
+  /// Whether a tab stands at `place`, or between the start of its line and there with nothing but blanks.
+  private static func isTab(at place: FilePlace, in text: String) -> Bool {
+    guard let end = index(of: place, in: text) else { return false }
+    let scalars = text.unicodeScalars
+    if end < scalars.endIndex, scalars[end] == "\t" { return true }
+    let line = scalars[..<end].reversed().prefix { $0 != "\n" && $0 != "\r" }
+    return line.contains("\t") && line.allSatisfy { $0 == " " || $0 == "\t" }
   }
 
   /// Replaces the first character of the key at `place` with a private one: the key is then unlike any other,

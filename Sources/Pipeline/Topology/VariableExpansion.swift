@@ -1,8 +1,6 @@
 // Variables in values: `${NAME}` and `${NAME:-default}` from the environment, `${file:/path}` from a file,
 // and `$$` for a dollar.
 
-internal import Foundation
-
 /// A scalar's text after expansion.
 struct ExpandedText {
   /// The text with its variables replaced. It may be a secret: no message shows it.
@@ -64,14 +62,11 @@ struct ExpandedText {
     guard path.hasPrefix("/") else {
       throw Failure(message: "'${file:…}' wants an absolute path, found \(shown)")
     }
-    let bytes: Data
-    do {
-      let handle = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-      defer { try? handle.close() }
-      bytes = try handle.read(upToCount: fileBytesMax + 1) ?? Data()
+    let bytes: [UInt8]
+    do throws(FileFailure) {
+      bytes = try InputFile(path: path).readAll(upTo: fileBytesMax + 1)
     } catch {
-      let reason = MessageText.oneLine((error as NSError).localizedDescription)
-      throw Failure(message: "the file \(shown) can't be read: \(reason)")
+      throw Failure(message: "the file \(shown) can't be read: \(error.reason)")
     }
     // librdkafka takes texts that end at their first zero: what stands behind one would be cut off silently.
     guard bytes.count <= fileBytesMax, !bytes.contains(0),

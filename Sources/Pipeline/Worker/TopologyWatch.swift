@@ -25,6 +25,9 @@ public final class TopologyWatch: Sendable {
     var seen: String?
   }
 
+  /// Whether it is a pipe or standard input: what was in it has been read.
+  private var isReadOnce: Bool { InputFile.isReadOnce(file) }
+
   /// How often the file is looked at.
   private static let pause = DispatchTimeInterval.seconds(1)
 
@@ -39,12 +42,12 @@ public final class TopologyWatch: Sendable {
     self.worker = worker
     self.level = level
     state = Mutex(State())
-    lookLater()
+    if !isReadOnce { lookLater() }
   }
 
   /// Takes the file over as it is now, changed or not: files that it refers to may have changed.
   public func reload() {
-    queue.async { [self] in takeOver() }
+    if !isReadOnce { queue.async { [self] in takeOver() } }
   }
 
   /// Follows it no longer.

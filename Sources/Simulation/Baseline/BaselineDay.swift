@@ -152,10 +152,15 @@ public struct BaselineDay: Sendable {
   private var failingService: Int { min(6, options.services - 1) }
   private var surgingService: Int { min(9, options.services - 1) }
 
-  /// Runs the whole day.
-  public static func run(_ options: BaselineDayOptions) -> BaselineDayReport {
+  /// Runs the whole day, and calls `progress` with each interval that is over.
+  public static func run(
+    _ options: BaselineDayOptions, progress: (Int) -> Void = { _ in }
+  ) -> BaselineDayReport {
     var day = BaselineDay(options)
-    for interval in 0..<options.intervals { day.step(interval) }
+    for interval in 0..<options.intervals {
+      day.step(interval)
+      progress(interval + 1)
+    }
     day.summarise()
     return day.report
   }

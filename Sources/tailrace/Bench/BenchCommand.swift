@@ -18,7 +18,7 @@ struct BenchCommand: ParsableCommand {
       other; the machine's speed drifts between runs.
       """)
 
-  @Option(name: .long, help: "A recording to measure with; else traffic is generated.")
+  @Option(name: .long, help: "A recording to measure with, its first GiB; else traffic is generated.")
   var input: String?
 
   @Option(name: .long, help: "The topology whose policies decide; else the defaults.")
@@ -50,39 +50,52 @@ struct BenchCommand: ParsableCommand {
   @Flag(help: "Print the figures as JSON.")
   var json = false
 
+  @OptionGroup var progress: ProgressOptions
+
   func validate() throws {
     guard openTraces > 0, passes > 0, spansPerTrace >= 1, spansPerPass > 0 else {
       throw ValidationError(
         "--open-traces, --passes, --spans-per-trace and --spans-per-pass must be positive")
     }
     guard spansPerTrace <= 1e6 else { throw ValidationError("--spans-per-trace is at most a million") }
+    guard openTraces <= 1_000_000_000, passes <= 100_000, spansPerPass <= 1_000_000_000_000 else {
+      throw ValidationError(
+        "--open-traces is at most 1e9, --passes at most 100000, --spans-per-pass at most 1e12")
+    }
+    guard (0...1 << 30).contains(compressAbove ?? 0) else {
+      throw ValidationError("--compress-above is from 0 to \(1 << 30) MiB")
+    }
   }
 
   mutating func run() throws {
+    let files = CommandFiles(inputs: [("--input", input), ("--topology", topology)], outputs: [])
+    try files.check()
     let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
+    let line = Progress("passes", total: passes * (only == nil ? 2 : 1), progress)
+    line.show(0, "reading records")
     var corpus = try makeCorpus()
     corpus.spansPerPass = spansPerPass
     var report = BenchReport(
       spansPerRecord: Double(corpus.spanCount) / Double(corpus.records.count),
       bytesPerSpan: Double(corpus.bytes.count) / Double(corpus.spanCount),
       spansPerPass: corpus.roundsPerPass * corpus.spanCount)
-    if only != .core { report.scan = ScanBench.run(corpus, passes: passes) }
+    if only != .core {
+      report.scan = ScanBench.run(corpus, passes: passes) { line.show($0, "of the scanner") }
+    }
     if only != .scan {
       let memory = SpanMemory(slabBytes: configuration.limits.segmentBytes)
       if let compressAbove { memory.compressAbove = compressAbove << 20 }
-      report.core = CoreBench.run(&corpus, configuration, memory, openTraces: openTraces, passes: passes)
+      let before = only == .core ? 0 : passes
+      report.core = CoreBench.run(&corpus, configuration, memory, openTraces: openTraces, passes: passes) {
+        line.show(before + $0, "of the core")
+      }
     }
-    print(json ? try JSONText.encode(report) : report.text)
+    line.end()
+    try StandardOutput.writeLine(json ? JSONText.encode(report) : report.text)
   }
 
   private func makeCorpus() throws -> BenchCorpus {
-    if let input {
-      do { return try BenchCorpus(recording: input) } catch let failure as CommandFailure {
-        throw failure
-      } catch {
-        throw CommandFailure.failed("\(input): \(describe(error))")
-      }
-    }
+    if let input { return try BenchCorpus(recording: input) }
     var options = WorkloadOptions()
     options.spansPerTrace = spansPerTrace
     // Five spans a record on average: a service often has fewer to send.
@@ -157,11 +170,15 @@ extension BenchReport.Core {
 
 /// Measures the scanner.
 enum ScanBench {
-  static func run(_ corpus: BenchCorpus, passes: Int) -> BenchReport.Scan {
+  /// - Parameter progress: called with each pass that begins.
+  static func run(
+    _ corpus: BenchCorpus, passes: Int, progress: (Int) -> Void
+  ) -> BenchReport.Scan {
     var record = ScannedRecord()
     var seconds: [Double] = []
     var spans = 0
-    for _ in 0..<passes + 1 {
+    for pass in 0..<passes + 1 {
+      progress(max(0, pass - 1))
       let start = ProcessorTime.now
       for _ in 0..<corpus.roundsPerPass {
         corpus.bytes.withRawBytes { bytes in
@@ -185,19 +202,21 @@ enum ScanBench {
 enum CoreBench {
   static func run(
     _ corpus: inout BenchCorpus, _ configuration: SamplerConfiguration, _ memory: SpanMemory, openTraces: Int,
-    passes: Int
+    passes: Int, progress: (Int) -> Void = { _ in }
   ) -> BenchReport.Core {
     let residentBefore = ResidentMemory.current
     var feed = CoreFeed(configuration, memory, corpus: corpus, openTraces: openTraces)
     // Steady state: traces open for the longest wait, and the tables at their size.
     let warmUp = max(3, (openTraces * 5 / 2 + corpus.traceCount - 1) / corpus.traceCount)
     for _ in 0..<warmUp {
+      progress(0)
       feed.run(corpus)
       corpus.renameTraces()
     }
     let before = feed.counters
     var seconds: [Double] = []
-    for _ in 0..<passes {
+    for pass in 0..<passes {
+      progress(pass)
       var passSeconds = 0.0
       for _ in 0..<corpus.roundsPerPass {
         passSeconds += feed.run(corpus)

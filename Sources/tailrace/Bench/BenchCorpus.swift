@@ -38,11 +38,14 @@ struct BenchCorpus {
     traceCount = identifiersSeen.count
   }
 
-  /// Reads the recording at `path`; damaged records are left out.
+  /// A recording of a few bytes may hold gigabytes, and all that is measured with is in memory.
+  private static let bytesMax = 1 << 30
+
+  /// Reads the recording at `path`, or its first GiB; damaged records are left out.
   init(recording path: String) throws {
     let reader = try RecordingReader(path: path)
     var identifiersSeen: Set<TraceID> = []
-    while let item = try reader.next() {
+    while bytes.count < BenchCorpus.bytesMax, let item = try reader.next() {
       guard case .record(let record) = item else { continue }
       try append(record.bytes)
       identifiersSeen.insert(record.traceID)

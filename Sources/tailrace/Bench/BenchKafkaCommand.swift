@@ -32,9 +32,11 @@ struct BenchKafkaCommand: ParsableCommand {
   @Flag(help: "Print the figures as JSON.")
   var json = false
 
+  @OptionGroup var progress: ProgressOptions
+
   func validate() throws {
-    guard rounds > 0, (1...64).contains(lanes) else {
-      throw ValidationError("--rounds must be positive, and --lanes 1 to 64")
+    guard (1...100_000).contains(rounds), (1...64).contains(lanes) else {
+      throw ValidationError("--rounds is from 1 to 100000, --lanes from 1 to 64")
     }
   }
 
@@ -42,19 +44,21 @@ struct BenchKafkaCommand: ParsableCommand {
     do {
       let bench = try KafkaBench(topic, brokers: brokers, lanes: lanes)
       var readings: [KafkaBench.Mode: [KafkaBench.Reading]] = [:]
-      var progress = Progress(total: rounds * 3, unit: "readings")
+      let line = Progress("readings", total: rounds * 3, progress)
       for round in 0..<rounds {
         // Who comes later finds memory that others have touched: the order turns round.
         let modes = round % 2 == 0 ? KafkaBench.Mode.allCases : KafkaBench.Mode.allCases.reversed()
         for (number, mode) in modes.enumerated() {
           readings[mode, default: []].append(try bench.measure(mode, round: round))
-          progress.show(round * 3 + number + 1)
+          line.show(round * 3 + number + 1)
         }
       }
-      progress.end()
+      line.end()
       let report = KafkaBenchReport(readings)
-      print(json ? try JSONText.encode(report) : report.text)
+      try StandardOutput.writeLine(json ? JSONText.encode(report) : report.text)
     } catch let failure as CommandFailure {
+      throw failure
+    } catch let failure as FileFailure {
       throw failure
     } catch {
       throw CommandFailure.failed("\(topic) at \(brokers): \(describe(error))")

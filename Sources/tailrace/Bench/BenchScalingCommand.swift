@@ -40,8 +40,10 @@ struct BenchScalingCommand: ParsableCommand {
   @Flag(help: "Print the figures as JSON.")
   var json = false
 
+  @OptionGroup var progress: ProgressOptions
+
   func validate() throws {
-    guard passes > 0 else { throw ValidationError("--passes must be positive") }
+    guard (1...100_000).contains(passes) else { throw ValidationError("--passes is from 1 to 100000") }
     let sweeps = sweep.isEmpty ? ScalingSweep.allCases : sweep
     for value in value {
       guard let broken = sweeps.first(where: { !(1...$0.valueMax).contains(value) }) else { continue }
@@ -53,25 +55,40 @@ struct BenchScalingCommand: ParsableCommand {
   }
 
   mutating func run() throws {
+    let files = CommandFiles(outputs: [("--plot", plot)])
+    try files.check()
+    // Whether the plot can be written is known before hours of measuring.
+    let file = try plot.map { try OutputFile(path: $0) }
     let limit = memory.flatMap(ByteSizeText.parse) ?? ResidentMemory.available
     var report = ScalingReport(memoryBytesMax: limit, sweeps: [])
-    for sweep in ScalingSweep.allCases where self.sweep.isEmpty || self.sweep.contains(sweep) {
-      report.sweeps.append(try measure(sweep, limit: limit))
+    let sweeps = ScalingSweep.allCases.filter { self.sweep.isEmpty || self.sweep.contains($0) }
+    let points = sweeps.reduce(0) { $0 + values(of: $1).count }
+    let line = Progress("points", total: points, progress)
+    var done = 0
+    for sweep in sweeps {
+      report.sweeps.append(
+        try measure(sweep, limit: limit) { value in
+          line.show(done, "\(sweep.name) \(value)")
+          done += 1
+        })
     }
-    if let plot {
-      do {
-        try report.plot.svg().write(toFile: plot, atomically: true, encoding: .utf8)
-      } catch {
-        throw CommandFailure.failed("\(plot): \(describe(error))")
-      }
-    }
-    print(json ? try JSONText.encode(report) : report.text)
+    line.end()
+    try file?.write(Array(report.plot.svg().utf8))
+    try file?.finish()
+    try files.report(json ? JSONText.encode(report) : report.text)
   }
 
-  private func measure(_ sweep: ScalingSweep, limit: Int) throws -> ScalingReport.Sweep {
+  private func values(of sweep: ScalingSweep) -> [Int] {
+    value.isEmpty ? sweep.values(isQuick: quick) : value
+  }
+
+  /// Measures each point of a sweep, and calls `begin` before it does.
+  private func measure(
+    _ sweep: ScalingSweep, limit: Int, begin: (Int) -> Void
+  ) throws -> ScalingReport.Sweep {
     var result = ScalingReport.Sweep(quantity: sweep)
-    for value in self.value.isEmpty ? sweep.values(isQuick: quick) : self.value {
-      if StandardError.isTerminal { StandardError.write("\(sweep.name) \(value)\n") }
+    for value in values(of: sweep) {
+      begin(value)
       let work = sweep.work(at: value, isQuick: quick)
       var corpus = try BenchCorpus(generating: work.options, traces: work.corpusTraces)
       corpus.spansPerPass = quick ? 1 : corpus.spansPerPass

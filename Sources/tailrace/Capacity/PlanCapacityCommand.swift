@@ -72,7 +72,9 @@ struct PlanCapacityCommand: ParsableCommand {
       ("requests-per-second", requestsPerSecond), ("spans-per-trace", spansPerTrace),
       ("span-bytes", spanBytes), ("compression", compression),
     ] {
-      guard value > 0, value <= 1e12 else { throw ValidationError("--\(name) must be positive") }
+      guard value > 0, value <= 1e12 else {
+        throw ValidationError("--\(name) must be above 0, and at most 1e12")
+      }
     }
     for (name, share) in [
       ("incomplete-share", incompleteShare), ("error-share", errorShare), ("slow-share", slowShare),
@@ -91,9 +93,10 @@ struct PlanCapacityCommand: ParsableCommand {
     let coefficients = try chosenCoefficients()
     let plan = CapacityPlan(try traffic(), coefficients)
     if json {
-      print(try JSONText.encode(CapacityReport(plan: plan, coefficients: coefficients.all)))
+      try StandardOutput.writeLine(
+        JSONText.encode(CapacityReport(plan: plan, coefficients: coefficients.all)))
     } else {
-      print(self.coefficients ? "\(plan.text)\n\n\(coefficients.text)" : plan.text)
+      try StandardOutput.writeLine(self.coefficients ? "\(plan.text)\n\n\(coefficients.text)" : plan.text)
     }
   }
 

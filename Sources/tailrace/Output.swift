@@ -1,0 +1,125 @@
+// What commands print and write: results on standard output, messages on standard error, files.
+
+import Foundation
+import Pipeline
+
+/// A command's result.
+enum StandardOutput {
+  /// Writes `text` and a line break, all of it or an error: a full disk is not a success.
+  static func writeLine(_ text: String) throws(FileFailure) {
+    try OutputFile.write(text + "\n", to: "-")
+  }
+}
+
+/// Messages that are not a command's result.
+enum StandardError {
+  /// Writes `text` as it is. What can't be written is left out: there is nowhere else to say so.
+  static func write(_ text: String) {
+    try? OutputFile.write(text, to: "/dev/stderr")
+  }
+
+  /// Whether a person is looking.
+  static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+}
+
+/// The files that a command reads and writes, each with what it is on the command line.
+struct CommandFiles {
+  private var inputs: [(label: String, path: String)] = []
+  private var outputs: [(label: String, path: String)] = []
+
+  /// - Parameters:
+  ///   - inputs: what is read; files that were not named are nil.
+  ///   - outputs: what is written.
+  init(inputs: [(String, String?)] = [], outputs: [(String, String?)]) {
+    self.inputs = inputs.compactMap { label, path in path.map { (label, $0) } }
+    self.outputs = outputs.compactMap { label, path in path.map { (label, $0) } }
+  }
+
+  /// Refuses to write what is read, or two things to one file, whatever names they have.
+  func check() throws(CommandFailure) {
+    let standardInputs = inputs.filter { $0.path == "-" }
+    if standardInputs.count > 1 {
+      throw .misconfigured(
+        "\(standardInputs[0].label) and \(standardInputs[1].label) are both standard input")
+    }
+    var read: [FileIdentity: String] = [:]
+    for input in inputs {
+      guard let file = FileIdentity(input: input.path), file.isOneWay else { continue }
+      read[file] = input.label
+    }
+    var written: [FileIdentity: String] = [:]
+    let report = isStandardOutputTaken ? [] : [("the report", "-")]
+    for output in outputs + report {
+      guard let file = FileIdentity(output: output.path) else { continue }
+      if let label = read[file] ?? written[file] {
+        let name = output.path == "-" ? "standard output" : output.path
+        throw .misconfigured("\(name): \(label) and \(output.label) are one file")
+      }
+      written[file] = output.label
+    }
+  }
+
+  /// Whether one of the files goes to a terminal, where other messages would stand in it.
+  var isOnTerminal: Bool { isStandardOutputTaken && isatty(STDOUT_FILENO) == 1 }
+
+  /// Whether one of the files is standard output.
+  private var isStandardOutputTaken: Bool {
+    let standardOutput = FileIdentity(output: "-")
+    return outputs.contains {
+      $0.path == "-" || standardOutput != nil && FileIdentity(output: $0.path) == standardOutput
+    }
+  }
+
+  /// Prints the command's report: on standard error where standard output is one of the files.
+  func report(_ text: String) throws(FileFailure) {
+    if isStandardOutputTaken {
+      StandardError.write(text + "\n")
+    } else {
+      try StandardOutput.writeLine(text)
+    }
+  }
+}
+
+/// An error in words, without the parts that only mean something to a debugger.
+func describe(_ error: any Error) -> String {
+  if let error = error as? CocoaError { return error.localizedDescription }
+  return "\(error)"
+}
+
+/// JSON for reports: snake case, sorted keys.
+enum JSONText {
+  static func encode(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+  }
+}
+
+/// Writes lines to a file, in chunks.
+final class LineWriter {
+  private let file: OutputFile
+  private var pending: [UInt8] = []
+
+  init(path: String) throws(FileFailure) {
+    file = try OutputFile(path: path)
+  }
+
+  func append(_ line: some Sequence<UInt8>) throws(FileFailure) {
+    pending.append(contentsOf: line)
+    pending.append(0x0a)
+    if pending.count > 1 << 20 { try flush() }
+  }
+
+  /// Writes what is left and puts the file in its place.
+  func finish() throws(FileFailure) {
+    try flush()
+    try file.finish()
+  }
+
+  /// Writes what is left, and leaves the file beside its place.
+  func flush() throws(FileFailure) {
+    try file.write(pending)
+    pending.removeAll(keepingCapacity: true)
+  }
+}
