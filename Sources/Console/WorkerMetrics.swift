@@ -121,8 +121,13 @@ final class WorkerMetrics: Sendable {
       "tailrace_shed_traces_total", "Traces decided before their time because memory ran short.",
       counters.tracesShed)
     text.counter(
-      "tailrace_late_errors_total", "Dropped traces that got an error span after their verdict.",
-      counters.lateErrors)
+      "tailrace_missed_traces_total",
+      "Dropped traces that a policy would have kept, had their late spans come in time, by policy.",
+      by: "policy", byPolicy(counters.missedByPolicy, topology))
+    text.counter(
+      "tailrace_extended_waits_total",
+      "Traces that waited on after the wait after their root, because asynchronous work might follow.",
+      counters.tracesWaitingOn)
     text.counter(
       "tailrace_forgotten_verdicts_total", "Verdicts forgotten before the late window was over.",
       counters.verdictsForgottenEarly)
@@ -164,16 +169,26 @@ final class WorkerMetrics: Sendable {
   private func keptByPolicy(
     _ counters: SamplerCounters, _ topology: TailSamplingTopology
   ) -> [String: UInt64] {
-    var kept = counters.keptByReason
-    let reasons = topology.policies.map(\.name) + [Sampler.limitReason]
-    for reason in reasons { kept[reason, default: 0] += 0 }
+    var kept = byPolicy(counters.keptByReason, topology)
+    kept[Sampler.limitReason, default: 0] += 0
     if topology.baseline != nil { kept[BaselineSettings.policyName, default: 0] += 0 }
     return kept
+  }
+
+  /// Every policy, so that a rate has a beginning.
+  private func byPolicy(_ counts: [String: UInt64], _ topology: TailSamplingTopology) -> [String: UInt64] {
+    var counts = counts
+    for policy in topology.policies { counts[policy.name, default: 0] += 0 }
+    return counts
   }
 
   private func appendSpans(_ counters: SamplerCounters, to text: inout MetricsText) {
     text.counter("tailrace_kept_spans_total", "Spans handed out, late ones included.", counters.spansKept)
     text.counter("tailrace_kept_bytes_total", "Bytes of spans handed out.", counters.bytesKept)
+    text.counter(
+      "tailrace_too_large_spans_total",
+      "Spans of kept traces that were dead-lettered because their topic takes no record as large.",
+      counters.spansTooLarge)
     text.counter(
       "tailrace_dropped_spans_total", "Spans of dropped traces, late ones included.", counters.spansDropped)
     text.counter("tailrace_truncated_spans_total", "Spans left out of skeletons.", counters.spansTruncated)
