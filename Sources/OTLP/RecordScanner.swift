@@ -200,6 +200,7 @@ enum Field {
   static let start: UInt32 = 7
   static let end: UInt32 = 8
   static let spanAttributes: UInt32 = 9
+  static let links: UInt32 = 13
   static let status: UInt32 = 15
   static let flags: UInt32 = 16
   static let statusCode: UInt32 = 3
@@ -244,6 +245,9 @@ extension SpanView {
         status = try statusCode(in: message, of: bytes)
       case Field.flags:
         flags = try cursor.fixed32(of: tag, in: bytes)
+      case Field.links:
+        hasLinks = true
+        try cursor.skip(tag, in: bytes)
       default:
         try cursor.skip(tag, in: bytes)
       }

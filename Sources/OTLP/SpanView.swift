@@ -158,9 +158,15 @@ public struct SpanView: Sendable {
   /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or another: not
   /// given.
   public var kind: UInt8 = 0
+  /// Whether it links to other spans.
+  public var hasLinks = false
 
   /// Whether no parent is named.
   public var isRoot: Bool { parentID == 0 }
+
+  /// Whether it shows that work of its trace may go on after the caller: a producer, a consumer, or a span
+  /// with links.
+  public var isAsynchronous: Bool { kind >> 1 == 2 || hasLinks }
 
   /// How long the span lasted, in nanoseconds; zero if it ends before it starts.
   public var duration: UInt64 { end > start ? end - start : 0 }

@@ -4,8 +4,12 @@
 public struct Windows: Equatable, Sendable {
   /// A trace is decided at the latest this long after its first span.
   public var decisionWait = Interval.seconds(30)
-  /// A trace whose root has come and that misses no parent is decided this long after its root.
+  /// A trace whose root has come and that misses no parent is decided this long after its root, unless it has
+  /// shown asynchronous spans and a policy could still be satisfied.
   public var decisionWaitAfterRoot = Interval.seconds(5)
+  /// Whether a root that is still alone by then waits the whole wait, too: nothing shows yet whether its
+  /// trace is complete. Topologies say yes unless told otherwise.
+  public var loneRootsWait = false
   /// Verdicts are remembered this long, for spans that come late.
   public var lateWindow = Interval.seconds(600)
 
@@ -30,6 +34,8 @@ public struct Limits: Equatable, Sendable {
   /// or these have more than half of that. Then it is this many bytes: what the topic takes. A span that does
   /// not even fit that is handed out alone, and all spans of a resource that does not, together.
   public var forwardBytesMax = 900_000
+  /// What is larger than this once it is to be handed out does not fit its topic: it is left out, and said.
+  public var sampledBytes = Int.max
   /// Decision records are at most this large: services are left out, and reasons but the first, until they
   /// are. At least `decisionBytesMin`.
   public var decisionBytes = 900_000

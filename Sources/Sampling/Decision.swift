@@ -16,7 +16,7 @@ public struct Decision: Sendable {
     case memory
     /// A span made the verdict certain while the window was open.
     case eager
-    /// A span came after the verdict.
+    /// A span came after the trace was dropped, and a policy would keep it now.
     case late
   }
 
@@ -29,6 +29,7 @@ public struct Decision: Sendable {
   /// Why now.
   public var trigger: Trigger
   /// Bit *i* is set if policy *i* samples the trace; if a policy took the trace away, only that one's is.
+  /// Of a late record, if policy *i* would keep it now.
   public var matches: UInt64
   /// The threshold that the trace was kept with, head sampling included.
   public var threshold: SamplingThreshold
@@ -40,6 +41,8 @@ public struct Decision: Sendable {
   public var byteCount: Int
   /// Spans left out of a skeleton.
   public var truncatedCount: Int
+  /// Kept spans that were left out because their topic takes no record as large as they are.
+  public var tooLargeCount = 0
   /// Whether a span that came after the verdict made this record necessary.
   public var isLate: Bool
   /// Whether a root span came.
@@ -69,8 +72,9 @@ extension Decision {
       traceID: trace.id, isKept: isKept, isFinal: isFinal, trigger: trigger, matches: outcome.matches,
       threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
       spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
-      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount), isLate: false,
-      hasRoot: trace.hasRoot, start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
+      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount),
+      tooLargeCount: Int(trace.tooLargeCount), isLate: false, hasRoot: trace.hasRoot,
+      start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
       duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,
       lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
   }
@@ -125,11 +129,13 @@ extension Decision {
     json.quoted { traceID.appendHexadecimal(to: &$0) }
     json.field("verdict", text: isKept ? "keep" : "drop")
     json.field("final", flag: isFinal)
-    if !isCompact {
+    if !isCompact || isLate {
       json.key("policy")
       if let first = names.policies.first { json.text(first.utf8) } else { json.null() }
       json.key("reasons")
       json.list(names.policies.map(\.utf8))
+    }
+    if !isCompact {
       json.field("probability", real: threshold.probability)
       json.key("threshold")
       if threshold == .never { json.null() } else { json.quoted { threshold.appendHexadecimal(to: &$0) } }
@@ -163,6 +169,7 @@ extension Decision {
     json.field("trigger", text: trigger.rawValue)
     json.field("late", flag: isLate)
     json.field("truncated_spans", integer: Int64(truncatedCount))
+    if !isCompact { json.field("too_large_spans", integer: Int64(tooLargeCount)) }
     json.field("partition", integer: Int64(partition.value))
     json.field("first_offset", integer: firstOffset.value)
     json.field("last_offset", integer: lastOffset.value)

@@ -10,6 +10,8 @@ public struct Effects: Sendable {
     case decide(Decision, record: Range<Int>?)
     /// Kept spans of one trace: a `TracesData` of `spans` spans at `bytes`.
     case forward(TraceID, bytes: Range<Int>, spans: Int)
+    /// Kept spans of one trace that are larger than `Limits.sampledBytes`: to be written elsewhere.
+    case leaveOut(TraceID, bytes: Range<Int>, spans: Int)
     /// What the partition counted in an interval, for the whole fleet: key and value of a record of `stats`.
     case count(key: Range<Int>, record: Range<Int>)
   }
@@ -41,7 +43,8 @@ public struct Effects: Sendable {
 }
 
 /// What a sampler has seen and done, from its start on. Every span that came is in exactly one of
-/// `spansKept`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open, undecided trace.
+/// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open, undecided
+/// trace.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0
@@ -67,6 +70,9 @@ public struct SamplerCounters: Equatable, Sendable {
   public var tracesDropped: UInt64 = 0
   /// Traces kept before their window closed.
   public var tracesKeptEarly: UInt64 = 0
+  /// Traces that wait the whole wait although their root has come and no parent is missing, because
+  /// asynchronous work may go on.
+  public var tracesWaitingOn: UInt64 = 0
   /// Traces that went over a limit.
   public var tracesTruncated: UInt64 = 0
   /// Traces decided before their time because memory ran short.
@@ -75,6 +81,8 @@ public struct SamplerCounters: Equatable, Sendable {
   public var spansKept: UInt64 = 0
   /// Bytes handed out.
   public var bytesKept: UInt64 = 0
+  /// Spans of kept traces that are larger than their topic takes, late ones included.
+  public var spansTooLarge: UInt64 = 0
   /// Spans of dropped traces, late ones included.
   public var spansDropped: UInt64 = 0
   /// Spans left out of skeletons.
@@ -85,8 +93,6 @@ public struct SamplerCounters: Equatable, Sendable {
   public var lateSpansKept: UInt64 = 0
   /// Spans that came after their trace was dropped.
   public var lateSpansDropped: UInt64 = 0
-  /// Traces that were dropped and got an error span later.
-  public var lateErrors: UInt64 = 0
   /// Verdicts forgotten before the late window was over.
   public var verdictsForgottenEarly: UInt64 = 0
   /// Resources whose service had no room among the services told apart.
@@ -105,6 +111,9 @@ public struct SamplerCounters: Equatable, Sendable {
   public var conditionErrorsSaid: UInt64 = 0
   /// Final keeps by reason: of all the policies that matched, the first counts.
   public var keptByReason: [String: UInt64] = [:]
+  /// Traces that were dropped and that a policy would have kept for spans that came too late, by policy; one
+  /// trace may count under several.
+  public var missedByPolicy: [String: UInt64] = [:]
 
   /// Nothing counted yet.
   public init() {}
@@ -115,11 +124,15 @@ extension SamplerCounters {
   public mutating func add(_ other: SamplerCounters) {
     for path in SamplerCounters.scalars { self[keyPath: path] += other[keyPath: path] }
     keptByReason.merge(other.keptByReason) { $0 + $1 }
+    missedByPolicy.merge(other.missedByPolicy) { $0 + $1 }
   }
 
   /// Names each of `policies` as a reason, so that its count has a beginning.
   mutating func beginCounting(_ policies: [Policy]) {
-    for policy in policies { keptByReason[policy.name, default: 0] += 0 }
+    for policy in policies {
+      keptByReason[policy.name, default: 0] += 0
+      missedByPolicy[policy.name, default: 0] += 0
+    }
   }
 
   private typealias Scalar = WritableKeyPath<SamplerCounters, UInt64>
@@ -130,8 +143,9 @@ extension SamplerCounters {
       \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted,
       \.timestampsClamped, \.clockTurnedBack,
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
+      \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
-      \.lateSpansKept, \.lateSpansDropped, \.lateErrors, \.verdictsForgottenEarly, \.servicesBeyondLimit,
+      \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
       \.decisionsShortened, \.statsKeysLeftOut,
     ]

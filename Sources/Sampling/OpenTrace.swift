@@ -97,6 +97,8 @@ struct OpenTrace: ~Copyable {
   var spanCount: UInt32 = 0
   var errorCount: UInt32 = 0
   var truncatedCount: UInt32 = 0
+  /// Kept, but larger than their topic takes.
+  var tooLargeCount: UInt32 = 0
   /// Errors and roots handed out although the trace is over a limit.
   var skeletonCount: UInt32 = 0
 
@@ -117,8 +119,13 @@ struct OpenTrace: ~Copyable {
   /// Bit *s* is set if a span with status *s* came.
   var statuses: UInt8 = 0
   var hasRoot = false
-  /// Whether the wait after the root is over and only a missing parent keeps the window open.
+  /// Whether the wait after the root is over: what keeps the window open is a missing parent, or that the
+  /// trace `waitsOn`.
   var isRootWaitOver = false
+  /// Whether a span came that shows asynchronous work.
+  var isAsynchronous = false
+  /// Whether it waits the whole wait although its root has come and no parent is missing.
+  var waitsOn = false
   /// Whether an earlier owner of the partition kept it early: then what is read again of it was handed out.
   var isRestored = false
   /// Whether the randomness was given by an `rv`, not taken from the id.
@@ -154,6 +161,7 @@ struct OpenTrace: ~Copyable {
     earliestStart = min(earliestStart, span.start)
     latestEnd = max(latestEnd, span.end)
     seen.insert(span.spanID)
+    if span.isAsynchronous { isAsynchronous = true }
     if span.isRoot {
       rootDuration = max(rootDuration, Int64(clamping: span.duration))
     } else {

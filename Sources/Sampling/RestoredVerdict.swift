@@ -8,10 +8,14 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var traceID: TraceID
   /// Whether it was kept.
   public var isKept: Bool
-  /// Whether it was the final record; else the trace was kept early, or got a late error.
+  /// Whether it was the final record; else the trace was kept early, or got spans too late.
   public var isFinal: Bool
-  /// Whether it reports a late error.
+  /// Whether it reports that policies would keep the dropped trace for spans that came too late.
   public var isLate: Bool
+  /// The policies that keep it, or would; empty if the record does not say.
+  public var reasons: [String]
+  /// Whether a root span had come.
+  public var hasRoot: Bool
   /// The threshold that the trace's spans were handed out with, head sampling included.
   public var threshold: SamplingThreshold
   /// Whether the trace went over a limit.
@@ -23,13 +27,16 @@ public struct RestoredVerdict: Equatable, Sendable {
 
   /// Makes a verdict.
   public init(
-    traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, threshold: SamplingThreshold,
-    isTruncated: Bool = false, decidedAt: Instant, firstOffset: Offset? = nil
+    traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, reasons: [String] = [],
+    hasRoot: Bool = false, threshold: SamplingThreshold, isTruncated: Bool = false, decidedAt: Instant,
+    firstOffset: Offset? = nil
   ) {
     self.traceID = traceID
     self.isKept = isKept
     self.isFinal = isFinal
     self.isLate = isLate
+    self.reasons = reasons
+    self.hasRoot = hasRoot
     self.threshold = threshold
     self.isTruncated = isTruncated
     self.decidedAt = decidedAt
@@ -49,7 +56,8 @@ public struct RestoredVerdict: Equatable, Sendable {
     else { throw MalformedInput(.wrongType, at: 0) }
     self.init(
       traceID: traceID, isKept: isKept, isFinal: isFinal, isLate: fields.isLate,
-      threshold: fields.threshold ?? .never, isTruncated: fields.isTruncated, decidedAt: decidedAt,
+      reasons: fields.reasons, hasRoot: fields.hasRoot, threshold: fields.threshold ?? .never,
+      isTruncated: fields.reasons.contains(Sampler.limitReason), decidedAt: decidedAt,
       firstOffset: fields.firstOffset)
   }
 
@@ -58,7 +66,8 @@ public struct RestoredVerdict: Equatable, Sendable {
     var isKept: Bool?
     var isFinal: Bool?
     var isLate = false
-    var isTruncated = false
+    var reasons: [String] = []
+    var hasRoot = false
     var threshold: SamplingThreshold?
     var decidedAt: Instant?
     var firstOffset: Offset?
@@ -73,7 +82,12 @@ public struct RestoredVerdict: Equatable, Sendable {
         if try !reader.null() { threshold = SamplingThreshold(hexadecimal: try reader.string()) }
       case "reasons":
         try reader.array { (reader) throws(MalformedInput) in
-          if try reader.string() == Array(Sampler.limitReason.utf8) { isTruncated = true }
+          reasons.append(String(decoding: try reader.string(), as: UTF8.self))
+        }
+      case "root":
+        if try !reader.null() {
+          hasRoot = true
+          try reader.skip()
         }
       case "decided_at": decidedAt = Instant(rfc3339: try reader.string())
       case "first_offset": firstOffset = Int64(try reader.number()).map { Offset($0) }

@@ -26,6 +26,8 @@ extension Sampler {
       table[slot].predicateMatches = move(table[slot].predicateMatches)
       if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
     }
+    let places = policies.names.map { successor.names.firstIndex(of: $0) }
+    verdicts.follow(places, move, remembersFacts: successor.remembersFacts)
     policies = successor
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)

@@ -62,7 +62,7 @@ extension Sampler {
   public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
-      if let known { verdicts[known].isLateErrorReported = true }
+      if let known, !verdicts[known].isKept { verdicts[known].report(policies.named(verdict.reasons)) }
     } else if !verdict.isFinal {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
@@ -76,6 +76,11 @@ extension Sampler {
         decidedAt: decidedAt)
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
+      // When its first span began, the record does not say; what had been read by then had begun.
+      if !verdict.isKept {
+        past.note(
+          earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot, isVetoed: false)
+      }
       remember(past)
     }
   }

@@ -38,7 +38,8 @@ extension Sampler {
     table[slot].byteCount += UInt64(piece.byteCount)
     accumulate(share, of: record, bytes, into: slot)
     guard deliver(share, of: record, bytes, piece, slot, &effects) else { return }
-    if table[slot].isRootWaitOver, table[slot].isComplete { close(slot, .root, into: &effects) }
+    guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
+    close(slot, .root, into: &effects)
   }
 
   /// Decides the oldest trace early if there is no memory for one more.
@@ -157,9 +158,9 @@ extension Sampler {
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .kept where isReplayed(share.offset) && table[slot].isRestored:
       counters.spansReplayed += UInt64(share.spans.count)
+      recount(piece, of: slot, into: &effects)
     case .kept:
-      forward(
-        piece, of: share.traceID, threshold: table[slot].threshold, annotation(of: slot), into: &effects)
+      forward(piece, of: slot, into: &effects)
     case .skeleton:
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     }
@@ -199,16 +200,13 @@ extension Sampler {
     let left = share.spans.count - chosen.count
     table[slot].truncatedCount.count(UInt32(clamping: left))
     counters.spansTruncated += UInt64(left)
-    guard !isReplayed(share.offset) || !table[slot].isRestored else {
-      counters.spansReplayed += UInt64(chosen.count)
-      return
-    }
+    let isWritten = isReplayed(share.offset) && table[slot].isRestored
+    if isWritten { counters.spansReplayed += UInt64(chosen.count) }
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
     part.appendPiece(chosen[...], of: record, bytes: bytes)
-    let (threshold, annotation) = (table[slot].threshold, annotation(of: slot))
     part.bytes.withRawBytes {
-      forward($0, of: share.traceID, threshold: threshold, annotation, into: &effects)
+      if isWritten { recount($0, of: slot, into: &effects) } else { forward($0, of: slot, into: &effects) }
     }
   }
 
@@ -233,11 +231,6 @@ extension Sampler {
     }
     counters.lateSpansDropped += count
     counters.spansDropped += count
-    guard !verdict.isLateErrorReported,
-      share.spans.contains(where: { record.spans[Int($0)].status == .error })
-    else { return }
-    verdicts[past].isLateErrorReported = true
-    counters.lateErrors += 1
-    reportLateError(share, of: record, bytes, &effects)
+    noteLate(share, of: record, bytes, past, &effects)
   }
 }

@@ -12,9 +12,12 @@ extension Sampler {
     table[slot].state = outcome.matches == 0 ? .skeleton : .kept
     // What is certain is kept for its own sake: it stands for no other trace.
     table[slot].threshold = .always
-    emit(
-      Decision(on: table[slot], outcome, trigger, isFinal: false, at: clock), outcome, slot, &effects)
+    // The spans first: then it is known what is left out. The record goes before them all the same.
+    let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
+    emit(
+      Decision(on: table[slot], outcome, trigger, isFinal: false, at: clock), outcome, slot, at: place,
+      &effects)
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
@@ -28,25 +31,30 @@ extension Sampler {
     if !wasKept { table[slot].threshold = outcome.threshold }
     let isKept = wasKept || outcome.isKept
     if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }
+    let place = effects.outputs.count
+    if isKept { forwardBuffered(slot, outcome, into: &effects) } else { releaseBuffered(slot) }
     emit(
-      Decision(on: table[slot], outcome, trigger, isFinal: true, at: clock), outcome, slot, &effects)
+      Decision(on: table[slot], outcome, trigger, isFinal: true, at: clock), outcome, slot, at: place,
+      &effects)
     serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
     if isKept {
       counters.tracesKept += 1
       if let reason = reasons(of: slot, matches: outcome.matches).first {
         counters.keptByReason[reason, default: 0] += 1
       }
-      forwardBuffered(slot, outcome, into: &effects)
     } else {
       counters.tracesDropped += 1
       counters.spansDropped += UInt64(table[slot].spanCount)
-      releaseBuffered(slot)
     }
     var verdict = PastVerdict(
       traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
     verdict.isTruncated = table[slot].state == .skeleton
     verdict.isRestored = table[slot].isRestored
-    remember(verdict)
+    if !isKept {
+      verdict.note(
+        earliestStart: table[slot].earliestStart, hasRoot: table[slot].hasRoot, isVetoed: outcome.isVetoed)
+    }
+    remember(verdict, policies.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
@@ -55,12 +63,12 @@ extension Sampler {
   }
 
   /// Remembers a verdict for spans that come late.
-  mutating func remember(_ verdict: PastVerdict) {
+  mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) {
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
       verdicts.removeOldest()
       counters.verdictsForgottenEarly += 1
     }
-    verdicts.append(verdict)
+    verdicts.append(verdict, facts)
   }
 
   private mutating func releaseBuffered(_ slot: Int) {
@@ -74,6 +82,7 @@ extension Sampler {
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
     guard !table[slot].spans.isEmpty else { return }
+    let tooLargeBefore = counters.spansTooLarge
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
     let annotation = annotation(of: slot, matches: outcome.matches)
     var portion = Portion(start: effects.arena.count)
@@ -95,7 +104,32 @@ extension Sampler {
       }
     }
     emit(&portion, of: traceID, into: &effects)
+    noteTooLarge(since: tooLargeBefore, in: slot)
     releaseBuffered(slot)
+  }
+
+  /// Hands out a piece of the open trace in `slot` at once.
+  mutating func forward(_ piece: RawSpan, of slot: Int, into effects: inout Effects) {
+    let tooLargeBefore = counters.spansTooLarge
+    forward(
+      piece, of: table[slot].id, threshold: table[slot].threshold, annotation(of: slot), into: &effects)
+    noteTooLarge(since: tooLargeBefore, in: slot)
+  }
+
+  private mutating func noteTooLarge(since before: UInt64, in slot: Int) {
+    table[slot].tooLargeCount.count(UInt32(clamping: counters.spansTooLarge - before))
+  }
+
+  /// Counts what an earlier owner has left out of a piece that it handed out: nothing is written again.
+  mutating func recount(_ piece: RawSpan, of slot: Int, into effects: inout Effects) {
+    guard Sampler.grown(piece.byteCount, by: annotation(of: slot)) > configuration.limits.sampledBytes else {
+      return
+    }
+    let (counted, outputs, bytes) = (counters, effects.outputs.count, effects.arena.count)
+    forward(piece, of: slot, into: &effects)
+    counters = counted
+    effects.outputs.removeSubrange(outputs...)
+    effects.arena.appendBytes { $0.removeSubrange(bytes...) }
   }
 
   /// The most bytes that a threshold adds to a span: `ot=th:`, 14 digits, a comma, and tag and lengths.
@@ -155,28 +189,44 @@ extension Sampler {
     emit(&portion, of: traceID, into: &effects)
   }
 
-  /// Makes one output of what has been appended since the portion's start, and starts the next.
+  /// Makes one output of what has been appended since the portion's start, and starts the next. One that is
+  /// larger than the topic takes is a single span, or spans of a resource that is too large by itself.
   private mutating func emit(_ portion: inout Portion, of traceID: TraceID, into effects: inout Effects) {
     let end = effects.arena.count
     guard end > portion.start else { return }
-    effects.outputs.append(.forward(traceID, bytes: portion.start..<end, spans: portion.counts.spans))
-    counters.spansKept += UInt64(portion.counts.spans)
-    counters.bytesKept += UInt64(end - portion.start)
+    let spans = portion.counts.spans
+    if end - portion.start <= configuration.limits.sampledBytes {
+      effects.outputs.append(.forward(traceID, bytes: portion.start..<end, spans: spans))
+      counters.spansKept += UInt64(spans)
+      counters.bytesKept += UInt64(end - portion.start)
+    } else {
+      effects.outputs.append(.leaveOut(traceID, bytes: portion.start..<end, spans: spans))
+      counters.spansTooLarge += UInt64(spans)
+    }
     counters.tracestatesLeftAlone += UInt64(portion.counts.tracestatesLeftAlone)
     portion = Portion(start: end)
   }
 
   // MARK: Records
 
+  /// Makes a decision the output at `place`, with its record if there is to be one.
   private mutating func emit(
-    _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, _ effects: inout Effects
+    _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
     guard decision.isKept || configuration.dropped != .none else {
-      effects.outputs.append(.decide(decision, record: nil))
+      effects.outputs.insert(.decide(decision, record: nil), at: place)
       return
     }
     let isCompact = !decision.isKept && configuration.dropped == .compact
     let names = names(of: slot, outcome, isCompact: isCompact)
+    let record = write(decision, names, isCompact: isCompact, &effects)
+    effects.outputs.insert(.decide(decision, record: record), at: place)
+  }
+
+  /// Writes a decision record that fits its topic, and returns where.
+  mutating func write(
+    _ decision: Decision, _ names: DecisionNames, isCompact: Bool, _ effects: inout Effects
+  ) -> Range<Int> {
     let start = effects.arena.count
     effects.arena.appendBytes { bytes in
       decision.appendJSON(
@@ -186,7 +236,7 @@ extension Sampler {
     if effects.arena.count - start > configuration.limits.decisionBytes {
       shorten(decision, names, isCompact: isCompact, from: start, &effects)
     }
-    effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
+    return start..<effects.arena.count
   }
 
   /// Writes the decision record that begins at `start` again, with as many names left out as make it fit its
@@ -230,26 +280,6 @@ extension Sampler {
   /// The reason that the last decision gives for a trace that was kept early, by policies that have been
   /// replaced since or that its last owner had.
   public static var earlierReason: String { "earlier_policies" }
-
-  /// Says that a dropped trace got an error span after its verdict. The verdict stands.
-  mutating func reportLateError(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ effects: inout Effects
-  ) {
-    var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
-    for index in share.spans { summary.accumulate(record.spans[Int(index)]) }
-    let decision = Decision(
-      traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: 0, threshold: .never,
-      spanCount: Int(summary.spanCount), errorCount: Int(summary.errorCount), byteCount: 0, truncatedCount: 0,
-      isLate: true, hasRoot: false, start: summary.earliestStart, duration: summary.facts.envelope,
-      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
-    let start = effects.arena.count
-    effects.arena.appendBytes { out in
-      decision.appendJSON(
-        names: DecisionNames(), partition: partition, configuration: configuration.version, isCompact: true,
-        to: &out)
-    }
-    effects.outputs.append(.decide(decision, record: start..<effects.arena.count))
-  }
 }
 
 /// Bytes of one trace that go out together.

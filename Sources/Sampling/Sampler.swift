@@ -78,7 +78,7 @@ public struct Sampler: ~Copyable {
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
     tableAccount = TableAccount(memory: memory)
-    verdicts = VerdictCache(seed: seed, memory: memory)
+    verdicts = VerdictCache(seed: seed, memory: memory, remembersFacts: policies.remembersFacts)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
@@ -396,7 +396,7 @@ public struct Sampler: ~Copyable {
         rooted.map { table[$0].rootArrivedAt + windows.decisionWaitAfterRoot } ?? .distantFuture
       guard min(rootDeadline, deadline) <= clock else { break }
       if let rooted, rootDeadline < deadline {
-        if table[rooted].isComplete {
+        if table[rooted].isComplete, !waitsOn(rooted) {
           close(rooted, .root, into: &effects)
         } else {
           table.endRootWait(rooted)
@@ -406,6 +406,19 @@ public struct Sampler: ~Copyable {
       }
     }
     while let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock { verdicts.removeOldest() }
+  }
+
+  /// Whether a trace whose wait after the root is over, and that misses no parent, waits the whole wait all
+  /// the same: asynchronous work may go on after the root, and a policy could still be satisfied by it.
+  ///
+  /// Its place in the queue of those with roots is given up: the queue of all ends the window.
+  mutating func waitsOn(_ slot: Int) -> Bool {
+    if table[slot].waitsOn { return true }
+    let isLone = configuration.windows.loneRootsWait && table[slot].spanCount == 1
+    guard table[slot].isAsynchronous || isLone, policies.mayChange(table[slot].facts) else { return false }
+    table[slot].waitsOn = true
+    counters.tracesWaitingOn += 1
+    return true
   }
 }
 

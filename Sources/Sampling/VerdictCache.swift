@@ -5,10 +5,13 @@ import OTLP
 import SpanStorage
 
 /// What was decided about a trace.
+///
+/// Of a kept trace the threshold is remembered. A dropped one has none: in its place is what its late spans
+/// are judged by.
 struct PastVerdict {
   let traceID: TraceID
   fileprivate(set) var decidedAt: Instant
-  /// The threshold in the low 57 bits, the flags above them.
+  /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.
   private var packed: UInt64
 
   /// What stands where no verdict does; the index never leads there.
@@ -16,19 +19,21 @@ struct PastVerdict {
     traceID: TraceID(high: 0, low: 0), isKept: false, threshold: .never, decidedAt: .distantPast)
 
   private static let keptBit: UInt64 = 1 << 63
-  private static let lateErrorBit: UInt64 = 1 << 62
   private static let truncatedBit: UInt64 = 1 << 61
   private static let restoredBit: UInt64 = 1 << 60
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
     self.decidedAt = decidedAt
-    packed = threshold.rejected | (isKept ? PastVerdict.keptBit : 0)
+    packed = isKept ? threshold.rejected | PastVerdict.keptBit : 0
   }
 
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
 
-  var threshold: SamplingThreshold { SamplingThreshold(rejected: packed & (1 << 57 - 1)) }
+  /// The threshold that its spans are handed out with; never, if it was dropped.
+  var threshold: SamplingThreshold {
+    isKept ? SamplingThreshold(rejected: packed & (1 << 57 - 1)) : .never
+  }
 
   /// Whether the verdict, or the early keep before it, was given by an earlier owner of the partition: then
   /// what is read again of the trace was dealt with.
@@ -43,19 +48,101 @@ struct PastVerdict {
     set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
   }
 
-  /// Whether an error span that came after the trace was dropped has been reported.
-  var isLateErrorReported: Bool {
-    get { packed & PastVerdict.lateErrorBit != 0 }
-    set { packed = newValue ? packed | PastVerdict.lateErrorBit : packed & ~PastVerdict.lateErrorBit }
+  // MARK: Of a dropped trace
+
+  // 30 bits for the start, a bit each for a root and a veto, 25 for the policies that were reported.
+  private static let startBits: UInt64 = 1 << 30 - 1
+  private static let rootBit: UInt64 = 1 << 30
+  private static let vetoBit: UInt64 = 1 << 31
+  private static let reportedShift: UInt64 = 32
+  /// Policies with a bit of their own. The others share one: of them the first is reported.
+  static let reportedMax = 24
+
+  /// Notes what is known of a dropped trace.
+  mutating func note(earliestStart: UInt64, hasRoot: Bool, isVetoed: Bool) {
+    invariant(!isKept, "a kept trace's threshold is overwritten")
+    self.earliestStart = earliestStart
+    if hasRoot { packed |= PastVerdict.rootBit }
+    if isVetoed { packed |= PastVerdict.vetoBit }
   }
+
+  /// When its first span began, in nanoseconds since 1970: at the verdict at the latest, and up to 1.05 ms
+  /// late; at most 13 days before the verdict.
+  var earliestStart: UInt64 {
+    get {
+      let ago = (packed & PastVerdict.startBits) << 20
+      let verdict = UInt64(clamping: decidedAt.nanoseconds)
+      return verdict > ago ? verdict - ago : 0
+    }
+    set {
+      let verdict = UInt64(clamping: decidedAt.nanoseconds)
+      let ago = newValue < verdict ? min((verdict - newValue) >> 20, PastVerdict.startBits) : 0
+      packed = packed & ~PastVerdict.startBits | ago
+    }
+  }
+
+  mutating func turnBack(to time: Instant) {
+    let start = earliestStart
+    decidedAt = min(decidedAt, time)
+    if !isKept { earliestStart = start }
+  }
+
+  /// Whether its root has come.
+  var hasRoot: Bool { packed & PastVerdict.rootBit != 0 }
+
+  /// Whether a policy took it away.
+  var isVetoed: Bool { packed & PastVerdict.vetoBit != 0 }
+
+  /// Those of `policies`, a bit each, that have not been reported to keep it too late.
+  func unreported(of policies: UInt64) -> UInt64 {
+    let reported = packed >> PastVerdict.reportedShift & (1 << UInt64(PastVerdict.reportedMax + 1) - 1)
+    let own: UInt64 = 1 << UInt64(PastVerdict.reportedMax) - 1
+    let others = reported & ~own == 0 ? policies & ~own : 0
+    return policies & own & ~reported | others
+  }
+
+  /// Notes that `policies`, a bit each, were reported to keep it too late.
+  mutating func report(_ policies: UInt64) {
+    invariant(!isKept, "a kept trace's threshold is overwritten")
+    let own: UInt64 = 1 << UInt64(PastVerdict.reportedMax) - 1
+    let bits = policies & own | (policies & ~own == 0 ? 0 : own + 1)
+    packed |= bits << PastVerdict.reportedShift
+  }
+
+  /// Follows policies that have other places now: policy *i* is at `places[i]`, or nowhere.
+  fileprivate mutating func moveReported(to places: [Int?]) {
+    guard !isKept else { return }
+    var moved: UInt64 = 0
+    for (place, now) in places.prefix(PastVerdict.reportedMax).enumerated() {
+      guard unreported(of: 1 << UInt64(place)) == 0, let now else { continue }
+      moved |= 1 << UInt64(now)
+    }
+    packed &= 1 << PastVerdict.reportedShift - 1 | ~(1 << 57 - 1)
+    report(moved)
+  }
+}
+
+/// What spans of a dropped trace have said, where policies combine it with what late spans say.
+struct RememberedFacts: BitwiseCopyable {
+  var predicateMatches: UInt64 = 0
+  var rootDuration: Int64 = 0
+  var earliestStart = UInt64.max
+  var latestEnd: UInt64 = 0
+  var spanCount: UInt32 = 0
+  var statuses: UInt8 = 0
+  /// Whether it is all that its spans said. It is not of traces that an earlier owner decided.
+  var isWhole = false
 }
 
 /// The verdicts of the last `late_window`, oldest first, found by trace id.
 ///
 /// A ring of 32-byte verdicts, doubled when full, and an index of two 8-byte buckets for each of its places:
 /// 48 to 96 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
+/// Where policies combine what early and late spans say, 40 bytes more for each place.
 struct VerdictCache: ~Copyable {
   private var ring: [PastVerdict]
+  /// What the spans of each have said; empty unless that is asked for.
+  private var facts: [RememberedFacts]
   private var head = 0
   private(set) var count = 0
   private var index: HashIndex
@@ -63,8 +150,9 @@ struct VerdictCache: ~Copyable {
   /// Keeps account of what all caches of a lane take.
   private let memory: SpanMemory
 
-  init(seed: HashSeed, memory: SpanMemory) {
+  init(seed: HashSeed, memory: SpanMemory, remembersFacts: Bool = false) {
     ring = Array(repeating: .vacant, count: 16)
+    facts = remembersFacts ? Array(repeating: RememberedFacts(), count: 16) : []
     index = HashIndex()
     self.seed = seed
     self.memory = memory
@@ -81,7 +169,10 @@ struct VerdictCache: ~Copyable {
   }
 
   /// Bytes of memory in use.
-  var byteCount: Int { ring.count * MemoryLayout<PastVerdict>.stride + index.byteCount }
+  var byteCount: Int {
+    ring.count * MemoryLayout<PastVerdict>.stride + facts.count * MemoryLayout<RememberedFacts>.stride
+      + index.byteCount
+  }
 
   /// When the oldest verdict was given; nil if there is none.
   var oldest: Instant? { count == 0 ? nil : ring[head].decidedAt }
@@ -97,11 +188,39 @@ struct VerdictCache: ~Copyable {
     set { ring[slot] = newValue }
   }
 
+  /// What the spans of the trace in `slot` have said; nil if nobody asks.
+  func facts(of slot: Int) -> RememberedFacts? { facts.isEmpty ? nil : facts[slot] }
+
+  /// Remembers what the spans of the trace in `slot` have said, if anybody asks.
+  mutating func remember(_ remembered: RememberedFacts, of slot: Int) {
+    if !facts.isEmpty { facts[slot] = remembered }
+  }
+
+  /// Follows policies that were replaced. Nothing is known of what was not asked before.
+  ///
+  /// - Parameters:
+  ///   - places: where each policy is now; nil where it is gone.
+  ///   - move: where the yeses of spans are now.
+  mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) {
+    memory.verdictBytes -= byteCount
+    if remembersFacts != !facts.isEmpty {
+      facts = remembersFacts ? Array(repeating: RememberedFacts(), count: ring.count) : []
+    }
+    memory.verdictBytes += byteCount
+    for place in 0..<count {
+      let slot = (head + place) & (ring.count - 1)
+      ring[slot].moveReported(to: places)
+      guard remembersFacts else { continue }
+      facts[slot].predicateMatches = move(facts[slot].predicateMatches)
+    }
+  }
+
   /// Adds a verdict that is no older than those here, about a trace that is not here.
-  mutating func append(_ verdict: PastVerdict) {
+  mutating func append(_ verdict: PastVerdict, _ remembered: RememberedFacts = RememberedFacts()) {
     if count == ring.count { grow() }
     let slot = (head + count) & (ring.count - 1)
     ring[slot] = verdict
+    remember(remembered, of: slot)
     index.insert(hash(verdict.traceID), slot: slot)
     count += 1
   }
@@ -110,7 +229,7 @@ struct VerdictCache: ~Copyable {
   mutating func turnBack(to time: Instant) {
     for place in 0..<count {
       let slot = (head + place) & (ring.count - 1)
-      ring[slot].decidedAt = min(ring[slot].decidedAt, time)
+      ring[slot].turnBack(to: time)
     }
   }
 
@@ -129,14 +248,18 @@ struct VerdictCache: ~Copyable {
   /// Doubles the ring. Slots move, so the index is made anew: once per doubling.
   private mutating func grow() {
     var larger: [PastVerdict] = Array(repeating: .vacant, count: ring.count * 2)
+    var largerFacts: [RememberedFacts] =
+      facts.isEmpty ? [] : Array(repeating: RememberedFacts(), count: facts.count * 2)
     var moved = HashIndex(capacity: ring.count * 2)
     for place in 0..<count {
       let verdict = ring[(head + place) & (ring.count - 1)]
       larger[place] = verdict
+      if !facts.isEmpty { largerFacts[place] = facts[(head + place) & (ring.count - 1)] }
       moved.insert(hash(verdict.traceID), slot: place)
     }
     memory.verdictBytes -= byteCount
     ring = larger
+    facts = largerFacts
     index = moved
     head = 0
     memory.verdictBytes += byteCount

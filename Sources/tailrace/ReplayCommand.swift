@@ -102,8 +102,8 @@ struct ReplayText {
       "policies   " + report.keptByPolicy.map { "\($0.name) \($0.count)" }.joined(separator: ", "),
       "triggers   "
         + report.byTrigger.filter { $0.count > 0 }.map { "\($0.name) \($0.count)" }.joined(separator: ", "),
-      "late       \(report.counters.lateSpansKept) spans kept, \(report.counters.lateSpansDropped) dropped, "
-        + "\(report.counters.lateErrors) late errors on dropped traces",
+      "late       \(report.counters.lateSpansKept) spans kept, \(report.counters.lateSpansDropped) dropped",
+      "missed     " + missed,
     ]
     // What was recognised is said where it is not our own, or where nothing could be read.
     if form != .tailrace || (report.records == 0 && !report.damages.isEmpty) {
@@ -132,6 +132,16 @@ struct ReplayText {
     return lines
   }
 
+  /// Dropped traces that policies would have kept for late spans.
+  private var missed: String {
+    let missed = configuration.policies.compactMap { policy -> String? in
+      guard let count = report.counters.missedByPolicy[policy.name], count > 0 else { return nil }
+      return "\(policy.name) \(count)"
+    }
+    guard !missed.isEmpty else { return "0 dropped traces that a policy wants because of late spans" }
+    return "dropped traces that a policy wants because of late spans: " + missed.joined(separator: ", ")
+  }
+
   var json: String {
     get throws {
       let first = report.damages.first
@@ -143,6 +153,8 @@ struct ReplayText {
         errorTraceSpans: report.errorTraceSpans.total, errorTraceSpansKept: report.errorTraceSpans.kept,
         slowTraces: report.slowTraces.total, slowTracesKept: report.slowTraces.kept,
         policies: Dictionary(uniqueKeysWithValues: report.keptByPolicy.map { ($0.name, $0.count) }),
+        missed: report.counters.missedByPolicy, lateSpansKept: report.counters.lateSpansKept,
+        lateSpansDropped: report.counters.lateSpansDropped, extendedWaits: report.counters.tracesWaitingOn,
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
         firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damages.count,
@@ -156,7 +168,10 @@ struct ReplayText {
     var records, spans, bytes, traces, keptTraces, keptSpans, keptBytes: Int
     var errorTraces, errorTracesKept, errorTraceSpans, errorTraceSpansKept: Int
     var slowTraces, slowTracesKept: Int
-    var policies, triggers: [String: Int]
+    var policies: [String: Int]
+    var missed: [String: UInt64]
+    var lateSpansKept, lateSpansDropped, extendedWaits: UInt64
+    var triggers: [String: Int]
     var recordsAhead: Int
     var firstRecordAhead, firstOffsetAhead: Int?
     var damagedRecords: Int

@@ -345,7 +345,8 @@ def decision_problem(found: list[dict], made: Made | None) -> str | None:
     kinds = ["late" if each["late"] else "final" if each["final"] else "early" for each in found]
     early = kinds[:1] == ["early"]
     if made.is_lagging:
-        is_once = kinds in (["early"] * early + ["final"] + ["late"] * late for late in (0, 1))
+        # At most one late record for its error, and one for its slow root.
+        is_once = kinds in (["early"] * early + ["final"] + ["late"] * late for late in (0, 1, 2))
         return None if is_once else f"{kinds}"
     if kinds != ["early"] * early + ["final"] + ["late"] * made.late_reports:
         return f"{kinds}, with {made.late_reports} late errors"

@@ -180,6 +180,7 @@ def played(broker, run, read, collector) -> Played:
         policies=(ERRORS, SLOW, baseline(BASELINE_PERCENT)),
         decision_wait="6s",
         decision_wait_after_root="2s",
+        lone_roots_wait="true",
     )
     repartition = Repartition("end-to-end-repartition", output=sampling.spans)
     everything = TailSampling(
@@ -289,12 +290,13 @@ def check_decisions(played: Played) -> None:
         roots = [(service, span) for service, span in spans if not span.parent_span_id]
         errors = [span for _, span in spans if span.status.code == Status.STATUS_CODE_ERROR]
         root = {"service": roots[0][0], "operation": roots[0][1].name} if roots else None
+        reasons = played.expected[trace_id].reasons(trace_id)
         facts = {
             "verdict": "keep" if trace_id in kept else "drop",
             "span_count": len(spans),
             "error_count": len(errors),
             "root": root,
-            "trigger": "root" if roots else "wait",
+            "trigger": "root" if roots and not waits_on(spans, reasons) else "wait",
             "late": False,
             "truncated_spans": 0,
             "first_offset": min(offsets[trace_id]),
@@ -312,6 +314,13 @@ def check_decisions(played: Played) -> None:
     everything = [decision for _, decision in played.everything.decisions]
     assert {decision["trace_id"] for decision in everything} == final.keys()
     assert {decision["policy"] for decision in everything} == {"everything"}
+
+
+def waits_on(spans: list[tuple[str, Span]], reasons: list[str]) -> bool:
+    """Whether asynchronous work might follow in a trace that an error could still keep."""
+    kinds = (Span.SPAN_KIND_PRODUCER, Span.SPAN_KIND_CONSUMER)
+    is_asynchronous = any(span.kind in kinds or span.links for _, span in spans)
+    return not {"errors", "slow"} & set(reasons) and (is_asynchronous or len(spans) == 1)
 
 
 def check_kept_decision(decision: dict, expected: Expected, spans: list[tuple[str, Span]]) -> None:

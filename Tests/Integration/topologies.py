@@ -106,6 +106,8 @@ class TailSampling(Topology):
     policies: tuple[str, ...] = (ERRORS, SLOW)
     decision_wait: str = "4s"
     decision_wait_after_root: str = "2s"
+    lone_roots_wait: str = "false"
+    """Not the default: many tests make traces of one span, and wait for their decisions."""
     dropped: str = "compact"
     baseline: str = ""
     """The section of the adaptive baseline, if there is one."""
@@ -150,6 +152,7 @@ topics:
 windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
+  lone_roots_wait: {self.lone_roots_wait}
   late_window: 10m
 {self.baseline}{self.limits}policies:{policies}
 """

@@ -23,6 +23,26 @@ import Testing
     #expect(span.name.count == 0 && span.traceState.count == 0)
   }
 
+  /// Producers, consumers and spans with links, in whatever place the links stand.
+  @Test func tellsAsynchronousSpans() throws {
+    let link = WireNode.message(13, [.bytes(1, Array(repeating: 1, count: 16))])
+    for kind in [0, 1, 2, 3, 4, 5, 6, 7, 255] as [UInt8] {
+      let span = SpanModel(
+        traceID: TraceID(7), spanID: 9, parentID: 3, start: 4, end: 5, name: [6], kind: kind)
+      func scanned(_ nodes: [WireNode]) throws -> SpanView {
+        let bytes = [WireNode.message(1, [.message(2, [.message(2, nodes)])])].encoded
+        return try #require(scan(bytes).spans.first)
+      }
+      let plain = try scanned(span.nodes)
+      #expect(!plain.hasLinks && plain.isAsynchronous == (kind == 4 || kind == 5))
+      for nodes in [[link] + span.nodes, span.nodes + [link], span.nodes + [.message(13, []), link]] {
+        let linked = try scanned(nodes)
+        #expect(linked.hasLinks && linked.isAsynchronous)
+        #expect(linked.spanID == 9 && linked.end == 5)
+      }
+    }
+  }
+
   @Test func knowsWhereASpanLies() throws {
     let bytes = RecordModel(.full, SpanModel(traceID: TraceID(7), spanID: 9)).encoded()
     let inPlace = spansInPlace(bytes)

@@ -77,6 +77,7 @@ struct DecisionRecord: Decodable {
   var final: Bool
   var reasons: [String]?
   var spanCount: Int
+  var tooLargeSpans: Int?
   var trigger: String
   var firstOffset: Int64
   var lastOffset: Int64

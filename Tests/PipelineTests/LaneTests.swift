@@ -354,6 +354,8 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
     #expect(try broker.sampledSpans() == [traceID(1): [2]])
     #expect(lane.snapshot().lane.sampled == 1)
+    #expect(lane.snapshot().counters.spansTooLarge == 1)
+    #expect(try broker.decisions().map(\.tooLargeSpans) == [1, 1], "the decision says that one is missing")
   }
 
   /// Its record is not known any more when the trace is decided: those of the trace are named.

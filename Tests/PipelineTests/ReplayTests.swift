@@ -76,6 +76,37 @@ struct ReplayOutcome {
     #expect(finals.count == 300 && Set(finals.map(\.traceId)).count == 300)
   }
 
+  /// A root and an error that come after the wait are losses that the report names.
+  @Test func whatCameTooLateIsReported() throws {
+    let directory = try TemporaryDirectory()
+    func span(
+      _ trace: UInt64, _ id: UInt64, under parent: UInt64, from start: Double, to end: Double,
+      isError: Bool = false
+    ) -> [UInt8] {
+      var span = TestSpan(trace: trace, id: id, isError: isError)
+      if parent != 0 { span.parent = parent }
+      span.duration = UInt64((end - start) * 1e9)
+      span.end = UInt64((1.7e9 + end) * 1e9)
+      return tracesData([span])
+    }
+    let records = [
+      span(1, 2, under: 1, from: 0.5, to: 1), span(2, 1, under: 0, from: 0, to: 2),
+      span(2, 2, under: 1, from: 0, to: 2),
+      span(3, 1, under: 0, from: 20, to: 20.1), span(4, 1, under: 0, from: 33, to: 33.1),
+      span(2, 3, under: 1, from: 40, to: 40.1, isError: true), span(1, 1, under: 0, from: 0, to: 45),
+      span(5, 1, under: 0, from: 90, to: 90.1),
+    ]
+    var configuration = SamplerConfiguration()
+    configuration.policies[1].rule = .latency(threshold: .seconds(3), upper: nil)
+    configuration.policies[2].rule = .probabilistic(.never)
+    let outcome = try ReplayOutcome(
+      path: try writeRecording(records, in: directory, name: "a"), configuration)
+    #expect(outcome.report.slowTraces == ReplayReport.Kept(kept: 0, total: 1))
+    #expect(outcome.report.errorTraces == ReplayReport.Kept(kept: 0, total: 1))
+    #expect(outcome.report.counters.missedByPolicy == ["errors": 1, "slow": 1, "baseline": 0])
+    #expect(outcome.report.traces == 5 && outcome.report.keptTraces == 0)
+  }
+
   @Test func whatWasKeptReplaysAndIsKeptAgain() throws {
     let directory = try TemporaryDirectory()
     let records = generatedRecords(traces: 200) { $0.errorShare = 0.2 }.records

@@ -92,7 +92,7 @@ import Testing
         "error_count":1,"byte_count":900,"services":["a","b"],"root":{"service":"a","operation":"GET /"},\
         "start_time":"2023-11-14T22:13:20.000000000Z","duration_ns":5000000,\
         "error_origin":{"service":"b","operation":"SELECT","span_id":"00000000000000ab"},"trigger":"root",\
-        "late":false,"truncated_spans":0,"partition":3,"first_offset":4,"last_offset":9,\
+        "late":false,"truncated_spans":0,"too_large_spans":0,"partition":3,"first_offset":4,"last_offset":9,\
         "decided_at":"2023-11-14T22:13:20.000000000Z","config":"0123abcd"}
         """)
   }

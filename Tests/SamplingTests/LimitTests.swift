@@ -404,3 +404,84 @@ import Testing
     #expect(written.root?.service == "grö\u{fffd}")
   }
 }
+
+/// Kept spans that the topic of kept spans does not take.
+@Suite struct TooLargeSpanTests {
+  private func world(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) -> World {
+    World {
+      $0.limits.forwardBytes = 1000
+      $0.limits.forwardBytesMax = 2000
+      $0.limits.sampledBytes = 2000
+      adjust(&$0)
+    }
+  }
+
+  private func large(_ span: TestSpan) -> TestSpan {
+    var span = span
+    span.filling = 5000
+    return span
+  }
+
+  private func leftOut(_ events: [Event]) -> [UInt64] {
+    events.flatMap { event -> [UInt64] in
+      guard case .leftOut(_, let spans) = event else { return [] }
+      return spans.map(\.id)
+    }
+  }
+
+  /// Buffered with the trace, come after the early record, come after the final one.
+  @Test func theDecisionCountsThem() throws {
+    let world = world()
+    try world.send(large(.child(2)), .child(3), at: 0)
+    let early = try world.send(.child(4, .error), at: 100)
+    #expect(early[0].written?.tooLargeSpans == 1, "the record comes first, and knows")
+    #expect(leftOut(early) == [2] && early.keptIDs == [3, 4])
+    let later = try world.send(large(.root()), .child(5), at: 200)
+    #expect(leftOut(later) == [1] && later.keptIDs == [5])
+    let final = try #require(try world.pass(to: 6000).written.first)
+    #expect(final.final && final.spanCount == 5 && final.tooLargeSpans == 2 && final.truncatedSpans == 0)
+    #expect(leftOut(try world.send(large(.child(6)), at: 7000)) == [6])
+    #expect(world.counters.spansTooLarge == 3 && world.counters.spansKept == 3)
+    #expect(world.counters.spansKept + world.counters.spansTooLarge == world.counters.spansRead)
+  }
+
+  @Test func soDoesTheRecordOfATraceThatIsKeptAtTheEnd() throws {
+    let world = world()
+    try world.send(large(.child(2, of: TestSpan.lucky)), .root(of: TestSpan.lucky), at: 0)
+    let events = try world.pass(to: 5000)
+    #expect(events[0].written?.tooLargeSpans == 1)
+    #expect(leftOut(events) == [2] && events.keptIDs == [1])
+  }
+
+  /// A dropped trace has nothing to leave out, and a skeleton counts both.
+  @Test func otherTracesCountWhatIsTheirs() throws {
+    let dropped = world { $0.dropped = .full }
+    try dropped.send(large(.child(2)), .root(), at: 0)
+    #expect(try dropped.pass(to: 5000).written.map(\.tooLargeSpans) == [0])
+    let skeleton = world { $0.limits.spansPerTrace = 2 }
+    try skeleton.send(.root(), .child(2), at: 0)
+    try skeleton.send(.child(3), large(.child(4, .error)), at: 0)
+    let final = try #require(try skeleton.pass(to: 5000).written.first)
+    #expect(final.truncatedSpans == 1 && final.tooLargeSpans == 1)
+  }
+
+  /// What an earlier owner has left out is counted again, and not written again.
+  @Test func aTakeoverCountsThemAgain() throws {
+    let world = world()
+    var records = try world.send(.root(1, .error), at: 0)
+    records += try world.send(large(.child(2)), at: 100)
+    let point = try #require(world.commitPoint)
+    let past = try records.compactMap { event -> RestoredVerdict? in
+      guard case .decision(_, let bytes?) = event else { return nil }
+      return try RestoredVerdict(record: bytes)
+    }
+    let next = self.world()
+    next.sampler.restore(point, past: past)
+    #expect(try next.send(.root(1, .error), at: 0).isEmpty)
+    #expect(try next.send(large(.child(2)), at: 100).isEmpty)
+    #expect(try next.send(.child(3), at: 200).keptIDs == [3])
+    let final = try #require(try next.pass(to: 6000).written.first)
+    #expect(final.spanCount == 3 && final.tooLargeSpans == 1)
+    #expect(next.counters.spansTooLarge == 0 && next.counters.spansReplayed == 2)
+  }
+}

@@ -34,6 +34,7 @@ struct ReferenceSampler {
     var openedAt: Instant
     var rootArrivedAt: Instant?
     var isRootWaitOver = false
+    var waitsOn = false
     var spans: [TestSpan] = []
     var isKept = false
     var isSkeleton = false
@@ -47,7 +48,9 @@ struct ReferenceSampler {
     var isSkeleton: Bool
     var threshold: SamplingThreshold
     var decidedAt: Instant
-    var isErrorReported = false
+    var reported: [String] = []
+    /// Of a dropped trace: when it began, and whether its root has come, as they are remembered.
+    var known: PastVerdict
   }
 
   var configuration: SamplerConfiguration
@@ -160,6 +163,7 @@ struct ReferenceSampler {
     past = past.mapValues { verdict in
       var verdict = verdict
       verdict.decidedAt = min(verdict.decidedAt, time)
+      verdict.known.turnBack(to: time)
       return verdict
     }
   }
@@ -176,7 +180,7 @@ struct ReferenceSampler {
     guard time > clock else { return }
     clock = time
     while let (place, deadline, trigger) = nextDeadline(), deadline <= clock {
-      if trigger == .root, !isComplete(open[place]) {
+      if trigger == .root, !isComplete(open[place]) || waitsOn(place) {
         open[place].isRootWaitOver = true
       } else {
         close(place, trigger)
@@ -245,7 +249,17 @@ struct ReferenceSampler {
     } else if open[place].isKept {
       if isOver { takeOverLimit(place, spans) } else { hand(open[place].id, spans, .always) }
     }
-    if open[place].isRootWaitOver, isComplete(open[place]) { close(place, .root) }
+    if open[place].isRootWaitOver, isComplete(open[place]), !waitsOn(place) { close(place, .root) }
+  }
+
+  /// Once a trace has shown asynchronous work, or nothing but its root, it waits, unless its keep is certain:
+  /// any trace may still get an error.
+  private mutating func waitsOn(_ place: Int) -> Bool {
+    let spans = open[place].spans
+    let isLone = configuration.windows.loneRootsWait && spans.count == 1
+    let mayGoOn = isLone || spans.contains { $0.kind == 4 || $0.kind == 5 || $0.links > 0 }
+    if mayGoOn, certain(open[place]).isEmpty { open[place].waitsOn = true }
+    return open[place].waitsOn
   }
 
   private mutating func takeOverLimit(_ place: Int, _ spans: [TestSpan]) {
@@ -272,17 +286,29 @@ struct ReferenceSampler {
     guard !verdict.isSkeleton else { return }
     guard !verdict.isKept else { return hand(id, spans, verdict.threshold) }
     let errors = spans.filter { $0.status == .error }.count
-    guard errors > 0, !verdict.isErrorReported else { return }
-    past[id]?.isErrorReported = true
     let starts = spans.map(\.startNanoseconds).min() ?? 0
     let ends = spans.map(\.endNanoseconds).max() ?? 0
+    let roots = spans.filter { $0.parent == 0 }
+    var known = verdict.known
+    known.note(
+      earliestStart: min(known.earliestStart, starts), hasRoot: known.hasRoot || !roots.isEmpty,
+      isVetoed: false)
+    past[id]?.known = known
+    var missed: [String] = []
+    if errors > 0 { missed.append("errors") }
+    let isLong = ends > known.earliestStart && ends - known.earliestStart >= 2_010_000_000
+    let isSlow = known.hasRoot ? roots.contains { $0.end - $0.start >= 2000 } : isLong
+    if isSlow { missed.append("slow") }
+    missed.removeAll(where: verdict.reported.contains)
+    guard !missed.isEmpty else { return }
+    past[id]?.reported += missed
     events.append(
       .verdict(
         Verdict(
-          trace: id, isKept: false, isFinal: false, isLate: true, trigger: .late, reasons: [],
-          threshold: .never, spanCount: spans.count, errorCount: errors, truncatedCount: 0, root: nil,
-          origin: nil, duration: Int64(max(ends, starts) - starts), firstOffset: offset, lastOffset: offset,
-          decidedAt: clock)))
+          trace: id, isKept: false, isFinal: false, isLate: true, trigger: .late, reasons: missed,
+          threshold: .never, spanCount: spans.count, errorCount: errors, truncatedCount: 0,
+          root: roots.first?.name, origin: nil, duration: Int64(max(ends, starts) - starts),
+          firstOffset: offset, lastOffset: offset, decidedAt: clock)))
   }
 
   private mutating func close(_ place: Int, _ trigger: Decision.Trigger) {
@@ -295,9 +321,17 @@ struct ReferenceSampler {
     }
     say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true)
     if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
+    var known = PastVerdict(
+      traceID: TraceID(high: 0, low: 1), isKept: open[place].isKept, threshold: open[place].threshold,
+      decidedAt: clock)
+    if !open[place].isKept {
+      known.note(
+        earliestStart: open[place].spans.map(\.startNanoseconds).min() ?? 0,
+        hasRoot: open[place].spans.contains { $0.parent == 0 }, isVetoed: false)
+    }
     past[open[place].id] = Past(
       isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
-      decidedAt: clock)
+      decidedAt: clock, known: known)
     open.remove(at: place)
   }
 

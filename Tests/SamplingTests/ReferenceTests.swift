@@ -37,6 +37,8 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
       span.name = "operation \(random.number(in: 1...4)) from \(span.start)"
       // Head sampling is consistent: a trace's spans have one threshold, or were made before it and have
       // none.
+      if trace % 5 == 0 { span.kind = UInt64(random.number(in: 1...5)) }
+      if trace % 7 == 0, random.chance(0.2) { span.links = random.number(in: 1...2) }
       if trace % 3 == 0, random.chance(0.8) { span.traceState = trace % 2 == 0 ? "ot=th:8" : "ot=th:fa" }
       return span
     }
@@ -81,11 +83,13 @@ func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
   @Test(arguments: 1...12) func sayTheSame(seed: UInt64) throws {
     var configuration = configuration()
     configuration.clockWitnesses = 1
+    configuration.windows.loneRootsWait = seed % 2 == 0
     let counters = try sayTheSame(randomStream(seed: seed, steps: 1500), configuration)
     // The stream has something of everything.
     for count in [
       counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
-      counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped, counters.lateErrors,
+      counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped,
+      counters.tracesWaitingOn, counters.missedByPolicy["errors"] ?? 0, counters.missedByPolicy["slow"] ?? 0,
       counters.spansTruncated,
     ] { #expect(count > 0) }
   }
@@ -133,6 +137,8 @@ extension ReferenceEvent {
     switch event {
     case .kept(let traceID, let spans, _):
       self = .kept(traceID.low, spans.map(\.id), spans.map(\.traceState))
+    case .leftOut(let traceID, let spans):
+      self = .kept(traceID.low, spans.map(\.id), ["too large"])
     case .decision(let decision, _):
       let written = event.written
       self = .verdict(

@@ -11,6 +11,7 @@ struct SmallTrace {
   var spans: [TestSpan]
 
   var hasError: Bool { spans.contains { $0.status == .error } }
+  var isSlow: Bool { spans.contains { $0.parent == 0 && $0.end - $0.start >= 2000 } }
 
   /// Every choice of a root (none, usual, slow, failed) and up to three children (usual, failed), under the
   /// root or in a chain; up to `count` spans.
@@ -139,10 +140,14 @@ struct SmallTrace {
     }
     // All spans or none, each once, late ones included.
     #expect(kept.sorted() == (verdict.isKept ? trace.spans.map(\.id).sorted() : []))
-    let late = events.decisions.filter(\.isLate)
     if verdict.errorCount > 0 { #expect(verdict.isKept) }
-    let isErrorLost = trace.hasError && !verdict.isKept
-    #expect(late.count == (isErrorLost ? 1 : 0))
-    #expect(world.counters.lateErrors == (isErrorLost ? 1 : 0))
+    // What a policy would have kept it for is said, once for each policy.
+    let late = events.written.filter { $0.late && $0.traceId == trace.spans[0].traceID.description }
+    let wanted = (trace.hasError ? ["errors"] : []) + (trace.isSlow ? ["slow"] : [])
+    #expect(late.flatMap { $0.reasons ?? [] }.sorted() == (verdict.isKept ? [] : wanted))
+    for policy in ["errors", "slow"] {
+      let isMissed = !verdict.isKept && wanted.contains(policy)
+      #expect(world.counters.missedByPolicy[policy] == (isMissed ? 1 : 0))
+    }
   }
 }

@@ -31,7 +31,8 @@ import Testing
       let verdict = cache[slot]
       let isRight =
         verdict.traceID == id && verdict.isKept == (number % 3 == 0)
-        && verdict.threshold.rejected == UInt64(number) && verdict.decidedAt == .at(Int64(number))
+        && verdict.threshold.rejected == (number % 3 == 0 ? UInt64(number) : SamplingThreshold.never.rejected)
+        && verdict.decidedAt == .at(Int64(number))
       if !isRight { wrong += 1 }
       // The same half, or one bit beside.
       if cache.find(TraceID(high: id.high, low: id.low ^ 1)) != nil { wrong += 1 }
@@ -77,13 +78,40 @@ import Testing
     let id = TraceID(high: 1, low: 2)
     for isKept in [false, true] {
       var verdict = PastVerdict(traceID: id, isKept: isKept, threshold: threshold, decidedAt: .start)
-      #expect(!verdict.isLateErrorReported)
-      verdict.isLateErrorReported = true
-      #expect(verdict.isLateErrorReported)
-      #expect(verdict.isKept == isKept)
-      #expect(verdict.threshold == threshold)
-      verdict.isLateErrorReported = false
-      #expect(!verdict.isLateErrorReported)
+      for isSet in [true, false] {
+        verdict.isTruncated = isSet
+        verdict.isRestored = isSet
+        #expect(verdict.isTruncated == isSet && verdict.isRestored == isSet)
+        #expect(verdict.isKept == isKept)
+        #expect(verdict.threshold == (isKept ? threshold : .never))
+      }
+    }
+  }
+
+  /// What late spans of a dropped trace are judged by fits beside the flags.
+  @Test func packsWhatIsKnownOfADroppedTrace() {
+    let verdict = UInt64(Instant.start.nanoseconds)
+    for (start, remembered) in [
+      (verdict, verdict), (verdict + 1, verdict), (verdict - 1_048_575, verdict),
+      (verdict - 45_000_000_000, verdict - 45_000_000_000 + 45_000_000_000 % 1_048_576),
+      (0, verdict - (1 << 30 - 1) << 20),
+    ] {
+      var past = PastVerdict(
+        traceID: TraceID(high: 1, low: 2), isKept: false, threshold: .never, decidedAt: .start)
+      #expect(past.earliestStart == verdict)
+      past.note(earliestStart: start, hasRoot: start == 0, isVetoed: start == verdict)
+      #expect(past.earliestStart == remembered)
+      #expect(past.unreported(of: .max) == .max)
+      past.report(0b101)
+      #expect(past.unreported(of: 0b111) == 0b010)
+      // Policies beyond those with a bit of their own share one.
+      #expect(past.unreported(of: 1 << 40 | 1 << 41) == 1 << 40 | 1 << 41)
+      past.report(1 << 40)
+      #expect(past.unreported(of: 1 << 63 | 0b111) == 0b010)
+      past.isTruncated = true
+      #expect(past.earliestStart == remembered)
+      #expect(past.hasRoot == (start == 0) && past.isVetoed == (start == verdict))
+      #expect(!past.isKept && past.threshold == .never)
     }
   }
 

@@ -178,7 +178,7 @@ import Testing
     #expect(events.decisions.isEmpty)
     #expect(events.kept == [KeptSpan(id: 2, traceState: "ot=th:fd70a", rest: late.bytesWithoutState)])
     #expect(world.counters.lateSpansKept == 1)
-    #expect(world.counters.lateErrors == 0)
+    #expect(world.counters.missedByPolicy["errors"] == 0)
   }
 
   @Test func theyFollowADrop() throws {
@@ -204,7 +204,8 @@ import Testing
     #expect(events.written.map(\.late) == [true])
     #expect(events.kept.isEmpty)
     #expect(try world.send(.child(5, .error), at: 8000).isEmpty)
-    #expect(world.counters.lateErrors == 1)
+    #expect(events.written.map(\.policy) == ["errors"])
+    #expect(world.counters.missedByPolicy == ["errors": 1, "slow": 0, "baseline": 0])
     #expect(world.counters.lateSpansDropped == 4)
   }
 

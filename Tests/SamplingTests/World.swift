@@ -25,6 +25,8 @@ struct TestSpan: Equatable {
   var resource: [TestAttribute] = []
   var flags: UInt32 = 0
   var events: [TestEvent] = []
+  var kind: UInt64 = 2
+  var links = 0
 
   /// Traces that no probability below one keeps.
   static let unlucky: UInt64 = 1
@@ -63,7 +65,7 @@ struct TestSpan: Equatable {
     if !traceState.isEmpty { writer.stringField(3, traceState) }
     if parent != 0 { writer.bytesField(4, parent.bigEndianBytes) }
     writer.stringField(5, name)
-    writer.varintField(6, 2)
+    writer.varintField(6, kind)
     writer.fixed64Field(7, startNanoseconds)
     writer.fixed64Field(8, endNanoseconds)
     for attribute in attributes { writer.message(9) { attribute.write(to: &$0) } }
@@ -73,6 +75,7 @@ struct TestSpan: Equatable {
         for attribute in event.attributes { inner.message(3) { attribute.write(to: &$0) } }
       }
     }
+    for _ in 0..<links { writer.message(13) { $0.bytesField(1, traceID.high.bigEndianBytes) } }
     if flags != 0 { writer.fixed32Field(16, flags) }
     if filling > 0 { writer.bytesField(99, [UInt8](repeating: 0x78, count: filling)) }
     if status != .unset { writer.message(15) { $0.varintField(3, UInt64(status.rawValue)) } }
@@ -182,7 +185,7 @@ struct WrittenDecision: Decodable, Equatable {
   var policy, threshold, startTime: String?
   var reasons, services: [String]?
   var probability, adjustedCount: Double?
-  var durationNs: Int?
+  var durationNs, tooLargeSpans: Int?
   var errorOrigin: Origin?
 
   init(_ bytes: some Sequence<UInt8>) throws {
@@ -206,6 +209,8 @@ enum Event {
   case decision(Decision, [UInt8]?)
   /// Spans of one trace, and how many bytes they went out as.
   case kept(TraceID, [KeptSpan], byteCount: Int)
+  /// Spans of one trace that are too large.
+  case leftOut(TraceID, [KeptSpan])
 
   /// The outputs of `effects`, read back; and the effects emptied.
   static func take(from effects: inout Effects) throws -> [Event] {
@@ -218,6 +223,10 @@ enum Event {
         let spans = try keptSpans(Array(effects.bytes[range]), of: traceID)
         guard spans.count == count else { throw MismatchedCount(said: count, found: spans.count) }
         return .kept(traceID, spans, byteCount: range.count)
+      case .leaveOut(let traceID, let range, let count):
+        let spans = try keptSpans(Array(effects.bytes[range]), of: traceID)
+        guard spans.count == count else { throw MismatchedCount(said: count, found: spans.count) }
+        return .leftOut(traceID, spans)
       }
     }
     effects.removeAll()
@@ -365,8 +374,8 @@ final class World {
     }
     let counters = sampler.counters
     let accounted =
-      counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
-      + undecidedSpans
+      counters.spansKept + counters.spansTooLarge + counters.spansDropped + counters.spansTruncated
+      + counters.spansReplayed + undecidedSpans
     let closed = counters.tracesKept + counters.tracesDropped
     guard accounted == counters.spansRead, closed + UInt64(sampler.table.count) == counters.tracesOpened
     else { throw Unbalanced(counters: counters, undecidedSpans: undecidedSpans) }

@@ -54,9 +54,15 @@ extension MetricSection {
     .counter("tailrace_shed_traces_total", "Traces decided before their time because memory ran short") {
       $0.counters.tracesShed
     },
-    .counter("tailrace_late_errors_total", "Dropped traces that got an error span after their verdict") {
-      $0.counters.lateErrors
-    },
+    .counter(
+      "tailrace_missed_traces_total",
+      "Dropped traces that a policy would have kept, had their late spans come in time, by policy; one trace "
+        + "may count under several", by: "policy"
+    ) { $0.byPolicy($0.counters.missedByPolicy) },
+    .counter(
+      "tailrace_extended_waits_total",
+      "Traces that waited on after decision_wait_after_root, because asynchronous work might follow"
+    ) { $0.counters.tracesWaitingOn },
     .counter("tailrace_forgotten_verdicts_total", "Verdicts forgotten before the late window was over") {
       $0.counters.verdictsForgottenEarly
     },
@@ -89,6 +95,10 @@ extension MetricSection {
   static let spans: [Metric] = [
     .counter("tailrace_kept_spans_total", "Spans handed out, late ones included") { $0.counters.spansKept },
     .counter("tailrace_kept_bytes_total", "Bytes of spans handed out", .bytes) { $0.counters.bytesKept },
+    .counter(
+      "tailrace_too_large_spans_total",
+      "Spans of kept traces that were dead-lettered because sampled takes no record as large"
+    ) { $0.counters.spansTooLarge },
     .counter("tailrace_dropped_spans_total", "Spans of dropped traces, late ones included") {
       $0.counters.spansDropped
     },
@@ -164,14 +174,21 @@ extension Scrape {
     return samples("keep", measures.verdicts.kept) + samples("drop", measures.verdicts.dropped)
   }
 
-  /// Every policy has its count from the beginning.
   fileprivate var keptByPolicy: [String: UInt64] {
-    guard case .tailSampling(let topology) = topology else { return [:] }
-    var kept = counters.keptByReason
-    let reasons = topology.policies.map(\.name) + [Sampler.limitReason]
-    for reason in reasons { kept[reason, default: 0] += 0 }
-    if topology.baseline != nil { kept[BaselineSettings.policyName, default: 0] += 0 }
+    var kept = byPolicy(counters.keptByReason)
+    kept[Sampler.limitReason, default: 0] += 0
+    if case .tailSampling(let topology) = topology, topology.baseline != nil {
+      kept[BaselineSettings.policyName, default: 0] += 0
+    }
     return kept
+  }
+
+  /// Counts by policy: every policy has one, so that a rate has a beginning.
+  fileprivate func byPolicy(_ counts: [String: UInt64]) -> [String: UInt64] {
+    guard case .tailSampling(let topology) = topology else { return counts }
+    var counts = counts
+    for policy in topology.policies { counts[policy.name, default: 0] += 0 }
+    return counts
   }
 }
 

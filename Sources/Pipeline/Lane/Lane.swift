@@ -165,6 +165,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     self.link = link
     self.configuration = configuration
     self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
+    self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
     self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
@@ -313,12 +314,10 @@ public final class Lane<Link: BrokerLink>: GroupMember {
         try write(.decisions, partition, decision.traceID, range)
       case .count(let key, let record):
         try writeCounts(key, record)
-      case .forward(let traceID, let range, let spans):
-        guard range.count > configuration.sampledBytesMax else {
-          written.sampled += 1
-          try write(.sampled, partition, traceID, range)
-          continue
-        }
+      case .forward(let traceID, let range, _):
+        written.sampled += 1
+        try write(.sampled, partition, traceID, range)
+      case .leaveOut(let traceID, let range, let spans):
         let decision = latest?.traceID == traceID ? latest : nil
         try writeTooLarge(partition, traceID, range, spans, from: offsets(decision, record))
       }

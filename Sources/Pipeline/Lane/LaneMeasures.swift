@@ -52,7 +52,7 @@ public struct VerdictCounts: Equatable, Sendable {
     case (true, true): kept[decision.trigger, default: 0] += 1
     case (true, false): dropped[decision.trigger, default: 0] += 1
     case (false, true): keptEarly[decision.trigger, default: 0] += 1
-    // A late error on a dropped trace: no verdict, and counted elsewhere.
+    // Late spans of a dropped trace: no verdict, and counted elsewhere.
     case (false, false): break
     }
   }

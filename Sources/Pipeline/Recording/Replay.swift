@@ -19,9 +19,11 @@ public struct ReplayReport: Sendable {
   public var firstAhead: Place?
   /// Final decisions.
   public var traces = 0
-  /// Traces with at least one span with status ERROR, and those of them that are kept.
+  /// Traces with at least one span with status ERROR, and those of them that are kept. One that a policy
+  /// would have kept for an error that came too late is one of them.
   public var errorTraces = Kept()
-  /// Traces that a latency policy matches, and those of them that are kept.
+  /// Traces that a latency policy matches, be it for spans that came too late, and those of them that are
+  /// kept.
   public var slowTraces = Kept()
   /// Kept spans of error traces against all spans of theirs.
   public var errorTraceSpans = Kept()
@@ -156,6 +158,8 @@ public struct Replay: ~Copyable {
         report.keptSpans += spans
         report.keptBytes += range.count
         try write(.keptSpans(effects.bytes[range]))
+      // There is no topic, and no limit to what it takes.
+      case .leaveOut: break
       case .count(_, let record):
         fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
       }
@@ -165,7 +169,7 @@ public struct Replay: ~Copyable {
   }
 
   private mutating func count(_ decision: Decision) {
-    guard decision.isFinal else { return }
+    guard decision.isFinal else { return countMissed(decision) }
     report.traces += 1
     if decision.isKept { report.keptTraces += 1 }
     for (number, policy) in configuration.policies.enumerated() {
@@ -180,6 +184,22 @@ public struct Replay: ~Copyable {
     }
     if let place = Decision.Trigger.allCases.firstIndex(of: decision.trigger) {
       report.byTrigger[place].count += 1
+    }
+  }
+
+  /// Counts a dropped trace that turns out too late to have been an error trace or a slow one. A policy says
+  /// so once of a trace, and has not said it at the verdict.
+  private mutating func countMissed(_ decision: Decision) {
+    guard decision.isLate else { return }
+    for (number, policy) in configuration.policies.enumerated() {
+      guard decision.matches & 1 << UInt64(number) != 0 else { continue }
+      switch policy.rule {
+      case .latency: report.slowTraces.add(false)
+      case .statusCode(let codes) where codes.contains(.error) && decision.errorCount > 0:
+        report.errorTraces.add(false)
+        report.errorTraceSpans.total += decision.spanCount
+      default: break
+      }
     }
   }
 }

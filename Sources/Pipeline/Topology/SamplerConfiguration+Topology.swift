@@ -9,6 +9,7 @@ extension SamplerConfiguration {
     self.init()
     windows.decisionWait = Interval(topology.windows.decisionWait)
     windows.decisionWaitAfterRoot = Interval(topology.windows.decisionWaitAfterRoot)
+    windows.loneRootsWait = topology.windows.loneRootsWait
     windows.lateWindow = Interval(topology.windows.lateWindow)
     limits.spansPerTrace = topology.limits.spansPerTrace
     limits.bytesPerTrace = topology.limits.bytesPerTrace

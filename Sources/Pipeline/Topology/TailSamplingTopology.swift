@@ -117,16 +117,19 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var decisionWait: Duration
     /// A trace with its root and no missing parent closes this long after the root: 0 s to `decisionWait`.
     public var decisionWaitAfterRoot: Duration
+    /// Whether a trace of which nothing but its root has come by then waits for `decisionWait`.
+    public var loneRootsWait: Bool
     /// Verdicts are remembered this long: `decisionWait` to 24 h.
     public var lateWindow: Duration
 
     /// Makes windows; what is left out has the default of a topology file.
     public init(
       decisionWait: Duration = .seconds(30), decisionWaitAfterRoot: Duration = .seconds(5),
-      lateWindow: Duration = .seconds(600)
+      loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600)
     ) {
       self.decisionWait = decisionWait
       self.decisionWaitAfterRoot = decisionWaitAfterRoot
+      self.loneRootsWait = loneRootsWait
       self.lateWindow = lateWindow
     }
   }

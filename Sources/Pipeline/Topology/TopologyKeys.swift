@@ -12,7 +12,7 @@ private enum Keys {
   static let tailSampling =
     common + ["windows", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
   static let creation = ["create", "partitions", "replication_factor"]
-  static let windows = ["decision_wait", "decision_wait_after_root", "late_window"]
+  static let windows = ["decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window"]
   static let console = ["enabled", "address", "port", "services"]
   static let log = ["level", "format"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
@@ -288,7 +288,9 @@ extension TopologyReader {
       report("\(path) must not be shorter than decision_wait: \(reason)", at: place, path: path)
     }
     return TailSamplingTopology.Windows(
-      decisionWait: wait.value, decisionWaitAfterRoot: afterRoot.value, lateWindow: late.value)
+      decisionWait: wait.value, decisionWaitAfterRoot: afterRoot.value,
+      loneRootsWait: truth("lone_roots_wait", of: section, default: defaults.loneRootsWait),
+      lateWindow: late.value)
   }
 
   private mutating func limits(_ section: TopologySection) -> TailSamplingTopology.Limits {

@@ -55,6 +55,7 @@ struct TopologyWriter {
     line(0, "windows:")
     line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
     line(1, "decision_wait_after_root: \(DurationText.format(topology.windows.decisionWaitAfterRoot))")
+    line(1, "lone_roots_wait: \(topology.windows.loneRootsWait)")
     line(1, "late_window: \(DurationText.format(topology.windows.lateWindow))")
     line(0, "limits:")
     line(1, "spans_per_trace: \(topology.limits.spansPerTrace)")

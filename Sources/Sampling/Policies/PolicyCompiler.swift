@@ -175,6 +175,28 @@ struct PolicyCompiler {
     return (compiled.buckets.count, compiled.composites.count)
   }
 
+  /// Whether a policy combines what several spans say: then what late spans make of a dropped trace depends
+  /// on what came before them. Otherwise the earlier spans had their chance, or a policy has taken them away.
+  func combines(sampleOnFirstMatch: Bool) -> Bool {
+    roots.indices.contains { policy in
+      switch roles[policy] {
+      case .samples, .drops: combines(roots[policy])
+      // Whether one was asked depends on what the policies before it said.
+      case .vetoes: sampleOnFirstMatch
+      }
+    }
+  }
+
+  private func combines(_ test: Int) -> Bool {
+    switch tests[test] {
+    case .always, .status, .randomness, .baseline, .hash, .predicate, .noPredicate, .bucket: false
+    case .latency(_, let most, let measure): most < .max || measure == .spans
+    case .all(let parts): parts.count > 1 || parts.contains { combines($0) }
+    // One that failed earlier counts for the whole trace.
+    case .spanCount, .condition, .not, .composite: true
+    }
+  }
+
   /// Every combination of answers that the hashes can give, with its probability in units of 2^-56. Hashes of
   /// one salt are nested: a trace that the smaller share has, the larger one has too.
   var chances: [(answers: UInt64, weight: UInt64)] {

@@ -53,6 +53,8 @@ struct PolicySet {
   /// Whether every policy vetoes. Only then do they keep what they don't veto: the Collector kept it unless
   /// another policy said no, and where all others say yes it is kept by these.
   private let isOnlyVetoes: Bool
+  /// Whether policies combine what several spans say, so that late spans can't be judged by themselves.
+  let remembersFacts: Bool
 
   /// - Parameters:
   ///   - skewTolerance: by how much clocks of different hosts may differ.
@@ -81,6 +83,7 @@ struct PolicySet {
     self.skewTolerance = skewTolerance.nanoseconds
     stopsAtFirstMatch = sampleOnFirstMatch
     isOnlyVetoes = compiled.roles.allSatisfy { if case .vetoes = $0 { true } else { false } }
+    remembersFacts = compiled.combines(sampleOnFirstMatch: sampleOnFirstMatch)
   }
 
   /// The policies of `configuration`.
@@ -189,10 +192,7 @@ struct PolicySet {
   mutating func decide(
     _ trace: TraceFacts, at now: Instant, baseline: SamplingThreshold = .never
   ) -> PolicyOutcome {
-    var evaluation = Evaluation(now: now, baseline: baseline.rejected, hashes: 0)
-    for (number, hash) in hashes.enumerated() where hash.samples(trace.id) {
-      evaluation.hashes |= 1 << UInt64(number)
-    }
+    var evaluation = Evaluation(now: now, baseline: baseline.rejected, hashes: answers(for: trace.id))
     var outcome = PolicyOutcome()
     let threshold = self.threshold(trace, &evaluation, &outcome)
     guard outcome.isKept else { return outcome }
@@ -201,6 +201,13 @@ struct PolicySet {
       outcome.threshold = chance(of: trace, evaluation, actual: threshold)
     }
     return outcome
+  }
+
+  /// The hashes that sample the trace, a bit each.
+  private func answers(for trace: TraceID) -> UInt64 {
+    var answers: UInt64 = 0
+    for (number, hash) in hashes.enumerated() where hash.samples(trace) { answers |= 1 << UInt64(number) }
+    return answers
   }
 
   /// The probability of being kept over all answers that the hashes could have given.
@@ -384,6 +391,43 @@ struct PolicySet {
     return outcome
   }
 
+  /// Whether spans that are still to come could change what the policies say of the trace, chance and budgets
+  /// apart. A second root is not waited for.
+  func mayChange(_ trace: TraceFacts) -> Bool {
+    guard !isVetoCertain(trace), !certain(trace).isKept else { return false }
+    for policy in roots.indices {
+      switch roles[policy] {
+      case .vetoes(let bit): if trace.predicateMatches & bit == 0 { return true }
+      case .drops, .samples: if settled(roots[policy], trace) == .open { return true }
+      }
+    }
+    return false
+  }
+
+  /// What the facts so far answer to a test; nil where it does not depend on facts.
+  private func settled(_ test: Int, _ trace: TraceFacts) -> Answer? {
+    switch tests[test] {
+    case .always, .randomness, .baseline, .hash, .bucket: return nil
+    case .latency(let least, let most, .root) where trace.hasRoot:
+      return trace.rootDuration >= least && trace.rootDuration <= most ? .yes : .no
+    case .all(let parts):
+      var answer: Answer?
+      for part in parts {
+        switch settled(part, trace) {
+        case .no: return .no
+        case .open: answer = .open
+        case .yes: answer = answer ?? .yes
+        case nil: break
+        }
+      }
+      return answer
+    case .not(let part): return settled(part, trace)?.contrary
+    case .composite(_, let parts):
+      return parts.contains { settled($0, trace) == .open } ? .open : nil
+    default: return answer(of: test, trace)
+    }
+  }
+
   /// Whether the trace is taken away whatever else comes.
   func isVetoCertain(_ trace: TraceFacts) -> Bool {
     for policy in drops where answer(of: roots[policy], trace) == .yes { return true }
@@ -420,5 +464,71 @@ struct PolicySet {
       return answer
     case .not(let part): return answer(of: part, trace).contrary
     }
+  }
+}
+
+extension PolicySet {
+  // MARK: After the window
+
+  /// The policies, a bit each, that would keep a dropped trace now that late spans have come, and would not
+  /// have kept it without them. None where a policy takes the trace away.
+  ///
+  /// A rate limit is taken to have room for it: what it had at the verdict is not known. Of a composite, a
+  /// part has to keep the trace that did not, and that is asked before those that did.
+  ///
+  /// - Parameters:
+  ///   - before: what was known without the late spans.
+  ///   - now: what is known with them.
+  mutating func missed(_ before: TraceFacts, _ now: TraceFacts) -> UInt64 {
+    var evaluation = Evaluation(
+      now: .distantPast, baseline: SamplingThreshold.never.rejected, hashes: answers(for: now.id))
+    evaluation.isPaying = false
+    evaluation.role = .dropping
+    for policy in drops {
+      let threshold = threshold(of: roots[policy], .dropping, now, &evaluation)
+      guard !Side.dropping.says(threshold, at: now.randomness) else { return 0 }
+    }
+    evaluation.role = .keeping
+    var missed: UInt64 = 0
+    for policy in roots.indices {
+      switch roles[policy] {
+      case .drops: continue
+      case .vetoes(let bit):
+        guard now.predicateMatches & bit != 0 else { continue }
+        return stopsAtFirstMatch ? missed : 0
+      case .samples:
+        guard isNew(roots[policy], before, now, &evaluation) else { continue }
+        missed |= 1 << UInt64(policy)
+        if stopsAtFirstMatch { return missed }
+      }
+    }
+    return missed
+  }
+
+  private mutating func isNew(
+    _ test: Int, _ before: TraceFacts, _ now: TraceFacts, _ evaluation: inout Evaluation
+  ) -> Bool {
+    guard case .composite(let number, let parts) = tests[test] else {
+      return keeps(test, now, &evaluation) && !keeps(test, before, &evaluation)
+    }
+    // One that sampled the trace had no budget for it. Where that ends the matter, so does it now.
+    for part in parts {
+      if keeps(part, now, &evaluation) {
+        if !keeps(part, before, &evaluation) { return true }
+        if !composites[number].fallsThrough { return false }
+      }
+    }
+    return false
+  }
+
+  private mutating func keeps(_ test: Int, _ trace: TraceFacts, _ evaluation: inout Evaluation) -> Bool {
+    trace.randomness >= threshold(of: test, .keeping, trace, &evaluation)
+  }
+
+  /// The policies with these names, a bit each.
+  func named(_ wanted: [String]) -> UInt64 {
+    var named: UInt64 = 0
+    for (policy, name) in names.enumerated() where wanted.contains(name) { named |= 1 << UInt64(policy) }
+    return named
   }
 }

@@ -151,8 +151,8 @@ struct Auditor {
     guard truth.hasError || truth.isSlow, !verdict.isKept else { return }
     if !truth.isOutcomeLate {
       object("trace \(trace) has \(truth.hasError ? "an error" : "a slow root") and is dropped")
-    } else if truth.hasError, !isReported {
-      object("trace \(trace) got its error late, and nobody says so")
+    } else if !isReported {
+      object("trace \(trace) got its \(truth.hasError ? "error" : "slow root") late, and nobody says so")
     }
   }
 

@@ -126,6 +126,7 @@ public final class Simulation {
     // lasts little more than three.
     sampler.windows.decisionWait = .seconds(10)
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
+    sampler.windows.loneRootsWait = true
     sampler.windows.lateWindow = .seconds(120)
     // There is little traffic: enough for the truth to hold, and few enough to happen.
     sampler.clockWitnesses = 16

@@ -14,7 +14,8 @@ struct CapacityTraffic: Encodable {
   var decisionWaitAfterRoot = 5.0
   /// Seconds from a trace's first span to its root.
   var traceDuration = 1.0
-  /// Share of traces that wait for all of `decisionWait`: without a root, or with a parent missing.
+  /// Share of traces that wait for all of `decisionWait`: without a root, with a parent missing, with
+  /// asynchronous spans, or with nothing but a root.
   var incompleteShare = 0.02
   /// Seconds for which verdicts are remembered.
   var lateWindow = 600.0

@@ -34,7 +34,10 @@ struct PlanCapacityCommand: ParsableCommand {
   @Option(name: .long, help: "From a trace's first span to its root, on average.")
   var traceDuration = "1s"
 
-  @Option(name: .long, help: "Share of traces without a root or with a parent missing: they wait longest.")
+  @Option(
+    name: .long,
+    help: "Share of traces that wait longest: no root, a parent missing, asynchronous, or nothing but a root."
+  )
   var incompleteShare = CapacityTraffic().incompleteShare
 
   @Option(name: .long, help: "Share of traces with an error.")

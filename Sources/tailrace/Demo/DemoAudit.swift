@@ -26,8 +26,8 @@ final class DemoAudit {
   private(set) var finals: [TraceID: Record] = [:]
   /// Traces with more than one final decision.
   private(set) var repeatedFinals = 0
-  /// Dropped traces that got an error later.
-  private(set) var lateErrors: Set<TraceID> = []
+  /// Dropped traces that a policy wants because of spans that came too late.
+  private(set) var missed: Set<TraceID> = []
   /// Kept spans by trace.
   private(set) var keptSpans: [TraceID: Set<UInt64>] = [:]
   private(set) var keptSpanCount = 0
@@ -54,7 +54,7 @@ final class DemoAudit {
     guard let id = Array(record.traceId.utf8).withRawBytes({ TraceID(key: $0) }) else {
       throw CommandFailure.failed("a decision names '\(record.traceId)', which is no trace id")
     }
-    if record.late { lateErrors.insert(id) }
+    if record.late { missed.insert(id) }
     guard record.final else { return }
     if finals.updateValue(record, forKey: id) != nil { repeatedFinals += 1 }
     if record.verdict == "keep" {

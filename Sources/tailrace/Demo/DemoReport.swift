@@ -13,7 +13,7 @@ struct DemoReport: Encodable {
   var decided, repeatedDecisions: Int
   var errors, slow: Share
   var baseline: Baseline
-  var lateOutcomes: Int
+  var lateOutcomes, lateReported: Int
   var reasons: [String: Int]
 
   /// So many of so many, and how many of them with all their spans.
@@ -42,7 +42,7 @@ struct DemoReport: Encodable {
     repeatedDecisions = audit.repeatedFinals
     keptTraces = audit.finals.values.count { $0.verdict == "keep" }
     reasons = audit.keptByReason
-    (errors, slow, baseline, lateOutcomes) = (Share(), Share(), Baseline(), 0)
+    (errors, slow, baseline, lateOutcomes, lateReported) = (Share(), Share(), Baseline(), 0, 0)
     for truth in truths { count(truth, audit) }
     baseline.estimate()
   }
@@ -51,10 +51,10 @@ struct DemoReport: Encodable {
     let id = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
     let isKept = audit.finals[id]?.verdict == "keep"
     let isComplete = isKept && audit.keptSpans[id]?.count == truth.spanCount
-    // A sampler that decided before the only telling record came could not know; such a trace's late error is
-    // reported by a record of its own.
+    // A sampler that decided before the only telling record came could not know; a late record says so then.
     if truth.isOutcomeLate, !isKept, truth.hasError || truth.isSlow {
       lateOutcomes += 1
+      if audit.missed.contains(id) { lateReported += 1 }
       return
     }
     if truth.hasError { errors.add(isKept, isComplete) }
@@ -80,7 +80,8 @@ struct DemoReport: Encodable {
     slow       kept \(slow.kept) of \(slow.total), \(slow.complete) with all their spans
     baseline   kept \(baseline.kept) of \(baseline.total) other traces: \(Self.percent(baseline.share)) \
     (95 % interval \(Self.percent(baseline.low)) to \(Self.percent(baseline.high)), wanted 1.00 %)
-    late       \(lateOutcomes) traces whose error or root came after the verdict
+    late       \(lateOutcomes) traces whose error or root came after the verdict, \(lateReported) \
+    of them reported
     reasons    \(reasons.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
     \(isWhole ? "nothing is missing" : "SOMETHING IS MISSING")
     """

@@ -22,6 +22,7 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   var configuration = SamplerConfiguration()
   configuration.windows.decisionWait = .seconds(30)
   configuration.windows.decisionWaitAfterRoot = .seconds(5)
+  configuration.windows.loneRootsWait = seed % 2 == 1
   configuration.windows.lateWindow = .seconds(60)
   configuration.clockWitnesses = 1 + seed % 3
   configuration.limits.spansPerTrace = 6
@@ -29,6 +30,7 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   configuration.limits.recordBytes = 4096
   configuration.limits.splitBytes = 4096
   configuration.limits.forwardBytes = 200
+  configuration.limits.sampledBytes = 300
   configuration.limits.services = 3
   configuration.limits.servicesPerTrace = 2
   configuration.limits.errorSpansPerTrace = 2
@@ -142,7 +144,8 @@ private struct Story: ~Copyable {
   private mutating func next() -> UInt8? { input.popFirst() }
 
   private func accounted(_ counters: SamplerCounters) -> UInt64 {
-    counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
+    counters.spansKept + counters.spansTooLarge + counters.spansDropped + counters.spansTruncated
+      + counters.spansReplayed
   }
 
   // MARK: Operations
@@ -182,6 +185,8 @@ private struct Story: ~Copyable {
           if parent > 0 { span.bytesField(4, [0, 0, 0, 0, 0, 0, 0, UInt8(parent)]) }
           span.stringField(3, states[Int(shape >> 4 & 3)])
           span.stringField(5, "operation")
+          // Two of eight ids are a producer's and a consumer's.
+          span.varintField(6, UInt64(identity >> 3 & 7))
           span.fixed64Field(7, start)
           span.fixed64Field(8, start + UInt64(shape >> 6) * 900_000_000)
           span.message(15) { $0.varintField(3, UInt64(shape >> 2 & 3)) }
@@ -312,8 +317,8 @@ private struct Story: ~Copyable {
         if decision.isFinal { finals += 1 }
         if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
       case .count(_, let range): adoptRates(after: Array(bytes[range]))
-      case .forward(let traceID, let range, let spans):
-        spansForwarded += UInt64(spans)
+      case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
+        if case .forward = output { spansForwarded += UInt64(spans) }
         do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }
         expect(reader.spans.count == spans, "\(reader.spans.count) spans handed out, \(spans) counted")
         expect(reader.isSingleTrace && reader.spans[0].traceID == traceID, "a span of another trace")

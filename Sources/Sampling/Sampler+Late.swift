@@ -1,0 +1,120 @@
+// Spans that come after their trace was dropped: whether a policy would have kept it, had they come in time.
+// The verdict stands; a late record says so, once for each policy.
+
+import OTLP
+
+extension RememberedFacts {
+  /// All that a trace's spans have said.
+  init(_ facts: TraceFacts) {
+    self.init(
+      predicateMatches: facts.predicateMatches, rootDuration: facts.rootDuration,
+      earliestStart: facts.earliestStart, latestEnd: facts.latestEnd, spanCount: facts.spanCount,
+      statuses: facts.statuses, isWhole: true)
+  }
+}
+
+extension TraceFacts {
+  /// What is still known of a dropped trace.
+  fileprivate init(
+    of verdict: PastVerdict, _ remembered: RememberedFacts, randomness: UInt64
+  ) {
+    self.init(
+      id: verdict.traceID, randomness: randomness, predicateMatches: remembered.predicateMatches,
+      byteCount: 0,
+      rootDuration: remembered.rootDuration,
+      earliestStart: remembered.isWhole ? remembered.earliestStart : verdict.earliestStart,
+      latestEnd: remembered.latestEnd, spanCount: remembered.spanCount, statuses: remembered.statuses,
+      hasRoot: verdict.hasRoot)
+  }
+
+  /// What spans say that came later, added.
+  fileprivate func adding(_ later: TraceFacts) -> TraceFacts {
+    var sum = self
+    sum.predicateMatches |= later.predicateMatches
+    sum.rootDuration = max(sum.rootDuration, later.rootDuration)
+    sum.earliestStart = min(sum.earliestStart, later.earliestStart)
+    sum.latestEnd = max(sum.latestEnd, later.latestEnd)
+    sum.spanCount.count(later.spanCount)
+    sum.statuses |= later.statuses
+    sum.hasRoot = sum.hasRoot || later.hasRoot
+    return sum
+  }
+}
+
+extension Sampler {
+  /// Notes late spans of a dropped trace, and reports the policies that would keep it now and were not
+  /// reported before.
+  mutating func noteLate(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ past: Int, _ effects: inout Effects
+  ) {
+    let remembered = verdicts.facts(of: past) ?? RememberedFacts()
+    let summary = lateFacts(of: share, in: record, bytes, matches: remembered.predicateMatches)
+    let before = TraceFacts(of: verdicts[past], remembered, randomness: summary.randomness)
+    let now = before.adding(summary)
+    let isTakenAway = verdicts[past].isVetoed && !remembered.isWhole
+    verdicts[past].note(earliestStart: now.earliestStart, hasRoot: now.hasRoot, isVetoed: isTakenAway)
+    var known = RememberedFacts(now)
+    known.isWhole = remembered.isWhole
+    verdicts.remember(known, of: past)
+    guard !isTakenAway else { return }
+    let missed = verdicts[past].unreported(of: policies.missed(before, now))
+    guard missed != 0 else { return }
+    verdicts[past].report(missed)
+    report(missed, share, of: record, bytes, summary, &effects)
+  }
+
+  /// What the late spans say by themselves; of what is asked of spans, without what was answered by
+  /// `matches`.
+  private mutating func lateFacts(
+    of share: Share, in record: ScannedRecord, _ bytes: RawSpan, matches: UInt64
+  ) -> TraceFacts {
+    var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
+    summary.predicateMatches = matches
+    for index in share.spans {
+      let span = record.spans[Int(index)]
+      if policies.predicates.attributeBits != 0 {
+        summary.predicateMatches |= resourceMatches[Int(span.resource)]
+      }
+      summary.accumulate(span)
+      policies.predicates.match(span, of: record, bytes, into: &summary.predicateMatches)
+      if span.traceState.count > 0 {
+        summary.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+      }
+      if span.isRoot { summary.hasRoot = true }
+    }
+    counters.conditionErrors = policies.predicates.conditionErrors
+    counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
+    return summary.facts
+  }
+
+  /// Writes that policies would keep a dropped trace for spans that came too late.
+  private mutating func report(
+    _ missed: UInt64, _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ summary: TraceFacts,
+    _ effects: inout Effects
+  ) {
+    var names = DecisionNames()
+    for (number, name) in policies.names.enumerated() where missed & 1 << UInt64(number) != 0 {
+      names.policies.append(name)
+      counters.missedByPolicy[name, default: 0] += 1
+    }
+    var errors = 0
+    for index in share.spans {
+      let span = record.spans[Int(index)]
+      if span.status == .error { errors += 1 }
+      guard span.isRoot, names.rootOperation.isEmpty else { continue }
+      names.rootOperation = name(span.name, of: bytes)
+      names.rootService = name(record.resources[Int(span.resource)].serviceName, of: bytes)
+    }
+    let decision = Decision(
+      traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: missed,
+      threshold: .never, spanCount: share.spans.count, errorCount: errors, byteCount: 0, truncatedCount: 0,
+      isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
+      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
+    effects.outputs.append(.decide(decision, record: write(decision, names, isCompact: true, &effects)))
+  }
+
+  private func name(_ range: ByteRange, of bytes: RawSpan) -> [UInt8] {
+    let length = min(Int(range.count), configuration.limits.nameBytes)
+    return bytes.extracting(Int(range.offset)..<Int(range.offset) + length).copied()
+  }
+}
