@@ -181,6 +181,13 @@ final class WorkerMetrics: Sendable {
       "tailrace_replayed_spans_total", "Spans read again in recoveries that had been dealt with before.",
       counters.spansReplayed)
     text.counter(
+      "tailrace_redelivered_spans_total", "Spans that had come before, byte for byte, and were left out.",
+      counters.spansRedelivered)
+    text.counter(
+      "tailrace_unremembered_spans_total",
+      "Spans that there was no memory to remember: delivered again, they count again.",
+      counters.spansUnremembered)
+    text.counter(
       "tailrace_late_spans_total", "Spans that came after the verdict on their trace, by verdict.",
       by: "verdict", ["keep": counters.lateSpansKept, "drop": counters.lateSpansDropped])
     text.counter(

@@ -77,6 +77,7 @@ extension Sampler {
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
       remember(past)
+      retire(KnownSpans(past.isKept ? .digests : .list), of: past)
     }
   }
 

@@ -47,6 +47,7 @@ extension Sampler {
     verdict.isTruncated = table[slot].state == .skeleton
     verdict.isRestored = table[slot].isRestored
     remember(verdict)
+    retire(table[slot].known, of: verdict)
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
@@ -73,6 +74,7 @@ extension Sampler {
   private mutating func forwardBuffered(
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
+    learnDigests(of: slot)
     guard !table[slot].spans.isEmpty else { return }
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)
     let annotation = annotation(of: slot, matches: outcome.matches)

@@ -35,6 +35,8 @@ struct ReferenceSampler {
     var rootArrivedAt: Instant?
     var isRootWaitOver = false
     var spans: [TestSpan] = []
+    /// The bytes of those that are remembered: all, but for a trace that goes on for long over a limit.
+    var known: [[UInt8]] = []
     var isKept = false
     var isSkeleton = false
     var beyondLimit = 0
@@ -47,6 +49,7 @@ struct ReferenceSampler {
     var isSkeleton: Bool
     var threshold: SamplingThreshold
     var decidedAt: Instant
+    var known: [[UInt8]]
     var isErrorReported = false
   }
 
@@ -215,14 +218,33 @@ struct ReferenceSampler {
     if let place = open.firstIndex(where: { $0.id == id }) {
       takeOpen(place, spans, offset)
     } else if let verdict = past[id] {
-      takeLate(id, spans, offset, verdict)
+      var known = verdict.known
+      let new = verdict.isSkeleton ? spans : fresh(spans, &known)
+      past[id]?.known = known
+      if !new.isEmpty { takeLate(id, new, offset, verdict) }
     } else {
       open.append(Trace(id: id, firstOffset: offset, lastOffset: offset, openedAt: clock))
       takeOpen(open.count - 1, spans, offset)
     }
   }
 
-  private mutating func takeOpen(_ place: Int, _ spans: [TestSpan], _ offset: Int64) {
+  /// The spans that did not come before, byte for byte. What goes beyond a limit is remembered up to a number
+  /// of spans; errors and roots, which go out, up to half as many more.
+  private func fresh(_ spans: [TestSpan], _ known: inout [[UInt8]], limit: Int? = nil) -> [TestSpan] {
+    spans.filter { span in
+      let isWanted = span.parent == 0 || span.status == .error
+      if known.contains(span.bytes) { return false }
+      let most = limit.map { $0 * (isWanted ? 3 : 2) } ?? .max
+      if known.count < most { known.append(span.bytes) }
+      return true
+    }
+  }
+
+  private mutating func takeOpen(_ place: Int, _ all: [TestSpan], _ offset: Int64) {
+    var known = open[place].known
+    let spans = fresh(all, &known, limit: open[place].isKept ? configuration.limits.spansPerTrace : nil)
+    open[place].known = known
+    guard !spans.isEmpty else { return }
     let before = open[place].spans
     open[place].lastOffset = offset
     open[place].spans += spans
@@ -297,7 +319,7 @@ struct ReferenceSampler {
     if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
     past[open[place].id] = Past(
       isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
-      decidedAt: clock)
+      decidedAt: clock, known: open[place].known)
     open.remove(at: place)
   }
 
@@ -384,6 +406,12 @@ extension ReferenceSampler.Dissent {
 }
 
 extension TestSpan {
+  fileprivate var bytes: [UInt8] {
+    var writer = WireWriter()
+    write(to: &writer)
+    return writer.bytes
+  }
+
   /// The threshold in a tracestate of the form `ot=th:` and hexadecimal digits.
   fileprivate var headThreshold: SamplingThreshold {
     let digits = traceState.dropFirst("ot=th:".count)

@@ -366,6 +366,7 @@ final class World {
     let counters = sampler.counters
     let accounted =
       counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
+      + counters.spansRedelivered
       + undecidedSpans
     let closed = counters.tracesKept + counters.tracesDropped
     guard accounted == counters.spansRead, closed + UInt64(sampler.table.count) == counters.tracesOpened

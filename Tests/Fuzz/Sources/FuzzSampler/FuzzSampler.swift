@@ -143,6 +143,7 @@ private struct Story: ~Copyable {
 
   private func accounted(_ counters: SamplerCounters) -> UInt64 {
     counters.spansKept + counters.spansDropped + counters.spansTruncated + counters.spansReplayed
+      + counters.spansRedelivered
   }
 
   // MARK: Operations
