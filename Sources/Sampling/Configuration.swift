@@ -53,6 +53,11 @@ public struct Limits: Equatable, Sendable {
   public var nameBytes = 256
   /// Verdicts remembered; beyond it the oldest go before their time, and are counted.
   public var verdicts = 16_000_000
+  /// Bytes of notes on the spans of kept traces after their verdict, so that a late span that is delivered
+  /// again is handed out once; beyond it the oldest go.
+  public var keptSpanNoteBytes = 16 << 20
+  /// The same for dropped traces.
+  public var droppedSpanNoteBytes = 1 << 20
   /// The size of a segment of the span buffer.
   public var segmentBytes = 64 << 10
 

@@ -43,8 +43,8 @@ public struct Effects: Sendable {
 }
 
 /// What a sampler has seen and done, from its start on. Every span that came is in exactly one of
-/// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed` or in an open, undecided
-/// trace.
+/// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed`, `spansRedelivered` or in an
+/// open, undecided trace.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0
@@ -89,6 +89,10 @@ public struct SamplerCounters: Equatable, Sendable {
   public var spansTruncated: UInt64 = 0
   /// Spans read again during recovery that had been dealt with before.
   public var spansReplayed: UInt64 = 0
+  /// Spans that had come before, with the same bytes, and were left out.
+  public var spansRedelivered: UInt64 = 0
+  /// Spans that there was no room to remember: delivered again, they count again.
+  public var spansUnremembered: UInt64 = 0
   /// Spans that came after their trace was kept.
   public var lateSpansKept: UInt64 = 0
   /// Spans that came after their trace was dropped.
@@ -145,6 +149,7 @@ extension SamplerCounters {
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
+      \.spansRedelivered, \.spansUnremembered,
       \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
       \.decisionsShortened, \.statsKeysLeftOut,

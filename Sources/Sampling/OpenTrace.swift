@@ -7,18 +7,24 @@ import SpanStorage
 struct IdentifierFilter {
   private var words: [3 of UInt64] = [0, 0, 0]
 
-  /// Adds an id. The two bits come from the id itself: its own bytes are random.
+  /// Adds an id. The two bits come from the id itself: its own bytes are random. Returns whether both were
+  /// set: if not, the id was never added.
   @inline(__always)
-  mutating func insert(_ identifier: UInt64) {
+  @discardableResult
+  mutating func insert(_ identifier: UInt64) -> Bool {
     let mixed = identifier &* 0x9e37_79b9_7f4a_7c15
     // The upper half of a product with 192 is a number below 192, as even as a remainder and cheaper.
-    set(Int(((mixed >> 32) &* 192) >> 32))
-    set(Int(((mixed & 0xffff_ffff) &* 192) >> 32))
+    let wasFirstSet = set(Int(((mixed >> 32) &* 192) >> 32))
+    let wasSecondSet = set(Int(((mixed & 0xffff_ffff) &* 192) >> 32))
+    return wasFirstSet && wasSecondSet
   }
 
   @inline(__always)
-  private mutating func set(_ bit: Int) {
-    words[bit &>> 6] |= 1 &<< UInt64(bit & 63)
+  private mutating func set(_ bit: Int) -> Bool {
+    let mask: UInt64 = 1 &<< UInt64(bit & 63)
+    let wasSet = words[bit &>> 6] & mask != 0
+    words[bit &>> 6] |= mask
+    return wasSet
   }
 
   /// Whether every bit that is set here is set in `other`.
@@ -85,6 +91,9 @@ struct OpenTrace: ~Copyable {
 
   /// Bit *i* is set if span predicate *i* was answered with yes; see `SpanPredicates`.
   var predicateMatches: UInt64 = 0
+
+  /// The spans that came, so that none counts twice.
+  var known = KnownSpans()
 
   /// Ids of spans that came.
   var seen = IdentifierFilter()
@@ -153,14 +162,13 @@ struct OpenTrace: ~Copyable {
       statuses: statuses, hasRoot: hasRoot)
   }
 
-  /// Takes one span into the accumulators.
+  /// Takes one span into the accumulators; its id is in `seen` already.
   mutating func accumulate(_ span: SpanView) {
     spanCount.count()
     statuses |= 1 << span.status.rawValue
     if span.status == .error { errorCount.count() }
     earliestStart = min(earliestStart, span.start)
     latestEnd = max(latestEnd, span.end)
-    seen.insert(span.spanID)
     if span.isAsynchronous { isAsynchronous = true }
     if span.isRoot {
       rootDuration = max(rootDuration, Int64(clamping: span.duration))

@@ -82,6 +82,7 @@ extension Sampler {
           earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot, isVetoed: false)
       }
       remember(past)
+      retire(KnownSpans(past.isKept ? .digests : .list), of: past)
     }
   }
 

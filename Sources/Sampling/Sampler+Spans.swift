@@ -19,10 +19,15 @@ extension Sampler {
     } else if let past = verdicts.find(share.traceID) {
       // A verdict that is given while records are read again knows nothing of those that are still to come.
       guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
-        counters.spansReplayed += UInt64(share.spans.count)
+        noteReplayed(share, of: record, bytes, past)
         return
       }
-      takeLate(share, of: record, bytes, piece, past, &effects)
+      guard let new = newSpans(of: share, of: record, bytes, after: past) else {
+        takeLate(share, of: record, bytes, piece, past, &effects)
+        return
+      }
+      counters.spansRedelivered += UInt64(share.spans.count - new.count)
+      share.withPart(new, of: record, bytes) { takeLate($0, of: record, bytes, $1, past, &effects) }
       return
     } else {
       makeRoomInTable(&effects)
@@ -32,8 +37,31 @@ extension Sampler {
         table[slot].state = .kept
         table[slot].threshold = threshold
         table[slot].isRestored = true
+        table[slot].known = KnownSpans(.digests)
       }
     }
+    if let new = newSpans(of: share, of: record, bytes, in: slot) {
+      takePart(new, of: share, of: record, bytes, slot, &effects)
+    } else {
+      takeOpen(share, of: record, bytes, piece, slot, &effects)
+    }
+  }
+
+  /// Takes in those spans of an open trace's share that did not come before.
+  @inline(never)
+  private mutating func takePart(
+    _ spans: [Int32], of share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int,
+    _ effects: inout Effects
+  ) {
+    share.withPart(spans, of: record, bytes) { takeOpen($0, of: record, bytes, $1, slot, &effects) }
+  }
+
+  /// Takes in a share of an open trace, none of whose spans came before.
+  @inline(__always)
+  private mutating func takeOpen(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ effects: inout Effects
+  ) {
     table[slot].lastOffset = share.offset
     table[slot].byteCount += UInt64(piece.byteCount)
     accumulate(share, of: record, bytes, into: slot)
@@ -148,6 +176,7 @@ extension Sampler {
       return false
     case .undecided where isOverLimit:
       keepEarly(slot, .limit, into: &effects)
+      addDigests(of: share.spans, of: record, bytes, in: slot)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:

@@ -55,6 +55,7 @@ extension Sampler {
         earliestStart: table[slot].earliestStart, hasRoot: table[slot].hasRoot, isVetoed: outcome.isVetoed)
     }
     remember(verdict, policies.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
+    retire(table[slot].known, of: verdict)
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
@@ -81,6 +82,7 @@ extension Sampler {
   private mutating func forwardBuffered(
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
+    learnDigests(of: slot)
     guard !table[slot].spans.isEmpty else { return }
     let tooLargeBefore = counters.spansTooLarge
     let (traceID, threshold) = (table[slot].id, table[slot].threshold)

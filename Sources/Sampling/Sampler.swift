@@ -30,6 +30,10 @@ public struct Sampler: ~Copyable {
   var operations: NameTable
   var serviceLists = ServiceLists()
   var errorNotes = ErrorNotes()
+  /// The spans of open traces, and of those that were decided last: see `Sampler+Redelivery.swift`.
+  var register: SpanRegister
+  var pastKept = PastSpans()
+  var pastDropped = PastSpans()
   /// The service that all services beyond the limit share.
   let otherServices: NameID
 
@@ -79,6 +83,7 @@ public struct Sampler: ~Copyable {
     buffer = SpanBuffer(memory: memory)
     tableAccount = TableAccount(memory: memory)
     verdicts = VerdictCache(seed: seed, memory: memory, remembersFacts: policies.remembersFacts)
+    register = SpanRegister(seed: seed, memory: memory)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
@@ -256,17 +261,20 @@ public struct Sampler: ~Copyable {
 
   private mutating func updateTableAccount() {
     tableAccount.update(to: tableBytes)
+    counters.spansUnremembered = register.refusals
   }
 
   @inline(__always)
   private var tableBytes: Int {
     table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
-      + operations.byteCount + (baseline?.byteCount ?? 0)
+      + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
+      + pastDropped.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
   public func checkInvariants() {
     table.checkInvariants()
+    checkKnownSpans()
     if let point = commitPoint {
       invariant(point.safeOffset <= point.highWater, "the safe offset is ahead")
       invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead")
@@ -405,7 +413,9 @@ public struct Sampler: ~Copyable {
         close(opened, .wait, into: &effects)
       }
     }
+    guard let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock else { return }
     while let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock { verdicts.removeOldest() }
+    trimPastSpans()
   }
 
   /// Whether a trace whose wait after the root is over, and that misses no parent, waits the whole wait all

@@ -10,6 +10,8 @@ import OTLP
 public final class SamplerWorkspace {
   /// Room for the record that is being read.
   var scratch = RecordScratch()
+  /// Room for buffered spans that are looked at again.
+  var review = ScannedRecord()
 
   /// The policies that were compiled last.
   private var compiled: (source: PolicySource, policies: PolicySet)?
@@ -28,7 +30,7 @@ public final class SamplerWorkspace {
   public init() {}
 
   /// Bytes of memory that reading records has taken.
-  public var scratchBytes: Int { scratch.byteCount }
+  public var scratchBytes: Int { scratch.byteCount + review.byteCount }
 
   /// Bytes of memory that the states of regular expressions take.
   public var automataBytes: Int { automata.reduce(0) { $0 + $1.byteCount } }
@@ -36,6 +38,7 @@ public final class SamplerWorkspace {
   /// Gives back what reading records has taken.
   public func releaseScratch() {
     scratch = RecordScratch()
+    review = ScannedRecord()
   }
 
   /// Gives back the states of regular expressions, all or those that no text has called for since the last

@@ -19,6 +19,9 @@ struct TableAccount: ~Copyable {
   /// can be done without.
   var isOverdrawn: Bool { memory.tableBytes >= memory.tableBytesMax }
 
+  /// Whether they take more than half of it.
+  var isHalfDrawn: Bool { memory.tableBytes > memory.tableBytesMax / 2 }
+
   /// Says what the tables take now.
   mutating func update(to count: Int) {
     memory.tableBytes += count - bytes

@@ -145,6 +145,8 @@ struct VerdictCache: ~Copyable {
   private var facts: [RememberedFacts]
   private var head = 0
   private(set) var count = 0
+  /// The number of the oldest verdict: they are numbered as they come.
+  private(set) var firstNumber = 0
   private var index: HashIndex
   private let seed: HashSeed
   /// Keeps account of what all caches of a lane take.
@@ -225,6 +227,12 @@ struct VerdictCache: ~Copyable {
     count += 1
   }
 
+  /// The number of the verdict in `slot`, a result of `find`.
+  func number(of slot: Int) -> Int { firstNumber + (slot - head) & (ring.count - 1) }
+
+  /// The number of the verdict that was added last.
+  var newestNumber: Int { firstNumber + count - 1 }
+
   /// Makes no verdict later than `time`. Cutting all of them keeps their order.
   mutating func turnBack(to time: Instant) {
     for place in 0..<count {
@@ -239,6 +247,7 @@ struct VerdictCache: ~Copyable {
     index.remove(hash(ring[head].traceID), slot: head)
     head = (head + 1) & (ring.count - 1)
     count -= 1
+    firstNumber += 1
   }
 
   private func hash(_ traceID: TraceID) -> UInt32 {

@@ -12,6 +12,8 @@ public struct Workload: Sendable {
   private let encoder: SpanEncoder
   private let skews: [Int64]
   private var random: RandomSource
+  /// Of its own, so that what is published again changes nothing else.
+  private var redelivery: RandomSource
   private var nextStart: Int64
   private var startedCount = 0
   private var isFinishing = false
@@ -27,6 +29,7 @@ public struct Workload: Sendable {
     catalogue = ServiceCatalogue(count: options.services)
     encoder = SpanEncoder(catalogue: catalogue, spanBytes: options.spanBytes)
     random = RandomSource(seed: options.seed)
+    redelivery = RandomSource(seed: options.seed ^ 0x2e_de11)
     nextStart = options.startNanoseconds
     let most = options.clockSkewMaxNanoseconds
     var skews: [Int64] = []
@@ -98,6 +101,7 @@ public struct Workload: Sendable {
     var key: [UInt8] = []
     TraceID(high: identity.high, low: identity.low).appendHexadecimal(to: &key)
     var lastPublishedAt: Int64 = 0
+    var copies = 0
     for number in chunks.indices {
       let chunk = chunks[number]
       let end = chunk.map { spans[$0].end }.max() ?? nextStart
@@ -110,14 +114,31 @@ public struct Workload: Sendable {
       let record = WorkloadRecord(
         publishedAt: publishedAt, key: key, bytes: bytes, spanCount: chunk.count, traceIDHigh: identity.high,
         traceIDLow: identity.low)
-      pending.insert(PendingRecord(record: record, trace: startedCount, sequence: sequence))
-      sequence += 1
+      insert(record)
       lastPublishedAt = max(lastPublishedAt, publishedAt)
+      guard options.redeliveredShare > 0, number != lateChunk, redelivery.chance(options.redeliveredShare)
+      else { continue }
+      var copy = record
+      copy.publishedAt += Int64(redelivery.number(in: 1...1000)) * 1_000_000
+      if redelivery.chance(0.5) {
+        let part = chunk.prefix(redelivery.number(in: 1...chunk.count))
+        copy.bytes = encoder.record(
+          part, of: spans, identity, skew: skews[spans[chunk[0]].service], isDescending: isDescending)
+        copy.spanCount = part.count
+      }
+      insert(copy)
+      copies += 1
+      lastPublishedAt = max(lastPublishedAt, copy.publishedAt)
     }
     let truth = truth(
       of: spans, identity, isRootless, late: lateChunk.map { Set(chunks[$0]) } ?? [], lastPublishedAt)
-    unpublished[startedCount] = (truth, chunks.count)
+    unpublished[startedCount] = (truth, chunks.count + copies)
     startedCount += 1
+  }
+
+  private mutating func insert(_ record: WorkloadRecord) {
+    pending.insert(PendingRecord(record: record, trace: startedCount, sequence: sequence))
+    sequence += 1
   }
 
   /// Spans of one service together, as one instance exports them, in the order in which they ended.

@@ -46,6 +46,9 @@ public struct WorkloadOptions: Sendable {
   public var lateShare = 0.01
   /// How late, in nanoseconds.
   public var lateDelay: ClosedRange<Int64> = 15_000_000_000...40_000_000_000
+  /// Share of records that are published again within a second, as by a producer that did not hear from its
+  /// broker: half of them whole, half in part. Records that come late are not.
+  public var redeliveredShare = 0.0
   /// How long after its last span a record is published, in nanoseconds, at the most.
   public var publishDelayMaxNanoseconds: Int64 = 1_000_000_000
   /// Share of traces whose root span never comes.

@@ -115,6 +115,11 @@ struct ReplayText {
           + "\(report.counters.spansTruncated) spans left out"
       )
     }
+    if report.counters.spansRedelivered > 0 {
+      lines.append(
+        "repeated   \(report.counters.spansRedelivered) spans had come before, byte for byte: left out"
+      )
+    }
     if let first = report.firstAhead {
       let place = "record \(first.record), at byte \(first.byte)"
       lines.append(

@@ -91,6 +91,7 @@ import Testing
     large.filling = 1500
     #expect(try world.send(large, at: 0).isEmpty)
     let failed = TestSpan(id: 4, parent: 1, status: .error, filling: 1500)
+    large.id = 3
     let events = try world.send(large, failed, at: 0)
     #expect(events.decisions.map(\.trigger) == [.limit])
     #expect(events.keptIDs == [2, 4])

@@ -36,6 +36,8 @@ struct ReferenceSampler {
     var isRootWaitOver = false
     var waitsOn = false
     var spans: [TestSpan] = []
+    /// The bytes of those that are remembered: all, but for a trace that goes on for long over a limit.
+    var known: [[UInt8]] = []
     var isKept = false
     var isSkeleton = false
     var beyondLimit = 0
@@ -50,7 +52,8 @@ struct ReferenceSampler {
     var decidedAt: Instant
     var reported: [String] = []
     /// Of a dropped trace: when it began, and whether its root has come, as they are remembered.
-    var known: PastVerdict
+    var facts: PastVerdict
+    var known: [[UInt8]]
   }
 
   var configuration: SamplerConfiguration
@@ -163,7 +166,7 @@ struct ReferenceSampler {
     past = past.mapValues { verdict in
       var verdict = verdict
       verdict.decidedAt = min(verdict.decidedAt, time)
-      verdict.known.turnBack(to: time)
+      verdict.facts.turnBack(to: time)
       return verdict
     }
   }
@@ -219,14 +222,33 @@ struct ReferenceSampler {
     if let place = open.firstIndex(where: { $0.id == id }) {
       takeOpen(place, spans, offset)
     } else if let verdict = past[id] {
-      takeLate(id, spans, offset, verdict)
+      var known = verdict.known
+      let new = verdict.isSkeleton ? spans : fresh(spans, &known)
+      past[id]?.known = known
+      if !new.isEmpty { takeLate(id, new, offset, verdict) }
     } else {
       open.append(Trace(id: id, firstOffset: offset, lastOffset: offset, openedAt: clock))
       takeOpen(open.count - 1, spans, offset)
     }
   }
 
-  private mutating func takeOpen(_ place: Int, _ spans: [TestSpan], _ offset: Int64) {
+  /// The spans that did not come before, byte for byte. What goes beyond a limit is remembered up to a number
+  /// of spans; errors and roots, which go out, up to half as many more.
+  private func fresh(_ spans: [TestSpan], _ known: inout [[UInt8]], limit: Int? = nil) -> [TestSpan] {
+    spans.filter { span in
+      let isWanted = span.parent == 0 || span.status == .error
+      if known.contains(span.bytes) { return false }
+      let most = limit.map { $0 * (isWanted ? 3 : 2) } ?? .max
+      if known.count < most { known.append(span.bytes) }
+      return true
+    }
+  }
+
+  private mutating func takeOpen(_ place: Int, _ all: [TestSpan], _ offset: Int64) {
+    var known = open[place].known
+    let spans = fresh(all, &known, limit: open[place].isKept ? configuration.limits.spansPerTrace : nil)
+    open[place].known = known
+    guard !spans.isEmpty else { return }
     let before = open[place].spans
     open[place].lastOffset = offset
     open[place].spans += spans
@@ -289,15 +311,15 @@ struct ReferenceSampler {
     let starts = spans.map(\.startNanoseconds).min() ?? 0
     let ends = spans.map(\.endNanoseconds).max() ?? 0
     let roots = spans.filter { $0.parent == 0 }
-    var known = verdict.known
-    known.note(
-      earliestStart: min(known.earliestStart, starts), hasRoot: known.hasRoot || !roots.isEmpty,
+    var facts = verdict.facts
+    facts.note(
+      earliestStart: min(facts.earliestStart, starts), hasRoot: facts.hasRoot || !roots.isEmpty,
       isVetoed: false)
-    past[id]?.known = known
+    past[id]?.facts = facts
     var missed: [String] = []
     if errors > 0 { missed.append("errors") }
-    let isLong = ends > known.earliestStart && ends - known.earliestStart >= 2_010_000_000
-    let isSlow = known.hasRoot ? roots.contains { $0.end - $0.start >= 2000 } : isLong
+    let isLong = ends > facts.earliestStart && ends - facts.earliestStart >= 2_010_000_000
+    let isSlow = facts.hasRoot ? roots.contains { $0.end - $0.start >= 2000 } : isLong
     if isSlow { missed.append("slow") }
     missed.removeAll(where: verdict.reported.contains)
     guard !missed.isEmpty else { return }
@@ -321,17 +343,17 @@ struct ReferenceSampler {
     }
     say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true)
     if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
-    var known = PastVerdict(
+    var facts = PastVerdict(
       traceID: TraceID(high: 0, low: 1), isKept: open[place].isKept, threshold: open[place].threshold,
       decidedAt: clock)
     if !open[place].isKept {
-      known.note(
+      facts.note(
         earliestStart: open[place].spans.map(\.startNanoseconds).min() ?? 0,
         hasRoot: open[place].spans.contains { $0.parent == 0 }, isVetoed: false)
     }
     past[open[place].id] = Past(
       isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
-      decidedAt: clock, known: known)
+      decidedAt: clock, facts: facts, known: open[place].known)
     open.remove(at: place)
   }
 
@@ -418,6 +440,12 @@ extension ReferenceSampler.Dissent {
 }
 
 extension TestSpan {
+  fileprivate var bytes: [UInt8] {
+    var writer = WireWriter()
+    write(to: &writer)
+    return writer.bytes
+  }
+
   /// The threshold in a tracestate of the form `ot=th:` and hexadecimal digits.
   fileprivate var headThreshold: SamplingThreshold {
     let digits = traceState.dropFirst("ot=th:".count)

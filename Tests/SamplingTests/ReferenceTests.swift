@@ -14,18 +14,26 @@ enum Step {
 }
 
 /// A random stream of small traces: children before roots, errors, slow roots, missing parents, mixed
-/// records, late spans, silences, thresholds of head sampling, and traces that go over `spansPerTrace`.
+/// records, late spans, silences, thresholds of head sampling, traces that go over `spansPerTrace`, and spans
+/// that are delivered again, whole records and single ones.
 func randomStream(seed: UInt64, steps: Int) -> [Step] {
   var random = RandomSource(seed: seed)
   var time: Int64 = 0
   var traces: [UInt64] = []
+  var sent: [[TestSpan]] = []
   return (0..<steps).map { _ in
     if random.chance(0.01) { return .relief }
     if random.chance(0.1) {
       time += Int64(random.chance(0.1) ? random.number(in: 10_000...90_000) : random.number(in: 1...3000))
       return .time(time)
     }
-    let spans = (0..<random.number(in: 1...5)).map { _ -> TestSpan in
+    if let again = sent.suffix(random.chance(0.5) ? 5 : 100).randomElement(using: &random),
+      random.chance(0.08)
+    {
+      return .spans(
+        random.chance(0.5) ? again : again.filter { _ in random.chance(0.7) } + [again[0]], at: time)
+    }
+    var spans = (0..<random.number(in: 1...5)).map { _ -> TestSpan in
       if traces.isEmpty || random.chance(0.3) { traces.append(random.next()) }
       let trace = traces[random.number(in: max(0, traces.count - 30)...traces.count - 1)]
       var span = TestSpan(trace: trace, id: UInt64(random.number(in: 1...9)))
@@ -42,6 +50,9 @@ func randomStream(seed: UInt64, steps: Int) -> [Step] {
       if trace % 3 == 0, random.chance(0.8) { span.traceState = trace % 2 == 0 ? "ot=th:8" : "ot=th:fa" }
       return span
     }
+    if random.chance(0.05) { spans += sent.last?.prefix(2) ?? spans.prefix(1) }
+    if random.chance(0.05) { spans.append(spans[0]) }
+    sent.append(spans)
     if random.chance(0.8) { time += Int64(random.number(in: 0...500)) }
     return .spans(spans, at: time)
   }
@@ -90,7 +101,7 @@ func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
       counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
       counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped,
       counters.tracesWaitingOn, counters.missedByPolicy["errors"] ?? 0, counters.missedByPolicy["slow"] ?? 0,
-      counters.spansTruncated,
+      counters.spansTruncated, counters.spansRedelivered,
     ] { #expect(count > 0) }
   }
 

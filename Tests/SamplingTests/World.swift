@@ -375,7 +375,7 @@ final class World {
     let counters = sampler.counters
     let accounted =
       counters.spansKept + counters.spansTooLarge + counters.spansDropped + counters.spansTruncated
-      + counters.spansReplayed + undecidedSpans
+      + counters.spansReplayed + counters.spansRedelivered + undecidedSpans
     let closed = counters.tracesKept + counters.tracesDropped
     guard accounted == counters.spansRead, closed + UInt64(sampler.table.count) == counters.tracesOpened
     else { throw Unbalanced(counters: counters, undecidedSpans: undecidedSpans) }

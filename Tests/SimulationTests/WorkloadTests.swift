@@ -48,6 +48,18 @@ import Testing
     }
   }
 
+  /// What is delivered again is nothing new, and changes nothing else.
+  @Test func recordsThatAreDeliveredAgainHoldNothingNew() throws {
+    let once = try GeneratedTraffic(traces: 60)
+    let twice = try GeneratedTraffic(traces: 60) { $0.redeliveredShare = 0.5 }
+    #expect(twice.records.count > once.records.count * 5 / 4)
+    #expect(Set(twice.spans.joined().map(\.id)) == Set(once.spans.joined().map(\.id)))
+    #expect(Set(twice.truths.map(\.trace)) == Set(once.truths.map(\.trace)))
+    let whole = Set(once.records.map(\.bytes))
+    #expect(whole.isSubset(of: twice.records.map(\.bytes)))
+    #expect(twice.records.contains { !whole.contains($0.bytes) }, "some are cut otherwise")
+  }
+
   @Test func mixedRecordsHoldTheSameSpansWithoutAKey() throws {
     let plain = try GeneratedTraffic(traces: 60)
     let mixed = try GeneratedTraffic(traces: 60) { $0.mixed = true }

@@ -102,6 +102,16 @@ extension MetricSection {
     .counter("tailrace_dropped_spans_total", "Spans of dropped traces, late ones included") {
       $0.counters.spansDropped
     },
+    .counter(
+      "tailrace_redelivered_spans_total",
+      "Spans that had come before in their trace, byte for byte, and were left out: a producer or a collector "
+        + "has sent them again"
+    ) { $0.counters.spansRedelivered },
+    .counter(
+      "tailrace_unremembered_spans_total",
+      "Spans that there was no memory to remember, or of a trace far over a limit: delivered again, they "
+        + "count again"
+    ) { $0.counters.spansUnremembered },
     .counter("tailrace_truncated_spans_total", "Spans left out of skeletons") { $0.counters.spansTruncated },
     .counter(
       "tailrace_replayed_spans_total", "Spans read again during recovery that had been dealt with before"

@@ -106,7 +106,10 @@ struct Auditor {
           continue
         }
         if verdict.isLate { lateReports.insert(verdict.traceID) }
-        if verdict.isFinal { finals[verdict.traceID, default: []].append(verdict) }
+        if verdict.isFinal {
+          finals[verdict.traceID, default: []].append(verdict)
+          checkCount(record.value ?? [], verdict.traceID)
+        }
       }
       for record in cluster.committedRecords(of: LogID(topic: SimulatedTopic.sampled, partition: partition)) {
         hash = Auditor.mix(hash, record.value ?? [])
@@ -117,6 +120,22 @@ struct Auditor {
       check(trace, facts, finals[trace] ?? [], kept[trace] ?? [:], isReported: lateReports.contains(trace))
     }
     return (hash, finals.values.count { $0.contains(where: \.isKept) })
+  }
+
+  /// A span that is published twice counts once.
+  private mutating func checkCount(_ record: [UInt8], _ trace: TraceID) {
+    var reader = JSONReader(record)
+    var said: Int64?
+    do throws(MalformedInput) {
+      try reader.object { (reader, name) throws(MalformedInput) in
+        if name == "span_count" { said = Int64(try reader.number()) } else { try reader.skip() }
+      }
+    } catch { object("a decision record can't be read: \(error)") }
+    let published = published[trace]?.spans.count ?? 0
+    guard let said, said <= published else {
+      object("trace \(trace) has \(published) spans, its decision says \(said ?? -1)")
+      return
+    }
   }
 
   private mutating func count(_ bytes: [UInt8], into kept: inout [TraceID: [UInt64: Int]]) {

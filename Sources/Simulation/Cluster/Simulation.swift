@@ -116,6 +116,7 @@ public final class Simulation {
     traffic.slowThresholdNanoseconds = 800_000_000
     traffic.publishDelayMaxNanoseconds = 300_000_000
     traffic.lateShare = options.hasLateRecords ? 0.1 : 0
+    traffic.redeliveredShare = options.redelivered
     traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
   }

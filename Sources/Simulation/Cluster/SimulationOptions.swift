@@ -40,6 +40,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var wrongStamps = 0.0
   /// Whether records come late, after their traces were decided.
   public var hasLateRecords = false
+  /// Share of records that are published twice.
+  public var redelivered = 0.0
   /// Share of records that nobody can read.
   public var malformed = 0.0
   /// Share of steps at which a worker's time of day is set forward or back, by up to an hour.
@@ -91,6 +93,7 @@ public struct SimulationOptions: Equatable, Sendable {
     // Less than a trace's spans take together, and more than any of them.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
+    if traces % 8 < 5 { redelivered = 0.2 }
   }
 }
 

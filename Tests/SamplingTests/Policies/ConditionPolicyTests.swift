@@ -155,7 +155,7 @@ extension TestSpan {
     }
     try world.send(failed, at: 0)
     #expect(world.counters.conditionErrors == 1)
-    try world.send(failed, at: 0)
+    try world.send(TestSpan(id: 9, attributes: failed.attributes), at: 0)
     // Where an error settles the trace, nothing more is asked.
     #expect(world.counters.conditionErrors == (mode == .propagate ? 1 : 2))
     #expect(world.counters.conditionErrorsSaid == (mode == .silent ? 0 : world.counters.conditionErrors))

@@ -145,7 +145,7 @@ private struct Story: ~Copyable {
 
   private func accounted(_ counters: SamplerCounters) -> UInt64 {
     counters.spansKept + counters.spansTooLarge + counters.spansDropped + counters.spansTruncated
-      + counters.spansReplayed
+      + counters.spansReplayed + counters.spansRedelivered
   }
 
   // MARK: Operations

@@ -1,0 +1,167 @@
+// Sets of numbers that are only ever added to, many of them and mostly small: reused, so that none is
+// allocated in steady state.
+
+import SpanStorage
+
+/// Numbers that are as good as random, in a table with open addressing: linear probing, at most three
+/// quarters full, nothing ever removed.
+@safe struct NumberSet<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>: ~Copyable {
+  /// Zero is an empty slot; the number zero counts as one.
+  private let slots: UnsafeMutablePointer<Number>
+  /// A power of two, or zero.
+  let capacity: Int
+  private(set) var count = 0
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    unsafe slots = UnsafeMutablePointer<Number>.allocate(capacity: capacity)
+    // Sound: the memory is of just that size.
+    unsafe slots.initialize(repeating: 0, count: capacity)
+  }
+
+  deinit {
+    // Sound: allocated by `init`, this set's alone, of a type with nothing to be released.
+    unsafe slots.deallocate()
+  }
+
+  var byteCount: Int { capacity * MemoryLayout<Number>.stride }
+
+  /// Whether there is no room for another number.
+  @inline(__always)
+  var isFull: Bool { (count + 1) * 4 > capacity * 3 }
+
+  func contains(_ number: Number) -> Bool {
+    guard count > 0 else { return false }
+    // Sound: see `slot(of:)`.
+    return unsafe slots[slot(of: max(number, 1))] != 0
+  }
+
+  /// Adds a number, for which there must be room. Returns whether it is new.
+  @inline(__always)
+  mutating func insert(_ number: Number) -> Bool {
+    invariant(!isFull, "a set of \(count) numbers has no room")
+    let slot = slot(of: max(number, 1))
+    // Sound: see `slot(of:)`.
+    guard unsafe slots[slot] == 0 else { return false }
+    unsafe slots[slot] = max(number, 1)
+    count += 1
+    return true
+  }
+
+  /// Adds what is in `other`, which is no larger than half of this set.
+  mutating func insert(allOf other: borrowing NumberSet) {
+    for place in 0..<other.capacity {
+      // Sound: the other set has so many slots.
+      let number = unsafe other.slots[place]
+      if number != 0 { _ = insert(number) }
+    }
+  }
+
+  mutating func removeAll() {
+    // Sound: the set has so many slots.
+    unsafe slots.update(repeating: 0, count: capacity)
+    count = 0
+  }
+
+  /// Where the number is, or would be.
+  @inline(__always)
+  private func slot(of number: Number) -> Int {
+    let mask = capacity - 1
+    var slot = Int(truncatingIfNeeded: number) & mask
+    // Sound, here and for the result: what is masked is below the capacity, which is not zero where there is
+    // a number or room for one. An empty slot ends the loop: a quarter of them are.
+    while unsafe slots[slot] != 0 && slots[slot] != number { slot = (slot + 1) & mask }
+    return slot
+  }
+}
+
+/// Numbered sets.
+struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>: ~Copyable {
+  private var sets = SlotArray<NumberSet<Number>>()
+  /// Sets that are nobody's, by the logarithm of their size; those without slots first.
+  private var free: [[Int32]] = Array(repeating: [], count: NumberSets.sizesKept + 1)
+  private var storageBytes = 0
+
+  private static var capacityMin: Int { 64 }
+  /// How many sizes are kept for the next one who needs such a set; larger sets give their memory back.
+  private static var sizesKept: Int { 6 }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { sets.byteCount + storageBytes }
+
+  /// Bytes of a set.
+  func byteCount(of set: Int32) -> Int { set < 0 ? 0 : sets[Int(set)].byteCount }
+
+  /// How many numbers a set has.
+  func count(of set: Int32) -> Int { set < 0 ? 0 : sets[Int(set)].count }
+
+  func contains(_ number: Number, in set: Int32) -> Bool { set >= 0 && sets[Int(set)].contains(number) }
+
+  /// Adds a number to a set, which becomes another one if it has to grow; a negative one is made first.
+  ///
+  /// - Parameter mayGrow: whether memory can be had.
+  @inline(__always)
+  mutating func insert(_ number: Number, into set: inout Int32, mayGrow: () -> Bool) -> SpanRegister.Entry {
+    if set < 0 || sets[Int(set)].isFull {
+      // A set that can't grow still knows what is in it.
+      if contains(number, in: set) { return .known }
+      guard mayGrow() else { return .refused }
+      grow(&set)
+    }
+    return sets[Int(set)].insert(number) ? .added : .known
+  }
+
+  @inline(never)
+  private mutating func grow(_ set: inout Int32) {
+    guard set >= 0 else {
+      set = take(capacity: NumberSets.capacityMin)
+      return
+    }
+    let larger = take(capacity: 2 * sets[Int(set)].capacity)
+    var filled = NumberSet<Number>(capacity: 0)
+    swap(&filled, &sets[Int(larger)])
+    filled.insert(allOf: sets[Int(set)])
+    swap(&filled, &sets[Int(larger)])
+    release(set)
+    set = larger
+  }
+
+  private mutating func take(capacity: Int) -> Int32 {
+    let size = NumberSets.size(capacity)
+    if size <= NumberSets.sizesKept, let kept = free[size].popLast() {
+      sets[Int(kept)].removeAll()
+      return kept
+    }
+    storageBytes += capacity * MemoryLayout<Number>.stride
+    if let vacant = free[0].popLast() {
+      sets[Int(vacant)] = NumberSet(capacity: capacity)
+      return vacant
+    }
+    sets.append(NumberSet(capacity: capacity))
+    return Int32(truncatingIfNeeded: sets.count - 1)
+  }
+
+  /// Gives a set back.
+  mutating func release(_ set: Int32) {
+    guard set >= 0 else { return }
+    let size = NumberSets.size(sets[Int(set)].capacity)
+    if size <= NumberSets.sizesKept { return free[size].append(set) }
+    storageBytes -= sets[Int(set)].byteCount
+    sets[Int(set)] = NumberSet(capacity: 0)
+    free[0].append(set)
+  }
+
+  /// 1 for the smallest, 2 for twice that.
+  private static func size(_ capacity: Int) -> Int {
+    capacity.trailingZeroBitCount - capacityMin.trailingZeroBitCount + 1
+  }
+
+  /// Checks that `used` are all that are somebody's.
+  func checkInvariants(used: Int) {
+    let unused = free.reduce(0) { $0 + $1.count }
+    invariant(used + unused == sets.count, "\(sets.count - used - unused) sets of numbers are nobody's")
+    var bytes = 0
+    for set in 0..<sets.count { bytes += sets[set].byteCount }
+    invariant(bytes == storageBytes, "sets of numbers take \(bytes) bytes, not \(storageBytes)")
+  }
+}

@@ -1,0 +1,77 @@
+// The spans of traces that are decided, for those of them that are delivered again late.
+
+/// What is known of the spans of past traces, in the order of their verdicts: as many of the latest as a
+/// number of bytes has room for.
+struct PastSpans {
+  private struct Entry {
+    /// The number of the verdict in the cache.
+    var verdict: Int
+    var known: KnownSpans
+  }
+
+  private var ring: [Entry?] = Array(repeating: nil, count: 16)
+  private var head = 0
+  private(set) var count = 0
+  /// Bytes that the notes on their spans take.
+  private(set) var noteBytes = 0
+
+  /// Bytes of memory in use, but for the notes.
+  var byteCount: Int { ring.capacity * MemoryLayout<Entry?>.stride }
+
+  /// Bytes that one trace takes beside the notes on its spans.
+  static var entryBytes: Int { MemoryLayout<Entry?>.stride }
+
+  /// The number of the oldest trace's verdict; nil if there is none.
+  var oldest: Int? { count == 0 ? nil : ring[head]?.verdict }
+
+  /// What is known of each trace.
+  var all: [KnownSpans] { (0..<count).compactMap { ring[slot($0)]?.known } }
+
+  /// The place of the trace with this verdict, or nil.
+  func find(_ verdict: Int) -> Int? {
+    var (low, high) = (0, count)
+    while low < high {
+      let middle = (low + high) / 2
+      guard let entry = ring[slot(middle)] else { return nil }
+      if entry.verdict == verdict { return middle }
+      if entry.verdict < verdict { low = middle + 1 } else { high = middle }
+    }
+    return nil
+  }
+
+  /// What is known of the trace at `place`, a result of `find`.
+  subscript(place: Int) -> KnownSpans { ring[slot(place)]?.known ?? KnownSpans() }
+
+  /// Takes note that what is known of the trace at `place` takes `growth` bytes more.
+  mutating func update(_ place: Int, _ known: KnownSpans, growth: Int) {
+    ring[slot(place)]?.known = known
+    noteBytes += growth
+  }
+
+  /// Adds a trace, whose verdict is younger than all that are here.
+  mutating func append(_ known: KnownSpans, verdict: Int, noteBytes: Int) {
+    if count == ring.count { grow() }
+    ring[slot(count)] = Entry(verdict: verdict, known: known)
+    count += 1
+    self.noteBytes += noteBytes
+  }
+
+  /// Removes the oldest trace.
+  mutating func removeOldest(noteBytes: (KnownSpans) -> Int) -> KnownSpans? {
+    guard count > 0, let entry = ring[head] else { return nil }
+    ring[head] = nil
+    head = slot(1)
+    count -= 1
+    self.noteBytes -= noteBytes(entry.known)
+    return entry.known
+  }
+
+  private func slot(_ place: Int) -> Int { (head + place) & (ring.count - 1) }
+
+  private mutating func grow() {
+    var larger: [Entry?] = Array(repeating: nil, count: 2 * ring.count)
+    for place in 0..<count { larger[place] = ring[slot(place)] }
+    ring = larger
+    head = 0
+  }
+}

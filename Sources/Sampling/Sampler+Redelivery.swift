@@ -1,0 +1,211 @@
+// Spans that are delivered again.
+//
+// A producer that does not hear from its broker writes a record once more, and a collector that does not hear
+// from its sender's answer sends a batch once more. A span whose bytes came before in its trace is counted
+// and left out, before anything else is made of it. What stands around it (resource, scope, record) is not
+// compared: a batch may be cut otherwise the second time. A span with the same id and other bytes is another
+// span.
+//
+// See `SpanRegister` for how spans are recognised. It is exact but for one pair in 2^64 of spans of one trace
+// with different bytes, of which the second would be left out; the hash is seeded, so that nobody can choose
+// such a pair. Of dropped traces the tags alone are known after the verdict: there a span that has the same
+// id, times, status and length as one that came before counts as the same. All it could change is whether a
+// late record is written.
+
+import OTLP
+import SpanStorage
+
+extension OpenTrace {
+  /// Notes spans of a record by their tags. Returns the place among `spans` of the first whose tag is known,
+  /// or the end.
+  @inline(__always)
+  mutating func note(
+    _ spans: ArraySlice<Int32>, of record: ScannedRecord, in register: inout SpanRegister
+  ) -> Int {
+    var place = spans.startIndex
+    while place < spans.endIndex {
+      let span = record.spans[Int(spans[place])]
+      let mayBeKnown = seen.insert(span.spanID)
+      if register.isKnown(span, mayBeKnown: mayBeKnown, to: &known) { break }
+      place += 1
+    }
+    return place
+  }
+}
+
+extension Sampler {
+  /// Notes the spans of an open trace's share. Returns which of them did not come before; nil if none did, as
+  /// nearly always.
+  @inline(__always)
+  mutating func newSpans(
+    of share: Share, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
+  ) -> [Int32]? {
+    var place = share.spans.startIndex
+    if table[slot].known.form != .digests {
+      place = table[slot].note(share.spans, of: record, in: &register)
+      guard place < share.spans.endIndex else { return nil }
+    }
+    return newSpans(of: share, from: place, of: record, bytes, in: slot)
+  }
+
+  /// The same from `place` on, by digests.
+  @inline(never)
+  private mutating func newSpans(
+    of share: Share, from place: Int, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
+  ) -> [Int32]? {
+    if table[slot].known.form != .digests {
+      learnDigests(of: slot)
+      addDigests(of: share.spans[..<place], of: record, bytes, in: slot)
+    }
+    var fresh = Array(share.spans[..<place])
+    for index in share.spans[place...] {
+      let span = record.spans[Int(index)]
+      let countMax = digestsMax(of: slot, isWanted: span.isRoot || span.status == .error)
+      if register.isKnown(span, in: bytes, to: &table[slot].known, countMax: countMax) {
+        counters.spansRedelivered += 1
+      } else {
+        table[slot].seen.insert(span.spanID)
+        fresh.append(index)
+      }
+    }
+    return fresh.count == share.spans.count ? nil : fresh
+  }
+
+  /// How many of a trace's spans are remembered. While it is undecided all are in memory anyway. Later few go
+  /// out and nothing bounds how many come: those that do not must not take the room of errors and roots.
+  private mutating func digestsMax(of slot: Int, isWanted: Bool) -> Int {
+    guard table[slot].state != .undecided else { return .max }
+    let (most, overflow) = configuration.limits.spansPerTrace.multipliedReportingOverflow(
+      by: isWanted ? 3 : 2)
+    return overflow ? .max : most
+  }
+
+  /// From now on the trace's spans are known by their digests: made of the spans that are buffered.
+  mutating func learnDigests(of slot: Int) {
+    guard table[slot].known.form != .digests else { return }
+    let known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
+    register.release(table[slot].known)
+    table[slot].known = known
+  }
+
+  private static func digests(
+    of spans: BufferedSpans, in buffer: borrowing SpanBuffer, _ record: inout ScannedRecord,
+    _ register: inout SpanRegister
+  ) -> KnownSpans {
+    var known = KnownSpans(.digests)
+    for piece in buffer.pieces(of: spans) {
+      buffer.withBytes(of: piece) { bytes in
+        do { try record.scan(bytes) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
+        for span in record.spans { _ = register.isKnown(span, in: bytes, to: &known) }
+      }
+    }
+    return known
+  }
+
+  /// Notes the digests of spans that are not buffered.
+  mutating func addDigests(
+    of spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
+  ) {
+    for index in spans {
+      _ = register.isKnown(record.spans[Int(index)], in: bytes, to: &table[slot].known)
+    }
+  }
+
+  // MARK: After the verdict
+
+  /// Keeps what is known of the spans of a trace that was decided last, or lets go of it.
+  mutating func retire(_ known: KnownSpans, of verdict: PastVerdict) {
+    // Late spans of a trace that went over a limit are left out whatever they are.
+    guard !verdict.isTruncated else { return register.release(known) }
+    let bytes = register.byteCount(of: known)
+    if verdict.isKept {
+      pastKept.append(known, verdict: verdicts.newestNumber, noteBytes: bytes)
+    } else {
+      pastDropped.append(known, verdict: verdicts.newestNumber, noteBytes: bytes)
+    }
+    trimPastSpans()
+  }
+
+  /// Forgets the spans of traces whose verdicts are forgotten, and the oldest of those that have no room.
+  /// They have none where tables take more than half of what they may: open traces go before.
+  mutating func trimPastSpans() {
+    let limits = configuration.limits
+    let hasRoom = !tableAccount.isHalfDrawn
+    let first = verdicts.firstNumber
+    register.trim(&pastKept, toBytes: hasRoom ? limits.keptSpanNoteBytes : 0, since: first)
+    register.trim(&pastDropped, toBytes: hasRoom ? limits.droppedSpanNoteBytes : 0, since: first)
+  }
+
+  /// Notes the late spans of a trace that is decided. Returns which of them did not come before; nil if none
+  /// did, or nobody knows any more.
+  mutating func newSpans(
+    of share: Share, of record: ScannedRecord, _ bytes: RawSpan, after past: Int
+  ) -> [Int32]? {
+    let number = verdicts.number(of: past)
+    let found =
+      verdicts[past].isKept
+      ? register.newSpans(of: share, of: record, bytes, in: &pastKept, verdict: number)
+      : register.newSpans(of: share, of: record, bytes, in: &pastDropped, verdict: number)
+    trimPastSpans()
+    return found
+  }
+
+  /// Notes spans that are read again and were dealt with before: they may be delivered once more.
+  mutating func noteReplayed(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ past: Int) {
+    counters.spansReplayed += UInt64(share.spans.count)
+    _ = newSpans(of: share, of: record, bytes, after: past)
+  }
+
+  /// Checks that no notes were lost, and none are had twice. For tests: it looks at every open trace.
+  func checkKnownSpans() {
+    var known = pastKept.all + pastDropped.all
+    var slot = table.opened.first
+    while let current = slot {
+      known.append(table[current].known)
+      slot = table.opened.next(after: current)
+    }
+    register.checkInvariants(known)
+    for past in [pastKept, pastDropped] {
+      let bytes = past.all.reduce(0) { $0 + register.byteCount(of: $1) }
+      invariant(bytes == past.noteBytes, "notes on past spans take \(bytes) bytes, not \(past.noteBytes)")
+    }
+  }
+}
+
+extension Share {
+  /// Lends `body` a part of the share and its piece; unless it is empty.
+  func withPart(
+    _ spans: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ body: (Share, RawSpan) -> Void
+  ) {
+    guard !spans.isEmpty else { return }
+    var piece = WireWriter()
+    piece.appendPiece(spans[...], of: record, bytes: bytes)
+    piece.bytes.withRawBytes { body(Share(traceID: traceID, spans: spans[...], offset: offset), $0) }
+  }
+}
+
+extension SpanRegister {
+  fileprivate mutating func trim(_ past: inout PastSpans, toBytes bytesMax: Int, since verdict: Int) {
+    while let oldest = past.oldest,
+      oldest < verdict || past.noteBytes + past.count * PastSpans.entryBytes > bytesMax
+    {
+      guard let known = past.removeOldest(noteBytes: { byteCount(of: $0) }) else { return }
+      release(known)
+    }
+  }
+
+  fileprivate mutating func newSpans(
+    of share: Share, of record: ScannedRecord, _ bytes: RawSpan, in past: inout PastSpans, verdict: Int
+  ) -> [Int32]? {
+    guard let place = past.find(verdict) else { return nil }
+    var known = past[place]
+    let before = byteCount(of: known)
+    let fresh = share.spans.filter { index in
+      let span = record.spans[Int(index)]
+      return known.form == .digests
+        ? !isKnown(span, in: bytes, to: &known) : !isKnown(span, mayBeKnown: true, to: &known)
+    }
+    past.update(place, known, growth: byteCount(of: known) - before)
+    return fresh.count == share.spans.count ? nil : fresh
+  }
+}

@@ -1,0 +1,243 @@
+// Which spans of each trace have come, so that a span that is delivered again is recognised.
+//
+// Nearly every span is new, and finding that out must cost next to nothing. So a trace goes through up to
+// three forms. A span has a *tag*: 32 bits mixed from its id, times, status and length. Tags are kept in a
+// chain of blocks, which is looked through only where the trace's filter has both bits of the span's id set;
+// beyond 30 spans, as the filter fills up, in a set. A span whose tag is new is new. One whose tag is known
+// probably came before. From the first of these on, and as soon as a trace is kept, the trace has a set of
+// *digests* instead: 64 bits over all bytes of a span. They need no spans in memory, and each span costs the
+// same, however often a trace is sent again.
+
+import OTLP
+import SpanStorage
+
+/// What is known of the spans of one trace: where its notes are in a `SpanRegister`.
+struct KnownSpans: BitwiseCopyable {
+  enum Form: UInt8 {
+    /// Tags, in a chain of blocks that begins with the one that is being filled.
+    case list
+    /// Tags, in a set.
+    case tags
+    /// Digests, in a set.
+    case digests
+  }
+
+  fileprivate(set) var form = Form.list
+  /// How many tags the list has.
+  fileprivate var listed: UInt8 = 0
+  /// The block or the set; negative if there is none.
+  fileprivate var place: Int32 = -1
+
+  /// No spans, told apart by `form`.
+  init(_ form: Form = .list) {
+    self.form = form
+  }
+}
+
+/// The spans of all traces that are remembered.
+struct SpanRegister: ~Copyable {
+  /// What became of a span that was to be noted.
+  enum Entry {
+    /// It was not known, and is now.
+    case added
+    /// It was known.
+    case known
+    /// It is not known, and there is no room to note it.
+    case refused
+  }
+
+  /// One line of a processor's cache.
+  struct Block {
+    var tags: [15 of UInt32]
+    var next: Int32
+  }
+
+  private static let perBlock: UInt8 = 15
+  /// The tags of two blocks. Then one new span in fourteen finds its bits set in the filter; at 60 it would
+  /// be one in five.
+  private static let listedMax: UInt8 = 30
+
+  private var blocks = SlotArray<Block>()
+  private var firstFree: Int32 = -1
+  private var tagSets = NumberSets<UInt32>()
+  private var digestSets = NumberSets<UInt64>()
+  private let seed: HashSeed
+  private let memory: SpanMemory
+  /// Spans that there was no room to note.
+  private(set) var refusals: UInt64 = 0
+
+  init(seed: HashSeed, memory: SpanMemory) {
+    self.seed = seed
+    self.memory = memory
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { blocks.byteCount + tagSets.byteCount + digestSets.byteCount }
+
+  /// Bytes that the notes on a trace take.
+  func byteCount(of known: KnownSpans) -> Int {
+    switch known.form {
+    case .list:
+      Int((known.listed + SpanRegister.perBlock - 1) / SpanRegister.perBlock) * MemoryLayout<Block>.stride
+    case .tags: tagSets.byteCount(of: known.place)
+    case .digests: digestSets.byteCount(of: known.place)
+    }
+  }
+
+  /// How many digests of a trace's spans are noted.
+  func digestCount(of known: KnownSpans) -> Int {
+    known.form == .digests ? digestSets.count(of: known.place) : 0
+  }
+
+  // MARK: Tags
+
+  /// Notes a span by its tag, in a trace that is not in the form of digests. Returns whether its tag is
+  /// known.
+  ///
+  /// - Parameter mayBeKnown: false only if no span with the same id came.
+  @inline(__always)
+  mutating func isKnown(_ span: SpanView, mayBeKnown: Bool, to known: inout KnownSpans) -> Bool {
+    let tag = seed.tag(span)
+    let place = known.listed % SpanRegister.perBlock
+    guard known.form == .list, !mayBeKnown, place > 0 else { return isKnown(tag, mayBeKnown, &known) }
+    blocks[Int(known.place)].tags[Int(place)] = tag
+    known.listed += 1
+    return false
+  }
+
+  @inline(never)
+  private mutating func isKnown(_ tag: UInt32, _ mayBeKnown: Bool, _ known: inout KnownSpans) -> Bool {
+    if known.form == .list {
+      if mayBeKnown, contains(tag, in: known) { return true }
+      let place = known.listed % SpanRegister.perBlock
+      if place > 0 || makeBlock(&known) {
+        blocks[Int(known.place)].tags[Int(place)] = tag
+        known.listed += 1
+        return false
+      }
+      guard known.form == .tags else {
+        refusals += 1
+        return false
+      }
+    }
+    let entry = tagSets.insert(tag, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
+    if entry == .refused { refusals += 1 }
+    return entry == .known
+  }
+
+  private func contains(_ tag: UInt32, in known: KnownSpans) -> Bool {
+    var (left, block) = (known.listed, known.place)
+    while left > 0 {
+      let inBlock = (left - 1) % SpanRegister.perBlock + 1
+      for place in 0..<Int(inBlock) where blocks[Int(block)].tags[place] == tag { return true }
+      left -= inBlock
+      block = blocks[Int(block)].next
+    }
+    return false
+  }
+
+  /// Begins a block, or a set instead. False if neither can be had, or it is a set now.
+  private mutating func makeBlock(_ known: inout KnownSpans) -> Bool {
+    guard known.listed < SpanRegister.listedMax else {
+      moveToSet(&known)
+      return false
+    }
+    if firstFree >= 0 {
+      let slot = firstFree
+      firstFree = blocks[Int(slot)].next
+      blocks[Int(slot)].next = known.place
+      known.place = slot
+      return true
+    }
+    guard !SpanRegister.isOverdrawn(memory) else { return false }
+    blocks.append(Block(tags: .init(repeating: 0), next: known.place))
+    known.place = Int32(truncatingIfNeeded: blocks.count - 1)
+    return true
+  }
+
+  private mutating func moveToSet(_ known: inout KnownSpans) {
+    guard !SpanRegister.isOverdrawn(memory) else { return }
+    var moved = KnownSpans(.tags)
+    var (left, block) = (known.listed, known.place)
+    while left > 0 {
+      let inBlock = (left - 1) % SpanRegister.perBlock + 1
+      for place in 0..<Int(inBlock) {
+        _ = tagSets.insert(blocks[Int(block)].tags[place], into: &moved.place) { true }
+      }
+      left -= inBlock
+      block = blocks[Int(block)].next
+    }
+    release(known)
+    known = moved
+  }
+
+  // MARK: Digests
+
+  /// Notes a span by the digest of its bytes, in a trace that is in the form of digests; unless the trace has
+  /// `countMax` of them. Returns whether it is known.
+  mutating func isKnown(
+    _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
+  ) -> Bool {
+    invariant(known.form == .digests, "a digest among tags")
+    let digest = seed.digest(bytes.extracting(span.content.indices))
+    let entry: Entry
+    if digestSets.count(of: known.place) < countMax {
+      entry = digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
+    } else {
+      entry = digestSets.contains(digest, in: known.place) ? .known : .refused
+    }
+    if entry == .refused { refusals += 1 }
+    return entry == .known
+  }
+
+  /// Whether tables take all that they may.
+  private static func isOverdrawn(_ memory: SpanMemory) -> Bool {
+    memory.tableBytes >= memory.tableBytesMax
+  }
+
+  // MARK: The end
+
+  /// Forgets the spans of a trace. What is known of it is of no use then.
+  mutating func release(_ known: KnownSpans) {
+    switch known.form {
+    case .tags: tagSets.release(known.place)
+    case .digests: digestSets.release(known.place)
+    case .list:
+      var block = known.place
+      while block >= 0 {
+        let next = blocks[Int(block)].next
+        blocks[Int(block)].next = firstFree
+        firstFree = block
+        block = next
+      }
+    }
+  }
+
+  /// Checks that nothing was lost: `known` are all traces whose spans are noted. For tests.
+  func checkInvariants(_ known: [KnownSpans]) {
+    var usedBlocks = 0
+    for trace in known where trace.form == .list {
+      usedBlocks += byteCount(of: trace) / MemoryLayout<Block>.stride
+    }
+    var block = firstFree
+    while block >= 0 {
+      usedBlocks += 1
+      block = blocks[Int(block)].next
+    }
+    invariant(usedBlocks == blocks.count, "\(blocks.count - usedBlocks) blocks of tags are nobody's")
+    tagSets.checkInvariants(used: known.count { $0.form == .tags && $0.place >= 0 })
+    digestSets.checkInvariants(used: known.count { $0.form == .digests && $0.place >= 0 })
+  }
+}
+
+extension HashSeed {
+  /// The tag of a span: of spans that differ in id, times, status or length it is another, but for one pair
+  /// in four billion.
+  @inline(__always)
+  fileprivate func tag(_ span: SpanView) -> UInt32 {
+    let times = span.start &* 0x9e37_79b9_7f4a_7c15 ^ span.end
+    let rest = UInt64(span.content.count) << 8 | UInt64(span.status.rawValue)
+    let mixed = fold(span.spanID ^ value ^ 0xa076_1d64_78bd_642f, times ^ rest << 24 ^ 0xe703_7ed1_a0b4_28db)
+    return UInt32(truncatingIfNeeded: mixed ^ mixed >> 32)
+  }
+}
