@@ -43,8 +43,8 @@ struct ReplayCommand: ParsableCommand {
     let report = try replay(configuration)
     let text = ReplayText(report: report, configuration: configuration)
     print(json ? try text.json : text.lines.joined(separator: "\n"))
-    if strict, !report.damages.isEmpty {
-      throw CommandFailure.failed("\(recording): \(report.damages.count) damaged records (--strict)")
+    if strict, report.damageCount > 0 {
+      throw CommandFailure.failed("\(recording): \(report.damageCount) damaged records (--strict)")
     }
   }
 
@@ -114,7 +114,7 @@ struct ReplayText {
     }
     if let first = report.damages.first {
       lines.append(
-        "damaged    \(report.damages.count) records; the first at byte \(first.offset): \(first.reason)")
+        "damaged    \(report.damageCount) records; the first at byte \(first.offset): \(first.reason)")
     } else {
       lines.append("damaged    0 records")
     }
@@ -133,7 +133,7 @@ struct ReplayText {
         policies: Dictionary(uniqueKeysWithValues: report.keptByPolicy.map { ($0.name, $0.count) }),
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
-        firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damages.count,
+        firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damageCount,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
       return try JSONText.encode(form)
     }

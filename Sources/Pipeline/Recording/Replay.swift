@@ -11,8 +11,10 @@ public struct ReplayReport: Sendable {
   public var spans = 0
   /// Their bytes.
   public var bytes = 0
-  /// Stretches of the recording that are no record.
-  public var damages: [Damage] = []
+  /// Stretches of the recording that are no record: the first of them,
+  public private(set) var damages: [Damage] = []
+  /// and how many there are.
+  public private(set) var damageCount = 0
   /// Records that end far after those around them: they are replayed, but did not move the stream clock.
   public var recordsAhead = 0
   /// The first of them.
@@ -37,6 +39,14 @@ public struct ReplayReport: Sendable {
   public var byTrigger: [(name: String, count: Int)] = []
   /// The sampler's own counters at the end.
   public var counters = SamplerCounters()
+
+  /// So many stretches are described, all are counted.
+  static let damagesMax = 64
+
+  mutating func note(_ damage: Damage) {
+    damageCount += 1
+    if damages.count < ReplayReport.damagesMax { damages.append(damage) }
+  }
 
   /// So many of so many.
   public struct Kept: Equatable, Sendable {
@@ -104,7 +114,7 @@ public struct Replay: ~Copyable {
         clock.push(record)
         try takeDecided(write)
       case .damaged(let offset, let count, let reason):
-        report.damages.append(ReplayReport.Damage(offset: offset, count: count, reason: reason))
+        report.note(ReplayReport.Damage(offset: offset, count: count, reason: reason))
       }
     }
     clock.finish()
@@ -137,7 +147,7 @@ public struct Replay: ~Copyable {
       }
     }
     if let malformed {
-      report.damages.append(
+      report.note(
         ReplayReport.Damage(offset: Int(timed.number), count: bytes.count, reason: "\(malformed)"))
     }
   }
