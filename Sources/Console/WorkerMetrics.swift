@@ -71,6 +71,10 @@ final class WorkerMetrics: Sendable {
       "tailrace_dead_letters_total", "Records written to the topic of dead letters, by reason.", by: "reason",
       snapshot.lane.deadLetters)
     text.counter(
+      "tailrace_dead_letter_spans_total",
+      "Spans in dead letters, by reason; those of records whose spans can't be told apart are not counted.",
+      by: "reason", snapshot.lane.deadLetterSpans)
+    text.counter(
       "tailrace_unassigned_records_total",
       "Records that came for partitions that were given up; whoever has them now reads them.",
       snapshot.lane.recordsNotAssigned)

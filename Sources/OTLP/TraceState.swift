@@ -287,7 +287,7 @@ extension RawSpan {
 }
 
 extension WireWriter {
-  fileprivate mutating func append(_ text: StaticString) {
+  mutating func append(_ text: StaticString) {
     // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
     // program.
     unsafe append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount).bytes)

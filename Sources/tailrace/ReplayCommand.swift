@@ -112,6 +112,11 @@ struct ReplayText {
           : "warning    \(report.recordsAhead) records end long after those around them, and closed no "
             + "window; the first is \(place)")
     }
+    if let first = report.firstRejected {
+      lines.append(
+        "rejected   \(report.spansRejected) spans that can't be used; the first in record \(first.record): "
+          + first.reason)
+    }
     if let first = report.damages.first {
       lines.append(
         "damaged    \(report.damageCount) records; the first at byte \(first.offset): \(first.reason)")
@@ -134,6 +139,8 @@ struct ReplayText {
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
         firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damageCount,
+        rejectedSpans: report.spansRejected, firstRejectedRecord: report.firstRejected?.record,
+        firstRejected: report.firstRejected?.reason,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
       return try JSONText.encode(form)
     }
@@ -146,7 +153,9 @@ struct ReplayText {
     var policies, triggers: [String: Int]
     var recordsAhead: Int
     var firstRecordAhead, firstOffsetAhead: Int?
-    var damagedRecords: Int
+    var damagedRecords, rejectedSpans: Int
+    var firstRejectedRecord: Int?
+    var firstRejected: String?
     var firstDamageOffset: Int?
     var firstDamage: String?
   }

@@ -108,7 +108,8 @@ public final class RecordingReader {
       position = range.upperBound
       return .record(item)
     } catch {
-      if try isEndOfRecord(range.upperBound) {
+      // If nothing but its spans is wrong, the record reaches as far as its length says.
+      if try !record.rejected.isEmpty || isEndOfRecord(range.upperBound) {
         return damaged(from: start, to: range.upperBound, "\(error)")
       }
       return try resynchronise(from: start, "\(error)")

@@ -15,6 +15,10 @@ public struct ReplayReport: Sendable {
   public private(set) var damages: [Damage] = []
   /// and how many there are.
   public private(set) var damageCount = 0
+  /// Spans that could not be used, of records of which the rest was.
+  public var spansRejected = 0
+  /// The number of the first such record, and what is wrong with the span.
+  public var firstRejected: (record: Int, reason: String)?
   /// Records that end far after those around them: they are replayed, but did not move the stream clock.
   public var recordsAhead = 0
   /// The first of them.
@@ -130,7 +134,7 @@ public struct Replay: ~Copyable {
   private mutating func takeDecided(_ write: Writer) throws {
     while let record = clock.next() {
       take(record)
-      if effects.byteCount > 1 << 20 || effects.hasCounts { try drain(write) }
+      if effects.byteCount > 1 << 20 || effects.hasCounts || effects.hasRejections { try drain(write) }
     }
   }
 
@@ -162,12 +166,19 @@ public struct Replay: ~Copyable {
         report.keptSpans += spans
         report.keptBytes += range.count
         try write(.keptSpans(effects.bytes[range]))
+      case .reject(let rejected, _): note(rejected)
       case .count(_, let record):
         fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
       }
     }
     if effects.hasCounts, let rates = fleetRates?.newRates(at: sampler.clock) { sampler.adopt(rates) }
     effects.removeAll()
+  }
+
+  private mutating func note(_ rejected: RejectedSpans) {
+    report.spansRejected += rejected.count
+    guard report.firstRejected == nil, let next = sampler.nextOffset else { return }
+    report.firstRejected = (Int(next.value) - 1, "\(rejected.error)")
   }
 
   private mutating func count(_ decision: Decision) {
