@@ -107,6 +107,12 @@ public final class Consumer: ConsumerClient {
     return count
   }
 
+  /// The headers of the record that `poll` is handing out, `countMax` of them at the most, and how many there
+  /// are.
+  public func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int) {
+    batch.lentHeaders(countMax: countMax)
+  }
+
   /// What has happened since the last call, in order.
   public func takeEvents() -> [ConsumerEvent] {
     let taken = handle.context.events.withLock { events in

@@ -14,6 +14,10 @@ public protocol ConsumerClient: AnyObject {
     timeout: Duration, _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
   ) throws(Failure) -> Int
 
+  /// The headers of the record that `poll` is handing out, `countMax` of them at the most, and how many there
+  /// are. None outside the call of `poll`'s body.
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int)
+
   /// What has happened since the last call, in order.
   func takeEvents() -> [ConsumerEvent]
 
@@ -68,7 +72,7 @@ public protocol ProducerClient: AnyObject {
   /// most, and calls `whileWaiting` again and again.
   func produce(
     _ topic: Topic, partition: Int32?, key: RawSpan?, value: RawSpan?,
-    headers: [(name: String, value: String)], queueTimeout: Duration, whileWaiting: () -> Void
+    headers: [RecordHeader], queueTimeout: Duration, whileWaiting: () -> Void
   ) throws(KafkaError)
 
   /// Serves delivery reports, waiting for the first no longer than `timeout`.

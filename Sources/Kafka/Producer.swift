@@ -108,7 +108,7 @@ public final class Producer: ProducerClient {
   ///   - whileWaiting: called again and again while there is no room.
   public func produce(
     _ topic: ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
-    headers: [(name: String, value: String)] = [], queueTimeout: Duration = .seconds(60),
+    headers: [RecordHeader] = [], queueTimeout: Duration = .seconds(60),
     whileWaiting: () -> Void = {}
   ) throws(KafkaError) {
     let deadline = ContinuousClock.now + queueTimeout
@@ -123,7 +123,7 @@ public final class Producer: ProducerClient {
 
   private func enqueue(
     _ topic: ProducerTopic, _ partition: Int32, _ key: RawSpan?, _ value: RawSpan?,
-    _ headers: [(name: String, value: String)]
+    _ headers: [RecordHeader]
   ) -> KafkaError? {
     unsafe withOptionalBytes(key) { key in
       unsafe withOptionalBytes(value) { value in
@@ -142,7 +142,7 @@ public final class Producer: ProducerClient {
   /// The same with headers, for which librdkafka has a call of its own.
   private func enqueue(
     _ topic: ProducerTopic, _ partition: Int32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
-    headers: [(name: String, value: String)]
+    headers: [RecordHeader]
   ) -> KafkaError? {
     guard let list = unsafe makeHeaders(headers) else {
       return KafkaError(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE)
@@ -165,13 +165,17 @@ public final class Producer: ProducerClient {
     return error
   }
 
-  private func makeHeaders(_ headers: [(name: String, value: String)]) -> OpaquePointer? {
+  private func makeHeaders(_ headers: [RecordHeader]) -> OpaquePointer? {
     guard let list = unsafe rd_kafka_headers_new(headers.count) else { return nil }
     for header in headers {
-      var value = header.value
-      // Sound: librdkafka copies name and value.
-      value.withUTF8 { text in
-        _ = unsafe rd_kafka_header_add(list, header.name, -1, text.baseAddress, text.count)
+      // Sound: librdkafka copies name and value. Null with no bytes is a header without a value.
+      guard let value = header.value else {
+        _ = unsafe rd_kafka_header_add(list, header.name, -1, nil, 0)
+        continue
+      }
+      // With a byte behind it an empty value has an address too; without one it would be no value.
+      unsafe (value + [0]).withUnsafeBytes { bytes in
+        _ = unsafe rd_kafka_header_add(list, header.name, -1, bytes.baseAddress, value.count)
       }
     }
     return unsafe list

@@ -25,6 +25,20 @@ public struct RecordInfo: Sendable {
   }
 }
 
+/// A header of a record. Names may come more than once; a value may be missing.
+public struct RecordHeader: Equatable, Sendable {
+  /// Its name.
+  public var name: String
+  /// Its value; nil if it has none.
+  public var value: [UInt8]?
+
+  /// Makes a header.
+  public init(_ name: String, _ value: [UInt8]?) {
+    self.name = name
+    self.value = value
+  }
+}
+
 /// The records that one poll has brought. It owns librdkafka's messages and frees them when it is cleared.
 @safe
 struct RecordBatch: ~Copyable {
@@ -33,6 +47,12 @@ struct RecordBatch: ~Copyable {
   let capacity: Int
   /// How many records there are.
   private(set) var count = 0
+  /// Which record is lent to somebody now.
+  private let lent = LentRecord()
+
+  private final class LentRecord {
+    var index = -1
+  }
 
   /// Makes an empty batch for up to `capacity` records.
   init(capacity: Int) {
@@ -97,8 +117,10 @@ struct RecordBatch: ~Copyable {
     _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void,
     special: (rd_kafka_resp_err_t, Int32, Int64, String) -> Void
   ) throws(Failure) {
+    defer { lent.index = -1 }
     for index in 0..<count {
       prefetch(index + 1)
+      lent.index = index
       // Sound: the message is owned by the batch and not freed before the batch is cleared, which needs it
       // exclusively; key and payload have the lengths that the message gives.
       guard let message = unsafe message(index) else { continue }
@@ -123,5 +145,32 @@ struct RecordBatch: ~Copyable {
       case (true, true): try body(info, nil, nil)
       }
     }
+  }
+
+  /// The headers of the record that is lent now, `countMax` of them at the most, and how many there are;
+  /// none outside `forEach`. librdkafka reads them when they are first asked for: records whose headers
+  /// nobody wants cost nothing.
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int) {
+    guard (0..<count).contains(lent.index), let message = unsafe message(lent.index) else { return ([], 0) }
+    var list: OpaquePointer?
+    // Sound: the message is owned by the batch and stays while the record is lent; the list and what it
+    // points to are the message's own, and are copied here.
+    guard unsafe rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR,
+      let list = unsafe list
+    else { return ([], 0) }
+    let all = unsafe rd_kafka_header_cnt(list)
+    var headers: [RecordHeader] = []
+    for index in 0..<min(all, countMax) {
+      var name: UnsafePointer<CChar>?
+      var value: UnsafeRawPointer?
+      var size = 0
+      guard
+        unsafe rd_kafka_header_get_all(list, index, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR,
+        let name = unsafe name
+      else { break }
+      let bytes = unsafe value.map { unsafe [UInt8](UnsafeRawBufferPointer(start: $0, count: size)) }
+      headers.append(RecordHeader(unsafe String(cString: name), bytes))
+    }
+    return (headers, all)
   }
 }

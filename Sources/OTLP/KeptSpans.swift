@@ -164,7 +164,7 @@ extension TraceStateList {
 }
 
 extension WireWriter {
-  fileprivate mutating func append(_ text: StaticString) {
+  mutating func append(_ text: StaticString) {
     // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
     // program.
     unsafe append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount).bytes)

@@ -19,6 +19,11 @@ public struct ScannedRecord: Sendable {
   var extras = ReusedList<ByteRange>(capacity: 32)
   /// Which of `extras` stand at the top level.
   var topLevelExtras = 0..<0
+  /// Spans that can't be used, by reason: the others are taken without them.
+  public internal(set) var rejected: [RejectedSpans] = []
+  var rejectedRuns = ReusedList<RejectedRun>(capacity: 0)
+  /// Whether spans stand in the field of before OTLP 0.15 (`instrumentation_library_spans`).
+  private var hasLibrarySpans = false
   /// Scratch: the scope messages of the resource that is being read.
   private var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
@@ -28,7 +33,13 @@ public struct ScannedRecord: Sendable {
   /// Bytes of memory in use.
   public var byteCount: Int {
     spans.byteCount + resources.byteCount + scopes.byteCount + extras.byteCount + scopeContents.byteCount
+      + rejectedRuns.byteCount
   }
+
+  /// Whether the record's bytes are what its spans are to be handed on as: all of them can be used, and none
+  /// stands in a field that readers of today do not know. If not, they are written with
+  /// `WireWriter.appendPiece`.
+  public var isWhole: Bool { rejected.isEmpty && !hasLibrarySpans }
 
   /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was
   /// here.
@@ -36,8 +47,15 @@ public struct ScannedRecord: Sendable {
   /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is not,
   /// beyond that its length lies inside its parent.
   ///
+  /// Spans that can't be used (an id is missing or has another length, a field has another wire type than
+  /// its own) are in `rejected`, as long as there are others.
+  ///
+  /// Spans in `instrumentation_library_spans`, the field of before OTLP 0.15, are read as those in
+  /// `scope_spans`, whose form it has. The Collector reads it only where `scope_spans` is empty; here none is
+  /// passed over.
+  ///
   /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. What is here then
-  ///   is of no use.
+  ///   is of no use, but for `rejected`: if it is not empty, nothing but these spans was wrong.
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
   public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
@@ -45,9 +63,22 @@ public struct ScannedRecord: Sendable {
     resources.removeAll()
     scopes.removeAll()
     extras.removeAll()
+    if !rejected.isEmpty { rejected.removeAll() }
+    rejectedRuns.removeAll()
+    hasLibrarySpans = false
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
 
+    do throws(MalformedInput) {
+      try scanFields(bytes)
+    } catch {
+      rejected.removeAll()
+      throw error
+    }
+    guard !spans.isEmpty else { throw rejected.first?.error ?? MalformedInput(.noSpans, at: 0) }
+  }
+
+  private mutating func scanFields(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(all: bytes)
     while !cursor.isAtEnd {
       if let content = cursor.usualContent(of: Field.resourceSpansTag, in: bytes) {
@@ -62,8 +93,7 @@ public struct ScannedRecord: Sendable {
         try cursor.skip(tag, in: bytes)
       }
     }
-    guard !spans.isEmpty else { throw MalformedInput(.noSpans, at: 0) }
-    try collectTopLevelExtras(in: bytes)
+    if !spans.isEmpty || !rejected.isEmpty { try collectTopLevelExtras(in: bytes) }
   }
 
   /// The fields of the `ResourceSpans` that `span` is in, but for its scope spans: the resource among them.
@@ -103,6 +133,10 @@ public struct ScannedRecord: Sendable {
       case Field.scopeSpans:
         scopeContents.append(try cursor.content(of: tag, in: bytes))
         continue
+      case Field.librarySpans:
+        hasLibrarySpans = true
+        scopeContents.append(try cursor.content(of: tag, in: bytes))
+        continue
       case Field.resource:
         let resource = try cursor.content(of: tag, in: bytes)
         if let name = try serviceName(in: resource, of: bytes) { service = name }
@@ -111,19 +145,19 @@ public struct ScannedRecord: Sendable {
       }
       noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
     }
-    let firstSpan = spans.count
+    let (firstSpan, firstRun) = (spans.count, rejectedRuns.count)
     resources.append(ResourceView(serviceName: service, extras: firstExtra..<extras.count))
     for index in scopeContents.indices {
       try scanScopeSpans(scopeContents[index], in: bytes)
     }
-    if spans.count == firstSpan {
+    if spans.count == firstSpan, rejectedRuns.count == firstRun {
       resources.truncate(to: resources.count - 1)
       extras.truncate(to: firstExtra)
     }
   }
 
   private mutating func scanScopeSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
-    let (firstExtra, firstSpan) = (extras.count, spans.count)
+    let (firstExtra, firstSpan, firstRun) = (extras.count, spans.count, rejectedRuns.count)
     let scope = UInt32(truncatingIfNeeded: scopes.count)
     let resource = UInt32(truncatingIfNeeded: resources.count - 1)
     var cursor = WireCursor(content)
@@ -144,10 +178,15 @@ public struct ScannedRecord: Sendable {
       span.field = ByteRange(from: start, to: cursor.offset)
       span.scope = scope
       span.resource = resource
-      try span.read(bytes)
+      do throws(MalformedInput) {
+        try span.read(bytes)
+      } catch {
+        try reject(span, error, in: bytes)
+        continue
+      }
       spans.append(span)
     }
-    if spans.count == firstSpan {
+    if spans.count == firstSpan, rejectedRuns.count == firstRun {
       extras.truncate(to: firstExtra)
     } else {
       scopes.append(ScopeView(extras: firstExtra..<extras.count))
@@ -178,6 +217,8 @@ enum Field {
   static let resourceSpansTag = UInt8(resourceSpans << 3 | 2)
   static let resource: UInt32 = 1
   static let scopeSpans: UInt32 = 2
+  /// `instrumentation_library_spans`, the name of `scope_spans` before OTLP 0.15. Both have the same form.
+  static let librarySpans: UInt32 = 1000
   static let spans: UInt32 = 2
   static let spansTag = UInt8(spans << 3 | 2)
   static let attributes: UInt32 = 1
@@ -204,6 +245,8 @@ enum Field {
   static let status: UInt32 = 15
   static let flags: UInt32 = 16
   static let statusCode: UInt32 = 3
+  /// `deprecated_code`, the status code of before OTLP 0.6.
+  static let deprecatedStatusCode: UInt32 = 1
 }
 
 extension SpanView {
@@ -213,7 +256,7 @@ extension SpanView {
   /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in
   /// protobuf.
   @inline(__always)
-  fileprivate mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
+  mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(content)
     readUsualHead(&cursor, bytes)
     while true {
@@ -429,19 +472,23 @@ extension SpanView {
 }
 
 /// Reads the code of a `Status` message. A code that OTLP does not know counts as unset.
+///
+/// Where the code is unset, one of before OTLP 0.6 that is not OK is an error: what receivers were told to do
+/// by the schema of that time, and what the Collector's migration did.
 private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> SpanStatus {
-  var status = SpanStatus.unset
+  var code: UInt64 = 0
+  var deprecatedCode: UInt64 = 0
   var cursor = WireCursor(message)
   while !cursor.isAtEnd {
     let tag = try cursor.tag(in: bytes)
-    if tag.field == Field.statusCode {
-      let code = try cursor.varint(of: tag, in: bytes)
-      status = SpanStatus(rawValue: UInt8(clamping: code)) ?? .unset
-    } else {
-      try cursor.skip(tag, in: bytes)
+    switch tag.field {
+    case Field.statusCode: code = try cursor.varint(of: tag, in: bytes)
+    case Field.deprecatedStatusCode: deprecatedCode = try cursor.varint(of: tag, in: bytes)
+    default: try cursor.skip(tag, in: bytes)
     }
   }
-  return status
+  if code == 0 { return deprecatedCode == 0 ? .unset : .error }
+  return SpanStatus(rawValue: UInt8(clamping: code)) ?? .unset
 }
 
 /// Finds `service.name` among a resource's attributes; the first one counts. Nil if there is none, or no

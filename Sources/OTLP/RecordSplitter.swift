@@ -108,10 +108,17 @@ public struct TraceGroups: Sendable {
 private let headerBytesMax = 6
 
 /// The resource and scope that a walk over spans stands in. Scopes are numbered through the whole record.
-private struct Place {
+struct Place {
   var resource = UInt32.max
   var scope = UInt32.max
   var isInside: Bool { scope != UInt32.max }
+}
+
+/// Where a piece that is being written stands, and where the contents of its open messages begin.
+struct PiecePlace {
+  var at = Place()
+  var resourceStart = 0
+  var scopeStart = 0
 }
 
 extension WireWriter {
@@ -121,32 +128,43 @@ extension WireWriter {
   ///   - spans: indices into `record.spans`, ascending and not none.
   ///   - bytes: the bytes that `record` was scanned from.
   public mutating func appendPiece(_ spans: ArraySlice<Int32>, of record: ScannedRecord, bytes: RawSpan) {
-    var place = Place()
-    var resourceStart = 0
-    var scopeStart = 0
+    var place = PiecePlace()
     append(record.topLevelExtras, of: record, bytes: bytes)
     for index in spans {
       let span = record.spans[Int(index)]
-      if span.scope != place.scope, place.isInside { closeMessage(contentStart: scopeStart) }
-      if span.resource != place.resource {
-        if place.isInside { closeMessage(contentStart: resourceStart) }
-        tag(Field.resourceSpans, .lengthDelimited)
-        resourceStart = count
-        append(record.resources[Int(span.resource)].extras, of: record, bytes: bytes)
-      }
-      if span.scope != place.scope {
-        tag(Field.scopeSpans, .lengthDelimited)
-        scopeStart = count
-        append(record.scopes[Int(span.scope)].extras, of: record, bytes: bytes)
-      }
-      place = Place(resource: span.resource, scope: span.scope)
+      enter(resource: span.resource, scope: span.scope, of: record, bytes, &place)
       append(bytes.extracting(span.field.indices))
     }
-    closeMessage(contentStart: scopeStart)
-    closeMessage(contentStart: resourceStart)
+    leave(place)
   }
 
-  fileprivate mutating func append(_ extras: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
+  /// Goes to where the next span stands: closes the scope and resource that it is not in, opens those that it
+  /// is in.
+  @inline(__always)
+  mutating func enter(
+    resource: UInt32, scope: UInt32, of record: ScannedRecord, _ bytes: RawSpan, _ place: inout PiecePlace
+  ) {
+    if scope == place.at.scope { return }
+    if place.at.isInside { closeMessage(contentStart: place.scopeStart) }
+    if resource != place.at.resource {
+      if place.at.isInside { closeMessage(contentStart: place.resourceStart) }
+      tag(Field.resourceSpans, .lengthDelimited)
+      place.resourceStart = count
+      append(record.resources[Int(resource)].extras, of: record, bytes: bytes)
+    }
+    tag(Field.scopeSpans, .lengthDelimited)
+    place.scopeStart = count
+    append(record.scopes[Int(scope)].extras, of: record, bytes: bytes)
+    place.at = Place(resource: resource, scope: scope)
+  }
+
+  /// Closes what is open behind the last span.
+  mutating func leave(_ place: PiecePlace) {
+    closeMessage(contentStart: place.scopeStart)
+    closeMessage(contentStart: place.resourceStart)
+  }
+
+  mutating func append(_ extras: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
     for index in extras { append(bytes.extracting(record.extras[index].indices)) }
   }
 }

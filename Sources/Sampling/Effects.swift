@@ -14,12 +14,17 @@ public struct Effects: Sendable {
     case leaveOut(TraceID, bytes: Range<Int>, spans: Int)
     /// What the partition counted in an interval, for the whole fleet: key and value of a record of `stats`.
     case count(key: Range<Int>, record: Range<Int>)
+    /// Spans of the record that was read that can't be used, though the record can: a `TracesData` at
+    /// `bytes`.
+    case reject(RejectedSpans, bytes: Range<Int>)
   }
 
   /// The outputs, in order.
   public internal(set) var outputs: [Output] = []
   /// Whether there are counts among them.
   public internal(set) var hasCounts = false
+  /// Whether spans that can't be used are among them.
+  public internal(set) var hasRejections = false
   var arena = WireWriter(capacity: 1 << 16)
 
   /// Makes an empty list.
@@ -38,6 +43,7 @@ public struct Effects: Sendable {
   public mutating func removeAll() {
     outputs.removeAll(keepingCapacity: true)
     hasCounts = false
+    hasRejections = false
     arena.removeAll()
   }
 }
@@ -60,6 +66,8 @@ public struct SamplerCounters: Equatable, Sendable {
   public var timestampsClamped: UInt64 = 0
   /// Times that the stream clock turned out to be ahead of the log, and was set back.
   public var clockTurnedBack: UInt64 = 0
+  /// Spans that could not be used, of records of which the rest was taken. They are not among those read.
+  public var spansRejected: UInt64 = 0
   /// Spans read.
   public var spansRead: UInt64 = 0
   /// Traces opened.
@@ -145,7 +153,7 @@ extension SamplerCounters {
   private static var scalars: [Scalar] {
     [
       \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted,
-      \.timestampsClamped, \.clockTurnedBack,
+      \.timestampsClamped, \.clockTurnedBack, \.spansRejected,
       \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
       \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,

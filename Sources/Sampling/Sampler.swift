@@ -102,7 +102,8 @@ public struct Sampler: ~Copyable {
   ///   - key: the record's key, nil if there is none.
   ///   - value: the record's value as OTLP protobuf, nil for a tombstone.
   ///   - effects: what is to be written is appended here.
-  /// - Returns: why the record can't be read; nothing of it was taken then. The caller dead-letters it.
+  /// - Returns: why the record can't be read; nothing of it was taken then. The caller dead-letters it. Spans
+  ///   that can't be used, in a record that can be read, are among the effects.
   public mutating func ingest(
     offset: Offset, timestamp: Instant?, isLogTime: Bool = false, key: RawSpan?, value: RawSpan?,
     into effects: inout Effects
@@ -137,6 +138,8 @@ public struct Sampler: ~Copyable {
     } catch {
       return error
     }
+    let isWhole = reading.record.isWhole
+    if !isWhole { setAside(&reading, value, offset, &effects) }
     noteKey(key, of: reading.record, isSingle: reading.groups.groups.count == 1)
     policies.predicates.startRecord()
     if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
@@ -144,7 +147,7 @@ public struct Sampler: ~Copyable {
     let groups = reading.groups.groups
     for group in groups {
       let members = reading.groups.spanIndices(of: group)
-      if groups.count == 1 {
+      if groups.count == 1, isWhole {
         take(
           Share(traceID: group.traceID, spans: members, offset: offset), of: reading.record, value, value,
           &effects)
@@ -159,6 +162,20 @@ public struct Sampler: ~Copyable {
     }
     if reading.record.resources.count > Sampler.resourcesKept { releaseResources() }
     return nil
+  }
+
+  /// Hands out the spans that can't be used, once: a record that is read again has given them away before.
+  private mutating func setAside(
+    _ reading: inout RecordScratch, _ value: RawSpan, _ offset: Offset, _ effects: inout Effects
+  ) {
+    guard !isReplayed(offset) else { return }
+    for rejected in reading.record.rejected {
+      counters.spansRejected += UInt64(rejected.count)
+      let start = effects.arena.count
+      effects.arena.appendRejected(rejected.error.reason, of: reading.record, bytes: value)
+      effects.outputs.append(.reject(rejected, bytes: start..<effects.arena.count))
+      effects.hasRejections = true
+    }
   }
 
   /// Counts a record that could not even be converted to OTLP protobuf, and steps over it.

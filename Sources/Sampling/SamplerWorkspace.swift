@@ -2,7 +2,7 @@
 // as they are compiled. A lane reads one record at a time, so one of each is enough, whatever the number of
 // partitions.
 
-import OTLP
+public import OTLP
 
 /// The workspace of the samplers of one lane.
 ///
@@ -28,6 +28,9 @@ public final class SamplerWorkspace {
 
   /// Makes an empty workspace.
   public init() {}
+
+  /// The spans that can't be used, by reason, of the record that was read last.
+  public var rejectedSpans: [RejectedSpans] { scratch.record.rejected }
 
   /// Bytes of memory that reading records has taken.
   public var scratchBytes: Int { scratch.byteCount + review.byteCount }

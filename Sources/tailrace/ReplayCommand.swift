@@ -53,8 +53,8 @@ struct ReplayCommand: ParsableCommand {
     let (report, form) = try replay(configuration, files)
     let text = ReplayText(report: report, form: form, configuration: configuration)
     try files.report(json ? text.json : text.lines.joined(separator: "\n"))
-    if strict, !report.damages.isEmpty {
-      throw CommandFailure.failed("\(recording): \(report.damages.count) damaged records (--strict)")
+    if strict, report.damageCount > 0 {
+      throw CommandFailure.failed("\(recording): \(report.damageCount) damaged records (--strict)")
     }
   }
 
@@ -128,9 +128,14 @@ struct ReplayText {
           : "warning    \(report.recordsAhead) records end long after those around them, and closed no "
             + "window; the first is \(place)")
     }
+    if let first = report.firstRejected {
+      lines.append(
+        "rejected   \(report.spansRejected) spans that can't be used; the first in record \(first.record): "
+          + first.reason)
+    }
     if let first = report.damages.first {
       lines.append(
-        "damaged    \(report.damages.count) records; the first at byte \(first.offset): \(first.reason)")
+        "damaged    \(report.damageCount) records; the first at byte \(first.offset): \(first.reason)")
     } else {
       lines.append("damaged    0 records")
     }
@@ -162,7 +167,9 @@ struct ReplayText {
         lateSpansDropped: report.counters.lateSpansDropped, extendedWaits: report.counters.tracesWaitingOn,
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
-        firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damages.count,
+        firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damageCount,
+        rejectedSpans: report.spansRejected, firstRejectedRecord: report.firstRejected?.record,
+        firstRejected: report.firstRejected?.reason,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
       return try JSONText.encode(fields)
     }
@@ -179,7 +186,9 @@ struct ReplayText {
     var triggers: [String: Int]
     var recordsAhead: Int
     var firstRecordAhead, firstOffsetAhead: Int?
-    var damagedRecords: Int
+    var damagedRecords, rejectedSpans: Int
+    var firstRejectedRecord: Int?
+    var firstRejected: String?
     var firstDamageOffset: Int?
     var firstDamage: String?
   }

@@ -53,6 +53,29 @@ import Testing
     member.consumer.close()
   }
 
+  /// Headers are read while their record is lent: any bytes, none, and no value at all.
+  @Test func headersAreReadBack() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    let sent = [
+      [RecordHeader("a", [0, 0xff, 0x80]), RecordHeader("a", [])], [], [RecordHeader("none", nil)],
+      (0..<5).map { RecordHeader("h\($0)", [$0]) },
+    ]
+    for headers in sent {
+      try producer.produce(topic, partition: 0, key: nil, value: nil, headers: headers)
+    }
+    try producer.flush(timeout: .seconds(10))
+    let member = try cluster.member(of: "g", reading: "t")
+    try member.consumer.subscribe()
+    try member.step(until: "all records") { member.records.count >= sent.count }
+    #expect(member.headers.map(\.headers) == sent.map { Array($0.prefix(2)) })
+    #expect(member.headers.map(\.count) == sent.map(\.count))
+    #expect(member.consumer.lentHeaders(countMax: 2).count == 0)
+    member.consumer.close()
+  }
+
   @Test func partitionsAreTheOnesAskedForOrTheKeys() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 3)

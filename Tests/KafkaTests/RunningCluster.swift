@@ -43,7 +43,9 @@ extension Producer {
   ) throws {
     try withBytes(key) { key in
       try withBytes(value) { value in
-        try produce(topic, partition: partition, key: key, value: value, headers: headers)
+        try produce(
+          topic, partition: partition, key: key, value: value,
+          headers: headers.map { RecordHeader($0.name, Array($0.value.utf8)) })
       }
     }
   }
@@ -71,6 +73,8 @@ final class Member {
   let consumer: Consumer
   /// Everything read so far.
   private(set) var records: [ReadRecord] = []
+  /// Their headers, of each two at the most, and how many each has.
+  private(set) var headers: [(headers: [RecordHeader], count: Int)] = []
   /// Every event so far.
   private(set) var events: [ConsumerEvent] = []
   /// What is assigned, by the events answered.
@@ -89,6 +93,7 @@ final class Member {
         ReadRecord(
           partition: info.partition, offset: info.offset, timestamp: info.timestampMilliseconds,
           key: text(key), value: text(value)))
+      headers.append(consumer.lentHeaders(countMax: 2))
     }
     let new = consumer.takeEvents()
     events += new

@@ -177,7 +177,9 @@ struct JSONFieldTests {
     FieldCase(
       .span, #""unknown":{"name":["GET",{"kind":2},-0.5e+7,false]},"Name":"a","nam":"a","names":"a""#),
     FieldCase(.span, #""name\u0000":"a","averyveryverylongunknownname":"a","ñame":"a","":1"#),
-    FieldCase(.resourceSpans, #""instrumentationLibrarySpans":[{"spans":[{"name":"a"}]}]"#),
+    FieldCase(.resourceSpans, #""instrumentationLibrarySpans":[{"spans":[{"name":"a"}]}]"#) {
+      $0.message(2) { scope in scope.message(2) { $0.stringField(5, "a") } }
+    },
   ]
 
   /// What comes twice is written twice, for protobuf's readers to merge; a default takes a value back.

@@ -115,7 +115,7 @@ import Testing
 
   @Test func appendsBehindWhatIsThere() throws {
     var writer = WireWriter()
-    writer.varintField(1000, 1)
+    writer.varintField(1001, 1)
     let before = writer.bytes
     var counts = RewriteCounts()
     try RecordModel(.full).encoded().withRawBytes {

@@ -26,7 +26,9 @@ import Testing
   func refusesEveryOtherWireType(_ field: KnownField) {
     for type in UInt8(0)...7 where type != field.type {
       let tag = varint(UInt64(field.number) << 3 | UInt64(type))
-      let (record, offset) = field.place(tag + [UInt8](repeating: 0, count: 8))
+      // A value of that type, so that the wire format is sound.
+      let count = type == 0 || type == 2 ? 1 : type == 5 ? 4 : 8
+      let (record, offset) = field.place(tag + [UInt8](repeating: 0, count: count))
       let reason: MalformedInput.Reason =
         switch type {
         case 3, 4: .group
@@ -42,7 +44,7 @@ import Testing
     for (type, reason) in [
       (UInt64(3), MalformedInput.Reason.group), (4, .group), (6, .invalidTag), (7, .invalidTag),
     ] {
-      let (record, offset) = level.place(varint(1000 << 3 | type))
+      let (record, offset) = level.place(varint(1001 << 3 | type))
       #expect(fault(of: record) == MalformedInput(reason, at: offset), "wire type \(type)")
     }
   }
@@ -58,7 +60,7 @@ import Testing
   @Test(arguments: KnownField.levels.filter { !$0.parents.isEmpty })
   func refusesLengthsPastTheirMessage(_ level: KnownField) {
     // The record goes on behind the message, so that only the message's own end can catch it.
-    let (record, offset) = level.place(varint(1000 << 3 | 2) + [1])
+    let (record, offset) = level.place(varint(1001 << 3 | 2) + [1])
     let padded = record + [UInt8](repeating: 0, count: 64)
     #expect(fault(of: padded) == MalformedInput(.lengthPastEnd, at: offset + 2))
   }
@@ -101,7 +103,7 @@ import Testing
   @Test func aHugeClaimInASmallRecordCostsNothing() {
     for claim in [100 << 20, Int(Int32.max), Int(UInt32.max), Int.max] {
       for level in KnownField.levels {
-        let (record, offset) = level.place(varint(1000 << 3 | 2) + varint(UInt64(claim)))
+        let (record, offset) = level.place(varint(1001 << 3 | 2) + varint(UInt64(claim)))
         let padded = record + [UInt8](repeating: 0, count: max(0, 100 - record.count))
         #expect(fault(of: padded) == MalformedInput(.lengthPastEnd, at: offset + 2))
       }
@@ -113,7 +115,7 @@ import Testing
   @Test func unknownFieldsAreNeverEntered() throws {
     var nested: [UInt8] = [0xff, 0xff, 0xff]
     for _ in 0..<10_000 { nested = [0x0a] + varint(UInt64(nested.count)) + nested }
-    let deep = WireNode.bytes(1000, nested)
+    let deep = WireNode.bytes(1001, nested)
     var span = SpanModel.full
     span.others = [deep]
     let attribute = WireNode.message(1, [.string(1, "deep"), .bytes(2, nested)])

@@ -106,7 +106,7 @@ import Testing
 
   @Test func stepsOverUnknownFieldsOfEveryTypeAtEveryLevel() throws {
     let unknown: [WireNode] = [
-      .varint(1000, .max), .fixed64(1001, 1), .fixed32(1002, 2), .bytes(1003, [0xff]),
+      .varint(1004, .max), .fixed64(1001, 1), .fixed32(1002, 2), .bytes(1003, [0xff]),
       .bytes(1 << 29 - 1, []),
     ]
     var span = SpanModel.full

@@ -43,7 +43,7 @@ import Testing
 
   @Test(arguments: FieldOrder.allCases)
   func piecesKeepAllThatStandsAroundTheirSpans(_ order: FieldOrder) throws {
-    let unknown: [WireNode] = [.varint(1000, 7), .bytes(1001, [1, 2, 3])]
+    let unknown: [WireNode] = [.varint(1002, 7), .bytes(1001, [1, 2, 3])]
     let model = RecordModel(
       resources: [
         ResourceModel(
@@ -72,7 +72,7 @@ import Testing
 
   @Test func theLimitIsOnAllPiecesTogether() throws {
     let resource = ResourceModel(
-      scopes: [.numbered(1, 2, 3, 4)], others: [.bytes(1000, [UInt8](repeating: 7, count: 500))])
+      scopes: [.numbered(1, 2, 3, 4)], others: [.bytes(1001, [UInt8](repeating: 7, count: 500))])
     let bytes = RecordModel(resources: [resource]).encoded()
     let size = try split(bytes).reduce(0) { $0 + $1.bytes.count }
     #expect(size > 4 * 500)
@@ -95,7 +95,7 @@ import Testing
 
   /// 20,000 pieces of 1 MB each would be 20 GB. Refused at the first 16 MB, before a byte is written: were it
   /// not, this test would not end.
-  @Test(.timeLimit(.minutes(1)), arguments: [1, 3, 1000] as [UInt32])
+  @Test(.timeLimit(.minutes(1)), arguments: [1, 3, 1001] as [UInt32])
   func manyTracesUnderOneLargeFieldAreRefusedAtOnce(_ field: UInt32) throws {
     let large = WireNode.bytes(field, field == 1 ? [] : [UInt8](repeating: 1, count: 1 << 20))
     let scope = ScopeModel(spans: (1...20_000).map { SpanModel(traceID: TraceID($0), spanID: $0) })

@@ -14,6 +14,7 @@ final class MemoryBroker {
     var timestamp: Instant?
     var key: [UInt8]?
     var value: [UInt8]?
+    var headers: [RecordHeaderField] = []
   }
 
   struct Output {
@@ -22,6 +23,8 @@ final class MemoryBroker {
     var key: [UInt8]?
     var value: [UInt8]?
     var headers: [String: String]
+    /// The headers as they were written.
+    var fields: [RecordHeaderField]
 
     /// The key as text: a trace id where there is one.
     var keyText: String { String(decoding: key ?? [], as: UTF8.self) }
@@ -51,8 +54,11 @@ final class MemoryBroker {
   }
 
   /// Appends a record to a partition.
-  func append(_ value: [UInt8]?, key: [UInt8]? = nil, at timestamp: Instant?, to partition: Int = 0) {
-    inputs[partition].append(Input(timestamp: timestamp, key: key, value: value))
+  func append(
+    _ value: [UInt8]?, key: [UInt8]? = nil, at timestamp: Instant?, to partition: Int = 0,
+    headers: [RecordHeaderField] = []
+  ) {
+    inputs[partition].append(Input(timestamp: timestamp, key: key, value: value, headers: headers))
   }
 
   func outputs(to topic: OutputTopic) -> [Output] { outputs.filter { $0.topic == topic } }
@@ -138,11 +144,20 @@ final class MemoryLink: BrokerLink {
     _ partition: Int, _ offset: Int, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
     let input = broker.inputs[partition][offset]
+    lent = input.headers
+    defer { lent = [] }
     let place = RecordPlace(
       partition: PartitionID(Int32(partition)), offset: Offset(Int64(offset)), timestamp: input.timestamp)
     try lend(input.key) { (key) throws(BrokerError) in
       try lend(input.value) { (value) throws(BrokerError) in try take(place, key, value) }
     }
+  }
+
+  /// The headers of the record that is being handed out.
+  private var lent: [RecordHeaderField] = []
+
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int) {
+    (Array(lent.prefix(countMax)), lent.count)
   }
 
   private func lend(_ bytes: [UInt8]?, _ body: (RawSpan?) throws(BrokerError) -> Void) throws(BrokerError) {
@@ -187,7 +202,10 @@ final class MemoryLink: BrokerLink {
     broker.outputs.append(
       MemoryBroker.Output(
         topic: topic, partition: partition, key: copy(key), value: copy(value),
-        headers: Dictionary(uniqueKeysWithValues: headers.map { ($0.name, $0.value) })))
+        headers: Dictionary(
+          headers.map { ($0.name, String(decoding: $0.value ?? [], as: UTF8.self)) }, uniquingKeysWith: { $1 }
+        ),
+        fields: headers))
   }
 
   private func copy(_ bytes: RawSpan?) -> [UInt8]? {

@@ -114,6 +114,28 @@ import Testing
     }
   }
 
+  /// Two spoilt bytes make a record unreadable; its length still says where the next one begins.
+  @Test(arguments: [1, 2, 5, 63, 64, 65, 200], [0, 1])
+  func damagedRecordsInARowAreCountedOneByOne(_ count: Int, _ after: Int) throws {
+    var spoilt = RecordingTests.small[1]
+    spoilt.replaceSubrange(0..<2, with: [0x0f, 0x0f])
+    let row = (0..<count).flatMap { _ in framed(spoilt) }
+    let tail = (0..<after).flatMap { _ in framed(RecordingTests.small[2]) }
+    let reader = try RecordingReader(bytes: framed(RecordingTests.small[0]) + row + tail)
+    var damages = 0
+    var records: [[UInt8]] = []
+    while let item = try reader.next() {
+      switch item {
+      case .record(let record): records.append(record.bytes)
+      case .damaged(_, let bytes, _):
+        damages += 1
+        #expect(bytes == framed(spoilt).count)
+      }
+    }
+    #expect(damages == count)
+    #expect(records == [RecordingTests.small[0]] + (after == 0 ? [] : [RecordingTests.small[2]]))
+  }
+
   @Test func aFlippedByteInACompressedOneIsFoundAtTheLatestByTheChecksum() throws {
     let directory = try TemporaryDirectory()
     _ = try writeRecording(RecordingTests.small, in: directory, name: "whole.zst")

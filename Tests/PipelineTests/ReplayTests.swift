@@ -133,6 +133,22 @@ struct ReplayOutcome {
     #expect(outcome.report.traces == 50)
   }
 
+  /// A span without ids costs itself alone; a record of nothing else is damaged.
+  @Test func spansThatCannotBeUsedAreReported() throws {
+    let directory = try TemporaryDirectory()
+    let bad: [UInt8] = [0x0a, 6, 0x12, 4, 0x12, 0, 0x12, 0]
+    var records = (1...10).map { tracesData([TestSpan(trace: UInt64($0), id: 1, isError: true)]) }
+    records[3] += bad
+    records[7] += bad
+    records += [bad, bad, bad]
+    let outcome = try ReplayOutcome(path: try directory.write(records.flatMap(framed), to: "a"))
+    #expect(outcome.report.errorTraces == ReplayReport.Kept(kept: 10, total: 10))
+    #expect(outcome.report.spansRejected == 4)
+    #expect(outcome.report.firstRejected?.record == 3)
+    #expect(outcome.report.firstRejected?.reason.hasPrefix("identifier_missing at byte ") == true)
+    #expect(outcome.report.damageCount == 3)
+  }
+
   // MARK: Time
 
   /// Traces of one root each, one a tenth of a second, every other with an error and a child that comes

@@ -91,6 +91,55 @@ import Testing
   }
 }
 
+@Suite struct RejectedSpanTests {
+  /// Two spans without ids, in a resource of their own.
+  private let bad: [UInt8] = [0x0a, 6, 0x12, 4, 0x12, 0, 0x12, 0]
+
+  private func rejected(_ effects: Effects) -> [RejectedSpans] {
+    effects.outputs.compactMap { if case .reject(let rejected, _) = $0 { rejected } else { nil } }
+  }
+
+  /// Good spans are decided as if the others were not there, and are handed out without them.
+  @Test func theOthersAreTaken() throws {
+    let world = World()
+    let plain = World()
+    let spans: [TestSpan] = [.root(1, of: 1, .error), .root(1, of: 2), .child(2, of: 1)]
+    for share in [spans, Array(spans[..<1]), Array(spans[1...])] {
+      #expect(world.ingest(record(share) + bad, key: nil, at: .at(0)) == nil)
+      #expect(rejected(world.effects).map(\.count) == [2])
+      #expect(plain.ingest(record(share), key: nil, at: .at(0)) == nil)
+      let (events, expected) = (try world.take(), try plain.take())
+      #expect(events.keptIDs == expected.keptIDs && !events.keptIDs.isEmpty || share.count == 2)
+      #expect(events.written.map(\.traceId) == expected.written.map(\.traceId))
+    }
+    #expect(world.counters.spansRejected == 6 && plain.counters.spansRejected == 0)
+    #expect(world.counters.spansRead == plain.counters.spansRead)
+    #expect(world.counters.recordsMalformed == 0)
+    #expect(world.usage.bufferedBytes == plain.usage.bufferedBytes)
+  }
+
+  @Test func aRecordOfNothingElseIsMalformed() {
+    let world = World()
+    #expect(world.ingest(bad, key: nil, at: .at(0))?.reason == .identifierMissing)
+    #expect(world.effects.outputs.isEmpty)
+    #expect(world.counters.recordsMalformed == 1 && world.counters.spansRejected == 0)
+  }
+
+  /// What was dealt with before the last commit is not handed out again.
+  @Test func aRecordThatIsReadAgainGivesNone() throws {
+    let first = World()
+    #expect(first.ingest(record([.child(2)]) + bad, key: nil, at: .at(0)) == nil)
+    let point = try #require(first.commitPoint)
+    #expect(point.safeOffset == Offset(0) && point.highWater == Offset(1))
+    let second = World()
+    second.sampler.restore(point, isWhole: true)
+    #expect(second.ingest(record([.child(2)]) + bad, key: nil, at: .at(0)) == nil)
+    #expect(second.ingest(record([.child(3)]) + bad, key: nil, at: .at(1)) == nil)
+    #expect(rejected(second.effects).map(\.count) == [2])
+    #expect(second.counters.spansRejected == 2)
+  }
+}
+
 @Suite struct MixedRecordTests {
   @Test func eachTraceGetsItsOwnSpans() throws {
     let world = World()

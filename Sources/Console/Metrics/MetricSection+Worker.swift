@@ -28,6 +28,12 @@ extension MetricSection {
       "tailrace_dead_letters_total", "Records written to the topic of dead letters, by reason", by: "reason"
     ) { $0.snapshot.lane.deadLetters },
     .counter(
+      "tailrace_dead_letter_spans_total",
+      "Spans in dead letters, by reason: bad spans of records of which the rest was taken, records of bad spans "
+        + "alone, spans that are too large; not those of records whose spans can't be told apart",
+      by: "reason"
+    ) { $0.snapshot.lane.deadLetterSpans },
+    .counter(
       "tailrace_unassigned_records_total",
       "Records that came for partitions that were given up; whoever has them now reads them"
     ) { $0.snapshot.lane.recordsNotAssigned },

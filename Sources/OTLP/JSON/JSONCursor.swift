@@ -22,8 +22,25 @@ struct JSONCursor {
   /// The offset of the next byte to read.
   private(set) var offset = 0
   private var depth = 0
+  /// Where spans that can't be used are set aside; nil where they are errors.
+  var rejected: RejectedJSONSpans?
   /// No member of the innermost open object or array has been read yet, so no comma comes before the next.
   private var isBeforeFirstMember = false
+
+  /// A place in a document to go back to.
+  struct Mark {
+    let offset: Int
+    fileprivate let depth: Int
+    fileprivate let isBeforeFirstMember: Bool
+  }
+
+  /// Where it stands.
+  var mark: Mark { Mark(offset: offset, depth: depth, isBeforeFirstMember: isBeforeFirstMember) }
+
+  /// Goes back to where it stood.
+  mutating func goBack(to mark: Mark) {
+    (offset, depth, isBeforeFirstMember) = (mark.offset, mark.depth, mark.isBeforeFirstMember)
+  }
 
   /// What the first byte of a value says about it.
   enum ValueKind {
@@ -322,6 +339,17 @@ struct JSONText {
     let escape = try bytes.escape(at: start)
     start = escape.end
     return escape.scalar.isASCII ? UInt8(escape.scalar.value) : 0xff
+  }
+
+  /// The text behind `prefix`; all of it if it does not begin so.
+  func dropping(_ prefix: StaticString, in bytes: RawSpan) -> JSONText {
+    let count = prefix.utf8CodeUnitCount
+    guard !hasEscapes, end - start > count,
+      bytes.spells(prefix, in: ByteRange(from: start, to: start + count))
+    else { return self }
+    var rest = self
+    rest.start += count
+    return rest
   }
 
   /// The number of characters, where each that is not ASCII may count as several.

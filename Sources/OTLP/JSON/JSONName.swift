@@ -1,13 +1,14 @@
-// Keys and enum names, packed so that comparing two takes three instructions and no memory.
+// Keys and enum names, packed so that comparing two takes a few instructions and no memory.
 
-/// A short ASCII name: up to 24 bytes, of which none is zero, padded with zeros.
+/// A short ASCII name: up to 32 bytes, of which none is zero, padded with zeros.
 struct JSONName: Equatable {
   private var first: UInt64 = 0
   private var second: UInt64 = 0
   private var third: UInt64 = 0
+  private var fourth: UInt64 = 0
   private var count = 0
 
-  private static let countMax = 24
+  private static let countMax = 32
 
   private init() {}
 
@@ -18,7 +19,8 @@ struct JSONName: Equatable {
     switch count / 8 {
     case 0: first |= bits
     case 1: second |= bits
-    default: third |= bits
+    case 2: third |= bits
+    default: fourth |= bits
     }
     count += 1
     return true
@@ -56,7 +58,7 @@ extension JSONName: ExpressibleByStringLiteral {
   /// Makes a name of this module's own; a literal that is too long stops the program.
   init(stringLiteral literal: String) {
     for byte in literal.utf8 {
-      guard append(byte) else { fatalError("a name has up to 24 bytes: \(literal)") }
+      guard append(byte) else { fatalError("a name has up to 32 bytes: \(literal)") }
     }
   }
 }

@@ -30,10 +30,28 @@ public enum OTLPJSON {
   ///     too few digits (`invalidText`);
   ///   - that of the value that its field can't take (`wrongType`, `numberOutOfRange`, `identifierLength`).
   public static func convert(_ json: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
+    var cursor = JSONCursor()
+    try convert(json, with: &cursor, into: &writer)
+  }
+
+  /// The same, but spans that can't be converted, or can't be used without an id, are left out and noted in
+  /// `rejected`, as long as they are JSON.
+  public static func convert(
+    _ json: RawSpan, into writer: inout WireWriter, rejected: inout RejectedJSONSpans
+  ) throws(MalformedInput) {
+    rejected.removeAll()
+    var cursor = JSONCursor()
+    cursor.rejected = RejectedJSONSpans()
+    try convert(json, with: &cursor, into: &writer)
+    if let found = cursor.rejected { rejected = found }
+  }
+
+  private static func convert(
+    _ json: RawSpan, with cursor: inout JSONCursor, into writer: inout WireWriter
+  ) throws(MalformedInput) {
     guard json.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     let start = writer.count
     do throws(MalformedInput) {
-      var cursor = JSONCursor()
       try cursor.convert(.tracesData, in: json, to: &writer)
       try cursor.finish(in: json)
     } catch {
@@ -118,6 +136,8 @@ extension JSONCursor {
       while try nextElement(in: json) {
         if message == .anyValue, try skipNull(in: json) {
           writer.bytesField(field.number, EmptyCollection())
+        } else if message == .span, rejected != nil {
+          try convertSpan(as: field.number, in: json, to: &writer)
         } else {
           try convertMessage(message, as: field.number, in: json, to: &writer)
         }
@@ -128,6 +148,56 @@ extension JSONCursor {
         try write(string(in: json), as: field.number, in: json, to: &writer)
       }
     }
+  }
+
+  /// Converts a span, or sets it aside if it is JSON and can't be converted.
+  private mutating func convertSpan(
+    as number: UInt32, in json: RawSpan, to writer: inout WireWriter
+  ) throws(MalformedInput) {
+    _ = try valueKind(in: json)
+    let (before, start) = (mark, writer.count)
+    do throws(MalformedInput) {
+      try convertMessage(.span, as: number, in: json, to: &writer)
+      try writer.checkSpan(from: start, writtenFor: before.offset)
+    } catch {
+      goBack(to: before)
+      writer.appendBytes { $0.removeSubrange(start...) }
+      let ids = identifiers(in: json)
+      try skipValue(in: json)
+      rejected?.note(error, at: before.offset, trace: ids.trace, span: ids.span)
+    }
+  }
+
+  /// The ids of the span that comes next, as far as it has any.
+  private func identifiers(in json: RawSpan) -> (trace: TraceID, span: UInt64) {
+    var ids = (trace: TraceID(high: 0, low: 0), span: UInt64(0))
+    var cursor = self
+    do {
+      try cursor.openObject(in: json)
+      while let key = try cursor.nextKey(in: json) {
+        let name = try JSONName(key: key, in: json)
+        guard name == "traceId" || name == "spanId", try cursor.valueKind(in: json) == .string else {
+          try cursor.skipValue(in: json)
+          continue
+        }
+        var digits = try cursor.string(in: json)
+        var value: [UInt64] = [0, 0]
+        let isWhole = try digits.count(in: json) == (name == "traceId" ? 32 : 16)
+        while isWhole, let character = try digits.nextASCII(in: json) {
+          guard let digit = Hexadecimal.value(of: character) else { break }
+          value = [value[0] << 4 | value[1] >> 60, value[1] << 4 | UInt64(digit)]
+        }
+        guard isWhole, digits.isEmpty else { continue }
+        if name == "traceId" {
+          ids.trace = TraceID(high: value[0], low: value[1])
+        } else {
+          ids.span = value[1]
+        }
+      }
+    } catch {
+      // What came before is what there is.
+    }
+    return ids
   }
 
   private mutating func convertMessage(
@@ -252,7 +322,8 @@ extension JSONCursor {
   {
     let number: JSONNumber
     if try valueKind(in: json) == .string {
-      let text = try string(in: json)
+      var text = try string(in: json)
+      if let prefix = enumeration.longPrefix { text = text.dropping(prefix, in: json) }
       if let name = try JSONName(value: text, in: json), let value = enumeration.value(named: name) {
         return value
       }
@@ -281,6 +352,24 @@ extension JSONCursor {
       throw MalformedInput(.numberOutOfRange, at: number.offset)
     }
     return value
+  }
+}
+
+extension WireWriter {
+  /// Makes sure that the span whose field begins at `start` can be used.
+  ///
+  /// - Parameter offset: where it stands in the document.
+  fileprivate func checkSpan(from start: Int, writtenFor offset: Int) throws(MalformedInput) {
+    do throws(MalformedInput) {
+      try bytes.withRawBytes { (bytes) throws(MalformedInput) in
+        var cursor = WireCursor(ByteRange(from: start, to: bytes.byteCount))
+        var span = SpanView()
+        span.content = try cursor.content(of: try cursor.tag(in: bytes), in: bytes)
+        try span.read(bytes)
+      }
+    } catch {
+      throw MalformedInput(error.reason, at: offset)
+    }
   }
 }
 

@@ -41,10 +41,20 @@ struct OTLPField {
 enum OTLPEnumeration {
   case spanKind
   case statusCode
+  /// The status code of before OTLP 0.6.
+  case deprecatedStatusCode
 
-  /// The number of the value called `name`, with or without the enum's prefix.
+  /// What the enum's names begin with, where they are too long for a `JSONName` with it.
+  var longPrefix: StaticString? { self == .deprecatedStatusCode ? "DEPRECATED_STATUS_CODE_" : nil }
+
+  /// The number of the value called `name`, with or without the enum's prefix (without a long one).
   func value(named name: JSONName) -> UInt64? {
-    let names = self == .spanKind ? Self.spanKinds : Self.statusCodes
+    let names =
+      switch self {
+      case .spanKind: Self.spanKinds
+      case .statusCode: Self.statusCodes
+      case .deprecatedStatusCode: Self.deprecatedStatusCodes
+      }
     return names.firstIndex { $0.full == name || $0.short == name }.map(UInt64.init)
   }
 
@@ -56,11 +66,17 @@ enum OTLPEnumeration {
   private static let statusCodes: [(full: JSONName, short: JSONName)] = [
     ("STATUS_CODE_UNSET", "UNSET"), ("STATUS_CODE_OK", "OK"), ("STATUS_CODE_ERROR", "ERROR"),
   ]
+  private static let deprecatedStatusCodes: [(full: JSONName, short: JSONName)] = [
+    "OK", "CANCELLED", "UNKNOWN_ERROR", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
+    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL_ERROR", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+  ].map { (full: $0, short: $0) }
 }
 
 /// A message of the schema.
 enum OTLPMessage {
-  case tracesData, resourceSpans, scopeSpans, resource, entityRef, scope, span, event, link, status
+  case tracesData, resourceSpans, scopeSpans, librarySpans, resource, entityRef, scope, span, event, link,
+    status
   case keyValue, anyValue, arrayValue, keyValueList
 
   /// The message's fields; fewer than 32.
@@ -69,6 +85,7 @@ enum OTLPMessage {
     case .tracesData: Self.tracesDataFields
     case .resourceSpans: Self.resourceSpansFields
     case .scopeSpans: Self.scopeSpansFields
+    case .librarySpans: Self.librarySpansFields
     case .resource: Self.resourceFields
     case .entityRef: Self.entityRefFields
     case .scope: Self.scopeFields
@@ -87,6 +104,13 @@ enum OTLPMessage {
   private static let resourceSpansFields = [
     OTLPField(1, "resource", .message(.resource)),
     OTLPField(2, "scopeSpans", .messages(.scopeSpans)),
+    OTLPField(3, "schemaUrl", .string),
+    // The name of before OTLP 0.15: written as today's field, whose form it has.
+    OTLPField(2, "instrumentationLibrarySpans", .messages(.librarySpans)),
+  ]
+  private static let librarySpansFields = [
+    OTLPField(1, "instrumentationLibrary", .message(.scope)),
+    OTLPField(2, "spans", .messages(.span)),
     OTLPField(3, "schemaUrl", .string),
   ]
   private static let scopeSpansFields = [
@@ -144,6 +168,7 @@ enum OTLPMessage {
     OTLPField(6, "flags", .fixed32),
   ]
   private static let statusFields = [
+    OTLPField(1, "deprecatedCode", .enumeration(.deprecatedStatusCode)),
     OTLPField(2, "message", .string),
     OTLPField(3, "code", .enumeration(.statusCode)),
   ]

@@ -90,13 +90,18 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
 public struct RecordHeaderField: Equatable, Sendable {
   /// Its name.
   public var name: String
-  /// Its value, text in UTF-8.
-  public var value: String
+  /// Its value; nil if it has none.
+  public var value: [UInt8]?
 
-  /// Makes a header.
-  public init(_ name: String, _ value: String) {
+  /// Makes a header with any value.
+  public init(_ name: String, bytes value: [UInt8]?) {
     self.name = name
     self.value = value
+  }
+
+  /// Makes a header with a text in UTF-8.
+  public init(_ name: String, _ value: String) {
+    self.init(name, bytes: Array(value.utf8))
   }
 }
 
@@ -118,6 +123,10 @@ public protocol BrokerLink {
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int
+
+  /// The headers of the record that `poll` is handing out, `countMax` of them at the most, and how many there
+  /// are. None outside the call of `poll`'s body.
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int)
 
   /// What has happened since the last call, in order.
   func takeEvents() -> [GroupEvent]

@@ -1,62 +1,82 @@
-// Records that could not be taken: written as they came, with the reason and the place they came from.
+// Records and spans that could not be taken: written as they came, with the reason and the place they came
+// from.
 
 internal import OTLP
-internal import Sampling
+public import Sampling
 
-/// How dead letters are labelled.
-enum DeadLetters {
-  /// The headers of a dead letter.
+/// What is said of a record, or of some spans of one, that could not be taken.
+struct DeadLetter {
+  /// One word, for counting.
+  var reason: String
+  /// The same for people, with the byte offset.
+  var error: String
+  var partition: PartitionID
+  /// The record that it is about has one of these.
+  var offsets: ClosedRange<Offset>
+  /// The record's timestamp, where that is known.
+  var timestamp: Instant?
+  /// What the value seems to be, where it is not what the topic should hold.
+  var form: PayloadForm?
+  /// How many spans are in it; nil for a record whose spans could not be told apart.
+  var spans: Int?
+  /// Its first span's trace and id; nil where there is none.
+  var traceID: TraceID?
+  var spanID: UInt64?
+
+  /// A record that can't be taken.
+  init(_ place: RecordPlace, _ malformed: MalformedInput) {
+    self.init(place, reason: malformed.reason.rawValue, error: "\(malformed)")
+  }
+
+  /// Spans of a record of which the rest was taken.
+  init(_ place: RecordPlace, _ rejected: RejectedSpans) {
+    let what = rejected.count == 1 ? "a span" : "\(rejected.count) spans, the first"
+    self.init(
+      place, reason: rejected.error.reason.rawValue,
+      error: "\(rejected.error): \(what) of a record whose other spans were taken")
+    spans = rejected.count
+    note(rejected)
+  }
+
+  /// Spans that are larger than their topic takes: several only where their resource alone is too large.
   ///
-  /// - Parameters:
-  ///   - reason: one word, for counting.
-  ///   - error: the same for people, with the byte offset.
-  static func headers(
-    reason: String, error: String, topic: String, partition: PartitionID, offset: Offset
-  ) -> [RecordHeaderField] {
-    [
-      RecordHeaderField("reason", reason),
-      RecordHeaderField("error", error),
-      RecordHeaderField("source_topic", topic),
-      RecordHeaderField("source_partition", String(partition.value)),
-      RecordHeaderField("source_offset", String(offset.value)),
-    ]
+  /// - Parameter value: the spans as a `TracesData`.
+  init(
+    tooLarge value: RawSpan, spans: Int, traceID: TraceID, bytesMax: Int, partition: PartitionID,
+    offsets: ClosedRange<Offset>
+  ) {
+    let what = spans == 1 ? "a span" : "\(spans) spans of one resource"
+    reason = DeadLetter.spanTooLarge
+    error = "\(what) of \(value.byteCount) bytes: the topic of spans takes \(bytesMax)"
+    self.partition = partition
+    self.offsets = offsets
+    self.spans = spans
+    self.traceID = traceID
+    spanID = DeadLetter.firstSpan(of: value)?.spanID
+  }
+
+  private init(_ place: RecordPlace, reason: String, error: String) {
+    self.reason = reason
+    self.error = error
+    partition = place.partition
+    offsets = place.offset...place.offset
+    timestamp = place.timestamp
   }
 
   /// The reason of spans that can be read but are larger than their topic takes.
   static let spanTooLarge = "span_too_large"
 
-  /// The headers of spans that are larger than their topic takes: the trace, the first span and where they
-  /// came from.
-  ///
-  /// - Parameters:
-  ///   - value: the spans as a `TracesData`.
-  ///   - spans: how many they are: more than one only where their resource alone is too large.
-  ///   - offsets: the record that they came in has one of these.
-  static func headers(
-    ofTooLarge value: RawSpan, spans: Int, traceID: TraceID, bytesMax: Int, topic: String,
-    partition: PartitionID, offsets: ClosedRange<Offset>?
-  ) -> [RecordHeaderField] {
-    let what = spans == 1 ? "a span" : "\(spans) spans of one resource"
-    var fields = [
-      RecordHeaderField("reason", spanTooLarge),
-      RecordHeaderField(
-        "error", "\(what) of \(value.byteCount) bytes: the topic of spans takes \(bytesMax)"),
-      RecordHeaderField("source_topic", topic),
-      RecordHeaderField("source_partition", String(partition.value)),
-    ]
-    if let offsets {
-      fields.append(RecordHeaderField("source_offset", String(offsets.lowerBound.value)))
-      if offsets.upperBound != offsets.lowerBound {
-        fields.append(RecordHeaderField("source_offset_last", String(offsets.upperBound.value)))
-      }
-    }
-    fields.append(RecordHeaderField("trace_id", traceID.description))
-    if let span = firstSpan(of: value) {
-      var digits: [UInt8] = []
-      Hexadecimal.append(span.spanID, digits: 16, to: &digits)
-      fields.append(RecordHeaderField("span_id", String(decoding: digits, as: UTF8.self)))
-    }
-    return fields
+  /// Names the first of some spans.
+  mutating func note(_ rejected: RejectedSpans) {
+    traceID = rejected.traceID.isZero ? nil : rejected.traceID
+    spanID = rejected.spanID == 0 ? nil : rejected.spanID
+  }
+
+  /// Says what the value of a record that can't be taken seems to be.
+  mutating func recognise(_ value: RawSpan?, insteadOf encoding: SpanEncoding) {
+    guard let value else { return }
+    form = PayloadForm(value, insteadOf: encoding)
+    if let form { error += "; the value looks like \(form.description)" }
   }
 
   private static func firstSpan(of value: RawSpan) -> SpanView? {
@@ -65,28 +85,187 @@ enum DeadLetters {
     return record.spans.first
   }
 
-  /// Writes a dead letter. One that is larger than the topic takes goes without its value, and without its
-  /// key if need be: the headers still say where the record stands in its own topic, and how large it is.
-  ///
-  /// - Parameter bytesMax: the most bytes that key, value and headers may have together.
-  static func write(
-    to link: some BrokerLink, key: RawSpan?, value: RawSpan?, headers: [RecordHeaderField], bytesMax: Int
-  ) throws(BrokerError) {
-    let valueBytes = value?.byteCount ?? 0
-    let keyBytes = key?.byteCount ?? 0
-    let room = bytesMax - headers.reduce(0) { $0 + bytes(of: $1) }
-    // In this order, and not as a sum: sizes are anybody's.
-    guard valueBytes > room || keyBytes > room - valueBytes else {
-      return try link.write(.deadLetters, partition: nil, key: key, value: value, headers: headers)
+  func headers(topic: String) -> [RecordHeaderField] {
+    var fields = [
+      RecordHeaderField("reason", reason),
+      RecordHeaderField("error", error),
+      RecordHeaderField("source_topic", topic),
+      RecordHeaderField("source_partition", String(partition.value)),
+      RecordHeaderField("source_offset", String(offsets.lowerBound.value)),
+    ]
+    if offsets.upperBound != offsets.lowerBound {
+      fields.append(RecordHeaderField("source_offset_last", String(offsets.upperBound.value)))
     }
-    let leftOut = RecordHeaderField("value_left_out_bytes", String(valueBytes))
-    let isKeySmall = keyBytes <= room - bytes(of: leftOut)
-    try link.write(
-      .deadLetters, partition: nil, key: isKeySmall ? key : nil, value: nil, headers: headers + [leftOut])
+    if let timestamp {
+      fields.append(RecordHeaderField("source_timestamp", String(timestamp.nanoseconds / 1_000_000)))
+    }
+    if let form { fields.append(RecordHeaderField("looks_like", form.rawValue)) }
+    if let spans { fields.append(RecordHeaderField("spans", String(spans))) }
+    if let traceID { fields.append(RecordHeaderField("trace_id", traceID.description)) }
+    if let spanID {
+      var digits: [UInt8] = []
+      Hexadecimal.append(spanID, digits: 16, to: &digits)
+      fields.append(RecordHeaderField("span_id", bytes: digits))
+    }
+    return fields
+  }
+}
+
+/// Writes dead letters, counts them, and remembers what is to be said of them in the log.
+struct DeadLetterOutput {
+  let topic: String
+  /// The most bytes that key, value and headers may have together.
+  let bytesMax: Int
+  /// Dead letters by reason,
+  private(set) var letters: [String: UInt64] = [:]
+  /// and their spans, as far as they could be told apart.
+  private(set) var spans: [String: UInt64] = [:]
+  /// What was not said yet, and when something of its kind was said last. As many as there are reasons.
+  private var notices: [String: (toldAt: Instant, untold: DeadLetterNotice?)] = [:]
+  /// Whether anything is left to be said.
+  private var hasUntold = false
+
+  /// A record's own headers beyond these are counted, not copied.
+  static let sourceHeadersMax = 256
+  /// The log names a reason no more often than this.
+  static let noticeInterval = Interval.seconds(60)
+  /// What a dead letter's own headers are called, all of them.
+  private static let ownNames: Set<String> = [
+    "reason", "error", "source_topic", "source_partition", "source_offset", "source_offset_last",
+    "source_timestamp", "looks_like", "spans", "trace_id", "span_id", "value_left_out_bytes",
+    "key_left_out_bytes", "headers_left_out",
+  ]
+  /// What the headers take that say what was left out.
+  private static let leftOutBytesMax = bytes(
+    of: ["value_left_out_bytes", "key_left_out_bytes", "headers_left_out"].map {
+      RecordHeaderField($0, "2147483647")
+    })
+
+  init(topic: String, bytesMax: Int) {
+    self.topic = topic
+    self.bytesMax = bytesMax
   }
 
-  /// What a header takes in a record: its name, its value and the length of each.
-  private static func bytes(of header: RecordHeaderField) -> Int {
-    header.name.utf8.count + header.value.utf8.count + 10
+  /// Writes a letter. Of a record that is lent at the moment, its own headers go with it.
+  ///
+  /// - Parameter isOfLentRecord: whether it is about the record that `link` is handing out.
+  mutating func write(
+    _ letter: DeadLetter, key: RawSpan?, value: RawSpan?, isOfLentRecord: Bool, to link: some BrokerLink
+  ) throws(BrokerError) {
+    letters[letter.reason, default: 0] += 1
+    count(letter.spans ?? 0, letter.reason)
+    note(letter)
+    var source: (headers: [RecordHeaderField], count: Int) = (headers: [], count: 0)
+    if isOfLentRecord { source = link.lentHeaders(countMax: DeadLetterOutput.sourceHeadersMax) }
+    try write(letter.headers(topic: topic), source, key, value, to: link)
   }
+
+  /// Writes a record that can't be taken, as it came.
+  ///
+  /// - Parameter rejected: its spans, if nothing else is wrong with it.
+  mutating func writeRecord(
+    _ place: RecordPlace, _ malformed: MalformedInput, _ rejected: [RejectedSpans], key: RawSpan?,
+    value: RawSpan?, encoding: SpanEncoding, to link: some BrokerLink
+  ) throws(BrokerError) {
+    var letter = DeadLetter(place, malformed)
+    letter.recognise(value, insteadOf: encoding)
+    // Spans may be wrong for several reasons; the letter has that of the first.
+    if let first = rejected.first, first.error == malformed {
+      letter.note(first)
+      letter.spans = first.count
+      for others in rejected.dropFirst() { count(others.count, others.error.reason.rawValue) }
+    }
+    try write(letter, key: key, value: value, isOfLentRecord: true, to: link)
+  }
+
+  /// Counts spans of dead letters.
+  private mutating func count(_ count: Int, _ reason: String) {
+    if count > 0 { spans[reason, default: 0] += UInt64(count) }
+  }
+
+  /// Writes what fits: the value first, then the key, then the record's own headers. Headers say what was left
+  /// out, and where the record stands in its own topic.
+  private func write(
+    _ own: [RecordHeaderField], _ source: (headers: [RecordHeaderField], count: Int), _ key: RawSpan?,
+    _ value: RawSpan?, to link: some BrokerLink
+  ) throws(BrokerError) {
+    var headers = own
+    let (keyBytes, valueBytes) = (key?.byteCount ?? 0, value?.byteCount ?? 0)
+    // Sizes are anybody's: each is taken off what is left, and none is added to another.
+    var room = bytesMax - DeadLetterOutput.bytes(of: own) - DeadLetterOutput.leftOutBytesMax
+    let hasValue = valueBytes <= room
+    if hasValue { room -= valueBytes }
+    if !hasValue { headers.append(RecordHeaderField("value_left_out_bytes", String(valueBytes))) }
+    let hasKey = keyBytes <= room
+    if hasKey { room -= keyBytes }
+    if !hasKey { headers.append(RecordHeaderField("key_left_out_bytes", String(keyBytes))) }
+    let theirs = source.headers.map { header in
+      guard DeadLetterOutput.ownNames.contains(header.name) else { return header }
+      return RecordHeaderField("original_" + header.name, bytes: header.value)
+    }
+    let theirBytes = DeadLetterOutput.bytes(of: theirs)
+    let hasTheirs = theirBytes <= room
+    if hasTheirs { headers += theirs }
+    let left = source.count - (hasTheirs ? theirs.count : 0)
+    if left > 0 { headers.append(RecordHeaderField("headers_left_out", String(left))) }
+    try link.write(
+      .deadLetters, partition: nil, key: hasKey ? key : nil, value: hasValue ? value : nil, headers: headers)
+  }
+
+  /// What headers take in a record: their names, their values and the length of each.
+  private static func bytes(of headers: [RecordHeaderField]) -> Int {
+    headers.reduce(0) { $0 + bytes(of: $1) }
+  }
+
+  private static func bytes(of header: RecordHeaderField) -> Int {
+    header.name.utf8.count + (header.value?.count ?? 0) + 10
+  }
+
+  // MARK: The log
+
+  private mutating func note(_ letter: DeadLetter) {
+    var notice =
+      notices[letter.reason]?.untold
+      ?? DeadLetterNotice(
+        reason: letter.reason, error: letter.error, partition: letter.partition,
+        offset: letter.offsets.lowerBound)
+    notice.letters += 1
+    notice.spans += UInt64(letter.spans ?? 0)
+    notices[letter.reason] = (notices[letter.reason]?.toldAt ?? .distantPast, notice)
+    hasUntold = true
+  }
+
+  /// What is to be said now: each reason at once when it comes up, then no more than once in a while, with
+  /// the number since and the first place.
+  mutating func takeNotices(at now: Instant, all: Bool = false) -> [DeadLetterNotice] {
+    guard hasUntold else { return [] }
+    var due: [DeadLetterNotice] = []
+    hasUntold = false
+    for reason in notices.keys.sorted() {
+      guard let notice = notices[reason], let untold = notice.untold else { continue }
+      guard all || notice.toldAt + DeadLetterOutput.noticeInterval <= now else {
+        hasUntold = true
+        continue
+      }
+      due.append(untold)
+      notices[reason] = (now, nil)
+    }
+    return due
+  }
+}
+
+/// Dead letters for one reason, since something was last said of it.
+public struct DeadLetterNotice: Equatable, Sendable {
+  /// The reason.
+  public var reason: String
+  /// What was wrong with the first of them,
+  public var error: String
+  /// and where it, or the first record that it may have been in, stands.
+  public var partition: PartitionID
+  /// See `partition`.
+  public var offset: Offset
+  /// How many letters there were.
+  public var letters: UInt64 = 0
+  /// How many spans are in them, as far as they could be told apart.
+  public var spans: UInt64 = 0
 }

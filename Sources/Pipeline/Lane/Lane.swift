@@ -112,6 +112,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   let now: () -> Moment
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
+  private var deadLetters: DeadLetterOutput
   /// By number, so that the lane's outputs do not depend on a hash table's order.
   private var partitions: [AssignedPartition] = []
   var membership = Membership()
@@ -169,6 +170,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
+    deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
@@ -189,6 +191,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// open.
   public func stop() throws(BrokerError) {
     try commit()
+    tellDeadLetters(at: now().steady, all: true)
     link.close()
   }
 
@@ -236,11 +239,14 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     partition.isCaughtUp = false
     let malformed = ingest(place, key: key, value: value, into: partition)
     partition.clockWhenActive = partition.sampler.clock
-    if let malformed, !partition.sampler.isReplayed(place.offset) {
-      try writeDeadLetter(
-        place, key: key, value: value, reason: malformed.reason.rawValue, error: "\(malformed)")
+    if !partition.sampler.isReplayed(place.offset) {
+      if let malformed {
+        try writeDeadLetter(place, malformed, key: key, value: value)
+      } else if let value, decoder.encoding != .otlpProto {
+        try writeRejected(place, key: key, value: value)
+      }
     }
-    try drain(place.partition, record: place)
+    try drain(place.partition, record: place, key: key)
     if memory.usedBytes > spanBytesMax { try relieveMemory() }
   }
 
@@ -286,21 +292,39 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     return malformed
   }
 
+  /// Writes a record that can't be taken, as it came.
   private func writeDeadLetter(
-    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, reason: String, error: String
+    _ place: RecordPlace, _ malformed: MalformedInput, key: RawSpan?, value: RawSpan?
   ) throws(BrokerError) {
-    written.deadLetters[reason, default: 0] += 1
-    let headers = DeadLetters.headers(
-      reason: reason, error: error, topic: configuration.topic, partition: place.partition,
-      offset: place.offset)
-    try DeadLetters.write(
-      to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+    let groups = decoder.rejected.groups.isEmpty ? workspace.rejectedSpans : decoder.rejected.groups
+    try deadLetters.writeRecord(
+      place, malformed, groups, key: key, value: value, encoding: configuration.encoding, to: link)
+  }
+
+  /// Writes the spans of a document that could not be converted, as they came.
+  private func writeRejected(
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan
+  ) throws(BrokerError) {
+    for rejected in decoder.rejected.groups {
+      var part = WireWriter()
+      decoder.rejected.append(rejected.error.reason, of: value, to: &part)
+      try part.bytes.withRawBytes { (bytes) throws(BrokerError) in
+        try deadLetters.write(
+          DeadLetter(place, rejected), key: key, value: bytes, isOfLentRecord: true, to: link)
+      }
+    }
+  }
+
+  private func tellDeadLetters(at now: Instant, all: Bool = false) {
+    for notice in deadLetters.takeNotices(at: now, all: all) { report(.deadLettered(notice)) }
   }
 
   /// Writes what a sampler wants written.
   ///
   /// - Parameter record: the record that was read, if it was one.
-  private func drain(_ partition: PartitionID, record: RecordPlace? = nil) throws(BrokerError) {
+  private func drain(
+    _ partition: PartitionID, record: RecordPlace? = nil, key: RawSpan?
+  ) throws(BrokerError) {
     guard !effects.outputs.isEmpty else { return }
     defer { effects.removeAll() }
     var latest: Decision?
@@ -314,21 +338,33 @@ public final class Lane<Link: BrokerLink>: GroupMember {
         try write(.decisions, partition, decision.traceID, range)
       case .count(let key, let record):
         try writeCounts(key, record)
+      case .reject(let rejected, let range):
+        guard let record else { continue }
+        try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+          try deadLetters.write(
+            DeadLetter(record, rejected), key: key, value: bytes.extracting(range), isOfLentRecord: true,
+            to: link)
+        }
       case .forward(let traceID, let range, _):
         written.sampled += 1
         try write(.sampled, partition, traceID, range)
       case .leaveOut(let traceID, let range, let spans):
         let decision = latest?.traceID == traceID ? latest : nil
-        try writeTooLarge(partition, traceID, range, spans, from: offsets(decision, record))
+        let offsets = offsets(decision, record, of: partition)
+        try writeTooLarge(partition, traceID, range, spans, from: offsets)
       }
     }
   }
 
   /// The offsets between which the record stands that spans handed out now have come in: those of a trace
-  /// that is decided now, or else the one that was read.
-  private func offsets(_ decision: Decision?, _ record: RecordPlace?) -> ClosedRange<Offset>? {
+  /// that is decided now, or else the one that was read, or else the last one that was.
+  private func offsets(
+    _ decision: Decision?, _ record: RecordPlace?, of partition: PartitionID
+  ) -> ClosedRange<Offset> {
     if let decision { return decision.firstOffset...max(decision.firstOffset, decision.lastOffset) }
-    return record.map { $0.offset...$0.offset }
+    let next = find(partition)?.sampler.nextOffset?.value ?? 1
+    let offset = record?.offset ?? Offset(max(0, next - 1))
+    return offset...offset
   }
 
   private func note(_ decision: Decision, _ timestamp: Instant?) {
@@ -362,19 +398,17 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// Kept spans that are larger than their topic takes are not lost, but a dead letter.
   private func writeTooLarge(
     _ partition: PartitionID, _ traceID: TraceID, _ range: Range<Int>, _ spans: Int,
-    from offsets: ClosedRange<Offset>?
+    from offsets: ClosedRange<Offset>
   ) throws(BrokerError) {
     key.removeAll(keepingCapacity: true)
     traceID.appendHexadecimal(to: &key)
-    written.deadLetters[DeadLetters.spanTooLarge, default: 0] += 1
     try key.withRawBytes { (key) throws(BrokerError) in
       try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
         let value = bytes.extracting(range)
-        let headers = DeadLetters.headers(
-          ofTooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
-          topic: configuration.topic, partition: partition, offsets: offsets)
-        try DeadLetters.write(
-          to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+        let letter = DeadLetter(
+          tooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
+          partition: partition, offsets: offsets)
+        try deadLetters.write(letter, key: key, value: value, isOfLentRecord: false, to: link)
       }
     }
   }
@@ -493,6 +527,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     try letTimePass(at: moment.steady)
     manageMemory(at: moment.steady)
     tellProgress(at: moment.steady)
+    tellDeadLetters(at: moment.steady)
   }
 
   /// Lets the clocks of quiet partitions go on: from where they were, by the time that has passed since. The
@@ -523,7 +558,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       partition.askedAt = now
       guard let next = partition.sampler.nextOffset, end <= next else { continue }
       partition.sampler.advance(to: partition.quietClock(at: now), into: &effects)
-      try drain(partition.id)
+      try drain(partition.id, key: nil)
     }
   }
 
@@ -588,7 +623,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
       // A tenth more than needed, so that the next record does not bring the lane here again.
       let excess = memory.usedBytes - spanBytesMax / 10 * 9
       largest.sampler.relieve(toBytes: max(0, before - excess), into: &effects)
-      try drain(largest.id)
+      try drain(largest.id, key: nil)
       guard largest.sampler.usage.bufferedBytes < before else { return }
     }
   }
@@ -639,6 +674,8 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   /// What the lane holds and has done.
   public func snapshot() -> LaneSnapshot {
     var snapshot = LaneSnapshot(counters: pastCounters, lane: written)
+    snapshot.lane.deadLetters = deadLetters.letters
+    snapshot.lane.deadLetterSpans = deadLetters.spans
     for partition in partitions {
       snapshot.counters.add(partition.sampler.counters)
       let usage = partition.sampler.usage

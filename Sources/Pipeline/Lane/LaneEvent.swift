@@ -22,6 +22,8 @@ public enum LaneEvent: Sendable {
   case released([PartitionID])
   /// Outputs and offsets are lasting.
   case committed(LaneSnapshot)
+  /// Dead letters were written. Each reason is told at once, then no more than once a minute.
+  case deadLettered(DeadLetterNotice)
   /// A transient error; the lane goes on.
   case disturbed(BrokerError)
 }
@@ -69,6 +71,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var sampled: UInt64 = 0
   /// Dead letters by reason.
   public var deadLetters: [String: UInt64] = [:]
+  /// Spans in them by reason, as far as they could be told apart.
+  public var deadLetterSpans: [String: UInt64] = [:]
   /// Commits.
   public var commits: UInt64 = 0
   /// Records of spans that a repartitioner has written.
@@ -134,7 +138,6 @@ extension LaneSnapshot {
     counters.bytesRead = other.bytesRead
     counters.spansRead = other.spansRead
     counters.recordsMalformed = other.recordsMalformed
-    lane.deadLetters = other.deadLetters
     lane.spans = other.recordsWritten
   }
 }
@@ -148,5 +151,6 @@ extension LaneCounters {
     recordsNotAssigned += other.recordsNotAssigned
     recordsRepeated += other.recordsRepeated
     deadLetters.merge(other.deadLetters) { $0 + $1 }
+    deadLetterSpans.merge(other.deadLetterSpans) { $0 + $1 }
   }
 }

@@ -15,8 +15,6 @@ public struct RepartitionCounters: Equatable, Sendable {
   public var spansRead: UInt64 = 0
   /// Records written: one for each trace in each record.
   public var recordsWritten: UInt64 = 0
-  /// Dead letters by reason.
-  public var deadLetters: [String: UInt64] = [:]
 }
 
 /// Reads `raw-spans` and writes `spans`. It keeps nothing: a record is done with when its pieces are written.
@@ -28,6 +26,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   let now: () -> Moment
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
+  private var deadLetters: DeadLetterOutput
   private var record = ScannedRecord()
   private var groups = TraceGroups()
   private var piece = WireWriter()
@@ -56,6 +55,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     self.now = now
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
+    deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
   }
 
   /// Nothing that it does depends on policies.
@@ -69,6 +69,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   /// Makes everything done so far lasting and leaves the group.
   public func stop() throws(BrokerError) {
     try commit()
+    tellDeadLetters(at: now().steady, all: true)
     link.close()
   }
 
@@ -103,22 +104,40 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
       malformed =
         value.byteCount > bytesMax
         ? MalformedInput(.recordTooLarge, at: 0)
-        : decoder.decode(value, bytesMax: bytesMax) { split($0, from: place, &failure) }
+        : decoder.decode(value, bytesMax: bytesMax) { split($0, key: key, from: place, &failure) }
     }
     if let failure { throw failure }
-    guard let malformed else { return }
-    counters.recordsMalformed += 1
-    counters.deadLetters[malformed.reason.rawValue, default: 0] += 1
-    let headers = DeadLetters.headers(
-      reason: malformed.reason.rawValue, error: "\(malformed)", topic: configuration.topic,
-      partition: place.partition, offset: place.offset)
-    try DeadLetters.write(
-      to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+    if let malformed {
+      counters.recordsMalformed += 1
+      let groups = decoder.rejected.groups.isEmpty ? record.rejected : decoder.rejected.groups
+      try deadLetters.writeRecord(
+        place, malformed, groups, key: key, value: value, encoding: configuration.encoding, to: link)
+    } else if let value {
+      for rejected in decoder.rejected.groups {
+        piece.removeAll()
+        decoder.rejected.append(rejected.error.reason, of: value, to: &piece)
+        try writeRejected(rejected, key: key, from: place)
+      }
+    }
+  }
+
+  /// Writes the spans in `piece`, which can't be used.
+  private func writeRejected(
+    _ rejected: RejectedSpans, key: RawSpan?, from place: RecordPlace
+  ) throws(BrokerError) {
+    try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in
+      try deadLetters.write(
+        DeadLetter(place, rejected), key: key, value: bytes, isOfLentRecord: true, to: link)
+    }
+  }
+
+  private func tellDeadLetters(at now: Instant, all: Bool = false) {
+    for notice in deadLetters.takeNotices(at: now, all: all) { report(.deadLettered(notice)) }
   }
 
   /// Writes each trace's piece. What the link throws goes into `failure`.
   private func split(
-    _ bytes: RawSpan, from place: RecordPlace, _ failure: inout BrokerError?
+    _ bytes: RawSpan, key: RawSpan?, from place: RecordPlace, _ failure: inout BrokerError?
   ) -> MalformedInput? {
     do {
       try record.scan(bytes)
@@ -128,9 +147,14 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
     }
     counters.spansRead += UInt64(record.spans.count)
     do {
+      for rejected in record.rejected {
+        piece.removeAll()
+        piece.appendRejected(rejected.error.reason, of: record, bytes: bytes)
+        try writeRejected(rejected, key: key, from: place)
+      }
       for group in groups.groups {
         let members = groups.spanIndices(of: group)
-        if groups.groups.count == 1, bytes.byteCount <= configuration.sampledBytesMax {
+        if groups.groups.count == 1, record.isWhole, bytes.byteCount <= configuration.sampledBytesMax {
           try write(bytes, of: group.traceID)
         } else {
           try write(members, bytes, of: group.traceID, from: place)
@@ -173,15 +197,14 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   private func writeTooLarge(
     _ value: RawSpan, _ spans: Int, of traceID: TraceID, from place: RecordPlace
   ) throws(BrokerError) {
-    counters.deadLetters[DeadLetters.spanTooLarge, default: 0] += 1
-    let headers = DeadLetters.headers(
-      ofTooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
-      topic: configuration.topic, partition: place.partition, offsets: place.offset...place.offset)
+    var letter = DeadLetter(
+      tooLarge: value, spans: spans, traceID: traceID, bytesMax: configuration.sampledBytesMax,
+      partition: place.partition, offsets: place.offset...place.offset)
+    letter.timestamp = place.timestamp
     key.removeAll(keepingCapacity: true)
     traceID.appendHexadecimal(to: &key)
     try key.withRawBytes { (key) throws(BrokerError) in
-      try DeadLetters.write(
-        to: link, key: key, value: value, headers: headers, bytesMax: configuration.deadLetterBytesMax)
+      try deadLetters.write(letter, key: key, value: value, isOfLentRecord: true, to: link)
     }
   }
 
@@ -206,6 +229,7 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
 
   /// Gives back what a large record took.
   func workOff(at moment: Moment) {
+    tellDeadLetters(at: moment.steady)
     if workingBytes <= configuration.workingBytesKept { return }
     record = ScannedRecord()
     groups = TraceGroups()
@@ -266,6 +290,8 @@ public final class Repartitioner<Link: BrokerLink>: GroupMember {
   /// What it has done, in a lane's form.
   func snapshot() -> LaneSnapshot {
     var snapshot = LaneSnapshot(counters)
+    snapshot.lane.deadLetters = deadLetters.letters
+    snapshot.lane.deadLetterSpans = deadLetters.spans
     snapshot.lane.commits = commits
     snapshot.partitions = positions.map(\.id)
     snapshot.recovering = membership.waiting.count

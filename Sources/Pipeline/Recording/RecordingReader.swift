@@ -56,11 +56,15 @@ public final class RecordingReader {
   private var isGzip = false
   private var record = ScannedRecord()
   private var content = RecordContent()
+  /// Up to here, in the decompressed recording, lengths are known to lead from record to record.
+  private var framedUntil = 0
   /// The most bytes that it has held at a time.
   private(set) var bytesHeldMax = 0
 
   private static let chunkBytes = 1 << 20
   static let recordBytesMax = 64 << 20
+  /// After a damaged record so many lengths are followed at the most, over no more than a record's bytes.
+  private static let lengthsFollowedMax = 64
 
   /// Opens the recording at `path`; `-` is standard input. What kind of recording it is, and whether it is
   /// compressed, is told by its first bytes, not by its name.
@@ -134,7 +138,8 @@ public final class RecordingReader {
       position = range.upperBound
       return .record(item)
     } catch {
-      if try isPlausible(at: range.upperBound) {
+      // If nothing but its spans is wrong, the record reaches as far as its length says.
+      if try !record.rejected.isEmpty || isEndOfRecord(range.upperBound) {
         return damaged(from: start, to: range.upperBound, "\(error)")
       }
       return try resynchronise(from: start, "\(error)")
@@ -177,6 +182,27 @@ public final class RecordingReader {
     let bytes = window[place..<place + 4]
     return form == .tailrace
       ? bytes.reversed().reduce(0) { $0 << 8 | Int($1) } : bytes.reduce(0) { $0 << 8 | Int($1) }
+  }
+
+  /// Whether a record ends at `place`, going by what follows it. Its neighbours may be damaged too, so their
+  /// lengths are followed until there is a record that can be read.
+  private func isEndOfRecord(_ place: Int) throws -> Bool {
+    if windowOffset + place <= framedUntil { return true }
+    var next = place
+    for _ in 0..<RecordingReader.lengthsFollowedMax {
+      // One length that points to the end may be a damaged one; two that agree on it are not.
+      guard try fill(to: next + 4) else { return next > place && next == window.count && damage == nil }
+      let end = next + 4 + length(at: next)
+      let isNear = next == place || end - place <= RecordingReader.recordBytesMax
+      guard end > next + 4, end - next - 4 <= RecordingReader.recordBytesMax, isNear, try fill(to: end) else {
+        return false
+      }
+      framedUntil = windowOffset + next
+      if (try? scan(next + 4..<end)) != nil { return true }
+      next = end
+    }
+    // So many lengths do not follow each other by chance.
+    return true
   }
 
   /// Whether a record can be read from `place` on. That the recording ends there says nothing: a damaged

@@ -11,8 +11,14 @@ public struct ReplayReport: Sendable {
   public var spans = 0
   /// Their bytes.
   public var bytes = 0
-  /// Stretches of the recording that are no record.
-  public var damages: [Damage] = []
+  /// Stretches of the recording that are no record: the first of them,
+  public private(set) var damages: [Damage] = []
+  /// and how many there are.
+  public private(set) var damageCount = 0
+  /// Spans that could not be used, of records of which the rest was.
+  public var spansRejected = 0
+  /// The number of the first such record, and what is wrong with the span.
+  public var firstRejected: (record: Int, reason: String)?
   /// Records that end far after those around them: they are replayed, but did not move the stream clock.
   public var recordsAhead = 0
   /// The first of them.
@@ -39,6 +45,14 @@ public struct ReplayReport: Sendable {
   public var byTrigger: [(name: String, count: Int)] = []
   /// The sampler's own counters at the end.
   public var counters = SamplerCounters()
+
+  /// So many stretches are described, all are counted.
+  static let damagesMax = 64
+
+  mutating func note(_ damage: Damage) {
+    damageCount += 1
+    if damages.count < ReplayReport.damagesMax { damages.append(damage) }
+  }
 
   /// So many of so many.
   public struct Kept: Equatable, Sendable {
@@ -110,7 +124,7 @@ public struct Replay: ~Copyable {
         clock.push(record)
         try takeDecided(write)
       case .damaged(let offset, let count, let reason):
-        report.damages.append(ReplayReport.Damage(offset: offset, count: count, reason: reason))
+        report.note(ReplayReport.Damage(offset: offset, count: count, reason: reason))
       }
     }
     clock.finish()
@@ -126,7 +140,7 @@ public struct Replay: ~Copyable {
   private mutating func takeDecided(_ write: Writer) throws {
     while let record = clock.next() {
       take(record)
-      if effects.byteCount > 1 << 20 || effects.hasCounts { try drain(write) }
+      if effects.byteCount > 1 << 20 || effects.hasCounts || effects.hasRejections { try drain(write) }
     }
   }
 
@@ -143,7 +157,7 @@ public struct Replay: ~Copyable {
       }
     }
     if let malformed {
-      report.damages.append(
+      report.note(
         ReplayReport.Damage(offset: Int(timed.number), count: bytes.count, reason: "\(malformed)"))
     }
   }
@@ -160,12 +174,19 @@ public struct Replay: ~Copyable {
         try write(.keptSpans(effects.bytes[range]))
       // There is no topic, and no limit to what it takes.
       case .leaveOut: break
+      case .reject(let rejected, _): note(rejected)
       case .count(_, let record):
         fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
       }
     }
     if effects.hasCounts, let rates = fleetRates?.newRates(at: sampler.clock) { sampler.adopt(rates) }
     effects.removeAll()
+  }
+
+  private mutating func note(_ rejected: RejectedSpans) {
+    report.spansRejected += rejected.count
+    guard report.firstRejected == nil, let next = sampler.nextOffset else { return }
+    report.firstRejected = (Int(next.value) - 1, "\(rejected.error)")
   }
 
   private mutating func count(_ decision: Decision) {

@@ -175,6 +175,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
+  package func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int) {
+    let (headers, count) = consumer.lentHeaders(countMax: countMax)
+    return (headers.map { RecordHeaderField($0.name, bytes: $0.value) }, count)
+  }
+
   package func takeEvents() -> [GroupEvent] {
     let events = consumer.takeEvents().map { event -> GroupEvent in
       switch event {
@@ -272,7 +277,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     do {
       try producer.produce(
         output.topic, partition: partition?.value, key: key, value: value,
-        headers: headers.map { (name: $0.name, value: $0.value) }, queueTimeout: queueTimeout,
+        headers: headers.map { RecordHeader($0.name, $0.value) }, queueTimeout: queueTimeout,
         whileWaiting: beat)
     } catch {
       // The sampler has moved on: what could not be queued can only come from reading the input again.

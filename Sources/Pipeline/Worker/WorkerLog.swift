@@ -60,6 +60,14 @@ final class WorkerLog: Sendable {
         """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
+    case .deadLettered(let notice):
+      let spans = notice.spans > 0 ? " with \(notice.spans) \(notice.spans == 1 ? "span" : "spans")" : ""
+      logger.warning(
+        """
+        \(notice.letters) dead \(notice.letters == 1 ? "letter" : "letters")\(spans), \(notice.reason): the \
+        first is of partition \(notice.partition.value) of '\(topic)', offset \(notice.offset.value): \
+        \(notice.error)
+        """)
     case .disturbed(let error): logger.warning("\(error.message)")
     case .committed: break
     }

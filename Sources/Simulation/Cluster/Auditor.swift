@@ -24,6 +24,14 @@ struct Auditor {
   private var checked: [PartitionID: Int64] = [:]
   private var scanned = ScannedRecord()
 
+  /// How many malformed records were published, and as many spans that can't be used in records that can.
+  private var spoilt = 0
+
+  /// A record that can't be read.
+  static let malformedRecord: [UInt8] = [0x0b, 0x01]
+  /// A span without ids, in a resource and a scope without anything else. As a dead letter it looks the same.
+  static let rejectedSpan: [UInt8] = [0x0a, 4, 0x12, 2, 0x12, 0]
+
   /// The key of records that no worker wrote.
   static let stranger = Array("stranger".utf8)
 
@@ -57,6 +65,9 @@ struct Auditor {
     }
     contents[partition, default: []].append(Array(Set(scanned.spans.map(\.traceID))))
   }
+
+  /// A malformed record was published, and a span that can't be used.
+  mutating func noteSpoilt() { spoilt += 1 }
 
   mutating func note(_ truths: [TraceTruth]) {
     for truth in truths {
@@ -116,6 +127,7 @@ struct Auditor {
         count(record.value ?? [], into: &kept)
       }
     }
+    checkDeadLetters(cluster)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
       check(trace, facts, finals[trace] ?? [], kept[trace] ?? [:], isReported: lateReports.contains(trace))
     }
@@ -135,6 +147,18 @@ struct Auditor {
     guard let said, said <= published else {
       object("trace \(trace) has \(published) spans, its decision says \(said ?? -1)")
       return
+    }
+  }
+
+  /// Each has its dead letter, and without repeats no more than one.
+  private mutating func checkDeadLetters(_ cluster: SimulatedCluster) {
+    let letters = cluster.committedRecords(
+      of: LogID(topic: SimulatedTopic.deadLetters, partition: PartitionID(0)))
+    for (value, what) in [(Auditor.malformedRecord, "records"), (Auditor.rejectedSpan, "spans")] {
+      let count = letters.count { $0.value == value }
+      if allowsRepeats ? count < spoilt : count != spoilt {
+        object("\(spoilt) \(what) were spoilt, and \(count) dead letters say so")
+      }
     }
   }
 

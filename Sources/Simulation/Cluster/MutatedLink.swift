@@ -74,6 +74,10 @@ final class MutatedLink: BrokerLink {
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int { try link.poll(timeout: timeout, take) }
 
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int) {
+    link.lentHeaders(countMax: countMax)
+  }
+
   func takeEvents() -> [GroupEvent] { link.takeEvents() }
 
   func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {

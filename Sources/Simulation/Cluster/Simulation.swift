@@ -236,15 +236,19 @@ public final class Simulation {
   private func publishDue() {
     while let record = nextRecord, record.publishedAt <= now.nanoseconds {
       let partition = PartitionID(Int32(record.traceIDLow % UInt64(options.partitions)))
-      if random.chance(options.malformed) {
-        cluster.publish(record.key, [0x0b, 0x01], to: partition, at: record.publishedAt)
+      let isSpoilt = random.chance(options.malformed)
+      if isSpoilt {
+        cluster.publish(record.key, Auditor.malformedRecord, to: partition, at: record.publishedAt)
         auditor.note(nil, in: partition)
+        auditor.noteSpoilt()
       }
       if options.strangers > 0, random.chance(options.strangers) { writeStrangely(to: partition) }
       let disorder = options.disorderMilliseconds
       let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
       let stamp = record.publishedAt - behind + wrongClock.error()
-      cluster.publish(record.key, record.bytes, to: partition, at: stamp)
+      // Whatever comes with it, the record's own spans count.
+      let bytes = isSpoilt ? record.bytes + Auditor.rejectedSpan : record.bytes
+      cluster.publish(record.key, bytes, to: partition, at: stamp)
       auditor.note(record, in: partition)
       nextRecord = workload.next()
     }

@@ -126,6 +126,9 @@ final class VirtualConsumer: ConsumerClient {
     }
   }
 
+  /// The workload's records have none.
+  func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int) { ([], 0) }
+
   func takeEvents() -> [ConsumerEvent] {
     defer { events = [] }
     return events

@@ -52,7 +52,7 @@ final class VirtualProducer: ProducerClient {
 
   func produce(
     _ topic: String, partition: Int32?, key: RawSpan?, value: RawSpan?,
-    headers: [(name: String, value: String)], queueTimeout: Duration, whileWaiting: () -> Void
+    headers: [RecordHeader], queueTimeout: Duration, whileWaiting: () -> Void
   ) throws(KafkaError) {
     try process.mayCrash(leaving: deliverSome)
     if let fatal { throw fatal }

@@ -316,6 +316,15 @@ private struct Story: ~Copyable {
       case .decide(let decision, let range):
         if decision.isFinal { finals += 1 }
         if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
+      case .reject(let rejected, let range):
+        // The piece holds these spans and no other, and they are wrong for the same reason.
+        do throws(MalformedInput) {
+          try Array(bytes[range]).withRawBytes { (raw) throws(MalformedInput) in try reader.scan(raw) }
+        } catch {
+          expect(error.reason == rejected.error.reason, "\(error) instead of \(rejected.error)")
+        }
+        expect(reader.spans.isEmpty, "a sound span was set aside")
+        expect(reader.rejected.map(\.count) == [rejected.count], "spans were lost when they were set aside")
       case .count(_, let range): adoptRates(after: Array(bytes[range]))
       case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
         if case .forward = output { spansForwarded += UInt64(spans) }

@@ -10,7 +10,8 @@ public func fuzzScanner(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   guard let record = scan(input) else { return 0 }
   checkPieces(of: record, input)
-  checkKept(input, record)
+  if record.isWhole { checkKept(input, record) }
+  checkRejected(of: record, input)
   if input.count == 16 || input.count == 32 { checkKey(input) }
   return 0
 }
@@ -25,6 +26,7 @@ private func scan(_ bytes: [UInt8]) -> ScannedRecord? {
     return nil
   }
   expect(!record.spans.isEmpty, "a record without spans was accepted")
+  expect(Set(record.rejected.map(\.error.reason)).count == record.rejected.count, "a reason comes twice")
   var end = 0
   for span in record.spans {
     expect(!span.traceID.isZero && span.spanID != 0, "a span without an id was accepted")
@@ -78,6 +80,22 @@ private func checkPieces(of record: ScannedRecord, _ bytes: [UInt8]) {
   }
   expect(seen == record.spans.count, "spans were lost or doubled")
   expect(record.isSingleTrace || size <= bytesMax, "pieces of \(size) bytes")
+}
+
+/// The pieces of spans that can't be used hold these, and no other.
+private func checkRejected(of record: ScannedRecord, _ bytes: [UInt8]) {
+  for rejected in record.rejected {
+    var writer = WireWriter()
+    bytes.withRawBytes { writer.appendRejected(rejected.error.reason, of: record, bytes: $0) }
+    var again = ScannedRecord()
+    do throws(MalformedInput) {
+      try writer.bytes.withRawBytes { (raw) throws(MalformedInput) in try again.scan(raw) }
+      fatalError("spans that can't be used were read")
+    } catch {
+      expect(error.reason == rejected.error.reason, "\(error) instead of \(rejected.error)")
+      expect(again.spans.isEmpty && again.rejected.map(\.count) == [rejected.count], "others were set aside")
+    }
+  }
 }
 
 private func checkKept(_ bytes: [UInt8], _ record: ScannedRecord) {

@@ -1,0 +1,138 @@
+// Guesses what a value is that can't be read: mistakes of configuration that many make, named in the dead
+// letter and in the log. Nothing is decided by it.
+
+internal import OTLP
+
+/// What a value seems to be.
+enum PayloadForm: String, CaseIterable {
+  case gzip, zstd, snappy, lz4
+  case schemaRegistry = "schema_registry"
+  case otlpProto = "otlp_proto"
+  case otlpJSON = "otlp_json"
+  case json
+  case jaegerProto = "jaeger_proto"
+  case jaegerJSON = "jaeger_json"
+  case jaegerThrift = "jaeger_thrift"
+  case zipkinProto = "zipkin_proto"
+  case zipkinJSON = "zipkin_json"
+  case zipkinThrift = "zipkin_thrift"
+
+  /// For people.
+  var description: String {
+    switch self {
+    case .gzip: "gzip: its producer compresses it (use the topic's or the client's compression instead)"
+    case .zstd: "a zstd frame: its producer compresses it (use the client's compression instead)"
+    case .snappy: "snappy: its producer compresses it (use the client's compression instead)"
+    case .lz4: "an lz4 frame: its producer compresses it (use the client's compression instead)"
+    case .schemaRegistry: "a value with a schema registry's prefix (a zero and four bytes of an id)"
+    case .otlpProto: "OTLP protobuf, and the topology says otlp_json"
+    case .otlpJSON: "OTLP JSON, and the topology says otlp_proto"
+    case .json: "JSON that is not OTLP"
+    case .jaegerProto: "a span of Jaeger (protobuf)"
+    case .jaegerJSON: "spans of Jaeger (JSON)"
+    case .jaegerThrift: "spans of Jaeger (Thrift)"
+    case .zipkinProto: "spans of Zipkin (protobuf)"
+    case .zipkinJSON: "spans of Zipkin (JSON)"
+    case .zipkinThrift: "spans of Zipkin (Thrift)"
+    }
+  }
+
+  /// So many bytes are looked at.
+  private static let bytesMax = 8192
+
+  /// Nil for what is nothing that it knows, and for what the topic should hold.
+  init?(_ value: RawSpan, insteadOf encoding: SpanEncoding) {
+    if encoding == .otlpJSON, PayloadForm.isOTLP(value) {
+      self = .otlpProto
+      return
+    }
+    let head = value.copied(upTo: PayloadForm.bytesMax)
+    guard let form = PayloadForm.compression(head) ?? PayloadForm.text(head) ?? PayloadForm.binary(head)
+    else { return nil }
+    // JSON that is broken, or has no spans: the error says it.
+    if encoding == .otlpJSON, form == .json || form == .otlpJSON { return nil }
+    self = form
+  }
+
+  /// Magic numbers: RFC 1952; RFC 8878; the LZ4 frame format; the framing format of snappy and that of its
+  /// port to Java, which Kafka's early clients used; Confluent's wire format.
+  private static func compression(_ head: [UInt8]) -> PayloadForm? {
+    if head.starts(with: [0x1f, 0x8b]) { return .gzip }
+    if head.starts(with: [0x28, 0xb5, 0x2f, 0xfd]) { return .zstd }
+    if head.starts(with: [0x04, 0x22, 0x4d, 0x18]) { return .lz4 }
+    if head.starts(with: [0xff, 0x06, 0x00, 0x00] + Array("sNaPpY".utf8)) { return .snappy }
+    if head.starts(with: [0x82] + Array("SNAPPY".utf8) + [0]) { return .snappy }
+    // An id is a positive number of 32 bits.
+    if head.count > 5, head[0] == 0, head[1] < 0x80, head[1..<5].contains(where: { $0 != 0 }) {
+      return .schemaRegistry
+    }
+    return nil
+  }
+
+  private static func text(_ head: [UInt8]) -> PayloadForm? {
+    let start = head.starts(with: [0xef, 0xbb, 0xbf]) ? 3 : 0
+    let first = head[start...].first { ![0x20, 0x09, 0x0a, 0x0d].contains($0) }
+    guard first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else { return nil }
+    // White space and a bracket may begin a protobuf message too; names in quotes hardly stand in one.
+    guard head.contains(UInt8(ascii: "\"")) || head.allSatisfy({ $0 < 0x80 && $0 != 0 }) else { return nil }
+    func has(_ names: String...) -> Bool {
+      names.contains { head.contains(Array("\"\($0)\"".utf8)) }
+    }
+    if has("resourceSpans", "resource_spans") { return .otlpJSON }
+    if has("operationName", "operation_name") || has("traceID") && has("spanID", "spans") {
+      return .jaegerJSON
+    }
+    if has("localEndpoint", "remoteEndpoint", "binaryAnnotations") { return .zipkinJSON }
+    if has("traceId") && has("id") { return .zipkinJSON }
+    return .json
+  }
+
+  /// Messages by what they begin with: ids, whose lengths are given.
+  private static func binary(_ head: [UInt8]) -> PayloadForm? {
+    func byte(_ offset: Int) -> UInt8? { offset < head.count ? head[offset] : nil }
+    // Jaeger's `model.Span`: trace id of 16 bytes (1), span id of 8 (2).
+    if byte(0) == 0x0a, byte(1) == 16, byte(18) == 0x12, byte(19) == 8 { return .jaegerProto }
+    // Zipkin's `ListOfSpans`: spans (1) of trace id (1), and parent (2) or id (3) of 8 bytes.
+    if byte(0) == 0x0a, let start = endOfLength(head, 1), byte(start) == 0x0a, let count = byte(start + 1),
+      count == 8 || count == 16
+    {
+      let next = start + 2 + Int(count)
+      if byte(next) == 0x12 || byte(next) == 0x1a, byte(next + 1) == 8 { return .zipkinProto }
+    }
+    // Thrift, strict binary or compact: a call of the agent or the collector.
+    if head.starts(with: [0x80, 0x01, 0x00]) || head.starts(with: [0x82]) {
+      let start = head.prefix(64)
+      if start.contains(Array("emitBatch".utf8)) || start.contains(Array("submitBatches".utf8)) {
+        return .jaegerThrift
+      }
+      if start.contains(Array("emitZipkinBatch".utf8)) { return .zipkinThrift }
+    }
+    // A list of structs (12) whose first field (1) is a trace id (i64, 10); Jaeger's spans alone, whose
+    // second field is one as well; its batch, which begins with a process and its name.
+    if byte(0) == 0x0c, byte(1) == 0, byte(5) == 0x0a, byte(6) == 0, byte(7) == 1 { return .zipkinThrift }
+    let isField = byte(0) == 0x0a && byte(1) == 0 && byte(2) == 1
+    if isField, byte(11) == 0x0a, byte(12) == 0, byte(13) == 2 { return .jaegerThrift }
+    if head.starts(with: [0x0c, 0, 1, 0x0b, 0, 1]) || head.starts(with: [0x1c, 0x18]) {
+      return .jaegerThrift
+    }
+    return nil
+  }
+
+  /// Where the content behind the length at `start` begins.
+  private static func endOfLength(_ head: [UInt8], _ start: Int) -> Int? {
+    head.indices.dropFirst(start).prefix(5).first { head[$0] < 0x80 }.map { $0 + 1 }
+  }
+
+  private static func isOTLP(_ value: RawSpan) -> Bool {
+    var record = ScannedRecord()
+    do throws(MalformedInput) { try record.scan(value) } catch { return false }
+    return true
+  }
+}
+
+extension RawSpan {
+  /// The first bytes as an array.
+  fileprivate func copied(upTo countMax: Int) -> [UInt8] {
+    extracting(0..<Swift.min(byteCount, countMax)).copied()
+  }
+}
