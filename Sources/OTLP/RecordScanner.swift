@@ -424,15 +424,14 @@ extension SpanView {
   }
 }
 
-/// Reads the code of a `Status` message. A code that OTLP does not know counts as unset.
+/// Reads the code of a `Status` message.
 private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> SpanStatus {
   var status = SpanStatus.unset
   var cursor = WireCursor(message)
   while !cursor.isAtEnd {
     let tag = try cursor.tag(in: bytes)
     if tag.field == Field.statusCode {
-      let code = try cursor.varint(of: tag, in: bytes)
-      status = SpanStatus(rawValue: UInt8(clamping: code)) ?? .unset
+      status = SpanStatus(code: try cursor.varint(of: tag, in: bytes))
     } else {
       try cursor.skip(tag, in: bytes)
     }

@@ -15,7 +15,7 @@ enum ConditionValue: Equatable, Sendable {
   case boolean(Bool)
   /// Nanoseconds.
   case duration(Int64)
-  /// A byte string.
+  /// A byte string. An empty one compares as nil does, but is text, and has a length.
   case bytes(ByteRange)
   /// The content of an `ArrayValue`.
   case array(ByteRange)
@@ -37,10 +37,7 @@ extension ConditionValue {
       case 4: self = .double(Double(bitPattern: try field.number(.fixed64)))
       case 5: self = .array(try field.message())
       case 6: self = .map(try field.message())
-      case 7:
-        let content = try field.message()
-        // OTTL takes an empty byte string for nil.
-        self = content.count == 0 ? .missing : .bytes(content)
+      case 7: self = .bytes(try field.message())
       default: break
       }
     }
@@ -54,6 +51,11 @@ extension ConditionValue {
       if field.number == 1 { count += 1 }
     }
     return count
+  }
+
+  /// What OTTL compares: its empty byte string is a slice that is nil.
+  fileprivate var compared: ConditionValue {
+    if case .bytes(let range) = self, range.count == 0 { .missing } else { self }
   }
 
   func isOf(_ type: OTTLType) -> Bool {
@@ -76,7 +78,7 @@ extension OTTLComparison {
   func holds(
     _ left: ConditionValue, _ right: ConditionValue, in bytes: RawSpan, own: RawSpan
   ) throws(EvaluationError) -> Bool {
-    switch (left, right) {
+    switch (left.compared, right.compared) {
     case (.missing, .missing): self == .equal || self == .atMost || self == .atLeast
     case (.string(let left), .string(let right)), (.bytes(let left), .bytes(let right)):
       holds(bytes.extracting(left.indices), bytes.extracting(right.indices))

@@ -7,7 +7,7 @@ struct EvaluationError: Error, Equatable, Sendable {
   enum Reason: String, Sendable {
     /// Bytes that the scanner steps over are no protobuf.
     case malformed
-    /// `IsMatch` on an array or a map, whose JSON text is not made here.
+    /// `IsMatch` on an array or a map, whose JSON text is not made here, or on a float that is no number.
     case noText = "no_text"
     /// `Len` of a value that has no length.
     case noLength = "no_length"

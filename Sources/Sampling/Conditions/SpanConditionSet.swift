@@ -233,7 +233,7 @@ struct SpanConditionSet {
     case .double(let double): .double(double)
     case .boolean(let boolean): .boolean(boolean)
     case .duration(let nanoseconds): .duration(nanoseconds)
-    case .field(let field): value(of: field, span)
+    case .field(let field): try value(of: field, span, in: bytes)
     case .attribute(let slot): facts.value(slot)
     case .traceStateMember(let key): traceStateMember(key, of: span, in: bytes)
     case .call(let index): try result(ofCall: index, span, in: bytes)
@@ -259,13 +259,15 @@ struct SpanConditionSet {
     }
   }
 
-  private mutating func value(of field: OTTLField, _ span: SpanView) -> ConditionValue {
+  private mutating func value(
+    of field: OTTLField, _ span: SpanView, in bytes: RawSpan
+  ) throws(EvaluationError) -> ConditionValue {
     switch field {
     case .spanName: .string(span.name)
     case .kind: .integer(Int64(span.kind))
     case .kindText: kindName(SpanKindName.texts, span.kind)
     case .kindSymbol: kindName(SpanKindName.symbols, span.kind)
-    case .statusCode: .integer(Int64(span.status.rawValue))
+    case .statusCode: .integer(try statusCode(of: span, in: bytes))
     case .statusMessage: .string(facts.statusMessage)
     case .start: .integer(Int64(truncatingIfNeeded: span.start))
     case .end: .integer(Int64(truncatingIfNeeded: span.end))
@@ -279,6 +281,12 @@ struct SpanConditionSet {
     case .scopeName: .string(facts.scopeName)
     case .scopeVersion: .string(facts.scopeVersion)
     }
+  }
+
+  /// The status code's number, also of a code that OTLP does not know: those few are read again.
+  private func statusCode(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+    guard span.status == .other else { return Int64(span.status.rawValue) }
+    return try ConditionFacts.statusCode(of: span, in: bytes)
   }
 
   /// The kind's name; empty for a kind that has none, as in the Collector.
@@ -332,8 +340,8 @@ struct SpanConditionSet {
     }
   }
 
-  /// Whether the pattern is found in the value's text. Nil has none; other values have the text that Go's
-  /// strconv makes of them, and byte strings are written in hexadecimal digits.
+  /// Whether the pattern is found in the value's text. Nil has none; other values have the text that JSON
+  /// makes of them, and byte strings are written in hexadecimal digits.
   private mutating func isMatch(
     _ value: ConditionValue, _ pattern: Int, in bytes: RawSpan
   ) throws(EvaluationError) -> Bool {
@@ -344,7 +352,10 @@ struct SpanConditionSet {
     case .boolean(let boolean): text = ownText { $0.append(contentsOf: (boolean ? "true" : "false").utf8) }
     case .integer(let integer), .duration(let integer):
       text = ownText { DecimalText.append(integer, to: &$0) }
-    case .double(let double): text = ownText { DecimalText.append(double, to: &$0) }
+    case .double(let double):
+      // JSON has no word for it.
+      guard double.isFinite else { throw EvaluationError(reason: .noText) }
+      text = ownText { DecimalText.append(double, to: &$0) }
     case .bytes(let range):
       text = ownText { texts in
         for index in range.indices {
