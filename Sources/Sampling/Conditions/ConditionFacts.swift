@@ -170,6 +170,16 @@ struct ConditionFacts {
     return code
   }
 
+  /// The number of a span's kind, read from its bytes. Protobuf keeps 32 bits of it.
+  static func kind(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+    var kind: Int64 = 0
+    var fields = ConditionFields(span.content)
+    while let field = try fields.next(in: bytes) {
+      if field.number == 6 { kind = Int64(Int32(truncatingIfNeeded: try field.number(.varint))) }
+    }
+    return kind
+  }
+
   /// Reads a `KeyValue` if its key is wanted. Of attributes with the same key the first one counts, as in the
   /// Collector.
   private mutating func readAttribute(

@@ -144,6 +144,11 @@ import Testing
       try span.holds(
         "kind == \(symbol) and kind.string == \"\(text)\" and kind.deprecated_string == \"\(symbol)\""))
     span.kind = 9
+    for (large, number) in [(UInt64(255), "255"), (300, "300"), (.max, "-1"), (0x1_0000_0002, "2")] {
+      span.kind = large
+      #expect(try span.holds("kind == \(number) and kind.deprecated_string == \"\""))
+    }
+    span.kind = 9
     #expect(try span.holds("kind == 9 and kind.string == \"\" and kind.deprecated_string == \"\""))
   }
 
