@@ -4,8 +4,8 @@ import OTLP
 
 /// Literals, then text that lasts as long as the answers that it belongs to, then that of one test.
 struct ConditionTexts {
-  /// The most that is made at a time.
-  static let madeBytesMax = 16 << 20
+  /// The most that is made at a time: several times a record of Kafka's usual size.
+  static let madeBytesMax = 4 << 20
   /// So much of it is kept allocated for the next test.
   private static let bytesKept = 64 << 10
 

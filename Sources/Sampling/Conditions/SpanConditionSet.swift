@@ -127,7 +127,8 @@ struct SpanConditionSet {
     }
     stepAnswers.startSpan()
     callAnswers.startSpan()
-    texts.forget(.span)
+    // At the end, so that nothing of a large span is held until the next one comes.
+    defer { texts.forget(.span) }
     do {
       try facts.read(span, resource: resource, scope: scope, in: bytes)
     } catch {
