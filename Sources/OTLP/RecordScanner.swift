@@ -471,7 +471,7 @@ extension SpanView {
   }
 }
 
-/// Reads the code of a `Status` message. A code that OTLP does not know counts as unset.
+/// Reads the code of a `Status` message.
 ///
 /// Where the code is unset, one of before OTLP 0.6 that is not OK is an error: what receivers were told to do
 /// by the schema of that time, and what the Collector's migration did.
@@ -487,8 +487,8 @@ private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(Malform
     default: try cursor.skip(tag, in: bytes)
     }
   }
-  if code == 0 { return deprecatedCode == 0 ? .unset : .error }
-  return SpanStatus(rawValue: UInt8(clamping: code)) ?? .unset
+  let status = SpanStatus(code: code)
+  return status == .unset && SpanStatus(code: deprecatedCode) != .unset ? .error : status
 }
 
 /// Finds `service.name` among a resource's attributes; the first one counts. Nil if there is none, or no

@@ -125,6 +125,18 @@ public enum SpanStatus: UInt8, Sendable {
   case ok = 1
   /// Status 2: the operation failed.
   case error = 2
+  /// Any other code, also one that OTLP does not know: none of the above.
+  case other = 3
+
+  /// The status with the code that a record has: an enum's value, of which protobuf keeps 32 bits.
+  init(code: UInt64) {
+    switch UInt32(truncatingIfNeeded: code) {
+    case 0: self = .unset
+    case 1: self = .ok
+    case 2: self = .error
+    default: self = .other
+    }
+  }
 }
 
 /// The fields of one span that verdicts depend on, and where its bytes lie in the record.

@@ -89,7 +89,9 @@ import Testing
 
   @Test(arguments: [
     ([WireNode.varint(3, 2)], SpanStatus.error), ([.varint(3, 2), .varint(3, 1)], .ok), ([], .unset),
-    ([.varint(3, 3)], .unset), ([.varint(3, 258)], .unset), ([.varint(3, .max)], .unset),
+    ([.varint(3, 3)], .other), ([.varint(3, 258)], .other), ([.varint(3, .max)], .other),
+    ([.varint(3, 0x1_0000_0002)], .error), ([.varint(3, 0x1_0000_0003)], .other),
+    ([.varint(3, 0x83)], .other),
     ([.string(2, "message alone")], .unset), ([.varint(3, 2), .varint(900, 1)], .error),
   ])
   func readsStatusCodes(_ status: [WireNode], _ expected: SpanStatus) throws {

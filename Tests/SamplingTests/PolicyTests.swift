@@ -34,6 +34,7 @@ import Testing
     let mixed = trace((0, 0, 1, .unset), (1, 0, 1, .ok))
     #expect(matches(.statusCode([.ok]), mixed))
     #expect(matches(.statusCode([.unset]), mixed))
+    #expect(!matches(.statusCode([.unset, .ok, .error]), trace((0, 0, 1, .other))))
     #expect(!matches(.statusCode([.error]), mixed))
     #expect(matches(.statusCode([.error, .ok]), mixed))
     #expect(!matches(.statusCode([]), mixed))

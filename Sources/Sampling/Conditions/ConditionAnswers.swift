@@ -72,14 +72,14 @@ extension OTTLProgram {
   /// What a function's result depends on.
   func reach(of call: OTTLCall) -> AnswerReach {
     switch call {
-    case .isMatch(let target, _), .isOfType(let target, _), .length(let target): reach(of: target)
     case .isRootSpan, .traceStateMember: .span
+    default: call.operands.reduce(.scope) { max($0, reach(of: $1)) }
     }
   }
 
-  private func reach(of operand: OTTLOperand) -> AnswerReach {
+  func reach(of operand: OTTLOperand) -> AnswerReach {
     switch operand {
-    case .null, .text, .integer, .double, .boolean, .duration: .scope
+    case .null, .text, .byteString, .integer, .double, .boolean, .duration, .traceID, .spanID: .scope
     case .traceStateMember: .span
     case .call(let index): reach(of: calls[index])
     case .attribute(let index):
@@ -90,10 +90,11 @@ extension OTTLProgram {
       }
     case .field(let field):
       switch field {
-      case .eventName, .eventTime: .event
+      case .eventName, .eventTime, .eventTimeInteger: .event
       case .scopeName, .scopeVersion: .scope
-      case .spanName, .kind, .kindText, .kindSymbol, .statusCode, .statusMessage, .start, .end, .duration,
-        .traceState, .traceID, .spanID, .parentID:
+      case .spanName, .kind, .kindText, .kindSymbol, .statusCode, .statusMessage, .traceState, .duration,
+        .startTime, .endTime, .start, .end, .traceID, .spanID, .parentID, .traceIDText, .spanIDText,
+        .parentIDText:
         .span
       }
     }

@@ -154,6 +154,32 @@ struct ConditionFacts {
     }
   }
 
+  /// The number of a span's status code, read from its bytes. Protobuf keeps 32 bits of it.
+  static func statusCode(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+    var code: Int64 = 0
+    var fields = ConditionFields(span.content)
+    while let field = try fields.next(in: bytes) {
+      guard field.number == 15 else { continue }
+      var inner = ConditionFields(try field.message())
+      // Of a status that is given twice the scanner too takes the last one as it stands.
+      code = 0
+      while let field = try inner.next(in: bytes) {
+        if field.number == 3 { code = Int64(Int32(truncatingIfNeeded: try field.number(.varint))) }
+      }
+    }
+    return code
+  }
+
+  /// The number of a span's kind, read from its bytes. Protobuf keeps 32 bits of it.
+  static func kind(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+    var kind: Int64 = 0
+    var fields = ConditionFields(span.content)
+    while let field = try fields.next(in: bytes) {
+      if field.number == 6 { kind = Int64(Int32(truncatingIfNeeded: try field.number(.varint))) }
+    }
+    return kind
+  }
+
   /// Reads a `KeyValue` if its key is wanted. Of attributes with the same key the first one counts, as in the
   /// Collector.
   private mutating func readAttribute(

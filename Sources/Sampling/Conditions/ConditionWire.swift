@@ -7,12 +7,28 @@ struct EvaluationError: Error, Equatable, Sendable {
   enum Reason: String, Sendable {
     /// Bytes that the scanner steps over are no protobuf.
     case malformed
-    /// `IsMatch` on an array or a map, whose JSON text is not made here.
+    /// `IsMatch` or `String` on what has no text here: a time, an id, a float that is no number, alone or in
+    /// an array or a map.
     case noText = "no_text"
+    /// A function of text on another value.
+    case noString = "no_string"
+    /// Arithmetic, `Int` or `Double` on what is no number.
+    case noNumber = "no_number"
+    /// A function of durations on another value.
+    case noDuration = "no_duration"
+    /// A function of times on another value.
+    case noTime = "no_time"
     /// `Len` of a value that has no length.
     case noLength = "no_length"
+    /// `ContainsValue` on what is no array.
+    case noList = "no_list"
+    /// A key behind a value that has no such place.
+    case noElement = "no_element"
     /// Two arrays or two maps compared with each other.
     case notComparable = "not_comparable"
+    case divisionByZero = "division_by_zero"
+    /// More is asked of a list, or of the text that is made for a span, than there is a limit for.
+    case tooLong = "too_long"
   }
 
   var reason: Reason

@@ -12,12 +12,15 @@ enum DecimalText {
     }
   }
 
-  /// Appends the fewest digits that tell `value` from its neighbours, without an exponent: 100, 0.25, +Inf.
+  /// Appends a finite number as the Collector writes it, which is as JSON: with the fewest digits that tell
+  /// it from its neighbours, and an exponent below 1e-6 and from 1e21 on. 100, 0.25, 1e+21.
   ///
-  /// Source: <https://pkg.go.dev/strconv#FormatFloat> with the format 'f' and the precision -1.
+  /// Source: `AppendFloat64` of <https://github.com/goccy/go-json>, which `StandardStringLikeGetter` of
+  /// pkg/ottl calls, on <https://pkg.go.dev/strconv#AppendFloat> with the formats 'f' and 'e'.
   static func append(_ value: Double, to bytes: inout [UInt8]) {
-    guard value.isFinite else {
-      bytes.append(contentsOf: (value.isNaN ? "NaN" : value < 0 ? "-Inf" : "+Inf").utf8)
+    guard value == 0 || (1e-6..<1e21).contains(value.magnitude) else {
+      // Go's spelling: "1.25e-07".
+      bytes.append(contentsOf: value.description.utf8)
       return
     }
     // Swift finds the same digits: "-1.25e-07", "100.0", "5e-324".

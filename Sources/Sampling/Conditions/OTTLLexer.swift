@@ -9,7 +9,7 @@ struct OTTLToken: Equatable {
     case string
     case integer
     case decimal
-    /// `0x` and hexadecimal digits: known in order to be refused by name.
+    /// `0x` and hexadecimal digits.
     case byteString
     /// A word that begins with a capital: a function or an enum's symbol.
     case capitalized
@@ -46,10 +46,7 @@ struct OTTLLexer {
     while let byte = byte(0), byte == 0x20 || (0x09...0x0d).contains(byte) && byte != 0x0b { offset += 1 }
     guard let first = byte(0) else { return OTTLToken(kind: .end, range: offset..<offset) }
     if first == UInt8(ascii: "\"") { return try string() }
-    let signs = first == UInt8(ascii: "-") || first == UInt8(ascii: "+") ? 1 : 0
-    if isDigit(byte(signs)) || byte(signs) == UInt8(ascii: ".") && isDigit(byte(signs + 1)) {
-      return try number(signs: signs)
-    }
+    if isDigit(first) || first == UInt8(ascii: ".") && isDigit(byte(1)) { return try number() }
     if isLetter(first) { return word() }
     return try punctuation(first)
   }
@@ -80,19 +77,17 @@ struct OTTLLexer {
     return take(.string, count + 1)
   }
 
-  private mutating func number(signs: Int) throws(OTTLError) -> OTTLToken {
-    var count = signs
-    var kind = OTTLToken.Kind.integer
-    if signs == 0, byte(0) == UInt8(ascii: "0"), byte(1) == UInt8(ascii: "x") {
-      kind = .byteString
+  /// Reads a number. Its sign is a token of its own, since `a -1` is a difference.
+  private mutating func number() throws(OTTLError) -> OTTLToken {
+    var count = 0
+    if byte(0) == UInt8(ascii: "0"), byte(1) == UInt8(ascii: "x") {
       count = 2
-    }
-    while isDigit(byte(count)) { count += 1 }
-    if kind == .byteString {
       while isWord(byte(count)) { count += 1 }
-      return take(kind, count)
+      return take(.byteString, count)
     }
-    if byte(count) == UInt8(ascii: "."), isDigit(byte(count + 1)) {
+    var kind = OTTLToken.Kind.integer
+    while isDigit(byte(count)) { count += 1 }
+    if byte(count) == UInt8(ascii: ".") {
       kind = .decimal
       count += 1
       while isDigit(byte(count)) { count += 1 }

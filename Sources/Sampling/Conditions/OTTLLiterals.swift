@@ -56,6 +56,18 @@ enum OTTLLiteral {
     return value
   }
 
+  /// The bytes that hexadecimal digits stand for, two for each; nil if they are none, or an odd number.
+  static func bytes(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
+    guard digits.count.isMultiple(of: 2) else { return nil }
+    var bytes: [UInt8] = []
+    var rest = digits
+    while let high = rest.popFirst(), let low = rest.popFirst() {
+      guard let high = Hexadecimal.value(of: high), let low = Hexadecimal.value(of: low) else { return nil }
+      bytes.append(high << 4 | low)
+    }
+    return bytes
+  }
+
   /// The nanoseconds of a duration such as "1h30m", "1.5s" or "-250ms"; nil if it is none, or has no room in
   /// 64 bits. What a fraction has beyond nanoseconds is cut off.
   ///

@@ -6,19 +6,20 @@ import OTLP
 private struct Segment {
   var name: String
   var token: OTTLToken
-  /// The first token of each key and, for keys that are strings, their bytes.
-  var keys: [(token: OTTLToken, text: [UInt8]?)] = []
+  /// The first token of each key; for keys that are strings their bytes, else an index.
+  var keys: [(token: OTTLToken, text: [UInt8]?, index: Int64)] = []
 }
 
 extension OTTLParser {
   private static let spanFields: KeyValuePairs<String, OTTLField> = [
     "name": .spanName, "kind": .kind, "kind.string": .kindText, "kind.deprecated_string": .kindSymbol,
-    "status.code": .statusCode, "status.message": .statusMessage, "start_time_unix_nano": .start,
-    "end_time_unix_nano": .end, "duration": .duration, "trace_state": .traceState,
-    "trace_id.string": .traceID, "span_id.string": .spanID, "parent_span_id.string": .parentID,
+    "status.code": .statusCode, "status.message": .statusMessage, "start_time": .startTime,
+    "end_time": .endTime, "start_time_unix_nano": .start, "end_time_unix_nano": .end, "duration": .duration,
+    "trace_state": .traceState, "trace_id": .traceID, "trace_id.string": .traceIDText, "span_id": .spanID,
+    "span_id.string": .spanIDText, "parent_span_id": .parentID, "parent_span_id.string": .parentIDText,
   ]
   private static let eventFields: KeyValuePairs<String, OTTLField> = [
-    "name": .eventName, "time_unix_nano": .eventTime,
+    "name": .eventName, "time": .eventTime, "time_unix_nano": .eventTimeInteger,
   ]
   private static let scopeFields: KeyValuePairs<String, OTTLField> = [
     "name": .scopeName, "version": .scopeVersion,
@@ -55,11 +56,12 @@ extension OTTLParser {
       let bracket = token
       try advance()
       switch token.kind {
-      case .string: segment.keys.append((bracket, try string()))
+      case .string: segment.keys.append((bracket, try string(), 0))
       case .integer:
-        segment.keys.append((token, nil))
+        guard let index = Int64(spelling(token)) else { throw unexpected("an index of 64 bits") }
+        segment.keys.append((token, nil, index))
         try advance()
-      default: throw unexpected("a key in double quotes")
+      default: throw unexpected("a key in double quotes, or the index of an element")
       }
       try take(.rightBracket, "']'")
     }
@@ -71,20 +73,13 @@ extension OTTLParser {
     _ segments: ArraySlice<Segment>, of owner: AttributeOwner
   ) throws(OTTLError) -> OTTLOperand {
     let first = segments[segments.startIndex]
-    if first.name == "attributes" {
-      guard let key = try soleKey(of: first) else {
-        let next = segments.dropFirst().first?.token ?? token
-        throw unexpected("'[' and the key of an attribute in double quotes", at: next)
-      }
-      if let next = segments.dropFirst().first { throw unexpected("the end of the path", at: next.token) }
-      return program.add(OTTLAttribute(owner: owner, key: key))
-    }
+    if first.name == "attributes" { return try attribute(segments, of: owner) }
     let path = segments.map(\.name).joined(separator: ".")
     guard let field = fields(of: owner).first(where: { $0.key == path })?.value else {
       // The first word may be right and the second wrong.
       let isKnown = fields(of: owner).contains { $0.key == first.name || $0.key.hasPrefix(first.name + ".") }
       let wrong = isKnown ? segments.dropFirst().first ?? first : first
-      throw unexpected(fieldNames(of: owner), at: wrong.token)
+      throw unexpected(fieldNames(of: owner) + OTTLParser.nearest(to: path), at: wrong.token)
     }
     program.fields.insert(field)
     if field == .traceState, let key = try soleKey(of: first) {
@@ -96,14 +91,35 @@ extension OTTLParser {
     return .field(field)
   }
 
-  /// The one key behind a map's name; nil where there is none.
+  /// An attribute, or what keys lead to in it.
+  private mutating func attribute(
+    _ segments: ArraySlice<Segment>, of owner: AttributeOwner
+  ) throws(OTTLError) -> OTTLOperand {
+    let first = segments[segments.startIndex]
+    let next = segments.dropFirst().first?.token
+    guard let key = first.keys.first else {
+      throw unexpected("'[' and the key of an attribute in double quotes", at: next ?? token)
+    }
+    guard let text = key.text else { throw unexpected("a key in double quotes", at: key.token) }
+    if let next { throw unexpected("the end of the path", at: next) }
+    let attribute = program.add(OTTLAttribute(owner: owner, key: text))
+    guard first.keys.count > 1 else { return attribute }
+    var inner: [OTTLKey] = []
+    for key in first.keys.dropFirst() {
+      if let text = key.text {
+        inner.append(.text(program.add(text)))
+      } else {
+        inner.append(.index(key.index))
+      }
+    }
+    return try add(.element(attribute, inner))
+  }
+
+  /// The one key behind a map of strings; nil where there is none.
   private func soleKey(of segment: Segment) throws(OTTLError) -> [UInt8]? {
     guard let key = segment.keys.first else { return nil }
     guard let text = key.text else { throw unexpected("a key in double quotes", at: key.token) }
-    guard segment.keys.count == 1 else {
-      throw unexpected(
-        "a single key (what is nested in a value is outside the subset)", at: segment.keys[1].token)
-    }
+    guard segment.keys.count == 1 else { throw unexpected("a single key", at: segment.keys[1].token) }
     return text
   }
 
@@ -114,6 +130,18 @@ extension OTTLParser {
     case .scope: OTTLParser.scopeFields
     case .resource: [:]
     }
+  }
+
+  /// The nearest thing to a path of OTTL that is outside the subset.
+  private static func nearest(to path: String) -> String {
+    let hint: String? =
+      switch path {
+      case "status": "status.code and status.message"
+      case "events": "conditions under 'spanevent' are asked of each event"
+      case "span", "resource", "instrumentation_scope", "scope": "its fields"
+      default: nil
+      }
+    return hint.map { " (instead of \(path): \($0))" } ?? ""
   }
 
   private func fieldNames(of owner: AttributeOwner) -> String {

@@ -2,18 +2,31 @@
 //
 //   condition  = term { "or" term }
 //   term       = factor { "and" factor }
-//   factor     = [ "not" ] ( value comparison value | "true" | "false" | function | "(" condition ")" )
-//   value      = "nil" | literal | enum | path | function
+//   factor     = [ "not" ] test
+//   test       = value comparison value | "true" | "false" | function | "(" condition ")"
+//   value      = "nil" | string | byte string | "true" | "false" | enum | sum
+//   sum        = product { ( "+" | "-" ) product }
+//   product    = number { ( "*" | "/" ) number }
+//   number     = [ "+" | "-" ] ( integer | decimal | path | function | "(" sum ")" )
 //   function   = name "(" [ argument { "," argument } ] ")"
 //   path       = segment { "." segment },  segment = name { "[" key "]" }
+//
+// What stands in parentheses shows only behind them whether it is a condition or a sum, so that one function
+// reads both: a node is either.
 //
 // Source: opentelemetry-collector-contrib, pkg/ottl/grammar.go.
 
 import OTLP
 
 struct OTTLParser {
-  /// So deep may parentheses stand in each other.
+  /// So deep may parentheses and functions stand in each other, and so many calls be made of one value.
   static let nestingMax = 64
+
+  private enum Node {
+    case condition(OTTLExpression)
+    /// `isNumeric` where it may take part in arithmetic, by the grammar: no text, boolean, enum or nil.
+    case value(OTTLOperand, isNumeric: Bool)
+  }
 
   let context: OTTLContext
   var program = OTTLProgram()
@@ -21,13 +34,16 @@ struct OTTLParser {
   /// The token that is looked at.
   private(set) var token = OTTLToken(kind: .end, range: 0..<0)
   private var depth = 0
+  /// How deep calls stand in each of the program's calls.
+  private var callDepths: [Int] = []
 
   /// Reads the whole of `text` and leaves the result in `program`.
   init(_ text: [UInt8], context: OTTLContext) throws(OTTLError) {
     self.context = context
     lexer = OTTLLexer(text)
     try advance()
-    let expression = try condition()
+    let node = try condition()
+    let expression = try asCondition(node)
     guard token.kind == .end else { throw unexpected("'and', 'or' or the end") }
     program.entry = program.lower(expression, ifTrue: OTTLStep.accept, ifFalse: OTTLStep.reject)
   }
@@ -40,11 +56,7 @@ struct OTTLParser {
 
   /// The error for `token`, or for the one that is looked at.
   func unexpected(_ expected: String, at token: OTTLToken? = nil) -> OTTLError {
-    let token = token ?? self.token
-    let hint =
-      token.kind.isArithmetic
-      ? " (arithmetic is outside the subset; how long a span lasted is its 'duration')" : ""
-    return OTTLError(token.range, of: lexer.text, expected: expected + hint)
+    OTTLError((token ?? self.token).range, of: lexer.text, expected: expected)
   }
 
   mutating func take(_ kind: OTTLToken.Kind, _ expected: String) throws(OTTLError) {
@@ -56,76 +68,87 @@ struct OTTLParser {
     String(decoding: lexer.text[token.range], as: UTF8.self)
   }
 
-  // MARK: Conditions
-
-  private mutating func condition() throws(OTTLError) -> OTTLExpression {
-    var terms = [try term()]
-    while token.kind == .or {
-      try advance()
-      terms.append(try term())
-    }
-    return terms.count == 1 ? terms[0] : .any(terms)
-  }
-
-  private mutating func term() throws(OTTLError) -> OTTLExpression {
-    var factors = [try factor()]
-    while token.kind == .and {
-      try advance()
-      factors.append(try factor())
-    }
-    return factors.count == 1 ? factors[0] : .all(factors)
-  }
-
-  private mutating func factor() throws(OTTLError) -> OTTLExpression {
-    guard token.kind == .not else { return try primary() }
-    try advance()
-    return .not(try primary())
-  }
-
-  private mutating func primary() throws(OTTLError) -> OTTLExpression {
-    guard token.kind == .leftParenthesis else { return try test() }
+  /// Goes one level deeper, into parentheses or a function's arguments.
+  mutating func enter() throws(OTTLError) {
     guard depth < OTTLParser.nestingMax else {
       throw unexpected("at most \(OTTLParser.nestingMax) parentheses in each other")
     }
     depth += 1
     try advance()
-    let inner = try condition()
-    try take(.rightParenthesis, "'and', 'or' or ')'")
-    depth -= 1
-    return inner
   }
 
-  private mutating func test() throws(OTTLError) -> OTTLExpression {
-    let leftToken = token
-    let left = try value("a condition")
-    guard case .comparison(let comparison) = token.kind else {
-      switch left {
-      case .boolean(let value): return .constant(value)
-      case .call(let call) where isBoolean(call): return .test(.call(call))
-      default: throw unexpected("a comparison operator: ==, !=, <, <=, > or >=")
-      }
+  mutating func leave(_ expected: String) throws(OTTLError) {
+    try take(.rightParenthesis, expected)
+    depth -= 1
+  }
+
+  /// Adds a call to the program, unless too many stand in each other in it: evaluating is a call for each.
+  mutating func add(_ call: OTTLCall) throws(OTTLError) -> OTTLOperand {
+    let inner = call.operands.map { if case .call(let index) = $0 { callDepths[index] } else { 0 } }
+    let own = (inner.max() ?? 0) + 1
+    guard own <= OTTLParser.nestingMax else {
+      throw unexpected("at most \(OTTLParser.nestingMax) operators and functions in one value")
     }
+    callDepths.append(own)
+    program.calls.append(call)
+    return .call(program.calls.count - 1)
+  }
+
+  // MARK: Conditions
+
+  private mutating func condition() throws(OTTLError) -> Node {
+    let first = try term()
+    guard token.kind == .or else { return first }
+    var terms = [try asCondition(first)]
+    while token.kind == .or {
+      try advance()
+      let next = try term()
+      terms.append(try asCondition(next))
+    }
+    return .condition(.any(terms))
+  }
+
+  private mutating func term() throws(OTTLError) -> Node {
+    let first = try factor()
+    guard token.kind == .and else { return first }
+    var factors = [try asCondition(first)]
+    while token.kind == .and {
+      try advance()
+      let next = try factor()
+      factors.append(try asCondition(next))
+    }
+    return .condition(.all(factors))
+  }
+
+  private mutating func factor() throws(OTTLError) -> Node {
+    guard token.kind == .not else { return try test() }
+    try advance()
+    let inner = try test()
+    return .condition(.not(try asCondition(inner)))
+  }
+
+  /// What a node says as a condition: a boolean, or a function that gives one. The token behind it is looked
+  /// at.
+  private func asCondition(_ node: Node) throws(OTTLError) -> OTTLExpression {
+    switch node {
+    case .condition(let expression): return expression
+    case .value(.boolean(let value), _): return .constant(value)
+    case .value(.call(let call), _) where program.calls[call].isBoolean: return .test(.call(call))
+    case .value(_, let isNumeric):
+      let hint = isNumeric || !token.kind.isArithmetic ? "" : " (\(OTTLParser.noArithmetic))"
+      throw unexpected("a comparison operator: ==, !=, <, <=, > or >=" + hint)
+    }
+  }
+
+  private mutating func test() throws(OTTLError) -> Node {
+    let leftToken = token
+    let node = try sum("a condition")
+    guard case .comparison(let comparison) = token.kind, case .value(let left, _) = node else { return node }
     try advance()
     let rightToken = token
     let right = try value("a value")
-    if isDuration(left) != isDuration(right) {
-      throw unexpected(
-        "a duration, which compares with durations only: 'duration' or Duration(\"2s\")",
-        at: isDuration(left) ? rightToken : leftToken)
-    }
-    return .test(.compare(comparison, left, right))
-  }
-
-  private func isBoolean(_ call: Int) -> Bool {
-    if case .length = program.calls[call] { return false }
-    return true
-  }
-
-  private func isDuration(_ operand: OTTLOperand) -> Bool {
-    switch operand {
-    case .duration, .field(.duration): true
-    default: false
-    }
+    try check(left, leftToken, right, rightToken)
+    return .condition(.test(.compare(comparison, left, right)))
   }
 
   // MARK: Values
@@ -133,43 +156,125 @@ struct OTTLParser {
   /// Reads a value.
   ///
   /// - Parameter wanted: what to ask for where there is none.
-  private mutating func value(_ wanted: String) throws(OTTLError) -> OTTLOperand {
+  mutating func value(_ wanted: String) throws(OTTLError) -> OTTLOperand {
+    let first = token
+    guard case .value(let operand, _) = try sum(wanted) else { throw unexpected(wanted, at: first) }
+    return operand
+  }
+
+  static let noArithmetic = "strings, booleans, enums and nil take no part in arithmetic"
+
+  private mutating func sum(_ wanted: String) throws(OTTLError) -> Node {
+    var left = try product(wanted)
+    while token.kind == .plus || token.kind == .minus, case .value(let operand, true) = left {
+      let operation: OTTLArithmetic = token.kind == .plus ? .add : .subtract
+      try advance()
+      let first = token
+      let node = try product(OTTLParser.number)
+      let right = try numeric(node, at: first)
+      left = .value(try add(.arithmetic(operation, operand, right)), isNumeric: true)
+    }
+    return left
+  }
+
+  private mutating func product(_ wanted: String) throws(OTTLError) -> Node {
+    var left = try signed(wanted)
+    while token.kind == .times || token.kind == .divide, case .value(let operand, true) = left {
+      let operation: OTTLArithmetic = token.kind == .times ? .multiply : .divide
+      try advance()
+      let first = token
+      let node = try signed(OTTLParser.number)
+      let right = try numeric(node, at: first)
+      left = .value(try add(.arithmetic(operation, operand, right)), isNumeric: true)
+    }
+    return left
+  }
+
+  private static let number = "a number, a path or a function"
+
+  private func numeric(_ node: Node, at first: OTTLToken) throws(OTTLError) -> OTTLOperand {
+    guard case .value(let operand, true) = node else {
+      throw unexpected("\(OTTLParser.number) (\(OTTLParser.noArithmetic))", at: first)
+    }
+    return operand
+  }
+
+  private mutating func signed(_ wanted: String) throws(OTTLError) -> Node {
+    let sign = token
+    guard sign.kind == .plus || sign.kind == .minus else { return try primary(wanted) }
+    try advance()
+    let first = token
+    switch first.kind {
+    case .integer, .decimal: return .value(try number(isNegative: sign.kind == .minus), isNumeric: true)
+    case .plus, .minus: throw unexpected(OTTLParser.number)
+    default:
+      let node = try primary(OTTLParser.number)
+      let operand = try numeric(node, at: first)
+      return .value(sign.kind == .minus ? try add(.negative(operand)) : operand, isNumeric: true)
+    }
+  }
+
+  private mutating func number(isNegative: Bool) throws(OTTLError) -> OTTLOperand {
+    let text = (isNegative ? "-" : "") + spelling(token)
+    let operand: OTTLOperand
+    if token.kind == .integer {
+      guard let integer = Int64(text) else { throw unexpected("an integer of 64 bits") }
+      operand = .integer(integer)
+    } else {
+      guard let double = Double(text), double.isFinite else { throw unexpected("a decimal of 64 bits") }
+      operand = .double(double)
+    }
+    try advance()
+    return operand
+  }
+
+  private mutating func primary(_ wanted: String) throws(OTTLError) -> Node {
     let first = token
     switch first.kind {
     case .nil:
       try advance()
-      return .null
+      return .value(.null, isNumeric: false)
     case .true, .false:
       try advance()
-      return .boolean(first.kind == .true)
-    case .string:
-      return .text(program.add(try string()))
-    case .integer:
-      guard let integer = Int64(spelling(first)) else { throw unexpected("an integer of 64 bits") }
-      try advance()
-      return .integer(integer)
-    case .decimal:
-      guard let double = Double(spelling(first)), double.isFinite else {
-        throw unexpected("a decimal of 64 bits")
-      }
-      try advance()
-      return .double(double)
+      return .value(.boolean(first.kind == .true), isNumeric: false)
+    case .string: return .value(.text(program.add(try string())), isNumeric: false)
+    case .byteString: return .value(.byteString(program.add(try byteString())), isNumeric: false)
+    case .integer, .decimal: return .value(try number(isNegative: false), isNumeric: true)
     case .capitalized:
       try advance()
-      return token.kind == .leftParenthesis ? try function(first) : try symbol(first)
-    case .name:
-      return try path()
-    case .byteString, .leftBracket, .leftBrace:
-      throw unexpected("\(wanted) (byte strings, lists and maps are outside the subset)")
-    default:
-      throw unexpected(wanted)
+      guard token.kind == .leftParenthesis else { return .value(try symbol(first), isNumeric: false) }
+      return .value(try function(first), isNumeric: true)
+    case .name: return .value(try path(), isNumeric: true)
+    case .leftParenthesis: return try parenthesized()
+    case .leftBracket:
+      throw unexpected("\(wanted) (lists are outside the subset, but for ContainsValue([…], value))")
+    case .leftBrace: throw unexpected("\(wanted) (maps are outside the subset; compare their values)")
+    default: throw unexpected(wanted)
     }
+  }
+
+  /// Reads a condition or a number in parentheses.
+  private mutating func parenthesized() throws(OTTLError) -> Node {
+    try enter()
+    var inner = try condition()
+    if case .value(_, isNumeric: false) = inner { inner = .condition(try asCondition(inner)) }
+    try leave("'and', 'or' or ')'")
+    return inner
   }
 
   /// Reads a string literal.
   mutating func string() throws(OTTLError) -> [UInt8] {
     guard let bytes = OTTLLiteral.unquote(lexer.text[token.range]) else {
       throw unexpected("a string on one line with Go's escapes (a backslash is written \\\\)")
+    }
+    try advance()
+    return bytes
+  }
+
+  /// Reads a byte string.
+  mutating func byteString() throws(OTTLError) -> [UInt8] {
+    guard let bytes = OTTLLiteral.bytes(lexer.text[token.range].dropFirst(2)), !bytes.isEmpty else {
+      throw unexpected("a byte string: 0x and two hexadecimal digits for each byte")
     }
     try advance()
     return bytes
@@ -183,68 +288,5 @@ struct OTTLParser {
       throw unexpected("a function, or one of \((kinds + statuses).joined(separator: ", "))", at: name)
     }
     return .integer(Int64(number))
-  }
-
-  // MARK: Functions
-
-  /// Reads the arguments of the function `name`; its opening parenthesis is looked at.
-  private mutating func function(_ name: OTTLToken) throws(OTTLError) -> OTTLOperand {
-    let known = spelling(name)
-    let names =
-      ["IsMatch", "IsString", "IsInt", "IsDouble", "IsBool", "Len", "Duration"]
-      + (context == .span ? ["IsRootSpan"] : [])
-    guard names.contains(known) else {
-      throw unexpected(
-        "one of the functions for \(context.things): \(names.joined(separator: ", "))", at: name)
-    }
-    try advance()
-    let result: OTTLOperand
-    switch known {
-    case "IsRootSpan": result = program.add(.isRootSpan)
-    case "Duration": result = .duration(try duration())
-    case "IsMatch":
-      let target = try argument()
-      try take(.comma, "',' and a pattern")
-      result = program.add(.isMatch(target, pattern: try pattern()))
-    case "Len": result = program.add(.length(try argument()))
-    case "IsString": result = program.add(.isOfType(try argument(), .string))
-    case "IsInt": result = program.add(.isOfType(try argument(), .integer))
-    case "IsDouble": result = program.add(.isOfType(try argument(), .double))
-    default: result = program.add(.isOfType(try argument(), .boolean))
-    }
-    try take(.rightParenthesis, "')'")
-    return result
-  }
-
-  private mutating func argument() throws(OTTLError) -> OTTLOperand {
-    let first = token
-    let operand = try value("a path or a literal")
-    switch operand {
-    case .call, .duration, .field(.duration): throw unexpected("a path or a literal, no duration", at: first)
-    default: return operand
-    }
-  }
-
-  private mutating func pattern() throws(OTTLError) -> Int {
-    let literal = token
-    guard literal.kind == .string else { throw unexpected("a pattern in double quotes") }
-    let bytes = try string()
-    guard let text = String(validating: bytes, as: UTF8.self) else {
-      throw unexpected("a pattern in UTF-8", at: literal)
-    }
-    do {
-      program.patterns.append(try RegularExpression(text))
-    } catch {
-      throw unexpected("a regular expression: \(error)", at: literal)
-    }
-    return program.patterns.count - 1
-  }
-
-  private mutating func duration() throws(OTTLError) -> Int64 {
-    let literal = token
-    guard literal.kind == .string, let nanoseconds = OTTLLiteral.nanoseconds(try string()) else {
-      throw unexpected("a duration in double quotes, such as \"1.5s\" or \"1h30m\"", at: literal)
-    }
-    return nanoseconds
   }
 }

@@ -35,9 +35,14 @@ struct OTTLAttribute: Hashable, Sendable {
 
 /// What a path other than an attribute stands for.
 enum OTTLField: Hashable, Sendable {
-  case spanName, kind, kindText, kindSymbol, statusCode, statusMessage, start, end, duration, traceState
-  case traceID, spanID, parentID
-  case eventName, eventTime
+  case spanName, kind, kindText, kindSymbol, statusCode, statusMessage, traceState
+  case duration
+  /// Times, and the same as integers.
+  case startTime, endTime, start, end
+  /// Ids, and the same in hexadecimal digits.
+  case traceID, spanID, parentID, traceIDText, spanIDText, parentIDText
+  case eventName
+  case eventTime, eventTimeInteger
   case scopeName, scopeVersion
 }
 
@@ -46,11 +51,15 @@ enum OTTLOperand: Equatable, Sendable {
   case null
   /// A run of the program's texts.
   case text(ByteRange)
+  /// Another such run, as a byte string.
+  case byteString(ByteRange)
   case integer(Int64)
   case double(Double)
   case boolean(Bool)
   /// Nanoseconds.
   case duration(Int64)
+  case traceID(TraceID)
+  case spanID(UInt64)
   case field(OTTLField)
   case attribute(Int)
   /// The member of the tracestate whose key is a run of the program's texts.
@@ -58,19 +67,107 @@ enum OTTLOperand: Equatable, Sendable {
   case call(Int)
 }
 
-/// A function and its arguments. As they are written they are no calls themselves.
+/// A function or an operator, and its arguments. An argument may be another call, which stands before it in
+/// the program's table.
 enum OTTLCall: Equatable, Sendable {
   /// No function of the language: looking a member of the tracestate up takes a walk.
   case traceStateMember(ByteRange)
+  /// What keys behind an attribute lead to: `attributes["a"]["b"][0]`.
+  case element(OTTLOperand, [OTTLKey])
+  case arithmetic(OTTLArithmetic, OTTLOperand, OTTLOperand)
+  case negative(OTTLOperand)
   case isMatch(OTTLOperand, pattern: Int)
   case isRootSpan
   case isOfType(OTTLOperand, OTTLType)
   case length(OTTLOperand)
+  case hasAffix(OTTLOperand, OTTLOperand, isSuffix: Bool)
+  /// Whether a list has an item. Where the list lasts longer than the item, it is gone through again and
+  /// again, and may not be long.
+  case containsValue(OTTLOperand, OTTLOperand, isRepeated: Bool)
+  /// The same, of a list in the condition's text.
+  case isOneOf([OTTLOperand], OTTLOperand)
+  case changeCase(OTTLOperand, isUpper: Bool)
+  /// `Int`, `Double` or `String`.
+  case convert(OTTLOperand, OTTLType)
+  case durationAsNumber(OTTLOperand, OTTLTimeUnit)
+  case timeAsInteger(OTTLOperand, OTTLTimeUnit)
+
+  /// What it is given.
+  var operands: [OTTLOperand] {
+    switch self {
+    case .traceStateMember, .isRootSpan: []
+    case .element(let only, _), .negative(let only), .isMatch(let only, _), .isOfType(let only, _),
+      .length(let only), .changeCase(let only, _), .convert(let only, _), .durationAsNumber(let only, _),
+      .timeAsInteger(let only, _):
+      [only]
+    case .arithmetic(_, let first, let second), .hasAffix(let first, let second, _),
+      .containsValue(let first, let second, _):
+      [first, second]
+    case .isOneOf(let elements, let item): elements + [item]
+    }
+  }
+
+  /// Whether it gives a truth value, and so may be a condition.
+  var isBoolean: Bool {
+    switch self {
+    case .isMatch, .isRootSpan, .isOfType, .hasAffix, .containsValue, .isOneOf: true
+    case .traceStateMember, .element, .arithmetic, .negative, .length, .changeCase, .convert,
+      .durationAsNumber, .timeAsInteger:
+      false
+    }
+  }
+
+  /// The same call where operands, texts and patterns have other places.
+  func moved(
+    _ operand: (OTTLOperand) -> OTTLOperand, text: (ByteRange) -> ByteRange, pattern base: Int
+  ) -> OTTLCall {
+    switch self {
+    case .traceStateMember(let key): .traceStateMember(text(key))
+    case .element(let map, let keys):
+      .element(
+        operand(map),
+        keys.map { if case .text(let key) = $0 { .text(text(key)) } else { $0 } })
+    case .arithmetic(let operation, let left, let right):
+      .arithmetic(operation, operand(left), operand(right))
+    case .negative(let number): .negative(operand(number))
+    case .isMatch(let target, let pattern): .isMatch(operand(target), pattern: pattern + base)
+    case .isRootSpan: .isRootSpan
+    case .isOfType(let target, let type): .isOfType(operand(target), type)
+    case .length(let target): .length(operand(target))
+    case .hasAffix(let target, let affix, let isSuffix):
+      .hasAffix(operand(target), operand(affix), isSuffix: isSuffix)
+    case .containsValue(let list, let item, let isRepeated):
+      .containsValue(operand(list), operand(item), isRepeated: isRepeated)
+    case .isOneOf(let elements, let item): .isOneOf(elements.map(operand), operand(item))
+    case .changeCase(let target, let isUpper): .changeCase(operand(target), isUpper: isUpper)
+    case .convert(let target, let type): .convert(operand(target), type)
+    case .durationAsNumber(let duration, let unit): .durationAsNumber(operand(duration), unit)
+    case .timeAsInteger(let time, let unit): .timeAsInteger(operand(time), unit)
+    }
+  }
 }
 
-/// The types that conditions can ask for.
+/// A key behind an attribute.
+enum OTTLKey: Equatable, Sendable {
+  /// Of a map: a run of the program's texts.
+  case text(ByteRange)
+  /// Of an array.
+  case index(Int64)
+}
+
+/// The types that conditions can ask for, or change values to.
 enum OTTLType: Equatable, Sendable {
-  case string, integer, double, boolean
+  case string, integer, double, boolean, list, map
+}
+
+/// What numbers of a duration or of a time count.
+enum OTTLTimeUnit: Int64, Sendable {
+  case nanosecond = 1
+  case microsecond = 1000
+  case millisecond = 1_000_000
+  case second = 1_000_000_000
+  case minute = 60_000_000_000
+  case hour = 3_600_000_000_000
 }
 
 enum OTTLTest: Equatable, Sendable {
@@ -115,11 +212,6 @@ struct OTTLProgram: Sendable {
     if let known = attributes.firstIndex(of: attribute) { return .attribute(known) }
     attributes.append(attribute)
     return .attribute(attributes.count - 1)
-  }
-
-  mutating func add(_ call: OTTLCall) -> OTTLOperand {
-    calls.append(call)
-    return .call(calls.count - 1)
   }
 
   /// Appends the steps of `expression`, the last ones first, and returns where it begins.

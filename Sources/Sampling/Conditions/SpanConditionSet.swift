@@ -15,7 +15,8 @@ enum ConditionOutcome: Equatable, Sendable {
 
 /// All conditions of a policy, compiled into one table of steps. They share what is read of a span.
 ///
-/// Evaluating allocates nothing, except for `IsMatch` on a float.
+/// Evaluating allocates nothing, except for the text of a float, for the float that a long text stands for,
+/// and where text that is made has no room yet.
 struct SpanConditionSet {
   private let errorMode: ConditionErrorMode
   /// What has to be read before the conditions can be evaluated.
@@ -24,16 +25,15 @@ struct SpanConditionSet {
   /// The latest error.
   private(set) var lastError: EvaluationError?
 
-  private var facts: ConditionFacts
+  var facts: ConditionFacts
   private var steps: [OTTLStep] = []
-  private var calls: [OTTLCall] = []
-  private var matchers: [RegularExpressionMatcher] = []
-  /// The first `literalBytes` are the conditions' literals; behind them stands what is made for one test.
-  private var texts: [UInt8] = []
-  private let literalBytes: Int
+  private(set) var calls: [OTTLCall] = []
+  private(set) var matchers: [RegularExpressionMatcher] = []
+  /// The conditions' literals, and text that is made while they are evaluated.
+  var texts: ConditionTexts
   /// What steps and calls have answered, as far as it lasts.
   private var stepAnswers = ConditionAnswers<Bool>()
-  private var callAnswers = ConditionAnswers<ConditionValue>()
+  var callAnswers = ConditionAnswers<ConditionValue>()
   /// The resource and the scope of the span before.
   private var place: (resource: UInt32, scope: UInt32)?
   private var spanEntries: [Int] = []
@@ -51,15 +51,16 @@ struct SpanConditionSet {
     for condition in spans + events { requirements.formUnion(condition.requirements) }
     self.requirements = requirements
     facts = ConditionFacts(requirements)
-    literalBytes = (spans + events).reduce(0) { $0 + $1.program.texts.count }
-    texts.reserveCapacity(literalBytes + 1024)
-    spanEntries = spans.map { append($0.program) }
-    eventEntries = events.map { append($0.program) }
+    texts = ConditionTexts(literals: (spans + events).flatMap(\.program.texts))
+    var textBase = 0
+    spanEntries = spans.map { append($0.program, textBase: &textBase) }
+    eventEntries = events.map { append($0.program, textBase: &textBase) }
   }
 
   /// Appends a program's tables to the set's, its indices moved up, and returns its entry.
-  private mutating func append(_ program: OTTLProgram) -> Int {
-    let base = (step: steps.count, call: calls.count, pattern: matchers.count, text: texts.count)
+  private mutating func append(_ program: OTTLProgram, textBase: inout Int) -> Int {
+    let base = (step: steps.count, call: calls.count, pattern: matchers.count, text: textBase)
+    textBase += program.texts.count
     func moved(_ range: ByteRange) -> ByteRange {
       ByteRange(offset: range.offset + UInt32(truncatingIfNeeded: base.text), count: range.count)
     }
@@ -67,12 +68,13 @@ struct SpanConditionSet {
     func moved(_ operand: OTTLOperand) -> OTTLOperand {
       switch operand {
       case .text(let range): return .text(moved(range))
+      case .byteString(let range): return .byteString(moved(range))
       case .traceStateMember(let range):
         lookups.append(.traceStateMember(moved(range)))
         return .call(base.call + program.calls.count + lookups.count - 1)
       case .attribute(let index): return .attribute(facts.slot(of: program.attributes[index]))
       case .call(let index): return .call(index + base.call)
-      case .null, .integer, .double, .boolean, .duration, .field: return operand
+      case .null, .integer, .double, .boolean, .duration, .traceID, .spanID, .field: return operand
       }
     }
     func moved(_ target: Int) -> Int { target < 0 ? target : target + base.step }
@@ -85,19 +87,10 @@ struct SpanConditionSet {
       return OTTLStep(test: test, ifTrue: moved(step.ifTrue), ifFalse: moved(step.ifFalse))
     }
     for step in program.steps { stepAnswers.add(program.reach(of: step.test)) }
-    calls += program.calls.map { call in
-      switch call {
-      case .traceStateMember(let range): .traceStateMember(moved(range))
-      case .isMatch(let target, let pattern): .isMatch(moved(target), pattern: pattern + base.pattern)
-      case .isOfType(let target, let type): .isOfType(moved(target), type)
-      case .length(let target): .length(moved(target))
-      case .isRootSpan: .isRootSpan
-      }
-    }
+    calls += program.calls.map { $0.moved({ moved($0) }, text: { moved($0) }, pattern: base.pattern) }
     calls += lookups
     for call in program.calls + lookups { callAnswers.add(program.reach(of: call)) }
     matchers += program.patterns.map { $0.makeMatcher() }
-    texts += program.texts
     return moved(program.entry)
   }
 
@@ -130,9 +123,12 @@ struct SpanConditionSet {
       place = (span.resource, span.scope)
       stepAnswers.startScope()
       callAnswers.startScope()
+      texts.forget(.scope)
     }
     stepAnswers.startSpan()
     callAnswers.startSpan()
+    // At the end, so that nothing of a large span is held until the next one comes.
+    defer { texts.forget(.span) }
     do {
       try facts.read(span, resource: resource, scope: scope, in: bytes)
     } catch {
@@ -206,7 +202,7 @@ struct SpanConditionSet {
   private mutating func answer(
     of test: OTTLTest, _ span: SpanView, in bytes: RawSpan
   ) -> Result<Bool, EvaluationError> {
-    defer { if texts.count > literalBytes { forgetOwnTexts() } }
+    defer { texts.forget(.event) }
     do {
       switch test {
       case .call(let index): return .success(try result(ofCall: index, span, in: bytes) == .boolean(true))
@@ -214,150 +210,12 @@ struct SpanConditionSet {
         let left = try value(left, span, in: bytes)
         let right = try value(right, span, in: bytes)
         return .success(
-          try texts.withRawBytes { own throws(EvaluationError) in
+          try texts.bytes.withRawBytes { own throws(EvaluationError) in
             try comparison.holds(left, right, in: bytes, own: own)
           })
       }
     } catch {
       return .failure(error)
     }
-  }
-
-  private mutating func value(
-    _ operand: OTTLOperand, _ span: SpanView, in bytes: RawSpan
-  ) throws(EvaluationError) -> ConditionValue {
-    switch operand {
-    case .null: .missing
-    case .text(let range): .ownText(range)
-    case .integer(let integer): .integer(integer)
-    case .double(let double): .double(double)
-    case .boolean(let boolean): .boolean(boolean)
-    case .duration(let nanoseconds): .duration(nanoseconds)
-    case .field(let field): value(of: field, span)
-    case .attribute(let slot): facts.value(slot)
-    case .traceStateMember(let key): traceStateMember(key, of: span, in: bytes)
-    case .call(let index): try result(ofCall: index, span, in: bytes)
-    }
-  }
-
-  private mutating func forgetOwnTexts() {
-    texts.removeLast(texts.count - literalBytes)
-    // A byte string of megabytes is written in digits: what that took is not kept for the next one.
-    if texts.capacity > SpanConditionSet.ownTextBytesKept + literalBytes {
-      let literals = texts
-      texts = []
-      texts.reserveCapacity(literalBytes + 1024)
-      texts += literals
-    }
-  }
-
-  private static let ownTextBytesKept = 64 << 10
-
-  private func traceStateMember(_ key: ByteRange, of span: SpanView, in bytes: RawSpan) -> ConditionValue {
-    texts.withRawBytes { own in
-      TraceStateEntry.value(of: own.extracting(key.indices), in: span.traceState, of: bytes)
-    }
-  }
-
-  private mutating func value(of field: OTTLField, _ span: SpanView) -> ConditionValue {
-    switch field {
-    case .spanName: .string(span.name)
-    case .kind: .integer(Int64(span.kind))
-    case .kindText: kindName(SpanKindName.texts, span.kind)
-    case .kindSymbol: kindName(SpanKindName.symbols, span.kind)
-    case .statusCode: .integer(Int64(span.status.rawValue))
-    case .statusMessage: .string(facts.statusMessage)
-    case .start: .integer(Int64(truncatingIfNeeded: span.start))
-    case .end: .integer(Int64(truncatingIfNeeded: span.end))
-    case .duration: .duration(Int64(clamping: span.duration))
-    case .traceState: .string(span.traceState)
-    case .traceID: ownText { span.traceID.appendHexadecimal(to: &$0) }
-    case .spanID: ownText { Hexadecimal.append(span.spanID, digits: 16, to: &$0) }
-    case .parentID: ownText { Hexadecimal.append(span.parentID, digits: 16, to: &$0) }
-    case .eventName: .string(facts.eventName)
-    case .eventTime: .integer(Int64(truncatingIfNeeded: facts.eventTime))
-    case .scopeName: .string(facts.scopeName)
-    case .scopeVersion: .string(facts.scopeVersion)
-    }
-  }
-
-  /// The kind's name; empty for a kind that has none, as in the Collector.
-  private mutating func kindName(_ names: [String], _ kind: UInt8) -> ConditionValue {
-    ownText { if Int(kind) < names.count { $0.append(contentsOf: names[Int(kind)].utf8) } }
-  }
-
-  /// Text that is made for one test.
-  private mutating func ownText(_ append: (inout [UInt8]) -> Void) -> ConditionValue {
-    let start = texts.count
-    append(&texts)
-    // Fits: literals of 16 KiB a condition, and what is made of one span.
-    return .ownText(
-      ByteRange(
-        offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: texts.count - start)))
-  }
-
-  // MARK: Functions
-
-  private mutating func result(
-    ofCall index: Int, _ span: SpanView, in bytes: RawSpan
-  ) throws(EvaluationError) -> ConditionValue {
-    if let noted = try callAnswers.noted(index) { return noted }
-    let result: Result<ConditionValue, EvaluationError>
-    do {
-      result = .success(try evaluate(calls[index], span, in: bytes))
-    } catch {
-      result = .failure(error)
-    }
-    callAnswers.note(result, of: index)
-    return try result.get()
-  }
-
-  /// What a function gives: a number, a truth value, or text of the record; no text that was made for it.
-  private mutating func evaluate(
-    _ call: OTTLCall, _ span: SpanView, in bytes: RawSpan
-  ) throws(EvaluationError) -> ConditionValue {
-    switch call {
-    case .traceStateMember(let key): return traceStateMember(key, of: span, in: bytes)
-    case .isRootSpan: return .boolean(span.isRoot)
-    case .isOfType(let target, let type): return .boolean(try value(target, span, in: bytes).isOf(type))
-    case .length(let target):
-      switch try value(target, span, in: bytes) {
-      case .string(let range), .ownText(let range), .bytes(let range): return .integer(Int64(range.count))
-      case .array(let content), .map(let content):
-        return .integer(try ConditionValue.count(content, in: bytes))
-      default: throw EvaluationError(reason: .noLength)
-      }
-    case .isMatch(let target, let pattern):
-      return .boolean(try isMatch(value(target, span, in: bytes), pattern, in: bytes))
-    }
-  }
-
-  /// Whether the pattern is found in the value's text. Nil has none; other values have the text that Go's
-  /// strconv makes of them, and byte strings are written in hexadecimal digits.
-  private mutating func isMatch(
-    _ value: ConditionValue, _ pattern: Int, in bytes: RawSpan
-  ) throws(EvaluationError) -> Bool {
-    let text: ConditionValue
-    switch value {
-    case .missing: return false
-    case .string, .ownText: text = value
-    case .boolean(let boolean): text = ownText { $0.append(contentsOf: (boolean ? "true" : "false").utf8) }
-    case .integer(let integer), .duration(let integer):
-      text = ownText { DecimalText.append(integer, to: &$0) }
-    case .double(let double): text = ownText { DecimalText.append(double, to: &$0) }
-    case .bytes(let range):
-      text = ownText { texts in
-        for index in range.indices {
-          Hexadecimal.append(UInt64(bytes.octet(at: index)), digits: 2, to: &texts)
-        }
-      }
-    case .array(let content), .map(let content):
-      throw EvaluationError(reason: .noText, offset: Int(content.offset))
-    }
-    guard case .ownText(let range) = text else {
-      guard case .string(let range) = text else { return false }
-      return matchers[pattern].matches(bytes.extracting(range.indices))
-    }
-    return texts.withRawBytes { matchers[pattern].matches($0.extracting(range.indices)) }
   }
 }

@@ -129,14 +129,15 @@ struct GeneralCategories: Sendable {
     self.runs = runs
   }
 
-  /// The code points of a category (`Lu`) or of all that begin with a letter (`L`); `LC` is all cased
+  /// The code points of a category (`lu`) or of all that begin with a letter (`l`); `lc` is all cased
   /// letters. Nil if there is no such category.
+  ///
+  /// - Parameter name: the short name in lower case.
   func codePoints(of name: String) -> CodePointSet? {
-    if name == "Any" { return .all }
-    let isCased = name == "LC"
+    let isCased = name == "lc"
     let found = runs.filter { run in
       let own = run.category.shortName
-      return isCased ? ["Lu", "Ll", "Lt"].contains(own) : own == name || own.prefix(1) == name
+      return isCased ? ["lu", "ll", "lt"].contains(own) : own == name || own.prefix(1) == name
     }
     return found.isEmpty ? nil : CodePointSet(found.map(\.range))
   }
@@ -145,37 +146,37 @@ struct GeneralCategories: Sendable {
 extension Unicode.GeneralCategory {
   fileprivate var shortName: String {
     switch self {
-    case .uppercaseLetter: "Lu"
-    case .lowercaseLetter: "Ll"
-    case .titlecaseLetter: "Lt"
-    case .modifierLetter: "Lm"
-    case .otherLetter: "Lo"
-    case .nonspacingMark: "Mn"
-    case .spacingMark: "Mc"
-    case .enclosingMark: "Me"
-    case .decimalNumber: "Nd"
-    case .letterNumber: "Nl"
-    case .otherNumber: "No"
-    case .connectorPunctuation: "Pc"
-    case .dashPunctuation: "Pd"
-    case .openPunctuation: "Ps"
-    case .closePunctuation: "Pe"
-    case .initialPunctuation: "Pi"
-    case .finalPunctuation: "Pf"
-    case .otherPunctuation: "Po"
-    case .mathSymbol: "Sm"
-    case .currencySymbol: "Sc"
-    case .modifierSymbol: "Sk"
-    case .otherSymbol: "So"
-    case .spaceSeparator: "Zs"
-    case .lineSeparator: "Zl"
-    case .paragraphSeparator: "Zp"
-    case .control: "Cc"
-    case .format: "Cf"
-    case .surrogate: "Cs"
-    case .privateUse: "Co"
-    case .unassigned: "Cn"
-    @unknown default: "Cn"
+    case .uppercaseLetter: "lu"
+    case .lowercaseLetter: "ll"
+    case .titlecaseLetter: "lt"
+    case .modifierLetter: "lm"
+    case .otherLetter: "lo"
+    case .nonspacingMark: "mn"
+    case .spacingMark: "mc"
+    case .enclosingMark: "me"
+    case .decimalNumber: "nd"
+    case .letterNumber: "nl"
+    case .otherNumber: "no"
+    case .connectorPunctuation: "pc"
+    case .dashPunctuation: "pd"
+    case .openPunctuation: "ps"
+    case .closePunctuation: "pe"
+    case .initialPunctuation: "pi"
+    case .finalPunctuation: "pf"
+    case .otherPunctuation: "po"
+    case .mathSymbol: "sm"
+    case .currencySymbol: "sc"
+    case .modifierSymbol: "sk"
+    case .otherSymbol: "so"
+    case .spaceSeparator: "zs"
+    case .lineSeparator: "zl"
+    case .paragraphSeparator: "zp"
+    case .control: "cc"
+    case .format: "cf"
+    case .surrogate: "cs"
+    case .privateUse: "co"
+    case .unassigned: "cn"
+    @unknown default: "cn"
     }
   }
 }

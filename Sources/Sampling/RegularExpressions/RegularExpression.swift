@@ -7,10 +7,9 @@
 /// references and no lookaround; lazy and greedy repetition match the same texts.
 ///
 /// What differs from Go:
-/// - `\p{...}` takes general categories by their short names (`L`, `Lu`, `Nd`) and `Any`; scripts
-///   (`\p{Greek}`) and long names are refused.
 /// - Groups nest at most 250 deep, and a compiled program has at most 65,536 parts: about 2,000 times `.`.
-/// - Categories and case folding are of the Unicode version that Swift's standard library has.
+/// - Categories and case folding are of the Unicode version that Swift's standard library has, scripts of
+///   Unicode 17.0; Go's may be older. `\p{...}` takes names as Go does since 1.25.
 ///
 /// As in Go, a text is read as UTF-8 and each byte that is not part of a well-formed sequence as one U+FFFD;
 /// `\d`, `\s`, `\w`, `\b` and the POSIX classes know ASCII only; `(?i)` folds by Unicode, so `(?i)k` matches
@@ -106,7 +105,7 @@ final class SharedAutomaton {
 public struct RegularExpressionError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What is wrong. Where Go has a message for it, the text is Go's.
   public enum Problem: String, Sendable {
-    /// A class has a range that ends before it begins, or a name that nobody knows.
+    /// A class has a range that ends before it begins, or a name that nobody knows: `[[:foo:]]`, `\p{Foo}`.
     case invalidCharacterRange = "invalid character class range"
     /// A backslash before something that it can't stand before.
     case invalidEscape = "invalid escape sequence"
@@ -136,8 +135,6 @@ public struct RegularExpressionError: Error, Equatable, Sendable, CustomStringCo
     case lookaround = "lookaround is not supported"
     /// `\1` to `\9`, or `(?P=name)`.
     case backReference = "back references are not supported"
-    /// `\p{...}` with something that is no general category.
-    case unicodeClass = "Unicode class is not supported, general categories such as \\p{Lu} are"
   }
 
   /// What is wrong.

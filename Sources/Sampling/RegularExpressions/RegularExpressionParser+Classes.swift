@@ -106,7 +106,7 @@ extension RegularExpressionParser {
     return set(ranges, isNegated: letter.properties.isUppercase)
   }
 
-  /// `\pL`, `\p{Lu}`, `\p{^Lu}` or `\P` of these.
+  /// `\pL`, `\p{Lu}`, `\p{^Greek}` or `\P` of these.
   private mutating func parseCategory() throws(RegularExpressionError) -> CodePointSet {
     let start = position
     var isNegated = peek(1) == "P"
@@ -128,8 +128,8 @@ extension RegularExpressionParser {
     } else {
       name.append(first)
     }
-    guard let found = GeneralCategories.shared.codePoints(of: String(name)) else {
-      throw error(.unicodeClass, from: start)
+    guard let found = UnicodeClasses.codePoints(of: String(name)) else {
+      throw error(.invalidCharacterRange, from: start)
     }
     return set(found.ranges, isNegated: isNegated)
   }

@@ -32,8 +32,8 @@ import Testing
     Sample(type: "string", rank: 2, literal: "\"a\"", attribute: .string("a")),
     Sample(type: "string", rank: 3, literal: "\"aa\"", attribute: .string("aa")),
     Sample(type: "string", rank: 4, literal: "\"é\"", attribute: .string("é")),
-    Sample(type: "bytes", rank: 0, literal: nil, attribute: .bytes([0x61])),
-    Sample(type: "bytes", rank: 1, literal: nil, attribute: .bytes([0xff])),
+    Sample(type: "bytes", rank: 0, literal: "0x61", attribute: .bytes([0x61])),
+    Sample(type: "bytes", rank: 1, literal: "0xFf", attribute: .bytes([0xff])),
     Sample(type: "array", rank: .nan, literal: nil, attribute: .array([.integer(1)])),
     Sample(type: "map", rank: .nan, literal: nil, attribute: .map([ModelAttribute("k", .integer(1))])),
   ]
@@ -101,6 +101,8 @@ import Testing
     #expect(try span.holds("span.duration > Duration(\"2s\") and duration < Duration(\"1h\")"))
     #expect(try span.holds("Duration(\"1m\") >= Duration(\"60s\")"))
     #expect(try !span.holds("duration != Duration(\"2500ms\")"))
+    #expect(
+      try span.holds("duration != nil and nil != duration and not nil == duration and not duration > nil"))
     var odd = ModelSpan()
     odd.end = 0
     #expect(try odd.holds("duration == Duration(\"0\")"))

@@ -16,6 +16,21 @@ import Testing
     ("not true or true", true), ("not (true or true)", false),
     ("not (not true)", true), ("((((true))))", true),
     ("not 1 == 2", true), ("not 1 == 1 or true", true), ("1 == 1 and not 2 == 1", true),
+    ("1 + 2 * 3 == 7", true), ("(1 + 2) * 3 == 9", true), ("2 * 3 + 1 == 7", true), ("7 - 2 - 1 == 4", true),
+    ("8 / 2 / 2 == 2", true), ("2 -1 == 1", true), ("2-1 == 1", true), ("-(1 + 2) == -3", true),
+    ("+(1) == 1", true), ("1 - -1 == 2", true), ("2 * -3 == -6", true), ("-2 * 3 == -6", true),
+    ("(((1))) == 1", true), ("(1) == (1)", true), ("(1) + (2) == (3)", true),
+    ("(1 == 1) and (2) == 2", true), ("((1) == 1 and (1 + 1) == 2)", true), ("not (1) == 2", true),
+    ("not (1 + 1 == 2)", false), ("(IsString(\"a\")) == true", true), ("(IsString(\"a\"))", true),
+    ("(IsString(1) or IsInt(1)) and IsInt((1 + 1))", true), ("Len(String(10 + 5)) == 2", true),
+    ("7 / 2 == 3", true), ("-7 / 2 == -3", true), ("7 / 2.0 == 3.5", true), ("7.0 / 2 == 3.5", true),
+    ("1.5 + 1 == 2.5", true), ("1 - 1.5 == -0.5", true), ("2 * 1.5 == 3.0", true),
+    ("9223372036854775807 + 1 == -9223372036854775808", true),
+    ("-9223372036854775807 - 2 == 9223372036854775807", true),
+    ("4611686018427387904 * 4 == 0", true), ("-9223372036854775808 / -1 == -9223372036854775808", true),
+    ("-(-9223372036854775808) == -9223372036854775808", true),
+    ("Duration(\"1s\") + Duration(\"500ms\") == Duration(\"1.5s\")", true),
+    ("Duration(\"1s\") - Duration(\"2s\") == Duration(\"-1s\")", true),
     ("true == true", true), ("true == false", false), ("false < true", true),
     ("IsString(\"a\") == true", true), ("IsString(1) == false", true),
     ("Len(\"héé\") == 5", true), ("Len(\"a\") < Len(\"bc\")", true),
@@ -27,7 +42,8 @@ import Testing
 
   @Test(arguments: [
     ("1 == 1", true), ("-1 < +1", true), ("-9223372036854775808 < 9223372036854775807", true),
-    (".5 == 0.5", true), ("-.5 == -0.50", true), ("1.5e3 == 1500", true), ("1.5E-1 == 0.15", true),
+    (".5 == 0.5", true), ("1. == 1", true), ("0x6162 != \"ab\"", true), ("0xAb == 0xaB", true),
+    ("0x61 < 0x6100", true), ("-.5 == -0.50", true), ("1.5e3 == 1500", true), ("1.5E-1 == 0.15", true),
     ("9007199254740993 == 9007199254740992.0", true), ("9007199254740993 == 9007199254740992", false),
     (#""\x41\101A\U00000041" == "AAAA""#, true), (#""\a\b\f\n\r\t\v\\\"" != "\\""#, true),
     (#""é" == "\xc3\xa9""#, true), (#""a" < "b""#, true), (#""a" < "aa""#, true), (#""Z" < "a""#, true),
@@ -71,6 +87,19 @@ import Testing
     ) {
       try OTTLCondition(parentheses(65), context: .span)
     }
+    // Operators and functions in one value too.
+    for (count, isFine) in [(63, true), (64, true), (65, false)] {
+      let sum = Array(repeating: "1", count: count + 1).joined(separator: "+") + " == \(count + 1)"
+      let nested =
+        String(repeating: "String(", count: count) + "1" + String(repeating: ")", count: count) + " == \"1\""
+      for text in [sum, nested] {
+        if isFine {
+          #expect(try ModelSpan().holds(text))
+        } else {
+          #expect(throws: OTTLError.self) { try OTTLCondition(text, context: .span) }
+        }
+      }
+    }
     let chain = Array(repeating: "not kind == 1", count: 800).joined(separator: " and ")
     #expect(try ModelSpan().holds(chain))
     let padded = chain + String(repeating: " ", count: OTTLCondition.textBytesMax - chain.utf8.count)
@@ -95,7 +124,8 @@ import Testing
       ".5", "0x",
       "1e9", "nil", "true", "IsMatch(", "Duration(\"1s\")", "duration", ",", ".", "span", "kind", "é",
       "\u{0}", "\n", " ",
-      "-", "STATUS_CODE_OK", "Len(", "name",
+      "-", "STATUS_CODE_OK", "Len(", "name", "+", "*", "/", "start_time", "SpanID(", "0x0000000000000000",
+      "ContainsValue(", "HasPrefix(", "Int(", "[0]", "[\"k\"]",
     ]
     var random = RandomSource(seed: 5)
     var refused = 0

@@ -21,7 +21,7 @@ extension RegularExpression {
     var found: [String]
     var notFound: [String]
 
-    init(_ pattern: String, in found: [String], notIn notFound: [String]) {
+    init(_ pattern: String, in found: [String] = [], notIn notFound: [String] = []) {
       self.pattern = pattern
       self.found = found
       self.notFound = notFound
@@ -98,6 +98,22 @@ extension RegularExpression {
     Case("^\\pL$", in: ["a", "é", "я", "中"], notIn: ["1", "_"]),
     Case("^\\p{Lu}\\P{Lu}\\p{^Lu}$", in: ["Éé1"], notIn: ["ééé", "ÉÉÉ"]),
     Case("^[\\p{Nd}\\p{Sc}]$", in: ["٣", "€"], notIn: ["a"]),
+    Case("^\\p{Greek}+$", in: ["αβγ", "Ω", "ἀ"], notIn: ["a", "б", "·"]),
+    Case("^\\p{Han}+$", in: ["漢字", "〇", "𠀀", "々"], notIn: ["かな", "한", "a", "、"]),
+    Case("^[\\p{Hiragana}\\p{Katakana}ー]+$", in: ["ひらカタカーナ"], notIn: ["漢", "a"]),
+    Case("^\\p{Latin}\\P{Latin}\\p{^Latin}$", in: ["é漢Я", "a1 "], notIn: ["aéa", "漢11"]),
+    Case("^\\P{^Cyrillic}$", in: ["я"], notIn: ["r"]),
+    Case("^[^\\p{Hebrew}]$", in: ["a"], notIn: ["א"]),
+    Case("^\\p{Old_Italic}\\p{Nko}\\p{Phags_Pa}$", in: ["\u{10300}\u{7CA}\u{A840}"]),
+    Case("^\\p{Common}\\p{Inherited}$", in: ["1\u{301}"], notIn: ["a\u{301}"]),
+    Case("^(?i)\\p{Greek}$", in: ["\u{B5}", "\u{3BC}", "\u{2126}"], notIn: ["u"]),
+    Case("^\\p{Greek}$", notIn: ["\u{B5}"]),
+    Case("(?i)^\\P{Greek}$", in: ["u"], notIn: ["\u{B5}", "\u{3BC}"]),
+    // Names are taken as Go has taken them since 1.25.
+    Case("^\\p{greek}\\p{old italic}\\p{OLD-ITALIC}$", in: ["α\u{10300}\u{10300}"]),
+    Case("^\\p{letter}\\p{Uppercase_Letter}\\p{lu}\\pn$", in: ["aAÉ1"], notIn: ["aaa1"]),
+    Case("^\\p{ASCII}\\p{Assigned}\\P{Cn}\\p{Punct}$", in: ["aéé!"], notIn: ["éaa!", "a\u{378}a!"]),
+    Case("^\\p{Lc}\\p{lc}$", in: ["aB"], notIn: ["a中"]),
     Case("^\\p{LC}\\p{Any}\\pC$", in: ["ǅ\n\u{378}"], notIn: ["中\n\u{378}"]),
   ])
   func classes(given: Case) throws { try check(given) }
@@ -223,8 +239,12 @@ extension RegularExpression {
     Refusal("[z-a]", .invalidCharacterRange, "z-a", at: 1),
     Refusal("[[:alfa:]]", .invalidCharacterRange, "[:alfa:]", at: 1),
     Refusal("\\p{Lu", .invalidCharacterRange, "\\p{Lu", at: 0),
-    Refusal("a\\p{Greek}", .unicodeClass, "\\p{Greek}", at: 1),
-    Refusal("\\pX", .unicodeClass, "\\pX", at: 0),
+    Refusal("a\\p{Greekk}", .invalidCharacterRange, "\\p{Greekk}", at: 1),
+    Refusal("\\p{Unknown}", .invalidCharacterRange, "\\p{Unknown}", at: 0),
+    Refusal("\\p{Grek}", .invalidCharacterRange, "\\p{Grek}", at: 0),
+    Refusal("\\p{}", .invalidCharacterRange, "\\p{}", at: 0),
+    Refusal("\\p{é}", .invalidCharacterRange, "\\p{é}", at: 0),
+    Refusal("\\pX", .invalidCharacterRange, "\\pX", at: 0),
     Refusal("a\\", .trailingBackslash, "\\", at: 1),
     Refusal("\\q", .invalidEscape, "\\q", at: 0),
     Refusal("\\Z", .invalidEscape, "\\Z", at: 0),

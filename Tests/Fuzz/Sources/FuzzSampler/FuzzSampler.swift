@@ -82,14 +82,25 @@ private func conditionPolicies() -> [Policy] {
     (.propagate, #"attributes["k"] > 1 and not IsRootSpan()"#, #"IsMatch(attributes["k"], "^v+")"#),
     (.ignore, #"IsMatch(attributes["kk"], "^v+$") or resource.attributes["k"] == 1"#, #"Len(name) > 0"#),
     (.silent, #"Len(attributes["k"]) >= 2 and trace_state["a"] == "b""#, #"attributes["kk"] < 0.5"#),
+    (
+      .ignore,
+      #"Int(attributes["k"]) * 2 - Len(String(attributes["kk"])) == 3 or HasPrefix(ToLowerCase(name), "v")"#,
+      #"time - span.start_time > Duration("1ms") or ContainsValue(span.attributes["k"], name)"#
+    ),
+    (
+      .silent,
+      #"attributes["k"]["k"] == 1 or IsMatch(attributes["kk"], "[{].*1") or attributes["kk"][1] / kind == 0"#,
+      #"String(attributes["k"]) == ToUpperCase(span.attributes["kk"]) and span.status.code > 2"#
+    ),
   ]
-  return texts.map { mode, span, event in
+  return texts.enumerated().map { number, texts in
+    let (mode, span, event) = texts
     do {
       let rule = Policy.Rule.ottlCondition(
         spans: [try OTTLCondition(span, context: .span)],
         events: [try OTTLCondition(event, context: .spanEvent)], errorMode: mode)
       let rare = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.2))
-      return Policy(name: mode.rawValue, rule: .and([rule, rare]))
+      return Policy(name: "\(mode.rawValue) \(number)", rule: .and([rule, rare]))
     } catch { fatalError("\(error)") }
   }
 }
