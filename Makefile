@@ -81,7 +81,8 @@ install: build ## Install the program, its man pages and its shell completions: 
 	swift package plugin generate-manual --multi-page
 	install -D -m 755 $(TAILRACE) "$(INSTALLED)/bin/tailrace"
 	install -d "$(INSTALLED)/share/man/man1"
-	install -m 644 .build/plugins/GenerateManual/outputs/tailrace/*.1 "$(INSTALLED)/share/man/man1"
+	find .build/plugins/GenerateManual -name 'tailrace*.1' \
+	  -exec install -m 644 -t "$(INSTALLED)/share/man/man1" {} +
 	set -- bash bash-completion/completions/tailrace zsh zsh/site-functions/_tailrace \
 	  fish fish/vendor_completions.d/tailrace.fish; \
 	while [ $$# != 0 ]; do \

@@ -34,7 +34,8 @@ public final class InputFile {
     if OpenFile.descriptor(path, isInput: true) != nil { return true }
     var status = stat()
     // Sound: the call writes to `status` alone.
-    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
+    guard unsafe stat(path, &status) == 0 else { return false }
+    return [S_IFIFO, S_IFCHR, S_IFSOCK].contains(status.st_mode & S_IFMT)
   }
 
   deinit {

@@ -16,10 +16,12 @@ public enum RecordingForm: String, Sendable, CustomStringConvertible {
   /// OTLP in JSON, a document a line.
   case collectorLines = "collector_lines"
 
-  /// Whether a record's content may begin with `byte`: the tag of `resource_spans`; zstd's magic number, an
-  /// object.
-  func mayBegin(_ byte: UInt8) -> Bool {
-    byte == 0x0a || self != .tailrace && (byte == 0x28 || byte == 0x7b)
+  /// Where a record's content may begin: at the tag of `resource_spans`; of others than ours, at zstd's magic
+  /// number or an object, too.
+  func firstBegin(in bytes: ArraySlice<UInt8>) -> Int? {
+    self == .tailrace
+      ? bytes.firstIndex(of: 0x0a)
+      : bytes.firstIndex { $0 == 0x0a || $0 == 0x28 || $0 == 0x7b }
   }
 
   /// What it is, for people.

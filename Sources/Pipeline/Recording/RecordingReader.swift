@@ -222,8 +222,7 @@ public final class RecordingReader {
     position = start + 1
     while try fill(to: position + 5) {
       // A record begins with the tag of `resource_spans`; unknown top-level fields are not worth a search.
-      let form = form
-      if let tag = window[(position + 4)...].firstIndex(where: { form.mayBegin($0) }) {
+      if let tag = form.firstBegin(in: window[(position + 4)...]) {
         position = tag - 4
         if try isPlausible(at: position) { break }
         position += 1
