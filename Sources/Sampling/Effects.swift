@@ -49,8 +49,8 @@ public struct Effects: Sendable {
 }
 
 /// What a sampler has seen and done, from its start on. Every span that came is in exactly one of
-/// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed`, `spansRedelivered` or in an
-/// open, undecided trace.
+/// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed`, `spansRedelivered` or in
+/// an open, undecided trace.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0

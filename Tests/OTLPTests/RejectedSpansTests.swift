@@ -185,7 +185,7 @@ import Testing
   @Test(
     arguments: [
       (0, 0, SpanStatus.unset), (2, 0, .error), (16, 0, .error), (1, 0, .error), (2, 1, .ok), (0, 1, .ok),
-      (0, 2, .error), (5, 2, .error), (3, 7, .unset),
+      (0, 2, .error), (5, 2, .error), (3, 7, .other),
     ] as [(UInt64, UInt64, SpanStatus)])
   func theOldStatusCodeCounts(_ old: UInt64, _ new: UInt64, _ status: SpanStatus) throws {
     let (first, last) = (WireNode.varint(1, old), WireNode.varint(3, new))

@@ -178,7 +178,7 @@ let collectorGateway = #"""
           policies:
             - {name: all, type: always_sample}
             - {name: odd, type: my_extension}
-            - {name: nested, type: ottl_condition, ottl_condition: {span: ['attributes["a"]["b"] == 1']}}
+            - {name: nested, type: ottl_condition, ottl_condition: {span: ['attributes["a"] == [1]']}}
             - {name: more, type: latency, latency: {threshold_ms: 1, wibble: 2}}
       """#
     let result = try imported(yaml)

@@ -103,8 +103,10 @@ import Testing
   @Test func theOthersAreTaken() throws {
     let world = World()
     let plain = World()
-    let spans: [TestSpan] = [.root(1, of: 1, .error), .root(1, of: 2), .child(2, of: 1)]
-    for share in [spans, Array(spans[..<1]), Array(spans[1...])] {
+    for share: [TestSpan] in [
+      [.root(1, of: 1, .error), .root(1, of: 2), .child(2, of: 1)], [.root(1, of: 3, .error)],
+      [.root(1, of: 4), .child(2, of: 3)],
+    ] {
       #expect(world.ingest(record(share) + bad, key: nil, at: .at(0)) == nil)
       #expect(rejected(world.effects).map(\.count) == [2])
       #expect(plain.ingest(record(share), key: nil, at: .at(0)) == nil)

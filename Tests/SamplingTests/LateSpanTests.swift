@@ -8,11 +8,13 @@ import Testing
 @Suite struct MissedTraceTests {
   /// Drops the trace of `early` at its end, then sends each of `late`; returns what is said of it.
   private func missed(
-    _ policies: [Policy], _ early: [TestSpan], late: [TestSpan]..., sampleOnFirstMatch: Bool = false
+    _ policies: [Policy], _ early: [TestSpan], late: [TestSpan]..., sampleOnFirstMatch: Bool = false,
+    invertDecisions: Bool = false
   ) throws -> [[String]] {
     let world = World {
       $0.policies = policies
       $0.sampleOnFirstMatch = sampleOnFirstMatch
+      $0.invertDecisions = invertDecisions
     }
     try world.send(early, at: 1000)
     let verdicts = try world.pass(to: 31_000).decisions
@@ -178,10 +180,13 @@ import Testing
     let health = [TestAttribute("route", .text("/health"))]
     let inverted = policy(
       "health", .stringAttribute(key: "route", values: ["/health"], inverted: true))
+    func said(_ policies: [Policy], _ early: TestSpan, _ late: TestSpan) throws -> [[String]] {
+      try missed(policies, [early], late: [late], invertDecisions: true)
+    }
     for policies in [[policy("errors", Self.error), inverted], [inverted, policy("errors", Self.error)]] {
-      #expect(try missed(policies, [child(with: health)], late: [child(3, .error)]) == [])
-      #expect(try missed(policies, [child()], late: [child(3, .error, with: health)]) == [])
-      #expect(try missed(policies, [child()], late: [child(3, .error)]) == [["errors"]])
+      #expect(try said(policies, child(with: health), child(3, .error)) == [])
+      #expect(try said(policies, child(), child(3, .error, with: health)) == [])
+      #expect(try said(policies, child(), child(3, .error)) == [["errors"]])
     }
   }
 

@@ -104,8 +104,8 @@ extension MetricSection {
     },
     .counter(
       "tailrace_redelivered_spans_total",
-      "Spans that had come before in their trace, byte for byte, and were left out: a producer or a collector "
-        + "has sent them again"
+      "Spans that had come before in their trace, byte for byte, and were left out: a producer or a "
+        + "collector has sent them again"
     ) { $0.counters.spansRedelivered },
     .counter(
       "tailrace_unremembered_spans_total",

@@ -29,8 +29,8 @@ extension MetricSection {
     ) { $0.snapshot.lane.deadLetters },
     .counter(
       "tailrace_dead_letter_spans_total",
-      "Spans in dead letters, by reason: bad spans of records of which the rest was taken, records of bad spans "
-        + "alone, spans that are too large; not those of records whose spans can't be told apart",
+      "Spans in dead letters, by reason: bad spans of records of which the rest was taken, records of bad "
+        + "spans alone, spans that are too large; not those of records whose spans can't be told apart",
       by: "reason"
     ) { $0.snapshot.lane.deadLetterSpans },
     .counter(

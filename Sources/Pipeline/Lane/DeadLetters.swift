@@ -183,8 +183,8 @@ struct DeadLetterOutput {
     if count > 0 { spans[reason, default: 0] += UInt64(count) }
   }
 
-  /// Writes what fits: the value first, then the key, then the record's own headers. Headers say what was left
-  /// out, and where the record stands in its own topic.
+  /// Writes what fits: the value first, then the key, then the record's own headers. Headers say what was
+  /// left out, and where the record stands in its own topic.
   private func write(
     _ own: [RecordHeaderField], _ source: (headers: [RecordHeaderField], count: Int), _ key: RawSpan?,
     _ value: RawSpan?, to link: some BrokerLink
