@@ -189,7 +189,7 @@ let collectorGateway = #"""
       #expect(lines.contains { $0.hasPrefix("c.yaml:\(line):\(path): this policy is left out") }, "\(lines)")
     }
     let condition = "c.yaml:6:processors.tail_sampling.policies[2].ottl_condition.span[0]: "
-    #expect(lines.contains { $0.hasPrefix(condition) && $0.contains("1:16: found '['") })
+    #expect(lines.contains { $0.hasPrefix(condition) && $0.contains("1:20: found '['") })
   }
 
   /// Where a number is wanted, a variable's value is taken, and said to be.
