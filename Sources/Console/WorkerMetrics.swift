@@ -23,7 +23,8 @@ final class WorkerMetrics: Sendable {
 
   /// - Parameter topology: what is in effect.
   func text(
-    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?
+    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?,
+    console: [String: UInt64] = ConsoleCounters().byReason
   ) -> String {
     var text = MetricsText()
     let (snapshot, measures) = (status.snapshot, status.measures)
@@ -53,6 +54,10 @@ final class WorkerMetrics: Sendable {
     appendGroup(status, snapshot, measures, to: &text)
     appendClients(status, to: &text)
     appendConfiguration(status.configuration, to: &text)
+    text.counter(
+      "tailrace_console_closed_connections_total",
+      "Connections of the console that did not ask, or did not read, as they should, by reason.",
+      by: "reason", console)
     if let process { text.append(process) }
     return text.text
   }
