@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -204,6 +205,9 @@ def test_the_configuration_is_shown_without_secrets(broker, run, write, tailrace
     status, text = console.get("/configz")
     assert status == 200
     assert text == tailrace("check", write(topology)).stdout.removesuffix("\n")
+    for scheme in "sasl.kerberos.kinit.cmd", "client.id":
+        secret = {scheme: f"https://me:{SECRET}@login.example/x"}
+        assert SECRET not in tailrace("check", write(replace(topology, name=f"console-{scheme}", kafka=secret))).stdout
     assert 'ssl.key.password: "***"' in text
     assert SECRET not in text + worker.output + console.get("/metrics")[1]
     assert worker.stop() == 0
