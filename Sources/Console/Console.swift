@@ -3,7 +3,6 @@
 internal import Foundation
 internal import Kafka
 internal import NIOCore
-internal import NIOHTTP1
 public import Pipeline
 
 /// Why nothing can be served.
@@ -23,7 +22,8 @@ public final class Console: Sendable {
   /// - Throws: `ConsoleFailure` if the address can't be had.
   public convenience init(_ worker: Worker, _ topology: Topology, version: String) throws(ConsoleFailure) {
     let metrics = WorkerMetrics(topology, version: version, clientVersion: librdkafkaVersion)
-    try self.init(topology.worker.console) { path in
+    let counters = ConsoleCounters()
+    try self.init(topology.worker.console, counters: counters) { path in
       let health = Health(status: worker.status)
       switch path {
       case "/": return ConsoleResponse(body: Console.index)
@@ -31,7 +31,8 @@ public final class Console: Sendable {
       case "/startupz": return Console.answer(health.startReasons)
       case "/readyz": return Console.answer(health.unreadyReasons)
       case "/metrics":
-        let text = metrics.text(health.status, worker.topology, at: Moment.now.wall, process: .now)
+        let text = metrics.text(
+          health.status, worker.topology, at: Moment.now.wall, process: .now, console: counters.byReason)
         return ConsoleResponse(contentType: MetricsText.contentType, body: text)
       case "/configz": return ConsoleResponse(contentType: "application/yaml", body: worker.configurationPage)
       default: return nil
@@ -40,11 +41,14 @@ public final class Console: Sendable {
   }
 
   init(
-    _ settings: ConsoleSettings, respond: @escaping @Sendable (String) -> ConsoleResponse?
+    _ settings: ConsoleSettings, limits: ConsoleLimits = ConsoleLimits(),
+    counters: ConsoleCounters = ConsoleCounters(),
+    respond: @escaping @Sendable (String) -> ConsoleResponse?
   ) throws(ConsoleFailure) {
     address = settings.address
     do {
-      server = try ConsoleServer(address: settings.address, port: settings.port, respond: respond)
+      server = try ConsoleServer(
+        address: settings.address, port: settings.port, limits: limits, counters: counters, respond: respond)
     } catch {
       throw ConsoleFailure(description: Console.words(for: error, settings))
     }

@@ -1,51 +1,64 @@
-// A small HTTP/1.1 server on one thread: GET and HEAD, no bodies, every answer made at once.
+// A small HTTP/1.1 server on one thread: GET and HEAD, no bodies. What others do on their connections must
+// not keep a probe from its answer: see ConsoleConnections.
 
 internal import Foundation
-internal import NIOConcurrencyHelpers
 internal import NIOCore
-internal import NIOHTTP1
 internal import NIOPosix
-
-/// An answer.
-struct ConsoleResponse: Sendable {
-  var status = HTTPResponseStatus.ok
-  var contentType = "text/plain; charset=utf-8"
-  var body: String
-}
 
 /// Listens until it is stopped.
 final class ConsoleServer: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
+  private let pageQueue = DispatchQueue(label: "tailrace.console")
   /// The port that it listens on.
   let port: Int
 
-  /// Connections beyond these are closed at once: probes, scrapers and people need a few.
-  private static let connectionsMax = 64
-  /// A connection on which nothing is asked for so long is closed.
-  private static let patience = TimeAmount.seconds(60)
+  /// Connections that wait to be accepted: a burst of them must not keep a probe out.
+  private static let backlog: Int32 = 4096
+  /// What the kernel holds for each connection, twice: requests are small, answers go out piece by piece.
+  private static let receiveBufferBytes = 16 << 10
+  private static let sendBufferBytes = 128 << 10
+  private static let readBytes = 4 << 10
 
-  /// - Parameter respond: answers a path, on the server's thread; nil where there is nothing.
+  /// - Parameters:
+  ///   - limits: what connections may have.
+  ///   - counters: counts what becomes of them.
+  ///   - respond: answers a path; nil where there is nothing. Probes are answered on the server's thread,
+  ///     others on one that makes one page at a time.
   /// - Throws: `IOError` if the address can't be had.
-  init(address: String, port: Int, respond: @escaping @Sendable (String) -> ConsoleResponse?) throws {
+  init(
+    address: String, port: Int, limits: ConsoleLimits, counters: ConsoleCounters,
+    respond: @escaping @Sendable (String) -> ConsoleResponse?
+  ) throws {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let open = NIOLockedValueBox(0)
+    let (loop, queue) = (group.next(), pageQueue)
     do {
+      let connections = try loop.submit {
+        let pages = ConsolePages(on: loop, queue: queue, respond: respond)
+        return NIOLoopBound(ConsoleConnections(on: loop, limits, counters, pages), eventLoop: loop)
+      }.wait()
       let bootstrap = ServerBootstrap(group: group)
-        .serverChannelOption(.backlog, value: 64)
+        .serverChannelOption(.backlog, value: ConsoleServer.backlog)
+        .serverChannelOption(.maxMessagesPerRead, value: 64)
         .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-        .childChannelInitializer { channel in
-          let count = open.withLockedValue { count in
-            count += 1
-            return count
+        // Connections inherit them.
+        .serverChannelOption(.socketOption(.so_rcvbuf), value: ConsoleServer.receiveBufferBytes)
+        .serverChannelOption(.socketOption(.so_sndbuf), value: ConsoleServer.sendBufferBytes)
+        .serverChannelInitializer { channel in
+          // Where the process has no descriptor left, it tries again a second later.
+          channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
           }
-          channel.closeFuture.whenComplete { _ in open.withLockedValue { $0 -= 1 } }
-          guard count <= ConsoleServer.connectionsMax else { return channel.close() }
-          return channel.eventLoop.makeCompletedFuture {
-            let pipeline = channel.pipeline.syncOperations
-            try pipeline.addHandler(IdleStateHandler(allTimeout: ConsoleServer.patience))
-            try pipeline.configureHTTPServerPipeline(withErrorHandling: true)
-            try pipeline.addHandler(ConsoleHandler(respond))
+        }
+        .childChannelOption(.autoRead, value: false)
+        .childChannelOption(.allowRemoteHalfClosure, value: true)
+        .childChannelOption(.maxMessagesPerRead, value: 1)
+        .childChannelOption(
+          .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: ConsoleServer.readBytes)
+        )
+        .childChannelInitializer { channel in
+          channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(ConsoleConnection(connections.value))
           }
         }
       channel = try ConsoleServer.bind(bootstrap, address, port)
@@ -76,65 +89,8 @@ final class ConsoleServer: Sendable {
   /// Closes everything. Blocks until it is done.
   func stop() {
     try? channel.close().wait()
+    // The page that is being made is delivered to a loop that still runs.
+    pageQueue.sync {}
     try? group.syncShutdownGracefully()
-  }
-}
-
-/// One connection.
-private final class ConsoleHandler: ChannelInboundHandler {
-  typealias InboundIn = HTTPServerRequestPart
-  typealias OutboundOut = HTTPServerResponsePart
-
-  private let respond: (String) -> ConsoleResponse?
-  private var head: HTTPRequestHead?
-
-  init(_ respond: @escaping (String) -> ConsoleResponse?) {
-    self.respond = respond
-  }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    switch unwrapInboundIn(data) {
-    case .head(let head): self.head = head
-    // Nothing that is asked here has a body; what comes is read and forgotten.
-    case .body: break
-    case .end:
-      guard let head = head.take() else { return }
-      answer(head, context)
-    }
-  }
-
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if event is IdleStateHandler.IdleStateEvent {
-      context.close(promise: nil)
-    } else {
-      context.fireUserInboundEventTriggered(event)
-    }
-  }
-
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    context.close(promise: nil)
-  }
-
-  private func answer(_ request: HTTPRequestHead, _ context: ChannelHandlerContext) {
-    let path = request.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
-    var response: ConsoleResponse
-    switch request.method {
-    case .GET, .HEAD:
-      response = respond(String(path)) ?? ConsoleResponse(status: .notFound, body: "there is no such page\n")
-    default: response = ConsoleResponse(status: .methodNotAllowed, body: "only GET and HEAD\n")
-    }
-    let body = ByteBuffer(string: response.body)
-    var headers = HTTPHeaders([
-      ("Content-Type", response.contentType), ("Content-Length", "\(body.readableBytes)"),
-      ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"),
-    ])
-    if response.status == .methodNotAllowed { headers.add(name: "Allow", value: "GET, HEAD") }
-    if !request.isKeepAlive { headers.add(name: "Connection", value: "close") }
-    let head = HTTPResponseHead(version: request.version, status: response.status, headers: headers)
-    context.write(wrapOutboundOut(.head(head)), promise: nil)
-    if request.method != .HEAD { context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil) }
-    let sent = context.writeAndFlush(wrapOutboundOut(.end(nil)))
-    // Sound: the future completes on this handler's own event loop.
-    if !request.isKeepAlive { sent.assumeIsolated().whenComplete { _ in context.close(promise: nil) } }
   }
 }

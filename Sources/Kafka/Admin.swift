@@ -44,11 +44,13 @@ public final class Admin {
 
   /// Describes topics, in the order asked for; nil for each that does not exist.
   ///
-  /// - Throws: when no broker answers within `timeout`, or one refuses.
-  public func describe(_ names: [String], timeout: Duration) throws(KafkaError) -> [TopicDescription?] {
-    // All topics at once: asking for one by name may create it, where the broker does that by itself.
-    var metadata: UnsafePointer<rd_kafka_metadata>?
-    try check(unsafe rd_kafka_metadata(handle.pointer, 1, nil, &metadata, timeout.milliseconds))
+  /// - Parameter isCancelled: asked several times a second while no broker can be reached.
+  /// - Throws: when no broker answers within `timeout`, or one refuses. Where none can be reached the error
+  ///   has librdkafka's reasons, and comes as soon as they are known.
+  public func describe(
+    _ names: [String], timeout: Duration, isCancelled: () -> Bool = { false }
+  ) throws(KafkaError) -> [TopicDescription?] {
+    let metadata = try unsafe metadata(until: .now + timeout, isCancelled)
     guard let metadata = unsafe metadata else { return names.map { _ in nil } }
     // Sound: the metadata is ours until it is destroyed below; counts and texts are read within it.
     defer { unsafe rd_kafka_metadata_destroy(metadata) }
@@ -132,6 +134,38 @@ public final class Admin {
     }
     return values
   }
+
+  /// What the brokers know, to be destroyed by the caller.
+  ///
+  /// librdkafka waits for a broker first, and says nothing of why there is none: so it is asked in short
+  /// steps, and its errors are heard in between. A request that was sent has longer and longer ones.
+  private func metadata(
+    until deadline: ContinuousClock.Instant, _ isCancelled: () -> Bool
+  ) throws(KafkaError) -> UnsafePointer<rd_kafka_metadata>? {
+    var trouble = ConnectionTrouble()
+    var step = Admin.firstStep
+    while true {
+      let left = deadline - .now
+      guard left > .zero, !isCancelled() else {
+        throw trouble.error ?? KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
+      }
+      var metadata: UnsafePointer<rd_kafka_metadata>?
+      // All topics at once: asking for one by name may create it, where the broker does that by itself.
+      let code = unsafe rd_kafka_metadata(handle.pointer, 1, nil, &metadata, min(step, left).milliseconds)
+      switch code {
+      case RD_KAFKA_RESP_ERR_NO_ERROR: return unsafe metadata
+      case RD_KAFKA_RESP_ERR__TIMED_OUT: step = step * 2
+      case RD_KAFKA_RESP_ERR__TRANSPORT: break
+      default: throw KafkaError(code)
+      }
+      // Its callbacks note errors in the context.
+      unsafe rd_kafka_poll(handle.pointer, 0)
+      for event in handle.context.takeEvents() { if case .error(let error) = event { trouble.note(error) } }
+      if let error = trouble.settledError { throw error }
+    }
+  }
+
+  private static let firstStep = Duration.milliseconds(250)
 
   /// Sends a request with a queue of its own and waits for the answer.
   private func request(

@@ -29,12 +29,21 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
   /// What stands in the place of a secret.
   public static let mask = "***"
 
+  /// Parts of names. What `kinit.cmd` runs may have a password in it.
   private static let secretWords = [
-    "password", "secret", "token", "jaas", "pem", "oauthbearer.config",
+    "password", "secret", "token", "jaas", "pem", "oauthbearer.config", "kinit.cmd",
   ]
 
+  /// The value as it may be shown: a secret masked, and credentials in an address.
+  public var shownValue: String { isSecret ? KafkaProperty.mask : Credentials.masked(value) }
+
+  /// Texts in the value that must not turn up anywhere. Very short ones may well be parts of harmless words.
+  public var secrets: [String] {
+    (isSecret ? [value] : Credentials.found(in: value)).filter { $0.utf8.count >= 4 }
+  }
+
   /// The property for logs: `name=value`, secrets masked.
-  public var description: String { "\(name)=\(isSecret ? KafkaProperty.mask : value)" }
+  public var description: String { "\(name)=\(shownValue)" }
 }
 
 /// A line that librdkafka logs.
@@ -92,6 +101,14 @@ final class CallbackContext: Sendable {
   func note(_ error: KafkaError) {
     events.withLock { events in
       if events.count < CallbackContext.eventsMax { events.append(.error(error)) }
+    }
+  }
+
+  /// What has been noted since the last call.
+  func takeEvents() -> [ConsumerEvent] {
+    events.withLock { events in
+      defer { events = [] }
+      return events
     }
   }
 
@@ -213,8 +230,10 @@ struct ClientHandle: ~Copyable {
 
 extension KafkaProperty {
   /// Why librdkafka does not take the property: its own words, which name it; nil if it does. What depends on
-  /// files or on other properties is seen when a client is made.
+  /// files or on other properties is seen when a client is made. No file is opened.
   public var problem: String? {
+    // To set it is to load the libraries.
+    guard name != "plugin.library.paths" else { return nil }
     guard let configuration = unsafe rd_kafka_conf_new() else { return nil }
     defer { unsafe rd_kafka_conf_destroy(configuration) }
     return unsafe set(in: configuration)
@@ -232,7 +251,8 @@ extension KafkaProperty {
 
   /// librdkafka's message repeats the value; that of a secret must not reach a log.
   fileprivate func failure(_ message: String) -> String {
-    isSecret ? "the value of \(name) is not accepted" : "\(message) (property \(name))"
+    guard !isSecret else { return "the value of \(name) is not accepted" }
+    return "\(message.replacing(value, with: shownValue)) (property \(name))"
   }
 }
 

@@ -11,8 +11,11 @@ struct CheckCommand: ParsableCommand {
     abstract: "Check a topology file, and with --connect the topics that it names.",
     discussion: """
       Prints the effective configuration, with secrets masked. A wrong file is reported line by \
-      line, with exit code 2; so is what keeps a client from being made on this host, such as a \
-      certificate that is not there.
+      line, with exit code 2. No file that it refers to is opened, no library loaded, so that the \
+      file of a stranger can be checked.
+
+      With --resolve and --connect they are, as when a worker runs here: what is wrong with them, \
+      such as a certificate that is not there, is then reported, too.
 
       With --import-collector, reads the configuration of an OpenTelemetry Collector instead, and \
       prints the topology that does what its tail_sampling processor does: a YAML document for each \
@@ -26,6 +29,9 @@ struct CheckCommand: ParsableCommand {
   @Option(name: .customLong("import-collector"), help: "A Collector's configuration to be carried over.")
   var collector: String?
 
+  @Flag(help: "Open the files that the topology refers to, as a worker would; nobody is connected to.")
+  var resolve = false
+
   @Flag(help: "Ask the brokers whether the topics are there and fit together. Nothing is created.")
   var connect = false
 
@@ -36,16 +42,24 @@ struct CheckCommand: ParsableCommand {
     guard (topology == nil) != (collector == nil) else {
       throw ValidationError("Name a topology file, or with --import-collector a Collector's configuration.")
     }
-    if collector != nil, connect { throw ValidationError("--connect is for topology files.") }
+    if collector != nil, connect || resolve {
+      throw ValidationError("--connect and --resolve are for topology files.")
+    }
   }
 
   mutating func run() throws {
     if let collector { return try importCollector(collector) }
     guard let topology else { return }
-    let loaded = try Topology.loaded(from: topology, withClients: true)
+    let isOfThisHost = resolve || connect
+    let files = isOfThisHost ? FileReferences.read : .leave
+    let loaded = try Topology.loaded(from: topology, files: files, withClients: true)
     if !quiet {
-      if !loaded.version.isEmpty { try StandardOutput.writeLine("# version \(loaded.version)") }
-      try StandardOutput.writeLine(loaded.redactedDescription)
+      let text = loaded.redactedDescription(files: files)
+      // Files that are not read may be part of what the version stands for.
+      if !loaded.version.isEmpty, isOfThisHost || !text.contains("${file:") {
+        try StandardOutput.writeLine("# version \(loaded.version)")
+      }
+      try StandardOutput.writeLine(text)
     }
     guard connect else { return }
     for line in try inspectTopics(loaded, topology) {

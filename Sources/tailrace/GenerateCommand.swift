@@ -113,7 +113,7 @@ private struct GeneratorRun {
   /// Each record when it is due, until there are no more or a signal comes.
   mutating func keepPace(_ options: WorkloadOptions) throws {
     let stop = StopFlag()
-    let signals = Signals([SIGINT, SIGTERM]) { stop.set() }
+    let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
     defer { signals.cancel() }
     var workload = Workload(options)
     var pace = LivePace(startNanoseconds: options.startNanoseconds, stop: stop)

@@ -2,7 +2,6 @@
 
 public import ArgumentParser
 import Console
-import Dispatch
 import Foundation
 public import Logging
 import Pipeline
@@ -13,7 +12,8 @@ struct RunCommand: ParsableCommand {
     abstract: "Run a worker: a topology against Kafka, until it is told to stop.",
     discussion: """
       On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. \
-      Traces that are not decided yet stay in Kafka: whoever takes the partition over decides them.
+      Traces that are not decided yet stay in Kafka: whoever takes the partition over decides them. \
+      A second signal ends the process at once; nothing is lost by that either.
 
       When the topology file changes, and on SIGHUP, policies, baseline and log level are taken over \
       without a restart. A file with a mistake is refused, and what is in effect stays.
@@ -39,8 +39,11 @@ struct RunCommand: ParsableCommand {
     let watch = TopologyWatch(
       topology, environment: ProcessInfo.processInfo.environment, worker: worker, level: level)
     defer { watch.cancel() }
-    let signals = [Signals([SIGTERM, SIGINT]) { worker.stop() }, Signals([SIGHUP]) { watch.reload() }]
-    defer { for signal in signals { signal.cancel() } }
+    let signals = [
+      Signals.stopping({ logger.notice("\($0)") }) { worker.stop() },
+      Signals([SIGHUP]) { _ in watch.reload() },
+    ]
+    defer { for each in signals { each.cancel() } }
     do {
       try worker.run()
     } catch {
@@ -61,23 +64,3 @@ struct RunCommand: ParsableCommand {
 }
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
-
-/// Calls an action on signals instead of dying of them.
-final class Signals {
-  private var sources: [any DispatchSourceSignal] = []
-
-  init(_ numbers: [Int32], _ action: @escaping @Sendable () -> Void) {
-    for number in numbers {
-      // The default action would end the process before the source sees the signal.
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler(handler: action)
-      source.resume()
-      sources.append(source)
-    }
-  }
-
-  func cancel() {
-    for source in sources { source.cancel() }
-  }
-}

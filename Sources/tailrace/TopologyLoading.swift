@@ -6,17 +6,22 @@ import Pipeline
 extension Topology {
   /// Reads the file with the process's environment.
   ///
-  /// - Parameter withClients: whether its clients are made on this host, and so their files have to be here.
+  /// - Parameters:
+  ///   - files: what becomes of the files that it refers to.
+  ///   - withClients: whether its clients are made on this host; where files are read, those of its clients
+  ///     have to be here.
   /// - Throws: `CommandFailure` with exit code 2.
-  static func loaded(from path: String, withClients: Bool = false) throws -> Topology {
+  static func loaded(
+    from path: String, files: FileReferences = .read, withClients: Bool = false
+  ) throws -> Topology {
     let topology: Topology
     do {
-      topology = try Topology.load(file: path, environment: ProcessInfo.processInfo.environment)
+      topology = try Topology.load(
+        file: path, environment: ProcessInfo.processInfo.environment, files: files)
     } catch {
       throw CommandFailure.misconfigured(error.description)
     }
-    var problems = topology.worker.kafka.problems
-    if problems.isEmpty, withClients { problems = topology.clientProblems }
+    let problems = withClients ? topology.clientProblems(files: files) : []
     guard problems.isEmpty else {
       throw CommandFailure.misconfigured(problems.map { "\(path): kafka: \($0)" }.joined(separator: "\n"))
     }

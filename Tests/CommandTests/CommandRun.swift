@@ -50,7 +50,7 @@ struct CommandRun {
   }
 
   /// The program stands beside the test bundle, which is this process or one of its arguments.
-  private static func executable() throws -> URL {
+  static func executable() throws -> URL {
     let process = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
     let bundles = ProcessInfo.processInfo.arguments.filter { $0.contains(".xctest") }.map {
       URL(filePath: $0)

@@ -130,8 +130,8 @@ import Testing
   }
 
   /// A worker would end at once, so whoever checks is told. Nobody is connected to.
-  @Test(arguments: ["check", "run"])
-  func whatKeepsAClientFromBeingMadeIsTwo(_ command: String) throws {
+  @Test(arguments: [["check"], ["check", "--resolve"], ["run"]])
+  func whatKeepsAClientFromBeingMadeIsTwo(_ command: [String]) throws {
     let directory = try WorkingDirectory()
     for properties in [
       "{security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: u, sasl.password: p, "
@@ -139,7 +139,12 @@ import Testing
       "{acks: 1}", "{session.timeout.ms: 600000}",
     ] {
       let path = try directory.write("kind: tail-sampling\nkafka: \(properties)\n", to: "t.yaml")
-      let run = try CommandRun(command, path)
+      let run = try CommandRun(command + [path])
+      // Files are opened where somebody asks.
+      guard command != ["check"] || !properties.contains("ssl.ca") else {
+        #expect(run.exitCode == 0)
+        continue
+      }
       #expect(run.exitCode == 2, "\(properties)")
       #expect(run.output.isEmpty)
       #expect(run.errors.hasPrefix("tailrace: \(path): kafka: "))
@@ -184,5 +189,46 @@ import Testing
     #expect(run.errors.contains("tailrace: \(path): 1 policy has no place in a topology"))
     #expect(run.output.isEmpty == isAlone)
     #expect(try CommandRun("check", "--quiet", "--import-collector", path).exitCode == 3)
+  }
+
+  /// A librdkafka that waits says only that time is over: the reasons are in its events.
+  @Test(arguments: [
+    ("127.0.0.1:1", "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve"),
+    ("127.0.0.1:1,no-such-host.invalid:9092", "Failed to resolve"),
+  ])
+  func whyNoBrokerCanBeReachedIsSaidAtOnce(_ brokers: String, _ reason: String) throws {
+    let directory = try WorkingDirectory()
+    let file = try directory.write(
+      "kind: tail-sampling\nkafka: {bootstrap.servers: '\(brokers)'}\n", to: "t.yaml")
+    let start = ContinuousClock.now
+    let run = try CommandRun("check", "--connect", "--quiet", file)
+    #expect(run.exitCode == 1)
+    #expect(run.errors.contains("no answer from the brokers at \(brokers): ") && run.errors.contains(reason))
+    #expect(run.errors.split(separator: "\n").count == 1, "\(run.errors)")
+    #expect(ContinuousClock.now - start < .seconds(12), "it does not wait for a quarter of a minute")
+  }
+
+  /// A file of a stranger: nothing that it names is opened.
+  @Test func whatIsCheckedOpensNothing() throws {
+    let directory = try WorkingDirectory()
+    let secret = try directory.write("a secret of this host", to: "secret")
+    let properties = [
+      "plugin.library.paths": "/no/such/library", "ssl.ca.location": "/no/such/ca",
+      "ssl.certificate.location": "/no/such/certificate", "ssl.key.location": "/no/such/key",
+      "ssl.keystore.location": "/no/such/keystore", "ssl.engine.location": "/no/such/engine",
+      "ssl.crl.location": "/no/such/crl", "sasl.kerberos.keytab": "/no/such/keytab",
+      "sasl.kerberos.kinit.cmd": "touch \(directory.path("made"))", "security.protocol": "sasl_ssl",
+      "client.id": "${file:\(secret)}",
+    ]
+    let lines = properties.map { "  \($0.key): '\($0.value)'\n" }.joined()
+    let file = try directory.write(
+      "kind: tail-sampling\ngroup: ${file:\(secret)}\nkafka:\n\(lines)", to: "t.yaml")
+    let checked = try CommandRun("check", file)
+    #expect(checked.exitCode == 0, "\(checked.errors)")
+    #expect(!checked.output.contains("a secret of this host") && !checked.output.contains("touch"))
+    #expect(checked.output.contains("group: \"${file:\(secret)}\"\n"))
+    let resolved = try CommandRun("check", "--resolve", file)
+    #expect(resolved.exitCode == 2 && resolved.errors.contains("kafka: "), "\(resolved.errors)")
+    #expect(throws: (any Error).self) { try directory.data("made") }
   }
 }

@@ -27,4 +27,139 @@ import Testing
     defer { console.stop() }
     #expect(console.place.hasPrefix("0.0.0.0:"))
   }
+
+  // MARK: Requests
+
+  private func serve(
+    _ limits: ConsoleLimits = ConsoleLimits(), _ counters: ConsoleCounters = ConsoleCounters()
+  ) throws -> (console: Console, port: Int) {
+    let settings = ConsoleSettings(address: "127.0.0.1", port: 0)
+    let console = try Console(settings, limits: limits, counters: counters) { path in
+      path == "/large"
+        ? ConsoleResponse(body: String(repeating: "x", count: 8 << 20))
+        : ConsoleResponse(body: "at \(path)\n")
+    }
+    return (console, try #require(Int(console.place.split(separator: ":").last ?? "")))
+  }
+
+  @Test func requestsThatComeTogetherAreAnsweredInTurn() throws {
+    let (console, port) = try serve()
+    defer { console.stop() }
+    let connection = try RawConnection(port: port)
+    let paths = (0..<200).map { "/\($0)" }
+    connection.send(paths.map { "GET \($0) HTTP/1.1\r\n\r\n" }.joined() + "GET / HTTP/1.0\r\n\r\n")
+    let answer = try #require(connection.receiveAll())
+    #expect(answer.matches(of: #/at (.*)/#).map { String($0.1) } == paths + ["/"])
+  }
+
+  @Test func aConnectionServesRequestAfterRequest() throws {
+    let (console, port) = try serve()
+    defer { console.stop() }
+    let connection = try RawConnection(port: port)
+    for path in ["/livez", "/b", "/c"] {
+      connection.send("GET \(path) HTTP/1.1\r\n\r\n")
+      #expect(connection.receive()?.contains("at \(path)") == true)
+    }
+    connection.send("HEAD /d HTTP/1.1\r\nConnection: close\r\n\r\n")
+    let answer = connection.receiveAll()
+    #expect(answer?.contains("Content-Length: 6\r\n") == true && answer?.hasSuffix("\r\n\r\n") == true)
+  }
+
+  @Test(arguments: [
+    ("POST /a HTTP/1.1\r\n\r\n", "405 Method Not Allowed"), ("no request\r\n\r\n", "400 Bad Request"),
+    ("GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", "413 Content Too Large"),
+    ("GET / HTTP/3.0\r\n\r\n", "505 HTTP Version Not Supported"),
+    ("GET /" + String(repeating: "x", count: 100_000), "414 URI Too Long"),
+    ("GET / HTTP/1.1\r\nA: " + String(repeating: "x", count: 100_000), "431 Request Header Fields Too Large"),
+  ])
+  func whatIsNotTakenIsSaid(_ request: String, _ status: String) throws {
+    let (console, port) = try serve()
+    defer { console.stop() }
+    let connection = try RawConnection(port: port)
+    connection.send(request)
+    // Though more comes than is read.
+    #expect(connection.receive()?.hasPrefix("HTTP/1.1 \(status)\r\n") == true)
+  }
+
+  // MARK: Limits
+
+  @Test func requestsHaveADeadline() throws {
+    var limits = ConsoleLimits()
+    limits.headTime = .milliseconds(100)
+    let counters = ConsoleCounters()
+    let (console, port) = try serve(limits, counters)
+    defer { console.stop() }
+    for start in ["", "GET /", "\r\n"] {
+      let connection = try RawConnection(port: port)
+      connection.send(start)
+      #expect(connection.receive() == "", "it is closed")
+    }
+    let second = try RawConnection(port: port)
+    second.send("GET / HTTP/1.1\r\n\r\n")
+    #expect(second.receive()?.isEmpty == false)
+    second.send("GET /")
+    #expect(second.receive() == "", "the second request has one, too")
+    #expect(counters.byReason["slow_request"] == 4)
+  }
+
+  @Test func whoAsksNoMoreIsClosed() throws {
+    var limits = ConsoleLimits()
+    limits.idleTime = .milliseconds(100)
+    let (console, port) = try serve(limits)
+    defer { console.stop() }
+    let connection = try RawConnection(port: port)
+    connection.send("GET / HTTP/1.1\r\n\r\n")
+    #expect(connection.receive()?.isEmpty == false)
+    #expect(connection.receive() == "")
+  }
+
+  @Test func answersHaveADeadline() throws {
+    var limits = ConsoleLimits()
+    limits.answerTime = .milliseconds(100)
+    let counters = ConsoleCounters()
+    let (console, port) = try serve(limits, counters)
+    defer { console.stop() }
+    let connection = try RawConnection(port: port)
+    connection.send("GET /large HTTP/1.1\r\n\r\n")
+    try wait { counters.byReason["slow_reader"] == 1 }
+  }
+
+  @Test func answersThatNobodyReadsGiveWay() throws {
+    var limits = ConsoleLimits()
+    limits.unsentBytes = 20 << 20
+    let counters = ConsoleCounters()
+    let (console, port) = try serve(limits, counters)
+    defer { console.stop() }
+    var readers: [RawConnection] = []
+    for count in 0..<5 {
+      readers.append(try RawConnection(port: port))
+      readers[count].send("GET /large HTTP/1.1\r\n\r\n")
+      // Two answers fit.
+      try wait { counters.byReason["slow_reader"] == UInt64(max(0, count - 1)) }
+      #expect(readers[count].receive(100)?.hasPrefix("HTTP/1.1 200 OK") == true)
+    }
+  }
+
+  @Test func theOldestGivesWayToTheNext() throws {
+    var limits = ConsoleLimits()
+    limits.connections = 3
+    let counters = ConsoleCounters()
+    let (console, port) = try serve(limits, counters)
+    defer { console.stop() }
+    let silent = try (0..<5).map { _ in try RawConnection(port: port) }
+    try wait { counters.byReason["displaced"] == 2 }
+    #expect(silent[0].receive() == "" && silent[1].receive() == "")
+    #expect(try probe(port, "/").status == "HTTP/1.1 200 OK")
+    #expect(silent[2].receive() == "")
+    silent[4].send("GET / HTTP/1.1\r\n\r\n")
+    #expect(silent[4].receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
+  }
+
+  private func wait(until isTrue: () -> Bool) throws {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while !isTrue() {
+      try #require(ContinuousClock.now < deadline)
+      usleep(5_000)
+    }
+  }
 }

@@ -303,7 +303,7 @@ def test_a_certificate_that_is_missing_is_seen_by_the_check(children: Children, 
             do("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "1",
                "-keyout", children.directory / "key.pem", "-out", secret / "ca.crt")  # fmt: skip
         folders = {"topology": folder, "kafka-ca": secret}
-        child, _ = run(pod, environment, folders, "check", "/etc/tailrace/topology.yaml")
+        child, _ = run(pod, environment, folders, "check", "--resolve", "/etc/tailrace/topology.yaml")
         assert child.process.wait(60) == (0 if is_there else 2), child.tail
         assert is_there or "ssl.ca.location" in child.output and "/etc/tailrace-kafka/ca.crt" in child.output
 

@@ -214,14 +214,14 @@ class TestWorkers:
         is_mounted = variables["KAFKA_CA"].startswith("/")
         if is_mounted:
             variables["KAFKA_CA"] = str(certificate)
-            missing = run(program, "check", file, env=variables)
+            missing = run(program, "check", "--resolve", file, env=variables)
             assert missing.returncode == 2 and str(certificate) in missing.stderr, missing.stderr
             made = run(
                 "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a test", "-keyout",
                 tmp_path / "key.pem", "-out", certificate,
             )  # fmt: skip
             assert made.returncode == 0, made.stderr
-        done = run(program, "check", file, env=variables)
+        done = run(program, "check", "--resolve", file, env=variables)
         assert done.returncode == 0, done.stderr
         assert variables["KAFKA_BROKERS"] in done.stdout
         assert "a secret password" not in done.stdout

@@ -3,9 +3,11 @@
 import json
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -203,6 +205,9 @@ def test_the_configuration_is_shown_without_secrets(broker, run, write, tailrace
     status, text = console.get("/configz")
     assert status == 200
     assert text == tailrace("check", write(topology)).stdout.removesuffix("\n")
+    for scheme in "sasl.kerberos.kinit.cmd", "client.id":
+        secret = {scheme: f"https://me:{SECRET}@login.example/x"}
+        assert SECRET not in tailrace("check", write(replace(topology, name=f"console-{scheme}", kafka=secret))).stdout
     assert 'ssl.key.password: "***"' in text
     assert SECRET not in text + worker.output + console.get("/metrics")[1]
     assert worker.stop() == 0
@@ -227,6 +232,46 @@ def test_other_requests_are_refused(broker, run):
     for each in silent:
         each.close()
     wait_until(lambda: answers(console), "an answer")
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ", id="slow-head"),
+        pytest.param(b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n", id="slow-body"),
+        pytest.param(b"GET /" + b"x" * 100_000, id="long-target"),
+        pytest.param(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3000, id="pipeline-livez"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 3000, id="pipeline-metrics"),
+    ],
+)
+def test_probes_are_answered_during_an_attack(children, write, sent):
+    (port,) = free_ports(1)
+    worker = children.start("attacked", [TAILRACE, "run", write(TailSampling("console-attack"))], {"BROKER": f"127.0.0.1:{port}"})
+    console = Console(worker)
+    host, _, port = console.address.rpartition(":")
+    before = console.metrics().value("process_resident_memory_bytes")
+    attackers = [socket.create_connection((host, int(port)), timeout=10) for _ in range(300)]
+    for each in attackers:
+        each.setblocking(False)
+    times = []
+    for _ in range(30):
+        for each in attackers:
+            try:
+                each.send(sent or b"")
+            except OSError:
+                pass  # Full, or closed by the console.
+        begun = time.monotonic()
+        assert console.get("/livez") == (200, "ok\n")
+        times.append(time.monotonic() - begun)
+    # The machine may be busy with other things for a moment.
+    assert sorted(times)[len(times) // 2] < 1, times
+    page = console.metrics()
+    assert page.value("process_resident_memory_bytes") - before < 100e6
+    assert page.by("tailrace_console_closed_connections_total", "reason")["displaced"] > 0
+    for each in attackers:
+        each.close()
     assert worker.stop() == 0
 
 

@@ -5,6 +5,7 @@ The suite's broker speaks neither; what answers here stops where the handshake e
 
 import base64
 import threading
+import time
 
 import pytest
 
@@ -144,6 +145,23 @@ def test_plain(start_at, listening, tmp_path):
         assert SECRET not in shown
 
 
+def test_check_says_why_it_is_refused(listening, authority, tailrace, write, tmp_path):
+    """At once, and not after the time that a broker is given to answer."""
+    untrusted = listening(TLSListener(*Authority(tmp_path, "untrusted").issue("broker"), authority))
+    strict = listening(SASLListener("PLAIN", lambda tokens: (b"", "wrong password")))
+    login = {"sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": "pass-word"}
+    for name, address, properties, reason in (
+        ("tls", untrusted.address, {"security.protocol": "ssl", "ssl.ca.location": str(authority.certificate)}, "certificate verify failed"),
+        ("sasl", strict.address, {"security.protocol": "sasl_plaintext", **login}, "wrong password"),
+    ):
+        topology = TailSampling(f"security-check-{name}", kafka=properties)
+        begun = time.monotonic()
+        result = tailrace("check", "--connect", "--quiet", write(topology), address=address)
+        assert result.returncode == 1 and reason in result.stdout, result.stdout
+        assert time.monotonic() - begun < 12
+        assert "pass-word" not in result.stdout
+
+
 @pytest.mark.parametrize("digest", ["sha256", "sha512"])
 def test_scram(start_at, listening, digest):
     mechanism = {"sha256": "SCRAM-SHA-256", "sha512": "SCRAM-SHA-512"}[digest]
@@ -182,7 +200,8 @@ def test_oauthbearer(start_at, listening):
 def test_a_secret_that_is_not_there(children, tailrace):
     path = children.directory / "security-missing.yaml"
     path.write_text("kind: tail-sampling\nkafka:\n  sasl.password: ${file:/no/such/secret}\n")
-    for command in (["check", path], ["run", path]):
+    assert tailrace("check", path).returncode == 0
+    for command in (["check", "--resolve", path], ["check", "--connect", path], ["run", path]):
         result = tailrace(*command)
         assert result.returncode == CONFIGURATION_ERROR, result.stdout
         assert f"{path}:3:" in result.stdout and "/no/such/secret" in result.stdout

@@ -54,6 +54,48 @@ import Testing
     #expect(!lines.withLock { $0 }.contains { $0.contains(ConfigurationTests.secret) })
   }
 
+  @Test(arguments: [
+    ("https://me:hunter2@login.example/token", "https://***@login.example/token", ["me:hunter2", "hunter2"]),
+    ("http://me:hun/ter@2@proxy:3128", "http://***@proxy:3128", ["me:hun/ter@2", "hun/ter@2"]),
+    ("https://apitoken@host/x", "https://***@host/x", ["apitoken"]),
+    ("a:9092, me:hunter2@b:9092;x", "a:9092, ***@b:9092;x", ["me:hunter2", "hunter2"]),
+    (
+      "https://h/?id=1&access_token=hunter2&client_secret=abcdef",
+      "https://h/?id=1&access_token=***&client_secret=***",
+      ["hunter2", "abcdef"]
+    ),
+    ("kafka/host@REALM", "kafka/host@REALM", []), ("ALL:!aNULL:@STRENGTH", "ALL:!aNULL:@STRENGTH", []),
+    ("https://host:443/a?b=c", "https://host:443/a?b=c", []), ("", "", []), ("@", "@", []),
+    ("://@", "://@", []),
+  ])
+  func credentialsInAddressesAreNeverShown(_ value: String, _ shown: String, _ secrets: [String]) {
+    let property = KafkaProperty("client.id", value)
+    #expect(property.shownValue == shown)
+    #expect(property.description == "client.id=\(shown)")
+    #expect(property.secrets == secrets)
+  }
+
+  @Test func librdkafkaTellsItsProperties() throws {
+    let all = KafkaPropertyDescription.all
+    #expect(all.count > 100)
+    #expect(all["acks"]?.range == "-1 .. 1000")
+    #expect(all["security.protocol"]?.words == ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"])
+    #expect(all["client.id"]?.words == [] && all["client.id"]?.range == nil)
+    #expect(all["error_cb"] == nil && all["Property"] == nil)
+  }
+
+  /// A client with it would run it.
+  @Test func theCommandForTicketsIsASecret() {
+    let property = KafkaProperty("sasl.kerberos.kinit.cmd", "echo \(ConfigurationTests.secret) | kinit")
+    #expect(property.isSecret && property.description == "sasl.kerberos.kinit.cmd=***")
+    #expect(property.secrets == [property.value])
+  }
+
+  /// To set this one is to load the library.
+  @Test func noPlugInIsLoadedToCheckAProperty() {
+    #expect(KafkaProperty("plugin.library.paths", "/no/such").problem == nil)
+  }
+
   @Test func otherPropertiesAreShown() {
     #expect(KafkaProperty("linger.ms", "5").description == "linger.ms=5")
     #expect(!KafkaProperty("bootstrap.servers", "b:9092").isSecret)

@@ -162,4 +162,35 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(status().taken == 2 && !status().isRefused && status().waiting.isEmpty)
     #expect(level.value == .info)
   }
+
+  @Test func aFileThatIsWellAgainIsNotRefused() throws {
+    let (file, secret) = (WatchedFile(), WatchedFile())
+    defer {
+      file.remove()
+      secret.remove()
+    }
+    let text = "kind: tail-sampling\n"
+    try file.write(text)
+    let loaded = try Topology.load(file: file.path, environment: [:])
+    let worker = Worker(loaded, logger: .standardError(loaded.worker, level: .critical))
+    let watch = TopologyWatch(file.path, environment: [:], worker: worker, level: LogLevel(loaded.worker.log))
+    defer { watch.cancel() }
+    func status() -> ConfigurationStatus { worker.status.configuration }
+    // Nobody asks for it.
+    let spoils: [() throws -> Void] = [file.remove, { try file.write("kind: x\n") }, file.remove]
+    for (number, spoil) in spoils.enumerated() {
+      try spoil()
+      try wait(for: "a refusal") { status().isRefused }
+      #expect(status().refused == UInt64(number + 1))
+      try file.write(text)
+      try wait(for: "the file to be well again") { !status().isRefused }
+    }
+    #expect(status().taken == 0, "nothing has changed")
+    // A file that it refers to is missing, and comes.
+    try file.write(text + "log: {level: '${file:\(secret.path)}'}\n")
+    try wait(for: "a refusal") { status().isRefused }
+    try secret.write("debug\n")
+    try wait(for: "the file to be well again") { !status().isRefused }
+    #expect(worker.topology.worker.log.level == .debug)
+  }
 }

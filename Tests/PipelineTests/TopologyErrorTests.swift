@@ -135,7 +135,9 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "windows: {late_window: 1h, late_window: 2h}\nlanes: 0\n",
       "2:28: duplicate key 'late_window' in windows, first given in line 2",
       "3:8: lanes must be a whole number from 1 to 64, found '0'"),
-    tail("kafka: {1: a, \"1\": b}\n", "2:15: duplicate key '1' in kafka, first given in line 2"),
+    tail(
+      "kafka: {client.id: a, \"client.id\": b}\n",
+      "2:23: duplicate key 'client.id' in kafka, first given in line 2"),
     tail("x: {a: 1, a: 2}\n", "2:1: unknown key 'x' at the top level", "2:5: duplicate key 'a'"),
     tail("x: {'': 1, '': 2}\nlanes: 0\n", "2:5: duplicate key ''"),
     tail(
@@ -175,17 +177,53 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail("kafka:\n", "2:1: kafka has no value; it must be a section of keys and values"),
     tail("kafka: a=b\n", "2:8: kafka must be a section of keys and values, found a single value"),
     tail(
-      "kafka:\n  bootstrap:\n    servers: a\n", "4:5: kafka.bootstrap must be a single value, found a section"
-    ),
-    tail("kafka: {linger.ms: }\n", "2:9: kafka.linger.ms has no value; it must be a single value"),
+      "kafka:\n  bootstrap:\n    servers: a\n",
+      "3:3: unknown property 'bootstrap' in kafka; write 'bootstrap.servers'"),
+    tail(
+      "kafka: {linger.ms: }\n", "2:9: kafka.linger.ms has no value; it must be a number from 0 to 900000"),
+    tail(
+      "kafka: {ssl.keystore.locatoin: x, no.such.thing: y, error_cb: z}\n",
+      "2:9: unknown property 'ssl.keystore.locatoin' in kafka; did you mean 'ssl.keystore.location'?",
+      "2:35: unknown property 'no.such.thing' in kafka", "2:53: unknown property 'error_cb' in kafka"),
+    tail(
+      "kafka: {security.protocol: sals_ssl, linger.ms: 900001, compression.type: gzipp, acks: some}\n",
+      "2:28: kafka.security.protocol must be plaintext, ssl, sasl_plaintext or sasl_ssl, found 'sals_ssl'; "
+        + "did you mean 'sasl_ssl'?",
+      "2:49: kafka.linger.ms must be a number from 0 to 900000, found '900001'",
+      "2:75: kafka.compression.type must be none, gzip, snappy, lz4 or zstd, found 'gzipp'; "
+        + "did you mean 'gzip'?",
+      "2:88: kafka.acks must be a number from -1 to 1000, found 'some'"),
+    tail(
+      "kafka: {enable.idempotence: yep, debug: 'brokr'}\n",
+      "2:29: kafka.enable.idempotence must be true or false, found 'yep'",
+      "2:41: kafka.debug must be generic, broker, topic, metadata, feature, queue, msg, protocol, cgrp, "
+        + "security, fetch, interceptor, plugin, consumer, admin, eos, mock, assignor, conf or all, "
+        + "found 'brokr'; did you mean 'broker'?"),
+    tail(
+      "kafka: {linger.ms: '${NO_SUCH_VARIABLE:-soon}'}\n",
+      "2:20: kafka.linger.ms must be a number from 0 to 900000, found '${NO_SUCH_VARIABLE:-soon}'"),
     tail("kafka: {group.id: x}\n", "2:9: kafka.group.id is set from the key 'group'"),
     tail(
       "kafka: {enable.auto.commit: true}\n",
       "2:9: kafka.enable.auto.commit can't be set; Tailrace commits the offsets of what it has decided"),
     tail(
       "kafka: {bootstrap.servers: ''}\n",
+      "2:28: kafka.bootstrap.servers must be a list of brokers such as host1:9092,host2:9092, found ''"),
+    tail(
+      "kafka: {bootstrap.servers: 'http://broker:9092'}\n",
       "2:28: kafka.bootstrap.servers must be a list of brokers such as host1:9092,host2:9092, "
-        + "found the quoted text ''"),
+        + "found 'http://broker:9092'; a broker is host:port, without a scheme such as http://"),
+    tail(
+      "kafka:\n  metadata.broker.list:\n    - a:9092\n    - b:99999\n    - https://u:pw@c/x\n",
+      "5:7: kafka.metadata.broker.list[1] must be a list of brokers such as host1:9092,host2:9092, "
+        + "found 'b:99999'",
+      "6:7: kafka.metadata.broker.list[2] must be a list of brokers such as host1:9092,host2:9092, "
+        + "found 'https://***@c/x'; a broker is host:port, without a scheme such as http://"),
+    tail(
+      "kafka: {bootstrap.servers: []}\n", "2:28: kafka.bootstrap.servers needs at least one item"),
+    tail(
+      "kafka: {sasl.mechanism: [PLAIN]}\n",
+      "2:25: kafka.sasl.mechanism must be a single value, found a list"),
   ]) func worker(mistake: TopologyMistake) { check(mistake) }
 
   @Test(arguments: [

@@ -171,7 +171,10 @@ let everyTopologyKey = """
     let topologies = [
       try parse("kind: tail-sampling"), try parse("kind: repartition"),
       try parse(everyTopologyKey.replacingOccurrences(of: "ssl.key.password", with: "client.rack")),
-      try parse("kind: repartition\nkafka: {a: \"x\\ny\\t$${z}\\U0001F600\", 'on': ~x, c d: \"null\"}"),
+      try parse(
+        "kind: repartition\nkafka: {client.id: \"x\\ny\\t$${z}\\U0001F600\", client.rack: ~x, "
+          + "sasl.username: \"null\"}"
+      ),
     ]
     for topology in topologies {
       #expect(try parse(topology.redactedDescription) == topology)
@@ -183,8 +186,10 @@ let everyTopologyKey = """
       "sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "SASL.PASSWORD",
       "sasl.oauthbearer.config", "sasl.oauthbearer.client.secret", "sasl.jaas.config", "my.token",
     ]
-    let lines = names.map { "  \($0): hunter2\n" }.joined()
-    let topology = try parse("kind: repartition\nkafka:\n  sasl.username: me\n\(lines)")
+    let secrets = Dictionary(uniqueKeysWithValues: names.map { ($0, "hunter2") })
+    var repartition = RepartitionTopology()
+    repartition.worker.kafka = KafkaProperties(secrets.merging(["sasl.username": "me"]) { $1 })
+    let topology = Topology.repartition(repartition)
     var dumped = ""
     dump(topology, to: &dumped)
     for text in [topology.redactedDescription, "\(topology)", String(reflecting: topology), dumped] {
@@ -193,6 +198,49 @@ let everyTopologyKey = """
       #expect(text.contains("sasl.username"))
     }
     #expect(topology.redactedDescription.contains("\n  sasl.password: \"***\"\n"))
+  }
+
+  @Test func brokersAreTextOrAList() throws {
+    func brokers(_ text: String) throws -> String? {
+      try parse("kind: repartition\nkafka: {bootstrap.servers: \(text)}").worker.kafka.values[
+        "bootstrap.servers"]
+    }
+    #expect(try brokers("'a:1, b, '") == "a:1, b, ")
+    #expect(
+      try brokers("[a:1, 'SASL_SSL://b:2', \"[::1]:3\", '::1', 10.0.0.1]")
+        == "a:1,SASL_SSL://b:2,[::1]:3,::1,10.0.0.1")
+    for wrong in [
+      "a:0", "a:b", "a:", ":1", "a b:1", "a/x:1", "kafka://a:1", "[::1:3", "u:p@a:1", "a:1:2", ",",
+    ] {
+      #expect(throws: TopologyError.self, "\(wrong)") { try brokers("'\(wrong)'") }
+    }
+  }
+
+  /// Whoever checks the file of a stranger has files that are not the stranger's business.
+  @Test func filesCanBeLeftAlone() throws {
+    let text =
+      "kind: tail-sampling\ngroup: ${file:/no/such}\nkafka: {client.id: 'a${file:/etc/hostname}$$', "
+      + "linger.ms: '${file:/no/such}', sasl.password: '${file:/no/such}', "
+      + "plugin.library.paths: /no/such, ssl.ca.location: /no/such}\n"
+    let topology = try Topology.parse(text, fileName: "t.yaml", environment: [:], files: .leave)
+    let shown = topology.redactedDescription(files: .leave)
+    #expect(shown.contains("group: \"${file:/no/such}\"\n"))
+    #expect(shown.contains("client.id: \"a${file:/etc/hostname}$$\"\n"))
+    #expect(shown.contains("sasl.password: \"***\"\n"))
+    let again = try Topology.parse(shown, fileName: "t.yaml", environment: [:], files: .leave)
+    #expect(again.redactedDescription(files: .leave) == shown)
+    #expect(throws: TopologyError.self) { try Topology.parse(text, fileName: "t.yaml", environment: [:]) }
+    for text in ["lanes: ${file:/no/such}\n", "delivery: ${file:/no/such}\n"] {
+      let error = #expect(throws: TopologyError.self) {
+        try Topology.parse("kind: repartition\n" + text, fileName: "t.yaml", environment: [:], files: .leave)
+      }
+      #expect(
+        error?.description.hasSuffix("stands in a file that is not read; check it with --resolve") == true)
+    }
+    #expect(throws: TopologyError.self, "a path is absolute, read or not") {
+      try Topology.parse(
+        "kind: repartition\ngroup: ${file:x}\n", fileName: "t", environment: [:], files: .leave)
+    }
   }
 
   @Test func unreadableFiles() throws {

@@ -24,7 +24,7 @@ enum Rules {
     ],
     "Console": [
       "OTLP", "Sampling", "Kafka", "Pipeline", "Foundation", "Synchronization", "NIOConcurrencyHelpers",
-      "NIOCore", "NIOHTTP1", "NIOPosix",
+      "NIOCore", "NIOPosix",
     ],
     "Simulation": ["OTLP", "Sampling", "Kafka", "Pipeline"],
   ]

@@ -12,7 +12,7 @@ struct MetricSection: Sendable {
   static let all: [MetricSection] = [bothKinds, tailSampling, repartition, clients, process]
 
   static let bothKinds = MetricSection(
-    title: "Both kinds of worker", metrics: build + input + group + configuration)
+    title: "Both kinds of worker", metrics: build + input + group + configuration + console)
 
   static let tailSampling = MetricSection(
     title: "Tail sampling", metrics: records + verdicts + spans + services + memory)

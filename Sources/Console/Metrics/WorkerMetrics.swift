@@ -21,14 +21,16 @@ final class WorkerMetrics: Sendable {
 
   /// - Parameter topology: what is in effect.
   func text(
-    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?
+    _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?,
+    console: [String: UInt64] = ConsoleCounters().byReason
   ) -> String {
     let measures = status.measures
     let scrape = Scrape(
       version: version, clientVersion: clientVersion, topology: topology, status: status,
       snapshot: status.snapshot, measures: measures, services: services.bound(measures.services),
       consumers: ClientFigures(status.lanes.map(\.consumerStatistics)),
-      producers: ClientFigures(status.lanes.map(\.producerStatistics)), now: now, process: process)
+      producers: ClientFigures(status.lanes.map(\.producerStatistics)), now: now, process: process,
+      closedConnections: console)
     let own: MetricSection =
       switch topology {
       case .tailSampling: .tailSampling
@@ -62,6 +64,8 @@ struct Scrape {
   let now: Instant
   /// Nil on systems that say nothing of a process.
   let process: ProcessFigures?
+  /// The console's connections that it closed, by reason.
+  let closedConnections: [String: UInt64]
 
   var counters: SamplerCounters { snapshot.counters }
 }

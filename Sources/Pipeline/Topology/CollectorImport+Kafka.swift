@@ -1,6 +1,7 @@
 // The Kafka side of a Collector's configuration: which components stand around a tail-sampling processor,
 // which topics they mean, and how they reach the brokers.
 
+internal import Kafka
 internal import Yams
 
 /// The parts of a Collector's configuration that say how spans come and go.
@@ -151,11 +152,19 @@ extension CollectorImporter {
       switch field.key {
       case "traces", "topic", "encoding", "partition_traces_by_id", "logs", "metrics", "profiles": break
       case "brokers":
-        let brokers = texts(field).joined(separator: ",")
-        if !brokers.isEmpty { properties["bootstrap.servers"] = brokers }
+        let brokers = texts(field)
+        let isUsable = brokers.allSatisfy { list in
+          list.split(whereSeparator: { ", ".contains($0) }).allSatisfy {
+            TopologyReader.isBroker(CollectorVariables.sample(of: String($0)))
+          }
+        }
+        if !isUsable { note(field, "not carried over: brokers are host:port") }
+        if isUsable, !brokers.joined().isEmpty {
+          properties["bootstrap.servers"] = brokers.joined(separator: ",")
+        }
       case "client_id": properties["client.id"] = text(field)
       case "rack_id": properties["client.rack"] = text(field)
-      case "initial_offset": properties["auto.offset.reset"] = text(field)
+      case "initial_offset": properties["auto.offset.reset"] = value(field, for: "auto.offset.reset")
       case "auth": authenticate(self.section(field), &properties)
       case "tls": secure(field, &properties)
       case "group_id":
@@ -165,6 +174,16 @@ extension CollectorImporter {
       }
     }
     return properties
+  }
+
+  /// The value of `field`, if librdkafka takes it for the property `name`.
+  private mutating func value(_ field: TopologyField, for name: String) -> String? {
+    guard let value = text(field) else { return nil }
+    guard KafkaProperty(name, value).problem == nil else {
+      note(field, "not carried over: librdkafka does not take \(MessageText.quoted(value)) for \(name)")
+      return nil
+    }
+    return value
   }
 
   private mutating func text(_ field: TopologyField) -> String? {
@@ -184,7 +203,8 @@ extension CollectorImporter {
         let section = section(field)
         let isSecure = properties["security.protocol"] == "ssl"
         properties["security.protocol"] = isSecure ? "sasl_ssl" : "sasl_plaintext"
-        properties["sasl.mechanism"] = section["mechanism"].flatMap { text($0) } ?? "PLAIN"
+        properties["sasl.mechanism"] =
+          section["mechanism"].flatMap { value($0, for: "sasl.mechanism") } ?? "PLAIN"
         properties["sasl.username"] = section["username"].flatMap { text($0) }
         if let password = section["password"] { properties["sasl.password"] = secret(password) }
         for other in section.fields where !["mechanism", "username", "password"].contains(other.key) {

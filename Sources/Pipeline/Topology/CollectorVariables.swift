@@ -61,6 +61,11 @@ struct CollectorVariables {
     return "${\(standIn(for: String(name), expression: "${\(own)}"))}"
   }
 
+  /// The text with a number for each variable: fit to be looked at where its value would be.
+  static func sample(of text: String) -> String {
+    text.replacing(#/TAILRACE_VARIABLE_\d+_/#, with: "1")
+  }
+
   /// A text that stands for a variable. It may stand wherever a name may: in topics, inside conditions.
   mutating func standIn(for name: String, expression: String) -> String {
     if let known = standInsByName[name] { return known }

@@ -22,11 +22,12 @@ public enum Topology: Equatable, Sendable {
   /// - Parameters:
   ///   - path: the file, `-` for standard input; it also names the file in errors. UTF-8, at most 256 KiB.
   ///   - environment: the variables that `${NAME}` in values may refer to.
+  ///   - files: what becomes of `${file:/path}` in values.
   /// - Throws: every problem found in the file, in file order.
   public static func load(
-    file path: String, environment: [String: String]
+    file path: String, environment: [String: String], files: FileReferences = .read
   ) throws(TopologyError) -> Topology {
-    try parse(try text(ofFile: path), fileName: path, environment: environment)
+    try parse(try text(ofFile: path), fileName: path, environment: environment, files: files)
   }
 
   /// The text of a file that is no longer than a topology file may be.
@@ -53,9 +54,10 @@ public enum Topology: Equatable, Sendable {
   ///   - yaml: the text.
   ///   - fileName: names the text in errors.
   ///   - environment: the variables that `${NAME}` in values may refer to.
+  ///   - files: what becomes of `${file:/path}` in values.
   /// - Throws: every problem found in the text, in order of line and column.
   public static func parse(
-    _ yaml: String, fileName: String, environment: [String: String]
+    _ yaml: String, fileName: String, environment: [String: String], files: FileReferences = .read
   ) throws(TopologyError) -> Topology {
     let document = TopologyDocument(yaml)
     if document.problems.isEmpty, let root = document.root, CollectorLayout(root).isCollectors {
@@ -64,7 +66,7 @@ public enum Topology: Equatable, Sendable {
         + "--import-collector \(MessageText.oneLine(fileName))"
       throw TopologyError(file: fileName, at: FilePlace(line: 1, column: 1), message)
     }
-    var reader = TopologyReader(document: document, environment: environment)
+    var reader = TopologyReader(document: document, environment: environment, files: files)
     let topology = document.root.flatMap { reader.topology($0) }
     let issues = reader.finish()
     guard issues.isEmpty, let topology else {

@@ -111,7 +111,7 @@ extension TopologyReader {
       services: integer("services", of: section, in: 0...10_000, default: defaults.services))
   }
 
-  private static func isAddress(_ text: String) -> Bool {
+  static func isAddress(_ text: String) -> Bool {
     var bytes = in6_addr()
     // Sound: inet_pton writes an address, which is no longer than that of IPv6, into `bytes`.
     return [AF_INET, AF_INET6].contains { unsafe inet_pton($0, text, &bytes) == 1 }
@@ -122,34 +122,6 @@ extension TopologyReader {
     return LogSettings(
       level: choice("level", of: section, default: defaults.level),
       format: choice("format", of: section, default: defaults.format))
-  }
-
-  private mutating func kafka(_ section: TopologySection) -> KafkaProperties {
-    var values: [String: String] = [:]
-    for field in section.fields {
-      switch field.key {
-      case "group.id":
-        report("kafka.group.id is set from the key 'group'", at: field.place, path: field.path)
-      case "enable.auto.commit", "enable.auto.offset.store":
-        let message = "\(field.path) can't be set; Tailrace commits the offsets of what it has decided"
-        report(message, at: field.place, path: field.path)
-      case "partition.assignment.strategy":
-        let text = scalar(field, "an assignment strategy")?.value ?? "cooperative-sticky"
-        values[field.key] = text
-        guard text != "cooperative-sticky" else { break }
-        let message =
-          "\(field.path) must be cooperative-sticky: others take all partitions away at every rebalance"
-        report(message, at: field.place, path: field.path)
-      case "bootstrap.servers", "metadata.broker.list":
-        values[field.key] =
-          setting(field, "a list of brokers such as host1:9092,host2:9092", default: "") { text in
-            text.value.isEmpty ? nil : text.value
-          }.value
-      default:
-        values[field.key] = scalar(field, "a single value")?.value
-      }
-    }
-    return KafkaProperties(values)
   }
 
   // MARK: Topics

@@ -46,6 +46,8 @@ struct ScalarText {
   /// In quotes and without variables: text, never a number or a truth value. (Quotes around a variable mean
   /// nothing: inside braces YAML forces them.)
   let isQuoted: Bool
+  /// Whether it refers to a file that is not read: what the value will be is unknown.
+  let isUnread: Bool
   let place: FilePlace
 }
 
@@ -65,6 +67,7 @@ struct TopologyReader {
   private static let issuesMax = 200
 
   private let environment: [String: String]
+  private let files: FileReferences
   private var maskedKeys: [FilePlace: String]
   private var issues: [TopologyError.Issue] = []
   /// Of a Collector's configuration, where variables are written differently; nil for a topology file.
@@ -73,9 +76,11 @@ struct TopologyReader {
   var remarks: [(place: FilePlace, path: String, why: String)] = []
 
   init(
-    document: TopologyDocument, environment: [String: String], collectorVariables: CollectorVariables? = nil
+    document: TopologyDocument, environment: [String: String], files: FileReferences = .read,
+    collectorVariables: CollectorVariables? = nil
   ) {
     self.environment = environment
+    self.files = files
     self.collectorVariables = collectorVariables
     maskedKeys = document.maskedKeys
     for problem in document.problems {
@@ -222,9 +227,11 @@ struct TopologyReader {
       let text = try ExpandedText(
         source, environment: environment,
         allowsLoneDollars: allowsLoneDollars || collectorVariables != nil,
-        allowsFiles: collectorVariables == nil)
+        files: collectorVariables == nil ? files : nil)
       let isQuoted = scalar.style != .plain && !text.hasVariables
-      return ScalarText(raw: scalar.string, value: text.value, isQuoted: isQuoted, place: field.valuePlace)
+      return ScalarText(
+        raw: scalar.string, value: text.value, isQuoted: isQuoted, isUnread: text.hasUnreadFiles,
+        place: field.valuePlace)
     } catch {
       report("\(Self.shown(field.path)): \(error.message)", at: field.valuePlace, path: field.path)
       return nil
@@ -247,6 +254,10 @@ struct TopologyReader {
       return TopologySetting(value: fallback, place: field.valuePlace, isValid: false)
     }
     guard let value = read(text) else {
+      if text.isUnread {
+        reportUnread(field)
+        return TopologySetting(value: fallback, place: text.place, isValid: false)
+      }
       let quotes = text.isQuoted ? "the quoted text " : ""
       let found = "\(quotes)\(MessageText.quoted(text.raw))"
       report(
@@ -301,6 +312,10 @@ struct TopologyReader {
     let expected = Self.alternatives(words)
     guard let text = scalar(field, expected) else { return nil }
     if let value = Value(rawValue: text.value), words.contains(text.value) { return value }
+    guard !text.isUnread else {
+      reportUnread(field)
+      return nil
+    }
     let found = MessageText.quoted(text.raw)
     if planned.contains(text.value) {
       let message = "\(Self.shown(field.path)) \(found) is not supported yet by this version"
@@ -321,6 +336,11 @@ struct TopologyReader {
   }
 
   // MARK: Words for messages
+
+  private mutating func reportUnread(_ field: TopologyField) {
+    let message = "\(Self.shown(field.path)) stands in a file that is not read; check it with --resolve"
+    report(message, at: field.valuePlace, path: field.path)
+  }
 
   /// Notes that `field` is not what is expected, going by its shape alone.
   private mutating func refuse(_ field: TopologyField, _ expected: String) {

@@ -5,8 +5,11 @@ internal import Sampling
 extension Topology {
   /// The configuration in effect as YAML, secrets replaced by `***`. Apart from those it reads back as this
   /// topology. Durations are given in whole milliseconds.
-  public var redactedDescription: String {
-    var writer = TopologyWriter()
+  public var redactedDescription: String { redactedDescription(files: .read) }
+
+  /// The same, of a topology that was loaded with `files`.
+  public func redactedDescription(files: FileReferences) -> String {
+    var writer = TopologyWriter(files: files)
     switch self {
     case .tailSampling(let topology): writer.write(topology)
     case .repartition(let topology): writer.write(topology)
@@ -19,11 +22,15 @@ struct TopologyWriter {
   /// What has been written.
   private(set) var text = ""
   private let variables: [StandIn]
+  private let files: FileReferences
 
-  /// - Parameter variables: what stands in texts for variables, which are written in their place. They are
-  ///   no secrets.
-  init(variables: [StandIn] = []) {
+  /// - Parameters:
+  ///   - variables: what stands in texts for variables, which are written in their place. They are no
+  ///     secrets.
+  ///   - files: whether texts still have references to files.
+  init(variables: [StandIn] = [], files: FileReferences = .read) {
     self.variables = variables
+    self.files = files
   }
 
   /// A text that stands for a variable.
@@ -211,16 +218,19 @@ struct TopologyWriter {
 
   /// A value, whose dollars would otherwise be read as variables.
   private func value(_ text: String) -> String {
-    let found = variables.compactMap { variable in
-      text.firstRange(of: variable.stand).map { (range: $0, variable: variable) }
-    }.min { $0.range.lowerBound < $1.range.lowerBound }
-    guard let (range, variable) = found else {
+    var places = variables.compactMap { variable in
+      text.firstRange(of: variable.stand).map { (range: $0, expression: variable.expression) }
+    }
+    if files == .leave, let range = text.firstRange(of: #/\$\{file:[^}]*\}/#) {
+      places.append((range: range, expression: String(text[range])))
+    }
+    guard let (range, expression) = places.min(by: { $0.range.lowerBound < $1.range.lowerBound }) else {
       return scalar(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))
     }
     // Between braces YAML wants quotes around a variable.
     let before = inside(value(String(text[..<range.lowerBound])))
     let behind = inside(value(String(text[range.upperBound...])))
-    return "\"\(before)\(inside(quoted(variable.expression)))\(behind)\""
+    return "\"\(before)\(inside(quoted(expression)))\(behind)\""
   }
 
   /// A scalar without the quotes around it, if it has any.

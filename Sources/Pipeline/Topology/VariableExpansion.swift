@@ -1,12 +1,23 @@
 // Variables in values: `${NAME}` and `${NAME:-default}` from the environment, `${file:/path}` from a file,
 // and `$$` for a dollar.
 
+/// What becomes of the files that a topology file refers to as `${file:/path}`.
+public enum FileReferences: Sendable {
+  /// They are read: the topology is to run here.
+  case read
+  /// They are left as they stand, and no file is opened: the topology may be of another host, or of somebody
+  /// who is not trusted with what this one holds.
+  case leave
+}
+
 /// A scalar's text after expansion.
 struct ExpandedText {
   /// The text with its variables replaced. It may be a secret: no message shows it.
   var value: String
   /// Whether a variable stood in it.
   var hasVariables: Bool
+  /// Whether a reference to a file stands in it still.
+  var hasUnreadFiles = false
 
   /// Why a text can't be expanded.
   struct Failure: Error {
@@ -17,9 +28,11 @@ struct ExpandedText {
   ///
   /// - Parameters:
   ///   - allowsLoneDollars: whether a dollar that begins neither a variable nor `$$` is a dollar.
-  ///   - allowsFiles: whether `${file:/path}` is read. Not in a Collector's file: it isn't of this host.
+  ///   - files: what becomes of `${file:/path}`. Nil for a Collector's file, which isn't of this host: it is
+  ///     no variable there.
   init(
-    _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false, allowsFiles: Bool = true
+    _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false,
+    files: FileReferences? = .read
   ) throws(Failure) {
     value = ""
     hasVariables = false
@@ -36,8 +49,14 @@ struct ExpandedText {
           throw Failure(message: "a '${' has no '}' (a default can't hold another variable)")
         }
         let body = String(rest[..<end].dropFirst())
-        if allowsFiles, body.hasPrefix(Self.filePrefix) {
-          value += try Self.text(ofFile: String(body.dropFirst(Self.filePrefix.count)))
+        if let files, body.hasPrefix(Self.filePrefix) {
+          let path = try Self.path(String(body.dropFirst(Self.filePrefix.count)))
+          switch files {
+          case .read: value += try Self.text(ofFile: path)
+          case .leave:
+            value += "${\(body)}"
+            hasUnreadFiles = true
+          }
         } else {
           value += try Self.lookUp(body, environment: environment)
         }
@@ -56,12 +75,16 @@ struct ExpandedText {
   /// A chain of certificates and a key in PEM have some KiB.
   private static let fileBytesMax = 64 << 10
 
+  private static func path(_ text: String) throws(Failure) -> String {
+    guard text.hasPrefix("/") else {
+      throw Failure(message: "'${file:…}' wants an absolute path, found \(MessageText.quoted(text))")
+    }
+    return text
+  }
+
   /// The text of a file, such as a mounted secret, without the newline that most programs leave at its end.
   private static func text(ofFile path: String) throws(Failure) -> String {
     let shown = MessageText.quoted(path)
-    guard path.hasPrefix("/") else {
-      throw Failure(message: "'${file:…}' wants an absolute path, found \(shown)")
-    }
     let bytes: [UInt8]
     do throws(FileFailure) {
       bytes = try InputFile(path: path).readAll(upTo: fileBytesMax + 1)

@@ -129,18 +129,13 @@ public struct KafkaProperties: Equatable, Sendable {
   /// The properties in order of name, secret values replaced by `***`.
   public var redacted: [(name: String, value: String)] {
     values.sorted { $0.key < $1.key }.map {
-      ($0.key, KafkaProperty.isSecret($0.key) ? KafkaProperty.mask : $0.value)
+      ($0.key, KafkaProperty($0.key, $0.value).shownValue)
     }
   }
 
-  /// What librdkafka says of properties that it does not take, a line each, without secret values.
-  public var problems: [String] {
-    values.sorted { $0.key < $1.key }.compactMap { KafkaProperty($0.key, $0.value).problem }
-  }
-
-  /// What must not turn up anywhere. Very short values may well be parts of harmless words.
+  /// What must not turn up anywhere, the longest first: one may be part of another.
   var secretValues: [String] {
-    values.filter { KafkaProperty.isSecret($0.key) && $0.value.utf8.count >= 4 }.map(\.value)
+    values.flatMap { KafkaProperty($0.key, $0.value).secrets }.sorted { $0.utf8.count > $1.utf8.count }
   }
 }
 

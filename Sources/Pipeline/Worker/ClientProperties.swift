@@ -7,9 +7,11 @@ extension Topology {
   /// Why this topology's clients can't be made on this host, a line each, without secret values: a
   /// certificate that is not there, properties that do not go together. They are made and dropped; nobody is
   /// connected to.
-  public var clientProblems: [String] {
+  ///
+  /// - Parameter files: whether files may be opened. If not, clients are made without what needs some.
+  public func clientProblems(files: FileReferences) -> [String] {
     let plan = LanePlan(self)
-    let properties = plan.properties.forTrial
+    let properties = files == .read ? plan.properties.forTrial : plan.properties.forTrial.withoutFiles
     let transactional =
       plan.transactionalID.map {
         [KafkaProperty].transactional($0, commitInterval: plan.commitInterval)
@@ -62,6 +64,15 @@ extension [KafkaProperty] {
     return filter { !brokers.contains($0.name) }.map { property in
       guard isOIDC, property.name == "security.protocol" else { return property }
       return KafkaProperty(property.name, property.value.lowercased().replacing("sasl_", with: ""))
+    }
+  }
+
+  /// Those that open no file, load no library and run no command: all about TLS and login is left out, and
+  /// what is in files that were not read.
+  fileprivate var withoutFiles: [KafkaProperty] {
+    let prefixes = ["ssl", "sasl", "enable.ssl", "enable.sasl", "security.", "plugin.", "offset.store."]
+    return filter { property in
+      !prefixes.contains { property.name.hasPrefix($0) } && !property.value.contains("${file:")
     }
   }
 

@@ -52,11 +52,17 @@ struct TopicPreparation {
   let needs: TopicNeeds
   let admin: Admin
   private let configurations: TopicConfigurations
+  private let isCancelled: () -> Bool
 
   private static let timeout = Duration.seconds(15)
 
-  init(_ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
+  /// - Parameter isCancelled: whether nobody waits for the topics any more. Then what is tried fails soon.
+  init(
+    _ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog,
+    isCancelled: @escaping () -> Bool = { false }
+  ) throws(KafkaError) {
     self.needs = needs
+    self.isCancelled = isCancelled
     admin = try Admin(properties: properties.forProducers, log: log)
     configurations = TopicConfigurations(admin)
   }
@@ -73,13 +79,15 @@ struct TopicPreparation {
   }
 
   /// Makes what is missing, then checks.
-  func prepare() throws -> TopicFacts {
+  ///
+  /// - Parameter pause: waits for so long, or until nobody waits for the topics any more.
+  func prepare(pause: (_ milliseconds: Int) -> Void) throws -> TopicFacts {
     let found = try describe()
     let partitions = try inputPartitions(found)
     try checkCounts(found, partitions)
     for name in missing(found) { try create(name, partitions) }
     let isWhole = missing(found).isEmpty
-    let ready = isWhole ? found : try waitForAll()
+    let ready = isWhole ? found : try waitForAll(pause)
     try checkCounts(ready, partitions)
     try checkRetention(ready)
     return try facts(
@@ -100,7 +108,8 @@ struct TopicPreparation {
 
   private func describe() throws -> Found {
     let names = [needs.input] + needs.mirrored + needs.free + (needs.compacted.map { [$0] } ?? [])
-    let descriptions = try admin.describe(names, timeout: TopicPreparation.timeout)
+    let descriptions = try admin.describe(
+      names, timeout: TopicPreparation.timeout, isCancelled: isCancelled)
     return zip(names, descriptions).map { ($0, $1?.partitions) }
   }
 
@@ -170,9 +179,12 @@ struct TopicPreparation {
   }
 
   /// Brokers know a new topic a moment after they have made it.
-  private func waitForAll() throws -> Found {
+  private func waitForAll(_ pause: (_ milliseconds: Int) -> Void) throws -> Found {
     let deadline = ContinuousClock.now + TopicPreparation.timeout
+    var milliseconds = 50
     while true {
+      pause(milliseconds)
+      milliseconds = min(2 * milliseconds, 1000)
       let found = try describe()
       let absent = missing(found)
       if absent.isEmpty { return found }

@@ -17,12 +17,21 @@ public final class TopologyWatch: Sendable {
 
   private struct State {
     var isCancelled = false
-    /// The text that was last taken over or refused. At first none: the file may have changed since the
-    /// worker was made, and to take over what is in effect changes nothing.
-    var settled: String?
-    /// What was there at the last look: a text counts once it was there twice, so that no half of a file that
-    /// is being written does.
-    var seen: String?
+    /// What was last taken over or refused. At first none: the file may have changed since the worker was
+    /// made, and to take over what is in effect changes nothing.
+    var settled: Contents?
+    /// What was there at the last look: contents count once they were there twice, so that no half of a file
+    /// that is being written does, and no moment in which it is replaced.
+    var seen: Contents?
+    /// Why `settled` was refused; nil if it was taken over.
+    var refusal: TopologyError?
+  }
+
+  /// A file's text, or why it can't be read.
+  private typealias Contents = Result<String, TopologyError>
+
+  private var contents: Contents {
+    do { return .success(try Topology.text(ofFile: file)) } catch { return .failure(error) }
   }
 
   /// Whether it is a pipe or standard input: what was in it has been read.
@@ -47,7 +56,7 @@ public final class TopologyWatch: Sendable {
 
   /// Takes the file over as it is now, changed or not: files that it refers to may have changed.
   public func reload() {
-    if !isReadOnce { queue.async { [self] in takeOver() } }
+    if !isReadOnce { queue.async { [self] in takeOver(contents) } }
   }
 
   /// Follows it no longer.
@@ -64,24 +73,45 @@ public final class TopologyWatch: Sendable {
   }
 
   private func look() {
-    // A file that can't be read is about to be replaced, or is said to be missing when somebody reloads it.
-    guard let text = try? Topology.text(ofFile: file) else { return }
-    let isDue = state.withLock { state in
-      defer { state.seen = text }
-      return text == state.seen && text != state.settled
+    let contents = contents
+    let (isDue, refusal) = state.withLock { state in
+      defer { state.seen = contents }
+      let isSettled = contents == state.settled
+      return (contents == state.seen && !isSettled, isSettled ? state.refusal : nil)
     }
-    if isDue { takeOver() }
+    if isDue {
+      takeOver(contents)
+    } else if let refusal, refusal != problem(of: contents) {
+      // The file is the same, but what it refers to is not: a secret that was missing is there now.
+      takeOver(contents)
+    }
   }
 
-  private func takeOver() {
+  /// What is wrong with the file; nil if it can be taken over.
+  private func problem(of contents: Contents) -> TopologyError? {
     do {
-      let text = try Topology.text(ofFile: file)
-      state.withLock { $0.settled = text }
-      let topology = try Topology.parse(text, fileName: file, environment: environment)
+      _ = try topology(of: contents)
+      return nil
+    } catch { return error }
+  }
+
+  private func topology(of contents: Contents) throws(TopologyError) -> Topology {
+    try Topology.parse(try contents.get(), fileName: file, environment: environment)
+  }
+
+  private func takeOver(_ contents: Contents) {
+    var refusal: TopologyError?
+    do {
+      let topology = try topology(of: contents)
       level.follow(topology.worker.log)
       worker.adopt(topology)
     } catch {
+      refusal = error
       worker.refuse(error)
+    }
+    state.withLock { state in
+      state.settled = contents
+      state.refusal = refusal
     }
   }
 }

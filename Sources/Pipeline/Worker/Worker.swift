@@ -185,7 +185,9 @@ public final class Worker: Sendable {
   private func prepareTopics() throws(WorkerFailure) -> TopicFacts? {
     while !isStopping.load(ordering: .relaxed) {
       do {
-        return try TopicPreparation(plan.needs, properties: plan.properties, log: kafkaLog).prepare()
+        return try TopicPreparation(plan.needs, properties: plan.properties, log: kafkaLog) { [self] in
+          isStopping.load(ordering: .relaxed)
+        }.prepare { [stopSignal] in _ = stopSignal.wait(timeout: .now() + .milliseconds($0)) }
       } catch let error as KafkaError where error.isRetriable {
         note(.disturbed(BrokerError(.retry, "\(noAnswer(error)); trying again")), lane: 0)
         _ = stopSignal.wait(timeout: .now() + 1)
@@ -215,7 +217,8 @@ public final class Worker: Sendable {
   }
 
   private func noAnswer(_ error: KafkaError) -> String {
-    let brokers = plan.properties.last { $0.name == "bootstrap.servers" }?.value ?? "?"
+    let names = ["bootstrap.servers", "metadata.broker.list"]
+    let brokers = plan.properties.last { names.contains($0.name) }?.shownValue ?? "?"
     if error.isConfiguration { return "kafka: \(error)" }
     let what =
       error.isAuthorization ? "the brokers at \(brokers) refuse" : "no answer from the brokers at \(brokers)"

@@ -14,7 +14,8 @@ struct DemoCommand: ParsableCommand {
     discussion: """
       Traffic whose truth is known goes through a real worker. What the worker writes is read back \
       and compared with the truth. The windows are short, so that the demo is. Exits with 1 if an \
-      error trace or a slow trace is missing.
+      error trace or a slow trace is missing. Ctrl-C ends the traffic, and the report follows; a \
+      second one ends the demo at once.
       """)
 
   @Option(name: .long, help: "How long traffic flows, such as 20s.")
@@ -67,16 +68,19 @@ struct DemoCommand: ParsableCommand {
       .tailSampling(topology), logger: .standardError(topology.worker, level: .warning))
     let running = WorkerThread(worker)
     defer { running.stop() }
+    let stop = StopFlag()
+    let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
+    defer { signals.cancel() }
 
     let audit = try DemoAudit(topology, brokers: cluster.bootstrapServers)
-    try awaitReading(running, audit)
+    try awaitReading(running, audit, stop)
     let traffic = try DemoTraffic(
       options: options, topic: topics.spans.name, brokers: cluster.bootstrapServers)
     let table = DemoTable(isLive: StandardError.isTerminal)
     let start = ContinuousClock.now
     var isFlowing = true
     while isFlowing {
-      if ContinuousClock.now - start > .seconds(seconds) { traffic.finish() }
+      if stop.isSet || ContinuousClock.now - start > .seconds(seconds) { traffic.finish() }
       isFlowing = try traffic.publishDue()
       try audit.read()
       if let failure = running.failure { throw failure }
@@ -96,11 +100,12 @@ struct DemoCommand: ParsableCommand {
 
   /// Traffic begins when the worker reads all partitions: joining a group takes some seconds, in which a
   /// table would show nothing but zeros.
-  private func awaitReading(_ worker: WorkerThread, _ audit: DemoAudit) throws {
+  private func awaitReading(_ worker: WorkerThread, _ audit: DemoAudit, _ stop: StopFlag) throws {
     StandardError.write("starting a broker and a worker\n")
     let deadline = ContinuousClock.now + .seconds(60)
     while worker.assignedPartitions < Int(partitions) {
       if let failure = worker.failure { throw failure }
+      guard !stop.isSet else { throw CommandFailure.failed("stopped before there was anything to show") }
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the worker has not begun to read within a minute")
       }

@@ -1,0 +1,179 @@
+// One connection of the console: a request, its answer, and only then the next.
+
+internal import NIOCore
+
+/// Reads a request, answers it, and reads on once the answer has gone. So a connection holds no more than the
+/// start of its next requests (`RequestReader`) and one answer.
+///
+/// Used on one event loop, in a channel without automatic reads that may be half-closed.
+final class ConsoleConnection: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  /// What happens on the connection.
+  enum Phase {
+    /// A request is waited for.
+    case reading
+    /// Its page is being made.
+    case waiting
+    /// Its answer is on its way.
+    case answering
+    /// The last answer has gone. What comes is thrown away until the other side has read it: to close at once
+    /// would take it back.
+    case lingering
+  }
+
+  private(set) var phase = Phase.reading
+  /// Since when the phase lasts; where nothing of a request has come, since when it might.
+  private(set) var since = NIODeadline.now()
+  /// How many bytes of its answer have not been taken, as far as is known.
+  private(set) var unsentBytes = 0 {
+    didSet { connections.noteUnsent(unsentBytes - oldValue) }
+  }
+
+  private let connections: ConsoleConnections
+  private var context: ChannelHandlerContext?
+  private var reader = RequestReader()
+  private var hasAnswered = false
+  /// Whether something of the next request has come.
+  private var hasBegun = false
+  /// Whether the other side will send nothing more.
+  private var hasInputEnded = false
+  private var discarded = 0
+
+  /// What may come after the last answer.
+  private static let discardedMax = 1 << 20
+
+  init(_ connections: ConsoleConnections) {
+    self.connections = connections
+  }
+
+  // MARK: Events of the channel
+
+  func channelActive(context: ChannelHandlerContext) {
+    self.context = context
+    connections.add(self)
+    context.read()
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    self.context = nil
+    unsentBytes = 0
+    connections.remove(self)
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    let bytes = unwrapInboundIn(data)
+    guard phase != .lingering else {
+      discarded += bytes.readableBytes
+      if discarded > ConsoleConnection.discardedMax { close() } else { context.read() }
+      return
+    }
+    if phase == .reading, !hasBegun {
+      hasBegun = true
+      // The first request's time has begun with the connection.
+      if hasAnswered { since = .now() }
+    }
+    reader.append(bytes)
+    if phase == .reading { proceed() }
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard case .some(.inputClosed) = event as? ChannelEvent else {
+      return context.fireUserInboundEventTriggered(event)
+    }
+    hasInputEnded = true
+    switch phase {
+    case .lingering: close()
+    case .reading: proceed()
+    case .waiting, .answering: break
+    }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    close()
+  }
+
+  // MARK: Requests and answers
+
+  /// Takes the next request, if it is there.
+  func proceed() {
+    guard phase == .reading else { return }
+    switch reader.next() {
+    case .incomplete:
+      guard !hasInputEnded, !reader.hasOverflowed else { return close() }
+      context?.read()
+    case .refused(let status):
+      connections.count(.refused)
+      answer(.refusal(status), keepsAlive: false, withBody: true)
+    case .head(let head): take(head)
+    }
+  }
+
+  private func take(_ head: RequestHead) {
+    enter(.waiting)
+    guard head.method == "GET" || head.method == "HEAD" else {
+      return answer(.refusal(.methodNotAllowed), keepsAlive: head.keepsAlive && !head.hasBody, withBody: true)
+    }
+    // Nothing that is asked here has a body.
+    guard !head.hasBody else { return answer(.refusal(.contentTooLarge), keepsAlive: false, withBody: true) }
+    connections.page(at: head.path) { [weak self] page in
+      self?.answer(page, keepsAlive: head.keepsAlive, withBody: head.method == "GET")
+    }
+  }
+
+  private func answer(_ page: ConsolePage, keepsAlive: Bool, withBody: Bool) {
+    guard let context else { return }
+    enter(.answering)
+    let head = page.head(keepsAlive: keepsAlive)
+    unsentBytes = head.readableBytes + (withBody ? page.body.readableBytes : 0)
+    connections.makeRoom(for: self)
+    if withBody { context.write(wrapOutboundOut(head), promise: nil) }
+    // Sound: the future completes on this handler's own event loop.
+    context.writeAndFlush(wrapOutboundOut(withBody ? page.body : head)).assumeIsolated().whenSuccess {
+      [weak self] in self?.noteSent(keepsAlive: keepsAlive)
+    }
+  }
+
+  private func noteSent(keepsAlive: Bool) {
+    unsentBytes = 0
+    hasAnswered = true
+    guard keepsAlive else { return end() }
+    hasBegun = !reader.isEmpty
+    enter(.reading)
+    // Others get their turn before what came meanwhile.
+    if reader.isEmpty { proceed() } else { connections.queue(self) }
+  }
+
+  /// Closes the connection without losing the last answer.
+  private func end() {
+    guard !hasInputEnded, let context else { return close() }
+    enter(.lingering)
+    context.close(mode: .output, promise: nil)
+    context.read()
+  }
+
+  func close() {
+    unsentBytes = 0
+    context?.close(promise: nil)
+  }
+
+  private func enter(_ phase: Phase) {
+    self.phase = phase
+    since = .now()
+  }
+
+  // MARK: Deadlines
+
+  /// Why the connection must be closed by now; nil if it must not.
+  func overdue(at now: NIODeadline, _ limits: ConsoleLimits) -> ConsoleClosing? {
+    let age = now - since
+    switch phase {
+    case .reading where hasAnswered && !hasBegun: return age > limits.idleTime ? .idle : nil
+    case .reading: return age > limits.headTime ? .slowRequest : nil
+    case .answering: return age > limits.answerTime ? .slowReader : nil
+    case .lingering: return age > limits.lingerTime ? .lingered : nil
+    case .waiting: return nil
+    }
+  }
+}

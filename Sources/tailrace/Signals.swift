@@ -1,0 +1,47 @@
+// What signals do to long commands: one place for all of them.
+
+import Dispatch
+import Foundation
+
+/// Calls an action on signals instead of dying of them, until it is cancelled.
+final class Signals {
+  private let numbers: [Int32]
+  private var sources: [any DispatchSourceSignal] = []
+
+  /// - Parameter action: gets the signal's number, on a thread of its own.
+  init(_ numbers: [Int32], _ action: @escaping @Sendable (Int32) -> Void) {
+    self.numbers = numbers
+    let queue = DispatchQueue(label: "tailrace.signals")
+    for number in numbers {
+      // The default action would end the process before the source sees the signal.
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+      source.setEventHandler { action(number) }
+      source.resume()
+      sources.append(source)
+    }
+  }
+
+  /// SIGINT and SIGTERM: the first one asks the command to stop, and says so at once; a second one ends the
+  /// process where it stands.
+  ///
+  /// - Parameters:
+  ///   - say: tells the user.
+  ///   - stop: makes the command stop, in its own time.
+  static func stopping(
+    _ say: @escaping @Sendable (String) -> Void, _ stop: @escaping @Sendable () -> Void
+  ) -> Signals {
+    let isAsked = StopFlag()
+    return Signals([SIGINT, SIGTERM]) { number in
+      guard !isAsked.isSet else { _exit(128 + number) }
+      isAsked.set()
+      say("stopping; a second signal ends it at once")
+      stop()
+    }
+  }
+
+  func cancel() {
+    for source in sources { source.cancel() }
+    for number in numbers { signal(number, SIG_DFL) }
+  }
+}

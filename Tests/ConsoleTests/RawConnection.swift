@@ -1,0 +1,76 @@
+// A connection as the kernel has it, for clients that don't behave.
+
+import Glibc
+import Testing
+
+/// A TCP connection to this host. Closed with the value.
+final class RawConnection {
+  private let descriptor: Int32
+
+  init(port: Int) throws {
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    try #require(descriptor >= 0, "socket: \(errno)")
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let (descriptor, size) = (descriptor, socklen_t(MemoryLayout<sockaddr_in>.size))
+    // Sound: the address is a variable of this function and as large as is said.
+    let result = unsafe withUnsafePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe connect(descriptor, $0, size)
+      }
+    }
+    try #require(result == 0, "connect: \(errno)")
+  }
+
+  deinit {
+    close(descriptor)
+  }
+
+  /// Sends as much as the kernel takes at once; how much that was, or nil where the other side has gone.
+  @discardableResult
+  func send(_ text: String) -> Int? {
+    let bytes = Array(text.utf8)
+    // Sound: the bytes are read during the call only.
+    let count = unsafe Glibc.send(
+      descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
+    return count >= 0 ? count : errno == EAGAIN ? 0 : nil
+  }
+
+  /// Says that nothing more will be sent.
+  func endOutput() {
+    shutdown(descriptor, Int32(SHUT_WR))
+  }
+
+  /// Waits for bytes: up to `count` of them; empty at the end of what the other side sends, nil where it was
+  /// reset or nothing came within `seconds`.
+  func receive(_ count: Int = 65_536, seconds: Int = 10) -> String? {
+    var timeout = timeval(tv_sec: seconds, tv_usec: 0)
+    // Sound: the value is a variable of this function and as large as is said.
+    unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+    var bytes = [UInt8](repeating: 0, count: count)
+    // Sound: the array has as many bytes as is said.
+    let received = unsafe recv(descriptor, &bytes, bytes.count, 0)
+    return received < 0 ? nil : String(decoding: bytes[..<received], as: UTF8.self)
+  }
+
+  /// All that comes until the other side ends; nil where it does not.
+  func receiveAll() -> String? {
+    var text = ""
+    while let more = receive() {
+      if more.isEmpty { return text }
+      text += more
+    }
+    return nil
+  }
+}
+
+/// What a probe gets: the first line of the answer, and how long it took.
+func probe(_ port: Int, _ path: String = "/livez") throws -> (status: String, seconds: Double) {
+  let start = ContinuousClock.now
+  let connection = try RawConnection(port: port)
+  connection.send("GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  let answer = connection.receiveAll() ?? "no answer"
+  return (String(answer.prefix { $0 != "\r" && $0 != "\r\n" }), (ContinuousClock.now - start) / .seconds(1))
+}
