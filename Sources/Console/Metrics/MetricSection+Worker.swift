@@ -95,9 +95,9 @@ extension MetricSection {
     .counter(
       "tailrace_console_closed_connections_total",
       "Connections that the console closed: a newer one took the place of the one that had been silent for "
-        + "longest (displaced), no request came within 10 s (slow_request), an answer was not taken within 30 s "
-        + "or its room was needed (slow_reader), or what came was no request, or a head of more than 8 KiB "
-        + "(refused)", by: "reason"
+        + "longest (displaced), no request came within 10 s (slow_request), an answer was not taken within "
+        + "30 s or its room was needed (slow_reader), or what came was no request, or a head of more than "
+        + "8 KiB (refused)", by: "reason"
     ) { $0.closedConnections }
   ]
 
