@@ -36,24 +36,30 @@ import SpanStorage
     return unsafe slots[slot(of: max(number, 1))] != 0
   }
 
-  /// Adds a number, for which there must be room. Returns whether it is new.
+  /// Adds a number; nil if it is new and there is no room.
   @inline(__always)
-  mutating func insert(_ number: Number) -> Bool {
-    invariant(!isFull, "a set of \(count) numbers has no room")
+  mutating func add(_ number: Number) -> SpanRegister.Entry? {
+    guard capacity > 0 else { return nil }
     let slot = slot(of: max(number, 1))
     // Sound: see `slot(of:)`.
-    guard unsafe slots[slot] == 0 else { return false }
+    guard unsafe slots[slot] == 0 else { return .known }
+    if isFull { return nil }
     unsafe slots[slot] = max(number, 1)
     count += 1
-    return true
+    return .added
+  }
+
+  /// Adds numbers, for which there must be room, zeros apart.
+  mutating func add(allOf numbers: [15 of Number]) {
+    for place in 0..<15 where numbers[place] != 0 { _ = add(numbers[place]) }
   }
 
   /// Adds what is in `other`, which is no larger than half of this set.
-  mutating func insert(allOf other: borrowing NumberSet) {
+  mutating func add(allOf other: borrowing NumberSet) {
     for place in 0..<other.capacity {
       // Sound: the other set has so many slots.
       let number = unsafe other.slots[place]
-      if number != 0 { _ = insert(number) }
+      if number != 0 { _ = add(number) }
     }
   }
 
@@ -82,9 +88,14 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   private var free: [[Int32]] = Array(repeating: [], count: NumberSets.sizesKept + 1)
   private var storageBytes = 0
 
-  private static var capacityMin: Int { 64 }
+  private let capacityMin: Int
   /// How many sizes are kept for the next one who needs such a set; larger sets give their memory back.
   private static var sizesKept: Int { 6 }
+
+  /// - Parameter capacityMin: the slots of a new set, a power of two.
+  init(capacityMin: Int) {
+    self.capacityMin = capacityMin
+  }
 
   /// Bytes of memory in use.
   var byteCount: Int { sets.byteCount + storageBytes }
@@ -102,32 +113,29 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   /// - Parameter mayGrow: whether memory can be had.
   @inline(__always)
   mutating func insert(_ number: Number, into set: inout Int32, mayGrow: () -> Bool) -> SpanRegister.Entry {
-    if set < 0 || sets[Int(set)].isFull {
-      // A set that can't grow still knows what is in it.
-      if contains(number, in: set) { return .known }
-      guard mayGrow() else { return .refused }
-      grow(&set)
-    }
-    return sets[Int(set)].insert(number) ? .added : .known
+    if set >= 0, let entry = sets[Int(set)].add(number) { return entry }
+    guard mayGrow() else { return .refused }
+    grow(&set)
+    return sets[Int(set)].add(number) ?? .refused
   }
 
   @inline(never)
   private mutating func grow(_ set: inout Int32) {
     guard set >= 0 else {
-      set = take(capacity: NumberSets.capacityMin)
+      set = take(capacity: capacityMin)
       return
     }
     let larger = take(capacity: 2 * sets[Int(set)].capacity)
     var filled = NumberSet<Number>(capacity: 0)
     swap(&filled, &sets[Int(larger)])
-    filled.insert(allOf: sets[Int(set)])
+    filled.add(allOf: sets[Int(set)])
     swap(&filled, &sets[Int(larger)])
     release(set)
     set = larger
   }
 
   private mutating func take(capacity: Int) -> Int32 {
-    let size = NumberSets.size(capacity)
+    let size = size(capacity)
     if size <= NumberSets.sizesKept, let kept = free[size].popLast() {
       sets[Int(kept)].removeAll()
       return kept
@@ -141,10 +149,16 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
     return Int32(truncatingIfNeeded: sets.count - 1)
   }
 
+  /// Makes a set of numbers, zeros apart; there must be room for them in a new one.
+  mutating func add(allOf numbers: [15 of Number], to set: inout Int32) {
+    if set < 0 { grow(&set) }
+    sets[Int(set)].add(allOf: numbers)
+  }
+
   /// Gives a set back.
   mutating func release(_ set: Int32) {
     guard set >= 0 else { return }
-    let size = NumberSets.size(sets[Int(set)].capacity)
+    let size = size(sets[Int(set)].capacity)
     if size <= NumberSets.sizesKept { return free[size].append(set) }
     storageBytes -= sets[Int(set)].byteCount
     sets[Int(set)] = NumberSet(capacity: 0)
@@ -152,7 +166,7 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   }
 
   /// 1 for the smallest, 2 for twice that.
-  private static func size(_ capacity: Int) -> Int {
+  private func size(_ capacity: Int) -> Int {
     capacity.trailingZeroBitCount - capacityMin.trailingZeroBitCount + 1
   }
 

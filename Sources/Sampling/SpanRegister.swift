@@ -3,7 +3,7 @@
 // Nearly every span is new, and finding that out must cost next to nothing. So a trace goes through up to
 // three forms. A span has a *tag*: 32 bits mixed from its id, times, status and length. Tags are kept in a
 // chain of blocks, which is looked through only where the trace's filter has both bits of the span's id set;
-// beyond 30 spans, as the filter fills up, in a set. A span whose tag is new is new. One whose tag is known
+// beyond 60 spans, as the filter fills up, in a set. A span whose tag is new is new. One whose tag is known
 // probably came before. From the first of these on, and as soon as a trace is kept, the trace has a set of
 // *digests* instead: 64 bits over all bytes of a span. They need no spans in memory, and each span costs the
 // same, however often a trace is sent again.
@@ -23,8 +23,9 @@ struct KnownSpans: BitwiseCopyable {
   }
 
   fileprivate(set) var form = Form.list
-  /// How many tags the list has.
-  fileprivate var listed: UInt8 = 0
+  /// The blocks of the list, and how many tags there is room for in the first.
+  fileprivate var blocks: UInt8 = 0
+  fileprivate var room: UInt8 = 0
   /// The block or the set; negative if there is none.
   fileprivate var place: Int32 = -1
 
@@ -46,21 +47,33 @@ struct SpanRegister: ~Copyable {
     case refused
   }
 
-  /// One line of a processor's cache.
+  /// One line of a processor's cache, filled from its end. Zero is no tag.
   struct Block {
     var tags: [15 of UInt32]
     var next: Int32
+
+    init(next: Int32) {
+      tags = .init(repeating: 0)
+      self.next = next
+    }
+
+    /// All at once: it is quicker than to stop.
+    @inline(__always)
+    func contains(_ tag: UInt32) -> Bool {
+      var found: UInt32 = 0
+      for place in 0..<15 { found |= tags[place] == tag ? 1 : 0 }
+      return found != 0
+    }
   }
 
   private static let perBlock: UInt8 = 15
-  /// The tags of two blocks. Then one new span in fourteen finds its bits set in the filter; at 60 it would
-  /// be one in five.
-  private static let listedMax: UInt8 = 30
+  /// Then one new span in five finds its bits set in the filter.
+  private static let blocksMax: UInt8 = 4
 
   private var blocks = SlotArray<Block>()
   private var firstFree: Int32 = -1
-  private var tagSets = NumberSets<UInt32>()
-  private var digestSets = NumberSets<UInt64>()
+  private var tagSets = NumberSets<UInt32>(capacityMin: 128)
+  private var digestSets = NumberSets<UInt64>(capacityMin: 32)
   private let seed: HashSeed
   private let memory: SpanMemory
   /// Spans that there was no room to note.
@@ -77,8 +90,7 @@ struct SpanRegister: ~Copyable {
   /// Bytes that the notes on a trace take.
   func byteCount(of known: KnownSpans) -> Int {
     switch known.form {
-    case .list:
-      Int((known.listed + SpanRegister.perBlock - 1) / SpanRegister.perBlock) * MemoryLayout<Block>.stride
+    case .list: Int(known.blocks) * MemoryLayout<Block>.stride
     case .tags: tagSets.byteCount(of: known.place)
     case .digests: digestSets.byteCount(of: known.place)
     }
@@ -98,10 +110,10 @@ struct SpanRegister: ~Copyable {
   @inline(__always)
   mutating func isKnown(_ span: SpanView, mayBeKnown: Bool, to known: inout KnownSpans) -> Bool {
     let tag = seed.tag(span)
-    let place = known.listed % SpanRegister.perBlock
-    guard known.form == .list, !mayBeKnown, place > 0 else { return isKnown(tag, mayBeKnown, &known) }
-    blocks[Int(known.place)].tags[Int(place)] = tag
-    known.listed += 1
+    // There is room in lists alone.
+    guard known.room > 0, !mayBeKnown else { return isKnown(tag, mayBeKnown, &known) }
+    known.room &-= 1
+    blocks[Int(known.place)].tags[Int(known.room)] = tag
     return false
   }
 
@@ -109,10 +121,9 @@ struct SpanRegister: ~Copyable {
   private mutating func isKnown(_ tag: UInt32, _ mayBeKnown: Bool, _ known: inout KnownSpans) -> Bool {
     if known.form == .list {
       if mayBeKnown, contains(tag, in: known) { return true }
-      let place = known.listed % SpanRegister.perBlock
-      if place > 0 || makeBlock(&known) {
-        blocks[Int(known.place)].tags[Int(place)] = tag
-        known.listed += 1
+      if known.room > 0 || makeBlock(&known) {
+        known.room -= 1
+        blocks[Int(known.place)].tags[Int(known.room)] = tag
         return false
       }
       guard known.form == .tags else {
@@ -126,11 +137,9 @@ struct SpanRegister: ~Copyable {
   }
 
   private func contains(_ tag: UInt32, in known: KnownSpans) -> Bool {
-    var (left, block) = (known.listed, known.place)
-    while left > 0 {
-      let inBlock = (left - 1) % SpanRegister.perBlock + 1
-      for place in 0..<Int(inBlock) where blocks[Int(block)].tags[place] == tag { return true }
-      left -= inBlock
+    var block = known.place
+    while block >= 0 {
+      if blocks[Int(block)].contains(tag) { return true }
       block = blocks[Int(block)].next
     }
     return false
@@ -138,33 +147,31 @@ struct SpanRegister: ~Copyable {
 
   /// Begins a block, or a set instead. False if neither can be had, or it is a set now.
   private mutating func makeBlock(_ known: inout KnownSpans) -> Bool {
-    guard known.listed < SpanRegister.listedMax else {
+    guard known.blocks < SpanRegister.blocksMax else {
       moveToSet(&known)
       return false
     }
     if firstFree >= 0 {
       let slot = firstFree
       firstFree = blocks[Int(slot)].next
-      blocks[Int(slot)].next = known.place
+      blocks[Int(slot)] = Block(next: known.place)
       known.place = slot
-      return true
+    } else {
+      guard !SpanRegister.isOverdrawn(memory) else { return false }
+      blocks.append(Block(next: known.place))
+      known.place = Int32(truncatingIfNeeded: blocks.count - 1)
     }
-    guard !SpanRegister.isOverdrawn(memory) else { return false }
-    blocks.append(Block(tags: .init(repeating: 0), next: known.place))
-    known.place = Int32(truncatingIfNeeded: blocks.count - 1)
+    known.blocks += 1
+    known.room = SpanRegister.perBlock
     return true
   }
 
   private mutating func moveToSet(_ known: inout KnownSpans) {
     guard !SpanRegister.isOverdrawn(memory) else { return }
     var moved = KnownSpans(.tags)
-    var (left, block) = (known.listed, known.place)
-    while left > 0 {
-      let inBlock = (left - 1) % SpanRegister.perBlock + 1
-      for place in 0..<Int(inBlock) {
-        _ = tagSets.insert(blocks[Int(block)].tags[place], into: &moved.place) { true }
-      }
-      left -= inBlock
+    var block = known.place
+    while block >= 0 {
+      tagSets.add(allOf: blocks[Int(block)].tags, to: &moved.place)
       block = blocks[Int(block)].next
     }
     release(known)
@@ -238,6 +245,6 @@ extension HashSeed {
     let times = span.start &* 0x9e37_79b9_7f4a_7c15 ^ span.end
     let rest = UInt64(span.content.count) << 8 | UInt64(span.status.rawValue)
     let mixed = fold(span.spanID ^ value ^ 0xa076_1d64_78bd_642f, times ^ rest << 24 ^ 0xe703_7ed1_a0b4_28db)
-    return UInt32(truncatingIfNeeded: mixed ^ mixed >> 32)
+    return max(UInt32(truncatingIfNeeded: mixed ^ mixed >> 32), 1)
   }
 }

@@ -144,7 +144,7 @@ import Testing
   }
 
   /// Traces of every size around the places where the form of the notes changes, in records of every size.
-  @Test(arguments: [1, 2, 15, 16, 29, 30, 31, 32, 60, 130, 700, 3000], [1, 7])
+  @Test(arguments: [1, 2, 15, 16, 59, 60, 61, 62, 96, 130, 700, 3000], [1, 7])
   func largeTracesToo(count: Int, perRecord: Int) throws {
     let world = world(Policy(name: "some", rule: .spanCount(least: count, most: count)))
     let spans = (1...UInt64(count)).map { TestSpan.child($0 &* 0x9e37_79b9_7f4a_7c15, under: 1) }
@@ -278,7 +278,7 @@ import Testing
   /// Against a set of Swift's own.
   @Test func setsOfNumbersAreSets() {
     var random = RandomSource(seed: 5)
-    var sets = NumberSets<UInt64>()
+    var sets = NumberSets<UInt64>(capacityMin: 32)
     var models = Array(repeating: Set<UInt64>(), count: 8)
     var numbers = Array(repeating: -1 as Int32, count: 8)
     for _ in 0..<40_000 {
