@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import TAILRACE
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
-def test_small_inputs_have_their_right_answers(program, tmp_path):
+def test_small_inputs_have_their_right_answers(tmp_path):
     script = CASES / "check.py"
     if not script.exists():
         pytest.skip(f"{CASES} is not there: its cases are not tried")
-    done = subprocess.run([sys.executable, script, program], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, script, TAILRACE], capture_output=True, text=True, timeout=300, check=False)
     print(done.stdout, done.stderr)
     said = re.match(r"\d+ of \d+ cases right(?:: wrong are (.*))?$", done.stdout.strip())
     assert said, done.stdout
@@ -25,7 +26,7 @@ def test_small_inputs_have_their_right_answers(program, tmp_path):
     decisions = tmp_path / "decisions"
     case = CASES / "redelivered"
     subprocess.run(
-        [program, "replay", case / "in.otlp", "--topology", case / "topology.yaml", "--decisions", decisions,
+        [TAILRACE, "replay", case / "in.otlp", "--topology", case / "topology.yaml", "--decisions", decisions,
          "--sampled", tmp_path / "sampled"],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
