@@ -324,7 +324,10 @@ public struct Sampler: ~Copyable {
     switch clockGuard.judge(timestamp, at: offset, isLogTime: isLogTime, clock: clock) {
     case .stay: break
     case .suspect:
-      if isRecovering, recovery.firstSuspect == nil, let suspects = clockGuard.suspects {
+      // One that is ahead of where the last owner's clock came to did not come after a silence.
+      if isRecovering, recovery.firstSuspect == nil,
+        timestamp <= recovery.clock + configuration.clockLead, let suspects = clockGuard.suspects
+      {
         recovery.firstSuspect = (suspects.since, suspects.clock)
       }
     case .follow:

@@ -71,6 +71,8 @@ private final class AssignedPartition {
   var verdicts = 0
   /// Whether it still has to come to where its last owner was.
   var isBehind: Bool
+  /// How far the stream clock was ahead of the time of day at the most, and where it stood then.
+  private var ahead: (most: Interval, clock: Instant)
 
   init(_ sampler: consuming Sampler, _ point: CommitPoint?, assignedAt: Instant, at moment: Moment) {
     id = sampler.partition
@@ -81,6 +83,7 @@ private final class AssignedPartition {
     self.assignedAt = assignedAt
     readingSince = moment.steady
     isBehind = sampler.isRecovering
+    ahead = (point?.clockAhead ?? .seconds(0), point?.clock ?? .distantPast)
     self.sampler = sampler
   }
 
@@ -88,6 +91,18 @@ private final class AssignedPartition {
   func beginReading(at moment: Moment) {
     activeAt = moment.steady
     readingSince = moment.steady
+  }
+
+  /// Where it can be taken up again, with how far the stream clock was ahead of the time of day when verdicts
+  /// were given that may be asked for there. By whole seconds: what the time of day does meanwhile is nothing
+  /// to commit.
+  func commitPoint(at wall: Instant, lateWindow: Interval) -> CommitPoint? {
+    guard var point = sampler.commitPoint else { return nil }
+    let now = Interval.seconds(max(0, (point.clock - wall).nanoseconds / 1_000_000_000))
+    // Where the clock stands still it is less ahead by the minute, and the verdicts are as old as they are.
+    if now >= ahead.most || point.clockAtSafeOffset > ahead.clock + lateWindow { ahead = (now, point.clock) }
+    point.clockAhead = ahead.most
+    return point
   }
 
   /// What the stream clock is, by the time that has passed since the last record.
@@ -594,18 +609,17 @@ public final class Lane<Link: BrokerLink>: GroupMember {
   }
 
   var allPoints: [(PartitionID, CommitPoint)] {
-    partitions.compactMap { partition in partition.sampler.commitPoint.map { (partition.id, $0) } }
+    let (wall, lateWindow) = (now().wall, configuration.sampler.windows.lateWindow)
+    return partitions.compactMap { partition in
+      partition.commitPoint(at: wall, lateWindow: lateWindow).map { (partition.id, $0) }
+    }
   }
 
   var duePoints: [(PartitionID, CommitPoint)] {
-    partitions.compactMap { partition in
-      guard var point = partition.sampler.commitPoint else { return nil }
-      // By whole seconds: what the time of day does meanwhile is nothing to commit.
-      let ahead = max(0, (point.clock - now().wall).nanoseconds / 1_000_000_000)
-      point.clockAhead = .seconds(ahead)
-      var known = partition.committed
+    allPoints.filter { id, point in
+      var known = find(id)?.committed
       known?.clockAhead = point.clockAhead
-      return point == known ? nil : (partition.id, point)
+      return point != known
     }
   }
 
