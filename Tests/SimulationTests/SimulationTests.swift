@@ -18,9 +18,9 @@ struct SimulatedRunTests {
   /// partitions that it had lost before it had taken them up. 874: an abort met a commit that had not ended,
   /// for ever. 10: a clock ahead of the time of day, and a takeover minutes later that did not look far
   /// enough back for verdicts. 100236: a commit that could not be finished was tried without a pause.
-  /// 5: records of a clock that is wrong, read again, were taken for records after a silence, and the clock began
-  /// where it never was. 48: while a clock stood still it was less and less ahead of the time of day, and verdicts
-  /// were looked for where there were none.
+  /// 5: records of a clock that is wrong, read again, were taken for records after a silence, and the clock
+  /// began where it never was. 48: while a clock stood still it was less and less ahead of the time of day,
+  /// and verdicts were looked for where there were none.
   @Test(arguments: [3, 937, 2778, 874, 10, 100236, 5, 48] as [UInt64])
   func whatWasRedStaysGreen(_ seed: UInt64) {
     #expect(Simulation(seed: seed).run().objections == [])
