@@ -161,7 +161,6 @@ extension Sampler {
   // MARK: Spans of open traces
 
   /// Buffers the share, or hands it out, as the trace's state says. Returns whether the trace is still open.
-  @inline(__always)
   private mutating func deliver(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
