@@ -58,6 +58,14 @@ enum Rules {
     }
   }
 
+  /// What a merge leaves where it could not decide, in any text file.
+  static func checkMergeMarkers(_ file: SourceFile) -> [Breach] {
+    let markers = ["<", ">"].map { String(repeating: $0, count: 7) + " " }
+    return breaches(in: file, file.lines) { line in
+      markers.first(where: line.hasPrefix).map { "\($0)is left of a merge" }
+    }
+  }
+
   /// Steps that stop the process or the thread, which no source may take.
   static func checkBannedCode(_ file: SourceFile) -> [Breach] {
     breaches(in: file, file.outline.code) { line in

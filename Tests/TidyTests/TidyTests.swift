@@ -14,6 +14,7 @@ import Testing
 
   @Test func nothingIsLeftOver() {
     #expect(SourceTree.swift.flatMap(Rules.checkLeftovers) == [])
+    #expect(SourceTree.files.flatMap(Rules.checkMergeMarkers) == [])
   }
 
   @Test func sourcesTakeNoBannedStep() {
@@ -70,6 +71,8 @@ import Testing
   @Test func leftoversAreSeenInComments() {
     #expect(Rules.checkLeftovers(file("// " + "TO" + "DO: more")).count == 1)
     #expect(Rules.checkLeftovers(file("// to do: more")).isEmpty)
+    #expect(Rules.checkMergeMarkers(file(String(repeating: "<", count: 7) + " HEAD")).count == 1)
+    #expect(Rules.checkMergeMarkers(file("a <<<<<<< b")).isEmpty)
   }
 
   @Test func columnsAreCounted() {
