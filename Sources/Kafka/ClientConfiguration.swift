@@ -31,7 +31,7 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
 
   /// Parts of names. What `kinit.cmd` runs may have a password in it.
   private static let secretWords = [
-    "password", "secret", "token", "jaas", "pem", "oauthbearer.config", "kinit.cmd",
+    "password", "passphrase", "secret", "token", "jaas", "pem", "oauthbearer.config", "kinit.cmd",
   ]
 
   /// The value as it may be shown: a secret masked, and credentials in an address.

@@ -23,7 +23,13 @@ enum Credentials {
 
   /// Where credentials are, in order.
   private static func ranges(in text: String) -> [Range<String.Index>] {
-    text.split(whereSeparator: { $0.isWhitespace || ",;\"'".contains($0) }).flatMap { ranges(ofWord: $0) }
+    text.split(whereSeparator: { $0.isWhitespace || "\"'".contains($0) }).flatMap { word in
+      // In an address commas and semicolons may be part of a password; without a scheme they separate
+      // brokers.
+      word.contains("://")
+        ? ranges(ofWord: word)
+        : word.split(whereSeparator: { ",;".contains($0) }).flatMap { ranges(ofWord: $0) }
+    }
   }
 
   private static func ranges(ofWord word: Substring) -> [Range<String.Index>] {

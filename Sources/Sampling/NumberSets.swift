@@ -114,9 +114,16 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   @inline(__always)
   mutating func insert(_ number: Number, into set: inout Int32, mayGrow: () -> Bool) -> SpanRegister.Entry {
     if set >= 0, let entry = sets[Int(set)].add(number) { return entry }
-    guard mayGrow() else { return .refused }
+    guard hasFree(after: set) || mayGrow() else { return .refused }
     grow(&set)
     return sets[Int(set)].add(number) ?? .refused
+  }
+
+  /// Whether a set is kept that `set` can grow into: that takes no memory.
+  @inline(never)
+  private func hasFree(after set: Int32) -> Bool {
+    let size = size(set < 0 ? capacityMin : 2 * sets[Int(set)].capacity)
+    return size <= NumberSets.sizesKept && !free[size].isEmpty
   }
 
   @inline(never)

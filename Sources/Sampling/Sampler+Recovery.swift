@@ -89,7 +89,8 @@ extension Sampler {
   /// Ends the reading again once a record at or behind the high water comes, or none is left before it: the
   /// clock is what it was there, and what is due by it is decided.
   mutating func endRecovery(before offset: Offset, into effects: inout Effects) {
-    guard offset >= recovery.highWater, recovery.clock != .distantPast else { return }
+    // The clock may not have begun where records have no timestamps.
+    guard offset >= recovery.highWater, recovery.isHolding || recovery.clock != .distantPast else { return }
     let clock = recovery.clock
     recovery.clock = .distantPast
     recovery.keptEarly = [:]

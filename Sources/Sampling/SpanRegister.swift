@@ -244,7 +244,8 @@ extension HashSeed {
   fileprivate func tag(_ span: SpanView) -> UInt32 {
     let times = span.start &* 0x9e37_79b9_7f4a_7c15 ^ span.end
     let rest = UInt64(span.content.count) << 8 | UInt64(span.status.rawValue)
-    let mixed = fold(span.spanID ^ value ^ 0xa076_1d64_78bd_642f, times ^ rest << 24 ^ 0xe703_7ed1_a0b4_28db)
+    // The seed is in both factors: with one of them known, tags could be chosen to collide.
+    let mixed = fold(span.spanID ^ value ^ 0xa076_1d64_78bd_642f, times ^ rest << 24 ^ ~value)
     return max(UInt32(truncatingIfNeeded: mixed ^ mixed >> 32), 1)
   }
 }

@@ -57,6 +57,7 @@ import Testing
   @Test(arguments: [
     ("https://me:hunter2@login.example/token", "https://***@login.example/token", ["me:hunter2", "hunter2"]),
     ("http://me:hun/ter@2@proxy:3128", "http://***@proxy:3128", ["me:hun/ter@2", "hun/ter@2"]),
+    ("https://me:hunter,2;@host/x", "https://***@host/x", ["me:hunter,2;", "hunter,2;"]),
     ("https://apitoken@host/x", "https://***@host/x", ["apitoken"]),
     ("a:9092, me:hunter2@b:9092;x", "a:9092, ***@b:9092;x", ["me:hunter2", "hunter2"]),
     (

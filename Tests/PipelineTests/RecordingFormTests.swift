@@ -68,6 +68,32 @@ import Testing
     #expect(contents.damages.isEmpty)
   }
 
+  /// As in a lane: the others of the document are read.
+  @Test func aBadSpanOfADocumentCostsItselfAlone() throws {
+    let good = RecordingFormTests.json(1)
+    let bad = #"{"traceId":"00000000000000000000000000000001","spanId":"a1"},"#
+    let both = good.replacing(#""spans":["#, with: #""spans":["# + bad)
+    let none = #"{"resourceSpans":[{"scopeSpans":[{"spans":["# + bad.dropLast() + "]}]}]}"
+    let contents = try Contents(Array((good + "\n" + both + "\n" + none + "\n").utf8))
+    #expect(contents.records.map(\.spanCount) == [1, 1])
+    #expect(contents.records.map { $0.rejected.map(\.count) } == [[], [1]])
+    #expect(contents.damages.count == 1)
+  }
+
+  /// The record before it had a bad span: that does not make a damaged length a good one.
+  @Test func aDamagedLengthAfterABadSpanIsNotTrusted() throws {
+    let bad = #"{"traceId":"00000000000000000000000000000001","spanId":"a1"},"#
+    let first = RecordingFormTests.json(1).replacing(#""spans":["#, with: #""spans":["# + bad)
+    let records = [first] + (2...4).map(RecordingFormTests.json)
+    var bytes = records.flatMap { RecordingFormTests.bigEndian(Array($0.utf8)) }
+    // The second record's length reaches into the third.
+    bytes[4 + first.utf8.count + 3] &+= 40
+    let contents = try Contents(bytes)
+    #expect(contents.form == .collectorRecords)
+    #expect(contents.records.map(\.traceID.low) == [1, 3, 4])
+    #expect(contents.damages.count == 1)
+  }
+
   @Test func linesOfJSON() throws {
     let lines = RecordingFormTests.lines
     let windows = Array(String(decoding: lines, as: UTF8.self).replacing("\n", with: "\r\n\r\n").utf8)

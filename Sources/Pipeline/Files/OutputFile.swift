@@ -116,6 +116,13 @@ public final class OutputFile {
       guard unsafe access(path, W_OK) == 0 else { throw FileFailure(name, code: errno) }
       // What stands behind a symbolic link is replaced, not the link.
       let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
+      // A file that is mounted can't be replaced, nor one in a folder that is read-only.
+      let folder = folder(of: target)
+      var around = stat()
+      // Sound: as above.
+      guard unsafe stat(folder, &around) == 0, around.st_dev == status.st_dev,
+        unsafe access(folder, W_OK) == 0
+      else { return (try openDirectly(path, name), .direct) }
       return try openBeside(target, status, name)
     default: return (try openDirectly(path, name), .direct)
     }

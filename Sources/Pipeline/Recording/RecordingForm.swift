@@ -38,21 +38,32 @@ public enum RecordingForm: String, Sendable, CustomStringConvertible {
 struct RecordContent {
   /// Reused from record to record; nil until there is a compressed one.
   private var decompressor: ZstandardReader?
+  /// The spans that can't be used of the last content that was JSON: they are left out.
+  private(set) var rejected = RejectedJSONSpans()
 
   /// The content in protobuf; nil if that is what it is already.
   ///
   /// - Throws: `ZstandardError` or `MalformedInput`.
   mutating func protobuf(of bytes: ArraySlice<UInt8>) throws -> [UInt8]? {
+    rejected.removeAll()
     if ZstandardReader.isFrame(bytes) {
       let inner = try decompress(Array(bytes))
-      return inner.first == 0x7b ? try RecordContent.protobuf(ofJSON: inner) : inner
+      return inner.first == 0x7b ? try protobuf(ofJSON: inner[...]) : inner
     }
-    return bytes.first == 0x7b ? try RecordContent.protobuf(ofJSON: Array(bytes)) : nil
+    return bytes.first == 0x7b ? try protobuf(ofJSON: bytes) : nil
   }
 
-  private static func protobuf(ofJSON json: [UInt8]) throws(MalformedInput) -> [UInt8] {
+  private mutating func protobuf(ofJSON json: ArraySlice<UInt8>) throws(MalformedInput) -> [UInt8] {
+    // Not every brace begins an object, and copying what a damaged length names takes long.
+    let next = json.dropFirst().first { !$0.isWhiteSpace }
+    guard next == 0x22 || next == 0x7d else { throw MalformedInput(.wrongType, at: 1) }
     var writer = WireWriter()
-    try json.withRawBytes { (raw) throws(MalformedInput) in try OTLPJSON.convert(raw, into: &writer) }
+    var rejected = RejectedJSONSpans()
+    try Array(json).withRawBytes { (raw) throws(MalformedInput) in
+      try OTLPJSON.convert(raw, into: &writer, rejected: &rejected)
+    }
+    self.rejected = rejected
+    guard writer.count > 0 else { throw rejected.groups.first?.error ?? MalformedInput(.noSpans, at: 0) }
     return writer.bytes
   }
 

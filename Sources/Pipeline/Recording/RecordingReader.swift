@@ -28,6 +28,8 @@ public enum RecordingItem: Sendable {
     public var spanCount: Int
     /// The trace id of its first span.
     public var traceID: TraceID
+    /// Spans that can't be used, of a document in JSON: they are not in `bytes`.
+    public var rejected: [RejectedSpans] = []
   }
 }
 
@@ -163,7 +165,16 @@ public final class RecordingReader {
     var scanned = ScannedRecord()
     swap(&scanned, &record)
     defer { swap(&scanned, &record) }
-    let other = form == .tailrace ? nil : try content.protobuf(of: window[range])
+    var other: [UInt8]?
+    if form != .tailrace {
+      do {
+        other = try content.protobuf(of: window[range])
+      } catch {
+        // What was wrong with the record before it says nothing of this one.
+        scanned = ScannedRecord()
+        throw error
+      }
+    }
     if let other {
       try other.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
     } else {
@@ -174,7 +185,8 @@ public final class RecordingReader {
     let start = range.lowerBound - (form == .collectorLines ? 0 : 4)
     return RecordingItem.Record(
       offset: windowOffset + start, byteCount: range.upperBound - start, bytes: other ?? Array(window[range]),
-      latestEnd: latestEnd, spanCount: scanned.spans.count, traceID: scanned.spans[0].traceID)
+      latestEnd: latestEnd, spanCount: scanned.spans.count, traceID: scanned.spans[0].traceID,
+      rejected: other == nil ? [] : content.rejected.groups)
   }
 
   /// The length that stands at `place`.
@@ -358,5 +370,5 @@ public final class RecordingReader {
 }
 
 extension UInt8 {
-  fileprivate var isWhiteSpace: Bool { [0x20, 0x09, 0x0a, 0x0d].contains(self) }
+  var isWhiteSpace: Bool { [0x20, 0x09, 0x0a, 0x0d].contains(self) }
 }

@@ -121,6 +121,7 @@ public struct Replay: ~Copyable {
         report.records += 1
         report.spans += record.spanCount
         report.bytes += record.bytes.count
+        for rejected in record.rejected { note(rejected, record: report.records - 1) }
         clock.push(record)
         try takeDecided(write)
       case .damaged(let offset, let count, let reason):
@@ -174,7 +175,9 @@ public struct Replay: ~Copyable {
         try write(.keptSpans(effects.bytes[range]))
       // There is no topic, and no limit to what it takes.
       case .leaveOut: break
-      case .reject(let rejected, _): note(rejected)
+      case .reject(let rejected, _):
+        guard let next = sampler.nextOffset else { continue }
+        note(rejected, record: Int(next.value) - 1)
       case .count(_, let record):
         fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
       }
@@ -183,10 +186,10 @@ public struct Replay: ~Copyable {
     effects.removeAll()
   }
 
-  private mutating func note(_ rejected: RejectedSpans) {
+  private mutating func note(_ rejected: RejectedSpans, record: Int) {
     report.spansRejected += rejected.count
-    guard report.firstRejected == nil, let next = sampler.nextOffset else { return }
-    report.firstRejected = (Int(next.value) - 1, "\(rejected.error)")
+    guard report.firstRejected.map({ record < $0.record }) ?? true else { return }
+    report.firstRejected = (record, "\(rejected.error)")
   }
 
   private mutating func count(_ decision: Decision) {

@@ -189,6 +189,7 @@ public final class Worker: Sendable {
           isStopping.load(ordering: .relaxed)
         }.prepare { [stopSignal] in _ = stopSignal.wait(timeout: .now() + .milliseconds($0)) }
       } catch let error as KafkaError where error.isRetriable {
+        guard !isStopping.load(ordering: .relaxed) else { return nil }
         note(.disturbed(BrokerError(.retry, "\(noAnswer(error)); trying again")), lane: 0)
         _ = stopSignal.wait(timeout: .now() + 1)
       } catch {
