@@ -27,7 +27,7 @@ import Testing
     // One pod may be away: the other holds all.
     #expect(plan["memory of a lane", "partitions"] == 4)
     #expect(plan["memory of a lane", "undecided spans"].isAbout(16_800 * 3830 * 1.2))
-    #expect(plan["memory of a lane", "open traces"].isAbout(16_800 * 400))
+    #expect(plan["memory of a lane", "open traces"].isAbout(16_800 * 800))
     #expect(plan["memory of a lane", "past verdicts"].isAbout(2000 * 600 * 96))
     // A quarter of the limit is for verdicts, and they need 115.2 MB.
     #expect(plan["memory of a lane", "limit"].isAbout(4 * 115_200_000))

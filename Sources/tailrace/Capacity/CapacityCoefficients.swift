@@ -57,8 +57,8 @@ struct CapacityCoefficients {
       name: "uncompressed-share", value: 0.5, unit: "of their limit",
       source: "Lane: spans are compressed when they take more; a burst has the other half"),
     CapacityCoefficient(
-      name: "bytes-per-open-trace", value: 400, unit: "bytes",
-      source: "tailrace bench: 382 and 406 beside its spans"),
+      name: "bytes-per-open-trace", value: 800, unit: "bytes",
+      source: "tailrace bench: 800 beside its spans, notes on which of them came included"),
     CapacityCoefficient(
       name: "bytes-per-verdict", value: 96, unit: "bytes",
       source: "VerdictCache: 48 to 96, as it doubles; tailrace bench saw 57 and 71"),
