@@ -17,9 +17,9 @@ let package = Package(
   products: [
     .executable(name: "tailrace", targets: ["tailrace"]),
     .library(name: "OTLP", targets: ["OTLP"]),
-    .library(name: "Sampling", targets: ["Sampling"]),
+    .library(name: "Sampling", targets: ["Expressions", "Sampling"]),
     // For the fuzz targets, which are a package of their own.
-    .library(name: "Pipeline", targets: ["Pipeline"]),
+    .library(name: "Pipeline", targets: ["Topology", "Pipeline"]),
   ],
   // Exact, since revisions may be a mirror's own and Package.resolved is not committed for that reason: so
   // the same sources make the same program. Who uses the libraries meets none of these: they depend on
@@ -37,22 +37,33 @@ let package = Package(
     .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CMemory"),
-    .target(name: "OTLP", swiftSettings: rules),
-    .target(name: "SpanStorage", dependencies: ["OTLP", "CMemory", "CZstd"], swiftSettings: rules),
-    .target(name: "Sampling", dependencies: ["OTLP", "SpanStorage"], swiftSettings: rules),
+    .target(name: "Invariants", swiftSettings: rules),
+    .target(name: "OTLP", dependencies: ["Invariants"], swiftSettings: rules),
+    .target(
+      name: "SpanStorage", dependencies: ["Invariants", "OTLP", "CMemory", "CZstd"], swiftSettings: rules),
+    .target(name: "Expressions", dependencies: ["Invariants", "OTLP"], swiftSettings: rules),
+    .target(
+      name: "Sampling", dependencies: ["Invariants", "OTLP", "SpanStorage", "Expressions"],
+      swiftSettings: rules),
     .target(name: "Kafka", dependencies: ["CRdKafka", "CMemory"], swiftSettings: rules),
+    .target(name: "Files", swiftSettings: rules),
+    .target(
+      name: "Topology",
+      dependencies: [
+        "Files", "OTLP", "Expressions", "Sampling", "Kafka", .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: rules),
     .target(
       name: "Pipeline",
       dependencies: [
-        "OTLP", "SpanStorage", "Sampling", "Kafka", "CZstd",
+        "Invariants", "Files", "OTLP", "SpanStorage", "Sampling", "Kafka", "Topology", "CZstd",
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: rules),
     .target(
       name: "Console",
       dependencies: [
-        "OTLP", "Sampling", "Kafka", "Pipeline",
+        "OTLP", "Sampling", "Kafka", "Topology", "Pipeline",
         // Not imported: named, or they would count as unused.
         .product(name: "Atomics", package: "swift-atomics"),
         .product(name: "DequeModule", package: "swift-collections"),
@@ -62,11 +73,13 @@ let package = Package(
       ],
       swiftSettings: rules),
     .target(
-      name: "Simulation", dependencies: ["OTLP", "Sampling", "Kafka", "Pipeline"], swiftSettings: rules),
+      name: "Simulation", dependencies: ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline"],
+      swiftSettings: rules),
     .executableTarget(
       name: "tailrace",
       dependencies: [
-        "OTLP", "SpanStorage", "Sampling", "Kafka", "Pipeline", "Console", "Simulation",
+        "Files", "OTLP", "SpanStorage", "Expressions", "Sampling", "Kafka", "Topology", "Pipeline", "Console",
+        "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -75,16 +88,23 @@ let package = Package(
     .testTarget(
       name: "SpanStorageTests", dependencies: ["SpanStorage", "OTLP", "Simulation"], swiftSettings: rules),
     .testTarget(
-      name: "SamplingTests", dependencies: ["Sampling", "SpanStorage", "OTLP", "Simulation"],
+      name: "ExpressionsTests", dependencies: ["Expressions", "OTLP", "Simulation"], swiftSettings: rules),
+    .testTarget(
+      name: "SamplingTests", dependencies: ["Sampling", "Expressions", "SpanStorage", "OTLP", "Simulation"],
       swiftSettings: rules),
     .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: rules),
     .testTarget(
-      name: "PipelineTests", dependencies: ["Pipeline", "Sampling", "OTLP", "Simulation", "Kafka"],
+      name: "TopologyTests",
+      dependencies: ["Topology", "Expressions", "Sampling", "OTLP", "Simulation", "Kafka"],
+      swiftSettings: rules),
+    .testTarget(
+      name: "PipelineTests",
+      dependencies: ["Pipeline", "Files", "Topology", "Sampling", "OTLP", "Simulation", "Kafka"],
       swiftSettings: rules),
     .testTarget(
       name: "ConsoleTests",
       dependencies: [
-        "Console", "Pipeline", "Sampling",
+        "Console", "Topology", "Pipeline", "Sampling",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ],

@@ -4,6 +4,7 @@ internal import Foundation
 internal import Kafka
 internal import NIOCore
 public import Pipeline
+public import Topology
 
 /// Why nothing can be served.
 public struct ConsoleFailure: Error, Sendable, CustomStringConvertible {

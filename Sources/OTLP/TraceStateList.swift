@@ -55,7 +55,9 @@ public struct TraceStateList: Sendable {
 
   private func contains(_ member: Member, in bytes: RawSpan) -> Bool {
     for number in 0..<count where members[number].hash == member.hash {
-      if bytes.isEqual(members[number].key, to: bytes.extracting(member.key.indices)) { return true }
+      if bytes.extracting(members[number].key.indices).isEqual(to: bytes.extracting(member.key.indices)) {
+        return true
+      }
     }
     return false
   }
@@ -69,7 +71,9 @@ public struct TraceStateList: Sendable {
   /// Where the value of the member `key` stands; nil if there is none, or the Collector would not find it.
   public func value(of key: RawSpan, in bytes: RawSpan) -> ByteRange? {
     guard isReadByCollectors else { return nil }
-    for number in 0..<count where bytes.isEqual(members[number].key, to: key) { return members[number].value }
+    for number in 0..<count where bytes.extracting(members[number].key.indices).isEqual(to: key) {
+      return members[number].value
+    }
     return nil
   }
 
@@ -171,13 +175,5 @@ extension TraceStateList {
 extension RawSpan {
   fileprivate func isBlank(at offset: Int) -> Bool {
     byte(at: offset) == 0x20 || byte(at: offset) == 0x09
-  }
-
-  fileprivate func isEqual(_ range: ByteRange, to other: RawSpan) -> Bool {
-    guard Int(range.count) == other.byteCount else { return false }
-    for index in 0..<other.byteCount where byte(at: Int(range.offset) + index) != other.byte(at: index) {
-      return false
-    }
-    return true
   }
 }

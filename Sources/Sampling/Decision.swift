@@ -1,5 +1,6 @@
 // What was decided about a trace, and how it is written down.
 
+import Invariants
 public import OTLP
 
 /// A verdict with the facts behind it. Names of services and operations are only in its written form.

@@ -1,5 +1,8 @@
 // The open-addressing index behind every table of the core.
 
+import Invariants
+import OTLP
+
 /// Maps 32-bit hashes to slots of a table beside it: linear probing, deletion by shifting back, no
 /// tombstones.
 ///

@@ -1,5 +1,6 @@
 // Names of services and operations, each stored once.
 
+import Invariants
 import OTLP
 
 /// The number of a name in a `NameTable`.
@@ -148,36 +149,5 @@ struct NameTable {
       free.append(UInt32(truncatingIfNeeded: slot))
     }
     nextSweepCount = max(capacity, index.count + entries.count / 2)
-  }
-}
-
-extension RawSpan {
-  /// Whether both have the same bytes.
-  func isEqual(to other: RawSpan) -> Bool {
-    guard byteCount == other.byteCount else { return false }
-    var offset = 0
-    while offset + 8 <= byteCount {
-      if word(at: offset) != other.word(at: offset) { return false }
-      offset += 8
-    }
-    return lastWord(from: offset) == other.lastWord(from: offset)
-  }
-
-  /// Eight bytes from `offset` on, which must be there.
-  @inline(__always)
-  func word(at offset: Int) -> UInt64 {
-    // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
-    unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
-  }
-
-  /// The bytes from `offset` on, seven at most, as one word.
-  @inline(__always)
-  func lastWord(from offset: Int) -> UInt64 {
-    var word: UInt64 = 0
-    for place in offset..<byteCount {
-      // Sound: the load checks its bounds, and every bit pattern is a UInt8.
-      word = word << 8 | UInt64(unsafe unsafeLoad(fromByteOffset: place, as: UInt8.self))
-    }
-    return word
   }
 }

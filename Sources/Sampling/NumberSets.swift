@@ -1,6 +1,7 @@
 // Sets of numbers that are only ever added to, many of them and mostly small: reused, so that none is
 // allocated in steady state.
 
+import Invariants
 import SpanStorage
 
 /// Numbers that are as good as random, in a table with open addressing: linear probing, at most three

@@ -4,6 +4,7 @@
 // a set asks of spans is asked as they come, so a new question is put to the buffered spans again. A trace
 // that was kept early stays kept: its spans have been handed out.
 
+import Invariants
 import OTLP
 import SpanStorage
 

@@ -10,6 +10,7 @@
 // owner. One that was decided halfway to the high water would be taken, by whoever comes next, for one that
 // had been handed out up to it.
 
+import Invariants
 import OTLP
 
 /// What a sampler knows from before, while it reads records again.

@@ -12,6 +12,7 @@
 // id, times, status and length as one that came before counts as the same. All it could change is whether a
 // late record is written.
 
+import Invariants
 import OTLP
 import SpanStorage
 

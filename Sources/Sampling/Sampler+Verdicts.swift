@@ -1,5 +1,6 @@
 // How windows close: the verdict, its record, and the kept spans.
 
+import Invariants
 import OTLP
 import SpanStorage
 

@@ -3,6 +3,7 @@
 // It is pure: no input or output of its own, no clock, no lock, no randomness. The same inputs give the same
 // outputs, byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
 
+import Invariants
 public import OTLP
 public import SpanStorage
 

@@ -2,6 +2,7 @@
 // as they are compiled. A lane reads one record at a time, so one of each is enough, whatever the number of
 // partitions.
 
+import Expressions
 public import OTLP
 
 /// The workspace of the samplers of one lane.

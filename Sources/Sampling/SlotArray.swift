@@ -1,5 +1,6 @@
 // Slots of one type in chunks of huge pages: random access costs one miss, and growing moves nothing.
 
+import Invariants
 import SpanStorage
 
 /// Numbered slots, more of them as they are asked for. Slots never move, and what is in one is read and

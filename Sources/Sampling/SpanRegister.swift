@@ -8,6 +8,7 @@
 // *digests* instead: 64 bits over all bytes of a span. They need no spans in memory, and each span costs the
 // same, however often a trace is sent again.
 
+import Invariants
 import OTLP
 import SpanStorage
 

@@ -149,6 +149,23 @@ public struct Interval: Hashable, Comparable, Sendable {
   }
 }
 
+extension Interval {
+  /// The duration in whole nanoseconds; one that does not fit is clamped.
+  public init(_ duration: Duration) {
+    self.init(nanoseconds: duration.nanoseconds)
+  }
+}
+
+extension Duration {
+  /// Whole nanoseconds; a duration of more than 292 years is clamped.
+  package var nanoseconds: Int64 {
+    let (seconds, overflow) = components.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    guard !overflow else { return components.seconds < 0 ? .min : .max }
+    let (sum, isTooLong) = seconds.addingReportingOverflow(components.attoseconds / 1_000_000_000)
+    return isTooLong ? (seconds < 0 ? .min : .max) : sum
+  }
+}
+
 /// A record's place in its partition.
 public struct Offset: Hashable, Comparable, Sendable, BitwiseCopyable {
   /// The number of the record, from zero up.

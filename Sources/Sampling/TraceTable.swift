@@ -1,5 +1,6 @@
 // The open traces of a partition: found by id, and queued by when their windows close.
 
+import Invariants
 import OTLP
 import SpanStorage
 

@@ -1,6 +1,7 @@
 // Verdicts already given, for spans that come late. Exact: 128-bit ids, no filter that could take one trace
 // for another.
 
+import Invariants
 import OTLP
 import SpanStorage
 

@@ -1,6 +1,7 @@
 // zstd over one segment at a time.
 
 internal import CZstd
+import Invariants
 
 /// Compresses and decompresses blocks with zstd.
 ///

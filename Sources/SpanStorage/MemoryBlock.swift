@@ -1,6 +1,7 @@
 // A run of memory whose every access is checked, and the only place that touches it by address.
 
 internal import CMemory
+import Invariants
 
 /// A run of memory that a `SpanMemory` has lent out.
 ///

@@ -1,5 +1,7 @@
 // First in, first out, with a number for each element that stays what it is.
 
+import Invariants
+
 /// A ring of elements, numbered from zero in the order in which they came. The last one is at hand: it is the
 /// one that changes.
 struct NumberedQueue<Element> {

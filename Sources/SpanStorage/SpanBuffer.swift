@@ -9,6 +9,7 @@
 //
 // It is the log-structured file system's cleaner (Rosenblum and Ousterhout, 1992), with two generations.
 
+import Invariants
 internal import OTLP
 
 /// Where a trace's spans are. A plain value, kept with the trace.

@@ -9,6 +9,8 @@
 // traces at that end, one after the other, that they are gone or have been moved, and the segments behind are
 // freed. A trace that ends costs nothing here: no piece of it is looked at.
 
+import Invariants
+
 /// The number of a piece: of its segment (21 bits, counted on through zero) and of its place in that.
 public struct PieceID: Equatable, Sendable, BitwiseCopyable {
   private let value: UInt32

@@ -5,6 +5,8 @@
 // system pays that again for each. So memory comes in extents of 4 MiB, is reused for as long as it is
 // needed, and goes back an extent at a time when a burst is over.
 
+import Invariants
+
 /// The memory that the samplers of one lane share.
 ///
 /// Not thread-safe: it belongs to the lane.

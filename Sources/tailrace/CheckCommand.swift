@@ -1,9 +1,11 @@
 // tailrace check: is this topology right, and do the topics fit it?
 
 import ArgumentParser
+import Files
 import Foundation
 import Logging
 import Pipeline
+import Topology
 
 struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 // What commands print and write: results on standard output, messages on standard error, files.
 
+import Files
 import Foundation
 import Pipeline
 

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Pipeline
 import Sampling
+import Topology
 
 struct ReplayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

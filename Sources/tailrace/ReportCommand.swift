@@ -1,6 +1,7 @@
 // tailrace report: a simulated day of the adaptive baseline, in figures and as a plot.
 
 import ArgumentParser
+import Files
 import Foundation
 import Pipeline
 import Simulation

@@ -5,6 +5,7 @@ import Console
 import Foundation
 public import Logging
 import Pipeline
+import Topology
 
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

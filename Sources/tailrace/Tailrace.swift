@@ -1,6 +1,7 @@
 // The command line: one sub-command a file.
 
 import ArgumentParser
+import Files
 import Foundation
 import Pipeline
 

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Kafka
 import OTLP
+import Sampling
 import Simulation
 import Synchronization
 
@@ -117,7 +118,7 @@ final class StopFlag: Sendable {
   /// Waits no longer than `time`, and not at all once the flag is set.
   func wait(_ time: Duration) {
     guard !isSet else { return }
-    _ = semaphore.wait(timeout: .now() + .nanoseconds(Int(clamping: time.nanosecondsClamped)))
+    _ = semaphore.wait(timeout: .now() + .nanoseconds(Int(clamping: time.nanoseconds)))
   }
 }
 
@@ -170,14 +171,5 @@ struct TimeArgument: ExpressibleByArgument {
     let (seconds, overflow) = count.multipliedReportingOverflow(by: unit ?? 1)
     guard !overflow, seconds <= 86_400 else { return nil }
     duration = .seconds(seconds)
-  }
-}
-
-extension Duration {
-  /// Whole nanoseconds, as many as fit.
-  fileprivate var nanosecondsClamped: Int64 {
-    let (seconds, attoseconds) = components
-    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    return overflow ? .max : product + attoseconds / 1_000_000_000
   }
 }

@@ -2,6 +2,7 @@
 
 import Foundation
 import Pipeline
+import Topology
 
 extension Topology {
   /// Reads the file with the process's environment.

@@ -3,6 +3,7 @@
 import Foundation
 import Pipeline
 import Testing
+import Topology
 
 @testable import Console
 

@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import Pipeline
 import Testing
+import Topology
 
 @testable import Console
 

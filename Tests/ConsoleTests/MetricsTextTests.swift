@@ -3,6 +3,7 @@
 import Pipeline
 import Sampling
 import Testing
+import Topology
 
 @testable import Console
 

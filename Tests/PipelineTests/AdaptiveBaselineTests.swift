@@ -5,6 +5,7 @@ import Sampling
 import Testing
 
 @testable import Pipeline
+@testable import Topology
 
 @Suite struct AdaptiveBaselineTests {
   /// Every trace of service `small` comes once a second, `large` fifty times; ids are spread evenly.

@@ -4,6 +4,7 @@
 import OTLP
 import Sampling
 import Testing
+import Topology
 
 @testable import Pipeline
 

@@ -6,6 +6,7 @@ import Logging
 import Sampling
 import Synchronization
 import Testing
+import Topology
 
 @testable import Pipeline
 

@@ -3,6 +3,7 @@
 import Kafka
 import Sampling
 import Testing
+import Topology
 
 @testable import Pipeline
 

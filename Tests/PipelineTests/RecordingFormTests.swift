@@ -1,6 +1,7 @@
 // Recordings that the Collector's file exporter wrote: recognised by their bytes, and ours never taken for
 // them.
 
+import Files
 import OTLP
 import Testing
 

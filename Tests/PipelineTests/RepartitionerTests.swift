@@ -4,6 +4,7 @@ import OTLP
 import Sampling
 import Simulation
 import Testing
+import Topology
 
 @testable import Pipeline
 

@@ -5,6 +5,7 @@ import OTLP
 import Sampling
 import Simulation
 import Testing
+import Topology
 
 @testable import Pipeline
 
@@ -247,10 +248,12 @@ struct RealTraces: CustomTestStringConvertible {
     RealTraces(name: "nezha-ob0822-a", traces: 9668, errors: 0),
   ]
 
-  /// Beside the checkout: the project does not contain them.
-  private static let directory = URL(fileURLWithPath: #filePath)
+  private static let checkout = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "../shared/data").standardized
+  /// Beside the checkout: the project does not contain them.
+  private static let directory = checkout.appending(path: "../shared/data").standardized
+  /// What the project ships for a start.
+  static let shippedTopology = checkout.appending(path: "Topologies/tail-sampling.yaml").path
 
   var recording: String { RealTraces.directory.appending(path: "\(name).otlp.zst").path }
   var index: String { RealTraces.directory.appending(path: "\(name).index.json").path }
@@ -285,7 +288,7 @@ struct RealTraces: CustomTestStringConvertible {
 struct RealTraceTests {
   @Test(arguments: RealTraces.all)
   func theShippedTopologyKeepsErrorsAndSlowTracesWhole(_ real: RealTraces) throws {
-    let topology = try Topology.load(file: shippedTopology("tail-sampling"), environment: [:])
+    let topology = try Topology.load(file: RealTraces.shippedTopology, environment: [:])
     guard case .tailSampling(let tailSampling) = topology else {
       Issue.record("the shipped topology is of another kind")
       return

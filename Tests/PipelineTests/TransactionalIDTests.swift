@@ -1,6 +1,7 @@
 // Whose transactional id is whose.
 
 import Testing
+import Topology
 
 @testable import Pipeline
 

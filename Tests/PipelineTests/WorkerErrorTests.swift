@@ -6,6 +6,7 @@ import Logging
 import Pipeline
 import Synchronization
 import Testing
+import Topology
 
 /// The lines that a worker has logged.
 private final class LogLines: LogHandler, Sendable {

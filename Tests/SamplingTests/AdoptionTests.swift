@@ -1,5 +1,6 @@
 // Other policies while traces are open.
 
+import Expressions
 import Simulation
 import SpanStorage
 import Testing

@@ -1,5 +1,6 @@
 // Spans that come after their trace was dropped: which policies say that they would have kept it.
 
+import Expressions
 import Testing
 
 @testable import OTLP

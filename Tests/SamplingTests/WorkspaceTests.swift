@@ -1,5 +1,6 @@
 // What the samplers of a lane share: it is there once, it counts, and it can be given back at any time.
 
+import Expressions
 import SpanStorage
 import Testing
 

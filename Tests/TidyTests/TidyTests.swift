@@ -12,6 +12,21 @@ import Testing
     #expect(SourceTree.sources.flatMap(Rules.checkImports) == [])
   }
 
+  /// The package, the table of imports and ARCHITECTURE.md's table of modules say the same.
+  @Test func modulesAreDescribedAsTheyAre() throws {
+    let package = try #require(SourceTree.file("Package.swift")).targetDependencies
+    let page = try #require(SourceTree.file("ARCHITECTURE.md")).moduleTable
+    let modules = Set(Rules.imports.keys)
+    for (module, imports) in Rules.imports {
+      let allowed = imports.intersection(modules)
+      #expect(package[module]?.intersection(modules) == allowed, "Package.swift: \(module)")
+      #expect(page[module] == allowed, "ARCHITECTURE.md: \(module)")
+    }
+    let top = try #require(package["tailrace"]).intersection(modules)
+    #expect(modules.subtracting(top) == page["tailrace"])
+    #expect(Set(page.keys) == modules.union(["tailrace"]))
+  }
+
   @Test func nothingIsLeftOver() {
     #expect(SourceTree.swift.flatMap(Rules.checkLeftovers) == [])
     #expect(SourceTree.files.flatMap(Rules.checkMergeMarkers) == [])

@@ -3,6 +3,7 @@
 internal import OTLP
 internal import Pipeline
 internal import Sampling
+import Topology
 
 extension MetricSection {
   static let build: [Metric] = [

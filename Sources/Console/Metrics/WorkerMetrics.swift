@@ -3,6 +3,7 @@
 internal import Pipeline
 internal import Sampling
 internal import Synchronization
+import Topology
 
 /// Makes the page of metrics from a worker's status.
 ///

@@ -3,6 +3,7 @@
 
 internal import OTLP
 public import Sampling
+import Topology
 
 /// What is said of a record, or of some spans of one, that could not be taken.
 struct DeadLetter {

@@ -1,6 +1,7 @@
 // Encodings other than OTLP protobuf are converted at the door, so that everything behind it knows one form.
 
 internal import OTLP
+import Topology
 
 /// Converts records to OTLP protobuf. Reused: it keeps its storage.
 struct InputDecoder {

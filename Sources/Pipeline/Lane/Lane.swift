@@ -4,6 +4,7 @@
 internal import OTLP
 public import Sampling
 internal import SpanStorage
+public import Topology
 
 /// What a lane does, beside its samplers' own configuration.
 public struct LaneConfiguration: Sendable {

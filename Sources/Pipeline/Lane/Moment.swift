@@ -34,13 +34,3 @@ extension Instant {
     self.init(nanoseconds: Int64(exactly: nanoseconds) ?? (seconds < 0 ? .min : .max))
   }
 }
-
-extension Duration {
-  /// Whole nanoseconds; a duration of more than 292 years is clamped.
-  var nanoseconds: Int64 {
-    let (seconds, overflow) = components.seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    guard !overflow else { return components.seconds < 0 ? .min : .max }
-    let (sum, isTooLong) = seconds.addingReportingOverflow(components.attoseconds / 1_000_000_000)
-    return isTooLong ? (seconds < 0 ? .min : .max) : sum
-  }
-}

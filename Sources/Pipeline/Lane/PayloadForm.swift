@@ -2,6 +2,7 @@
 // letter and in the log. Nothing is decided by it.
 
 internal import OTLP
+import Topology
 
 /// What a value seems to be.
 enum PayloadForm: String, CaseIterable {

@@ -2,6 +2,7 @@
 
 internal import Foundation
 internal import Logging
+import Topology
 
 /// What is to be said, once.
 struct LogLine: Equatable {

@@ -5,6 +5,7 @@ internal import Kafka
 public import Logging
 internal import Sampling
 internal import Synchronization
+public import Topology
 
 /// Where lines go. Shared by all copies of a logger.
 final class LogSink: Sendable {

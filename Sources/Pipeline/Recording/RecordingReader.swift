@@ -4,6 +4,7 @@
 // A recording may be cut or damaged. A bad record is stepped over by its length; where the length itself is
 // damaged, the reader looks for the next place from which a whole record can be read.
 
+import Files
 public import OTLP
 
 /// What a recording holds at one place.

@@ -1,5 +1,7 @@
 // Writes recordings; see RecordingReader.swift for the format.
 
+import Files
+
 /// Writes a recording to a file, zstd-compressed if its name ends in `.zst`.
 public final class RecordingWriter {
   private let file: OutputFile

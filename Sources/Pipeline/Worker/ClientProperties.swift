@@ -1,7 +1,9 @@
 // librdkafka warns about properties of the other kind of client: each kind gets its own.
 
 internal import Kafka
+internal import Sampling
 internal import Synchronization
+public import Topology
 
 extension Topology {
   /// Why this topology's clients can't be made on this host, a line each, without secret values: a

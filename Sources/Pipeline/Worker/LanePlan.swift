@@ -3,6 +3,7 @@
 internal import Foundation
 internal import Kafka
 internal import Sampling
+import Topology
 
 /// Everything that the lanes of a topology need to know.
 struct LanePlan: Sendable {

@@ -3,6 +3,7 @@
 
 internal import Kafka
 internal import Sampling
+import Topology
 
 /// What each topic takes, through the client.
 package struct RecordSizes: Equatable, Sendable {

@@ -1,6 +1,7 @@
 // Topics at start: what a topology needs is there, or is made, and fits together.
 
 internal import Kafka
+import Topology
 
 /// The topics that a topology needs.
 struct TopicNeeds {

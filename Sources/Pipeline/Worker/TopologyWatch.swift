@@ -1,7 +1,9 @@
 // Follows a topology file while a worker runs by it.
 
+import Files
 internal import Foundation
 internal import Synchronization
+import Topology
 
 /// Takes over what changes in a worker's topology file, and the level of the log.
 ///

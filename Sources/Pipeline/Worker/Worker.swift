@@ -5,6 +5,7 @@ internal import Kafka
 public import Logging
 internal import Sampling
 internal import Synchronization
+public import Topology
 
 /// Why a worker ended, other than by being told to stop.
 public struct WorkerFailure: Error, Sendable, CustomStringConvertible {

@@ -1,5 +1,6 @@
 // Policies: what is worth keeping. Compiled once, then fed with accumulators, never with decoded spans.
 
+public import Expressions
 public import OTLP
 
 /// One policy of the OpenTelemetry Collector's `tail_sampling` processor, by its own name.

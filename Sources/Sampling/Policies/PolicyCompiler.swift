@@ -1,5 +1,6 @@
 // From rules, a tree, to tests in one flat list that is evaluated without following a reference.
 
+import Expressions
 import OTLP
 
 /// One test of a policy set. Plain values only.

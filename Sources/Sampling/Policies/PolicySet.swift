@@ -6,6 +6,7 @@
 // probability sits. Below a `not` or a `drop` a probability picks its share from the low end, so that what is
 // kept is always the upper end of the randomness space, as `th` says it is.
 
+import Invariants
 import OTLP
 
 /// What a policy set says about a trace.

@@ -1,6 +1,8 @@
 // Budgets on stream time: token buckets, and the seconds of a composite. Integers only, so that the same log
 // gives the same verdicts.
 
+import Invariants
+
 /// How much a limiting policy lets through.
 public struct RateLimit: Equatable, Sendable {
   /// Tokens that flow in each second of stream time: at least 1.

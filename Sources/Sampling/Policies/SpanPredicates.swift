@@ -1,5 +1,7 @@
 // What policies ask of single spans and resources. A yes is a bit that stays set on the trace.
 
+import Expressions
+import Invariants
 import OTLP
 
 /// A question about a span or a resource that is answered for good by the first yes.

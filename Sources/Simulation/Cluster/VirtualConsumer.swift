@@ -5,6 +5,7 @@ import Kafka
 import OTLP
 import Pipeline
 import Sampling
+import Topology
 
 /// Reads logs of the simulated cluster.
 final class VirtualConsumer: ConsumerClient {

@@ -7,6 +7,7 @@ import Pipeline
 import Sampling
 import Simulation
 import SpanStorage
+import Topology
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,11 +1,13 @@
 // tailrace bench-kafka: a worker against a consumer that does nothing, on the same topic of a real broker.
 
 import ArgumentParser
+import Files
 import Foundation
 import Kafka
 import Logging
 import Pipeline
 import Sampling
+import Topology
 
 struct BenchKafkaCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

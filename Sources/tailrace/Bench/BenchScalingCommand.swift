@@ -1,11 +1,13 @@
 // tailrace bench-scaling: what a span costs as the work grows.
 
 import ArgumentParser
+import Files
 import Foundation
 import Pipeline
 import Sampling
 import Simulation
 import SpanStorage
+import Topology
 
 struct BenchScalingCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

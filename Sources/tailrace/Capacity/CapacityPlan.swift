@@ -2,6 +2,7 @@
 
 import Foundation
 import Sampling
+import Topology
 
 /// The traffic that a fleet is planned for.
 struct CapacityTraffic: Encodable {

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import Pipeline
+import Topology
 
 struct PlanCapacityCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

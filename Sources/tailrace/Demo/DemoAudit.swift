@@ -4,6 +4,7 @@ import Foundation
 import Kafka
 import OTLP
 import Pipeline
+import Topology
 
 /// Reads `decisions` and `sampled`.
 final class DemoAudit {

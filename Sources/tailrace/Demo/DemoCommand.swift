@@ -6,6 +6,7 @@ import Kafka
 import Logging
 import Pipeline
 import Simulation
+import Topology
 
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

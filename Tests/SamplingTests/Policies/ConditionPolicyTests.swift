@@ -1,6 +1,7 @@
 // The policy `ottl_condition` through a whole sampler: which spans are asked, what errors do, and how it
 // stands among other policies.
 
+import Expressions
 import Testing
 
 @testable import OTLP

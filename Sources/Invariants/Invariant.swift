@@ -1,0 +1,13 @@
+// Our own bugs: checked always, in every build, with a reason that reaches the log.
+
+/// Stops the process, saying why, unless `condition` holds.
+///
+/// Under `-O` a failing `precondition` prints nothing; `fatalError` does. Kubernetes restarts the process and
+/// the log replays, so stopping loses nothing, while going on with broken state could. Bad input never comes
+/// here: it is a `MalformedInput`.
+@inlinable @inline(__always)
+package func invariant(
+  _ condition: Bool, _ reason: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line
+) {
+  if !condition { fatalError("invariant broken: \(reason())", file: file, line: line) }
+}

@@ -1,0 +1,294 @@
+// The keys of a topology file: what each section may hold, and the bounds and defaults of every value.
+
+import Files
+import Foundation
+import Yams
+
+/// The known keys, section by section.
+private enum Keys {
+  static let common = [
+    "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
+    "topics", "limits", "console", "log",
+  ]
+  static let tailSampling =
+    common + ["windows", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
+  static let creation = ["create", "partitions", "replication_factor"]
+  static let windows = ["decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window"]
+  static let console = ["enabled", "address", "port", "services"]
+  static let log = ["level", "format"]
+  static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
+}
+
+/// The kinds of topology.
+enum Kind: String, CaseIterable {
+  case tailSampling = "tail-sampling"
+  case repartition
+}
+
+extension TopologyReader {
+  /// The topology under `root`; nil only if an issue is noted.
+  mutating func topology(_ root: Node) -> Topology? {
+    let start = FilePlace(line: 1, column: 1)
+    guard let file = section(TopologyField(key: "", path: "", place: start, node: root)),
+      let kindField = required("kind", of: file), let kind = choice(kindField, as: Kind.self)
+    else { return nil }
+    switch kind {
+    case .tailSampling: return .tailSampling(tailSampling(file))
+    case .repartition: return .repartition(repartition(file))
+    }
+  }
+
+  private mutating func tailSampling(_ file: TopologySection) -> TailSamplingTopology {
+    checkKeys(of: file, Keys.tailSampling) { key in
+      if Keys.windows.contains(key) { return "it belongs in windows" }
+      return Keys.limits.contains(key) ? "it belongs in limits" : nil
+    }
+    let worker = worker(file, defaults: TailSamplingTopology().worker)
+    let topics = tailSamplingTopics(section("topics", of: file))
+    let windows = windows(section("windows", of: file))
+    let limits = limits(section("limits", of: file))
+    // The baseline takes the place of the default one.
+    let defaults = PolicySpecification.defaults.filter {
+      file["baseline"] == nil || $0.name != BaselineSettings.policyName
+    }
+    let policies = file["policies"].map { self.policies($0) } ?? defaults
+    return TailSamplingTopology(
+      worker: worker, topics: topics, windows: windows, limits: limits, policies: policies,
+      sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
+      invertDecisions: truth("invert_decisions", of: file, default: false),
+      baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
+  }
+
+  private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
+    checkKeys(of: file, Keys.common) { key in
+      Keys.tailSampling.contains(key) ? "it is a key of kind tail-sampling" : nil
+    }
+    let worker = worker(file, defaults: RepartitionTopology.workerDefault)
+    let topics = repartitionTopics(section("topics", of: file))
+    let limits = section("limits", of: file)
+    checkKeys(of: limits, ["record_bytes"]) { key in
+      Keys.limits.contains(key) ? "it is a key of kind tail-sampling" : nil
+    }
+    let recordBytes = recordBytes(limits, default: RepartitionTopology().recordBytesMax).value
+    return RepartitionTopology(worker: worker, topics: topics, recordBytesMax: recordBytes)
+  }
+
+  // MARK: Worker
+
+  private mutating func worker(_ file: TopologySection, defaults: WorkerSettings) -> WorkerSettings {
+    let group = setting("group", of: file, "a consumer group id", default: defaults.group) { text in
+      text.value.isEmpty ? nil : text.value
+    }
+    return WorkerSettings(
+      group: group.value,
+      lanes: integer("lanes", of: file, in: 1...64, default: defaults.lanes),
+      delivery: choice(
+        "delivery", of: file, default: defaults.delivery),
+      commitInterval: duration(
+        "commit_interval", of: file, in: .milliseconds(50)...(.seconds(60)), default: defaults.commitInterval
+      ).value,
+      commitRecords: integer(
+        "commit_records", of: file, in: 1...100_000_000, default: defaults.commitRecords),
+      stopTimeout: duration(
+        "stop_timeout", of: file, in: .seconds(1)...(.seconds(600)), default: defaults.stopTimeout
+      ).value,
+      kafka: kafka(section("kafka", of: file)),
+      console: console(section("console", of: file), defaults: defaults.console),
+      log: log(section("log", of: file), defaults: defaults.log))
+  }
+
+  private mutating func console(
+    _ section: TopologySection, defaults: ConsoleSettings
+  ) -> ConsoleSettings {
+    checkKeys(of: section, Keys.console)
+    let address = setting(
+      "address", of: section, "an IP address such as 127.0.0.1 or ::", default: defaults.address
+    ) { text in
+      Self.isAddress(text.value) ? text.value : nil
+    }
+    return ConsoleSettings(
+      isEnabled: truth("enabled", of: section, default: defaults.isEnabled), address: address.value,
+      port: integer("port", of: section, in: 0...65_535, default: defaults.port),
+      services: integer("services", of: section, in: 0...10_000, default: defaults.services))
+  }
+
+  static func isAddress(_ text: String) -> Bool {
+    var bytes = in6_addr()
+    // Sound: inet_pton writes an address, which is no longer than that of IPv6, into `bytes`.
+    return [AF_INET, AF_INET6].contains { unsafe inet_pton($0, text, &bytes) == 1 }
+  }
+
+  private mutating func log(_ section: TopologySection, defaults: LogSettings) -> LogSettings {
+    checkKeys(of: section, Keys.log)
+    return LogSettings(
+      level: choice("level", of: section, default: defaults.level),
+      format: choice("format", of: section, default: defaults.format))
+  }
+
+  // MARK: Topics
+
+  private mutating func tailSamplingTopics(_ section: TopologySection) -> TailSamplingTopology.Topics {
+    checkKeys(
+      of: section, Keys.creation + ["spans", "decisions", "sampled", "dead_letters", "stats"]
+    ) { key in
+      key == "raw_spans" ? "it is a key of kind repartition" : nil
+    }
+    let defaults = TailSamplingTopology.Topics()
+    let spans = self.section("spans", of: section)
+    checkKeys(of: spans, ["name", "encoding"])
+    let decisions = self.section("decisions", of: section)
+    checkKeys(of: decisions, ["name", "encoding", "dropped"])
+    let sampled = self.section("sampled", of: section)
+    checkKeys(of: sampled, ["name", "annotate"])
+    let deadLetters = self.section("dead_letters", of: section)
+    checkKeys(of: deadLetters, ["name"])
+    let stats = self.section("stats", of: section)
+    checkKeys(of: stats, ["name"])
+    let names = topicNames([
+      (spans, defaults.spans.name), (decisions, defaults.decisions.name), (sampled, defaults.sampled),
+      (deadLetters, defaults.deadLetters), (stats, defaults.stats),
+    ])
+    return TailSamplingTopology.Topics(
+      creation: creation(section),
+      spans: SpanSource(name: names[0], encoding: spanEncoding(spans)),
+      decisions: TailSamplingTopology.Decisions(
+        name: names[1],
+        encoding: choice(
+          "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
+        dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
+      sampled: names[2], annotate: choice("annotate", of: sampled, default: defaults.annotate),
+      deadLetters: names[3], stats: names[4])
+  }
+
+  private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
+    checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
+      ["decisions", "sampled", "stats"].contains(key) ? "it is a key of kind tail-sampling" : nil
+    }
+    let defaults = RepartitionTopology.Topics()
+    let rawSpans = self.section("raw_spans", of: section)
+    checkKeys(of: rawSpans, ["name", "encoding"])
+    let spans = self.section("spans", of: section)
+    checkKeys(of: spans, ["name"]) { key in
+      key == "encoding" ? "the spans are written as otlp_proto" : nil
+    }
+    let deadLetters = self.section("dead_letters", of: section)
+    checkKeys(of: deadLetters, ["name"])
+    let names = topicNames([
+      (rawSpans, defaults.rawSpans.name), (spans, defaults.spans), (deadLetters, defaults.deadLetters),
+    ])
+    return RepartitionTopology.Topics(
+      creation: creation(section),
+      rawSpans: SpanSource(name: names[0], encoding: spanEncoding(rawSpans)),
+      spans: names[1], deadLetters: names[2])
+  }
+
+  private mutating func creation(_ topics: TopologySection) -> TopicCreation {
+    let defaults = TopicCreation()
+    let factor = setting(
+      "replication_factor", of: topics, "a whole number from 1 to 32767, or -1 for the broker's default",
+      default: defaults.replicationFactor ?? -1
+    ) { text in
+      let number = text.isQuoted ? nil : NumberText.parseInteger(text.value)
+      return number.flatMap { $0 == -1 || (1...32767).contains($0) ? $0 : nil }
+    }
+    return TopicCreation(
+      enabled: truth("create", of: topics, default: defaults.enabled),
+      partitions: integer("partitions", of: topics, in: 1...10_000, default: defaults.partitions),
+      replicationFactor: factor.value == -1 ? nil : factor.value)
+  }
+
+  private mutating func spanEncoding(_ topic: TopologySection) -> SpanEncoding {
+    choice(
+      "encoding", of: topic, planned: ["jaeger_proto", "jaeger_json", "zipkin_json"], default: .otlpProto)
+  }
+
+  /// The `name` of each topic. Two topics of one name are refused: a worker would read what it wrote.
+  private mutating func topicNames(_ topics: [(section: TopologySection, default: String)]) -> [String] {
+    var seen: [(path: String, name: TopologySetting<String>)] = []
+    for topic in topics {
+      // Kafka's own rule for names.
+      let expected = "a topic name: 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
+      let name = setting("name", of: topic.section, expected, default: topic.default) { text in
+        Self.isTopicName(text.value) ? text.value : nil
+      }
+      let path = topic.section.path(of: "name")
+      if let other = seen.first(where: { $0.name.value == name.value && $0.name.isValid }), name.isValid,
+        let place = name.place ?? other.name.place
+      {
+        let shown = MessageText.quoted(name.raw ?? other.name.raw ?? name.value)
+        let message = "\(other.path) and \(path) are the same topic, \(shown)"
+        report(message, at: place, path: name.place == nil ? other.path : path)
+      }
+      seen.append((path, name))
+    }
+    return seen.map(\.name.value)
+  }
+
+  /// Whether Kafka takes `text` for the name of a topic.
+  static func isTopicName(_ text: String) -> Bool {
+    let isLegal = text.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text)
+    return isLegal && (1...249).contains(text.utf8.count)
+  }
+
+  private static func isTopicCharacter(_ byte: UInt8) -> Bool {
+    switch Unicode.Scalar(byte) {
+    case "a"..."z", "A"..."Z", "0"..."9", ".", "_", "-": true
+    default: false
+    }
+  }
+
+  // MARK: Windows and limits
+
+  private mutating func windows(_ section: TopologySection) -> TailSamplingTopology.Windows {
+    checkKeys(of: section, Keys.windows)
+    let defaults = TailSamplingTopology.Windows()
+    let day = Duration.seconds(86_400)
+    let wait = duration(
+      "decision_wait", of: section, in: .milliseconds(100)...day, default: defaults.decisionWait)
+    // Defaults give way to a decision_wait that they don't fit.
+    let afterRoot = duration(
+      "decision_wait_after_root", of: section, in: .zero...day,
+      default: min(defaults.decisionWaitAfterRoot, wait.value))
+    let late = duration(
+      "late_window", of: section, in: .zero...day, default: max(defaults.lateWindow, wait.value))
+    if let place = afterRoot.place, afterRoot.isValid, wait.isValid, afterRoot.value > wait.value {
+      let path = section.path(of: "decision_wait_after_root")
+      report("\(path) must not be longer than decision_wait", at: place, path: path)
+    }
+    if let place = late.place, late.isValid, wait.isValid, late.value < wait.value {
+      let path = section.path(of: "late_window")
+      let reason = "recovery replays that far back and must know what was decided"
+      report("\(path) must not be shorter than decision_wait: \(reason)", at: place, path: path)
+    }
+    return TailSamplingTopology.Windows(
+      decisionWait: wait.value, decisionWaitAfterRoot: afterRoot.value,
+      loneRootsWait: truth("lone_roots_wait", of: section, default: defaults.loneRootsWait),
+      lateWindow: late.value)
+  }
+
+  private mutating func limits(_ section: TopologySection) -> TailSamplingTopology.Limits {
+    checkKeys(of: section, Keys.limits)
+    let defaults = TailSamplingTopology.Limits()
+    let memory = byteSize("memory", of: section, in: (64 << 20)...(1 << 40), default: defaults.memory)
+    let trace = byteSize(
+      "bytes_per_trace", of: section, in: 1024...(1 << 30), default: defaults.bytesPerTrace)
+    let record = recordBytes(section, default: defaults.recordBytes)
+    for (key, size) in [("bytes_per_trace", trace), ("record_bytes", record)] {
+      // The defaults of both fit the least memory, so at fault is a size that is given.
+      guard let place = size.place, size.isValid, memory.isValid, size.value > memory.value else { continue }
+      let path = section.path(of: key)
+      report("\(path) must not be larger than limits.memory", at: place, path: path)
+    }
+    return TailSamplingTopology.Limits(
+      spansPerTrace: integer(
+        "spans_per_trace", of: section, in: 1...10_000_000, default: defaults.spansPerTrace),
+      bytesPerTrace: trace.value, recordBytes: record.value, memory: memory.value,
+      services: integer("services", of: section, in: 1...1_000_000, default: defaults.services))
+  }
+
+  /// At most 1 GB, librdkafka's own bound on `message.max.bytes` and `fetch.message.max.bytes`.
+  private mutating func recordBytes(_ limits: TopologySection, default fallback: Int) -> TopologySetting<Int>
+  {
+    byteSize("record_bytes", of: limits, in: 1024...1_000_000_000, default: fallback)
+  }
+}

@@ -1,0 +1,295 @@
+// The configuration in effect, as a topology file again: every default filled in, every secret masked.
+
+import Expressions
+internal import Sampling
+
+extension Topology {
+  /// The configuration in effect as YAML, secrets replaced by `***`. Apart from those it reads back as this
+  /// topology. Durations are given in whole milliseconds.
+  public var redactedDescription: String { redactedDescription(files: .read) }
+
+  /// The same, of a topology that was loaded with `files`.
+  public func redactedDescription(files: FileReferences) -> String {
+    var writer = TopologyWriter(files: files)
+    switch self {
+    case .tailSampling(let topology): writer.write(topology)
+    case .repartition(let topology): writer.write(topology)
+    }
+    return writer.text
+  }
+}
+
+struct TopologyWriter {
+  /// What has been written.
+  private(set) var text = ""
+  private let variables: [StandIn]
+  private let files: FileReferences
+
+  /// - Parameters:
+  ///   - variables: what stands in texts for variables, which are written in their place. They are no
+  ///     secrets.
+  ///   - files: whether texts still have references to files.
+  init(variables: [StandIn] = [], files: FileReferences = .read) {
+    self.variables = variables
+    self.files = files
+  }
+
+  /// A text that stands for a variable.
+  struct StandIn: Equatable {
+    var stand: String
+    /// The variable as a topology file has it: `${NAME}`.
+    var expression: String
+  }
+
+  mutating func write(_ topology: TailSamplingTopology) {
+    line(0, "kind: tail-sampling")
+    write(topology.worker)
+    let topics = topology.topics
+    write(topics.creation)
+    line(1, "spans: {name: \(value(topics.spans.name)), encoding: \(topics.spans.encoding.rawValue)}")
+    line(1, "decisions:")
+    line(2, "name: \(value(topics.decisions.name))")
+    line(2, "encoding: \(topics.decisions.encoding.rawValue)")
+    line(2, "dropped: \(topics.decisions.dropped.rawValue)")
+    line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
+    line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
+    line(1, "stats: {name: \(value(topics.stats))}")
+    writeRules(of: topology)
+    writeOperation(topology.worker)
+  }
+
+  /// Everything that verdicts depend on beside the spans.
+  mutating func writeRules(of topology: TailSamplingTopology) {
+    line(0, "windows:")
+    line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
+    line(1, "decision_wait_after_root: \(DurationText.format(topology.windows.decisionWaitAfterRoot))")
+    line(1, "lone_roots_wait: \(topology.windows.loneRootsWait)")
+    line(1, "late_window: \(DurationText.format(topology.windows.lateWindow))")
+    line(0, "limits:")
+    line(1, "spans_per_trace: \(topology.limits.spansPerTrace)")
+    line(1, "bytes_per_trace: \(ByteSizeText.format(topology.limits.bytesPerTrace))")
+    line(1, "record_bytes: \(ByteSizeText.format(topology.limits.recordBytes))")
+    line(1, "memory: \(ByteSizeText.format(topology.limits.memory))")
+    line(1, "services: \(topology.limits.services)")
+    line(0, "sample_on_first_match: \(topology.sampleOnFirstMatch)")
+    line(0, "invert_decisions: \(topology.invertDecisions)")
+    line(0, "policies:")
+    for policy in topology.policies {
+      line(1, "- name: \(value(policy.name))")
+      write(policy.rule)
+    }
+    if let baseline = topology.baseline { write(baseline) }
+  }
+
+  private mutating func write(_ baseline: BaselineSettings) {
+    line(0, "baseline:")
+    switch baseline.budget {
+    case .traces(let percentage): line(1, "budget: {traces_percentage: \(NumberText.format(percentage))}")
+    case .spans(let percentage): line(1, "budget: {spans_percentage: \(NumberText.format(percentage))}")
+    case .bytes(let percentage): line(1, "budget: {bytes_percentage: \(NumberText.format(percentage))}")
+    case .spansPerSecond(let spans): line(1, "budget: {spans_per_second: \(NumberText.format(spans))}")
+    }
+    line(1, "includes_other_policies: \(baseline.includesOtherPolicies)")
+    switch baseline.key {
+    case .service: line(1, "key: service")
+    case .attributes(let names): line(1, "key: \(list(names))")
+    }
+    line(1, "floor: \(NumberText.format(baseline.floor))")
+    line(1, "ceiling: \(NumberText.format(baseline.ceilingPercentage))")
+    line(1, "boost: \(NumberText.format(baseline.boost))")
+    line(1, "interval: \(DurationText.format(baseline.interval))")
+    line(1, "services: \(baseline.services)")
+  }
+
+  mutating func write(_ topology: RepartitionTopology) {
+    line(0, "kind: repartition")
+    write(topology.worker)
+    let topics = topology.topics
+    write(topics.creation)
+    line(
+      1, "raw_spans: {name: \(value(topics.rawSpans.name)), encoding: \(topics.rawSpans.encoding.rawValue)}")
+    line(1, "spans: {name: \(value(topics.spans))}")
+    line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
+    line(0, "limits:")
+    line(1, "record_bytes: \(ByteSizeText.format(topology.recordBytesMax))")
+    writeOperation(topology.worker)
+  }
+
+  private mutating func write(_ worker: WorkerSettings) {
+    line(0, "group: \(value(worker.group))")
+    line(0, "lanes: \(worker.lanes)")
+    line(0, "delivery: \(worker.delivery.rawValue)")
+    line(0, "commit_interval: \(DurationText.format(worker.commitInterval))")
+    line(0, "commit_records: \(worker.commitRecords)")
+    line(0, "stop_timeout: \(DurationText.format(worker.stopTimeout))")
+    line(0, "kafka:")
+    for (property, shown) in zip(worker.kafka.values.sorted { $0.key < $1.key }, worker.kafka.redacted) {
+      let isVariable = variables.contains { $0.stand == property.value }
+      line(1, "\(scalar(property.key)): \(value(isVariable ? property.value : shown.value))")
+    }
+  }
+
+  /// Written last: who reads a configuration looks for other things first.
+  private mutating func writeOperation(_ worker: WorkerSettings) {
+    line(0, "console:")
+    line(1, "enabled: \(worker.console.isEnabled)")
+    line(1, "address: \(quoted(worker.console.address))")
+    line(1, "port: \(worker.console.port)")
+    line(1, "services: \(worker.console.services)")
+    line(0, "log: {level: \(worker.log.level.rawValue), format: \(worker.log.format.rawValue)}")
+  }
+
+  private mutating func write(_ creation: TopicCreation) {
+    line(0, "topics:")
+    line(1, "create: \(creation.enabled)")
+    line(1, "partitions: \(creation.partitions)")
+    line(1, "replication_factor: \(creation.replicationFactor ?? -1)")
+  }
+
+  private mutating func write(_ rule: PolicyRule) {
+    line(2, "type: \(rule.typeName)")
+    if let settings = settings(of: rule) { line(2, "\(rule.typeName): \(settings)") }
+  }
+
+  /// A policy's settings on one line; nil for a type that has none.
+  private func settings(of rule: PolicyRule) -> String? {
+    switch rule {
+    case .alwaysSample, .traceFlags: return nil
+    case .statusCode(let codes):
+      return "{status_codes: [\(codes.map(\.rawValue).joined(separator: ", "))]}"
+    case .latency(let threshold, let upperThreshold, let measure):
+      let lower = NumberText.format(threshold / .milliseconds(1))
+      let upper = NumberText.format((upperThreshold ?? .zero) / .milliseconds(1))
+      return "{threshold_ms: \(lower), upper_threshold_ms: \(upper), measure: \(measure.rawValue)}"
+    case .probabilistic(let percentage, let salt):
+      let hash = salt.map { ", hash_salt: \(value($0))" } ?? ""
+      return "{sampling_percentage: \(NumberText.format(percentage))\(hash)}"
+    case .numericAttribute(let key, let least, let most, let isInverted):
+      let range = (least.map { ", min_value: \($0)" } ?? "") + (most.map { ", max_value: \($0)" } ?? "")
+      return "{key: \(value(key))\(range), invert_match: \(isInverted)}"
+    case .stringAttribute(let key, let values, let areRegularExpressions, let isInverted):
+      return "{key: \(value(key)), values: \(list(values)), "
+        + "enabled_regex_matching: \(areRegularExpressions), invert_match: \(isInverted)}"
+    case .booleanAttribute(let key, let truth, let isInverted):
+      return "{key: \(value(key)), value: \(truth), invert_match: \(isInverted)}"
+    case .traceState(let key, let values): return "{key: \(value(key)), values: \(list(values))}"
+    case .ottlCondition(let spans, let events, let mode):
+      let lists = [("span", spans), ("spanevent", events)].filter { !$0.1.isEmpty }
+      return "{error_mode: \(mode.rawValue), "
+        + lists.map { "\($0.0): \(list($0.1.map(\.text)))" }.joined(separator: ", ") + "}"
+    case .spanCount(let least, let most): return "{min_spans: \(least), max_spans: \(most)}"
+    case .rateLimiting(let rate, let burst):
+      return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .bytesLimiting(let rate, let burst):
+      return "{bytes_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .and(let policies): return "{and_sub_policy: \(list(policies))}"
+    case .not(let policy): return "{not_sub_policy: \(inline(policy))}"
+    case .drop(let policies): return "{drop_sub_policy: \(list(policies))}"
+    case .composite(let composite): return settings(of: composite)
+    }
+  }
+
+  private func settings(of composite: CompositePolicy) -> String {
+    let names = composite.policies.map(\.name)
+    let allocated = names.compactMap { name in composite.allocations[name].map { (name, $0) } }
+    let allocations = allocated.map { "{policy: \(value($0.0)), percent: \($0.1)}" }
+    let rates = allocations.isEmpty ? "" : "rate_allocation: [\(allocations.joined(separator: ", "))], "
+    return "{max_total_spans_per_second: \(composite.spansPerSecondMax), policy_order: \(list(names)), "
+      + "composite_sub_policy: \(list(composite.policies)), \(rates)"
+      + "fall_through: \(composite.fallsThrough), cap_total: \(composite.capsTotal)}"
+  }
+
+  private func inline(_ policy: PolicySpecification) -> String {
+    let name = policy.name.isEmpty ? "" : "name: \(value(policy.name)), "
+    let type = policy.rule.typeName
+    return "{\(name)type: \(type)\(settings(of: policy.rule).map { ", \(type): \($0)" } ?? "")}"
+  }
+
+  private func list(_ policies: [PolicySpecification]) -> String {
+    "[\(policies.map { inline($0) }.joined(separator: ", "))]"
+  }
+
+  private func list(_ texts: [String]) -> String {
+    "[\(texts.map { value($0) }.joined(separator: ", "))]"
+  }
+
+  private mutating func line(_ depth: Int, _ content: String) {
+    text += String(repeating: "  ", count: depth) + content + "\n"
+  }
+
+  /// A value, whose dollars would otherwise be read as variables.
+  private func value(_ text: String) -> String {
+    var places = variables.compactMap { variable in
+      text.firstRange(of: variable.stand).map { (range: $0, expression: variable.expression) }
+    }
+    if files == .leave, let range = text.firstRange(of: #/\$\{file:[^}]*\}/#) {
+      places.append((range: range, expression: String(text[range])))
+    }
+    guard let (range, expression) = places.min(by: { $0.range.lowerBound < $1.range.lowerBound }) else {
+      return scalar(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))
+    }
+    // Between braces YAML wants quotes around a variable.
+    let before = inside(value(String(text[..<range.lowerBound])))
+    let behind = inside(value(String(text[range.upperBound...])))
+    return "\"\(before)\(inside(quoted(expression)))\(behind)\""
+  }
+
+  /// A scalar without the quotes around it, if it has any.
+  private func inside(_ scalar: String) -> Substring {
+    scalar.hasPrefix("\"") ? scalar.dropFirst().dropLast() : scalar[...]
+  }
+
+  /// A scalar: plain where no reader can take it for anything but text, else in double quotes.
+  private func scalar(_ text: String) -> String {
+    let isPlain = text.utf8.allSatisfy { byte in
+      switch Unicode.Scalar(byte) {
+      case "a"..."z", "A"..."Z", "0"..."9", ".", "_", "-", "/": true
+      default: false
+      }
+    }
+    let words = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"]
+    let startsAsText = text.utf8.first.map { Unicode.Scalar($0).properties.isAlphabetic } ?? false
+    if isPlain, startsAsText, !words.contains(text.lowercased()) { return text }
+    return quoted(text)
+  }
+
+  private func quoted(_ text: String) -> String {
+    var quoted = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": quoted += "\\\""
+      case "\\": quoted += "\\\\"
+      case " "..."~": quoted.unicodeScalars.append(scalar)
+      default:
+        let digits = String(scalar.value, radix: 16)
+        quoted += "\\U" + String(repeating: "0", count: 8 - digits.count) + digits
+      }
+    }
+    return quoted + "\""
+  }
+}
+
+extension PolicyRule {
+  /// The type's name in a topology file.
+  fileprivate var typeName: String {
+    switch self {
+    case .alwaysSample: "always_sample"
+    case .statusCode: "status_code"
+    case .latency: "latency"
+    case .probabilistic: "probabilistic"
+    case .numericAttribute: "numeric_attribute"
+    case .stringAttribute: "string_attribute"
+    case .booleanAttribute: "boolean_attribute"
+    case .traceState: "trace_state"
+    case .traceFlags: "trace_flags"
+    case .ottlCondition: "ottl_condition"
+    case .spanCount: "span_count"
+    case .rateLimiting: "rate_limiting"
+    case .bytesLimiting: "bytes_limiting"
+    case .and: "and"
+    case .not: "not"
+    case .drop: "drop"
+    case .composite: "composite"
+    }
+  }
+}
