@@ -2,6 +2,7 @@
 // step.
 
 import Expectation
+import Expressions
 import OTLP
 import Sampling
 
