@@ -1,4 +1,4 @@
-# The front door: `make` lists what there is. CI runs the same verbs.
+# The front door: `make` lists the targets. CI runs the same ones.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,9 +19,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: libraries python tools ## Install what is missing: system libraries, and Python packages for the integration tests
+setup: libraries python tools ## Install missing system libraries, and Python packages for the integration tests
 
-# Asks for what is needed, not for Debian's packages: they may have come from elsewhere.
+# Checks for the libraries themselves, not for Debian's packages: they may come from elsewhere.
 libraries:
 	@command -v swift > /dev/null || { echo "no swift on the PATH: https://www.swift.org/install"; exit 1; }
 	@missing=(); \
@@ -41,7 +41,7 @@ python:
 	  cat $(REQUIREMENTS) > $(VENV)/installed.txt; \
 	fi
 
-# What the tests of metrics, rules and costs run beside Python packages.
+# Programs that the tests of metrics, rules and costs run, besides Python packages.
 tools:
 	@missing=(); \
 	{ command -v promtool && command -v prometheus; } > /dev/null || missing+=(prometheus); \
@@ -50,7 +50,7 @@ tools:
 	command -v objcopy > /dev/null || missing+=(binutils); \
 	$(call install,$${missing[@]})
 
-# What builds the image and runs it: no part of `setup`.
+# Programs that build and run the image; not part of `setup`.
 image-tools:
 	@missing=(); \
 	for tool in buildah podman runc debootstrap openssl; do \
@@ -59,7 +59,7 @@ image-tools:
 	command -v ip > /dev/null || missing+=(iproute2); \
 	$(call install,$${missing[@]})
 
-# Installs the Debian packages named; does nothing without a name.
+# Installs the named Debian packages; does nothing without a name.
 define install
 set -- $(1); \
 if [ $$# != 0 ]; then \
@@ -73,7 +73,7 @@ endef
 build: libraries ## Build the program: .build/release/tailrace
 	swift build -c release --product tailrace
 
-# Where it is installed; DESTDIR goes before it, for packages.
+# Where to install; DESTDIR is prepended, for packages.
 PREFIX ?= /usr/local
 INSTALLED := $(DESTDIR)$(PREFIX)
 
@@ -92,33 +92,33 @@ install: build ## Install the program, its man pages and its shell completions: 
 	  shift 2; \
 	done
 
-demo: build ## A broker, traffic and a worker in one process, a live table, and a report at the end
+demo: build ## Run a broker, traffic and a worker in one process: a live table, and a report at the end
 	$(TAILRACE) demo
 
-# Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
-# integration tests with the optimised program that people run.
-test: setup lint unit integration deploy costs simulate ## All that CI runs, with a short run of the fuzzers
+# Two builds: the unit tests use a debug build, for its checks of arithmetic, memory access and assertions; the
+# integration tests use the optimised program, as released.
+test: setup lint unit integration deploy costs simulate ## Everything that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
-# Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
+# Tests that wait for a broker or a process would starve among hundreds of others on two cores: they run one by one.
 WAITING := KafkaTests|CommandTests
-unit: libraries ## The tests of the modules
+unit: libraries ## Test the modules
 	@$(call swift_test,--skip '$(WAITING)')
 	@$(call swift_test,--skip-build --no-parallel --filter '$(WAITING)')
 
-# What failed is said again at the end: among thousands of lines nobody finds it.
+# Repeats the failures at the end: they are hard to find among thousands of lines.
 define swift_test
 mkdir -p .build; echo "swift test $(1)"; \
 swift test $(1) 2>&1 | tee .build/unit.log || { echo; echo "What failed:"; grep '✘' .build/unit.log; exit 1; }
 endef
 
-integration: build python tools ## The program between a real broker, a real collector and real SDKs
+integration: build python tools ## Test the program with a real broker, a real collector and real SDKs
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration
 
-deploy: build python tools ## The manifests, the image's recipe and the scripts of Deploy/
+deploy: build python tools ## Test the manifests, the Dockerfile and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
 
-# What the image is called here.
+# The image's name.
 IMAGE ?= tailrace:0.1.0
 
 image: image-tools ## Build the image without a daemon; base images that can't be pulled get stand-ins
@@ -127,45 +127,45 @@ image: image-tools ## Build the image without a daemon; base images that can't b
 image-test: image python ## Run the image as the manifests do: probes, a changed ConfigMap, a crash, SIGTERM
 	IMAGE=$(IMAGE) $(VENV)/bin/python -B -m pytest -s Tests/Deploy/image.py
 
-lint: ## Check the form of all Swift sources
+lint: ## Check the format of all Swift sources
 	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)
 
-format: ## Bring all Swift sources into form
+format: ## Format all Swift sources
 	swift format --in-place --recursive --parallel $(SWIFT_SOURCES)
 
-bench: build ## Spans per second and memory, in process
+bench: build ## Measure spans per second and memory, in process
 	$(TAILRACE) bench
 
-bench-scaling: build ## What a span costs as the work grows: a table, and a plot in .build
+bench-scaling: build ## Measure a span's cost as the work grows: a table, and a plot in .build
 	$(TAILRACE) bench-scaling --plot .build/bench-scaling.svg $(ARGUMENTS)
 
-bench-kafka: build python ## A worker against a consumer that does nothing, on a real broker: ratios
+bench-kafka: build python ## Compare a worker with a consumer that does nothing, on a real broker
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)
 
-bench-latency: build python ## From an error span's producer to a read_committed reader: p50, p99
+bench-latency: build python ## Measure latency from an error span's producer to a read_committed reader
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_latency.py $(ARGUMENTS)
 
-costs: build python tools ## Instructions and allocations of a span against those noted last; COSTS=write notes new ones
+costs: build python tools ## Compare instructions and allocations per span with the recorded ones; COSTS=write records new ones
 	TAILRACE=$(TAILRACE) COSTS=$(COSTS) $(VENV)/bin/python -B -m pytest Tests/Costs
 
 # How long the soak test takes.
 MINUTES ?= 10
 
-soak: build python ## Workers under load behind a broker that comes and goes: MINUTES=10
+soak: build python ## Run workers under load on a broker that comes and goes: MINUTES=10
 	TAILRACE=$(TAILRACE) SOAK_MINUTES=$(MINUTES) $(VENV)/bin/python -B -m pytest -s Tests/Integration/soak.py
 
 fuzz: libraries ## Fuzz every decoder and the sampler: FUZZ_SECONDS=60 for each
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)
 
-# The first seed, and how many. A fresh one: make simulate SEED=$$RANDOM
+# The first seed, and how many. For a new one: make simulate SEED=$$RANDOM
 SEED ?= 1
 SEEDS ?= 1000
 
-simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
+simulate: build ## Simulate workers on a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
 	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
 
-report: build ## A simulated day of the adaptive baseline: figures, and a plot in .build
+report: build ## Simulate a day of the adaptive baseline: figures, and a plot in .build
 	$(TAILRACE) report --output .build/baseline-day.svg
 
-clean: ## Remove all that was built and installed here
+clean: ## Remove everything built and installed here
 	rm -rf .build $(VENV)

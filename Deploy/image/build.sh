@@ -2,27 +2,27 @@
 # Builds the image of Deploy/Dockerfile with buildah, which needs no daemon. `make image`.
 #
 #   Deploy/image/build.sh [IMAGE]    builds it, as tailrace:0.1.0 unless another name is given
-#   Deploy/image/build.sh --bases    only sees to the base images
+#   Deploy/image/build.sh --bases    only prepares the base images
 #
-# Base images that can't be pulled get stand-ins: Debian by debootstrap, from the mirror that apt has here, and for
-# Swift the toolchain on the PATH, mounted for the time of the build. An image on stand-ins is for tests. Whatever git
-# and the package manager are told here of where packages are (`url.<base>.insteadOf`, mirrors) holds in the build.
+# Base images that can't be pulled get stand-ins: Debian by debootstrap, from apt's mirror on this host, and for
+# Swift the toolchain on the PATH, mounted during the build. An image on stand-ins is for tests only. This host's
+# settings of git and the package manager for package locations (`url.<base>.insteadOf`, mirrors) apply to the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 image=${1:-tailrace:0.1.0}
 work=.build/image
 dockerfile=Deploy/Dockerfile
-toolchain=/opt/swift-toolchain # where the stand-in has it
+toolchain=/opt/swift-toolchain # its path in the stand-in
 mkdir -p "$work"
 
 say() { echo "image: $*" >&2; }
 
-# chroot: no rights are asked for but those of the user who builds. Host network: whatever reaches the mirror here.
+# chroot needs no rights beyond those of the building user; the host network reaches whatever mirror this host uses.
 buildah_() { buildah --storage-driver overlay "$@"; }
 isolation=(--isolation chroot --network host)
 
-# The first of apt's sources for a release of Debian. What is in the formats is apt-get's to expand.
+# The first of apt's sources for a Debian release. apt-get expands the $(...) in the format.
 # shellcheck disable=SC2016
 mirror() {
   apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(LABEL)' 'Created-By: Packages' |
@@ -50,7 +50,7 @@ stand_in_debian() {
   rm -rf --one-file-system "$root"
 }
 
-# swift:VERSION-RELEASE. The toolchain itself is not in it.
+# swift:VERSION-RELEASE, without the toolchain itself.
 stand_in_swift() {
   local version=${1#swift:} release container
   release=${version#*-} version=${version%%-*}
@@ -72,20 +72,20 @@ stand_in_swift() {
   buildah_ commit --quiet --rm "$container" "localhost/$1" > /dev/null
 }
 
-# Sees to a base image.
+# Prepares a base image.
 base() {
   if buildah_ inspect --type image "localhost/$1" > /dev/null 2>&1; then
     say "$1 is a stand-in"
   elif timeout 300 buildah --storage-driver overlay pull --quiet --policy missing "docker.io/library/$1" \
     > "$work/pull.log" 2>&1; then
-    say "$1 is Docker Hub's"
+    say "$1 is from Docker Hub"
   else
     say "$1 can't be pulled: making a stand-in"
     "stand_in_${1%%:*}" "$1"
   fi
 }
 
-# Mounts for the build: git's and the package manager's ways to the packages.
+# Mounts for the build: git's and the package manager's settings for package locations.
 mounts=()
 carry_over() {
   local key value path
@@ -93,7 +93,7 @@ carry_over() {
   while read -r key value; do
     [[ -n $key ]] || continue
     git config --file "$work/gitconfig" --add "$key" "$value"
-    # A folder of this machine in the place of a host.
+    # A local folder instead of a host.
     path=${key#url.} path=${path%.*} path=${path#file://}
     if [[ $path == /* && -d $path ]]; then mounts+=(--volume "$path:$path:ro"); fi
   done < <(git config --get-regexp '^url\.' || true)
@@ -116,14 +116,14 @@ for name in "${bases[@]}"; do
 done
 if [[ $image == --bases ]]; then exit; fi
 carry_over
-# The same folder may stand in for several hosts.
+# The same folder may replace several hosts.
 mapfile -t mounts < <(printf '%s\n' "${mounts[@]}" | grep -v '^--volume$' | sort -u | sed 's/^/--volume=/')
 
 say "building $image"
 SECONDS=0
 build() { buildah_ build --layers "${isolation[@]}" --file "$dockerfile" --ignorefile "$dockerfile.dockerignore" "$@" .; }
-# What is mounted leaves its mount points behind. So the stage that needs it is built first, and taken from the cache by
-# a second build without mounts: nothing of this machine is in the image.
+# Mounts leave their mount points behind. So the stage that needs them is built first and taken from the cache by
+# a second build without mounts: nothing of this host ends up in the image.
 build "${mounts[@]}" --target build
 build --tag "$image"
 say "$image built in $SECONDS s"

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes the topics of topics.yaml with Kafka's own tools. A topic that is there is left as it is, so the
-# script can be run again; at the end it shows all of them, to compare.
+# Creates the topics of topics.yaml with Kafka's own tools. Existing topics are not changed, so the
+# script can be run again; at the end it prints all of them for comparison.
 #
 #   BOOTSTRAP=kafka:9092 Deploy/kafka/create-topics.sh
 #
 #   BOOTSTRAP       brokers, HOST:PORT; required
-#   PARTITIONS      of each topic; 8
+#   PARTITIONS      partitions of each topic; 8
 #   REPLICAS        copies of each partition; 3
 #   MIN_INSYNC      copies that must have a record before it counts as written; 2, or 1 with fewer replicas
 #   COMMAND_CONFIG  a file of client properties, for TLS and SASL
 #   KAFKA_TOPICS    the tool; kafka-topics.sh
 set -euo pipefail
 
-: "${BOOTSTRAP:?brokers, such as BOOTSTRAP=kafka:9092}"
+: "${BOOTSTRAP:?set the brokers, such as BOOTSTRAP=kafka:9092}"
 partitions=${PARTITIONS:-8}
 replicas=${REPLICAS:-3}
 min_insync=${MIN_INSYNC:-$((replicas < 2 ? 1 : 2))}
@@ -20,7 +20,7 @@ min_insync=${MIN_INSYNC:-$((replicas < 2 ? 1 : 2))}
 client=("${KAFKA_TOPICS:-kafka-topics.sh}" --bootstrap-server "$BOOTSTRAP")
 if [ -n "${COMMAND_CONFIG:-}" ]; then client+=(--command-config "$COMMAND_CONFIG"); fi
 
-# Why each value is what it is: topics.yaml.
+# topics.yaml gives the reason for each value.
 create() {
   local topic=$1 config=()
   shift
