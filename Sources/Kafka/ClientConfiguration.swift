@@ -1,6 +1,7 @@
 // Properties of a librdkafka client, and the making of its handle.
 
 internal import CRdKafka
+internal import Glibc
 internal import Synchronization
 
 /// A property of librdkafka, such as `bootstrap.servers`.
@@ -78,6 +79,9 @@ final class CallbackContext: Sendable {
 
   /// Whether the client is left as it is when its owner goes: destroying it might wait for ever.
   let isAbandoned = Atomic(false)
+
+  /// Whether another client is in its place: it is destroyed where nobody waits for it.
+  let isRetired = Atomic(false)
 
   /// Whether librdkafka would end the process if the client were destroyed: before 2.3.0 it asserts that a
   /// member with the cooperative assignor has that assignor's state, which comes with the first assignment.
@@ -172,6 +176,11 @@ struct ClientHandle: ~Copyable {
   }
 
   deinit {
+    if context.isRetired.load(ordering: .relaxed), !context.isAbandoned.load(ordering: .relaxed) {
+      // Sound: the pointer goes to its new owner, and this value's life ends here.
+      unsafe RetiredClient(pointer, context).destroyAside()
+      return
+    }
     // A client that has failed for good may keep whoever destroys it waiting without end.
     guard !context.mustOutliveOwner, !context.isAbandoned.load(ordering: .relaxed), fatalError == nil else {
       // Sound: one reference too many, for the callbacks of a client that stays until the process ends, which
@@ -182,6 +191,16 @@ struct ClientHandle: ~Copyable {
     // Sound: the handle is owned by this value alone and destroyed once. A consumer's
     // owner has closed it as far as it can be closed.
     unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+  }
+
+  /// Gives up all records of a producer. Without this, destroying it would wait for records that nobody asks
+  /// for any more.
+  ///
+  /// The client must be alive.
+  @unsafe static func purge(_ client: OpaquePointer) {
+    // Sound: both calls only need a client that is alive.
+    unsafe rd_kafka_purge(client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+    unsafe rd_kafka_flush(client, 1000)
   }
 
   /// The error that has made the client useless, if there is one.
@@ -217,7 +236,9 @@ struct ClientHandle: ~Copyable {
     unsafe rd_kafka_conf_set_stats_cb(configuration) { _, json, length, opaque in
       guard let json = unsafe json, let opaque = unsafe opaque else { return 0 }
       let bytes = unsafe UnsafeRawBufferPointer(start: json, count: length)
-      unsafe CallbackContext.from(opaque).statistics?.keep(bytes)
+      let context = unsafe CallbackContext.from(opaque)
+      // The statistics are those of the client that is in its place now.
+      if !context.isRetired.load(ordering: .relaxed) { unsafe context.statistics?.keep(bytes) }
       // Zero: librdkafka frees the text.
       return 0
     }
@@ -225,6 +246,40 @@ struct ClientHandle: ~Copyable {
     case .consumer: unsafe Consumer.setRebalanceCallback(configuration)
     case .producer: unsafe Producer.setDeliveryCallback(configuration)
     }
+  }
+}
+
+/// A producer in whose place another is: its own thread destroys it.
+@safe
+private final class RetiredClient {
+  private let pointer: OpaquePointer
+  /// Keeps what the callbacks use alive as long as the client.
+  private let context: CallbackContext
+
+  @unsafe init(_ pointer: OpaquePointer, _ context: CallbackContext) {
+    unsafe self.pointer = pointer
+    self.context = context
+  }
+
+  /// Starts the thread. Where none can be started the client stays until the process ends.
+  func destroyAside() {
+    // Sound: the thread takes over the one reference that is retained for it.
+    let client = unsafe Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    let error = unsafe pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument = unsafe argument else { return nil }
+        unsafe Unmanaged<RetiredClient>.fromOpaque(argument).takeRetainedValue().destroy()
+        return nil
+      }, client.toOpaque())
+    if error == 0 { pthread_detach(thread) }
+  }
+
+  private func destroy() {
+    // Sound: owned by this object alone, destroyed once. Its topics are gone: they kept the producer alive.
+    unsafe ClientHandle.purge(pointer)
+    unsafe rd_kafka_destroy(pointer)
   }
 }
 

@@ -90,7 +90,8 @@ public protocol ProducerClient: AnyObject {
   /// Errors of the client as a whole since the last call.
   func takeErrors() -> [KafkaError]
 
-  /// Registers the transactional id; ends what an earlier producer of the same id left open.
+  /// Registers the transactional id; ends what an earlier producer of the same id left open. After a time-out
+  /// the same call goes on with it; once it has succeeded it is not made again.
   func initTransactions(timeout: Duration) throws(KafkaError)
 
   /// Begins a transaction.
@@ -104,6 +105,10 @@ public protocol ProducerClient: AnyObject {
 
   /// Aborts the transaction.
   func abortTransaction(timeout: Duration) throws(KafkaError)
+
+  /// Leaves its place to another producer of the same transactional id: what is queued is given up, nobody
+  /// waits for what is on its way, and nothing else may be called afterwards.
+  func retire()
 
   /// Lets go of the client as it is: nothing is told to any broker, and nothing is waited for.
   func abandon()

@@ -67,6 +67,11 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
     unsafe rd_kafka_error_destroy(error)
   }
 
+  /// Whether no answer came, or none in time: brokers may have carried the request out, or may do so yet.
+  public var isUnanswered: Bool {
+    isRetriable
+      || [.localTimedOut, .localTimedOutQueue, .localTransport, .requestTimedOut].contains(known)
+  }
   /// Whether the producer's queue has no room.
   public var isQueueFull: Bool { known == .localQueueFull }
   /// Whether a topic or partition does not exist.

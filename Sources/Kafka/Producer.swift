@@ -71,10 +71,12 @@ public final class Producer: ProducerClient {
   }
 
   deinit {
-    guard !handle.context.isAbandoned.load(ordering: .relaxed) else { return }
-    // Without this, destroying the client would wait for records that nobody asks for any more.
-    unsafe rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
-    unsafe rd_kafka_flush(handle.pointer, 1000)
+    // A client that has retired is destroyed, and its records purged, by a thread of its own.
+    guard !handle.context.isAbandoned.load(ordering: .relaxed),
+      !handle.context.isRetired.load(ordering: .relaxed)
+    else { return }
+    // Sound: the handle, which owns the client, is destroyed after this.
+    unsafe ClientHandle.purge(handle.pointer)
   }
 
   /// Opens a topic for writing.
@@ -220,7 +222,8 @@ public final class Producer: ProducerClient {
 
   // MARK: Transactions
 
-  /// Registers the transactional id; ends what an earlier producer of the same id left open.
+  /// Registers the transactional id; ends what an earlier producer of the same id left open. After a time-out
+  /// the same call goes on with it; librdkafka takes it once for each client.
   public func initTransactions(timeout: Duration) throws(KafkaError) {
     try unsafe complete(rd_kafka_init_transactions(handle.pointer, timeout.milliseconds))
   }
@@ -258,6 +261,12 @@ public final class Producer: ProducerClient {
     _ = unsafe rd_kafka_purge(
       handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING)
     poll()
+  }
+
+  /// Leaves its place to another producer. A thread of its own destroys the client as soon as its owner lets
+  /// go of it: that may take as long as a broker hangs, and the owner does not wait.
+  public func retire() {
+    handle.context.isRetired.store(true, ordering: .relaxed)
   }
 
   /// Lets go of the client as it is. Its threads go on until the process ends.

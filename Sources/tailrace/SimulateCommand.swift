@@ -85,8 +85,8 @@ extension FaultCounts {
   var text: String {
     "\(crashes) crashes (\(tornCommits) in a commit, \(unknownCommits) after one), \(stops) stops, "
       + "\(freezes) freezes, \(commitFailures) failed commits, \(requestFailures) failed requests, "
-      + "\(outages) outages, \(stalls) stalls, \(clockJumps) clock jumps, \(reloads) reloads, "
-      + "\(rebalances) rebalances"
+      + "\(lateRequests) late requests, \(outages) outages, \(stalls) stalls, \(clockJumps) clock jumps, "
+      + "\(reloads) reloads, \(rebalances) rebalances"
   }
 
   mutating func add(_ other: FaultCounts) {
@@ -99,6 +99,7 @@ extension FaultCounts {
     requestFailures += other.requestFailures
     clockJumps += other.clockJumps
     stalls += other.stalls
+    lateRequests += other.lateRequests
     outages += other.outages
     reloads += other.reloads
     rebalances += other.rebalances

@@ -64,6 +64,26 @@ import Testing
     try producer.abortTransaction(timeout: .seconds(10))
   }
 
+  /// What the old one has left open, and its end, keep nobody waiting.
+  @Test func aNewProducerTakesTheOldOnesPlace() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("out")
+    var old: Producer? = try transactional(cluster)
+    try old?.initTransactions(timeout: .seconds(10))
+    try old?.beginTransaction()
+    if let old { try old.send(try old.topic("out"), key: nil, value: "given up") }
+    let new = try transactional(cluster)
+    old?.retire()
+    old = nil
+    try new.initTransactions(timeout: .seconds(10))
+    try new.beginTransaction()
+    try new.send(try new.topic("out"), key: nil, value: "kept")
+    try new.commitTransaction(timeout: .seconds(10))
+    #expect(new.deliveredCount == 1)
+    let again = #expect(throws: KafkaError.self) { try new.initTransactions(timeout: .seconds(1)) }
+    #expect(again?.name == "_STATE", "librdkafka registers a client once")
+  }
+
   private func transactional(_ cluster: RunningCluster) throws -> Producer {
     try cluster.producer([KafkaProperty("transactional.id", "worker-0")])
   }

@@ -130,4 +130,77 @@ import Testing
     let full = #expect(throws: BrokerError.self) { for _ in 0..<3000 { try write(second) } }
     #expect(full?.remedy == .abort && full?.isTransient == true)
   }
+
+  // MARK: Requests without an answer
+
+  /// Brokers go on after an outage and carry out an abort that the link has given up waiting for: it must not
+  /// end the transaction that has begun since.
+  @Test func aLateAbortEndsNoOtherTransaction() throws {
+    faults.plan.late = 1
+    let process = process()
+    let first = try link(process)
+    try write(first)
+    cluster.fallSilent(for: .seconds(6))
+    let silent = #expect(throws: BrokerError.self) { try first.abort() }
+    #expect(silent?.remedy == .retry)
+    process.wait(.seconds(1))
+    try first.abort()
+    try write(first)
+    #expect(faults.plan.counts.lateRequests > 0)
+    process.wait(.seconds(5))
+    try write(first)
+    try first.commit(point)
+    #expect(cluster.committedPoint(of: PartitionID(0))??.offset == Offset(0))
+    let id = LogID(topic: SimulatedTopic.decisions, partition: PartitionID(0))
+    #expect(cluster.committedRecords(of: id).count == 2)
+  }
+
+  /// The same of a commit: it would commit half of the next transaction.
+  @Test(arguments: 1...5 as ClosedRange<UInt64>)
+  func aLateCommitEndsNoOtherTransaction(_ seed: UInt64) throws {
+    let process = process()
+    let first = try link(process)
+    faults.plan.random = RandomSource(seed: seed)
+    faults.plan.requestFailure = 0.5
+    faults.plan.late = 1
+    while !first.isCommitting {
+      do {
+        try write(first)
+        try first.commit(point)
+      } catch {
+        while !first.isCommitting, (try? first.abort()) == nil {}
+      }
+    }
+    faults.plan.requestFailure = 0
+    // Brokers may have ended the transaction meanwhile.
+    do { try first.commit(point) } catch { try first.abort() }
+    let id = LogID(topic: SimulatedTopic.decisions, partition: PartitionID(0))
+    let before = cluster.committedRecords(of: id).count
+    try write(first)
+    process.wait(.seconds(5))
+    #expect(cluster.committedRecords(of: id, includesUnstable: true).count == before)
+    try write(first)
+    try first.commit(point)
+    #expect(cluster.committedRecords(of: id).count == before + 2)
+  }
+
+  /// A registration that was repeated may be carried out once more, and fences the producer that came of it:
+  /// no other one is in its place.
+  @Test func whoFencesItselfGoesOn() throws {
+    faults.plan.late = 1
+    cluster.fallSilent(for: .milliseconds(1500))
+    let first = try link(process())
+    #expect(faults.plan.counts.lateRequests > 0)
+    try write(first)
+    cluster.pass(to: cluster.now + .seconds(5))
+    let fenced = #expect(throws: BrokerError.self) { try first.commit(point) }
+    #expect(fenced?.remedy == .abort)
+    try first.abort()
+    try write(first)
+    try first.commit(point)
+    _ = try link(process())
+    try? write(first)
+    let other = #expect(throws: BrokerError.self) { try first.commit(point) }
+    #expect(other?.remedy == .stop, "the second time it is another")
+  }
 }

@@ -16,7 +16,13 @@ package import Sampling
 package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let clients: Clients
   private let consumer: Clients.Consumer
-  private let producer: Clients.Producer
+  private var producer: Clients.Producer
+  private let producerProperties: [KafkaProperty]
+  private var standing = Standing.registered
+  /// Whether the producer's registration had to be repeated. Brokers may still carry out the first request,
+  /// which fences the producer: once, that is no sign of another one with its id.
+  private var mayFenceItself = false
+  private let outputNames: OutputNames
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
   private let tail: DecisionTail<Clients>?
@@ -49,6 +55,18 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       case .open(let since), .committing(let since), .aborting(let since): since
       }
     }
+  }
+
+  /// What can be relied on of the producer.
+  private enum Standing {
+    /// Its requests were answered.
+    case registered
+    /// One of its requests to add offsets, commit or abort was not. Brokers may carry it out at any time, and
+    /// those before KIP-890 do so to whatever transaction of the same epoch is open then. So no other
+    /// transaction begins with this producer: a new one, with a new epoch, takes its place.
+    case doubtful
+    /// It takes the place of a doubtful one, and its registration has not been answered yet.
+    case registering
   }
 
   /// Whether the process is told to stop.
@@ -92,16 +110,21 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     if let transactionalID {
       transactional = .transactional(transactionalID, commitInterval: commitInterval)
     }
-    let producerProperties = transactional + properties.forProducers
+    producerProperties = transactional + properties.forProducers
     let timeout = producerProperties.last { $0.name == "transaction.timeout.ms" }.flatMap { Int64($0.value) }
     transactionTimeout = .milliseconds(timeout ?? 60_000)
     producer = try clients.makeProducer(properties: producerProperties)
     if transactionalID != nil {
       let producer = producer
+      var isRepeated = false
       // Registering waits for what an earlier producer of the id left open.
       try KafkaLink.persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
-        try producer.initTransactions(timeout: timeout)
+        do throws(KafkaError) { try producer.initTransactions(timeout: timeout) } catch {
+          isRepeated = true
+          throw error
+        }
       }
+      mayFenceItself = isRepeated
     }
     // Members of no group; librdkafka wants a name all the same.
     let outside =
@@ -114,6 +137,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     } else {
       tail = nil
     }
+    outputNames = names
     outputs = try KafkaOutputs(names, producer)
     if let name = names.stats, let topic = outputs[.stats]?.topic {
       let producer = producer
@@ -162,6 +186,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ = bounds.poll(timeout: .zero) { _, _, _ in }
     _ = bounds.takeEvents()
     tail?.rest()
+    if case .none = transaction { try renewProducer() }
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
     }
@@ -188,16 +213,17 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       case .lost(let partitions): .lost(partitions.map { PartitionID($0.partition) })
       case .endOfPartition(let partition, let offset):
         .caughtUp(PartitionID(partition.partition), Offset(offset))
-      case .error(let error): .disturbed(ofClient(error, "consumer"))
+      case .error(let error): .disturbed(besideCalls(sort(error, "consumer"), error))
       }
     }
-    return events + producer.takeErrors().map { .disturbed(ofClient($0, "producer")) }
+    return events
+      + producer.takeErrors().map { .disturbed(besideCalls(sort(inTransaction: $0, "producer"), $0)) }
   }
 
   /// An error that a client reports beside its calls: unless it is fatal, the client goes on, and what cannot
   /// succeed fails where it is called.
-  private func ofClient(_ error: KafkaError, _ client: String) -> BrokerError {
-    var sorted = sort(error, client)
+  private func besideCalls(_ sorted: BrokerError, _ error: KafkaError) -> BrokerError {
+    var sorted = sorted
     if sorted.remedy == .abort || error.known == nil { sorted.remedy = .retry }
     return sorted
   }
@@ -287,6 +313,12 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   private func beginTransaction() throws(BrokerError) {
     guard transactionalID != nil, case .none = transaction else { return }
+    do { try renewProducer() } catch {
+      var error = error
+      // What is about to be written can't wait for it.
+      if error.remedy == .retry { error.remedy = .abort }
+      throw error
+    }
     do { try producer.beginTransaction() } catch {
       throw sort(inTransaction: error, "beginning a transaction")
     }
@@ -301,7 +333,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     if case .committing = transaction { return try finishCommit() }
     try beginTransaction()
     try untilDone("adding offsets to the transaction", else: .abort) { (timeout) throws(KafkaError) in
-      try producer.sendOffsets(offsets, of: consumer, timeout: timeout)
+      try answered { () throws(KafkaError) in
+        try producer.sendOffsets(offsets, of: consumer, timeout: timeout)
+      }
     }
     transaction = .committing(since: transaction.since ?? clients.uptime)
     try finishCommit()
@@ -319,7 +353,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private func finishCommit() throws(BrokerError) {
     do {
       try untilDone("committing the transaction", else: .retry) { (timeout) throws(KafkaError) in
-        try producer.commitTransaction(timeout: timeout)
+        try answered { () throws(KafkaError) in try producer.commitTransaction(timeout: timeout) }
       }
     } catch {
       // An answer that says no leaves the transaction open: it is aborted next.
@@ -371,13 +405,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let since = transaction.since ?? clients.uptime
     transaction = .aborting(since: since)
     do {
-      try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
-        do throws(KafkaError) { try producer.abortTransaction(timeout: timeout) } catch {
-          // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
-          if error.known == .localConflict { transaction = .committing(since: since) }
-          throw error
-        }
-      }
+      // What a doubtful producer has left open is ended by the registration of the next one.
+      if case .registered = standing { try abortTransaction(since: since) } else { try renewProducer() }
     } catch {
       // An abort is not given up for another: it is tried again.
       var error = error
@@ -386,6 +415,59 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     transaction = .none
     _ = producer.takeFailures()
+  }
+
+  private func abortTransaction(since: Duration) throws(BrokerError) {
+    try untilDone("aborting the transaction", else: .retry) { (timeout) throws(KafkaError) in
+      do throws(KafkaError) {
+        try answered { () throws(KafkaError) in try producer.abortTransaction(timeout: timeout) }
+      } catch {
+        // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
+        if error.known == .localConflict { transaction = .committing(since: since) }
+        throw error
+      }
+    }
+  }
+
+  /// Notes that a request of the transaction's was not answered, if it was not.
+  private func answered(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
+    do { try body() } catch {
+      if error.isUnanswered { standing = .doubtful }
+      throw error
+    }
+  }
+
+  /// Puts a new producer in the place of a doubtful one. Its registration ends what the old one left open,
+  /// and brokers refuse what still reaches them of the old one: its epoch is over.
+  ///
+  /// librdkafka registers a client once, so it takes a new client.
+  private func renewProducer() throws(BrokerError) {
+    switch standing {
+    case .registered: return
+    case .doubtful:
+      do throws(KafkaError) {
+        let successor = try clients.makeProducer(properties: producerProperties)
+        outputs = try KafkaOutputs(outputNames, successor)
+        producer.retire()
+        producer = successor
+      } catch { throw sort(error, "making a new producer") }
+      mayFenceItself = false
+      standing = .registering
+    case .registering: break
+    }
+    do {
+      try untilDone("registering a new producer", else: .retry) { (timeout) throws(KafkaError) in
+        do throws(KafkaError) { try producer.initTransactions(timeout: timeout) } catch {
+          mayFenceItself = true
+          throw error
+        }
+      }
+    } catch {
+      var error = error
+      if error.remedy == .abort { error.remedy = .retry }
+      throw error
+    }
+    standing = .registered
   }
 
   /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left,
@@ -459,8 +541,17 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     error.isFenced ? fenced(error, action) : BrokerError(error, action)
   }
 
+  /// Sorts an error of the producer.
   private func sort(inTransaction error: KafkaError, _ action: String) -> BrokerError {
-    error.isFenced ? fenced(error, action) : BrokerError(inTransaction: error, action)
+    if error.isFenced, mayFenceItself {
+      mayFenceItself = false
+      standing = .doubtful
+    }
+    // The end of a producer whose place another takes anyway ends nothing else.
+    if case .doubtful = standing, error.isFatal || error.isFenced {
+      return BrokerError(.abort, "\(action): a new producer takes over: \(error)")
+    }
+    return error.isFenced ? fenced(error, action) : BrokerError(inTransaction: error, action)
   }
 
   /// Brokers fence a producer for two reasons, with one error: another has its id, or they have ended a

@@ -19,6 +19,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may be as large as they like, whatever their topics take.
   case ignoreLimits = "ignore-limits"
+  /// A producer that takes another's place goes on with the other's epoch.
+  case keepEpoch = "keep-epoch"
 }
 
 /// The production link, with a bug or without.

@@ -5,6 +5,8 @@
 // last stable offset and nothing aborted; a transaction that nobody ends is aborted after its timeout and its
 // producer fenced; offsets sent in a transaction count only once it commits, and hide the committed ones
 // until then; a member that is silent for too long is thrown out, and what it commits afterwards is refused.
+// And what no broker should do and those before KIP-890 do: a request to end a transaction that is carried
+// out late ends whatever transaction of the same producer and epoch is open then.
 
 import OTLP
 import Pipeline
@@ -89,6 +91,10 @@ final class SimulatedCluster {
   private(set) var committed: [PartitionID: CommittedPoint] = [:]
   /// The epoch of each transactional id: a producer of an older one is fenced.
   private var epochs: [String: Int] = [:]
+  /// The process that registered each transactional id last.
+  private var registrants: [String: ObjectIdentifier] = [:]
+  /// Requests that brokers have received, and carry out later.
+  private var lateRequests: [(dueAt: Instant, carryOut: () -> Void)] = []
   let group: SimulatedGroup
   /// No broker answers before then; their own clocks go on.
   private(set) var silentUntil = Instant.distantPast
@@ -110,12 +116,24 @@ final class SimulatedCluster {
   func pass(to time: Instant) {
     now = max(now, time)
     onPass?()
+    carryOutLateRequests()
     for number in openTransactions.sorted() {
       guard transactions[number].startedAt + transactions[number].timeout <= now else { continue }
       epochs[transactions[number].producer, default: 0] += 1
       end(number, .aborted)
     }
     group.expire(at: now)
+  }
+
+  /// Receives a request, and carries it out `delay` after brokers answer again.
+  func receiveLate(after delay: Interval, _ carryOut: @escaping () -> Void) {
+    lateRequests.append((max(now, silentUntil) + delay, carryOut))
+  }
+
+  private func carryOutLateRequests() {
+    let due = lateRequests.filter { $0.dueAt <= now }
+    lateRequests.removeAll { $0.dueAt <= now }
+    for request in due { request.carryOut() }
   }
 
   /// Time that one process waits. The others stand still meanwhile, and nothing of theirs times out for it.
@@ -184,14 +202,27 @@ final class SimulatedCluster {
     }
   }
 
-  /// Registers a producer: it fences those of the same id before it and aborts what they left open.
-  func register(_ producer: String) -> Int {
+  /// Registers a producer of a process: it fences those of the same id before it and aborts what they left
+  /// open.
+  func register(_ producer: String, of process: ObjectIdentifier) -> Int {
     let epoch = (epochs[producer] ?? 0) + 1
     epochs[producer] = epoch
-    for number in transactions.indices where transactions[number].producer == producer {
-      if transactions[number].state == .open { end(number, .aborted) }
-    }
+    registrants[producer] = process
+    if let number = openTransaction(of: producer) { end(number, .aborted) }
     return epoch
+  }
+
+  /// Registers a producer by a request that was repeated long ago. What another process has registered since
+  /// is left alone: that it may be fenced too is nothing a worker can help.
+  func registerLate(_ producer: String, of process: ObjectIdentifier) {
+    if registrants[producer] == process { _ = register(producer, of: process) }
+  }
+
+  /// Whether a producer is the one that brokers hold for the right one.
+  func isCurrent(_ producer: String, epoch: Int) -> Bool { epochs[producer] == epoch }
+
+  private func openTransaction(of producer: String) -> Int? {
+    openTransactions.first { transactions[$0].producer == producer }
   }
 
   /// Begins a transaction; nil if the producer is fenced.
@@ -220,16 +251,16 @@ final class SimulatedCluster {
     return true
   }
 
-  /// Commits a transaction; false if it is not open any more.
-  func commit(_ transaction: Int) -> Bool {
-    guard transactions[transaction].state == .open else { return false }
-    end(transaction, .committed)
-    return true
+  /// Ends a transaction; false if it has ended otherwise before.
+  func finish(_ transaction: Int, _ state: SimulatedTransaction.State) -> Bool {
+    if transactions[transaction].state == .open { end(transaction, state) }
+    return transactions[transaction].state == state
   }
 
-  /// Aborts a transaction, if it is still open.
-  func abort(_ transaction: Int) {
-    if transactions[transaction].state == .open { end(transaction, .aborted) }
+  /// Ends whatever transaction of a producer's epoch is open.
+  func finishLate(_ producer: String, epoch: Int, _ state: SimulatedTransaction.State) {
+    guard isCurrent(producer, epoch: epoch), let number = openTransaction(of: producer) else { return }
+    end(number, state)
   }
 
   private func end(_ number: Int, _ state: SimulatedTransaction.State) {

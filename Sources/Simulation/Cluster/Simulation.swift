@@ -96,6 +96,8 @@ public final class Simulation {
     plan.requestFailure = options.requestFailures
     plan.oddCode = options.oddCodes
     plan.stall = options.stalls
+    plan.late = options.lateRequests
+    plan.lateRandom = RandomSource(seed: seed ^ 0x1a7e)
     faults = FaultSource(plan)
     workload = Workload(Simulation.workloadOptions(seed, options))
     nextRecord = workload.next()

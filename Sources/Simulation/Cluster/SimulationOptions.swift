@@ -26,6 +26,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var requestFailures = 0.0
   /// Share of the failures that are of any kind that librdkafka documents.
   public var oddCodes = 0.0
+  /// Share of the transactional requests without an answer that brokers carry out later.
+  public var lateRequests = 0.0
   /// Share of steps at which no broker answers for up to forty seconds.
   public var outages = 0.0
   /// Share of the records at which somebody else writes to the topic of decisions.
@@ -94,6 +96,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
+    if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
 }
 

@@ -12,12 +12,24 @@ struct FaultPlan {
   /// Share of the failures that are of any kind that librdkafka documents, and not of a usual one.
   var oddCode = 0.0
   var stall = 0.0
+  /// Share of the requests without an answer that are carried out later.
+  var late = 0.0
+  /// Draws of their own: the other faults are the same with them and without.
+  var lateRandom = RandomSource(seed: 0x1a7e)
   var crash = 0.0
   var counts = FaultCounts()
   /// Once set, nothing goes wrong any more.
   var isOver = false
 
   mutating func happens(_ share: Double) -> Bool { !isOver && random.chance(share) }
+
+  /// How long after brokers answer again a request is carried out that nobody waits for any more; nil if it
+  /// never is.
+  mutating func lateness() -> Interval? {
+    guard !isOver, late > 0, lateRandom.chance(late) else { return nil }
+    counts.lateRequests += 1
+    return .milliseconds(Int64(lateRandom.number(in: 1...4000)))
+  }
 }
 
 /// Faults injected, by kind.
@@ -36,6 +48,8 @@ public struct FaultCounts: Equatable, Sendable {
   public var unknownCommits = 0
   /// Requests that failed.
   public var requestFailures = 0
+  /// Requests that brokers carried out when nobody waited for the answer any more.
+  public var lateRequests = 0
   /// Times that no broker answered for a while.
   public var outages = 0
   /// Partitions of which nothing was handed out for a while, whatever there was.
@@ -53,7 +67,7 @@ public struct FaultCounts: Equatable, Sendable {
   /// All of them, reloads and rebalances aside.
   public var total: Int {
     crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
-      + stalls + outages
+      + stalls + outages + lateRequests
   }
 }
 
@@ -82,6 +96,8 @@ final class VirtualProcess {
   var isStopping = false
   /// Whether an error was handed to it that ends a process for good reason.
   var isDoomed = false
+  /// The epoch of its producers; nil before one has registered.
+  var epoch: Int?
   /// When it was last frozen, or met silent brokers: what times out then is not its own doing.
   var excusedAt = Instant.distantPast
   /// How long it has waited since it last said that it lives, and since its member last polled.

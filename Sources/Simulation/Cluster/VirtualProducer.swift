@@ -89,7 +89,7 @@ final class VirtualProducer: ProducerClient {
       }
       guard let number = openTransaction(), cluster.write(record.id, record.key, record.value, in: number)
       else {
-        fence()
+        refuse()
         break
       }
     }
@@ -110,8 +110,13 @@ final class VirtualProducer: ProducerClient {
     return transaction
   }
 
-  /// The brokers have ended the transaction, and with it the producer's epoch.
-  private func fence() {
+  /// The transaction is not open any more. Brokers have ended it, and with it the producer's epoch; or a
+  /// request of the same epoch has ended it that was meant for another, for which there is no excuse.
+  private func refuse() {
+    guard !cluster.isCurrent(process.name, epoch: epoch) else {
+      fatal = KafkaError(.invalidTxnState, isFatal: true)
+      return
+    }
     fatal = KafkaError(.invalidProducerEpoch, isFatal: true)
     // Whose own waiting it was, ends for no good reason.
     let begin = transaction.map { cluster.transactions[$0].startedAt } ?? .distantPast
@@ -138,8 +143,20 @@ final class VirtualProducer: ProducerClient {
   private static let usualFailures: [KafkaErrorCode] = [.localTimedOut]
 
   func initTransactions(timeout: Duration) throws(KafkaError) {
-    try transactionRequest(timeout)
-    epoch = cluster.register(process.name)
+    let id = ObjectIdentifier(process)
+    do { try transactionRequest(timeout) } catch {
+      arriveLate(after: error) { [process] in process.cluster.registerLate(process.name, of: id) }
+      throw error
+    }
+    if process.mutant == .keepEpoch, let earlier = process.epoch,
+      cluster.isCurrent(process.name, epoch: earlier)
+    {
+      epoch = earlier
+      cluster.finishLate(process.name, epoch: epoch, .aborted)
+    } else {
+      epoch = cluster.register(process.name, of: id)
+    }
+    process.epoch = epoch
   }
 
   func beginTransaction() throws(KafkaError) {
@@ -158,7 +175,7 @@ final class VirtualProducer: ProducerClient {
     deliver(queue.count)
     try ready()
     guard let number = openTransaction(), cluster.transactions[number].state == .open else {
-      fence()
+      refuse()
       return try ready()
     }
     var points: [PartitionID: CommittedPoint] = [:]
@@ -184,6 +201,8 @@ final class VirtualProducer: ProducerClient {
     do { try transactionRequest(timeout) } catch {
       // Only a call that may be tried again is still going on.
       if !error.isRetriable { state = .open }
+      // What is queued is delivered before the transaction's end is asked for.
+      if queue.isEmpty, !mustAbort { endLate(.committed, after: error) }
       throw error
     }
     deliver(queue.count)
@@ -194,8 +213,8 @@ final class VirtualProducer: ProducerClient {
       throw KafkaError(process.failure([.localFail, .outOfOrderSequenceNumber]), requiresAbort: true)
     }
     guard let number = transaction else { return end() }
-    guard cluster.commit(number) else {
-      fence()
+    guard cluster.finish(number, .committed) else {
+      refuse()
       return try ready()
     }
     state = .committing(isDone: true)
@@ -212,15 +231,33 @@ final class VirtualProducer: ProducerClient {
     if case .committing = state { throw KafkaError(.localConflict, isRetriable: true) }
     try process.mayCrash()
     if let fatal { throw fatal }
-    try transactionRequest(timeout)
     queue = []
-    if let transaction, cluster.transactions[transaction].state == .open {
-      cluster.abort(transaction)
-    } else if transaction != nil {
-      fence()
-      return try ready()
+    do { try transactionRequest(timeout) } catch {
+      endLate(.aborted, after: error)
+      throw error
+    }
+    if let transaction {
+      let isDone = cluster.finish(transaction, .aborted)
+      guard isDone, cluster.isCurrent(process.name, epoch: epoch) else {
+        refuse()
+        return try ready()
+      }
     }
     end()
+  }
+
+  /// The transaction's end was asked for in vain, and the request may yet arrive.
+  private func endLate(_ state: SimulatedTransaction.State, after error: KafkaError) {
+    guard transaction != nil else { return }
+    arriveLate(after: error) { [process, epoch] in
+      process.cluster.finishLate(process.name, epoch: epoch, state)
+    }
+  }
+
+  /// A request that timed out may have been received all the same.
+  private func arriveLate(after error: KafkaError, _ carryOut: @escaping () -> Void) {
+    guard error.isRetriable, let delay = process.faults.plan.lateness() else { return }
+    cluster.receiveLate(after: delay, carryOut)
   }
 
   private func end() {
@@ -244,6 +281,8 @@ final class VirtualProducer: ProducerClient {
       throw KafkaError(.localTimedOut, isRetriable: true)
     }
   }
+
+  func retire() {}
 
   func abandon() {}
 }
