@@ -34,7 +34,7 @@ extension WireWriter {
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: piece)
       try cursor.skip(tag, in: piece)
-      guard tag.field == Field.resourceSpans else {
+      guard tag.field == TracesDataField.resourceSpans else {
         append(piece.extracting(tag.offset..<cursor.offset))
         continue
       }
@@ -58,9 +58,9 @@ extension WireWriter {
       try cursor.skip(tag, in: piece)
       let inner = tag.offset..<cursor.offset
       switch (level, tag.field) {
-      case (.resource, Field.scopeSpans):
+      case (.resource, ResourceSpansField.scopeSpans):
         try appendKept(level: .scope, inner, piece, threshold, annotation, &counts)
-      case (.scope, Field.spans):
+      case (.scope, ScopeSpansField.spans):
         try appendSpan(inner, piece, threshold, annotation, &counts)
       default:
         append(piece.extracting(inner))
@@ -90,10 +90,10 @@ extension WireWriter {
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: piece)
-      if tag.field == Field.traceState {
+      if tag.field == SpanField.traceState {
         state = try cursor.content(of: tag, in: piece)
         place = tag.offset..<cursor.offset
-      } else if tag.field == Field.parentSpanID {
+      } else if tag.field == SpanField.parentSpanID {
         let parent = try cursor.content(of: tag, in: piece)
         isRoot = parent.count != 8 || piece.bigEndian64(at: Int(parent.offset)) == 0
       } else {
@@ -120,7 +120,7 @@ extension WireWriter {
       // A tracestate that is there is replaced where it stands, so that an encoder's field order is kept.
       let cut = place ?? content.indices.upperBound..<content.indices.upperBound
       append(piece.extracting(content.indices.lowerBound..<cut.lowerBound))
-      message(Field.traceState) { writer in
+      message(SpanField.traceState) { writer in
         writer.appendTraceState(list, state, of: piece, threshold: combined)
       }
       append(piece.extracting(cut.upperBound..<content.indices.upperBound))

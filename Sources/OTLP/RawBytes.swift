@@ -41,10 +41,7 @@ extension RawSpan {
   @inlinable @inline(__always)
   package func lastWord(from offset: Int) -> UInt64 {
     var word: UInt64 = 0
-    for place in offset..<byteCount {
-      // Sound: the load checks its bounds, and every bit pattern is a UInt8.
-      word = word << 8 | UInt64(unsafe unsafeLoad(fromByteOffset: place, as: UInt8.self))
-    }
+    for place in offset..<byteCount { word = word << 8 | UInt64(byte(at: place)) }
     return word
   }
 }

@@ -148,11 +148,11 @@ extension WireWriter {
     if place.at.isInside { closeMessage(contentStart: place.scopeStart) }
     if resource != place.at.resource {
       if place.at.isInside { closeMessage(contentStart: place.resourceStart) }
-      tag(Field.resourceSpans, .lengthDelimited)
+      tag(TracesDataField.resourceSpans, .lengthDelimited)
       place.resourceStart = count
       append(record.resources[Int(resource)].extras, of: record, bytes: bytes)
     }
-    tag(Field.scopeSpans, .lengthDelimited)
+    tag(ResourceSpansField.scopeSpans, .lengthDelimited)
     place.scopeStart = count
     append(record.scopes[Int(scope)].extras, of: record, bytes: bytes)
     place.at = Place(resource: resource, scope: scope)

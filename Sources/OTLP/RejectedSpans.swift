@@ -82,11 +82,11 @@ extension SpanView {
       let range = try cursor.content(of: tag, in: bytes)
       let offset = Int(range.offset)
       switch tag.field {
-      case Field.traceID where range.count == 16:
-        traceID = TraceID(high: bytes.bigEndian64(at: offset), low: bytes.bigEndian64(at: offset + 8))
-      case Field.spanID where range.count == 8:
+      case SpanField.traceID where range.count == 16:
+        traceID = TraceID(in: bytes, at: offset)
+      case SpanField.spanID where range.count == 8:
         spanID = bytes.bigEndian64(at: offset)
-      case Field.status:
+      case SpanField.status:
         var status = WireCursor(range)
         while !status.isAtEnd { try status.skip(try status.tag(in: bytes), in: bytes) }
       default: break

@@ -34,28 +34,30 @@ public struct SpanAnnotation: Sendable {
 
   /// Adds an attribute with a text.
   public mutating func append(_ key: String, _ text: String) {
-    append(key) { $0.stringField(Field.stringValue, text) }
+    append(key) { $0.stringField(AnyValueField.string, text) }
   }
 
   /// Adds an attribute with an array of texts.
   public mutating func append(_ key: String, _ texts: [String]) {
     append(key) { value in
-      value.message(Field.arrayValue) { array in
-        for text in texts { array.message(Field.arrayValues) { $0.stringField(Field.stringValue, text) } }
+      value.message(AnyValueField.array) { array in
+        for text in texts {
+          array.message(ArrayValueField.values) { $0.stringField(AnyValueField.string, text) }
+        }
       }
     }
   }
 
   /// Adds an attribute with a number.
   public mutating func append(_ key: String, _ number: Double) {
-    append(key) { $0.fixed64Field(Field.doubleValue, number.bitPattern) }
+    append(key) { $0.fixed64Field(AnyValueField.double, number.bitPattern) }
   }
 
   private mutating func append(_ key: String, value: (inout WireWriter) -> Void) {
     var writer = WireWriter()
-    writer.message(Field.spanAttributes) { attribute in
-      attribute.stringField(Field.key, key)
-      attribute.message(Field.value) { value(&$0) }
+    writer.message(SpanField.attributes) { attribute in
+      attribute.stringField(KeyValueField.key, key)
+      attribute.message(KeyValueField.value) { value(&$0) }
     }
     fields += writer.bytes
   }

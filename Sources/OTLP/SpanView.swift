@@ -13,6 +13,12 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
     self.low = low
   }
 
+  /// Reads the 16 bytes from `offset` on, bounds-checked.
+  @inline(__always)
+  init(in bytes: RawSpan, at offset: Int) {
+    self.init(high: bytes.bigEndian64(at: offset), low: bytes.bigEndian64(at: offset + 8))
+  }
+
   /// All zeros: not a valid id.
   public var isZero: Bool { high | low == 0 }
 
@@ -25,7 +31,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
   public init?(key: RawSpan) {
     switch key.byteCount {
     case 16:
-      self.init(high: key.bigEndian64(at: 0), low: key.bigEndian64(at: 8))
+      self.init(in: key, at: 0)
     case 32:
       guard let first = Hexadecimal.value(of: key.bigEndian64(at: 0)),
         let second = Hexadecimal.value(of: key.bigEndian64(at: 8)),

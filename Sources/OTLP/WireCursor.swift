@@ -1,4 +1,7 @@
 // Reads the protobuf wire format from borrowed bytes, one field at a time, allocating nothing.
+//
+// The one reader: the scanner, the rewriting of kept spans and the conditions all read with it. What other
+// modules call is `@inlinable`, since it is called for each field.
 
 /// A position in a record and the end of the message that is being read.
 ///
@@ -7,14 +10,17 @@
 /// before it turn bad input into `MalformedInput` instead of a trap.
 ///
 /// Invariant: `offset <= end <= bytes.byteCount` for the bytes that it was made for.
-struct WireCursor {
+public struct WireCursor: Sendable {
   /// The offset of the next byte to read.
-  private(set) var offset: Int
+  @usableFromInline
+  var offset: Int
   /// The offset just past the message.
+  @usableFromInline
   let end: Int
 
   /// A cursor over `range` of a record.
-  init(_ range: ByteRange) {
+  @inlinable
+  public init(_ range: ByteRange) {
     offset = Int(range.offset)
     end = Int(range.offset) + Int(range.count)
   }
@@ -25,11 +31,13 @@ struct WireCursor {
     end = bytes.byteCount
   }
 
-  var isAtEnd: Bool { offset == end }
+  /// Whether the message has no further field.
+  @inlinable
+  public var isAtEnd: Bool { offset == end }
 
   /// Reads the tag of the next field.
-  @inline(__always)
-  mutating func tag(in bytes: RawSpan) throws(MalformedInput) -> WireTag {
+  @inlinable @inline(__always)
+  public mutating func tag(in bytes: RawSpan) throws(MalformedInput) -> WireTag {
     let start = offset
     let raw = try varint(in: bytes)
     guard raw >> 3 != 0, raw <= UInt64(UInt32.max), let type = WireType(rawValue: UInt8(raw & 7)) else {
@@ -39,7 +47,7 @@ struct WireCursor {
   }
 
   /// Reads a varint.
-  @inline(__always)
+  @inlinable @inline(__always)
   mutating func varint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     if offset < end {
       let first = bytes.byte(at: offset)
@@ -59,8 +67,8 @@ struct WireCursor {
     return try longVarint(in: bytes)
   }
 
-  @inline(never)
-  private mutating func longVarint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+  @inline(never) @usableFromInline
+  mutating func longVarint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     let start = offset
     var value: UInt64 = 0
     var shift: UInt64 = 0
@@ -77,8 +85,8 @@ struct WireCursor {
   }
 
   /// Reads the length of a length-delimited field and steps over its content.
-  @inline(__always)
-  mutating func content(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> ByteRange {
+  @inlinable @inline(__always)
+  public mutating func content(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> ByteRange {
     guard tag.type == .lengthDelimited else { throw tag.misplaced }
     let lengthOffset = offset
     let length = try varint(in: bytes)
@@ -88,6 +96,18 @@ struct WireCursor {
       offset: UInt32(truncatingIfNeeded: offset), count: UInt32(truncatingIfNeeded: length))
     offset += Int(length)
     return range
+  }
+
+  /// The content of the next field with the number `field`, which has to be length-delimited; nil if there is
+  /// no further one. Steps over what comes before it.
+  @inlinable @inline(__always)
+  public mutating func next(_ field: UInt32, in bytes: RawSpan) throws(MalformedInput) -> ByteRange? {
+    while !isAtEnd {
+      let tag = try tag(in: bytes)
+      if tag.field == field { return try content(of: tag, in: bytes) }
+      try skip(tag, in: bytes)
+    }
+    return nil
   }
 
   /// Steps over the next field if its tag is the byte `tag` and its length takes one or two bytes, and
@@ -122,8 +142,8 @@ struct WireCursor {
   }
 
   /// Reads a fixed64 field's value.
-  @inline(__always)
-  mutating func fixed64(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+  @inlinable @inline(__always)
+  public mutating func fixed64(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     guard tag.type == .fixed64 else { throw tag.misplaced }
     guard end - offset >= 8 else { throw MalformedInput(.truncated, at: offset) }
     let value = bytes.littleEndian64(at: offset)
@@ -132,8 +152,8 @@ struct WireCursor {
   }
 
   /// Reads a fixed32 field's value.
-  @inline(__always)
-  mutating func fixed32(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt32 {
+  @inlinable @inline(__always)
+  public mutating func fixed32(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt32 {
     guard tag.type == .fixed32 else { throw tag.misplaced }
     guard end - offset >= 4 else { throw MalformedInput(.truncated, at: offset) }
     let value = bytes.littleEndian32(at: offset)
@@ -142,15 +162,15 @@ struct WireCursor {
   }
 
   /// Reads a varint field's value.
-  @inline(__always)
-  mutating func varint(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+  @inlinable @inline(__always)
+  public mutating func varint(of tag: WireTag, in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     guard tag.type == .varint else { throw tag.misplaced }
     return try varint(in: bytes)
   }
 
   /// Steps over the value of a field that nobody asked for.
-  @inline(__always)
-  mutating func skip(_ tag: WireTag, in bytes: RawSpan) throws(MalformedInput) {
+  @inlinable @inline(__always)
+  public mutating func skip(_ tag: WireTag, in bytes: RawSpan) throws(MalformedInput) {
     switch tag.type {
     case .varint: _ = try varint(in: bytes)
     case .fixed64: _ = try fixed64(of: tag, in: bytes)
@@ -162,12 +182,29 @@ struct WireCursor {
 }
 
 /// The tag of one field and where it stands.
-struct WireTag {
-  let field: UInt32
-  let type: WireType
-  let offset: Int
+public struct WireTag: Sendable {
+  /// The field's number.
+  public let field: UInt32
+  /// How its value is written.
+  public let type: WireType
+  /// Where the tag begins.
+  public let offset: Int
+
+  @inlinable
+  init(field: UInt32, type: WireType, offset: Int) {
+    self.field = field
+    self.type = type
+    self.offset = offset
+  }
+
+  /// The tag of a field whose number is below 16: one byte.
+  @inline(__always)
+  static func byte(_ field: UInt32, _ type: WireType) -> UInt8 {
+    UInt8(truncatingIfNeeded: field << 3) | type.rawValue
+  }
 
   /// The error for a field whose wire type is not the one that the schema gives it.
+  @usableFromInline
   var misplaced: MalformedInput {
     MalformedInput(type == .groupStart || type == .groupEnd ? .group : .wrongWireType, at: offset)
   }
@@ -181,6 +218,7 @@ public struct ByteRange: Equatable, Sendable {
   public var count: UInt32
 
   /// Makes a run of `count` bytes from `offset` on.
+  @inlinable
   public init(offset: UInt32, count: UInt32) {
     self.offset = offset
     self.count = count
@@ -190,10 +228,17 @@ public struct ByteRange: Equatable, Sendable {
   public var indices: Range<Int> { Int(offset)..<Int(offset) + Int(count) }
 }
 
+extension ByteRange {
+  /// The run from `start` up to, but not including, `end`.
+  init(from start: Int, to end: Int) {
+    self.init(offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: end - start))
+  }
+}
+
 extension RawSpan {
   /// The byte at `offset`, bounds-checked.
-  @inline(__always)
-  func byte(at offset: Int) -> UInt8 {
+  @inlinable @inline(__always)
+  public func byte(at offset: Int) -> UInt8 {
     // Sound: the load checks its bounds, and every bit pattern is a UInt8.
     unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
   }
@@ -219,6 +264,20 @@ extension RawSpan {
     UInt32(littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt32.self))
   }
 
+  /// Eight bytes from `offset` on as a span id; the caller knows them to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedSpanID(at offset: Int) -> UInt64 {
+    // Sound: as the caller says.
+    unsafe uncheckedWord(at: offset).byteSwapped
+  }
+
+  /// 16 bytes from `offset` on as a trace id; the caller knows them to lie in these bytes.
+  @unsafe @inline(__always)
+  func uncheckedTraceID(at offset: Int) -> TraceID {
+    // Sound: as the caller says.
+    unsafe TraceID(high: uncheckedSpanID(at: offset), low: uncheckedSpanID(at: offset &+ 8))
+  }
+
   /// Two bytes from `offset` on as a little-endian integer; the caller knows them to lie in these bytes.
   @unsafe @inline(__always)
   func uncheckedPair(at offset: Int) -> UInt16 {
@@ -227,7 +286,7 @@ extension RawSpan {
   }
 
   /// Eight bytes from `offset` on as a little-endian integer, bounds-checked.
-  @inline(__always)
+  @inlinable @inline(__always)
   func littleEndian64(at offset: Int) -> UInt64 {
     // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
     UInt64(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
@@ -241,7 +300,7 @@ extension RawSpan {
   }
 
   /// Four bytes from `offset` on as a little-endian integer, bounds-checked.
-  @inline(__always)
+  @inlinable @inline(__always)
   func littleEndian32(at offset: Int) -> UInt32 {
     // Sound: as `littleEndian64`.
     UInt32(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
@@ -251,7 +310,7 @@ extension RawSpan {
   func spells(_ text: StaticString, in range: ByteRange) -> Bool {
     guard Int(range.count) == text.utf8CodeUnitCount else { return false }
     for index in 0..<Int(range.count) {
-      // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
+      // Sound: a static string has `utf8CodeUnitCount` bytes from `utf8Start` on for the whole run of the
       // program.
       if byte(at: Int(range.offset) + index) != (unsafe text.utf8Start[index]) { return false }
     }

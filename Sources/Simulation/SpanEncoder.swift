@@ -61,22 +61,22 @@ struct SpanEncoder {
     let service = spans[places[places.startIndex]].service
     let traceID = identity.idBytes
     var writer = WireWriter(capacity: 512 * places.count + 256)
-    writer.message(1) { writer in
+    writer.message(TracesDataField.resourceSpans) { writer in
       writer.inOrder(isDescending) { resource in
-        resource.message(1) { writeResource(service, isDescending, &$0) }
+        resource.message(ResourceSpansField.resource) { writeResource(service, isDescending, &$0) }
       } then: { scopes in
-        scopes.message(2) { writer in
+        scopes.message(ResourceSpansField.scopeSpans) { writer in
           writer.inOrder(isDescending) { scope in
-            scope.message(1) { scope in
+            scope.message(ScopeSpansField.scope) { scope in
               scope.inOrder(isDescending) {
-                $0.stringField(1, "io.shop.instrumentation")
+                $0.stringField(ScopeField.name, "io.shop.instrumentation")
               } then: {
-                $0.stringField(2, "1.4.2")
+                $0.stringField(ScopeField.version, "1.4.2")
               }
             }
           } then: { writer in
             for place in places {
-              writer.message(2) { span in
+              writer.message(ScopeSpansField.spans) { span in
                 writeSpan(place, spans, traceID, identity.traceState, skew, isDescending, &span)
               }
             }
@@ -95,7 +95,7 @@ struct SpanEncoder {
       ("telemetry.sdk.language", "go"),
     ]
     if isDescending { pairs.reverse() }
-    for (key, value) in pairs { writer.attribute(1, key, value, isDescending) }
+    for (key, value) in pairs { writer.attribute(ResourceField.attributes, key, value, isDescending) }
   }
 
   private func writeSpan(
@@ -105,29 +105,33 @@ struct SpanEncoder {
     let span = spans[place]
     for field in isDescending ? SpanEncoder.fields.reversed() : SpanEncoder.fields {
       switch field {
-      case 1: writer.bytesField(1, traceID)
-      case 2: writer.bytesField(2, span.id.bigEndianBytes)
-      case 3: if !traceState.isEmpty { writer.stringField(3, traceState) }
-      case 4: if let parent = span.parent { writer.bytesField(4, spans[parent].id.bigEndianBytes) }
-      case 5: writer.stringField(5, catalogue.operation(span.operation))
-      case 6: writer.varintField(6, span.kind)
-      case 7: writer.fixed64Field(7, UInt64(bitPattern: span.start + skew))
-      case 8: writer.fixed64Field(8, UInt64(bitPattern: span.end + skew))
-      case 9: writeAttributes(span, isDescending, &writer)
-      case 15: if span.isError { writeStatus(isDescending, &writer) }
-      default: writer.fixed32Field(16, 0x101)
+      case SpanField.traceID: writer.bytesField(field, traceID)
+      case SpanField.spanID: writer.bytesField(field, span.id.bigEndianBytes)
+      case SpanField.traceState: if !traceState.isEmpty { writer.stringField(field, traceState) }
+      case SpanField.parentSpanID:
+        if let parent = span.parent { writer.bytesField(field, spans[parent].id.bigEndianBytes) }
+      case SpanField.name: writer.stringField(field, catalogue.operation(span.operation))
+      case SpanField.kind: writer.varintField(field, span.kind)
+      case SpanField.start: writer.fixed64Field(field, UInt64(bitPattern: span.start + skew))
+      case SpanField.end: writer.fixed64Field(field, UInt64(bitPattern: span.end + skew))
+      case SpanField.attributes: writeAttributes(span, isDescending, &writer)
+      case SpanField.status: if span.isError { writeStatus(isDescending, &writer) }
+      default: writer.fixed32Field(field, 0x101)
       }
     }
   }
 
-  private static let fields: [Int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16]
+  private static let fields = [
+    SpanField.traceID, SpanField.spanID, SpanField.traceState, SpanField.parentSpanID, SpanField.name,
+    SpanField.kind, SpanField.start, SpanField.end, SpanField.attributes, SpanField.status, SpanField.flags,
+  ]
 
   private func writeStatus(_ isDescending: Bool, _ writer: inout WireWriter) {
-    writer.message(15) { status in
+    writer.message(SpanField.status) { status in
       status.inOrder(isDescending) {
-        $0.stringField(2, "deadline exceeded")
+        $0.stringField(StatusField.message, "deadline exceeded")
       } then: {
-        $0.varintField(3, 2)
+        $0.varintField(StatusField.code, 2)
       }
     }
   }
@@ -135,20 +139,20 @@ struct SpanEncoder {
   private func writeAttributes(_ span: PlannedSpan, _ isDescending: Bool, _ writer: inout WireWriter) {
     let operation = catalogue.operation(span.operation)
     if span.kind == 1 {
-      writer.attribute(9, "db.system", "postgresql", isDescending)
+      writer.attribute(SpanField.attributes, "db.system", "postgresql", isDescending)
     } else {
-      writer.attribute(9, "http.request.method", "GET", isDescending)
-      writer.attribute(9, "server.address", catalogue.services[span.service], isDescending)
+      writer.attribute(SpanField.attributes, "http.request.method", "GET", isDescending)
+      writer.attribute(SpanField.attributes, "server.address", catalogue.services[span.service], isDescending)
     }
-    writer.attribute(9, "url.path", operation, isDescending)
-    writer.message(9) { pair in
+    writer.attribute(SpanField.attributes, "url.path", operation, isDescending)
+    writer.message(SpanField.attributes) { pair in
       pair.inOrder(isDescending) {
-        $0.stringField(1, "http.response.status_code")
+        $0.stringField(KeyValueField.key, "http.response.status_code")
       } then: { pair in
-        pair.message(2) { $0.varintField(3, span.isError ? 504 : 200) }
+        pair.message(KeyValueField.value) { $0.varintField(AnyValueField.integer, span.isError ? 504 : 200) }
       }
     }
-    if !filling.isEmpty { writer.attribute(9, "db.query.text", filling, isDescending) }
+    if !filling.isEmpty { writer.attribute(SpanField.attributes, "db.query.text", filling, isDescending) }
   }
 }
 
@@ -176,9 +180,9 @@ extension WireWriter {
   fileprivate mutating func attribute(_ field: UInt32, _ key: String, _ value: String, _ isDescending: Bool) {
     message(field) { pair in
       pair.inOrder(isDescending) {
-        $0.stringField(1, key)
+        $0.stringField(KeyValueField.key, key)
       } then: { pair in
-        pair.message(2) { $0.stringField(1, value) }
+        pair.message(KeyValueField.value) { $0.stringField(AnyValueField.string, value) }
       }
     }
   }

@@ -2,8 +2,9 @@
 // with their tags spelled longer than they need be are never read so: both ways must see the same and fail
 // alike.
 
-import OTLP
 import Testing
+
+@testable import OTLP
 
 @Suite struct UsualFormTests {
   /// Every prefix of spans in all orders of fields, most of them as encoders write them, some odd.
@@ -41,6 +42,45 @@ import Testing
         #expect(try scannedFacts(record).first == facts)
       }
     }
+  }
+
+  /// What the fast paths for attributes read, the reader of all forms reads alike, damaged bytes included.
+  @Test func attributesAreReadLikeAllOthers() throws {
+    var random = SeededGenerator(seed: 14)
+    var (pairs, texts) = (0, 0)
+    for _ in 0..<20_000 {
+      let values: [WireNode] = [
+        .bytes(1, random.bytes(upTo: 130)), .varint(2, 1), .varint(3, random.next()),
+        .fixed64(4, random.next()),
+        .bytes(7, random.bytes(upTo: 9)),
+      ]
+      var nodes: [WireNode] = [
+        .bytes(1, random.bytes(upTo: 20)),
+        .message(2, random.oneIn(9) ? values : [values[Int(random.next() % 5)]]),
+      ]
+      if random.oneIn(2) { nodes.reverse() }
+      if random.oneIn(9) { nodes.append(.varint(3, 1)) }
+      var message = nodes.encoded
+      if random.oneIn(2) { message[Int(random.next() % UInt64(message.count))] = UInt8(random.next() % 20) }
+      if random.oneIn(9) { message.removeLast(Int(random.next() % UInt64(message.count))) }
+      try message.withRawBytes { bytes in
+        let whole = ByteRange(offset: 0, count: UInt32(bytes.byteCount))
+        guard let usual = KeyValueView(usual: whole, in: bytes) else { return }
+        pairs += 1
+        let other = try KeyValueView(ofAnyForm: whole, in: bytes)
+        #expect(usual.key == other.key)
+        // The value stands where the key does not.
+        let isKeyFirst = usual.key.offset == 2
+        let value = ByteRange(
+          from: isKeyFirst ? usual.key.indices.upperBound + 2 : 2,
+          to: isKeyFirst ? bytes.byteCount : usual.key.indices.lowerBound - 2)
+        guard let text = AttributeValue(usual: value, in: bytes) else { return }
+        texts += 1
+        #expect(try text == AttributeValue(ofAnyForm: value, in: bytes))
+        #expect(try text == other.value(in: bytes))
+      }
+    }
+    #expect(pairs > 5000 && texts > 1000)
   }
 
   /// What the scanner makes of a span with this content: with an offset from the content's start.

@@ -31,19 +31,67 @@ import Testing
     return valueFirst ? fields.reversed() : fields
   }
 
+  /// The value, with a range of nothing for each of the record.
+  private func withoutRange(_ value: AttributeValue) -> AttributeValue {
+    switch value {
+    case .string: .string(nothing)
+    case .array: .array(nothing)
+    case .map: .map(nothing)
+    case .bytes: .bytes(nothing)
+    default: value
+    }
+  }
+
+  private let nothing = ByteRange(offset: 0, count: 0)
+
   @Test(arguments: [false, true]) func valuesOfEveryType(valueFirst: Bool) throws {
+    let long = [UInt8](repeating: 0x78, count: 300)
     let values: [([WireNode], AttributeValue)] = [
       ([.varint(2, 1)], .boolean(true)), ([.varint(2, 0)], .boolean(false)),
       ([.varint(3, UInt64(bitPattern: -7))], .integer(-7)), ([.fixed64(4, (1.5).bitPattern)], .double(1.5)),
-      ([.message(5, [])], .other), ([.message(6, [])], .other), ([.bytes(7, [1])], .other), ([], .other),
-      ([.varint(3, 1), .varint(2, 1)], .boolean(true)), ([.varint(3, 1), .bytes(7, [])], .other),
+      ([.string(1, "text")], .string(nothing)), ([.bytes(1, long)], .string(nothing)),
+      ([.message(5, [])], .array(nothing)), ([.message(6, [])], .map(nothing)),
+      ([.bytes(7, [1])], .bytes(nothing)), ([], .missing),
+      ([.varint(3, 1), .varint(2, 1)], .boolean(true)), ([.varint(3, 1), .bytes(7, [])], .bytes(nothing)),
+      // What is not known changes nothing.
+      ([.varint(3, 1), .varint(8, 1)], .integer(1)),
+      ([.string(1, "text"), .bytes(9, long)], .string(nothing)),
+      ([.varint(8, 1)], .missing),
     ]
     for (fields, value) in values {
       let attribute = pair("key", fields, valueFirst: valueFirst)
-      let expected = [FoundAttribute(key: 1, value: value)]
-      #expect(try found(["other", "key"], span: [.message(9, attribute)]).span == expected)
-      #expect(try found(["other", "key"], resource: [.message(1, attribute)]).resource == expected)
+      let found = try found(
+        ["other", "key"], span: [.message(9, attribute)], resource: [.message(1, attribute)])
+      for found in [found.span, found.resource] {
+        #expect(found.map(\.key) == [1] && found.map { withoutRange($0.value) } == [value])
+      }
     }
+  }
+
+  /// As protobuf has it: the last key counts, values are merged, and a key that is not given is empty.
+  @Test func whatIsGivenTwice() throws {
+    let one = WireNode.message(2, [.varint(3, 1)])
+    let attributes: [([WireNode], [FoundAttribute])] = [
+      ([.string(1, "a"), .string(1, "b"), one], [.init(key: 1, value: .integer(1))]),
+      ([.string(1, "b"), .string(1, "c"), one], []),
+      ([.string(1, "c"), one, .string(1, "b")], [.init(key: 1, value: .integer(1))]),
+      ([.string(1, "a"), .message(2, [.varint(2, 1)]), one], [.init(key: 0, value: .integer(1))]),
+      ([one, .string(1, "a"), .message(2, [])], [.init(key: 0, value: .integer(1))]),
+      (
+        [one, .message(2, [.fixed64(4, (0.5).bitPattern)]), .string(1, "a")],
+        [.init(key: 0, value: .double(0.5))]
+      ),
+      ([one], [.init(key: 2, value: .integer(1))]),
+    ]
+    for (attribute, expected) in attributes {
+      #expect(try found(["a", "b", ""], span: [.message(9, attribute)]).span == expected)
+    }
+  }
+
+  /// As in the Collector: an attribute has its key whether it has a value or not.
+  @Test func anAttributeWithoutAValueIsOne() throws {
+    let attributes: [WireNode] = [.message(9, [.string(1, "k")]), .message(9, pair("k", [.varint(3, 1)]))]
+    #expect(try found(["k"], span: attributes).span == [FoundAttribute(key: 0, value: .missing)])
   }
 
   @Test func keysAreToldApart() throws {
@@ -75,7 +123,8 @@ import Testing
       .bytes(9, [0x0a, 0x09, 0x6b]), .bytes(9, [0x0a]), .bytes(9, [0x0a, 0x01, 0x6b, 0x12, 0x05, 0x18]),
       .bytes(9, [0x0a, 0x01, 0x6b, 0x12, 0x01, 0x18]), .bytes(9, [0x08, 0x01]), .bytes(9, [0xff]),
       .varint(9, 3),
-      .fixed64(9, 1), .bytes(9, []), .bytes(9, [0x0a, 0x01, 0x6b]), .bytes(9, [0x0b]),
+      .fixed64(9, 1), .bytes(9, []), .bytes(9, [0x0b]),
+      .bytes(9, [0x0a, 0x01, 0x6b, 0x12, 0x02, 0x2d, 0x00]),
     ] as [WireNode] {
       #expect(try found(["k"], span: [damage, sound]).span == expected)
       #expect(try found(["k"], span: [sound, damage]).span == expected)

@@ -250,7 +250,7 @@ enum Event {
         while !cursor.isAtEnd {
           let tag = try cursor.tag(in: span)
           try cursor.skip(tag, in: span)
-          if tag.field != Field.traceState { rest += bytes[tag.offset..<cursor.offset] }
+          if tag.field != SpanField.traceState { rest += bytes[tag.offset..<cursor.offset] }
         }
         let state = String(decoding: bytes[view.traceState.indices], as: UTF8.self)
         return KeptSpan(id: view.spanID, traceState: state, rest: rest)

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct TidyTests {
   @Test func thereIsATreeToCheck() {
-    #expect(SourceTree.sources.contains { $0.path == "Sources/OTLP/RecordScanner.swift" })
+    #expect(SourceTree.sources.contains { $0.path == "Sources/OTLP/Scanner/RecordScanner.swift" })
     #expect(SourceTree.swift.contains { $0.path == "Tests/TidyTests/TidyTests.swift" })
   }
 

@@ -7,11 +7,11 @@ import OTLP
 /// span: nothing is allocated after `init`.
 struct ConditionFacts {
   private let requirements: ConditionRequirements
-  /// The keys of the wanted attributes; those of one owner stand together.
-  private let keys: [[UInt8]]
-  /// Which of `keys` are whose, by `AttributeOwner`.
+  /// The keys of the wanted attributes, by `AttributeOwner`.
+  private let keys: [WantedKeys]
+  /// Which of `values` are of the attributes of each owner, in the order of its keys.
   private let slots: [Range<Int>]
-  /// By key; nil where no such attribute has come.
+  /// Nil where no such attribute has come.
   private var values: [ConditionValue?]
   private(set) var statusMessage = ConditionFacts.nothing
   private(set) var scopeName = ConditionFacts.nothing
@@ -21,30 +21,33 @@ struct ConditionFacts {
   /// Which resource and scope of the record have been read, and why they could not be.
   private var resourceRead: UInt32?
   private var scopeRead: UInt32?
-  private var resourceError: EvaluationError?
-  private var scopeError: EvaluationError?
+  private var resourceError: MalformedInput?
+  private var scopeError: MalformedInput?
 
   private static let nothing = ByteRange(offset: 0, count: 0)
 
   init(_ requirements: ConditionRequirements) {
     self.requirements = requirements
-    var keys: [[UInt8]] = []
-    slots = AttributeOwner.allCases.map { owner in
-      let first = keys.count
-      // Sorted, because a set's order differs from run to run.
-      keys += requirements.attributes(of: owner).sorted { $0.lexicographicallyPrecedes($1) }
-      return first..<keys.count
+    // Sorted, because a set's order differs from run to run.
+    keys = AttributeOwner.allCases.map { owner in
+      WantedKeys(requirements.attributes(of: owner).sorted { $0.lexicographicallyPrecedes($1) })
     }
-    self.keys = keys
-    values = Array(repeating: nil, count: keys.count)
+    var end = 0
+    slots = keys.map { own in
+      defer { end += own.count }
+      return end..<end + own.count
+    }
+    values = Array(repeating: nil, count: end)
   }
 
   /// Where the value of `attribute`, one of those required, will be found.
   func slot(of attribute: OTTLAttribute) -> Int {
-    let own = slots[attribute.owner.rawValue]
-    let slot = keys[own].firstIndex(of: attribute.key)
-    invariant(slot != nil, "an attribute that is not among the requirements")
-    return slot ?? own.lowerBound
+    let owner = attribute.owner.rawValue
+    let number = attribute.key.withRawBytes { key in
+      keys[owner].number(of: ByteRange(offset: 0, count: UInt32(truncatingIfNeeded: key.byteCount)), in: key)
+    }
+    invariant(number != nil, "an attribute that is not among the requirements")
+    return slots[owner].lowerBound + (number ?? 0)
   }
 
   func value(_ slot: Int) -> ConditionValue { values[slot] ?? .missing }
@@ -58,7 +61,7 @@ struct ConditionFacts {
   /// Reads what is needed of `span` and of what it stands in.
   mutating func read(
     _ span: SpanView, resource: ArraySlice<ByteRange>, scope: ArraySlice<ByteRange>, in bytes: RawSpan
-  ) throws(EvaluationError) {
+  ) throws(MalformedInput) {
     if requirements.needsResource, resourceRead != span.resource {
       resourceRead = span.resource
       do {
@@ -83,28 +86,32 @@ struct ConditionFacts {
     guard requirements.needsStatusMessage || !slots[AttributeOwner.span.rawValue].isEmpty else { return }
     clear(.span)
     statusMessage = ConditionFacts.nothing
-    var fields = ConditionFields(span.content)
-    while let field = try fields.next(in: bytes) {
-      switch field.number {
-      case 9: try readAttribute(field.message(), of: .span, in: bytes)
-      case 15 where requirements.needsStatusMessage: try readStatus(field.message(), in: bytes)
-      default: break
+    var cursor = WireCursor(span.content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case SpanField.attributes:
+        try readAttribute(cursor.content(of: tag, in: bytes), of: .span, in: bytes)
+      case SpanField.status where requirements.needsStatusMessage:
+        try readStatus(cursor.content(of: tag, in: bytes), in: bytes)
+      default: try cursor.skip(tag, in: bytes)
       }
     }
   }
 
   /// Reads an `Event`.
-  mutating func readEvent(_ content: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
+  mutating func readEvent(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     clear(.event)
     eventName = ConditionFacts.nothing
     eventTime = 0
-    var fields = ConditionFields(content)
-    while let field = try fields.next(in: bytes) {
-      switch field.number {
-      case 1: eventTime = try field.number(.fixed64)
-      case 2: eventName = try field.message()
-      case 3: try readAttribute(field.message(), of: .event, in: bytes)
-      default: break
+    var cursor = WireCursor(content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case EventField.time: eventTime = try cursor.fixed64(of: tag, in: bytes)
+      case EventField.name: eventName = try cursor.content(of: tag, in: bytes)
+      case EventField.attributes: try readAttribute(cursor.content(of: tag, in: bytes), of: .event, in: bytes)
+      default: try cursor.skip(tag, in: bytes)
       }
     }
   }
@@ -112,98 +119,92 @@ struct ConditionFacts {
   /// Reads the `Resource` among the fields of a `ResourceSpans`.
   private mutating func readResource(
     _ runs: ArraySlice<ByteRange>, in bytes: RawSpan
-  ) throws(EvaluationError) {
+  ) throws(MalformedInput) {
     clear(.resource)
     for run in runs {
-      var outer = ConditionFields(run)
-      while let resource = try outer.next(in: bytes) {
-        guard resource.number == 1 else { continue }
-        var fields = ConditionFields(try resource.message())
-        while let field = try fields.next(in: bytes) {
-          if field.number == 1 { try readAttribute(field.message(), of: .resource, in: bytes) }
+      var outer = WireCursor(run)
+      while let resource = try outer.next(ResourceSpansField.resource, in: bytes) {
+        var cursor = WireCursor(resource)
+        while let attribute = try cursor.next(ResourceField.attributes, in: bytes) {
+          try readAttribute(attribute, of: .resource, in: bytes)
         }
       }
     }
   }
 
   /// Reads the `InstrumentationScope` among the fields of a `ScopeSpans`.
-  private mutating func readScope(_ runs: ArraySlice<ByteRange>, in bytes: RawSpan) throws(EvaluationError) {
+  private mutating func readScope(_ runs: ArraySlice<ByteRange>, in bytes: RawSpan) throws(MalformedInput) {
     clear(.scope)
     scopeName = ConditionFacts.nothing
     scopeVersion = ConditionFacts.nothing
     for run in runs {
-      var outer = ConditionFields(run)
-      while let scope = try outer.next(in: bytes) {
-        guard scope.number == 1 else { continue }
-        var fields = ConditionFields(try scope.message())
-        while let field = try fields.next(in: bytes) {
-          switch field.number {
-          case 1: scopeName = try field.message()
-          case 2: scopeVersion = try field.message()
-          case 3: try readAttribute(field.message(), of: .scope, in: bytes)
-          default: break
+      var outer = WireCursor(run)
+      while let scope = try outer.next(ScopeSpansField.scope, in: bytes) {
+        var cursor = WireCursor(scope)
+        while !cursor.isAtEnd {
+          let tag = try cursor.tag(in: bytes)
+          switch tag.field {
+          case ScopeField.name: scopeName = try cursor.content(of: tag, in: bytes)
+          case ScopeField.version: scopeVersion = try cursor.content(of: tag, in: bytes)
+          case ScopeField.attributes:
+            try readAttribute(cursor.content(of: tag, in: bytes), of: .scope, in: bytes)
+          default: try cursor.skip(tag, in: bytes)
           }
         }
       }
     }
   }
 
-  private mutating func readStatus(_ message: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
-    var fields = ConditionFields(message)
-    while let field = try fields.next(in: bytes) {
-      if field.number == 2 { statusMessage = try field.message() }
-    }
+  private mutating func readStatus(_ message: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    var cursor = WireCursor(message)
+    while let text = try cursor.next(StatusField.message, in: bytes) { statusMessage = text }
   }
 
   /// The number of a span's status code, read from its bytes. Protobuf keeps 32 bits of it.
-  static func statusCode(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+  static func statusCode(of span: SpanView, in bytes: RawSpan) throws(MalformedInput) -> Int64 {
     var code: Int64 = 0
-    var fields = ConditionFields(span.content)
-    while let field = try fields.next(in: bytes) {
-      guard field.number == 15 else { continue }
-      var inner = ConditionFields(try field.message())
+    var outer = WireCursor(span.content)
+    while let status = try outer.next(SpanField.status, in: bytes) {
       // Of a status that is given twice the scanner too takes the last one as it stands.
-      code = 0
-      while let field = try inner.next(in: bytes) {
-        if field.number == 3 { code = Int64(Int32(truncatingIfNeeded: try field.number(.varint))) }
-      }
+      code = try enumeration(StatusField.code, in: status, of: bytes)
     }
     return code
   }
 
-  /// The number of a span's kind, read from its bytes. Protobuf keeps 32 bits of it.
-  static func kind(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
-    var kind: Int64 = 0
-    var fields = ConditionFields(span.content)
-    while let field = try fields.next(in: bytes) {
-      if field.number == 6 { kind = Int64(Int32(truncatingIfNeeded: try field.number(.varint))) }
+  /// The number of a span's kind, read from its bytes.
+  static func kind(of span: SpanView, in bytes: RawSpan) throws(MalformedInput) -> Int64 {
+    try enumeration(SpanField.kind, in: span.content, of: bytes)
+  }
+
+  /// The value of a field of an enumeration. Protobuf keeps 32 bits of it.
+  private static func enumeration(
+    _ field: UInt32, in message: ByteRange, of bytes: RawSpan
+  ) throws(MalformedInput) -> Int64 {
+    var value: Int64 = 0
+    var cursor = WireCursor(message)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      if tag.field == field {
+        value = Int64(Int32(truncatingIfNeeded: try cursor.varint(of: tag, in: bytes)))
+      } else {
+        try cursor.skip(tag, in: bytes)
+      }
     }
-    return kind
+    return value
   }
 
   /// Reads a `KeyValue` if its key is wanted. Of attributes with the same key the first one counts, as in the
   /// Collector.
   private mutating func readAttribute(
     _ message: ByteRange, of owner: AttributeOwner, in bytes: RawSpan
-  ) throws(EvaluationError) {
+  ) throws(MalformedInput) {
     let own = slots[owner.rawValue]
     guard !own.isEmpty else { return }
-    var key = ConditionFacts.nothing
-    var fields = ConditionFields(message)
-    while let field = try fields.next(in: bytes) {
-      if field.number == 1 { key = try field.message() }
-    }
-    for slot in own where keys[slot].count == Int(key.count) && values[slot] == nil {
-      guard keys[slot].withRawBytes({ $0.isEqual(to: bytes.extracting(key.indices)) }) else { continue }
-      // The value may stand before its key: the Collector's own encoder writes it so.
-      var value = ConditionValue.missing
-      var again = ConditionFields(message)
-      while let field = try again.next(in: bytes) {
-        if field.number == 2 { try value.read(field.message(), in: bytes) }
-      }
-      values[slot] = .some(value)
-      return
-    }
+    let attribute = try KeyValueView(message, in: bytes)
+    guard let number = keys[owner.rawValue].number(of: attribute.key, in: bytes) else { return }
+    let slot = own.lowerBound + number
+    guard values[slot] == nil else { return }
+    values[slot] = .some(ConditionValue(try attribute.value(in: bytes)))
   }
 
   private mutating func clear(_ owner: AttributeOwner) {

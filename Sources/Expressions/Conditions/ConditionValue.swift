@@ -30,48 +30,41 @@ enum ConditionValue: Equatable, Sendable {
 }
 
 extension ConditionValue {
-  /// Reads an `AnyValue`. Of a value that is given twice the last one counts, as in protobuf.
-  ///
-  /// Source: `common/v1/common.proto` of <https://github.com/open-telemetry/opentelemetry-proto>.
-  mutating func read(_ message: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
-    var fields = ConditionFields(message)
-    while let field = try fields.next(in: bytes) {
-      switch field.number {
-      case 1: self = .string(try field.message())
-      case 2: self = .boolean(try field.number(.varint) != 0)
-      case 3: self = .integer(Int64(bitPattern: try field.number(.varint)))
-      case 4: self = .double(Double(bitPattern: try field.number(.fixed64)))
-      case 5: self = .array(try field.message())
-      case 6: self = .map(try field.message())
-      case 7: self = .bytes(try field.message())
-      default: break
-      }
+  /// The value that an attribute or an element has.
+  init(_ value: AttributeValue) {
+    switch value {
+    case .missing: self = .missing
+    case .string(let range): self = .string(range)
+    case .boolean(let boolean): self = .boolean(boolean)
+    case .integer(let integer): self = .integer(integer)
+    case .double(let double): self = .double(double)
+    case .array(let content): self = .array(content)
+    case .map(let content): self = .map(content)
+    case .bytes(let range): self = .bytes(range)
     }
   }
 
   /// What stands in an array at `index`, or in a map under `key`.
   ///
   /// A key that a map does not have leads to nil; a place that an array does not have is an error, and so is
-  /// a key of the wrong kind, or one behind a value that holds no others.
+  /// a key of the wrong kind, or one of a value that holds no others.
   ///
   /// Source: `getIndexableValue` in pkg/ottl/contexts/internal/ctxutil/value.go.
   func element(_ key: OTTLKey, in bytes: RawSpan, own: RawSpan) throws(EvaluationError) -> ConditionValue {
     switch (self, key) {
     case (.array(let content), .index(let index)):
       var place: Int64 = 0
-      var fields = ConditionFields(content)
-      while let field = try fields.next(in: bytes) {
-        guard field.number == 1 else { continue }
-        if place == index { return try ConditionValue(field.message(), in: bytes) }
+      var elements = ConditionElements(content)
+      while let element = try elements.next(in: bytes) {
+        if place == index { return try ConditionValue(element: element, in: bytes) }
         place += 1
       }
       throw EvaluationError(reason: .noElement, offset: Int(content.offset))
     case (.map(let content), .text(let key)):
       let key = own.extracting(key.indices)
-      var fields = ConditionFields(content)
-      while let field = try fields.next(in: bytes) {
-        guard field.number == 1 else { continue }
-        let pair = try ConditionPair(field.message(), in: bytes)
+      var entries = ConditionElements(content)
+      while let entry = try entries.next(in: bytes) {
+        let pair = try ConditionPair(entry, in: bytes)
         if bytes.extracting(pair.key.indices).isEqual(to: key) { return pair.value }
       }
       return .missing
@@ -80,18 +73,17 @@ extension ConditionValue {
   }
 
   /// Reads an `AnyValue`.
-  init(_ message: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
-    self = .missing
-    try read(message, in: bytes)
+  init(element message: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
+    self = try EvaluationError.reading { () throws(MalformedInput) in
+      ConditionValue(try AttributeValue(message, in: bytes))
+    }
   }
 
   /// How many elements an array or a map has.
-  static func count(_ message: ByteRange, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
+  static func count(_ content: ByteRange, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     var count: Int64 = 0
-    var fields = ConditionFields(message)
-    while let field = try fields.next(in: bytes) {
-      if field.number == 1 { count += 1 }
-    }
+    var elements = ConditionElements(content)
+    while try elements.next(in: bytes) != nil { count += 1 }
     return count
   }
 
@@ -169,19 +161,46 @@ extension OTTLComparison {
   }
 }
 
-/// A `KeyValue` of a map.
+extension RawSpan {
+  /// Whether these bytes come before `other`'s, compared as unsigned numbers: Go's order of strings.
+  func precedes(_ other: RawSpan) -> Bool {
+    for offset in 0..<min(byteCount, other.byteCount) {
+      let (left, right) = (byte(at: offset), other.byte(at: offset))
+      if left != right { return left < right }
+    }
+    return byteCount < other.byteCount
+  }
+}
+
+/// The messages in an array or a map, one after the other: an `AnyValue` each, or a `KeyValue`.
+struct ConditionElements {
+  private var cursor: WireCursor
+
+  init(_ content: ByteRange) {
+    cursor = WireCursor(content)
+  }
+
+  /// The next message; nil at the end.
+  mutating func next(in bytes: RawSpan) throws(EvaluationError) -> ByteRange? {
+    // The same number in both.
+    try EvaluationError.reading { () throws(MalformedInput) in
+      try cursor.next(ArrayValueField.values, in: bytes)
+    }
+  }
+}
+
+/// An entry of a map.
 struct ConditionPair {
-  var key = ByteRange(offset: 0, count: 0)
-  var value = ConditionValue.missing
+  let key: ByteRange
+  let value: ConditionValue
 
   init(_ message: ByteRange, in bytes: RawSpan) throws(EvaluationError) {
-    var fields = ConditionFields(message)
-    while let field = try fields.next(in: bytes) {
-      switch field.number {
-      case 1: key = try field.message()
-      case 2: try value.read(field.message(), in: bytes)
-      default: break
-      }
+    do throws(MalformedInput) {
+      let pair = try KeyValueView(message, in: bytes)
+      key = pair.key
+      value = ConditionValue(try pair.value(in: bytes))
+    } catch {
+      throw EvaluationError(error)
     }
   }
 }

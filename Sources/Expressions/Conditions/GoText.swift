@@ -1,5 +1,7 @@
 // Text that functions make of text, and numbers that they read from it, as Go's packages do.
 
+import OTLP
+
 enum GoText {
   /// Appends what `count` bytes of UTF-8 are in the other case, code point by code point; a byte that is not
   /// part of a well-formed sequence becomes U+FFFD.
@@ -77,13 +79,13 @@ enum GoText {
   /// Source: <https://pkg.go.dev/strconv#ParseInt>, with the base 10.
   static func integer(_ text: RawSpan) -> Int64? {
     guard text.byteCount > 0 else { return nil }
-    let sign = text.octet(at: 0)
+    let sign = text.byte(at: 0)
     let isNegative = sign == UInt8(ascii: "-")
     let start = isNegative || sign == UInt8(ascii: "+") ? 1 : 0
     guard start < text.byteCount else { return nil }
     var value: Int64 = 0
     for place in start..<text.byteCount {
-      let digit = text.octet(at: place)
+      let digit = text.byte(at: place)
       guard (0x30...0x39).contains(digit) else { return nil }
       // Downwards, since the least integer has no opposite.
       let (product, isOver) = value.multipliedReportingOverflow(by: 10)
@@ -99,7 +101,7 @@ enum GoText {
   ///
   /// Source: <https://pkg.go.dev/strconv#ParseFloat>. Underscores in hexadecimal floats are not taken.
   static func double(_ octets: RawSpan) -> Double? {
-    let bytes = (0..<octets.byteCount).map { octets.octet(at: $0) }
+    let bytes = (0..<octets.byteCount).map { octets.byte(at: $0) }
     let text = String(decoding: bytes, as: UTF8.self)
     let isSigned = bytes.first == UInt8(ascii: "-") || bytes.first == UInt8(ascii: "+")
     switch text.lowercased() {

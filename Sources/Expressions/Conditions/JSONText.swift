@@ -27,12 +27,11 @@ enum JSONText {
       try checkDepth(depth, content)
       text.append(UInt8(ascii: "["))
       var isFirst = true
-      var fields = ConditionFields(content)
-      while let field = try fields.next(in: bytes) {
-        guard field.number == 1 else { continue }
+      var elements = ConditionElements(content)
+      while let element = try elements.next(in: bytes) {
         if !isFirst { text.append(UInt8(ascii: ",")) }
         isFirst = false
-        try append(ConditionValue(field.message(), in: bytes), to: &text, in: bytes, depth: depth + 1)
+        try append(ConditionValue(element: element, in: bytes), to: &text, in: bytes, depth: depth + 1)
       }
       text.append(UInt8(ascii: "]"))
     case .map(let content):
@@ -51,9 +50,9 @@ enum JSONText {
     _ content: ByteRange, to text: inout [UInt8], in bytes: RawSpan, depth: Int
   ) throws(EvaluationError) {
     var pairs: [(pair: ConditionPair, place: Int)] = []
-    var fields = ConditionFields(content)
-    while let field = try fields.next(in: bytes) {
-      if field.number == 1 { pairs.append((try ConditionPair(field.message(), in: bytes), pairs.count)) }
+    var entries = ConditionElements(content)
+    while let entry = try entries.next(in: bytes) {
+      pairs.append((try ConditionPair(entry, in: bytes), pairs.count))
     }
     pairs.sort { left, right in
       let (one, other) = (left.pair.key.indices, right.pair.key.indices)
@@ -82,7 +81,7 @@ enum JSONText {
     text.append(UInt8(ascii: "\""))
     var place = range.indices.lowerBound
     while place < range.indices.upperBound {
-      let octet = bytes.octet(at: place)
+      let octet = bytes.byte(at: place)
       switch octet {
       case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), octet]
       case 0x0a: text.append(contentsOf: "\\n".utf8)
@@ -93,12 +92,12 @@ enum JSONText {
       case 0x20..<0x80: text.append(octet)
       default:
         let (scalar, count) = GoText.scalar(at: place, until: range.indices.upperBound) {
-          bytes.octet(at: $0)
+          bytes.byte(at: $0)
         }
         switch scalar?.value {
         case nil: appendEscape(0xfffd, to: &text)
         case 0x2028?, 0x2029?: appendEscape(scalar?.value ?? 0, to: &text)
-        default: for offset in 0..<count { text.append(bytes.octet(at: place + offset)) }
+        default: for offset in 0..<count { text.append(bytes.byte(at: place + offset)) }
         }
         place += count
         continue
@@ -120,7 +119,7 @@ enum JSONText {
       let count = min(3, range.indices.upperBound - start)
       var group: UInt32 = 0
       for offset in 0..<3 {
-        group = group << 8 | (offset < count ? UInt32(bytes.octet(at: start + offset)) : 0)
+        group = group << 8 | (offset < count ? UInt32(bytes.byte(at: start + offset)) : 0)
       }
       for digit in 0..<4 {
         let value = Int(group >> UInt32(18 - 6 * digit) & 0x3f)

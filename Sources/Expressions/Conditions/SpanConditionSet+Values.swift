@@ -66,13 +66,17 @@ extension SpanConditionSet {
   /// The status code's number, also of a code that OTLP does not know: those few are read again.
   private func statusCode(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     guard span.status == .other else { return Int64(span.status.rawValue) }
-    return try ConditionFacts.statusCode(of: span, in: bytes)
+    return try EvaluationError.reading { () throws(MalformedInput) in
+      try ConditionFacts.statusCode(of: span, in: bytes)
+    }
   }
 
   /// The kind's number. The scanner has room for small ones: those few that are larger are read again.
   private func kind(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     guard span.kind == .max else { return Int64(span.kind) }
-    return try ConditionFacts.kind(of: span, in: bytes)
+    return try EvaluationError.reading { () throws(MalformedInput) in
+      try ConditionFacts.kind(of: span, in: bytes)
+    }
   }
 
   /// The kind's name; empty for a kind that has none, as in the Collector.
@@ -187,14 +191,13 @@ extension SpanConditionSet {
   ) throws(EvaluationError) -> Bool {
     guard case .array(let content) = list else { throw EvaluationError(reason: .noList) }
     var count: Int64 = 0
-    var fields = ConditionFields(content)
-    while let field = try fields.next(in: bytes) {
-      guard field.number == 1 else { continue }
+    var elements = ConditionElements(content)
+    while let element = try elements.next(in: bytes) {
       count += 1
       guard !isRepeated || count <= SpanConditionSet.repeatedElementsMax else {
         throw EvaluationError(reason: .tooLong, offset: Int(content.offset))
       }
-      if try isEqual(ConditionValue(field.message(), in: bytes), item, in: bytes) { return true }
+      if try isEqual(ConditionValue(element: element, in: bytes), item, in: bytes) { return true }
     }
     return false
   }
@@ -228,7 +231,7 @@ extension SpanConditionSet {
   }
 
   private func octet(_ place: Int, isOwn: Bool, in bytes: RawSpan) -> UInt8 {
-    isOwn ? texts.bytes[place] : bytes.octet(at: place)
+    isOwn ? texts.bytes[place] : bytes.byte(at: place)
   }
 
   private func withText<Answer>(
@@ -245,7 +248,7 @@ extension SpanConditionSet {
     let start = place.range.indices.lowerBound
     return try texts.make { made in
       GoText.append(place.range.indices.count, isUpper: isUpper, to: &made) { offset, made in
-        place.isOwn ? made[start + offset] : bytes.octet(at: start + offset)
+        place.isOwn ? made[start + offset] : bytes.byte(at: start + offset)
       }
     }
   }
@@ -291,7 +294,7 @@ extension SpanConditionSet {
       let isOwn = if case .ownBytes = value { true } else { false }
       return try texts.make { made in
         for index in range.indices {
-          let octet = isOwn ? made[index] : bytes.octet(at: index)
+          let octet = isOwn ? made[index] : bytes.byte(at: index)
           Hexadecimal.append(UInt64(octet), digits: 2, to: &made)
         }
       }

@@ -133,19 +133,18 @@ package struct SpanConditionSet {
     do {
       try facts.read(span, resource: resource, scope: scope, in: bytes)
     } catch {
-      return note(error)
+      return note(EvaluationError(error))
     }
     let own = outcome(of: spanEntries, span, in: bytes)
     guard own == .doesNotMatch, !eventEntries.isEmpty else { return own }
-    do {
-      var fields = ConditionFields(span.content)
-      while let field = try fields.next(in: bytes) {
-        guard field.number == 11 else { continue }
-        let event = outcome(ofEvent: try field.message(), span, in: bytes)
+    do throws(MalformedInput) {
+      var cursor = WireCursor(span.content)
+      while let content = try cursor.next(SpanField.events, in: bytes) {
+        let event = outcome(ofEvent: content, span, in: bytes)
         guard event == .doesNotMatch else { return event }
       }
     } catch {
-      return note(error)
+      return note(EvaluationError(error))
     }
     return .doesNotMatch
   }
@@ -156,7 +155,7 @@ package struct SpanConditionSet {
     do {
       try facts.readEvent(content, in: bytes)
     } catch {
-      return note(error)
+      return note(EvaluationError(error))
     }
     return outcome(of: eventEntries, span, in: bytes)
   }

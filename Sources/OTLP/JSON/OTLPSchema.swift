@@ -1,7 +1,4 @@
-// The messages of OTLP traces as tables: what each field is called, its number, and what it holds.
-//
-// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, trace/v1, common/v1 and resource/v1. Left
-// out are `key_strindex` and `string_value_strindex`, which point into a profile's string table.
+// The messages of OTLP traces as tables: what each field is called in JSON, its number, and what it holds.
 
 /// One field of a message.
 struct OTLPField {
@@ -100,91 +97,95 @@ enum OTLPMessage {
     }
   }
 
-  private static let tracesDataFields = [OTLPField(1, "resourceSpans", .messages(.resourceSpans))]
+  private static let tracesDataFields = [
+    OTLPField(TracesDataField.resourceSpans, "resourceSpans", .messages(.resourceSpans))
+  ]
   private static let resourceSpansFields = [
-    OTLPField(1, "resource", .message(.resource)),
-    OTLPField(2, "scopeSpans", .messages(.scopeSpans)),
-    OTLPField(3, "schemaUrl", .string),
+    OTLPField(ResourceSpansField.resource, "resource", .message(.resource)),
+    OTLPField(ResourceSpansField.scopeSpans, "scopeSpans", .messages(.scopeSpans)),
+    OTLPField(ResourceSpansField.schemaURL, "schemaUrl", .string),
     // The name of before OTLP 0.15: written as today's field, whose form it has.
-    OTLPField(2, "instrumentationLibrarySpans", .messages(.librarySpans)),
+    OTLPField(ResourceSpansField.scopeSpans, "instrumentationLibrarySpans", .messages(.librarySpans)),
   ]
   private static let librarySpansFields = [
-    OTLPField(1, "instrumentationLibrary", .message(.scope)),
-    OTLPField(2, "spans", .messages(.span)),
-    OTLPField(3, "schemaUrl", .string),
+    OTLPField(ScopeSpansField.scope, "instrumentationLibrary", .message(.scope)),
+    OTLPField(ScopeSpansField.spans, "spans", .messages(.span)),
+    OTLPField(ScopeSpansField.schemaURL, "schemaUrl", .string),
   ]
   private static let scopeSpansFields = [
-    OTLPField(1, "scope", .message(.scope)),
-    OTLPField(2, "spans", .messages(.span)),
-    OTLPField(3, "schemaUrl", .string),
+    OTLPField(ScopeSpansField.scope, "scope", .message(.scope)),
+    OTLPField(ScopeSpansField.spans, "spans", .messages(.span)),
+    OTLPField(ScopeSpansField.schemaURL, "schemaUrl", .string),
   ]
   private static let resourceFields = [
-    OTLPField(1, "attributes", .messages(.keyValue)),
-    OTLPField(2, "droppedAttributesCount", .uint32),
-    OTLPField(3, "entityRefs", .messages(.entityRef)),
+    OTLPField(ResourceField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(ResourceField.droppedAttributesCount, "droppedAttributesCount", .uint32),
+    OTLPField(ResourceField.entityRefs, "entityRefs", .messages(.entityRef)),
   ]
   private static let entityRefFields = [
-    OTLPField(1, "schemaUrl", .string),
-    OTLPField(2, "type", .string),
-    OTLPField(3, "idKeys", .strings),
-    OTLPField(4, "descriptionKeys", .strings),
+    OTLPField(EntityRefField.schemaURL, "schemaUrl", .string),
+    OTLPField(EntityRefField.type, "type", .string),
+    OTLPField(EntityRefField.idKeys, "idKeys", .strings),
+    OTLPField(EntityRefField.descriptionKeys, "descriptionKeys", .strings),
   ]
   private static let scopeFields = [
-    OTLPField(1, "name", .string),
-    OTLPField(2, "version", .string),
-    OTLPField(3, "attributes", .messages(.keyValue)),
-    OTLPField(4, "droppedAttributesCount", .uint32),
+    OTLPField(ScopeField.name, "name", .string),
+    OTLPField(ScopeField.version, "version", .string),
+    OTLPField(ScopeField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(ScopeField.droppedAttributesCount, "droppedAttributesCount", .uint32),
   ]
   private static let spanFields = [
-    OTLPField(1, "traceId", .identifier(byteCount: 16)),
-    OTLPField(2, "spanId", .identifier(byteCount: 8)),
-    OTLPField(3, "traceState", .string),
-    OTLPField(4, "parentSpanId", .identifier(byteCount: 8)),
-    OTLPField(5, "name", .string),
-    OTLPField(6, "kind", .enumeration(.spanKind)),
-    OTLPField(7, "startTimeUnixNano", .fixed64),
-    OTLPField(8, "endTimeUnixNano", .fixed64),
-    OTLPField(9, "attributes", .messages(.keyValue)),
-    OTLPField(10, "droppedAttributesCount", .uint32),
-    OTLPField(11, "events", .messages(.event)),
-    OTLPField(12, "droppedEventsCount", .uint32),
-    OTLPField(13, "links", .messages(.link)),
-    OTLPField(14, "droppedLinksCount", .uint32),
-    OTLPField(15, "status", .message(.status)),
-    OTLPField(16, "flags", .fixed32),
+    OTLPField(SpanField.traceID, "traceId", .identifier(byteCount: 16)),
+    OTLPField(SpanField.spanID, "spanId", .identifier(byteCount: 8)),
+    OTLPField(SpanField.traceState, "traceState", .string),
+    OTLPField(SpanField.parentSpanID, "parentSpanId", .identifier(byteCount: 8)),
+    OTLPField(SpanField.name, "name", .string),
+    OTLPField(SpanField.kind, "kind", .enumeration(.spanKind)),
+    OTLPField(SpanField.start, "startTimeUnixNano", .fixed64),
+    OTLPField(SpanField.end, "endTimeUnixNano", .fixed64),
+    OTLPField(SpanField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(SpanField.droppedAttributesCount, "droppedAttributesCount", .uint32),
+    OTLPField(SpanField.events, "events", .messages(.event)),
+    OTLPField(SpanField.droppedEventsCount, "droppedEventsCount", .uint32),
+    OTLPField(SpanField.links, "links", .messages(.link)),
+    OTLPField(SpanField.droppedLinksCount, "droppedLinksCount", .uint32),
+    OTLPField(SpanField.status, "status", .message(.status)),
+    OTLPField(SpanField.flags, "flags", .fixed32),
   ]
   private static let eventFields = [
-    OTLPField(1, "timeUnixNano", .fixed64),
-    OTLPField(2, "name", .string),
-    OTLPField(3, "attributes", .messages(.keyValue)),
-    OTLPField(4, "droppedAttributesCount", .uint32),
+    OTLPField(EventField.time, "timeUnixNano", .fixed64),
+    OTLPField(EventField.name, "name", .string),
+    OTLPField(EventField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(EventField.droppedAttributesCount, "droppedAttributesCount", .uint32),
   ]
   private static let linkFields = [
-    OTLPField(1, "traceId", .identifier(byteCount: 16)),
-    OTLPField(2, "spanId", .identifier(byteCount: 8)),
-    OTLPField(3, "traceState", .string),
-    OTLPField(4, "attributes", .messages(.keyValue)),
-    OTLPField(5, "droppedAttributesCount", .uint32),
-    OTLPField(6, "flags", .fixed32),
+    OTLPField(LinkField.traceID, "traceId", .identifier(byteCount: 16)),
+    OTLPField(LinkField.spanID, "spanId", .identifier(byteCount: 8)),
+    OTLPField(LinkField.traceState, "traceState", .string),
+    OTLPField(LinkField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(LinkField.droppedAttributesCount, "droppedAttributesCount", .uint32),
+    OTLPField(LinkField.flags, "flags", .fixed32),
   ]
   private static let statusFields = [
-    OTLPField(1, "deprecatedCode", .enumeration(.deprecatedStatusCode)),
-    OTLPField(2, "message", .string),
-    OTLPField(3, "code", .enumeration(.statusCode)),
+    OTLPField(StatusField.deprecatedCode, "deprecatedCode", .enumeration(.deprecatedStatusCode)),
+    OTLPField(StatusField.message, "message", .string),
+    OTLPField(StatusField.code, "code", .enumeration(.statusCode)),
   ]
   private static let keyValueFields = [
-    OTLPField(1, "key", .string),
-    OTLPField(2, "value", .message(.anyValue)),
+    OTLPField(KeyValueField.key, "key", .string),
+    OTLPField(KeyValueField.value, "value", .message(.anyValue)),
   ]
   private static let anyValueFields = [
-    OTLPField(1, "stringValue", .string, isChoice: true),
-    OTLPField(2, "boolValue", .bool, isChoice: true),
-    OTLPField(3, "intValue", .int64, isChoice: true),
-    OTLPField(4, "doubleValue", .double, isChoice: true),
-    OTLPField(5, "arrayValue", .message(.arrayValue), isChoice: true),
-    OTLPField(6, "kvlistValue", .message(.keyValueList), isChoice: true),
-    OTLPField(7, "bytesValue", .bytes, isChoice: true),
+    OTLPField(AnyValueField.string, "stringValue", .string, isChoice: true),
+    OTLPField(AnyValueField.boolean, "boolValue", .bool, isChoice: true),
+    OTLPField(AnyValueField.integer, "intValue", .int64, isChoice: true),
+    OTLPField(AnyValueField.double, "doubleValue", .double, isChoice: true),
+    OTLPField(AnyValueField.array, "arrayValue", .message(.arrayValue), isChoice: true),
+    OTLPField(AnyValueField.map, "kvlistValue", .message(.keyValueList), isChoice: true),
+    OTLPField(AnyValueField.bytes, "bytesValue", .bytes, isChoice: true),
   ]
-  private static let arrayValueFields = [OTLPField(1, "values", .messages(.anyValue))]
-  private static let keyValueListFields = [OTLPField(1, "values", .messages(.keyValue))]
+  private static let arrayValueFields = [OTLPField(ArrayValueField.values, "values", .messages(.anyValue))]
+  private static let keyValueListFields = [
+    OTLPField(KeyValueListField.values, "values", .messages(.keyValue))
+  ]
 }

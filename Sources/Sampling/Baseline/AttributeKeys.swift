@@ -67,7 +67,7 @@ struct AttributeKeys {
     keysPerTraceMax = limits.servicesPerTrace
     names = NameTable(seed: seed, capacity: limits.services, bytesMax: TrafficName.bytesMax)
     name.reserveCapacity(TrafficName.bytesMax)
-    values = Array(repeating: .other, count: attributes.count)
+    values = Array(repeating: .missing, count: attributes.count)
   }
 
   /// Bytes of memory in use.
@@ -88,7 +88,7 @@ struct AttributeKeys {
     resourceValues.removeAll(keepingCapacity: true)
     for resource in record.resources {
       let start = resourceValues.count
-      for _ in 0..<attributeCount { resourceValues.append(.other) }
+      for _ in 0..<attributeCount { resourceValues.append(.missing) }
       wanted.read(resource, of: record, bytes)
       for found in wanted.found { resourceValues[start + found.key] = found.value }
     }
@@ -125,14 +125,13 @@ struct AttributeKeys {
     case .string(let text):
       let cut = bytes.extracting(text.indices).extracting(first: valueBytesMax)
       for place in 0..<cut.byteCount {
-        // Sound: the load checks its bounds, and every bit pattern is a UInt8.
-        let byte = unsafe cut.unsafeLoad(fromByteOffset: place, as: UInt8.self)
+        let byte = cut.byte(at: place)
         name.append(byte == TrafficName.separator ? 0x3f : byte)
       }
     case .boolean(let truth): name.append(contentsOf: truth ? "true".utf8 : "false".utf8)
     case .integer(let number): append(number)
     case .double(let number): if let whole = Int64(exactly: number) { append(whole) }
-    case .other: break
+    case .missing, .array, .map, .bytes: break
     }
   }
 
@@ -266,7 +265,7 @@ extension AttributeValue {
     case .string(let text): text.count > 0
     case .boolean, .integer: true
     case .double(let number): Int64(exactly: number) != nil
-    case .other: false
+    case .missing, .array, .map, .bytes: false
     }
   }
 }

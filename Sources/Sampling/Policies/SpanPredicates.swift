@@ -300,9 +300,7 @@ extension RawSpan {
   fileprivate func order(to other: RawSpan) -> Int {
     guard byteCount == other.byteCount else { return byteCount - other.byteCount }
     for offset in 0..<byteCount {
-      // Sound: both loads check their bounds, and every bit pattern is a UInt8.
-      let left = unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
-      let right = unsafe other.unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+      let (left, right) = (byte(at: offset), other.byte(at: offset))
       if left != right { return Int(left) - Int(right) }
     }
     return 0

@@ -30,7 +30,13 @@ struct Auditor {
   /// A record that can't be read.
   static let malformedRecord: [UInt8] = [0x0b, 0x01]
   /// A span without ids, in a resource and a scope without anything else. As a dead letter it looks the same.
-  static let rejectedSpan: [UInt8] = [0x0a, 4, 0x12, 2, 0x12, 0]
+  static let rejectedSpan: [UInt8] = {
+    var writer = WireWriter()
+    writer.message(TracesDataField.resourceSpans) { resource in
+      resource.message(ResourceSpansField.scopeSpans) { $0.message(ScopeSpansField.spans) { _ in } }
+    }
+    return writer.bytes
+  }()
 
   /// The key of records that no worker wrote.
   static let stranger = Array("stranger".utf8)

@@ -101,15 +101,15 @@ struct BenchCorpus {
 }
 
 extension [UInt8] {
-  /// Where the 16 bytes of `id` stand behind a tag and length of field 1, within `range`.
+  /// Where the 16 bytes of `id` stand as a span's trace id, within `range`.
   fileprivate func find(_ id: TraceID, in range: Range<Int>) -> Int? {
-    var wanted: [UInt8] = [0x0a, 0x10]
-    for half in [id.high, id.low] {
-      for shift in stride(from: UInt64(56), through: 0, by: -8) {
-        wanted.append(UInt8(truncatingIfNeeded: half >> shift))
-        if shift == 0 { break }
-      }
-    }
+    var field = WireWriter()
+    field.bytesField(
+      SpanField.traceID,
+      [id.high, id.low].flatMap { half in
+        (0..<8).map { UInt8(truncatingIfNeeded: half >> UInt64(56 - 8 * $0)) }
+      })
+    let wanted = field.bytes
     guard range.count >= wanted.count else { return nil }
     for start in range.lowerBound...range.upperBound - wanted.count
     where self[start..<start + wanted.count].elementsEqual(wanted) {

@@ -1,0 +1,78 @@
+// Reads a span's own fields, in whatever form they come.
+
+extension SpanView {
+  /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in
+  /// protobuf.
+  @inline(__always)
+  mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
+    var cursor = WireCursor(content)
+    readUsualHead(&cursor, bytes)
+    while true {
+      if readUsual(&cursor, bytes) { continue }
+      if cursor.isAtEnd { break }
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case SpanField.traceID:
+        let range = try cursor.content(of: tag, in: bytes)
+        guard range.count == 16 else { throw MalformedInput(.identifierLength, at: tag.offset) }
+        traceID = TraceID(in: bytes, at: Int(range.offset))
+      case SpanField.spanID:
+        spanID = try identifier(tag, &cursor, bytes)
+      case SpanField.parentSpanID:
+        parentID = try identifier(tag, &cursor, bytes)
+      case SpanField.traceState:
+        traceState = try cursor.content(of: tag, in: bytes)
+      case SpanField.name:
+        name = try cursor.content(of: tag, in: bytes)
+      case SpanField.kind:
+        kind = UInt8(clamping: try cursor.varint(of: tag, in: bytes))
+      case SpanField.start:
+        start = try cursor.fixed64(of: tag, in: bytes)
+      case SpanField.end:
+        end = try cursor.fixed64(of: tag, in: bytes)
+      case SpanField.status:
+        let message = try cursor.content(of: tag, in: bytes)
+        status = try statusCode(in: message, of: bytes)
+      case SpanField.flags:
+        flags = try cursor.fixed32(of: tag, in: bytes)
+      case SpanField.links:
+        hasLinks = true
+        try cursor.skip(tag, in: bytes)
+      default:
+        try cursor.skip(tag, in: bytes)
+      }
+    }
+    if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
+  }
+
+  /// Reads a span id: eight bytes, or none, which is the same as zero.
+  @inline(__always)
+  private func identifier(
+    _ tag: WireTag, _ cursor: inout WireCursor, _ bytes: RawSpan
+  ) throws(MalformedInput) -> UInt64 {
+    let range = try cursor.content(of: tag, in: bytes)
+    if range.count == 8 { return bytes.bigEndian64(at: Int(range.offset)) }
+    guard range.count == 0 else { throw MalformedInput(.identifierLength, at: tag.offset) }
+    return 0
+  }
+}
+
+/// Reads the code of a `Status` message.
+///
+/// Where the code is unset, one of before OTLP 0.6 that is not OK is an error: what receivers were told to do
+/// by the schema of that time, and what the Collector's migration did.
+private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> SpanStatus {
+  var code: UInt64 = 0
+  var deprecatedCode: UInt64 = 0
+  var cursor = WireCursor(message)
+  while !cursor.isAtEnd {
+    let tag = try cursor.tag(in: bytes)
+    switch tag.field {
+    case StatusField.code: code = try cursor.varint(of: tag, in: bytes)
+    case StatusField.deprecatedCode: deprecatedCode = try cursor.varint(of: tag, in: bytes)
+    default: try cursor.skip(tag, in: bytes)
+    }
+  }
+  let status = SpanStatus(code: code)
+  return status == .unset && SpanStatus(code: deprecatedCode) != .unset ? .error : status
+}
