@@ -1,5 +1,6 @@
 // The configuration in effect, as a topology file again: every default filled in, every secret masked.
 
+internal import OTLP
 internal import Sampling
 
 extension Topology {
@@ -260,8 +261,7 @@ struct TopologyWriter {
       case "\\": quoted += "\\\\"
       case " "..."~": quoted.unicodeScalars.append(scalar)
       default:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\U" + String(repeating: "0", count: 8 - digits.count) + digits
+        quoted += "\\U" + Hexadecimal.text(UInt64(scalar.value), digits: 8)
       }
     }
     return quoted + "\""
