@@ -107,7 +107,9 @@ struct DecisionNames {
   /// How many bytes a name takes in a record, with its quotes.
   private static func length(of name: [UInt8]) -> Int {
     var json: [UInt8] = []
-    name.withRawBytes { json.appendJSONString($0) }
+    json.append(addingCapacity: JSONSize.stringMax(name.count)) { out in
+      name.withRawBytes { out.appendJSONString($0) }
+    }
     return json.count
   }
 }
@@ -122,8 +124,7 @@ extension Limits {
 extension Decision {
   /// Appends the decision record as one line of JSON, without the line break. The field order is fixed.
   ///
-  /// Room is reserved once for each run of fields whose length has a bound, so that the fields themselves are
-  /// only stored. A name is bounded by its own length.
+  /// Room for all of it is reserved at once, so that the fields themselves are only stored.
   ///
   /// - Parameters:
   ///   - configuration: the version of the configuration that decided.
@@ -132,25 +133,26 @@ extension Decision {
     names: DecisionNames, partition: PartitionID, configuration: String, isCompact: Bool,
     to bytes: inout [UInt8]
   ) {
-    bytes.append(addingCapacity: Decision.runBytesMax) { appendHead(to: &$0) }
-    if !isCompact || isLate { names.appendPolicies(to: &bytes) }
-    bytes.append(addingCapacity: Decision.runBytesMax) { appendCounts(isCompact: isCompact, to: &$0) }
-    if !isCompact { names.appendServices(to: &bytes) }
-    if hasRoot { names.appendRoot(to: &bytes) } else { bytes.append(#","root":null"#) }
-    if !isCompact {
-      bytes.append(addingCapacity: Decision.runBytesMax) { appendDuration(to: &$0) }
-      names.appendOrigin(to: &bytes)
+    let room = Decision.fixedBytesMax + names.room + JSONSize.stringMax(configuration.utf8.count)
+    bytes.append(addingCapacity: room) { out in
+      appendHead(to: &out)
+      if !isCompact || isLate { names.appendPolicies(to: &out) }
+      appendCounts(isCompact: isCompact, to: &out)
+      if !isCompact { names.appendServices(to: &out) }
+      if hasRoot { names.appendRoot(to: &out) } else { out.append(#","root":null"#) }
+      if !isCompact {
+        appendDuration(to: &out)
+        names.appendOrigin(to: &out)
+      }
+      appendTail(partition, isCompact: isCompact, to: &out)
+      out.appendJSONString(configuration)
+      out.append(0x7d)
     }
-    bytes.append(addingCapacity: Decision.runBytesMax) {
-      appendTail(partition, isCompact: isCompact, to: &$0)
-    }
-    bytes.appendJSONString(configuration)
-    bytes.append(0x7d)
   }
 
-  /// More than a run of fields without names takes: the longest has 4 integers, an instant, and less than 200
-  /// characters of fixed text.
-  private static let runBytesMax = 400
+  /// More than a record takes without its names: some 500 characters of fixed text, ids, two instants and
+  /// eleven numbers of up to 28.
+  private static let fixedBytesMax = 1200
 
   @inline(__always)
   private func appendHead(to out: inout OutputSpan<UInt8>) {
@@ -231,52 +233,58 @@ extension Decision.Trigger {
 }
 
 extension DecisionNames {
+  /// The room that the names take, with a comma each.
+  fileprivate var room: Int {
+    var room = JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
+    if let first = policies.first { room += JSONSize.stringMax(first.utf8.count) }
+    for policy in policies { room += JSONSize.stringMax(policy.utf8.count) + 1 }
+    for service in services { room += JSONSize.stringMax(service.count) + 1 }
+    guard let origin else { return room }
+    return room + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
+  }
+
   /// Appends the first policy, and all of them.
-  fileprivate func appendPolicies(to bytes: inout [UInt8]) {
-    guard let first = policies.first else {
-      return bytes.append(#","policy":null,"reasons":[]"#)
-    }
-    bytes.append(#","policy":"#)
-    bytes.appendJSONString(first)
-    bytes.append(#","reasons":["#)
+  @inline(__always)
+  fileprivate func appendPolicies(to out: inout OutputSpan<UInt8>) {
+    guard let first = policies.first else { return out.append(#","policy":null,"reasons":[]"#) }
+    out.append(#","policy":"#)
+    out.appendJSONString(first)
+    out.append(#","reasons":["#)
     for place in policies.indices {
-      if place > 0 { bytes.append(0x2c) }
-      bytes.appendJSONString(policies[place])
+      if place > 0 { out.append(0x2c) }
+      out.appendJSONString(policies[place])
     }
-    bytes.append(0x5d)
+    out.append(0x5d)
   }
 
-  fileprivate func appendServices(to bytes: inout [UInt8]) {
-    bytes.append(#","services":["#)
+  @inline(__always)
+  fileprivate func appendServices(to out: inout OutputSpan<UInt8>) {
+    out.append(#","services":["#)
     for place in services.indices {
-      if place > 0 { bytes.append(0x2c) }
-      services[place].withRawBytes { bytes.appendJSONString($0) }
+      if place > 0 { out.append(0x2c) }
+      services[place].withRawBytes { out.appendJSONString($0) }
     }
-    bytes.append(0x5d)
+    out.append(0x5d)
   }
 
-  fileprivate func appendRoot(to bytes: inout [UInt8]) {
-    let room = 100 + JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
-    bytes.append(addingCapacity: room) { out in
-      out.append(#","root":{"service":"#)
-      rootService.withRawBytes { out.appendJSONString($0) }
-      out.append(#","operation":"#)
-      rootOperation.withRawBytes { out.appendJSONString($0) }
-      out.append(0x7d)
-    }
+  @inline(__always)
+  fileprivate func appendRoot(to out: inout OutputSpan<UInt8>) {
+    out.append(#","root":{"service":"#)
+    rootService.withRawBytes { out.appendJSONString($0) }
+    out.append(#","operation":"#)
+    rootOperation.withRawBytes { out.appendJSONString($0) }
+    out.append(0x7d)
   }
 
-  fileprivate func appendOrigin(to bytes: inout [UInt8]) {
-    guard let origin else { return bytes.append(#","error_origin":null"#) }
-    let room = 100 + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
-    bytes.append(addingCapacity: room) { out in
-      out.append(#","error_origin":{"service":"#)
-      origin.service.withRawBytes { out.appendJSONString($0) }
-      out.append(#","operation":"#)
-      origin.operation.withRawBytes { out.appendJSONString($0) }
-      out.append(#","span_id":""#)
-      out.appendHexadecimal(origin.spanID, digits: 16)
-      out.append(#""}"#)
-    }
+  @inline(__always)
+  fileprivate func appendOrigin(to out: inout OutputSpan<UInt8>) {
+    guard let origin else { return out.append(#","error_origin":null"#) }
+    out.append(#","error_origin":{"service":"#)
+    origin.service.withRawBytes { out.appendJSONString($0) }
+    out.append(#","operation":"#)
+    origin.operation.withRawBytes { out.appendJSONString($0) }
+    out.append(#","span_id":""#)
+    out.appendHexadecimal(origin.spanID, digits: 16)
+    out.append(#""}"#)
   }
 }

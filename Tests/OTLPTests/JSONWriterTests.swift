@@ -8,7 +8,9 @@ import Testing
 @Suite struct JSONWriterTests {
   private func written(_ text: [UInt8]) -> [UInt8] {
     var json: [UInt8] = []
-    text.withRawBytes { json.appendJSONString($0) }
+    json.append(addingCapacity: JSONSize.stringMax(text.count)) { out in
+      text.withRawBytes { out.appendJSONString($0) }
+    }
     return json
   }
 
@@ -87,7 +89,7 @@ import Testing
   @Test func stringsAreAppended() {
     var json = Array("[".utf8)
     json.appendJSONString("a\u{1}")
-    json.append(",")
+    json += [0x2c]
     json.appendJSONString(String(repeating: "\u{0}", count: 50))
     #expect(json.starts(with: Array(#"["a\u0001","\u0000"#.utf8)))
     #expect(json.count == 1 + 9 + 1 + 302)

@@ -66,16 +66,18 @@ extension OutputSpan<UInt8> {
   }
 }
 
-extension [UInt8] {
-  /// Appends a JSON string, as above.
-  package mutating func appendJSONString(_ text: RawSpan) {
-    append(addingCapacity: JSONSize.stringMax(text.byteCount)) { $0.appendJSONString(text) }
-  }
-
+extension OutputSpan<UInt8> {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
     // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
     appendJSONString(unsafe text.utf8Span.span.bytes)
+  }
+}
+
+extension [UInt8] {
+  /// Appends a JSON string, as above.
+  package mutating func appendJSONString(_ text: String) {
+    append(addingCapacity: JSONSize.stringMax(text.utf8.count)) { $0.appendJSONString(text) }
   }
 }
 
@@ -85,16 +87,27 @@ extension RawSpan {
     var place = start
     while true {
       place = endOfPlainText(from: place)
-      guard place < byteCount else { return place }
-      switch byte(at: place) {
-      case 0x22, 0x5c, 0x7f, 0..<0x20: return place
-      case 0x20..<0x80: place += 1
-      default:
-        let character = multibyteCharacter(at: place)
-        guard character.isWhole, !isControl(place, character.length) else { return place }
-        place += character.length
+      if byteCount - place < 8 {
+        let marks = lastCharacters(from: place).specialBytes
+        guard marks != 0 else { return byteCount }
+        place += marks.trailingZeroBitCount / 8
       }
+      guard byte(at: place) >= 0x80 else { return place }
+      let character = multibyteCharacter(at: place)
+      guard character.isWhole, !isControl(place, character.length) else { return place }
+      place += character.length
     }
+  }
+
+  /// The bytes from `start` on, seven at most, filled up with spaces; the first is the lowest.
+  private func lastCharacters(from start: Int) -> UInt64 {
+    let count = byteCount - start
+    guard count > 0 else { return 0x2020_2020_2020_2020 }
+    let spaces: UInt64 = 0x2020_2020_2020_2020 << UInt64(8 * count)
+    if byteCount >= 8 { return littleEndian64(at: byteCount - 8) >> UInt64(8 * (8 - count)) | spaces }
+    var word: UInt64 = 0
+    for place in start..<byteCount { word |= UInt64(byte(at: place)) << UInt64(8 * (place - start)) }
+    return word | spaces
   }
 
   /// Whether a character beyond ASCII is U+0080 to U+009F (c2 80 to c2 9f), or one of U+2028 and U+2029

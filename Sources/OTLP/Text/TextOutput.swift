@@ -46,11 +46,3 @@ extension OutputSpan<UInt8> {
     }
   }
 }
-
-extension [UInt8] {
-  /// Appends fixed text.
-  @inlinable @inline(__always)
-  package mutating func append(_ text: StaticString) {
-    append(addingCapacity: text.utf8CodeUnitCount) { $0.append(text) }
-  }
-}
