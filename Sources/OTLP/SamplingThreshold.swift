@@ -78,13 +78,7 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
 
   /// Appends the value of `th`: up to 14 hexadecimal digits, trailing zeros left out; "0" for `always`.
   public func appendHexadecimal(to bytes: inout [UInt8]) {
-    var digits = 14
-    var value = rejected
-    while digits > 1, value & 0xf == 0 {
-      value >>= 4
-      digits -= 1
-    }
-    Hexadecimal.append(value, digits: digits, to: &bytes)
+    bytes.append(addingCapacity: 16) { $0.appendHexadecimal(self) }
   }
 
   /// Reads what `appendHexadecimal` wrote; nil for anything else.
@@ -101,5 +95,14 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
   /// Orders by what is rejected: the greater threshold keeps less.
   public static func < (left: SamplingThreshold, right: SamplingThreshold) -> Bool {
     left.rejected < right.rejected
+  }
+}
+
+extension OutputSpan<UInt8> {
+  /// Appends the value of `th`, as above. It takes room for 16 bytes.
+  package mutating func appendHexadecimal(_ threshold: SamplingThreshold) {
+    // One digit stays of what is zero.
+    let zeros = min(threshold.rejected.trailingZeroBitCount / 4, 13)
+    appendHexadecimal(threshold.rejected >> UInt64(4 * zeros), digits: 14 - zeros)
   }
 }

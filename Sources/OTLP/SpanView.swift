@@ -55,8 +55,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
 
   /// Appends the id as 32 lower-case hexadecimal characters, the form of every key that Tailrace writes.
   public func appendHexadecimal(to bytes: inout [UInt8]) {
-    Hexadecimal.append(high, digits: 16, to: &bytes)
-    Hexadecimal.append(low, digits: 16, to: &bytes)
+    bytes.append(addingCapacity: 32) { $0.appendHexadecimal(self) }
   }
 }
 
@@ -66,60 +65,6 @@ extension TraceID: CustomStringConvertible {
     var bytes: [UInt8] = []
     appendHexadecimal(to: &bytes)
     return String(decoding: bytes, as: UTF8.self)
-  }
-}
-
-/// Hexadecimal digits, lower case.
-public enum Hexadecimal {
-  /// Appends the low `digits` nibbles of `value`, the highest first.
-  public static func append(_ value: UInt64, digits: Int, to bytes: inout [UInt8]) {
-    bytes.append(addingCapacity: digits) { out in
-      var rest = value << UInt64(64 - 4 * digits)
-      for _ in 0..<digits {
-        let nibble = UInt8(truncatingIfNeeded: rest >> 60)
-        out.append(nibble < 10 ? 0x30 + nibble : 0x57 + nibble)
-        rest <<= 4
-      }
-    }
-  }
-
-  /// The value of eight hexadecimal characters of either case, the first in the highest byte; nil if one of
-  /// them is something else. All at once: a lane reads a key with each record.
-  static func value(of characters: UInt64) -> UInt64? {
-    // Letters, and nothing else that is right, have the bit of 0x40.
-    let letters = characters >> 6 & ones
-    var value = (characters & (0x0f &* ones)) &+ letters &* 9
-    // What stands for the value must be what was there; that tells all other characters apart.
-    let large = (value &+ 6 &* ones) >> 4 & ones
-    let expected = value &+ 0x30 &* ones &+ large &* 0x27
-    guard value & (0xf0 &* ones) == 0, expected == characters | letters << 5 else { return nil }
-    value = (value | value >> 4) & 0x00ff_00ff_00ff_00ff
-    value = (value | value >> 8) & 0x0000_ffff_0000_ffff
-    return (value | value >> 16) & 0xffff_ffff
-  }
-
-  /// The eight lower-case characters of a value of 32 bits, the first in the highest byte. All at once.
-  @inline(__always)
-  static func characters(of value: UInt64) -> UInt64 {
-    var nibbles = (value | value << 16) & 0x0000_ffff_0000_ffff
-    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff
-    nibbles = (nibbles | nibbles << 4) & (0x0f &* ones)
-    // Ten and more carry into the next bit.
-    let letters = (nibbles &+ 6 &* ones) >> 4 & ones
-    return nibbles &+ 0x30 &* ones &+ letters &* 0x27
-  }
-
-  /// A one in each byte.
-  private static var ones: UInt64 { 0x0101_0101_0101_0101 }
-
-  /// The value of one hexadecimal character of either case, or nil.
-  public static func value(of character: UInt8) -> UInt8? {
-    switch character {
-    case 0x30...0x39: character - 0x30
-    case 0x61...0x66: character - 0x57
-    case 0x41...0x46: character - 0x37
-    default: nil
-    }
   }
 }
 

@@ -94,16 +94,25 @@ struct DecisionNames {
   mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
     var left = count
     if !services.isEmpty {
-      left += JSONWriter.length(of: rest) + 1
-      while left > 0, let service = services.popLast() { left -= JSONWriter.length(of: service) }
+      left += DecisionNames.length(of: rest) + 1
+      while left > 0, let service = services.popLast() { left -= DecisionNames.length(of: service) }
       services.append(rest)
     }
-    while left > 0, policies.count > 1 { left -= JSONWriter.length(of: policies.removeLast().utf8) }
+    while left > 0, policies.count > 1 { left -= DecisionNames.length(of: Array(policies.removeLast().utf8)) }
     guard left > 0, let first = policies.first else { return }
     policies = [String(decoding: first.utf8.prefix(DecisionNames.reasonBytesMax), as: UTF8.self)]
   }
 
   private static let reasonBytesMax = 256
+
+  /// How many bytes a name takes in a record, with its quotes.
+  private static func length(of name: [UInt8]) -> Int {
+    var json: [UInt8] = []
+    json.append(addingCapacity: JSONSize.stringMax(name.count)) { out in
+      name.withRawBytes { out.appendJSONString($0) }
+    }
+    return json.count
+  }
 }
 
 extension Limits {
@@ -116,6 +125,8 @@ extension Limits {
 extension Decision {
   /// Appends the decision record as one line of JSON, without the line break. The field order is fixed.
   ///
+  /// Room for all of it is reserved at once, so that the fields themselves are only stored.
+  ///
   /// - Parameters:
   ///   - configuration: the version of the configuration that decided.
   ///   - isCompact: whether what only kept traces need is left out.
@@ -123,218 +134,158 @@ extension Decision {
     names: DecisionNames, partition: PartitionID, configuration: String, isCompact: Bool,
     to bytes: inout [UInt8]
   ) {
-    var json = JSONWriter(bytes)
-    bytes = []
-    json.open()
-    json.key("trace_id")
-    json.quoted { traceID.appendHexadecimal(to: &$0) }
-    json.field("verdict", text: isKept ? "keep" : "drop")
-    json.field("final", flag: isFinal)
-    if !isCompact || isLate {
-      json.key("policy")
-      if let first = names.policies.first { json.text(first.utf8) } else { json.null() }
-      json.key("reasons")
-      json.list(names.policies.map(\.utf8))
-    }
-    if !isCompact {
-      json.field("probability", real: threshold.probability)
-      json.key("threshold")
-      if threshold == .never { json.null() } else { json.quoted { threshold.appendHexadecimal(to: &$0) } }
-      json.field("adjusted_count", real: threshold.adjustedCount)
-    }
-    json.field("span_count", integer: Int64(spanCount))
-    json.field("error_count", integer: Int64(errorCount))
-    json.field("byte_count", integer: Int64(byteCount))
-    if !isCompact {
-      json.key("services")
-      json.list(names.services)
-    }
-    json.key("root")
-    if hasRoot {
-      json.open()
-      json.key("service")
-      json.text(names.rootService)
-      json.key("operation")
-      json.text(names.rootOperation)
-      json.close()
-    } else {
-      json.null()
-    }
-    if !isCompact {
-      json.key("start_time")
-      json.quoted { Instant(nanoseconds: Int64(clamping: start)).appendRFC3339(to: &$0) }
-      json.field("duration_ns", integer: duration)
-      json.key("error_origin")
-      appendOrigin(names, to: &json)
-    }
-    json.field("trigger", text: trigger.rawValue)
-    json.field("late", flag: isLate)
-    json.field("truncated_spans", integer: Int64(truncatedCount))
-    if !isCompact { json.field("too_large_spans", integer: Int64(tooLargeCount)) }
-    json.field("partition", integer: Int64(partition.value))
-    json.field("first_offset", integer: firstOffset.value)
-    json.field("last_offset", integer: lastOffset.value)
-    json.key("decided_at")
-    json.quoted { decidedAt.appendRFC3339(to: &$0) }
-    json.field("config", text: configuration)
-    json.close()
-    bytes = json.bytes
-  }
-
-  private func appendOrigin(_ names: DecisionNames, to json: inout JSONWriter) {
-    guard let origin = names.origin else { return json.null() }
-    json.open()
-    json.key("service")
-    json.text(origin.service)
-    json.key("operation")
-    json.text(origin.operation)
-    json.key("span_id")
-    json.quoted { Hexadecimal.append(origin.spanID, digits: 16, to: &$0) }
-    json.close()
-  }
-}
-
-extension [UInt8] {
-  /// Appends `value` in decimal digits, without a string in between.
-  mutating func appendDecimal(_ value: Int64) {
-    // The longest has 19 digits; they come from the last to the first.
-    var digits: [19 of UInt8] = .init(repeating: 0)
-    var first = digits.count
-    var rest = value.magnitude
-    repeat {
-      first -= 1
-      digits[first] = 0x30 &+ UInt8(truncatingIfNeeded: rest % 10)
-      rest /= 10
-    } while rest > 0
-    append(addingCapacity: 20) { out in
-      if value < 0 { out.append(0x2d) }
-      for place in first..<digits.count { out.append(digits[place]) }
+    let room = Decision.fixedBytesMax + names.room + JSONSize.stringMax(configuration.utf8.count)
+    bytes.append(addingCapacity: room) { out in
+      appendHead(to: &out)
+      if !isCompact || isLate { names.appendPolicies(to: &out) }
+      appendCounts(isCompact: isCompact, to: &out)
+      if !isCompact { names.appendServices(to: &out) }
+      if hasRoot { names.appendRoot(to: &out) } else { out.append(#","root":null"#) }
+      if !isCompact {
+        appendDuration(to: &out)
+        names.appendOrigin(to: &out)
+      }
+      appendTail(partition, isCompact: isCompact, to: &out)
+      out.appendJSONString(configuration)
+      out.append(0x7d)
     }
   }
-}
 
-extension OutputSpan<UInt8> {
-  /// Appends the text's bytes.
+  /// More than a record takes without its names: some 500 characters of fixed text, ids, two instants and
+  /// eleven numbers of up to 28.
+  private static let fixedBytesMax = 1200
+
   @inline(__always)
-  fileprivate mutating func append(_ text: StaticString) {
-    invariant(freeCapacity >= text.utf8CodeUnitCount, "no room for \(text)")
-    // Sound: the text's own bytes are copied to the free part, which has room for them.
-    unsafe withUnsafeMutableBufferPointer { buffer, count in
-      let source = unsafe UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-      unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
-        .copyMemory(from: source)
-      count += source.count
+  private func appendHead(to out: inout OutputSpan<UInt8>) {
+    out.append(#"{"trace_id":""#)
+    out.appendHexadecimal(traceID)
+    if isKept {
+      out.append(#"","verdict":"keep","final":"#)
+    } else {
+      out.append(#"","verdict":"drop","final":"#)
+    }
+    if isFinal { out.append("true") } else { out.append("false") }
+  }
+
+  @inline(__always)
+  private func appendCounts(isCompact: Bool, to out: inout OutputSpan<UInt8>) {
+    if !isCompact {
+      out.append(#","probability":"#)
+      out.append(real: threshold.probability)
+      if threshold == .never {
+        out.append(#","threshold":null,"adjusted_count":"#)
+      } else {
+        out.append(#","threshold":""#)
+        out.appendHexadecimal(threshold)
+        out.append(#"","adjusted_count":"#)
+      }
+      out.append(real: threshold.adjustedCount)
+    }
+    out.append(#","span_count":"#)
+    out.appendDecimal(Int64(spanCount))
+    out.append(#","error_count":"#)
+    out.appendDecimal(Int64(errorCount))
+    out.append(#","byte_count":"#)
+    out.appendDecimal(Int64(byteCount))
+  }
+
+  @inline(__always)
+  private func appendDuration(to out: inout OutputSpan<UInt8>) {
+    out.append(#","start_time":""#)
+    out.appendRFC3339(Instant(nanoseconds: Int64(clamping: start)))
+    out.append(#"","duration_ns":"#)
+    out.appendDecimal(duration)
+  }
+
+  @inline(__always)
+  private func appendTail(_ partition: PartitionID, isCompact: Bool, to out: inout OutputSpan<UInt8>) {
+    out.append(trigger.field)
+    if isLate { out.append(#","late":true"#) } else { out.append(#","late":false"#) }
+    out.append(#","truncated_spans":"#)
+    out.appendDecimal(Int64(truncatedCount))
+    if !isCompact {
+      out.append(#","too_large_spans":"#)
+      out.appendDecimal(Int64(tooLargeCount))
+    }
+    out.append(#","partition":"#)
+    out.appendDecimal(Int64(partition.value))
+    out.append(#","first_offset":"#)
+    out.appendDecimal(firstOffset.value)
+    out.append(#","last_offset":"#)
+    out.appendDecimal(lastOffset.value)
+    out.append(#","decided_at":""#)
+    out.appendRFC3339(decidedAt)
+    out.append(#"","config":"#)
+  }
+}
+
+extension Decision.Trigger {
+  /// The field of a record that says it.
+  fileprivate var field: StaticString {
+    switch self {
+    case .root: #","trigger":"root""#
+    case .wait: #","trigger":"wait""#
+    case .limit: #","trigger":"limit""#
+    case .memory: #","trigger":"memory""#
+    case .eager: #","trigger":"eager""#
+    case .late: #","trigger":"late""#
     }
   }
 }
 
-/// Writes JSON objects in one pass.
-struct JSONWriter {
-  private(set) var bytes: [UInt8]
-  private var needsComma = false
-
-  init(_ bytes: consuming [UInt8]) {
-    self.bytes = bytes
+extension DecisionNames {
+  /// The room that the names take, with a comma each.
+  fileprivate var room: Int {
+    var room = JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
+    if let first = policies.first { room += JSONSize.stringMax(first.utf8.count) }
+    for policy in policies { room += JSONSize.stringMax(policy.utf8.count) + 1 }
+    for service in services { room += JSONSize.stringMax(service.count) + 1 }
+    guard let origin else { return room }
+    return room + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
   }
 
-  mutating func open() {
-    bytes.append(0x7b)
-    needsComma = false
-  }
-
-  mutating func close() {
-    bytes.append(0x7d)
-    needsComma = true
-  }
-
-  mutating func key(_ name: StaticString) {
-    let isFollowing = needsComma
-    needsComma = true
-    bytes.append(addingCapacity: name.utf8CodeUnitCount + 4) { out in
-      if isFollowing { out.append(0x2c) }
-      out.append(0x22)
-      out.append(name)
-      out.append(0x22)
-      out.append(0x3a)
+  /// Appends the first policy, and all of them.
+  @inline(__always)
+  fileprivate func appendPolicies(to out: inout OutputSpan<UInt8>) {
+    guard let first = policies.first else { return out.append(#","policy":null,"reasons":[]"#) }
+    out.append(#","policy":"#)
+    out.appendJSONString(first)
+    out.append(#","reasons":["#)
+    for place in policies.indices {
+      if place > 0 { out.append(0x2c) }
+      out.appendJSONString(policies[place])
     }
+    out.append(0x5d)
   }
 
-  mutating func null() {
-    append("null")
-  }
-
-  mutating func field(_ name: StaticString, integer value: Int64) {
-    key(name)
-    bytes.appendDecimal(value)
-  }
-
-  /// Writes the shortest decimal that reads back as `value`; whole numbers without a fraction.
-  mutating func field(_ name: StaticString, real value: Double) {
-    key(name)
-    let text = value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : "\(value)"
-    bytes.append(contentsOf: text.utf8)
-  }
-
-  mutating func field(_ name: StaticString, flag value: Bool) {
-    key(name)
-    append(value ? "true" : "false")
-  }
-
-  mutating func field(_ name: StaticString, text value: String) {
-    key(name)
-    text(value.utf8)
-  }
-
-  mutating func list(_ texts: [some Collection<UInt8>]) {
-    bytes.append(0x5b)
-    for (place, text) in texts.enumerated() {
-      if place > 0 { bytes.append(0x2c) }
-      self.text(text)
+  @inline(__always)
+  fileprivate func appendServices(to out: inout OutputSpan<UInt8>) {
+    out.append(#","services":["#)
+    for place in services.indices {
+      if place > 0 { out.append(0x2c) }
+      services[place].withRawBytes { out.appendJSONString($0) }
     }
-    bytes.append(0x5d)
+    out.append(0x5d)
   }
 
-  mutating func quoted(_ body: (inout [UInt8]) -> Void) {
-    bytes.append(0x22)
-    body(&bytes)
-    bytes.append(0x22)
+  @inline(__always)
+  fileprivate func appendRoot(to out: inout OutputSpan<UInt8>) {
+    out.append(#","root":{"service":"#)
+    rootService.withRawBytes { out.appendJSONString($0) }
+    out.append(#","operation":"#)
+    rootOperation.withRawBytes { out.appendJSONString($0) }
+    out.append(0x7d)
   }
 
-  /// Writes a JSON string. Bytes that are not UTF-8 become the replacement character: a producer's span name
-  /// must not make a record that no reader can parse.
-  mutating func text(_ text: some Collection<UInt8>) {
-    bytes.append(0x22)
-    let isPlain = text.allSatisfy { $0 >= 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x5c }
-    if isPlain {
-      bytes.append(contentsOf: text)
-    } else {
-      for byte in String(decoding: text, as: UTF8.self).utf8 { appendEscaped(byte) }
-    }
-    bytes.append(0x22)
-  }
-
-  /// How many bytes `text` takes at the least, with its quotation marks.
-  static func length(of text: some Collection<UInt8>) -> Int {
-    var json = JSONWriter([])
-    json.text(text)
-    return json.bytes.count
-  }
-
-  private mutating func appendEscaped(_ byte: UInt8) {
-    switch byte {
-    case 0x22, 0x5c:
-      bytes.append(0x5c)
-      bytes.append(byte)
-    case 0..<0x20, 0x7f:
-      append("\\u00")
-      Hexadecimal.append(UInt64(byte), digits: 2, to: &bytes)
-    default:
-      bytes.append(byte)
-    }
-  }
-
-  private mutating func append(_ text: StaticString) {
-    // Sound: the buffer is the static string's own bytes, copied inside the closure.
-    text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
+  @inline(__always)
+  fileprivate func appendOrigin(to out: inout OutputSpan<UInt8>) {
+    guard let origin else { return out.append(#","error_origin":null"#) }
+    out.append(#","error_origin":{"service":"#)
+    origin.service.withRawBytes { out.appendJSONString($0) }
+    out.append(#","operation":"#)
+    origin.operation.withRawBytes { out.appendJSONString($0) }
+    out.append(#","span_id":""#)
+    out.appendHexadecimal(origin.spanID, digits: 16)
+    out.append(#""}"#)
   }
 }

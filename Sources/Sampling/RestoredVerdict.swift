@@ -46,11 +46,12 @@ public struct RestoredVerdict: Equatable, Sendable {
   /// Reads a decision record in its JSON form, full or compact.
   ///
   /// - Throws: `MalformedInput` if it is not one: somebody else has written to the topic.
-  public init(record: [UInt8]) throws(MalformedInput) {
-    var reader = JSONReader(record)
+  public init(record: RawSpan) throws(MalformedInput) {
+    var cursor = JSONCursor()
     var fields = Fields()
-    try reader.object { (reader, name) throws(MalformedInput) in try fields.read(name, from: &reader) }
-    try reader.end()
+    try cursor.openObject(in: record)
+    while let key = try cursor.nextKey(in: record) { try fields.read(key, from: &cursor, in: record) }
+    try cursor.finish(in: record)
     guard let traceID = fields.traceID, let isKept = fields.isKept, let isFinal = fields.isFinal,
       let decidedAt = fields.decidedAt
     else { throw MalformedInput(.wrongType, at: 0) }
@@ -59,6 +60,13 @@ public struct RestoredVerdict: Equatable, Sendable {
       reasons: fields.reasons, hasRoot: fields.hasRoot, threshold: fields.threshold ?? .never,
       isTruncated: fields.reasons.contains(Sampler.limitReason), decidedAt: decidedAt,
       firstOffset: fields.firstOffset)
+  }
+
+  /// Reads a decision record, as above.
+  public init(record: [UInt8]) throws(MalformedInput) {
+    self = try record.withRawBytes { (record) throws(MalformedInput) in
+      try RestoredVerdict(record: record)
+    }
   }
 
   private struct Fields {
@@ -72,26 +80,35 @@ public struct RestoredVerdict: Equatable, Sendable {
     var decidedAt: Instant?
     var firstOffset: Offset?
 
-    mutating func read(_ name: String, from reader: inout JSONReader) throws(MalformedInput) {
-      switch name {
-      case "trace_id": traceID = try reader.string().withRawBytes { TraceID(key: $0) }
-      case "verdict": isKept = try reader.string() == Array("keep".utf8)
-      case "final": isFinal = try reader.boolean()
-      case "late": isLate = try reader.boolean()
-      case "threshold":
-        if try !reader.null() { threshold = SamplingThreshold(hexadecimal: try reader.string()) }
-      case "reasons":
-        try reader.array { (reader) throws(MalformedInput) in
-          reasons.append(String(decoding: try reader.string(), as: UTF8.self))
+    /// Reads the value of `key`.
+    mutating func read(
+      _ key: JSONToken, from cursor: inout JSONCursor, in record: RawSpan
+    ) throws(MalformedInput) {
+      if try key.spells("trace_id", in: record) {
+        traceID = try cursor.string(in: record).utf8(in: record).withRawBytes { TraceID(key: $0) }
+      } else if try key.spells("verdict", in: record) {
+        isKept = try cursor.string(in: record).spells("keep", in: record)
+      } else if try key.spells("final", in: record) {
+        isFinal = try cursor.boolean(in: record)
+      } else if try key.spells("late", in: record) {
+        isLate = try cursor.boolean(in: record)
+      } else if try key.spells("threshold", in: record) {
+        if try cursor.skipNull(in: record) { return }
+        threshold = SamplingThreshold(hexadecimal: try cursor.string(in: record).utf8(in: record))
+      } else if try key.spells("reasons", in: record) {
+        try cursor.openArray(in: record)
+        while try cursor.nextElement(in: record) {
+          reasons.append(String(decoding: try cursor.string(in: record).utf8(in: record), as: UTF8.self))
         }
-      case "root":
-        if try !reader.null() {
-          hasRoot = true
-          try reader.skip()
-        }
-      case "decided_at": decidedAt = Instant(rfc3339: try reader.string())
-      case "first_offset": firstOffset = Int64(try reader.number()).map { Offset($0) }
-      default: try reader.skip()
+      } else if try key.spells("root", in: record) {
+        hasRoot = try !cursor.skipNull(in: record)
+        if hasRoot { try cursor.skipValue(in: record) }
+      } else if try key.spells("decided_at", in: record) {
+        decidedAt = Instant(rfc3339: try cursor.string(in: record).utf8(in: record))
+      } else if try key.spells("first_offset", in: record) {
+        firstOffset = try cursor.number(in: record).int64.map { Offset($0) }
+      } else {
+        try cursor.skipValue(in: record)
       }
     }
   }

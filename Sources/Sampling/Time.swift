@@ -1,5 +1,7 @@
 // Points and spans of time on the stream's clock. The core never asks a machine what time it is.
 
+import OTLP
+
 /// A point in time: nanoseconds since 1970 in UTC. Good until 2262.
 public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
   /// Nanoseconds since 1970-01-01T00:00:00Z.
@@ -26,39 +28,13 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     left.nanoseconds < right.nanoseconds
   }
 
-  /// Appends the instant in UTC with nine digits behind the point, as in `2026-01-31T23:59:58.000000001Z`.
-  ///
-  /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
+  /// Appends the instant in UTC with nine decimal places, as in `2026-01-31T23:59:58.000000001Z`.
   public func appendRFC3339(to bytes: inout [UInt8]) {
-    let (day, inDay) = nanoseconds.flooredDivision(by: 86_400_000_000_000)
-    let shifted = day + 719_468
-    let (era, inEra) = shifted.flooredDivision(by: 146_097)
-    let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
-    let dayOfYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let shiftedMonth = (5 * dayOfYear + 2) / 153
-    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-    let seconds = inDay / 1_000_000_000
-    let nanosecond = inDay % 1_000_000_000
-    bytes.append(addingCapacity: 30) { out in
-      // What an instant can say lies between 1677 and 2262.
-      out.appendFourDigits(era * 400 + yearOfEra + (month <= 2 ? 1 : 0))
-      out.append(0x2d)
-      out.appendTwoDigits(month)
-      out.append(0x2d)
-      out.appendTwoDigits(dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
-      out.append(0x54)
-      out.appendTwoDigits(seconds / 3600)
-      out.append(0x3a)
-      out.appendTwoDigits(seconds / 60 % 60)
-      out.append(0x3a)
-      out.appendTwoDigits(seconds % 60)
-      out.append(0x2e)
-      out.append(0x30 &+ UInt8(truncatingIfNeeded: nanosecond / 100_000_000))
-      out.appendFourDigits(nanosecond / 10_000 % 10_000)
-      out.appendFourDigits(nanosecond % 10_000)
-      out.append(0x5a)
-    }
+    bytes.append(addingCapacity: Instant.rfc3339Room) { $0.appendRFC3339(self) }
   }
+
+  /// The room that the form takes: 30 bytes, the last six of which are stored as a word.
+  static let rfc3339Room = 32
 
   /// The form of what `appendRFC3339` writes: a zero stands for any digit.
   private static let rfc3339Form = Array("0000-00-00T00:00:00.000000000Z".utf8)
@@ -210,17 +186,58 @@ extension Int64 {
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends `value`, from 0 to 99.
-  @inline(__always)
-  fileprivate mutating func appendTwoDigits(_ value: Int64) {
-    append(0x30 &+ UInt8(truncatingIfNeeded: value / 10))
-    append(0x30 &+ UInt8(truncatingIfNeeded: value % 10))
+  /// Appends `instant` as its `appendRFC3339` does. It takes room for `Instant.rfc3339Room`.
+  ///
+  /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
+  mutating func appendRFC3339(_ instant: Instant) {
+    let (day, inDay) = instant.nanoseconds.flooredDivision(by: 86_400_000_000_000)
+    let shifted = day + 719_468
+    let (era, inEra) = shifted.flooredDivision(by: 146_097)
+    let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
+    let dayOfYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let shiftedMonth = (5 * dayOfYear + 2) / 153
+    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+    // What an instant can say lies between 1677 and 2262: the year has four digits.
+    let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
+    let dayOfMonth = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
+    let (seconds, nanosecond) = inDay.quotientAndRemainder(dividingBy: 1_000_000_000)
+    let (minutes, second) = seconds.quotientAndRemainder(dividingBy: 60)
+    let (hour, minute) = minutes.quotientAndRemainder(dividingBy: 60)
+    appendTime(
+      date: UInt64(truncatingIfNeeded: year * 10_000 + month * 100 + dayOfMonth),
+      time: UInt64(truncatingIfNeeded: hour * 10_000 + minute * 100 + second),
+      nanosecond: UInt64(truncatingIfNeeded: nanosecond))
   }
 
-  /// Appends `value`, from 0 to 9999.
-  @inline(__always)
-  fileprivate mutating func appendFourDigits(_ value: Int64) {
-    appendTwoDigits(value / 100)
-    appendTwoDigits(value % 100)
+  /// Appends a date, such as 20260131, and a time, such as 235958. Bytes are counted from the lowest.
+  private mutating func appendTime(date: UInt64, time: UInt64, nanosecond: UInt64) {
+    let date = Decimals.characters(of: date)
+    let (month, day) = ((date >> 32) & 0xffff, date >> 48)
+    // Two zeros come first.
+    let time = Decimals.characters(of: time) >> 16
+    let (hour, minute, second) = (time & 0xffff, (time >> 16) & 0xffff, time >> 32)
+    let (tens, last) = nanosecond.quotientAndRemainder(dividingBy: 10)
+    let nanoseconds = Decimals.characters(of: tens)
+    // 2026-01-
+    var word: UInt64 = 0x2d00_002d_0000_0000
+    word |= date & 0xffff_ffff
+    word |= month << 40
+    append(word: word, count: 8)
+    // 31T23:59
+    word = 0x0000_3a00_0054_0000
+    word |= day
+    word |= hour << 24
+    word |= minute << 48
+    append(word: word, count: 8)
+    // :58.0000
+    word = 0x2e00_003a
+    word |= second << 8
+    word |= nanoseconds << 32
+    append(word: word, count: 8)
+    // 00001Z
+    word = 0x5a30_0000_0000
+    word |= nanoseconds >> 32
+    word |= last << 32
+    append(word: word, count: 6)
   }
 }

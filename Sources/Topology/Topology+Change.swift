@@ -15,9 +15,7 @@ extension TailSamplingTopology {
     let hash = writer.text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { hash, byte in
       (hash ^ UInt64(byte)) &* 0x100_0000_01b3
     }
-    var digits: [UInt8] = []
-    Hexadecimal.append((hash >> 32) ^ (hash & 0xffff_ffff), digits: 8, to: &digits)
-    return String(decoding: digits, as: UTF8.self)
+    return Hexadecimal.text((hash >> 32) ^ (hash & 0xffff_ffff), digits: 8)
   }
 }
 

@@ -1,6 +1,7 @@
 // The configuration in effect, as a topology file again: every default filled in, every secret masked.
 
 import Expressions
+internal import OTLP
 internal import Sampling
 
 extension Topology {
@@ -261,8 +262,7 @@ struct TopologyWriter {
       case "\\": quoted += "\\\\"
       case " "..."~": quoted.unicodeScalars.append(scalar)
       default:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\U" + String(repeating: "0", count: 8 - digits.count) + digits
+        quoted += "\\U" + Hexadecimal.text(UInt64(scalar.value), digits: 8)
       }
     }
     return quoted + "\""

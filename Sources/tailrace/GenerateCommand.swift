@@ -144,7 +144,7 @@ private struct GeneratorRun {
     bytes += record.bytes.count
     for truth in workload.takeFinishedTruths() {
       traces += 1
-      try truths?.append(try TruthLine(truth).json)
+      try truths?.append(try ReportJSON.line(TruthLine(truth)))
     }
   }
 
@@ -239,14 +239,5 @@ private struct TruthLine: Encodable {
     rootService = truth.rootService
     rootOperation = truth.rootOperation
     services = truth.services
-  }
-
-  var json: Data {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      encoder.outputFormatting = .sortedKeys
-      return try encoder.encode(self)
-    }
   }
 }

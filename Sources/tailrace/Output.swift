@@ -88,12 +88,22 @@ func describe(_ error: any Error) -> String {
 }
 
 /// JSON for reports: snake case, sorted keys.
-enum JSONText {
+enum ReportJSON {
+  /// A whole report, indented.
   static func encode(_ value: some Encodable) throws -> String {
+    String(decoding: try encoder([.prettyPrinted, .sortedKeys]).encode(value), as: UTF8.self)
+  }
+
+  /// One line of many, without its line break.
+  static func line(_ value: some Encodable) throws -> Data {
+    try encoder(.sortedKeys).encode(value)
+  }
+
+  private static func encoder(_ formatting: JSONEncoder.OutputFormatting) -> JSONEncoder {
     let encoder = JSONEncoder()
     encoder.keyEncodingStrategy = .convertToSnakeCase
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
+    encoder.outputFormatting = formatting
+    return encoder
   }
 }
 

@@ -172,7 +172,7 @@ struct ReplayText {
         rejectedSpans: report.spansRejected, firstRejectedRecord: report.firstRejected?.record,
         firstRejected: report.firstRejected?.reason,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
-      return try JSONText.encode(fields)
+      return try ReportJSON.encode(fields)
     }
   }
 

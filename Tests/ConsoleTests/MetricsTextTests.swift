@@ -56,7 +56,8 @@ import Topology
   }
 
   @Test(arguments: [
-    (0, "0"), (1e15, "1000000000000000"), (0.005, "0.005"), (-2, "-2"), (.infinity, "+Inf"),
+    (0, "0"), (1e15, "1000000000000000"), (0.005, "0.005"), (-2, "-2"),
+    (.infinity, "+Inf"),
     (-.infinity, "-Inf"), (.nan, "NaN"), (1e300, "1e+300"),
   ])
   func numbers(_ value: Double, _ text: String) {

@@ -6,59 +6,6 @@ import Testing
 @testable import OTLP
 @testable import Sampling
 
-@Suite struct JSONWriterTests {
-  private func written(_ text: [UInt8]) -> [UInt8] {
-    var json = JSONWriter([])
-    json.text(text)
-    return json.bytes
-  }
-
-  private func readBack(_ text: [UInt8]) throws -> String {
-    try JSONDecoder().decode(String.self, from: Data(written(text)))
-  }
-
-  @Test func everyByteMakesAStringThatCanBeRead() throws {
-    for byte in UInt8.min...UInt8.max {
-      let text = [0x61, byte, 0x62]
-      #expect(try readBack(text) == String(decoding: text, as: UTF8.self))
-    }
-  }
-
-  @Test(arguments: [
-    ("plain", "\"plain\""), ("", "\"\""), ("a\"b\\c", "\"a\\\"b\\\\c\""),
-    ("\u{0}\n\t\u{1f}\u{7f}", "\"\\u0000\\u000a\\u0009\\u001f\\u007f\""),
-    ("grün 漢 🚀", "\"grün 漢 🚀\""),
-    ("</script>\u{2028}", "\"</script>\u{2028}\""),
-  ])
-  func escapes(text: String, expected: String) {
-    #expect(String(decoding: written(Array(text.utf8)), as: UTF8.self) == expected)
-  }
-
-  /// A lone continuation, a cut sequence, an overlong slash, a surrogate, a value above U+10FFFF.
-  @Test(
-    arguments: [[0x80], [0xe2, 0x82], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80]] as [[UInt8]]
-  )
-  func brokenTextIsReplaced(bytes: [UInt8]) throws {
-    let text = try readBack([0x61] + bytes + [0x22])
-    #expect(text.hasPrefix("a\u{fffd}"))
-    #expect(text.hasSuffix("\""))
-  }
-
-  @Test(arguments: [
-    (0.0, "0"), (1, "1"), (100, "100"), (0.25, "0.25"), (1e-17, "1e-17"), (0x1p56, "7.205759403792794e+16"),
-    (99.99847409781033, "99.99847409781033"),
-  ])
-  func numbersReadBackAsTheyAre(value: Double, expected: String) throws {
-    var json = JSONWriter([])
-    json.open()
-    json.field("x", real: value)
-    json.close()
-    #expect(String(decoding: json.bytes, as: UTF8.self) == "{\"x\":\(expected)}")
-    let read = try JSONDecoder().decode([String: Double].self, from: Data(json.bytes))
-    #expect(read["x"] == value)
-  }
-}
-
 @Suite struct DecisionRecordTests {
   private func decision(isKept: Bool = true) -> Decision {
     Decision(
@@ -124,6 +71,42 @@ import Testing
     odd.start = .max
     let written = try WrittenDecision(text(odd, DecisionNames(), isCompact: false).utf8)
     #expect(written.startTime == "2262-04-11T23:47:16.854775807Z")
+  }
+
+  /// What a producer calls its services and spans can't end the line, or the record.
+  @Test func namesAreEscaped() throws {
+    var names = DecisionNames()
+    names.policies = ["\"\n"]
+    names.services = [[0x61, 0x85, 0xff], Array("\u{85}\u{2028}".utf8)]
+    names.rootService = Array("\\".utf8)
+    names.rootOperation = Array(repeating: 0, count: 300)
+    names.origin = (1, Array("\u{7f}".utf8), [])
+    let record = text(decision(), names, isCompact: false)
+    #expect(record.allSatisfy { !$0.isNewline })
+    let written = try WrittenDecision(record.utf8)
+    #expect(written.policy == "\"\n")
+    #expect(written.services == ["a\u{fffd}\u{fffd}", "\u{85}\u{2028}"])
+    let verdict = try RestoredVerdict(record: Array(record.utf8))
+    #expect(verdict.reasons == ["\"\n"])
+    #expect(verdict.threshold == SamplingThreshold(probability: 0.25))
+    #expect(verdict.firstOffset == Offset(4))
+  }
+
+  /// The longest that every field can be has its room.
+  @Test func theLargestNumbersFit() throws {
+    var large = decision()
+    (large.spanCount, large.errorCount, large.byteCount) = (.max, .max, .max)
+    (large.truncatedCount, large.tooLargeCount, large.duration) = (.max, .max, .min)
+    (large.firstOffset, large.lastOffset, large.start) = (Offset(.min), Offset(.min), 0)
+    (large.decidedAt, large.threshold) = (.distantPast, SamplingThreshold(rejected: (1 << 56) - 3))
+    (large.trigger, large.isLate, large.isFinal) = (.memory, true, false)
+    let record = text(large, DecisionNames(), isCompact: false)
+    #expect(record.contains("\"span_count\":9223372036854775807,"))
+    #expect(record.contains("\"duration_ns\":-9223372036854775808,"))
+    #expect(record.contains("\"threshold\":\"fffffffffffffd\""))
+    let verdict = try RestoredVerdict(record: Array(record.utf8))
+    #expect(verdict.firstOffset == Offset(.min))
+    #expect(verdict.decidedAt == .distantPast)
   }
 
   @Test func recordsAreAppended() {

@@ -1,6 +1,7 @@
 // Prometheus's text exposition format, version 0.0.4:
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
+internal import OTLP
 internal import Pipeline
 
 /// A page of metrics. Every family comes once, with HELP and TYPE, all its samples together.
@@ -53,7 +54,7 @@ struct MetricsText {
   static func format(_ value: Double) -> String {
     if value.isNaN { return "NaN" }
     if value.isInfinite { return value < 0 ? "-Inf" : "+Inf" }
-    return Int64(exactly: value).map { "\($0)" } ?? "\(value)"
+    return Decimals.text(of: value)
   }
 
   /// Backslashes and line breaks are escaped everywhere, quotes in the values of labels only.

@@ -1,17 +1,6 @@
-// Numbers as the text that a pattern is matched against.
+// Floating-point numbers as the text that a pattern is matched against.
 
 enum DecimalText {
-  /// Appends `value` in decimal digits.
-  static func append(_ value: Int64, to bytes: inout [UInt8]) {
-    if value < 0 { bytes.append(UInt8(ascii: "-")) }
-    var divisor: UInt64 = 1
-    while value.magnitude / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-      bytes.append(UInt8(ascii: "0") + UInt8(value.magnitude / divisor % 10))
-      divisor /= 10
-    }
-  }
-
   /// Appends a finite number as the Collector writes it, which is as JSON: with the fewest digits that tell
   /// it from its neighbours, and an exponent below 1e-6 and from 1e21 on. 100, 0.25, 1e+21.
   ///

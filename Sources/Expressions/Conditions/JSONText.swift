@@ -17,7 +17,7 @@ enum JSONText {
   ) throws(EvaluationError) {
     switch value {
     case .string(let range): append(range, to: &text, in: bytes)
-    case .integer(let integer): DecimalText.append(integer, to: &text)
+    case .integer(let integer): text.appendDecimal(integer)
     case .double(let double):
       guard double.isFinite else { throw EvaluationError(reason: .noText) }
       DecimalText.append(double, to: &text)

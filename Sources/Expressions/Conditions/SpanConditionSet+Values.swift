@@ -285,7 +285,7 @@ extension SpanConditionSet {
     case .boolean(let boolean):
       return try texts.make { $0.append(contentsOf: (boolean ? "true" : "false").utf8) }
     case .integer(let integer), .duration(let integer):
-      return try texts.make { DecimalText.append(integer, to: &$0) }
+      return try texts.make { $0.appendDecimal(integer) }
     case .double(let double):
       // JSON has no word for others.
       guard double.isFinite else { throw EvaluationError(reason: .noText) }

@@ -11,21 +11,24 @@
 /// Every error's offset is that of the first byte that can't be accepted, or the end if the bytes end early.
 ///
 /// Format: RFC 8259, with no byte order mark, and with only such escapes as name a Unicode scalar value.
-struct JSONCursor {
+package struct JSONCursor {
   /// How many objects and arrays may be open at once.
   ///
   /// It keeps OTLP within the 100 messages that protobuf's own parsers follow by default: an attribute's
   /// value lies at least 7 objects and arrays and 4 messages deep, and each list of pairs in it adds 4 of the
   /// one and 3 of the other, so that there are at most 4 + (128 - 7) * 3 / 4 = 95 messages, rounded up.
-  static let depthMax = 128
+  package static let depthMax = 128
 
   /// The offset of the next byte to read.
-  private(set) var offset = 0
+  package private(set) var offset = 0
   private var depth = 0
   /// Where spans that can't be used are set aside; nil where they are errors.
   var rejected: RejectedJSONSpans?
   /// No member of the innermost open object or array has been read yet, so no comma comes before the next.
   private var isBeforeFirstMember = false
+
+  /// Stands before the document.
+  package init() {}
 
   /// A place in a document to go back to.
   struct Mark {
@@ -43,12 +46,12 @@ struct JSONCursor {
   }
 
   /// What the first byte of a value says about it.
-  enum ValueKind {
+  package enum ValueKind {
     case object, array, string, number, boolean, null
   }
 
   /// Steps to the next value and tells its kind from its first byte.
-  mutating func valueKind(in bytes: RawSpan) throws(MalformedInput) -> ValueKind {
+  package mutating func valueKind(in bytes: RawSpan) throws(MalformedInput) -> ValueKind {
     skipWhitespace(in: bytes)
     switch try bytes.required(at: offset) {
     case UInt8(ascii: "{"): return .object
@@ -68,12 +71,12 @@ struct JSONCursor {
   // MARK: Objects and arrays
 
   /// Enters the object that comes next.
-  mutating func openObject(in bytes: RawSpan) throws(MalformedInput) {
+  package mutating func openObject(in bytes: RawSpan) throws(MalformedInput) {
     try open(.object, in: bytes)
   }
 
   /// Enters the array that comes next.
-  mutating func openArray(in bytes: RawSpan) throws(MalformedInput) {
+  package mutating func openArray(in bytes: RawSpan) throws(MalformedInput) {
     try open(.array, in: bytes)
   }
 
@@ -86,7 +89,7 @@ struct JSONCursor {
   }
 
   /// Steps to the innermost open object's next key and over its colon; closes the object if there is none.
-  mutating func nextKey(in bytes: RawSpan) throws(MalformedInput) -> JSONText? {
+  package mutating func nextKey(in bytes: RawSpan) throws(MalformedInput) -> JSONToken? {
     guard try nextMember(closedBy: UInt8(ascii: "}"), in: bytes) else { return nil }
     guard try bytes.required(at: offset) == UInt8(ascii: "\"") else {
       throw MalformedInput(.invalidJSON, at: offset)
@@ -98,7 +101,7 @@ struct JSONCursor {
   }
 
   /// Steps to the next element of the innermost open array; closes the array and is false if there is none.
-  mutating func nextElement(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+  package mutating func nextElement(in bytes: RawSpan) throws(MalformedInput) -> Bool {
     try nextMember(closedBy: UInt8(ascii: "]"), in: bytes)
   }
 
@@ -119,13 +122,13 @@ struct JSONCursor {
   }
 
   /// Reads to the end of the bytes, where nothing but whitespace may stand.
-  mutating func finish(in bytes: RawSpan) throws(MalformedInput) {
+  package mutating func finish(in bytes: RawSpan) throws(MalformedInput) {
     skipWhitespace(in: bytes)
     guard offset == bytes.byteCount else { throw MalformedInput(.invalidJSON, at: offset) }
   }
 
   /// Steps over the next value, whatever it is.
-  mutating func skipValue(in bytes: RawSpan) throws(MalformedInput) {
+  package mutating func skipValue(in bytes: RawSpan) throws(MalformedInput) {
     switch try valueKind(in: bytes) {
     case .object:
       try openObject(in: bytes)
@@ -143,14 +146,14 @@ struct JSONCursor {
   // MARK: Scalars
 
   /// Steps over the next value if it is `null`, and tells whether it was.
-  mutating func skipNull(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+  package mutating func skipNull(in bytes: RawSpan) throws(MalformedInput) -> Bool {
     guard try valueKind(in: bytes) == .null else { return false }
     try step(over: "null", in: bytes)
     return true
   }
 
   /// Reads `true` or `false`.
-  mutating func boolean(in bytes: RawSpan) throws(MalformedInput) -> Bool {
+  package mutating func boolean(in bytes: RawSpan) throws(MalformedInput) -> Bool {
     try expect(.boolean, in: bytes)
     let value = bytes.byte(at: offset) == UInt8(ascii: "t")
     try step(over: value ? "true" : "false", in: bytes)
@@ -158,18 +161,18 @@ struct JSONCursor {
   }
 
   /// Reads a number.
-  mutating func number(in bytes: RawSpan) throws(MalformedInput) -> JSONNumber {
+  package mutating func number(in bytes: RawSpan) throws(MalformedInput) -> JSONNumber {
     try expect(.number, in: bytes)
     let start = offset
     while offset < bytes.byteCount, JSONNumber.mayContain(bytes.byte(at: offset)) { offset += 1 }
-    return try JSONNumber(JSONText(start: start, end: offset, isQuoted: false), in: bytes)
+    return try JSONNumber(JSONToken(start: start, end: offset, isQuoted: false), in: bytes)
   }
 
   /// Reads a string.
-  mutating func string(in bytes: RawSpan) throws(MalformedInput) -> JSONText {
+  package mutating func string(in bytes: RawSpan) throws(MalformedInput) -> JSONToken {
     try expect(.string, in: bytes)
     offset += 1
-    var text = JSONText(start: offset, end: offset, isQuoted: true)
+    var text = JSONToken(start: offset, end: offset, isQuoted: true)
     while true {
       offset = bytes.endOfPlainText(from: offset)
       switch try bytes.required(at: offset) {
@@ -177,7 +180,7 @@ struct JSONCursor {
         text.end = offset
         offset += 1
         return text
-      case JSONText.backslash:
+      case JSONToken.backslash:
         text.hasEscapes = true
         offset = try bytes.escape(at: offset).end
       case 0..<0x20: throw MalformedInput(.invalidJSON, at: offset)
@@ -216,51 +219,14 @@ extension RawSpan {
     return byte(at: offset)
   }
 
-  /// Steps over plain text, eight bytes at a time: ASCII but for control characters, quote and backslash.
-  ///
-  /// Returns the offset of a byte that is something else, or one within eight bytes of the end.
-  @inline(__always)
-  fileprivate func endOfPlainText(from start: Int) -> Int {
-    let ones: UInt64 = 0x0101_0101_0101_0101
-    var offset = start
-    while byteCount - offset >= 8 {
-      let word = littleEndian64(at: offset)
-      let quote = word ^ ones &* UInt64(UInt8(ascii: "\""))
-      let backslash = word ^ ones &* UInt64(JSONText.backslash)
-      // `(x - n) & ~x` has a byte's top bit set if the byte is below n. A borrow can set it wrongly, but only
-      // above a byte where it is set rightly, and only the lowest one counts. `&-`: the top
-      // byte's borrow has nowhere to go.
-      let below = (word &- ones &* 0x20) & ~word
-      let special = below | (quote &- ones) & ~quote | (backslash &- ones) & ~backslash | word
-      let marks = special & (ones &* 0x80)
-      if marks != 0 { return offset + marks.trailingZeroBitCount / 8 }
-      offset += 8
-    }
-    return offset
-  }
-
   /// The end of the UTF-8 sequence of two to four bytes at `start`.
-  ///
-  /// Format: the Unicode Standard, table 3-7, well-formed UTF-8 byte sequences.
   fileprivate func endOfMultibyteCharacter(at start: Int) throws(MalformedInput) -> Int {
-    var second: ClosedRange<UInt8> = 0x80...0xbf
-    let length: Int
-    switch byte(at: start) {
-    case 0xc2...0xdf: length = 2
-    case 0xe0: (length, second) = (3, 0xa0...0xbf)
-    case 0xed: (length, second) = (3, 0x80...0x9f)
-    case 0xe1...0xef: length = 3
-    case 0xf0: (length, second) = (4, 0x90...0xbf)
-    case 0xf1...0xf3: length = 4
-    case 0xf4: (length, second) = (4, 0x80...0x8f)
-    default: throw MalformedInput(.invalidUTF8, at: start)
+    let character = multibyteCharacter(at: start)
+    guard character.isWhole else {
+      let isCut = character.length > 0 && start + character.wellFormed == byteCount
+      throw isCut ? MalformedInput(.truncated, at: byteCount) : MalformedInput(.invalidUTF8, at: start)
     }
-    for index in 1..<length {
-      guard (index == 1 ? second : 0x80...0xbf).contains(try required(at: start + index)) else {
-        throw MalformedInput(.invalidUTF8, at: start)
-      }
-    }
-    return start + length
+    return start + character.length
   }
 
   /// The character that the escape at `start` stands for, and the offset just past it.
@@ -282,7 +248,7 @@ extension RawSpan {
     let unit = try codeUnit(at: start + 2)
     if let scalar = Unicode.Scalar(unit) { return (scalar, start + 6) }
     guard unit < 0xdc00,
-      try required(at: start + 6) == JSONText.backslash,
+      try required(at: start + 6) == JSONToken.backslash,
       try required(at: start + 7) == UInt8(ascii: "u"),
       case let trail = try codeUnit(at: start + 8), 0xdc00..<0xe000 ~= trail,
       let scalar = Unicode.Scalar(0x10000 + (UInt32(unit - 0xd800) << 10 | UInt32(trail - 0xdc00)))
@@ -305,7 +271,7 @@ extension RawSpan {
 /// A string or number of a document that the reader has checked: where its characters lie.
 ///
 /// Reading takes characters from the front, so a copy is a cursor of its own.
-struct JSONText {
+package struct JSONToken {
   /// The offset of the first character's first byte.
   private(set) var start: Int
   /// The offset just past the characters; a string's closing quote stands there.
@@ -342,7 +308,7 @@ struct JSONText {
   }
 
   /// The text behind `prefix`; all of it if it does not begin so.
-  func dropping(_ prefix: StaticString, in bytes: RawSpan) -> JSONText {
+  func dropping(_ prefix: StaticString, in bytes: RawSpan) -> JSONToken {
     let count = prefix.utf8CodeUnitCount
     guard !hasEscapes, end - start > count,
       bytes.spells(prefix, in: ByteRange(from: start, to: start + count))
@@ -350,6 +316,22 @@ struct JSONText {
     var rest = self
     rest.start += count
     return rest
+  }
+
+  /// Whether the text is `literal`.
+  package func spells(_ literal: StaticString, in bytes: RawSpan) throws(MalformedInput) -> Bool {
+    guard hasEscapes else { return bytes.spells(literal, in: ByteRange(from: start, to: end)) }
+    return try utf8(in: bytes).withRawBytes {
+      $0.spells(literal, in: ByteRange(from: 0, to: $0.byteCount))
+    }
+  }
+
+  /// The characters in UTF-8.
+  package func utf8(in bytes: RawSpan) throws(MalformedInput) -> [UInt8] {
+    guard hasEscapes else { return bytes.extracting(start..<end).copied() }
+    var writer = WireWriter()
+    try write(to: &writer, in: bytes)
+    return writer.bytes
   }
 
   /// The number of characters, where each that is not ASCII may count as several.

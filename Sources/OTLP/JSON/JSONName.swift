@@ -28,7 +28,7 @@ struct JSONName: Equatable {
 
   /// The name of a field as a document spells it: in `lowerCamelCase`, or as in the protobuf schema in
   /// `snake_case`, which gives the same name. Nil for text that can't be a field's name.
-  init?(key text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+  init?(key text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     var hasUppercase = false
     var hasUnderscore = false
     var rest = text
@@ -46,7 +46,7 @@ struct JSONName: Equatable {
   }
 
   /// The name of an enum's value in upper case. Nil for text that can't be one.
-  init?(value text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+  init?(value text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     var rest = text
     while let byte = try rest.nextASCII(in: bytes) {
       guard append(byte.uppercased) else { return nil }

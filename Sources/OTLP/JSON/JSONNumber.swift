@@ -1,8 +1,8 @@
 // A JSON number, taken apart exactly: the integers of OTLP have 64 bits, more than a `Double` can tell apart.
 
 /// A number as `±significand × 10^exponent`, checked against JSON's grammar.
-struct JSONNumber {
-  private let text: JSONText
+package struct JSONNumber {
+  private let text: JSONToken
   private(set) var isNegative = false
   /// The digits up to the last that is not zero, read as one integer.
   private var significand: UInt64 = 0
@@ -25,7 +25,7 @@ struct JSONNumber {
   /// Reads all of `text`.
   ///
   /// - Throws: `invalidJSON` at the first character that no number has there, or `truncated` at the end.
-  init(_ text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+  init(_ text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     self.text = text
     var characters = try Characters(text, in: bytes)
     isNegative = try characters.skip("-", in: bytes)
@@ -105,6 +105,13 @@ struct JSONNumber {
     return number.isTooLong ? nil : number.significand
   }
 
+  /// The number as an integer of 64 bits; nil if it is none.
+  package var int64: Int64? {
+    guard let magnitude else { return nil }
+    if isNegative { return magnitude <= 1 << 63 ? Int64(truncatingIfNeeded: 0 &- magnitude) : nil }
+    return Int64(exactly: magnitude)
+  }
+
   /// The nearest `Double`; infinite if the number is beyond the largest.
   func double(in bytes: RawSpan) throws(MalformedInput) -> Double? {
     var ascii: [UInt8] = []
@@ -116,13 +123,13 @@ struct JSONNumber {
 
 /// The characters of a number, with one read ahead.
 private struct Characters {
-  private var rest: JSONText
+  private var rest: JSONToken
   /// Where `next` stands.
   private var offset: Int
   /// The next character; nil at the end.
   private(set) var next: UInt8?
 
-  init(_ text: JSONText, in bytes: RawSpan) throws(MalformedInput) {
+  init(_ text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     rest = text
     offset = text.start
     next = try rest.nextASCII(in: bytes)

@@ -210,7 +210,7 @@ extension JSONCursor {
   }
 
   private func write(
-    _ text: JSONText, as number: UInt32, in json: RawSpan, to writer: inout WireWriter
+    _ text: JSONToken, as number: UInt32, in json: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
     guard text.hasEscapes else {
       writer.bytesField(number, json.extracting(text.start..<text.end))
@@ -291,7 +291,7 @@ extension JSONCursor {
     return try decimal(string(in: json), in: json)
   }
 
-  private func decimal(_ text: JSONText, in json: RawSpan) throws(MalformedInput) -> JSONNumber {
+  private func decimal(_ text: JSONToken, in json: RawSpan) throws(MalformedInput) -> JSONNumber {
     do throws(MalformedInput) {
       return try JSONNumber(text, in: json)
     } catch {

@@ -77,7 +77,7 @@ public struct RejectedJSONSpans: Sendable {
     }
 
     private func children(
-      of message: OTLPMessage, named key: JSONText, in json: RawSpan
+      of message: OTLPMessage, named key: JSONToken, in json: RawSpan
     ) throws(MalformedInput) -> OTLPMessage? {
       guard let name = try JSONName(key: key, in: json),
         case .messages(let inner)? = message.fields.first(where: { $0.name == name })?.kind

@@ -103,11 +103,7 @@ struct DeadLetter {
     if let form { fields.append(RecordHeaderField("looks_like", form.rawValue)) }
     if let spans { fields.append(RecordHeaderField("spans", String(spans))) }
     if let traceID { fields.append(RecordHeaderField("trace_id", traceID.description)) }
-    if let spanID {
-      var digits: [UInt8] = []
-      Hexadecimal.append(spanID, digits: 16, to: &digits)
-      fields.append(RecordHeaderField("span_id", bytes: digits))
-    }
+    if let spanID { fields.append(RecordHeaderField("span_id", Hexadecimal.text(spanID, digits: 16))) }
     return fields
   }
 }

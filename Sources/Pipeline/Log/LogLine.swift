@@ -2,7 +2,7 @@
 
 internal import Foundation
 internal import Logging
-import Topology
+internal import OTLP
 
 /// What is to be said, once.
 struct LogLine: Equatable {
@@ -45,36 +45,28 @@ struct LogLine: Equatable {
     return text + "}\n"
   }
 
-  /// A JSON string: RFC 8259, section 7.
+  /// A JSON string.
   private static func quoted(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      default:
-        if isControl(scalar) { quoted += escape(scalar) } else { quoted.unicodeScalars.append(scalar) }
-      }
-    }
-    return quoted + "\""
+    var bytes: [UInt8] = []
+    bytes.appendJSONString(text)
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   private static func printable(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isControl) else { return text }
     var printable = ""
     for scalar in text.unicodeScalars {
-      if isControl(scalar) { printable += escape(scalar) } else { printable.unicodeScalars.append(scalar) }
+      if isControl(scalar) {
+        printable += "\\u" + Hexadecimal.text(UInt64(scalar.value), digits: 4)
+      } else {
+        printable.unicodeScalars.append(scalar)
+      }
     }
     return printable
   }
 
-  /// Control characters, and what some readers take for the end of a line.
+  /// Control characters, and what some readers take for the end of a line: what JSON strings escape.
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}"
-  }
-
-  private static func escape(_ scalar: Unicode.Scalar) -> String {
-    let digits = String(scalar.value, radix: 16)
-    return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
   }
 }

@@ -122,7 +122,7 @@ final class DecisionTail<Clients: KafkaClients> {
       readings[partition]?.next = info.offset + 1
       readings[partition]?.progressAt = now
       // What is no decision record was written by somebody else; it decides nothing.
-      if let value, let verdict = try? RestoredVerdict(record: value.copied()) { take(partition, verdict) }
+      if let value, let verdict = try? RestoredVerdict(record: value) { take(partition, verdict) }
     }
     for event in reader.takeEvents() {
       switch event {

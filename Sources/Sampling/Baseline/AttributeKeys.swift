@@ -129,22 +129,10 @@ struct AttributeKeys {
         name.append(byte == TrafficName.separator ? 0x3f : byte)
       }
     case .boolean(let truth): name.append(contentsOf: truth ? "true".utf8 : "false".utf8)
-    case .integer(let number): append(number)
-    case .double(let number): if let whole = Int64(exactly: number) { append(whole) }
+    case .integer(let number): name.appendDecimal(number)
+    case .double(let number): if let whole = Int64(exactly: number) { name.appendDecimal(whole) }
     case .missing, .array, .map, .bytes: break
     }
-  }
-
-  /// Appends a number in decimal digits.
-  private mutating func append(_ number: Int64) {
-    if number < 0 { name.append(0x2d) }
-    let start = name.count
-    var rest = number.magnitude
-    repeat {
-      name.append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
-      rest /= 10
-    } while rest > 0
-    name[start...].reverse()
   }
 
   // MARK: Keys of traces

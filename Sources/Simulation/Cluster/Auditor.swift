@@ -142,11 +142,10 @@ struct Auditor {
 
   /// A span that is published twice counts once.
   private mutating func checkCount(_ record: [UInt8], _ trace: TraceID) {
-    var reader = JSONReader(record)
     var said: Int64?
     do throws(MalformedInput) {
-      try reader.object { (reader, name) throws(MalformedInput) in
-        if name == "span_count" { said = Int64(try reader.number()) } else { try reader.skip() }
+      said = try record.withRawBytes { (record) throws(MalformedInput) in
+        try Auditor.spanCount(ofDecision: record)
       }
     } catch { object("a decision record can't be read: \(error)") }
     let published = published[trace]?.spans.count ?? 0
@@ -154,6 +153,20 @@ struct Auditor {
       object("trace \(trace) has \(published) spans, its decision says \(said ?? -1)")
       return
     }
+  }
+
+  private static func spanCount(ofDecision record: RawSpan) throws(MalformedInput) -> Int64? {
+    var cursor = JSONCursor()
+    var count: Int64?
+    try cursor.openObject(in: record)
+    while let key = try cursor.nextKey(in: record) {
+      if try key.spells("span_count", in: record) {
+        count = try cursor.number(in: record).int64
+      } else {
+        try cursor.skipValue(in: record)
+      }
+    }
+    return count
   }
 
   /// Each has its dead letter, and without repeats no more than one.

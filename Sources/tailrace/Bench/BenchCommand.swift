@@ -92,7 +92,7 @@ struct BenchCommand: ParsableCommand {
       }
     }
     line.end()
-    try StandardOutput.writeLine(json ? JSONText.encode(report) : report.text)
+    try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
   }
 
   private func makeCorpus() throws -> BenchCorpus {

@@ -92,10 +92,13 @@ struct BenchCorpus {
   /// Writes the first digits of a record's key: those of the trace that its first span is of.
   private mutating func writeKey(_ number: Int, digits: Int) {
     let start = BenchCorpus.key(number).lowerBound
-    for digit in 0..<digits {
-      let byte = bytes[firstIdentifiers[number] + digit / 2]
-      let value = digit % 2 == 0 ? byte >> 4 : byte & 15
-      keys[start + digit] = value < 10 ? 0x30 + value : 0x57 + value
+    for first in stride(from: 0, to: digits, by: 8) {
+      let place = firstIdentifiers[number] + first / 2
+      let value = bytes[place..<place + 4].reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+      let characters = Hexadecimal.characters(of: value)
+      for digit in 0..<8 {
+        keys[start + first + digit] = UInt8(truncatingIfNeeded: characters >> UInt64(56 - 8 * digit))
+      }
     }
   }
 }

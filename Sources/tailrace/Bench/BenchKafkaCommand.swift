@@ -57,7 +57,7 @@ struct BenchKafkaCommand: ParsableCommand {
       }
       line.end()
       let report = KafkaBenchReport(readings)
-      try StandardOutput.writeLine(json ? JSONText.encode(report) : report.text)
+      try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
     } catch let failure as CommandFailure {
       throw failure
     } catch let failure as FileFailure {

@@ -77,7 +77,7 @@ struct BenchScalingCommand: ParsableCommand {
     line.end()
     try file?.write(Array(report.plot.svg().utf8))
     try file?.finish()
-    try files.report(json ? JSONText.encode(report) : report.text)
+    try files.report(json ? ReportJSON.encode(report) : report.text)
   }
 
   private func values(of sweep: ScalingSweep) -> [Int] {

@@ -98,7 +98,7 @@ struct PlanCapacityCommand: ParsableCommand {
     let plan = CapacityPlan(try traffic(), coefficients)
     if json {
       try StandardOutput.writeLine(
-        JSONText.encode(CapacityReport(plan: plan, coefficients: coefficients.all)))
+        ReportJSON.encode(CapacityReport(plan: plan, coefficients: coefficients.all)))
     } else {
       try StandardOutput.writeLine(self.coefficients ? "\(plan.text)\n\n\(coefficients.text)" : plan.text)
     }

@@ -49,7 +49,7 @@ struct DemoCommand: ParsableCommand {
   mutating func run() throws {
     do {
       let report = try show(seconds: seconds ?? 20)
-      try StandardOutput.writeLine(json ? JSONText.encode(report) : report.text)
+      try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
       if !report.isWhole { throw CommandFailure.failed("an error trace or a slow trace is missing") }
     } catch let error as KafkaError {
       throw CommandFailure.failed("the embedded broker: \(error)")

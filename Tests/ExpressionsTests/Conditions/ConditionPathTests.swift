@@ -222,11 +222,4 @@ import Testing
     #expect(try span.holds("status.code == \(expected) and status.message == \"m\""))
     #expect(try span.holds("status.code == STATUS_CODE_UNSET or status.code != 0"))
   }
-
-  @Test(arguments: [0, 1, 9, 10, -1, 1_234_567_890, Int64.max, Int64.min])
-  func integersAsText(value: Int64) {
-    var bytes: [UInt8] = []
-    DecimalText.append(value, to: &bytes)
-    #expect(String(decoding: bytes, as: UTF8.self) == "\(value)")
-  }
 }

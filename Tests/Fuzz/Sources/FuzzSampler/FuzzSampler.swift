@@ -319,6 +319,22 @@ private struct Story: ~Copyable {
     }
   }
 
+  /// A decision is read back as what it was.
+  private func check(_ decision: Decision, _ record: [UInt8]) {
+    do throws(MalformedInput) {
+      let verdict = try RestoredVerdict(record: record)
+      expect(verdict.traceID == decision.traceID, "another trace is read back")
+      expect(verdict.isKept == decision.isKept, "another verdict is read back")
+      expect(
+        verdict.isFinal == decision.isFinal && verdict.isLate == decision.isLate, "another record is read")
+      expect(verdict.threshold == decision.threshold, "another threshold is read back")
+      expect(verdict.firstOffset == decision.firstOffset, "another offset is read back")
+      expect(verdict.decidedAt == decision.decidedAt, "another time is read back")
+    } catch {
+      expect(false, "a decision can't be read back: \(error)")
+    }
+  }
+
   /// What is handed out must be what it says, and readable.
   private mutating func checkEffects() {
     let bytes = effects.bytes
@@ -327,7 +343,7 @@ private struct Story: ~Copyable {
       switch output {
       case .decide(let decision, let range):
         if decision.isFinal { finals += 1 }
-        if let range { expect(bytes[range].first == 0x7b && bytes[range].last == 0x7d, "no JSON object") }
+        if let range { check(decision, Array(bytes[range])) }
       case .reject(let rejected, let range):
         // The piece holds these spans and no other, and they are wrong for the same reason.
         do throws(MalformedInput) {
