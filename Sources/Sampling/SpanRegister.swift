@@ -96,9 +96,13 @@ struct SpanRegister: ~Copyable {
     }
   }
 
-  /// How many digests of a trace's spans are noted.
-  func digestCount(of known: KnownSpans) -> Int {
-    known.form == .digests ? digestSets.count(of: known.place) : 0
+  /// How many of a trace's spans are noted.
+  func count(of known: KnownSpans) -> Int {
+    switch known.form {
+    case .list: Int(known.blocks) * Int(SpanRegister.perBlock) - Int(known.room)
+    case .tags: tagSets.count(of: known.place)
+    case .digests: digestSets.count(of: known.place)
+    }
   }
 
   // MARK: Tags
@@ -185,16 +189,30 @@ struct SpanRegister: ~Copyable {
   mutating func isKnown(
     _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
   ) -> Bool {
-    invariant(known.form == .digests, "a digest among tags")
-    let digest = seed.digest(bytes.extracting(span.content.indices))
-    let entry: Entry
-    if digestSets.count(of: known.place) < countMax {
-      entry = digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
-    } else {
-      entry = digestSets.contains(digest, in: known.place) ? .known : .refused
-    }
+    let entry = note(span, in: bytes, to: &known, countMax: countMax)
     if entry == .refused { refusals += 1 }
     return entry == .known
+  }
+
+  /// The same; who calls it counts what there was no room for.
+  @discardableResult
+  mutating func note(
+    _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
+  ) -> Entry {
+    invariant(known.form == .digests, "a digest among tags")
+    let digest = seed.digest(bytes.extracting(span.content.indices))
+    guard digestSets.count(of: known.place) < countMax else {
+      return digestSets.contains(digest, in: known.place) ? .known : .refused
+    }
+    return digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
+  }
+
+  /// Puts other notes on the same spans in the place of `known`. Those that were known until now and are not
+  /// among the new ones count as refused.
+  mutating func replace(_ known: inout KnownSpans, by other: KnownSpans) {
+    refusals += UInt64(max(0, count(of: known) - count(of: other)))
+    release(known)
+    known = other
   }
 
   /// Whether tables take all that they may.

@@ -111,7 +111,7 @@ import Testing
     let world = World { $0.limits.spansPerTrace = 10 }
     for id in 1...1000 as ClosedRange<UInt64> { try world.send(.child(id, under: 5000), at: 0) }
     let known = world.sampler.table[0].known
-    let count = world.sampler.register.digestCount(of: known)
+    let count = world.sampler.register.count(of: known)
     #expect(count <= 30)
     #expect(world.counters.spansUnremembered > 900)
     for id in 1...10 as ClosedRange<UInt64> {
@@ -198,6 +198,29 @@ import Testing
     }
     let counters = sampler.counters
     #expect(counters.spansUnremembered > 1000 && counters.spansRedelivered == 0)
+  }
+
+  /// A span that nobody remembers is counted once, though its notes are made again when the trace is kept.
+  @Test func whatIsNotRememberedIsCountedOnce() throws {
+    let memory = SpanMemory()
+    memory.tableBytesMax = 0
+    let world = World { $0.limits.spansPerTrace = 40 }
+    world.sampler = Sampler(
+      partition: PartitionID(7), configuration: world.sampler.configuration, memory: memory)
+    // One that is kept early, one that goes over the limit, one that is dropped and goes on.
+    try world.send((1...20).map { .child($0, of: 1) }, at: 0)
+    try world.send((21...30).map { .child($0, of: 1, .error) }, at: 0)
+    for record in 0..<4 as Range<UInt64> {
+      try world.send((1...20).map { .child(record * 20 + $0, under: 900, of: 2) }, at: 0)
+    }
+    try world.send((1...10).map { .child($0, of: 3) }, at: 0)
+    try world.pass(to: 30_000)
+    try world.send((11...30).map { .child($0, of: 3) }, at: 30_000)
+    // The count is taken over from time to time.
+    for number in 1...16 as ClosedRange<UInt64> { try world.send(.root(of: 100 + number), at: 30_000) }
+    let counters = world.counters
+    #expect(counters.spansUnremembered > 100)
+    #expect(counters.spansUnremembered <= counters.spansRead)
   }
 
   // MARK: Recovery
