@@ -14,10 +14,18 @@ struct HashIndex {
   private(set) var count = 0
 
   init(capacity: Int = 0) {
+    buckets = Array(repeating: 0, count: HashIndex.size(capacity))
+  }
+
+  /// How many buckets it takes that `capacity` slots have room.
+  private static func size(_ capacity: Int) -> Int {
     var size = 16
     while size * 3 / 4 < capacity { size *= 2 }
-    buckets = Array(repeating: 0, count: size)
+    return size
   }
+
+  /// Bytes of an index in which `capacity` slots have room.
+  static func byteCount(capacity: Int) -> Int { size(capacity) * MemoryLayout<UInt64>.stride }
 
   /// Bytes of memory in use.
   var byteCount: Int { buckets.count * 8 }

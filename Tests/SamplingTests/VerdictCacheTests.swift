@@ -65,6 +65,26 @@ import Testing
     }
   }
 
+  /// A later verdict on the same trace is the one that is found, until it is forgotten in its turn.
+  @Test func theLatestVerdictOnATraceIsFound() throws {
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    for round in 0..<3 as Range<Int64> {
+      for trace in 1...10 as ClosedRange<UInt64> {
+        let id = TraceID(high: 2, low: trace)
+        if let known = cache.find(id) { cache.replace(known) }
+        cache.append(
+          PastVerdict(traceID: id, isKept: round == 2, threshold: .always, decidedAt: .at(round)))
+        let found = try #require(cache.find(id))
+        #expect(cache[found].decidedAt == .at(round) && cache[found].isKept == (round == 2))
+      }
+    }
+    #expect(cache.count == 30)
+    let found = (0..<30).map { _ in cache.removeOldest() }
+    #expect(found == (0..<30).map { $0 >= 20 })
+    let isLeft = cache.find(TraceID(high: 2, low: 1)) != nil
+    #expect(!isLeft)
+  }
+
   @Test func removingFromNothingIsNothing() {
     var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
     cache.removeOldest()
