@@ -43,6 +43,8 @@ public struct Decision: Sendable {
   public var truncatedCount: Int
   /// Kept spans that were left out because their topic takes no record as large as they are.
   public var tooLargeCount = 0
+  /// Whether a policy took the trace away, whatever samples it.
+  public var isVetoed = false
   /// Whether a span that came after the verdict made this record necessary.
   public var isLate: Bool
   /// Whether a root span came.
@@ -73,7 +75,8 @@ extension Decision {
       threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
       spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
       byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount),
-      tooLargeCount: Int(trace.tooLargeCount), isLate: false, hasRoot: trace.hasRoot,
+      tooLargeCount: Int(trace.tooLargeCount), isVetoed: outcome.isVetoed, isLate: false,
+      hasRoot: trace.hasRoot,
       start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
       duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,
       lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
@@ -89,7 +92,8 @@ struct DecisionNames {
   var origin: (spanID: UInt64, service: [UInt8], operation: [UInt8])?
 
   /// Leaves out what makes a record shorter by `count` bytes at least, as far as there is enough: services
-  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut.
+  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut, and that
+  /// of a skeleton.
   mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
     var left = count
     if !services.isEmpty {
@@ -97,6 +101,9 @@ struct DecisionNames {
       while left > 0, let service = services.popLast() { left -= JSONWriter.length(of: service) }
       services.append(rest)
     }
+    // Whoever reads the record back has to know that the trace is a skeleton.
+    let limit = policies.count > 1 && policies.last == Sampler.limitReason ? policies.popLast() : nil
+    defer { if let limit { policies.append(limit) } }
     while left > 0, policies.count > 1 { left -= JSONWriter.length(of: policies.removeLast().utf8) }
     guard left > 0, let first = policies.first else { return }
     policies = [String(decoding: first.utf8.prefix(DecisionNames.reasonBytesMax), as: UTF8.self)]
@@ -129,6 +136,7 @@ extension Decision {
     json.quoted { traceID.appendHexadecimal(to: &$0) }
     json.field("verdict", text: isKept ? "keep" : "drop")
     json.field("final", flag: isFinal)
+    if isVetoed { json.field("vetoed", flag: true) }
     if !isCompact || isLate {
       json.key("policy")
       if let first = names.policies.first { json.text(first.utf8) } else { json.null() }

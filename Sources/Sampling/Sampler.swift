@@ -413,9 +413,20 @@ public struct Sampler: ~Copyable {
     return due
   }
 
-  /// Closes every window that is over, in the order of their deadlines.
+  /// Closes every window that is over, and forgets the verdicts that are past the late window.
+  ///
+  /// While records are read again no window closes. Verdicts are forgotten all the same, as the last owner
+  /// forgot them: spans that came after that opened their trace a second time.
   mutating func closeDue(into effects: inout Effects) {
-    guard !recovery.isHolding else { return }
+    if !recovery.isHolding { closeWindows(into: &effects) }
+    let lateWindow = configuration.windows.lateWindow
+    guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
+    while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest() }
+    trimPastSpans()
+  }
+
+  /// Closes every window that is over, in the order of their deadlines.
+  private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
     while let opened = table.opened.first {
       let deadline = table[opened].openedAt + windows.decisionWait
@@ -433,9 +444,6 @@ public struct Sampler: ~Copyable {
         close(opened, .wait, into: &effects)
       }
     }
-    guard let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock else { return }
-    while let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock { verdicts.removeOldest() }
-    trimPastSpans()
   }
 
   /// Whether a trace whose wait after the root is over, and that misses no parent, waits the whole wait all
