@@ -49,7 +49,7 @@ struct HashIndex {
   /// Adds `slot` under `hash`. The caller has seen that it is not there.
   mutating func insert(_ hash: UInt32, slot: Int) {
     invariant(slot >= 0 && slot < Int(UInt32.max) - 1, "slot \(slot) does not fit the index")
-    if (count + 1) * 4 > buckets.count * 3 { grow() }
+    if (count + 1) * 4 > buckets.count * 3 { rebuild(2 * buckets.count) }
     place(UInt64(hash) << 32 | UInt64(slot + 1))
     count += 1
   }
@@ -77,6 +77,12 @@ struct HashIndex {
     count -= 1
   }
 
+  /// Gives back room beyond that for `capacity` slots.
+  mutating func trim(capacity: Int) {
+    let size = HashIndex.size(max(capacity, count))
+    if size < buckets.count { rebuild(size) }
+  }
+
   private mutating func place(_ bucket: UInt64) {
     let mask = buckets.count - 1
     var position = Int(UInt32(truncatingIfNeeded: bucket >> 32)) & mask
@@ -84,9 +90,10 @@ struct HashIndex {
     buckets[position] = bucket
   }
 
-  private mutating func grow() {
+  private mutating func rebuild(_ size: Int) {
+    invariant(count < size, "\(count) slots in \(size) buckets")
     let old = buckets
-    buckets = Array(repeating: 0, count: old.count * 2)
+    buckets = Array(repeating: 0, count: size)
     for bucket in old where bucket != 0 { place(bucket) }
   }
 }

@@ -244,11 +244,24 @@ public struct Sampler: ~Copyable {
 
   private mutating func cleanBuffer(survivors: Bool) {
     while let oldest = buffer.nextOldest(survivors: survivors) {
-      if buffer.isNeeded(oldest, by: table[oldest.owner].spans) {
+      if table.hasSlot(oldest.owner), buffer.isNeeded(oldest, by: table[oldest.owner].spans) {
         guard buffer.move(oldest, &table[oldest.owner].spans) else { return }
       }
       buffer.pass(oldest)
     }
+  }
+
+  /// Gives back what its tables have not needed since the last call: to be called every minute or so.
+  public mutating func trim() {
+    trimPastSpans()
+    register.trim()
+    pastKept.trim()
+    pastDropped.trim()
+    table.trim()
+    serviceLists.trim()
+    errorNotes.trim()
+    verdicts.trim()
+    updateTableAccount()
   }
 
   /// Where the partition can be taken up again, as of now; nil before the first record.

@@ -70,8 +70,7 @@ struct SpanRegister: ~Copyable {
   /// Then one new span in five finds its bits set in the filter.
   private static let blocksMax: UInt8 = 4
 
-  private var blocks = SlotArray<Block>()
-  private var firstFree: Int32 = -1
+  private var blocks = SlotPool<Block>()
   private var tagSets = NumberSets<UInt32>(capacityMin: 128)
   private var digestSets = NumberSets<UInt64>(capacityMin: 32)
   private let seed: HashSeed
@@ -155,16 +154,8 @@ struct SpanRegister: ~Copyable {
       moveToSet(&known)
       return false
     }
-    if firstFree >= 0 {
-      let slot = firstFree
-      firstFree = blocks[Int(slot)].next
-      blocks[Int(slot)] = Block(next: known.place)
-      known.place = slot
-    } else {
-      guard !SpanRegister.isOverdrawn(memory) else { return false }
-      blocks.append(Block(next: known.place))
-      known.place = Int32(truncatingIfNeeded: blocks.count - 1)
-    }
+    guard blocks.hasFree || !SpanRegister.isOverdrawn(memory) else { return false }
+    known.place = Int32(truncatingIfNeeded: blocks.take(Block(next: known.place)))
     known.blocks += 1
     known.room = SpanRegister.perBlock
     return true
@@ -230,12 +221,17 @@ struct SpanRegister: ~Copyable {
     case .list:
       var block = known.place
       while block >= 0 {
-        let next = blocks[Int(block)].next
-        blocks[Int(block)].next = firstFree
-        firstFree = block
-        block = next
+        blocks.release(Int(block))
+        block = blocks[Int(block)].next
       }
     }
+  }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    blocks.trim()
+    tagSets.trim()
+    digestSets.trim()
   }
 
   /// Checks that nothing was lost: `known` are all traces whose spans are noted. For tests.
@@ -244,12 +240,7 @@ struct SpanRegister: ~Copyable {
     for trace in known where trace.form == .list {
       usedBlocks += byteCount(of: trace) / MemoryLayout<Block>.stride
     }
-    var block = firstFree
-    while block >= 0 {
-      usedBlocks += 1
-      block = blocks[Int(block)].next
-    }
-    invariant(usedBlocks == blocks.count, "\(blocks.count - usedBlocks) blocks of tags are nobody's")
+    blocks.checkInvariants(used: usedBlocks)
     tagSets.checkInvariants(used: known.count { $0.form == .tags && $0.place >= 0 })
     digestSets.checkInvariants(used: known.count { $0.form == .digests && $0.place >= 0 })
   }

@@ -162,6 +162,8 @@ struct VerdictCache: ~Copyable {
   private(set) var firstNumber = 0
   private var index: HashIndex
   private let seed: HashSeed
+  /// The most verdicts since the last `trim`.
+  private var countMax = 0
   /// The places of an empty ring.
   private static let placesMin = 16
   /// Keeps account of what all caches of a lane take.
@@ -257,6 +259,7 @@ struct VerdictCache: ~Copyable {
     remember(remembered, of: slot)
     index.insert(hash(verdict.traceID), slot: slot)
     count += 1
+    countMax = max(countMax, count)
   }
 
   /// The number of the verdict in `slot`, a result of `find`.
@@ -294,6 +297,13 @@ struct VerdictCache: ~Copyable {
 
   private func hash(_ traceID: TraceID) -> UInt32 {
     seed.hash(high: traceID.high, low: traceID.low)
+  }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    let places = RingSize.trimmed(ring.count, needed: countMax, least: VerdictCache.placesMin)
+    if places < ring.count { rebuild(places, remembersFacts: !facts.isEmpty) }
+    countMax = count
   }
 
   /// Moves the verdicts to a ring with so many places, a power of two. Slots move, so the index is made anew.
