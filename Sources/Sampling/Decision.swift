@@ -44,6 +44,8 @@ public struct Decision: Sendable {
   public var truncatedCount: Int
   /// Kept spans that were left out because their topic takes no record as large as they are.
   public var tooLargeCount = 0
+  /// Whether a policy took the trace away, whatever samples it.
+  public var isVetoed = false
   /// Whether a span that came after the verdict made this record necessary.
   public var isLate: Bool
   /// Whether a root span came.
@@ -74,7 +76,8 @@ extension Decision {
       threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
       spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
       byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount),
-      tooLargeCount: Int(trace.tooLargeCount), isLate: false, hasRoot: trace.hasRoot,
+      tooLargeCount: Int(trace.tooLargeCount), isVetoed: outcome.isVetoed, isLate: false,
+      hasRoot: trace.hasRoot,
       start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
       duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,
       lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
@@ -90,7 +93,8 @@ struct DecisionNames {
   var origin: (spanID: UInt64, service: [UInt8], operation: [UInt8])?
 
   /// Leaves out what makes a record shorter by `count` bytes at least, as far as there is enough: services
-  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut.
+  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut, and that
+  /// of a skeleton.
   mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
     var left = count
     if !services.isEmpty {
@@ -98,6 +102,9 @@ struct DecisionNames {
       while left > 0, let service = services.popLast() { left -= DecisionNames.length(of: service) }
       services.append(rest)
     }
+    // Whoever reads the record back has to know that the trace is a skeleton.
+    let limit = policies.count > 1 && policies.last == Sampler.limitReason ? policies.popLast() : nil
+    defer { if let limit { policies.append(limit) } }
     while left > 0, policies.count > 1 { left -= DecisionNames.length(of: Array(policies.removeLast().utf8)) }
     guard left > 0, let first = policies.first else { return }
     policies = [String(decoding: first.utf8.prefix(DecisionNames.reasonBytesMax), as: UTF8.self)]
@@ -165,6 +172,7 @@ extension Decision {
       out.append(#"","verdict":"drop","final":"#)
     }
     if isFinal { out.append("true") } else { out.append("false") }
+    if isVetoed { out.append(#","vetoed":true"#) }
   }
 
   @inline(__always)

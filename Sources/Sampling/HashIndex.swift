@@ -17,10 +17,18 @@ struct HashIndex {
   private(set) var count = 0
 
   init(capacity: Int = 0) {
+    buckets = Array(repeating: 0, count: HashIndex.size(capacity))
+  }
+
+  /// How many buckets it takes that `capacity` slots have room.
+  private static func size(_ capacity: Int) -> Int {
     var size = 16
     while size * 3 / 4 < capacity { size *= 2 }
-    buckets = Array(repeating: 0, count: size)
+    return size
   }
+
+  /// Bytes of an index in which `capacity` slots have room.
+  static func byteCount(capacity: Int) -> Int { size(capacity) * MemoryLayout<UInt64>.stride }
 
   /// Bytes of memory in use.
   var byteCount: Int { buckets.count * 8 }
@@ -44,7 +52,7 @@ struct HashIndex {
   /// Adds `slot` under `hash`. The caller has seen that it is not there.
   mutating func insert(_ hash: UInt32, slot: Int) {
     invariant(slot >= 0 && slot < Int(UInt32.max) - 1, "slot \(slot) does not fit the index")
-    if (count + 1) * 4 > buckets.count * 3 { grow() }
+    if (count + 1) * 4 > buckets.count * 3 { rebuild(2 * buckets.count) }
     place(UInt64(hash) << 32 | UInt64(slot + 1))
     count += 1
   }
@@ -72,6 +80,12 @@ struct HashIndex {
     count -= 1
   }
 
+  /// Gives back room beyond that for `capacity` slots.
+  mutating func trim(capacity: Int) {
+    let size = HashIndex.size(max(capacity, count))
+    if size < buckets.count { rebuild(size) }
+  }
+
   private mutating func place(_ bucket: UInt64) {
     let mask = buckets.count - 1
     var position = Int(UInt32(truncatingIfNeeded: bucket >> 32)) & mask
@@ -79,9 +93,10 @@ struct HashIndex {
     buckets[position] = bucket
   }
 
-  private mutating func grow() {
+  private mutating func rebuild(_ size: Int) {
+    invariant(count < size, "\(count) slots in \(size) buckets")
     let old = buckets
-    buckets = Array(repeating: 0, count: old.count * 2)
+    buckets = Array(repeating: 0, count: size)
     for bucket in old where bucket != 0 { place(bucket) }
   }
 }

@@ -87,6 +87,8 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   private var sets = SlotArray<NumberSet<Number>>()
   /// Sets that are nobody's, by the logarithm of their size; those without slots first.
   private var free: [[Int32]] = Array(repeating: [], count: NumberSets.sizesKept + 1)
+  /// The least of each size since the last `trim`: that many were not needed.
+  private var freeMin = Array(repeating: 0, count: NumberSets.sizesKept + 1)
   private var storageBytes = 0
 
   private let capacityMin: Int
@@ -145,6 +147,7 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   private mutating func take(capacity: Int) -> Int32 {
     let size = size(capacity)
     if size <= NumberSets.sizesKept, let kept = free[size].popLast() {
+      freeMin[size] = min(freeMin[size], free[size].count)
       sets[Int(kept)].removeAll()
       return kept
     }
@@ -168,9 +171,24 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
     guard set >= 0 else { return }
     let size = size(sets[Int(set)].capacity)
     if size <= NumberSets.sizesKept { return free[size].append(set) }
+    discard(set)
+  }
+
+  /// Gives back the memory of a set that is nobody's.
+  private mutating func discard(_ set: Int32) {
     storageBytes -= sets[Int(set)].byteCount
     sets[Int(set)] = NumberSet(capacity: 0)
     free[0].append(set)
+  }
+
+  /// Gives back the memory of sets that have not been needed since the last call.
+  mutating func trim() {
+    for size in 1...NumberSets.sizesKept {
+      // The last ones that were given back are the first to be taken.
+      for set in free[size].prefix(freeMin[size]) { discard(set) }
+      free[size] = Array(free[size].dropFirst(freeMin[size]))
+      freeMin[size] = free[size].count
+    }
   }
 
   /// 1 for the smallest, 2 for twice that.

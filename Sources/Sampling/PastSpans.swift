@@ -9,9 +9,13 @@ struct PastSpans {
     var known: KnownSpans
   }
 
-  private var ring: [Entry?] = Array(repeating: nil, count: 16)
+  private var ring: [Entry?] = Array(repeating: nil, count: PastSpans.placesMin)
   private var head = 0
   private(set) var count = 0
+  /// The most since the last `trim`.
+  private var countMax = 0
+
+  private static let placesMin = 16
   /// Bytes that the notes on their spans take.
   private(set) var noteBytes = 0
 
@@ -50,9 +54,10 @@ struct PastSpans {
 
   /// Adds a trace, whose verdict is younger than all that are here.
   mutating func append(_ known: KnownSpans, verdict: Int, noteBytes: Int) {
-    if count == ring.count { grow() }
+    if count == ring.count { rebuild(2 * count) }
     ring[slot(count)] = Entry(verdict: verdict, known: known)
     count += 1
+    countMax = max(countMax, count)
     self.noteBytes += noteBytes
   }
 
@@ -68,10 +73,29 @@ struct PastSpans {
 
   private func slot(_ place: Int) -> Int { (head + place) & (ring.count - 1) }
 
-  private mutating func grow() {
-    var larger: [Entry?] = Array(repeating: nil, count: 2 * ring.count)
-    for place in 0..<count { larger[place] = ring[slot(place)] }
-    ring = larger
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    let places = RingSize.trimmed(ring.count, needed: countMax, least: PastSpans.placesMin)
+    if places < ring.count { rebuild(places) }
+    countMax = count
+  }
+
+  private mutating func rebuild(_ places: Int) {
+    invariant(count <= places, "\(count) traces in \(places) places")
+    var moved: [Entry?] = Array(repeating: nil, count: places)
+    for place in 0..<count { moved[place] = ring[slot(place)] }
+    ring = moved
     head = 0
+  }
+}
+
+/// The sizes of rings that are doubled when full.
+enum RingSize {
+  /// How many of a ring's places are left where at most `needed` were taken: half as many again and again,
+  /// while three quarters are free, so that a little more does not double it at once.
+  static func trimmed(_ places: Int, needed: Int, least: Int) -> Int {
+    var places = places
+    while places > least, needed <= places / 4 { places /= 2 }
+    return places
   }
 }

@@ -16,6 +16,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var reasons: [String]
   /// Whether a root span had come.
   public var hasRoot: Bool
+  /// Whether a policy took it away.
+  public var isVetoed: Bool
   /// The threshold that the trace's spans were handed out with, head sampling included.
   public var threshold: SamplingThreshold
   /// Whether the trace went over a limit.
@@ -28,8 +30,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   /// Makes a verdict.
   public init(
     traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, reasons: [String] = [],
-    hasRoot: Bool = false, threshold: SamplingThreshold, isTruncated: Bool = false, decidedAt: Instant,
-    firstOffset: Offset? = nil
+    hasRoot: Bool = false, isVetoed: Bool = false, threshold: SamplingThreshold, isTruncated: Bool = false,
+    decidedAt: Instant, firstOffset: Offset? = nil
   ) {
     self.traceID = traceID
     self.isKept = isKept
@@ -37,6 +39,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     self.isLate = isLate
     self.reasons = reasons
     self.hasRoot = hasRoot
+    self.isVetoed = isVetoed
     self.threshold = threshold
     self.isTruncated = isTruncated
     self.decidedAt = decidedAt
@@ -57,8 +60,9 @@ public struct RestoredVerdict: Equatable, Sendable {
     else { throw MalformedInput(.wrongType, at: 0) }
     self.init(
       traceID: traceID, isKept: isKept, isFinal: isFinal, isLate: fields.isLate,
-      reasons: fields.reasons, hasRoot: fields.hasRoot, threshold: fields.threshold ?? .never,
-      isTruncated: fields.reasons.contains(Sampler.limitReason), decidedAt: decidedAt,
+      reasons: fields.reasons, hasRoot: fields.hasRoot, isVetoed: fields.isVetoed,
+      threshold: fields.threshold ?? .never, isTruncated: fields.reasons.contains(Sampler.limitReason),
+      decidedAt: decidedAt,
       firstOffset: fields.firstOffset)
   }
 
@@ -76,6 +80,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     var isLate = false
     var reasons: [String] = []
     var hasRoot = false
+    var isVetoed = false
     var threshold: SamplingThreshold?
     var decidedAt: Instant?
     var firstOffset: Offset?
@@ -92,6 +97,8 @@ public struct RestoredVerdict: Equatable, Sendable {
         isFinal = try cursor.boolean(in: record)
       } else if try key.spells("late", in: record) {
         isLate = try cursor.boolean(in: record)
+      } else if try key.spells("vetoed", in: record) {
+        isVetoed = try cursor.boolean(in: record)
       } else if try key.spells("threshold", in: record) {
         if try cursor.skipNull(in: record) { return }
         threshold = SamplingThreshold(hexadecimal: try cursor.string(in: record).utf8(in: record))

@@ -28,7 +28,8 @@ extension Sampler {
       if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
     }
     let places = policies.names.map { successor.names.firstIndex(of: $0) }
-    verdicts.follow(places, move, remembersFacts: successor.remembersFacts)
+    counters.verdictsForgottenEarly += UInt64(
+      verdicts.follow(places, move, remembersFacts: successor.remembersFacts))
     policies = successor
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)

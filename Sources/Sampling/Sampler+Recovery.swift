@@ -63,7 +63,9 @@ extension Sampler {
   public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
-      if let known, !verdicts[known].isKept { verdicts[known].report(policies.named(verdict.reasons)) }
+      guard let known, !verdicts[known].isKept else { return }
+      verdicts[known].report(policies.named(verdict.reasons))
+      if verdict.hasRoot { verdicts[known].noteRoot() }
     } else if !verdict.isFinal {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
@@ -71,7 +73,9 @@ extension Sampler {
       // None of them is younger than the point. One that says so was written by somebody else; it would stay
       // at the head of those that are remembered, and all that follow with it.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
-      guard known == nil, decidedAt + configuration.windows.lateWindow > clock else { return }
+      guard decidedAt + configuration.windows.lateWindow > clock else { return }
+      // The trace came again after its verdict was forgotten: what counts is what was said last.
+      if let known { verdicts.replace(known) }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: decidedAt)
@@ -80,7 +84,8 @@ extension Sampler {
       // When its first span began, the record does not say; what had been read by then had begun.
       if !verdict.isKept {
         past.note(
-          earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot, isVetoed: false)
+          earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot,
+          isVetoed: verdict.isVetoed)
       }
       remember(past)
       retire(KnownSpans(past.isKept ? .digests : .list), of: past)

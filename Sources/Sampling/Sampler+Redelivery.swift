@@ -54,10 +54,7 @@ extension Sampler {
   private mutating func newSpans(
     of share: Share, from place: Int, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
   ) -> [Int32]? {
-    if table[slot].known.form != .digests {
-      learnDigests(of: slot)
-      addDigests(of: share.spans[..<place], of: record, bytes, in: slot)
-    }
+    learnDigests(of: slot, and: share.spans[..<place], of: record, bytes)
     var fresh = Array(share.spans[..<place])
     for index in share.spans[place...] {
       let span = record.spans[Int(index)]
@@ -85,8 +82,17 @@ extension Sampler {
   mutating func learnDigests(of slot: Int) {
     guard table[slot].known.form != .digests else { return }
     let known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
-    register.release(table[slot].known)
-    table[slot].known = known
+    register.replace(&table[slot].known, by: known)
+  }
+
+  /// The same, where some spans of a record are known by their tags and not buffered.
+  mutating func learnDigests(
+    of slot: Int, and spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan
+  ) {
+    guard table[slot].known.form != .digests else { return }
+    var known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
+    for index in spans { register.note(record.spans[Int(index)], in: bytes, to: &known) }
+    register.replace(&table[slot].known, by: known)
   }
 
   private static func digests(
@@ -97,19 +103,10 @@ extension Sampler {
     for piece in buffer.pieces(of: spans) {
       buffer.withBytes(of: piece) { bytes in
         do { try record.scan(bytes) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
-        for span in record.spans { _ = register.isKnown(span, in: bytes, to: &known) }
+        for span in record.spans { register.note(span, in: bytes, to: &known) }
       }
     }
     return known
-  }
-
-  /// Notes the digests of spans that are not buffered.
-  mutating func addDigests(
-    of spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
-  ) {
-    for index in spans {
-      _ = register.isKnown(record.spans[Int(index)], in: bytes, to: &table[slot].known)
-    }
   }
 
   // MARK: After the verdict

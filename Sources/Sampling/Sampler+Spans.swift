@@ -175,8 +175,8 @@ extension Sampler {
       close(slot, .limit, into: &effects)
       return false
     case .undecided where isOverLimit:
+      learnDigests(of: slot, and: share.spans, of: record, bytes)
       keepEarly(slot, .limit, into: &effects)
-      addDigests(of: share.spans, of: record, bytes, in: slot)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:

@@ -67,8 +67,7 @@ extension Sampler {
   /// Remembers a verdict for spans that come late.
   mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) {
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
-      verdicts.removeOldest()
-      counters.verdictsForgottenEarly += 1
+      if verdicts.removeOldest() { counters.verdictsForgottenEarly += 1 }
     }
     verdicts.append(verdict, facts)
   }

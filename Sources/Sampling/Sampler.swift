@@ -245,11 +245,24 @@ public struct Sampler: ~Copyable {
 
   private mutating func cleanBuffer(survivors: Bool) {
     while let oldest = buffer.nextOldest(survivors: survivors) {
-      if buffer.isNeeded(oldest, by: table[oldest.owner].spans) {
+      if table.hasSlot(oldest.owner), buffer.isNeeded(oldest, by: table[oldest.owner].spans) {
         guard buffer.move(oldest, &table[oldest.owner].spans) else { return }
       }
       buffer.pass(oldest)
     }
+  }
+
+  /// Gives back what its tables have not needed since the last call: to be called every minute or so.
+  public mutating func trim() {
+    trimPastSpans()
+    register.trim()
+    pastKept.trim()
+    pastDropped.trim()
+    table.trim()
+    serviceLists.trim()
+    errorNotes.trim()
+    verdicts.trim()
+    updateTableAccount()
   }
 
   /// Where the partition can be taken up again, as of now; nil before the first record.
@@ -414,9 +427,20 @@ public struct Sampler: ~Copyable {
     return due
   }
 
-  /// Closes every window that is over, in the order of their deadlines.
+  /// Closes every window that is over, and forgets the verdicts that are past the late window.
+  ///
+  /// While records are read again no window closes. Verdicts are forgotten all the same, as the last owner
+  /// forgot them: spans that came after that opened their trace a second time.
   mutating func closeDue(into effects: inout Effects) {
-    guard !recovery.isHolding else { return }
+    if !recovery.isHolding { closeWindows(into: &effects) }
+    let lateWindow = configuration.windows.lateWindow
+    guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
+    while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest() }
+    trimPastSpans()
+  }
+
+  /// Closes every window that is over, in the order of their deadlines.
+  private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
     while let opened = table.opened.first {
       let deadline = table[opened].openedAt + windows.decisionWait
@@ -434,9 +458,6 @@ public struct Sampler: ~Copyable {
         close(opened, .wait, into: &effects)
       }
     }
-    guard let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock else { return }
-    while let oldest = verdicts.oldest, oldest + windows.lateWindow <= clock { verdicts.removeOldest() }
-    trimPastSpans()
   }
 
   /// Whether a trace whose wait after the root is over, and that misses no parent, waits the whole wait all

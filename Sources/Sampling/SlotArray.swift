@@ -63,6 +63,29 @@ import SpanStorage
     count += 1
   }
 
+  /// Removes the last slots, and gives back the memory that only they took: of the first chunk by pages, of
+  /// others as a whole, so that huge pages stay what they are.
+  mutating func removeLast(_ removed: Int) {
+    invariant(removed >= 0 && removed <= count, "\(removed) slots of \(count) are to go")
+    let left = count - removed
+    while count > left {
+      count -= 1
+      // Sound: the slot is initialised, and outside of the array from here on.
+      unsafe (chunks[count >> Self.chunkBits] + (count & (Self.chunkSlots - 1))).deinitialize(count: 1)
+    }
+    let chunksLeft = (left + Self.chunkSlots - 1) >> Self.chunkBits
+    while let chunk = unsafe chunks.last, unsafe chunks.count > max(chunksLeft, 1) {
+      // Sound: the chunk was allocated by `append`, and none of its slots is left.
+      unsafe chunk.deallocate()
+      unsafe chunks.removeLast()
+    }
+    if left < Self.chunkSlots, let chunk = unsafe chunks.first {
+      // Sound: none of the slots from `left` on is initialised.
+      unsafe HugePages.discard(
+        chunk + left, byteCount: (Self.chunkSlots - left) * MemoryLayout<Element>.stride)
+    }
+  }
+
   @inline(__always) private func check(_ slot: Int) {
     invariant(slot >= 0 && slot < count, "there is no slot \(slot) among \(count)")
   }

@@ -71,8 +71,7 @@ struct SpanRegister: ~Copyable {
   /// Then one new span in five finds its bits set in the filter.
   private static let blocksMax: UInt8 = 4
 
-  private var blocks = SlotArray<Block>()
-  private var firstFree: Int32 = -1
+  private var blocks = SlotPool<Block>()
   private var tagSets = NumberSets<UInt32>(capacityMin: 128)
   private var digestSets = NumberSets<UInt64>(capacityMin: 32)
   private let seed: HashSeed
@@ -97,9 +96,13 @@ struct SpanRegister: ~Copyable {
     }
   }
 
-  /// How many digests of a trace's spans are noted.
-  func digestCount(of known: KnownSpans) -> Int {
-    known.form == .digests ? digestSets.count(of: known.place) : 0
+  /// How many of a trace's spans are noted.
+  func count(of known: KnownSpans) -> Int {
+    switch known.form {
+    case .list: Int(known.blocks) * Int(SpanRegister.perBlock) - Int(known.room)
+    case .tags: tagSets.count(of: known.place)
+    case .digests: digestSets.count(of: known.place)
+    }
   }
 
   // MARK: Tags
@@ -152,16 +155,8 @@ struct SpanRegister: ~Copyable {
       moveToSet(&known)
       return false
     }
-    if firstFree >= 0 {
-      let slot = firstFree
-      firstFree = blocks[Int(slot)].next
-      blocks[Int(slot)] = Block(next: known.place)
-      known.place = slot
-    } else {
-      guard !SpanRegister.isOverdrawn(memory) else { return false }
-      blocks.append(Block(next: known.place))
-      known.place = Int32(truncatingIfNeeded: blocks.count - 1)
-    }
+    guard blocks.hasFree || !SpanRegister.isOverdrawn(memory) else { return false }
+    known.place = Int32(truncatingIfNeeded: blocks.take(Block(next: known.place)))
     known.blocks += 1
     known.room = SpanRegister.perBlock
     return true
@@ -186,16 +181,30 @@ struct SpanRegister: ~Copyable {
   mutating func isKnown(
     _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
   ) -> Bool {
-    invariant(known.form == .digests, "a digest among tags")
-    let digest = seed.digest(bytes.extracting(span.content.indices))
-    let entry: Entry
-    if digestSets.count(of: known.place) < countMax {
-      entry = digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
-    } else {
-      entry = digestSets.contains(digest, in: known.place) ? .known : .refused
-    }
+    let entry = note(span, in: bytes, to: &known, countMax: countMax)
     if entry == .refused { refusals += 1 }
     return entry == .known
+  }
+
+  /// The same; who calls it counts what there was no room for.
+  @discardableResult
+  mutating func note(
+    _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
+  ) -> Entry {
+    invariant(known.form == .digests, "a digest among tags")
+    let digest = seed.digest(bytes.extracting(span.content.indices))
+    guard digestSets.count(of: known.place) < countMax else {
+      return digestSets.contains(digest, in: known.place) ? .known : .refused
+    }
+    return digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
+  }
+
+  /// Puts other notes on the same spans in the place of `known`. Those that were known until now and are not
+  /// among the new ones count as refused.
+  mutating func replace(_ known: inout KnownSpans, by other: KnownSpans) {
+    refusals += UInt64(max(0, count(of: known) - count(of: other)))
+    release(known)
+    known = other
   }
 
   /// Whether tables take all that they may.
@@ -213,12 +222,17 @@ struct SpanRegister: ~Copyable {
     case .list:
       var block = known.place
       while block >= 0 {
-        let next = blocks[Int(block)].next
-        blocks[Int(block)].next = firstFree
-        firstFree = block
-        block = next
+        blocks.release(Int(block))
+        block = blocks[Int(block)].next
       }
     }
+  }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    blocks.trim()
+    tagSets.trim()
+    digestSets.trim()
   }
 
   /// Checks that nothing was lost: `known` are all traces whose spans are noted. For tests.
@@ -227,12 +241,7 @@ struct SpanRegister: ~Copyable {
     for trace in known where trace.form == .list {
       usedBlocks += byteCount(of: trace) / MemoryLayout<Block>.stride
     }
-    var block = firstFree
-    while block >= 0 {
-      usedBlocks += 1
-      block = blocks[Int(block)].next
-    }
-    invariant(usedBlocks == blocks.count, "\(blocks.count - usedBlocks) blocks of tags are nobody's")
+    blocks.checkInvariants(used: usedBlocks)
     tagSets.checkInvariants(used: known.count { $0.form == .tags && $0.place >= 0 })
     digestSets.checkInvariants(used: known.count { $0.form == .digests && $0.place >= 0 })
   }

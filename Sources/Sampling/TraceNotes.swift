@@ -11,8 +11,7 @@ struct ServiceLists: ~Copyable {
   }
 
   private static let perBlock = 7
-  private var blocks = SlotArray<Block>()
-  private var firstFree: Int32 = -1
+  private var blocks = SlotPool<Block>()
 
   /// Bytes of memory in use.
   var byteCount: Int { blocks.byteCount }
@@ -40,14 +39,7 @@ struct ServiceLists: ~Copyable {
     }
     var block = Block(services: .init(repeating: 0), next: first)
     block.services[0] = service.slot
-    if firstFree >= 0 {
-      let slot = firstFree
-      firstFree = blocks[Int(slot)].next
-      blocks[Int(slot)] = block
-      return slot
-    }
-    blocks.append(block)
-    return Int32(truncatingIfNeeded: blocks.count - 1)
+    return Int32(truncatingIfNeeded: blocks.take(block))
   }
 
   /// Calls `body` with each service, in the order in which they were added.
@@ -72,12 +64,13 @@ struct ServiceLists: ~Copyable {
   mutating func release(first: Int32) {
     var block = first
     while block >= 0 {
-      let next = blocks[Int(block)].next
-      blocks[Int(block)].next = firstFree
-      firstFree = block
-      block = next
+      blocks.release(Int(block))
+      block = blocks[Int(block)].next
     }
   }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() { blocks.trim() }
 }
 
 /// A span with status ERROR, as much of it as finding the error origin takes.
@@ -87,28 +80,20 @@ struct ErrorNote {
   var end: UInt64
   var service: NameID
   var operation: NameID
-  /// The note before it of the same trace, or the next free one.
+  /// The note before it of the same trace.
   var previous: Int32
 }
 
 /// The error spans of each trace.
 struct ErrorNotes: ~Copyable {
-  private var notes = SlotArray<ErrorNote>()
-  private var firstFree: Int32 = -1
+  private var notes = SlotPool<ErrorNote>()
 
   /// Bytes of memory in use.
   var byteCount: Int { notes.byteCount }
 
   /// Adds a note; returns where it is.
   mutating func add(_ note: ErrorNote) -> Int32 {
-    guard firstFree >= 0 else {
-      notes.append(note)
-      return Int32(truncatingIfNeeded: notes.count - 1)
-    }
-    let slot = firstFree
-    firstFree = notes[Int(slot)].previous
-    notes[Int(slot)] = note
-    return slot
+    Int32(truncatingIfNeeded: notes.take(note))
   }
 
   /// The error span none of whose children is an error span; of several the one that ended first, then the
@@ -152,11 +137,13 @@ struct ErrorNotes: ~Copyable {
     while slot >= 0 {
       let note = notes[Int(slot)]
       body(note)
-      notes[Int(slot)].previous = firstFree
-      firstFree = slot
+      notes.release(Int(slot))
       slot = note.previous
     }
   }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() { notes.trim() }
 }
 
 extension ErrorNote {

@@ -6,8 +6,7 @@ import SpanStorage
 
 /// Open traces in slots, an index by trace id, and the two queues that windows close from.
 struct TraceTable: ~Copyable {
-  private(set) var traces = SlotArray<OpenTrace>()
-  private var freeSlots: [Int32] = []
+  private var traces = SlotPool<OpenTrace>()
   private var index = HashIndex()
   private let seed: HashSeed
 
@@ -24,12 +23,14 @@ struct TraceTable: ~Copyable {
   var count: Int { index.count }
 
   /// Whether a trace can be opened without taking more memory.
-  var hasFreeSlot: Bool { !freeSlots.isEmpty }
+  var hasFreeSlot: Bool { traces.hasFree }
+
+  /// Whether there is a slot with this number, open or not. Those of a burst are gone when it is over.
+  func hasSlot(_ slot: Int) -> Bool { slot < traces.count }
 
   /// Bytes of memory in use.
   var byteCount: Int {
-    traces.byteCount + freeSlots.capacity * 4 + index.byteCount
-      + opened.byteCount + rooted.byteCount
+    traces.byteCount + index.byteCount + opened.byteCount + rooted.byteCount
   }
 
   /// The trace in `slot`.
@@ -46,17 +47,10 @@ struct TraceTable: ~Copyable {
 
   /// Opens a trace that is not open, at the end of the queue.
   mutating func open(_ trace: consuming OpenTrace) -> Int {
-    let slot: Int
     let hash = hash(trace.id)
-    if let reused = freeSlots.popLast() {
-      slot = Int(reused)
-      traces[slot] = trace
-    } else {
-      slot = traces.count
-      traces.append(trace)
-      opened.addSlot()
-      rooted.addSlot()
-    }
+    let slot = traces.take(trace)
+    opened.makeRoom(for: slot)
+    rooted.makeRoom(for: slot)
     index.insert(hash, slot: slot)
     opened.append(slot)
     return slot
@@ -67,7 +61,15 @@ struct TraceTable: ~Copyable {
     opened.remove(slot)
     if rooted.contains(slot) { rooted.remove(slot) }
     index.remove(hash(traces[slot].id), slot: slot)
-    freeSlots.append(Int32(truncatingIfNeeded: slot))
+    traces.release(slot)
+  }
+
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    traces.trim()
+    opened.removeSlots(from: traces.count)
+    rooted.removeSlots(from: traces.count)
+    index.trim(capacity: traces.count)
   }
 
   /// Starts the wait after the root for the trace in `slot`.
@@ -114,7 +116,7 @@ struct TraceTable: ~Copyable {
   /// Checks that index, queues and slots agree. For tests: it looks at every trace.
   func checkInvariants() {
     invariant(opened.count == count, "\(opened.count) traces are queued but \(count) are indexed")
-    invariant(traces.count == count + freeSlots.count, "slots leaked")
+    traces.checkInvariants(used: count)
     var slot = opened.first
     var last = Instant.distantPast
     while let current = slot {
@@ -159,9 +161,16 @@ struct SlotQueue {
   /// The slot that came last, or nil.
   var last: Int? { tail < 0 ? nil : Int(tail) }
 
-  /// Makes room for one more slot.
-  mutating func addSlot() {
-    links.append(.none)
+  /// Makes room for a slot, the highest so far or one of those before.
+  @inline(__always)
+  mutating func makeRoom(for slot: Int) {
+    if slot >= links.count { links.append(.none) }
+  }
+
+  /// Gives back the room of slots that are gone, none of which is queued.
+  mutating func removeSlots(from slot: Int) {
+    // In memory of its own: an array that shrinks keeps its capacity.
+    if slot < links.count { links = Array(links[..<slot]) }
   }
 
   func contains(_ slot: Int) -> Bool { links[slot].next != -2 }

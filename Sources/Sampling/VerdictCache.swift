@@ -20,6 +20,7 @@ struct PastVerdict {
     traceID: TraceID(high: 0, low: 0), isKept: false, threshold: .never, decidedAt: .distantPast)
 
   private static let keptBit: UInt64 = 1 << 63
+  private static let replacedBit: UInt64 = 1 << 62
   private static let truncatedBit: UInt64 = 1 << 61
   private static let restoredBit: UInt64 = 1 << 60
 
@@ -49,6 +50,12 @@ struct PastVerdict {
     set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
   }
 
+  /// Whether there is a later verdict on the same trace: then this one is not found.
+  fileprivate var isReplaced: Bool {
+    get { packed & PastVerdict.replacedBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.replacedBit : packed & ~PastVerdict.replacedBit }
+  }
+
   // MARK: Of a dropped trace
 
   // 30 bits for the start, a bit each for a root and a veto, 25 for the policies that were reported.
@@ -65,6 +72,12 @@ struct PastVerdict {
     self.earliestStart = earliestStart
     if hasRoot { packed |= PastVerdict.rootBit }
     if isVetoed { packed |= PastVerdict.vetoBit }
+  }
+
+  /// Notes that the root of a dropped trace has come.
+  mutating func noteRoot() {
+    invariant(!isKept, "a kept trace's threshold is overwritten")
+    packed |= PastVerdict.rootBit
   }
 
   /// When its first span began, in nanoseconds since 1970: at the verdict at the latest, and up to 1.05 ms
@@ -150,13 +163,18 @@ struct VerdictCache: ~Copyable {
   private(set) var firstNumber = 0
   private var index: HashIndex
   private let seed: HashSeed
+  /// The most verdicts since the last `trim`.
+  private var countMax = 0
+  /// The places of an empty ring.
+  private static let placesMin = 16
   /// Keeps account of what all caches of a lane take.
   private let memory: SpanMemory
 
   init(seed: HashSeed, memory: SpanMemory, remembersFacts: Bool = false) {
-    ring = Array(repeating: .vacant, count: 16)
-    facts = remembersFacts ? Array(repeating: RememberedFacts(), count: 16) : []
-    index = HashIndex()
+    let places = VerdictCache.placesMin
+    ring = Array(repeating: .vacant, count: places)
+    facts = remembersFacts ? Array(repeating: RememberedFacts(), count: places) : []
+    index = HashIndex(capacity: places)
     self.seed = seed
     self.memory = memory
     memory.verdictBytes += byteCount
@@ -168,13 +186,22 @@ struct VerdictCache: ~Copyable {
 
   /// Whether one verdict more takes no more memory than there is for verdicts.
   var hasRoom: Bool {
-    count < ring.count || memory.verdictBytes + byteCount <= memory.verdictBytesMax
+    count < ring.count || fits(2 * ring.count, remembersFacts: !facts.isEmpty)
   }
 
   /// Bytes of memory in use.
-  var byteCount: Int {
-    ring.count * MemoryLayout<PastVerdict>.stride + facts.count * MemoryLayout<RememberedFacts>.stride
-      + index.byteCount
+  var byteCount: Int { VerdictCache.byteCount(ring.count, remembersFacts: !facts.isEmpty) }
+
+  /// The same for a ring with so many places.
+  private static func byteCount(_ places: Int, remembersFacts: Bool) -> Int {
+    places * MemoryLayout<PastVerdict>.stride + HashIndex.byteCount(capacity: places)
+      + (remembersFacts ? places * MemoryLayout<RememberedFacts>.stride : 0)
+  }
+
+  /// Whether a ring with so many places takes no more memory than there is for it.
+  private func fits(_ places: Int, remembersFacts: Bool) -> Bool {
+    let others = memory.verdictBytes - byteCount
+    return others + VerdictCache.byteCount(places, remembersFacts: remembersFacts) <= memory.verdictBytesMax
   }
 
   /// When the oldest verdict was given; nil if there is none.
@@ -201,15 +228,20 @@ struct VerdictCache: ~Copyable {
 
   /// Follows policies that were replaced. Nothing is known of what was not asked before.
   ///
+  /// Where there is no room for facts that are asked for now, the oldest verdicts go.
+  ///
   /// - Parameters:
   ///   - places: where each policy is now; nil where it is gone.
   ///   - move: where the yeses of spans are now.
-  mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) {
-    memory.verdictBytes -= byteCount
+  /// - Returns: how many verdicts have gone.
+  mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) -> Int {
+    var forgotten = 0
     if remembersFacts != !facts.isEmpty {
-      facts = remembersFacts ? Array(repeating: RememberedFacts(), count: ring.count) : []
+      var size = ring.count
+      while remembersFacts, size > VerdictCache.placesMin, !fits(size, remembersFacts: true) { size /= 2 }
+      while count > size { if removeOldest() { forgotten += 1 } }
+      rebuild(size, remembersFacts: remembersFacts)
     }
-    memory.verdictBytes += byteCount
     for place in 0..<count {
       let slot = (head + place) & (ring.count - 1)
       ring[slot].moveReported(to: places)
@@ -217,16 +249,18 @@ struct VerdictCache: ~Copyable {
       facts[slot].predicateMatches = move(facts[slot].predicateMatches)
       if move.hasNew { facts[slot].isWhole = false }
     }
+    return forgotten
   }
 
   /// Adds a verdict that is no older than those here, about a trace that is not here.
   mutating func append(_ verdict: PastVerdict, _ remembered: RememberedFacts = RememberedFacts()) {
-    if count == ring.count { grow() }
+    if count == ring.count { rebuild(2 * count, remembersFacts: !facts.isEmpty) }
     let slot = (head + count) & (ring.count - 1)
     ring[slot] = verdict
     remember(remembered, of: slot)
     index.insert(hash(verdict.traceID), slot: slot)
     count += 1
+    countMax = max(countMax, count)
   }
 
   /// The number of the verdict in `slot`, a result of `find`.
@@ -243,35 +277,53 @@ struct VerdictCache: ~Copyable {
     }
   }
 
-  /// Forgets the oldest verdict.
-  mutating func removeOldest() {
-    guard count > 0 else { return }
-    index.remove(hash(ring[head].traceID), slot: head)
+  /// Makes room for a later verdict on the trace in `slot`, a result of `find`. This one keeps its place until
+  /// it is the oldest.
+  mutating func replace(_ slot: Int) {
+    index.remove(hash(ring[slot].traceID), slot: slot)
+    ring[slot].isReplaced = true
+  }
+
+  /// Forgets the oldest verdict. Returns whether it could be found until now.
+  @discardableResult
+  mutating func removeOldest() -> Bool {
+    guard count > 0 else { return false }
+    let isFound = !ring[head].isReplaced
+    if isFound { index.remove(hash(ring[head].traceID), slot: head) }
     head = (head + 1) & (ring.count - 1)
     count -= 1
     firstNumber += 1
+    return isFound
   }
 
   private func hash(_ traceID: TraceID) -> UInt32 {
     seed.hash(high: traceID.high, low: traceID.low)
   }
 
-  /// Doubles the ring. Slots move, so the index is made anew: once per doubling.
-  private mutating func grow() {
-    var larger: [PastVerdict] = Array(repeating: .vacant, count: ring.count * 2)
-    var largerFacts: [RememberedFacts] =
-      facts.isEmpty ? [] : Array(repeating: RememberedFacts(), count: facts.count * 2)
-    var moved = HashIndex(capacity: ring.count * 2)
+  /// Gives back memory that has not been needed since the last call.
+  mutating func trim() {
+    let places = RingSize.trimmed(ring.count, needed: countMax, least: VerdictCache.placesMin)
+    if places < ring.count { rebuild(places, remembersFacts: !facts.isEmpty) }
+    countMax = count
+  }
+
+  /// Moves the verdicts to a ring with so many places, a power of two. Slots move, so the index is made anew.
+  private mutating func rebuild(_ places: Int, remembersFacts: Bool) {
+    invariant(count <= places, "\(count) verdicts in \(places) places")
+    var moved: [PastVerdict] = Array(repeating: .vacant, count: places)
+    var movedFacts: [RememberedFacts] =
+      remembersFacts ? Array(repeating: RememberedFacts(), count: places) : []
+    var movedIndex = HashIndex(capacity: places)
     for place in 0..<count {
-      let verdict = ring[(head + place) & (ring.count - 1)]
-      larger[place] = verdict
-      if !facts.isEmpty { largerFacts[place] = facts[(head + place) & (ring.count - 1)] }
-      moved.insert(hash(verdict.traceID), slot: place)
+      let slot = (head + place) & (ring.count - 1)
+      moved[place] = ring[slot]
+      if remembersFacts, !facts.isEmpty { movedFacts[place] = facts[slot] }
+      if !moved[place].isReplaced { movedIndex.insert(hash(moved[place].traceID), slot: place) }
     }
     memory.verdictBytes -= byteCount
-    ring = larger
-    facts = largerFacts
-    index = moved
+    ring = moved
+    facts = movedFacts
+    index = movedIndex
     head = 0
     memory.verdictBytes += byteCount
   }

@@ -19,4 +19,16 @@ public enum HugePages {
     if isLarge { _ = unsafe madvise(memory, byteCount / pageBytes * pageBytes, MADV_HUGEPAGE) }
     return unsafe memory
   }
+
+  /// Gives back the pages that lie wholly within memory that `allocate` gave and whose contents nobody needs.
+  /// They come back when they are written to.
+  @unsafe public static func discard(_ memory: UnsafeMutableRawPointer, byteCount: Int) {
+    let pageBytes: UInt = 4096
+    let start = (UInt(bitPattern: memory) + pageBytes - 1) / pageBytes * pageBytes
+    let end = (UInt(bitPattern: memory) + UInt(byteCount)) / pageBytes * pageBytes
+    guard start < end else { return }
+    // Sound: the advice concerns only what the caller gives up. Where the kernel does not take it, the pages
+    // stay: so its answer does not matter.
+    _ = unsafe madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+  }
 }

@@ -104,6 +104,33 @@ import Testing
     #expect(try kept(after: limited(2)) == [true, true])
   }
 
+  /// Policies that combine what several spans say remember more of each trace, of fewer traces if need be.
+  @Test func whatIsRememberedForNewPoliciesStaysWithinItsLimit() throws {
+    let memory = SpanMemory()
+    let world = World()
+    world.sampler = Sampler(
+      partition: world.sampler.partition, configuration: world.sampler.configuration, memory: memory)
+    for trace in 1...1000 as ClosedRange<UInt64> { try world.send(.root(of: trace), at: 0) }
+    try world.pass(to: 5000)
+    #expect(world.usage.pastVerdicts == 1000)
+    memory.verdictBytesMax = memory.verdictBytes + 1000
+    let both = Policy.Rule.and([.statusCode([.error]), AdoptionTests.checkout])
+    adopt(world, Policy(name: "both", rule: both))
+    #expect(memory.verdictBytes <= memory.verdictBytesMax)
+    #expect(memory.verdictBytes == world.usage.verdictBytes)
+    let left = UInt64(world.usage.pastVerdicts)
+    #expect(left > 400 && world.counters.verdictsForgottenEarly == 1000 - left)
+    // The oldest went.
+    for (trace, isKnown) in [(1000 - left, false), (1001 - left, true), (1000, true)] {
+      let late = world.counters.lateSpansDropped
+      try world.send(.child(2, of: trace), at: 6000)
+      #expect((world.counters.lateSpansDropped > late) == isKnown)
+    }
+    // What does not combine gives the room back.
+    adopt(world, AdoptionTests.all)
+    #expect(memory.verdictBytes == world.usage.verdictBytes)
+  }
+
   @Test func aBaselineIsTakenOverIfItCountsTheSame() throws {
     var old = SamplerConfiguration()
     #expect(old.canAdopt(old))

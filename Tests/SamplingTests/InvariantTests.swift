@@ -37,7 +37,7 @@ import Testing
   @Test func aSlotIsQueuedOnce() async throws {
     let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       var queue = SlotQueue()
-      queue.addSlot()
+      queue.makeRoom(for: 0)
       queue.append(0)
       queue.append(0)
     }

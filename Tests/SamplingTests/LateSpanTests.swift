@@ -236,18 +236,68 @@ import Testing
     try world.send(child(), at: 1000)
     var records = try world.pass(to: 31_000)
     records += try world.send(child(3, .error), at: 32_000)
+    let next = try successor(of: world, records)
+    #expect(try next.send(child(4, .error), at: 33_000).isEmpty)
+    #expect(
+      try next.send(child(5, start: 44_000, end: 44_010), at: 45_000).written.map(\.policy) == ["slow"])
+  }
+
+  /// Another world that goes on where `world` is, and knows what `records` say.
+  private func successor(of world: World, _ records: [Event]) throws -> World {
     let point = try #require(world.commitPoint)
-    let next = World { $0.policies = world.sampler.configuration.policies }
+    let next = World { $0 = world.sampler.configuration }
     next.offset = world.offset
     let past = try records.compactMap { event -> RestoredVerdict? in
       guard case .decision(_, let bytes?) = event else { return nil }
       return try RestoredVerdict(record: bytes)
     }
-    #expect(past.map(\.reasons) == [[], ["errors"]])
     next.sampler.restore(point, past: past)
-    #expect(try next.send(child(4, .error), at: 33_000).isEmpty)
-    #expect(
-      try next.send(child(5, start: 44_000, end: 44_010), at: 45_000).written.map(\.policy) == ["slow"])
+    return next
+  }
+
+  /// What a policy took away is no loss for the next owner either: the record says so.
+  @Test(arguments: [DroppedRecords.compact, .full], [false, true])
+  func vetoesSurviveATakeover(form: DroppedRecords, isInverted: Bool) throws {
+    let health = [TestAttribute("route", .text("/health"))]
+    let rule = Policy.Rule.stringAttribute(key: "route", values: ["/health"], inverted: isInverted)
+    let world = World {
+      $0.policies = [
+        self.policy("errors", Self.error), self.policy("health", isInverted ? rule : .drop([rule])),
+      ]
+      $0.invertDecisions = isInverted
+      $0.dropped = form
+    }
+    try world.send(child(with: health), at: 1000)
+    var other = child()
+    other.trace = 2
+    try world.send(other, at: 1000)
+    let records = try world.pass(to: 31_000)
+    let says = records.map { event in
+      guard case .decision(let decision, let bytes?) = event else { return "" }
+      let text = String(decoding: bytes, as: UTF8.self)
+      return "\(decision.traceID.low) \(text.contains(#","vetoed":true,"#)) \(text.contains("vetoed"))"
+    }
+    #expect(says == ["1 true true", "2 false false"])
+    let next = try successor(of: world, records)
+    for each in [world, next] {
+      #expect(try each.send(child(3, .error), at: 32_000).isEmpty)
+      var late = child(3, .error)
+      late.trace = 2
+      #expect(try each.send(late, at: 33_000).written.map(\.policy) == ["errors"])
+    }
+  }
+
+  /// A root that came late has come, whoever asks next.
+  @Test func aLateRootSurvivesATakeover() throws {
+    let world = World { $0.policies = [self.policy("errors", Self.error), self.policy("slow", Self.slow)] }
+    try world.send(child(), at: 1000)
+    var records = try world.pass(to: 31_000)
+    records += try world.send(.root(), child(3, .error), at: 32_000)
+    #expect(records.written.map(\.late) == [false, true])
+    let next = try successor(of: world, records)
+    for each in [world, next] {
+      #expect(try each.send(child(4, start: 44_000, end: 44_010), at: 45_000).isEmpty)
+    }
   }
 }
 

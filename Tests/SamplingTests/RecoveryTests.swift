@@ -221,6 +221,50 @@ import Testing
     #expect(rest.keptIDs == [2, 3, 1])
   }
 
+  /// Reads records of a log that another world has read, from its commit point on, after `past`.
+  private func takeover(
+    of first: World, _ past: [RestoredVerdict], _ records: [(spans: [TestSpan], time: Int64)],
+    _ adjust: (inout SamplerConfiguration) -> Void
+  ) throws -> World {
+    let point = try #require(first.commitPoint)
+    #expect(point.safeOffset < point.highWater)
+    let second = World(adjust)
+    second.sampler.restore(point, past: past)
+    second.offset = point.safeOffset.value
+    for entry in records[Int(point.safeOffset.value)...] {
+      #expect(try second.send(entry.spans, at: entry.time).isEmpty)
+    }
+    return second
+  }
+
+  /// A verdict that is forgotten while records are read again does not take the trace's second life along.
+  @Test(arguments: [false, true]) func aTraceThatRecursIsTwoTraces(isDecided: Bool) throws {
+    func adjust(_ configuration: inout SamplerConfiguration) {
+      configuration.windows.lateWindow = .seconds(10)
+    }
+    // The second trace holds the safe offset until 34 s; the verdict on the first life is forgotten at 16 s.
+    var records: [(spans: [TestSpan], time: Int64)] = [
+      ([.root(1)], 0), ([.child(8, under: 7, of: 50)], 4000), ([.root(of: 51)], 6000),
+      ([.child(2)], 20_000),
+    ]
+    if isDecided { records += [([.root(3, .error)], 20_000), ([.root(of: 52)], 26_000)] }
+    let first = World(adjust)
+    var past: [RestoredVerdict] = []
+    for entry in records {
+      for case .decision(_, let bytes?) in try first.send(entry.spans, at: entry.time) {
+        past.append(try RestoredVerdict(record: bytes))
+      }
+    }
+    let ofTrace = past.filter { $0.traceID == TestSpan.child(2).traceID }
+    #expect(ofTrace.map(\.isKept) == (isDecided ? [false, true] : [false]))
+    let second = try takeover(of: first, past, records, adjust)
+    for world in [first, second] {
+      let events = try world.send(.child(4, .error), at: 27_000)
+      #expect(events.keptIDs == (isDecided ? [4] : [2, 4]))
+      #expect(events.decisions.map(\.isLate) == (isDecided ? [] : [false]))
+    }
+  }
+
   /// A quiet partition ends its recovery without another record.
   @Test func whatIsDueIsDecidedWhenTheLogEnds() throws {
     let before = World()

@@ -111,7 +111,7 @@ import Testing
     let world = World { $0.limits.spansPerTrace = 10 }
     for id in 1...1000 as ClosedRange<UInt64> { try world.send(.child(id, under: 5000), at: 0) }
     let known = world.sampler.table[0].known
-    let count = world.sampler.register.digestCount(of: known)
+    let count = world.sampler.register.count(of: known)
     #expect(count <= 30)
     #expect(world.counters.spansUnremembered > 900)
     for id in 1...10 as ClosedRange<UInt64> {
@@ -200,6 +200,62 @@ import Testing
     #expect(counters.spansUnremembered > 1000 && counters.spansRedelivered == 0)
   }
 
+  /// A span that nobody remembers is counted once, though its notes are made again when the trace is kept.
+  @Test func whatIsNotRememberedIsCountedOnce() throws {
+    let memory = SpanMemory()
+    memory.tableBytesMax = 0
+    let world = World { $0.limits.spansPerTrace = 40 }
+    world.sampler = Sampler(
+      partition: PartitionID(7), configuration: world.sampler.configuration, memory: memory)
+    // One that is kept early, one that goes over the limit, one that is dropped and goes on.
+    try world.send((1...20).map { .child($0, of: 1) }, at: 0)
+    try world.send((21...30).map { .child($0, of: 1, .error) }, at: 0)
+    for record in 0..<4 as Range<UInt64> {
+      try world.send((1...20).map { .child(record * 20 + $0, under: 900, of: 2) }, at: 0)
+    }
+    try world.send((1...10).map { .child($0, of: 3) }, at: 0)
+    try world.pass(to: 30_000)
+    try world.send((11...30).map { .child($0, of: 3) }, at: 30_000)
+    // The count is taken over from time to time.
+    for number in 1...16 as ClosedRange<UInt64> { try world.send(.root(of: 100 + number), at: 30_000) }
+    let counters = world.counters
+    #expect(counters.spansUnremembered > 100)
+    #expect(counters.spansUnremembered <= counters.spansRead)
+  }
+
+  /// Once a burst is over its memory is given back, and there is room for notes on past traces again.
+  @Test func aBurstLeavesNoRoomTaken() throws {
+    let memory = SpanMemory()
+    let world = world()
+    world.sampler = Sampler(
+      partition: PartitionID(7), configuration: world.sampler.configuration, memory: memory)
+    for trace in 1...3000 as ClosedRange<UInt64> {
+      let size = trace % 8 == 0 ? 90 : 4
+      try world.send((1...size).map { .child($0, of: trace << 20, trace % 8 == 1 ? .error : .unset) }, at: 0)
+    }
+    let peak = world.usage.tableBytes
+    memory.tableBytesMax = peak / 4 * 5
+    try world.pass(to: 30_000)
+    #expect(world.usage.tableBytes > peak / 2)
+    func copiesHandedOut(_ id: UInt64, at time: Int64) throws -> Int {
+      try world.send(.root(id, of: id | TestSpan.lucky), at: time)
+      try world.pass(to: time + 5000)
+      let late = TestSpan.child(id + 1, under: id, of: id | TestSpan.lucky)
+      let handedOut =
+        try world.send(late, at: time + 6000).keptIDs + world.send(late, at: time + 7000).keptIDs
+      return handedOut.count
+    }
+    #expect(try copiesHandedOut(1 << 60, at: 31_000) == 2)
+    // What was needed until a moment ago stays for once.
+    for _ in 0..<3 {
+      world.sampler.trim()
+      _ = try world.take()
+    }
+    #expect(world.usage.tableBytes < peak / 4)
+    #expect(memory.tableBytes == world.usage.tableBytes)
+    #expect(try copiesHandedOut(1 << 61, at: 41_000) == 1)
+  }
+
   // MARK: Recovery
 
   /// Cut at every place: what was handed out before and after it is every span of the kept traces, once, but
@@ -284,6 +340,7 @@ import Testing
     for _ in 0..<40_000 {
       let which = random.number(in: 0...7)
       if random.chance(0.0005) {
+        if random.chance(0.5) { sets.trim() }
         sets.release(numbers[which])
         (numbers[which], models[which]) = (-1, [])
       }
@@ -304,6 +361,11 @@ import Testing
     sets.checkInvariants(used: 0)
     let bytes = sets.byteCount
     #expect(bytes < 8 * 8 * 4096 * 2)
+    sets.trim()
+    sets.trim()
+    sets.checkInvariants(used: 0)
+    let bytesLeft = sets.byteCount
+    #expect(bytesLeft < 2000)
   }
 
   /// A past trace is found by its verdict as long as it is there.
@@ -311,7 +373,9 @@ import Testing
     var past = PastSpans()
     for number in stride(from: 0, to: 300, by: 3) {
       past.append(KnownSpans(), verdict: number, noteBytes: 2)
-      if number % 2 == 0 { _ = past.removeOldest { _ in 2 } }
+      if number % 2 == 0 || number > 200 { _ = past.removeOldest { _ in 2 } }
+      if number > 250 { _ = past.removeOldest { _ in 2 } }
+      if number % 5 == 0 { past.trim() }
       #expect(past.noteBytes == 2 * past.count)
       for verdict in 0...number {
         let isThere = verdict % 3 == 0 && verdict >= past.oldest ?? .max

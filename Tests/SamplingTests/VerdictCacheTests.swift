@@ -49,6 +49,7 @@ import Testing
     for step in 0..<20_000 {
       if !model.isEmpty, random.chance(step % 2000 < 1000 ? 0.3 : 0.7) {
         cache.removeOldest()
+        if step % 7 == 0 { cache.trim() }
         let gone = model.removeFirst()
         #expect(cache.find(gone) == nil)
       } else {
@@ -62,6 +63,48 @@ import Testing
         #expect(cache[slot].decidedAt == cache.oldest)
       }
       if let last = model.last { #expect(cache.find(last) != nil) }
+    }
+  }
+
+  /// A later verdict on the same trace is the one that is found, until it is forgotten in its turn.
+  @Test func theLatestVerdictOnATraceIsFound() {
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    for round in 0..<3 as Range<Int64> {
+      for trace in 1...10 as ClosedRange<UInt64> {
+        let id = TraceID(high: 2, low: trace)
+        if let known = cache.find(id) { cache.replace(known) }
+        cache.append(
+          PastVerdict(traceID: id, isKept: round == 2, threshold: .always, decidedAt: .at(round)))
+        let found = cache.find(id).map { cache[$0] }
+        #expect(found?.decidedAt == .at(round) && found?.isKept == (round == 2))
+      }
+    }
+    #expect(cache.count == 30)
+    let found = (0..<30).map { _ in cache.removeOldest() }
+    #expect(found == (0..<30).map { $0 >= 20 })
+    let isLeft = cache.find(TraceID(high: 2, low: 1)) != nil
+    #expect(!isLeft)
+  }
+
+  /// Room that was not needed between two looks is given back.
+  @Test(arguments: [false, true]) func aPeakDoesNotLast(remembersFacts: Bool) {
+    let memory = SpanMemory()
+    var cache = VerdictCache(seed: HashSeed(value: 1), memory: memory, remembersFacts: remembersFacts)
+    for number in 0..<10_000 as Range<UInt64> {
+      let id = TraceID(high: 2, low: number + 1)
+      cache.append(PastVerdict(traceID: id, isKept: false, threshold: .never, decidedAt: .start))
+    }
+    let peak = cache.byteCount
+    for _ in 0..<9900 { cache.removeOldest() }
+    cache.trim()
+    let soon = cache.byteCount
+    #expect(soon == peak)
+    cache.trim()
+    let later = cache.byteCount
+    #expect(later <= peak / 32 && memory.verdictBytes == later)
+    for number in 0..<10_000 as Range<UInt64> {
+      let isFound = cache.find(TraceID(high: 2, low: number + 1)) != nil
+      #expect(isFound == (number >= 9900))
     }
   }
 

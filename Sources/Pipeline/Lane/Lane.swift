@@ -627,6 +627,7 @@ public final class Lane<Link: BrokerLink>: GroupMember {
     guard trimmedAt + LaneConfiguration.trimInterval <= now else { return }
     trimmedAt = now
     memory.trim()
+    for partition in partitions { partition.sampler.trim() }
     workspace.releaseAutomata(all: false)
   }
 

@@ -1,0 +1,82 @@
+// Slots that are taken and given back: where everything is kept that open traces have beside their spans.
+
+/// Numbered slots, of which those that were given back are taken again.
+///
+/// They grow with the traffic. When a burst is over, `trim` gives back what it took: for that, low slots are
+/// taken first once there are many to choose from, so that the high ones become free.
+struct SlotPool<Element: ~Copyable>: ~Copyable {
+  private var slots = SlotArray<Element>()
+  /// Slots that are nobody's; the last is taken first.
+  private var free: [Int32] = []
+  /// The most slots in use since the last `trim`.
+  private var usedMax = 0
+
+  /// How many slots there are, in use or not.
+  var count: Int { slots.count }
+
+  /// How many are in use.
+  var usedCount: Int { slots.count - free.count }
+
+  /// Whether a slot can be had without taking more memory.
+  var hasFree: Bool { !free.isEmpty }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { slots.byteCount + free.capacity * MemoryLayout<Int32>.stride }
+
+  /// The value in `slot`, which must be one that was taken.
+  subscript(slot: Int) -> Element {
+    @inline(__always) _read { yield slots[slot] }
+    @inline(__always) _modify { yield &slots[slot] }
+  }
+
+  /// Takes a slot for `element`.
+  mutating func take(_ element: consuming Element) -> Int {
+    if let slot = free.popLast() {
+      slots[Int(slot)] = element
+      return Int(slot)
+    }
+    invariant(slots.count < Int(Int32.max), "no number is left for another slot")
+    slots.append(element)
+    return slots.count - 1
+  }
+
+  /// Gives a slot back. What is in it stays until it is taken again.
+  mutating func release(_ slot: Int) {
+    invariant(slot >= 0 && slot < slots.count && free.count < slots.count, "slot \(slot) is nobody's already")
+    usedMax = max(usedMax, usedCount)
+    free.append(Int32(truncatingIfNeeded: slot))
+  }
+
+  /// Gives back the memory of slots that have not been needed since the last call: of the highest, as far as
+  /// none of them is in use. To be called every minute or so: where less than half was needed it looks at
+  /// every slot that is free.
+  mutating func trim() {
+    let needed = max(usedMax, usedCount)
+    defer { usedMax = usedCount }
+    guard needed < slots.count / 2 else { return }
+    let isFree = freeSlots()
+    let used = usedCount
+    var end = slots.count
+    while end > needed, isFree[end - 1] { end -= 1 }
+    slots.removeLast(slots.count - end)
+    // In memory of their own: an array that shrinks keeps its capacity.
+    free = []
+    free.reserveCapacity(slots.count - used)
+    for slot in (0..<slots.count).reversed() where isFree[slot] {
+      free.append(Int32(truncatingIfNeeded: slot))
+    }
+  }
+
+  private func freeSlots() -> [Bool] {
+    var isFree = Array(repeating: false, count: slots.count)
+    for slot in free { isFree[Int(slot)] = true }
+    return isFree
+  }
+
+  /// Checks that no slot is free twice, and that `used` are in use. For tests: it looks at every slot.
+  func checkInvariants(used: Int) {
+    let freeCount = freeSlots().count { $0 }
+    invariant(freeCount == free.count, "\(free.count - freeCount) slots are free twice")
+    invariant(used == usedCount, "\(usedCount - used) slots are nobody's")
+  }
+}
