@@ -10,11 +10,11 @@ FUZZ_SECONDS ?= 60
 
 TAILRACE := .build/release/tailrace
 VENV := .venv
-REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
+REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +97,7 @@ demo: build ## A broker, traffic and a worker in one process, a live table, and 
 
 # Two builds: the unit tests in a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests with the optimised program that people run.
-test: setup lint unit integration deploy costs simulate ## All that CI runs, with a short run of the fuzzers
+test: setup lint unit integration deploy plots costs simulate ## All that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve beside hundreds of others on two cores: they run one by one.
@@ -118,6 +118,9 @@ integration: build python tools ## The program between a real broker, a real col
 deploy: build python tools ## The manifests, the image's recipe and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
 
+plots: build python ## The script that draws what `report` and `bench-scaling` write
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Plots
+
 # What the image is called here.
 IMAGE ?= tailrace:0.1.0
 
@@ -136,8 +139,12 @@ format: ## Bring all Swift sources into form
 bench: build ## Spans per second and memory, in process
 	$(TAILRACE) bench
 
-bench-scaling: build ## What a span costs as the work grows: a table, and a plot in .build
-	$(TAILRACE) bench-scaling --plot .build/bench-scaling.svg $(ARGUMENTS)
+bench-scaling: build python ## What a span costs as the work grows: a table, and a plot in .build
+	$(TAILRACE) bench-scaling --csv .build/bench-scaling.csv $(ARGUMENTS)
+	$(call plot,bench-scaling)
+
+# Draws figures in .build.
+plot = $(VENV)/bin/python -B Tests/Plots/plot.py .build/$(1).csv .build/$(1).svg
 
 bench-kafka: build python ## A worker against a consumer that does nothing, on a real broker: ratios
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)
@@ -164,8 +171,9 @@ SEEDS ?= 1000
 simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
 	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
 
-report: build ## A simulated day of the adaptive baseline: figures, and a plot in .build
-	$(TAILRACE) report --output .build/baseline-day.svg
+report: build python ## A simulated day of the adaptive baseline: figures, and a plot in .build
+	$(TAILRACE) report --output .build/baseline-day.csv
+	$(call plot,baseline-day)
 
 clean: ## Remove all that was built and installed here
 	rm -rf .build $(VENV)

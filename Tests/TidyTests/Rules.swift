@@ -26,7 +26,7 @@ enum Rules {
       "OTLP", "Sampling", "Kafka", "Pipeline", "Foundation", "Synchronization", "NIOConcurrencyHelpers",
       "NIOCore", "NIOPosix",
     ],
-    "Simulation": ["OTLP", "Sampling", "Kafka", "Pipeline"],
+    "Simulation": ["OTLP", "Sampling", "Kafka", "Pipeline", "Glibc"],
   ]
 
   static let columnsMax = 110
