@@ -14,7 +14,7 @@ REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -174,6 +174,11 @@ simulate: build ## Workers over a virtual Kafka with faults: SEEDS=1000 from SEE
 report: build python ## A simulated day of the adaptive baseline: figures, and a plot in .build
 	$(TAILRACE) report --output .build/baseline-day.csv
 	$(call plot,baseline-day)
+
+# In a folder of its own, since the package has one dependency more for it.
+docs: libraries ## The pages of the libraries OTLP and Sampling, in .build/docs; a warning is an error
+	TAILRACE_DOCS=1 swift package --scratch-path .build/docs generate-documentation \
+	  --target OTLP --target Sampling --warnings-as-errors
 
 clean: ## Remove all that was built and installed here
 	rm -rf .build $(VENV)

@@ -48,6 +48,16 @@ import Testing
     #expect(Rules.usedFromOutside.keys.filter { !found.contains("nothing uses \($0)") } == [])
   }
 
+  /// The code of the article is in a file that is compiled and tested.
+  @Test func theArticlesCodeIsTheTests() throws {
+    func lines(_ path: String) throws -> [String] {
+      try #require(SourceTree.files.first { $0.path == path }).lines
+    }
+    let article = try lines("Sources/Sampling/Sampling.docc/Embedding.md")
+    let code = article.drop { $0 != "```swift" }.dropFirst().prefix { $0 != "```" }
+    #expect(try Array(code) == lines("Tests/SamplingTests/EmbeddedSampler.swift").dropFirst(2).dropLast())
+  }
+
   @Test func noFileKnowsAMachine() {
     #expect(SourceTree.files.flatMap(Rules.checkPaths) == [])
   }
