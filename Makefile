@@ -10,11 +10,11 @@ FUZZ_SECONDS ?= 60
 
 TAILRACE := .build/release/tailrace
 VENV := .venv
-REQUIREMENTS := Tests/Integration/requirements.txt Tests/Deploy/requirements.txt
+REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +97,7 @@ demo: build ## Run a broker, traffic and a worker in one process: a live table, 
 
 # Two builds: the unit tests use a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests use the optimised program, as released.
-test: setup lint unit integration deploy costs simulate ## Everything that CI runs, with a short run of the fuzzers
+test: setup lint unit integration deploy plots costs simulate ## Everything that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve among hundreds of others on two cores: they run one by one.
@@ -118,6 +118,9 @@ integration: build python tools ## Test the program with a real broker, a real c
 deploy: build python tools ## Test the manifests, the Dockerfile and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy
 
+plots: build python ## Test the script that draws what `report` and `bench-scaling` write
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Plots
+
 # The image's name.
 IMAGE ?= tailrace:0.1.0
 
@@ -136,8 +139,12 @@ format: ## Format all Swift sources
 bench: build ## Measure spans per second and memory, in process
 	$(TAILRACE) bench
 
-bench-scaling: build ## Measure a span's cost as the work grows: a table, and a plot in .build
-	$(TAILRACE) bench-scaling --plot .build/bench-scaling.svg $(ARGUMENTS)
+bench-scaling: build python ## Measure a span's cost as the work grows: a table, and a plot in .build
+	$(TAILRACE) bench-scaling --csv .build/bench-scaling.csv $(ARGUMENTS)
+	$(call plot,bench-scaling)
+
+# Draws figures in .build.
+plot = $(VENV)/bin/python -B Tests/Plots/plot.py .build/$(1).csv .build/$(1).svg
 
 bench-kafka: build python ## Compare a worker with a consumer that does nothing, on a real broker
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_kafka.py $(ARGUMENTS)
@@ -164,8 +171,14 @@ SEEDS ?= 1000
 simulate: build ## Simulate workers on a virtual Kafka with faults: SEEDS=1000 from SEED=1 on
 	$(TAILRACE) simulate --seed $(SEED) --seeds $(SEEDS)
 
-report: build ## Simulate a day of the adaptive baseline: figures, and a plot in .build
-	$(TAILRACE) report --output .build/baseline-day.svg
+report: build python ## Simulate a day of the adaptive baseline: figures, and a plot in .build
+	$(TAILRACE) report --output .build/baseline-day.csv
+	$(call plot,baseline-day)
+
+# In a folder of its own, since the package has one more dependency for it.
+docs: libraries ## Build the pages of the libraries OTLP and Sampling in .build/docs; a warning is an error
+	TAILRACE_DOCS=1 swift package --scratch-path .build/docs generate-documentation \
+	  --target OTLP --target Sampling --warnings-as-errors
 
 clean: ## Remove everything built and installed here
 	rm -rf .build $(VENV)

@@ -114,3 +114,9 @@ let package = Package(
     .testTarget(name: "TidyTests", swiftSettings: rules),
   ]
 )
+
+// `make docs` sets it. Nobody who builds the program or uses the libraries fetches a documentation tool.
+if Context.environment["TAILRACE_DOCS"] != nil {
+  package.dependencies.append(
+    .package(url: "https://github.com/swiftlang/swift-docc-plugin", exact: "1.5.0"))
+}

@@ -78,8 +78,6 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   public var isUnknownTopic: Bool {
     [.localUnknownTopic, .localUnknownPartition, .unknownTopicOrPart].contains(known)
   }
-  /// Whether the topic to be created is there already.
-  public var isTopicThere: Bool { known == .topicAlreadyExists }
   /// Whether the client's own properties are wrong: no broker was asked.
   public var isConfiguration: Bool { known == .localInvalidArg }
   /// Whether the broker does not let this client do it.

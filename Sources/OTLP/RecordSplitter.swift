@@ -32,10 +32,10 @@ public struct TraceGroups: Sendable {
 
   /// Groups the spans of `record` by trace.
   ///
-  /// - Parameter bytesMax: the most bytes that all pieces together may have. Pieces repeat resources and
-  ///   scopes, so a hostile record of many traces under one large resource would multiply its size by the
-  ///   number of its traces.
-  /// - Throws: `splitTooLarge` when the pieces would have more bytes than that.
+  /// Pieces repeat resources and scopes, so a hostile record of many traces under one large resource would
+  /// multiply its size by the number of its traces.
+  ///
+  /// - Throws: `splitTooLarge` when all pieces together would have more than `bytesMax` bytes.
   public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
     groups.removeAll()
     let spans = record.spans
@@ -125,8 +125,9 @@ extension WireWriter {
   /// Appends a `TracesData` with some of a record's spans, each in its resource and scope.
   ///
   /// - Parameters:
-  ///   - spans: indices into `record.spans`, ascending and not none.
-  ///   - bytes: the bytes that `record` was scanned from.
+  ///   - spans: indices into the record's spans, ascending and not none.
+  ///   - record: the record.
+  ///   - bytes: the bytes that it was scanned from.
   public mutating func appendPiece(_ spans: ArraySlice<Int32>, of record: ScannedRecord, bytes: RawSpan) {
     var place = PiecePlace()
     append(record.topLevelExtras, of: record, bytes: bytes)

@@ -133,7 +133,7 @@ public struct ClockGuard: Sendable {
 
   /// Judges the timestamp of the record at `offset`, and says what becomes of `clock`.
   ///
-  /// - Parameter isLogTime: whether the broker set it: then it is taken for right where it is ahead.
+  /// A timestamp that the broker set (`isLogTime`) is taken for right where it is ahead.
   public mutating func judge(
     _ timestamp: Instant, at offset: Offset, isLogTime: Bool, clock: Instant
   ) -> Move {

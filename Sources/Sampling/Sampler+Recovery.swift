@@ -32,6 +32,7 @@ extension Sampler {
   /// reads is that at the safe offset.
   ///
   /// - Parameters:
+  ///   - point: what was committed last for the partition.
   ///   - past: the verdicts that were committed with `point` or before it, oldest first, at least those of
   ///     the last `late_window` before the safe offset's clock.
   ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what

@@ -61,9 +61,11 @@ public struct Sampler: ~Copyable {
   /// What it shares with the lane's other samplers.
   let workspace: SamplerWorkspace
 
-  /// Makes the sampler of `partition`, with nothing open.
+  /// Makes the sampler of a partition, with nothing open.
   ///
   /// - Parameters:
+  ///   - partition: the partition whose records it will read.
+  ///   - configuration: what it keeps, how long it waits, and what it may take.
   ///   - memory: where spans are kept, shared by the samplers of a lane; nil for one of its own.
   ///   - workspace: what else they share; nil for one of its own.
   public init(

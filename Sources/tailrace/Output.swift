@@ -107,6 +107,14 @@ enum ReportJSON {
   }
 }
 
+/// Figures for spreadsheets and plots.
+enum CSVText {
+  /// A line for the header and for each row. No field may have a comma, a quote or a line break.
+  static func encode(header: [String], rows: [[String]]) -> String {
+    ([header] + rows).map { $0.joined(separator: ",") + "\n" }.joined()
+  }
+}
+
 /// Writes lines to a file, in chunks.
 final class LineWriter {
   private let file: OutputFile

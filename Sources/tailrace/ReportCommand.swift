@@ -1,15 +1,16 @@
-// tailrace report: a simulated day of the adaptive baseline, in figures and as a plot.
+// tailrace report: a simulated day of the adaptive baseline, in figures.
 
 import ArgumentParser
 import Files
 import Foundation
 import Pipeline
+import Sampling
 import Simulation
 
 struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report",
-    abstract: "Simulate a day under the adaptive baseline, and plot budget, rates and coverage.",
+    abstract: "Simulate a day under the adaptive baseline: budget, rates and coverage.",
     discussion: """
       A thousand services with Zipf-distributed traffic, load that doubles and halves, a new service and an \
       outage. It runs the fleet's own counts, records and controller, in counts instead of traces. \
@@ -17,8 +18,8 @@ struct ReportCommand: ParsableCommand {
       with traffic is not seen in ten minutes.
       """)
 
-  @Option(name: .shortAndLong, help: "Where to write the plot, an SVG.")
-  var output = "baseline-day.svg"
+  @Option(name: .shortAndLong, help: "Where to write each interval's figures, as CSV.")
+  var output = "baseline-day.csv"
 
   @Option(name: .long, help: "Intervals of ten seconds; 8640 are a day.")
   var intervals = 8640
@@ -51,12 +52,12 @@ struct ReportCommand: ParsableCommand {
     options.seed = seed
     let files = CommandFiles(outputs: [("--output", output)])
     try files.check()
-    // Whether the plot can be written is known before the day has been simulated.
+    // Whether the figures can be written is known before the day has been simulated.
     let file = try OutputFile(path: output)
     let line = Progress("intervals", total: intervals, progress)
     let report = BaselineDay.run(options) { line.show($0) }
     line.end()
-    try file.write(Array(report.plot(BaselineDay(options)).svg().utf8))
+    try file.write(Array(csv(report, options).utf8))
     try file.finish()
     let kept = report.intervals.reduce(0) { $0 + $1.forcedSpans + $1.baselineSpans }
     let budget = report.intervals.reduce(0) { $0 + $1.budgetSpans }
@@ -70,11 +71,36 @@ struct ReportCommand: ParsableCommand {
       new service          seen after \(report.newServiceIntervals) intervals
       counts scaled up     \(text(deviations, 2)) standard deviations off; \(report.servicesFarOff) services \
       outside their 99 % interval
-      plot                 \(output)
+      figures              \(output)
       """)
     guard report.deviationMax < 0.1, report.unseen == 0 else {
       throw CommandFailure.failed("the baseline does not do what it promises")
     }
+  }
+
+  /// A row for each interval. An event stands in the row of the interval in which it begins.
+  private func csv(_ report: BaselineDayReport, _ options: BaselineDayOptions) -> String {
+    let seconds = Double(options.configuration.interval.nanoseconds) / 1e9
+    let events = [
+      options.newServiceStart: "new service", options.outage.lowerBound: "outage",
+      options.surge.lowerBound: "tenfold load of one",
+    ]
+    let header = [
+      "hour", "event", "spans/s arriving", "spans/s kept", "spans/s kept for their own sake",
+      "spans/s of budget", "services with traffic", "services with none of it kept",
+    ]
+    return CSVText.encode(
+      header: header + report.watched.map { "rate of \($0)" },
+      rows: report.intervals.enumerated().map { number, interval in
+        let spans = [
+          interval.decidedSpans, interval.forcedSpans + interval.baselineSpans, interval.forcedSpans,
+          interval.budgetSpans,
+        ]
+        let services = [interval.servicesActive, interval.servicesActive - interval.servicesSeen]
+        return [text(Double(number) * 24 / Double(report.intervals.count), 4), events[number] ?? ""]
+          + spans.map { text($0 / seconds, 1) } + services.map(String.init)
+          + interval.rates.map { String($0) }
+      })
   }
 
   private func text(_ value: Double, _ digits: Int) -> String {

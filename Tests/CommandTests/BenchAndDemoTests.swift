@@ -33,7 +33,7 @@ import Testing
   @Test func theScalingBenchmarkHasARowForEachPoint() throws {
     let directory = try WorkingDirectory()
     let run = try CommandRun(
-      "bench-scaling", "--quick", "--passes", "1", "--json", "--plot", directory.path("plot.svg"))
+      "bench-scaling", "--quick", "--passes", "1", "--json", "--csv", directory.path("points.csv"))
     #expect(run.exitCode == 0, "\(run.errors)")
     let sweeps = try #require(try run.json()["sweeps"] as? [[String: Any]])
     let quantities = sweeps.compactMap { $0["quantity"] as? String }
@@ -49,10 +49,10 @@ import Testing
         }
       }
     }
-    let plot = try directory.text("plot.svg")
-    for name in ["spans per trace", "open traces", "services", "policies", "spans per record"] {
-      #expect(plot.contains(">\(name)<"))
-    }
+    let rows = try directory.text("points.csv").split(separator: "\n").map { $0.split(separator: ",") }
+    #expect(rows[0].prefix(2) == ["quantity", "value"] && rows.allSatisfy { $0.count == rows[0].count })
+    let names = quantities.map { $0.replacing("-", with: " ") }
+    #expect(rows.dropFirst().map { String($0[0]) } == names.flatMap { [$0, $0] })
   }
 
   @Test func theScalingBenchmarkSaysWhatItLeavesOut() throws {
@@ -62,6 +62,22 @@ import Testing
     let lines = run.output.split(separator: "\n")
     #expect(lines.contains { $0.hasPrefix("open traces") && $0.contains(" 1000  left out: ") })
     #expect(try CommandRun("bench-scaling", "--memory", "lots").exitCode == 2)
+  }
+
+  @Test func theSimulatedDayHasARowForEachInterval() throws {
+    let directory = try WorkingDirectory()
+    let run = try CommandRun(
+      "report", "--intervals", "240", "--services", "40", "--output", directory.path("day.csv"))
+    #expect(run.output.contains("figures              \(directory.path("day.csv"))\n"), "\(run.errors)")
+    let rows = try directory.text("day.csv").split(separator: "\n").map {
+      $0.split(separator: ",", omittingEmptySubsequences: false)
+    }
+    #expect(rows.count == 241 && rows.allSatisfy { $0.count == rows[0].count })
+    #expect(
+      rows.dropFirst().map { $0[1] }.filter { $0 != "" } == ["new service", "outage", "tenfold load of one"])
+    // All that is neither a text nor the header is a number.
+    #expect(
+      rows.dropFirst().allSatisfy { $0.enumerated().allSatisfy { $0 == 1 || Double($1)?.isFinite == true } })
   }
 
   @Test func theDemoLosesNothing() throws {

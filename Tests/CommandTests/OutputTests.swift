@@ -88,7 +88,7 @@ import Testing
       ["generate", "-o", directory.path("b"), "--truth", missing, "--traces", "1"],
       ["generate", "-o", missing, "--truth", directory.path("t"), "--traces", "1"],
       ["report", "--intervals", "240", "--output", missing],
-      ["bench-scaling", "--quick", "--passes", "1", "--plot", missing],
+      ["bench-scaling", "--quick", "--passes", "1", "--csv", missing],
     ] {
       let run = try CommandRun(arguments)
       #expect(run.exitCode == 1)

@@ -31,7 +31,7 @@ enum Rules {
       "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Foundation", "Synchronization",
       "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
     ],
-    "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline"],
+    "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Glibc"],
   ]
 
   static let columnsMax = 110

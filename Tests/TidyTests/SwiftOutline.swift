@@ -26,6 +26,8 @@ struct SwiftOutline: Sendable {
 
   /// Each line without comments and the content of string literals.
   private(set) var code: [String] = []
+  /// What the string literals of each line interpolate, roughly: their text from the first interpolation on.
+  private(set) var interpolations: [String] = []
   /// What stands in comments on each line.
   private(set) var comments: [String] = []
   private(set) var declarations: [Declaration] = []
@@ -51,15 +53,25 @@ struct SwiftOutline: Sendable {
         // A multi-line literal begins behind its opening quotes and ends before its closing ones.
         let parts = line.components(separatedBy: "\"\"\"")
         code.append(isInText ? (quotes > 0 ? parts[parts.count - 1] : "") : parts[0])
+        interpolations.append(isInText ? SwiftOutline.interpolation(in: line[...]) : "")
         comments.append("")
         if quotes % 2 == 1 { isInText.toggle() }
         continue
       }
-      let plain = line.replacing(SwiftOutline.literal, with: "\"\"")
+      var interpolation = ""
+      let plain = line.replacing(SwiftOutline.literal) { match in
+        interpolation += SwiftOutline.interpolation(in: match.0)
+        return "\"\""
+      }
       let comment = plain.firstRange(of: "//")
       code.append(comment.map { String(plain[..<$0.lowerBound]) } ?? plain)
+      interpolations.append(interpolation)
       comments.append(comment.map { String(plain[$0.upperBound...]) } ?? "")
     }
+  }
+
+  private static func interpolation(in text: Substring) -> String {
+    text.firstRange(of: "\\(").map { " " + text[$0.upperBound...] } ?? ""
   }
 
   private mutating func findDeclarations() {

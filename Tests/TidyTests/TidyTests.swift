@@ -56,6 +56,23 @@ import Testing
     #expect(SourceTree.sources.flatMap(Rules.checkUnsafe) == [])
   }
 
+  @Test func nothingIsDead() {
+    #expect(Rules.checkDeadCode(SourceTree.sources) == [])
+    // What is excused would be found without the excuse.
+    let found = Rules.checkDeadCode(SourceTree.sources, usedFromOutside: []).map(\.what)
+    #expect(Rules.usedFromOutside.keys.filter { !found.contains("nothing uses \($0)") } == [])
+  }
+
+  /// The code of the article is in a file that is compiled and tested.
+  @Test func theArticlesCodeIsTheTests() throws {
+    func lines(_ path: String) throws -> [String] {
+      try #require(SourceTree.files.first { $0.path == path }).lines
+    }
+    let article = try lines("Sources/Sampling/Sampling.docc/Embedding.md")
+    let code = article.drop { $0 != "```swift" }.dropFirst().prefix { $0 != "```" }
+    #expect(try Array(code) == lines("Tests/SamplingTests/EmbeddedSampler.swift").dropFirst(2).dropLast())
+  }
+
   @Test func noFileKnowsAMachine() {
     #expect(SourceTree.files.flatMap(Rules.checkPaths) == [])
   }
@@ -141,6 +158,50 @@ import Testing
   ])
   func proofsAreFound(_ text: String, _ count: Int) {
     #expect(Rules.checkUnsafe(file(text)).count == count)
+  }
+
+  @Test func deadCodeIsSeen() {
+    let error = """
+      public struct KafkaError: Error {
+        public var isStaleMember: Bool { known == .staleMember }
+        private static func text(_ known: Known) -> String { "" }
+        private(set) var place = 0, known: Known
+        enum Known { case staleMember, other(code: Int), late }
+      }
+      """
+    let user = """
+      struct User {
+        // Not isStaleMember.
+        func use(_ error: KafkaError) { note("isStaleMember \\(error.place)") }
+        func note(_ text: String) {
+          switch self { case late: use(.other(code: 1)) }
+        }
+      }
+      """
+    let files = [
+      SourceFile(path: "Sources/Kafka/KafkaError.swift", text: error),
+      SourceFile(path: "Sources/Kafka/User.swift", text: user),
+      SourceFile(path: "Sources/Console/Other.swift", text: "private protocol User { var place: Int }"),
+    ]
+    let found = Rules.checkDeadCode(files)
+    #expect(
+      found.map(\.description) == [
+        "Sources/Kafka/KafkaError.swift:2: nothing uses isStaleMember",
+        // `text` is used, but by another file.
+        "Sources/Kafka/KafkaError.swift:3: nothing uses text",
+        "Sources/Kafka/User.swift:1: nothing uses User",
+        "Sources/Console/Other.swift:1: nothing uses User",
+      ])
+  }
+
+  @Test(arguments: [
+    ("case .a: b()", 0), ("case a, b: c()", 0), ("case let d = e:", 0), ("if let unused = b {", 0),
+    ("case Type.name(let a,", 0), ("enum A: String {\n  case b\n}\nlet c = A(d)", 1),
+    ("case a(b: Int), c", 2), ("static func == (a: A, b: A) -> Bool", 0), ("@a(b) static func c()", 1),
+    ("func `default`()", 1), ("func a() { a() }", 0), ("let a = \"\\(a)\"", 0), ("public typealias A = B", 1),
+  ])
+  func declarationsAreRead(_ text: String, _ count: Int) {
+    #expect(Rules.checkDeadCode([file(text)]).count == count, "\(Rules.checkDeadCode([file(text)]))")
   }
 
   @Test func pathsAreSeen() {

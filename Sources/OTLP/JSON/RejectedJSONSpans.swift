@@ -32,10 +32,8 @@ public struct RejectedJSONSpans: Sendable {
     }
   }
 
-  /// Appends the document with no other spans than those that were rejected for `reason`, each in its
-  /// resource and scope; what is copied is copied as it is written there.
-  ///
-  /// - Parameter json: the document that was converted.
+  /// Appends `json`, the document that was converted, with no other spans than those that were rejected for
+  /// `reason`, each in its resource and scope; what is copied is copied as it is written there.
   public func append(
     _ reason: MalformedInput.Reason, of json: RawSpan, to writer: inout WireWriter
   ) {

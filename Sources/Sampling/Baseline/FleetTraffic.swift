@@ -64,7 +64,7 @@ public struct FleetTraffic: Sendable {
   /// the same. Where it does not (a worker that delivers at least once counted again after a crash), workers
   /// may differ until the interval is forgotten.
   ///
-  /// - Parameter latest: the interval of the wall clock. Later records would make all others old.
+  /// `latest` is the interval of the wall clock. Later records would make all others old.
   public mutating func merge(_ record: TrafficRecord, latest: IntervalNumber) -> Merge {
     guard record.interval <= latest, record.intervalMilliseconds == configuration.intervalMilliseconds else {
       return .implausible

@@ -89,9 +89,7 @@ public struct TrafficCounts: Sendable {
   /// Where counting began in this interval: nanoseconds since 1970.
   private var countedFrom: Int64
 
-  /// Begins to count at `clock`.
-  ///
-  /// - Parameter hashSeed: changes no output; see `SamplerConfiguration.hashSeed`.
+  /// Begins to count at `clock`. The hash seed changes no output; see ``SamplerConfiguration/hashSeed``.
   public init(
     partition: PartitionID, configuration: BaselineConfiguration, rates: BaselineRates, clock: Instant,
     hashSeed: UInt64
@@ -155,8 +153,8 @@ public struct TrafficCounts: Sendable {
 
   /// The key for `name`, cut to `TrafficName.bytesMax`; `other` if too many new names have come.
   ///
-  /// - Parameter isNew: whether the partition has never seen the name. One that merely was silent for a
-  ///   window has no rate either, but no claim to be seen at once: with little traffic all names are such.
+  /// A name `isNew` if the partition has never seen it. One that merely was silent for a window has no rate
+  /// either, but no claim to be seen at once: with little traffic all names are such.
   public mutating func key(of name: RawSpan, isNew: Bool = true) -> TrafficKey {
     let cut = name.extracting(first: TrafficName.bytesMax)
     let hash = seed.hash(cut)
@@ -210,6 +208,7 @@ public struct TrafficCounts: Sendable {
   /// Counts traces that `rate(of:)` was asked about, or would have been.
   ///
   /// - Parameters:
+  ///   - outcome: what became of the traces, and how large they are.
   ///   - keys: the traces' keys, each once.
   ///   - failed: those of them whose own spans failed.
   ///   - key: the key that set the rate.

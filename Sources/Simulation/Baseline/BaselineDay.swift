@@ -2,6 +2,7 @@
 //
 // It runs the fleet's own code: each partition's counts, records written and read, the sum, the controller.
 
+internal import Glibc
 import OTLP
 public import Sampling
 
@@ -30,6 +31,16 @@ public struct BaselineDayOptions: Sendable {
   public init() {
     configuration.budget = .spansPerSecond(30_000)
   }
+
+  /// The interval in which a new service comes up.
+  public var newServiceStart: Int { intervals * 3 / 8 }
+  /// The intervals in which every second trace of a large service is an error.
+  public var outage: Range<Int> {
+    let start = intervals * 7 / 12
+    return start..<start + max(1, intervals / 48)
+  }
+  /// The intervals in which a service has ten times its traffic.
+  public var surge: Range<Int> { intervals * 3 / 4..<intervals * 19 / 24 }
 }
 
 /// One interval of the simulated day, fleet-wide.
@@ -91,8 +102,7 @@ public struct BaselineDay: Sendable {
     var lastKept = -1000
   }
 
-  /// The options.
-  public let options: BaselineDayOptions
+  private let options: BaselineDayOptions
   private let names: [[UInt8]]
   private let routes: [Route]
   private var random: RandomSource
@@ -105,23 +115,12 @@ public struct BaselineDay: Sendable {
   private var report = BaselineDayReport()
   private static let windowIntervals = 60
 
-  /// The interval in which a new service comes up.
-  public var newServiceStart: Int { options.intervals * 3 / 8 }
-  /// The intervals in which every second trace of a large service is an error.
-  public var outage: Range<Int> {
-    let start = options.intervals * 7 / 12
-    return start..<start + max(1, options.intervals / 48)
-  }
-  /// The intervals in which a service has ten times its traffic.
-  public var surge: Range<Int> { options.intervals * 3 / 4..<options.intervals * 19 / 24 }
-
-  /// Sets the day up.
-  public init(_ options: BaselineDayOptions) {
+  private init(_ options: BaselineDayOptions) {
     self.options = options
     random = RandomSource(seed: options.seed)
     names = (0..<options.services).map { Array("service-\($0)".utf8) }
     let count = options.services
-    var weights = (0..<count).map { 1 / LinePlot.power(Double($0 + 1), options.zipf) }
+    var weights = (0..<count).map { 1 / pow(Double($0 + 1), options.zipf) }
     let whole = weights.reduce(0, +)
     for place in weights.indices { weights[place] *= options.tracesPerSecond * 10 / whole }
     var drawn = random
@@ -171,9 +170,9 @@ public struct BaselineDay: Sendable {
     // A parabola from 2/3 at midnight to 4/3 at noon.
     var load = routes[route].traces * (2.0 / 3 + (1 - (2 * part - 1) * (2 * part - 1)) * 2 / 3)
     if route == newService {
-      load = interval < newServiceStart ? 0 : routes[min(20, newService)].traces
+      load = interval < options.newServiceStart ? 0 : routes[min(20, newService)].traces
     }
-    if route == surgingService, surge.contains(interval) { load *= 10 }
+    if route == surgingService, options.surge.contains(interval) { load *= 10 }
     return load
   }
 
@@ -213,7 +212,7 @@ public struct BaselineDay: Sendable {
       names[service].withRawBytes { partitions[partition].key(of: $0) }
     }
     for service in routes[route].services { sums[service].lastTraffic = interval }
-    let isFailing = route == failingService && outage.contains(interval)
+    let isFailing = route == failingService && options.outage.contains(interval)
     let forcedShare = isFailing ? 0.5 : options.forcedShare
     while left > 0 {
       // One trace alone while new names have their first traces kept, then the rest together.
@@ -259,7 +258,7 @@ public struct BaselineDay: Sendable {
       if kept + forced > 0 {
         sums[service].lastKept = interval
         if service == newService, report.newServiceIntervals == 0 {
-          report.newServiceIntervals = interval - newServiceStart + 1
+          report.newServiceIntervals = interval - options.newServiceStart + 1
         }
       }
     }
@@ -289,7 +288,7 @@ public struct BaselineDay: Sendable {
   private mutating func summarise() {
     report.estimateDeviation = report.estimateDeviation.squareRoot()
     let window = BaselineDay.windowIntervals
-    let touched = outage.lowerBound..<outage.upperBound + window
+    let touched = options.outage.lowerBound..<options.outage.upperBound + window
     // The first minutes are those of rates that know nothing.
     for end in stride(from: window + 6, to: options.intervals, by: 1) where !touched.contains(end) {
       let part = report.intervals[end - window + 1...end]
@@ -300,46 +299,5 @@ public struct BaselineDay: Sendable {
     report.servicesFarOff = sums.count { sum in
       abs(sum.estimated - sum.traces) > 2.576 * sum.variance.squareRoot() + 1e-6
     }
-  }
-}
-
-extension BaselineDayReport {
-  /// The day as a picture: what was kept against the budget, rates, and who was seen.
-  public func plot(_ day: BaselineDay) -> LinePlot {
-    let hours = { (interval: Int) in Double(interval) * 24 / Double(max(1, intervals.count)) }
-    func points(_ value: (BaselineInterval) -> Double) -> [(x: Double, y: Double)] {
-      // A point a minute or two is enough for the eye: the mean of what lies between.
-      let step = max(1, intervals.count / 960)
-      return stride(from: 0, to: intervals.count - step + 1, by: step).map { start in
-        let part = intervals[start..<start + step]
-        return (hours(start), part.reduce(0) { $0 + value($1) } / Double(step))
-      }
-    }
-    let perSecond = 1e9 / Double(day.options.configuration.interval.nanoseconds)
-    var kept = LinePlot.Panel(title: "Spans kept per second")
-    let budget = intervals.first?.budgetSpans ?? 0
-    kept.band = (budget * perSecond * 0.9, budget * perSecond * 1.1)
-    kept.lines = [
-      LinePlot.Line("all kept", points { ($0.forcedSpans + $0.baselineSpans) * perSecond }),
-      LinePlot.Line("for their own sake", points { $0.forcedSpans * perSecond }),
-      LinePlot.Line("budget", points { $0.budgetSpans * perSecond }),
-    ]
-    var rates = LinePlot.Panel(title: "Rates", isLogarithmic: true)
-    rates.lines = watched.indices.map { place in
-      LinePlot.Line(watched[place], points { $0.rates[place] })
-    }
-    var load = LinePlot.Panel(title: "Spans per second arriving")
-    load.lines = [LinePlot.Line("all", points { $0.decidedSpans * perSecond })]
-    var seen = LinePlot.Panel(title: "Services in the last ten minutes")
-    seen.lines = [
-      LinePlot.Line("with traffic", points { Double($0.servicesActive) }),
-      LinePlot.Line("none of it kept", points { Double($0.servicesActive - $0.servicesSeen) }),
-    ]
-    let marks = [
-      (hours(day.newServiceStart), "new service"), (hours(day.outage.lowerBound), "outage"),
-      (hours(day.surge.lowerBound), "tenfold load of one"),
-    ]
-    return LinePlot(
-      title: "Adaptive rates over a day", xLabel: "hours", panels: [load, kept, rates, seen], marks: marks)
   }
 }

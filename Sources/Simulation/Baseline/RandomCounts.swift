@@ -1,5 +1,7 @@
 // Random counts: how many of many, drawn at once.
 
+internal import Glibc
+
 extension RandomSource {
   /// A standard normal number, by the sum of twelve uniform ones: exact in mean and variance, and never
   /// farther out than six.
@@ -15,7 +17,7 @@ extension RandomSource {
   public mutating func poisson(mean: Double) -> Int {
     guard mean > 0 else { return 0 }
     guard mean < 32 else { return max(0, Int((mean + mean.squareRoot() * normal()).rounded())) }
-    var term = RandomSource.exponential(minus: mean)
+    var term = exp(-mean)
     var rest = unit() - term
     var count = 0
     while rest > 0, count < 1000 {
@@ -38,7 +40,7 @@ extension RandomSource {
       let drawn = (mean + (mean * (1 - share)).squareRoot() * normal()).rounded()
       return min(count, max(0, Int(drawn)))
     }
-    var term = RandomSource.power(1 - share, count)
+    var term = pow(1 - share, Double(count))
     var rest = unit() - term
     var hits = 0
     while rest > 0, hits < count {
@@ -47,27 +49,5 @@ extension RandomSource {
       rest -= term
     }
     return hits
-  }
-
-  /// e^-x for x from 0 to 32: the series for x/64, then squared six times.
-  private static func exponential(minus x: Double) -> Double {
-    let small = -x / 64
-    var (term, sum) = (1.0, 1.0)
-    for place in 1...14 {
-      term *= small / Double(place)
-      sum += term
-    }
-    for _ in 0..<6 { sum *= sum }
-    return sum
-  }
-
-  private static func power(_ base: Double, _ exponent: Int) -> Double {
-    var (result, square, rest) = (1.0, base, exponent)
-    while rest > 0 {
-      if rest & 1 == 1 { result *= square }
-      square *= square
-      rest >>= 1
-    }
-    return result
   }
 }

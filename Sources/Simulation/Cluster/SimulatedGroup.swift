@@ -25,8 +25,6 @@ final class SimulatedGroup {
     self.partitions = partitions
   }
 
-  var memberCount: Int { members.count }
-
   func isMember(_ member: Int) -> Bool { members[member] != nil }
 
   func owns(_ partition: PartitionID, _ member: Int) -> Bool {

@@ -12,7 +12,7 @@ import Topology
 struct BenchScalingCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench-scaling",
-    abstract: "Measure what a span costs the core as the work grows: a table and a plot.",
+    abstract: "Measure what a span costs the core as the work grows.",
     discussion: """
       One quantity grows at a time: spans in a trace, open traces, services, policies, spans in a record. \
       Each point is the core in steady state, as in `tailrace bench`, in processor time of its thread. \
@@ -33,8 +33,8 @@ struct BenchScalingCommand: ParsableCommand {
     name: .long, help: "Leave out points that need more memory, such as 8GiB; else what is free counts.")
   var memory: String?
 
-  @Option(name: .long, help: "Where to write the plot, an SVG.")
-  var plot: String?
+  @Option(name: .long, help: "Where to write the points as CSV, for a plot.")
+  var csv: String?
 
   @Flag(help: "Small values, to see that it runs; the figures mean nothing.")
   var quick = false
@@ -57,10 +57,10 @@ struct BenchScalingCommand: ParsableCommand {
   }
 
   mutating func run() throws {
-    let files = CommandFiles(outputs: [("--plot", plot)])
+    let files = CommandFiles(outputs: [("--csv", csv)])
     try files.check()
-    // Whether the plot can be written is known before hours of measuring.
-    let file = try plot.map { try OutputFile(path: $0) }
+    // Whether the file can be written is known before hours of measuring.
+    let file = try csv.map { try OutputFile(path: $0) }
     let limit = memory.flatMap(ByteSizeText.parse) ?? ResidentMemory.available
     var report = ScalingReport(memoryBytesMax: limit, sweeps: [])
     let sweeps = ScalingSweep.allCases.filter { self.sweep.isEmpty || self.sweep.contains($0) }
@@ -75,7 +75,7 @@ struct BenchScalingCommand: ParsableCommand {
         })
     }
     line.end()
-    try file?.write(Array(report.plot.svg().utf8))
+    try file?.write(Array(report.csv.utf8))
     try file?.finish()
     try files.report(json ? ReportJSON.encode(report) : report.text)
   }
@@ -188,15 +188,22 @@ struct ScalingReport: Encodable {
     return lines.joined(separator: "\n")
   }
 
-  var plot: LinePlot {
-    var panel = LinePlot.Panel(title: "cost of a span against the sweep's first point")
-    panel.lines = sweeps.map { sweep in
-      LinePlot.Line(sweep.quantity.name, sweep.points.map { (Double($0.value), $0.relativeCost) })
+  /// A row for each point.
+  var csv: String {
+    let rows = sweeps.flatMap { sweep in
+      sweep.points.map { point in
+        [sweep.quantity.name, String(point.value)]
+          + [
+            point.spansPerSecond, point.nanosecondsPerSpan, point.relativeCost, point.bytesPerOpenTrace,
+            Double(point.openTraces), point.spansPerRecord, point.bytesPerSpan,
+          ].map { String(format: "%.10g", $0) }
+      }
     }
-    var plot = LinePlot(
-      title: "What a span costs the core as the work grows", xLabel: "spans, traces, services or policies",
-      panels: [panel])
-    plot.isXLogarithmic = true
-    return plot
+    return CSVText.encode(
+      header: [
+        "quantity", "value", "spans/s", "ns a span", "relative cost", "bytes an open trace", "open traces",
+        "spans a record", "bytes a span",
+      ],
+      rows: rows)
   }
 }

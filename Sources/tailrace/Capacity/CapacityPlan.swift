@@ -63,7 +63,7 @@ struct CapacityPlan: Encodable {
 
   init(_ traffic: CapacityTraffic, _ coefficients: CapacityCoefficients) {
     self.traffic = traffic
-    let rates = addTraffic(coefficients)
+    let rates = addTraffic()
     let fleet = addFleet(coefficients, rates)
     addMemory(coefficients, rates, fleet)
     addNetwork(coefficients, rates)
@@ -82,7 +82,7 @@ struct CapacityPlan: Encodable {
     var spans, bytes, keptShare, openTraces: Double
   }
 
-  private mutating func addTraffic(_ coefficients: CapacityCoefficients) -> Rates {
+  private mutating func addTraffic() -> Rates {
     section = "traffic"
     let t = traffic
     let spans = add(
