@@ -62,7 +62,9 @@ extension Sampler {
   public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
-      if let known, !verdicts[known].isKept { verdicts[known].report(policies.named(verdict.reasons)) }
+      if let known, !verdicts[known].isKept {
+        verdicts[known].report(policies.program.named(verdict.reasons))
+      }
     } else if !verdict.isFinal {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
