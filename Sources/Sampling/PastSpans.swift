@@ -1,5 +1,7 @@
 // The spans of traces that are decided, for those of them that are delivered again late.
 
+import Invariants
+
 /// What is known of the spans of past traces, in the order of their verdicts: as many of the latest as a
 /// number of bytes has room for.
 struct PastSpans {

@@ -27,9 +27,9 @@ extension Sampler {
       table[slot].predicateMatches = move(table[slot].predicateMatches)
       if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
     }
-    let places = policies.names.map { successor.names.firstIndex(of: $0) }
+    let places = policies.program.names.map { successor.program.names.firstIndex(of: $0) }
     counters.verdictsForgottenEarly += UInt64(
-      verdicts.follow(places, move, remembersFacts: successor.remembersFacts))
+      verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts))
     policies = successor
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)

@@ -20,7 +20,7 @@ extension Sampler {
   mutating func annotation(of slot: Int, matches: UInt64? = nil) -> SpanAnnotation {
     guard configuration.annotate != .none else { return .none }
     return annotation(
-      reasons: reasons(of: slot, matches: matches ?? policies.certain(table[slot].facts).matches),
+      reasons: reasons(of: slot, matches: matches ?? policies.program.certain(table[slot].facts).matches),
       threshold: max(table[slot].threshold, table[slot].incomingThreshold))
   }
 
@@ -42,8 +42,8 @@ extension Sampler {
   /// The names of the policies that keep a trace, and what else keeps it.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
     var reasons: [String] = []
-    for number in policies.names.indices where matches & 1 << UInt64(number) != 0 {
-      reasons.append(policies.names[number])
+    for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
+      reasons.append(policies.program.names[number])
     }
     if table[slot].state == .skeleton {
       reasons.append(Sampler.limitReason)

@@ -93,7 +93,7 @@ extension Sampler {
     _ effects: inout Effects
   ) {
     var names = DecisionNames()
-    for (number, name) in policies.names.enumerated() where missed & 1 << UInt64(number) != 0 {
+    for (number, name) in policies.program.names.enumerated() where missed & 1 << UInt64(number) != 0 {
       names.policies.append(name)
       counters.missedByPolicy[name, default: 0] += 1
     }

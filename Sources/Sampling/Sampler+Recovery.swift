@@ -65,7 +65,7 @@ extension Sampler {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
       guard let known, !verdicts[known].isKept else { return }
-      verdicts[known].report(policies.named(verdict.reasons))
+      verdicts[known].report(policies.program.named(verdict.reasons))
       if verdict.hasRoot { verdicts[known].noteRoot() }
     } else if !verdict.isFinal {
       recovery.keptEarly[verdict.traceID] = verdict.threshold

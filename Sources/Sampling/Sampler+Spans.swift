@@ -171,7 +171,7 @@ extension Sampler {
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-    case .undecided where isOverLimit && policies.isVetoCertain(table[slot].facts):
+    case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
     case .undecided where isOverLimit:
@@ -181,7 +181,7 @@ extension Sampler {
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if policies.certain(table[slot].facts).isKept { keepEarly(slot, .eager, into: &effects) }
+      if policies.program.certain(table[slot].facts).isKept { keepEarly(slot, .eager, into: &effects) }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)

@@ -7,7 +7,7 @@ import SpanStorage
 extension Sampler {
   /// Keeps a trace whose window is still open: its early record and its spans so far go out.
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    let outcome = policies.certain(table[slot].facts)
+    let outcome = policies.program.certain(table[slot].facts)
     counters.tracesKeptEarly += 1
     // One that no policy keeps went over a limit.
     table[slot].state = outcome.matches == 0 ? .skeleton : .kept
@@ -55,7 +55,8 @@ extension Sampler {
       verdict.note(
         earliestStart: table[slot].earliestStart, hasRoot: table[slot].hasRoot, isVetoed: outcome.isVetoed)
     }
-    remember(verdict, policies.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
+    remember(
+      verdict, policies.program.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
     retire(table[slot].known, of: verdict)
     serviceLists.release(first: table[slot].services)
     operations.release(table[slot].rootOperation)

@@ -85,7 +85,7 @@ public struct Sampler: ~Copyable {
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
     tableAccount = TableAccount(memory: memory)
-    verdicts = VerdictCache(seed: seed, memory: memory, remembersFacts: policies.remembersFacts)
+    verdicts = VerdictCache(seed: seed, memory: memory, remembersFacts: policies.program.remembersFacts)
     register = SpanRegister(seed: seed, memory: memory)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
@@ -469,7 +469,9 @@ public struct Sampler: ~Copyable {
   mutating func waitsOn(_ slot: Int) -> Bool {
     if table[slot].waitsOn { return true }
     let isLone = configuration.windows.loneRootsWait && table[slot].spanCount == 1
-    guard table[slot].isAsynchronous || isLone, policies.mayChange(table[slot].facts) else { return false }
+    guard table[slot].isAsynchronous || isLone, policies.program.mayChange(table[slot].facts) else {
+      return false
+    }
     table[slot].waitsOn = true
     counters.tracesWaitingOn += 1
     return true

@@ -1,5 +1,7 @@
 // Slots that are taken and given back: where everything is kept that open traces have beside their spans.
 
+import Invariants
+
 /// Numbered slots, of which those that were given back are taken again.
 ///
 /// They grow with the traffic. When a burst is over, `trim` gives back what it took: for that, low slots are

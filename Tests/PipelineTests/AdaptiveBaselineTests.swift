@@ -23,7 +23,7 @@ import Testing
     return broker
   }
 
-  private func configuration() -> LaneConfiguration {
+  private func configuration() -> SamplingJob.Configuration {
     var sampler = SamplerConfiguration()
     sampler.windows.decisionWaitAfterRoot = .seconds(0)
     sampler.policies = [
@@ -33,12 +33,14 @@ import Testing
     baseline.budget = .shareOfTraces(0.1)
     baseline.interval = .seconds(5)
     sampler.baseline = baseline
-    var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
-    configuration.commitInterval = .seconds(1)
+    var configuration = SamplingJob.Configuration(sampler: sampler, topic: "spans")
+    configuration.pace.interval = .seconds(1)
     return configuration
   }
 
-  private func run(_ broker: MemoryBroker, seconds: Int, assigned: Int = 1) throws -> Lane<MemoryLink> {
+  private func run(_ broker: MemoryBroker, seconds: Int, assigned: Int = 1) throws -> Lane<
+    MemoryLink, SamplingJob
+  > {
     let link = MemoryLink(broker, assigned: assigned)
     // One partition is read as it fills; several at once, so that none is idle while another is read.
     link.batch = assigned == 1 ? 51 : .max

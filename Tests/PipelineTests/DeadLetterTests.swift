@@ -33,15 +33,15 @@ private func failed(_ trace: UInt64, _ id: UInt64 = 1) -> TestSpan {
 }
 
 private func lane(
-  _ broker: MemoryBroker, _ change: (inout LaneConfiguration) -> Void = { _ in },
+  _ broker: MemoryBroker, _ change: (inout SamplingJob.Configuration) -> Void = { _ in },
   report: @escaping (LaneEvent) -> Void = { _ in }
-) -> Lane<MemoryLink> {
-  var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+) -> Lane<MemoryLink, SamplingJob> {
+  var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
   change(&configuration)
   return Lane(link: MemoryLink(broker), configuration: configuration, report: report)
 }
 
-extension Lane {
+extension Lane where Job == SamplingJob {
   fileprivate func run(to second: Double = 40) throws {
     for time in [0, 0.1, second] { try step(at: moment(at(time)), timeout: .seconds(0)) }
   }
@@ -151,9 +151,9 @@ extension Lane {
     let value = encoding == .otlpJSON ? Array(json.utf8) : mixed([failed(1), failed(2)], without: 1)
     broker.append(value, key: [1, 2], at: at(0), headers: [RecordHeaderField("tenant", "a")])
     broker.append(mixed([failed(3)], without: encoding == .otlpJSON ? 0 : 1), at: at(0))
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "raw-spans")
+    var configuration = RepartitionJob.Configuration(topic: "raw-spans")
     configuration.encoding = encoding
-    let repartitioner = Repartitioner(link: MemoryLink(broker), configuration: configuration) { _ in }
+    let repartitioner = Lane(link: MemoryLink(broker), configuration: configuration) { _ in }
     for _ in 0..<3 { try repartitioner.step(at: moment(at(0)), timeout: .seconds(0)) }
     let spans = try broker.sampledSpans()
     #expect(spans[traceID(1)] == [1] && spans[traceID(2)] == [1])

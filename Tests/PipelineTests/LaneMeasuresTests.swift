@@ -13,7 +13,7 @@ import Testing
     // Misses a parent, so it waits to the end of its window, and has no root.
     broker.append(tracesData([TestSpan(trace: 3, id: 2, parent: 1)]), key: traceKey(3), at: at(1))
     var time = at(0)
-    let configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    let configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     let lane = Lane(
       link: MemoryLink(broker), configuration: configuration,
       now: {
@@ -48,7 +48,7 @@ import Testing
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1)]), key: traceKey(1), at: at(0))
     let link = MemoryLink(broker)
-    let configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    let configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     let lane = Lane(link: link, configuration: configuration) { _ in }
     for second in 0..<10 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
     link.events = [.revoked([PartitionID(0)])]

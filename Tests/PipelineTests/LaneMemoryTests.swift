@@ -56,7 +56,7 @@ enum Flood: CaseIterable {
     let limit = 8 << 20
     var random = RandomSource(seed: 4)
     let broker = MemoryBroker(partitions: 2)
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     configuration.memoryBytesMax = limit
     configuration.sampler.limits.bytesPerTrace = 2 << 20
     if flood == .verdicts { configuration.sampler.windows.decisionWaitAfterRoot = .milliseconds(1) }
@@ -94,7 +94,7 @@ enum Flood: CaseIterable {
   /// 20,000 spans of 10 KB in one trace: the others are decided when they would have been.
   @Test func aGiantTraceIsInNobodysWay() throws {
     let broker = MemoryBroker(partitions: 1)
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     configuration.memoryBytesMax = 64 << 20
     let lane = Lane(link: MemoryLink(broker, assigned: 1), configuration: configuration) { _ in }
     var worst = 0
@@ -136,7 +136,7 @@ enum Flood: CaseIterable {
   @Test func aRecordThatMultipliesStaysWithinTheLimit() throws {
     let limit = 16 << 20
     let broker = MemoryBroker(partitions: 1)
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     configuration.memoryBytesMax = limit
     let link = MemoryLink(broker, assigned: 1)
     link.batch = 1
@@ -166,7 +166,7 @@ enum Flood: CaseIterable {
     #expect(limits.splitBytes(ofRecord: 1) == 4 << 20)
     #expect(limits.splitBytes(ofRecord: 1 << 20) == 16 << 20)
     #expect(limits.splitBytes(ofRecord: .max) == limits.splitBytes)
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     configuration.sampler.limits.recordBytes = 4 << 20
     for (memory, expected) in [
       (1 << 30, 64 << 20), (4 << 30, 128 << 20), (64 << 20, 8 << 20), (16 << 20, 4 << 20),
@@ -181,7 +181,7 @@ enum Flood: CaseIterable {
     let broker = MemoryBroker(partitions: 1)
     var sampler = SamplerConfiguration()
     sampler.policies = [Policy(name: "all", rule: .alwaysSample)]
-    var configuration = LaneConfiguration(sampler: sampler, topic: "spans")
+    var configuration = SamplingJob.Configuration(sampler: sampler, topic: "spans")
     configuration.memoryBytesMax = 64 << 20
     configuration.sampler.limits.spansPerTrace = 100_000
     let lane = Lane(link: MemoryLink(broker, assigned: 1), configuration: configuration) { _ in }

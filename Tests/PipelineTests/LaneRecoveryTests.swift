@@ -30,10 +30,11 @@ import Testing
       firstOffset: Offset(firstOffset))
   }
 
-  private func lane(_ link: MemoryLink, _ note: @escaping (LaneEvent) -> Void = { _ in }) -> Lane<MemoryLink>
-  {
+  private func lane(_ link: MemoryLink, _ note: @escaping (LaneEvent) -> Void = { _ in }) -> Lane<
+    MemoryLink, SamplingJob
+  > {
     Lane(
-      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      link: link, configuration: SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans"),
       report: note)
   }
 
@@ -166,9 +167,9 @@ import Testing
     }
     let link = MemoryLink(broker)
     link.batch = 10
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
-    configuration.commitInterval = .seconds(1000)
-    configuration.commitRecords = 30
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
+    configuration.pace.interval = .seconds(1000)
+    configuration.pace.records = 30
     let lane = Lane(link: link, configuration: configuration) { _ in }
     for _ in 0..<12 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
     #expect(lane.snapshot().lane.commits == 3, "one for every 30 records")

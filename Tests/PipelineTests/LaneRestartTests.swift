@@ -62,9 +62,9 @@ import Testing
     }
   }
 
-  private func lane(_ link: MemoryLink) -> Lane<MemoryLink> {
-    var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
-    configuration.commitInterval = .milliseconds(300)
+  private func lane(_ link: MemoryLink) -> Lane<MemoryLink, SamplingJob> {
+    var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
+    configuration.pace.interval = .milliseconds(300)
     return Lane(link: link, configuration: configuration) { _ in }
   }
 

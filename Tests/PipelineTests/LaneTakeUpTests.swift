@@ -9,9 +9,9 @@ import Testing
 @Suite struct LaneTakeUpTests {
   private func lane(
     _ link: MemoryLink, _ report: @escaping (LaneEvent) -> Void = { _ in }
-  ) -> Lane<MemoryLink> {
+  ) -> Lane<MemoryLink, SamplingJob> {
     Lane(
-      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      link: link, configuration: SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans"),
       report: report)
   }
 
@@ -121,7 +121,7 @@ import Testing
     let link = MemoryLink(broker)
     var now = at(10)
     let lane = Lane(
-      link: link, configuration: LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans"),
+      link: link, configuration: SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans"),
       now: {
         now = now + .milliseconds(10)
         return moment(now)

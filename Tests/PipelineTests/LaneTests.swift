@@ -8,14 +8,16 @@ import Topology
 
 @testable import Pipeline
 
-private func configuration(_ change: (inout LaneConfiguration) -> Void = { _ in }) -> LaneConfiguration {
-  var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "spans")
+private func configuration(_ change: (inout SamplingJob.Configuration) -> Void = { _ in })
+  -> SamplingJob.Configuration
+{
+  var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
   change(&configuration)
   return configuration
 }
 
-private func lane(_ link: MemoryLink, _ configuration: LaneConfiguration = configuration()) -> Lane<
-  MemoryLink
+private func lane(_ link: MemoryLink, _ configuration: SamplingJob.Configuration = configuration()) -> Lane<
+  MemoryLink, SamplingJob
 > {
   Lane(link: link, configuration: configuration) { _ in }
 }
@@ -204,7 +206,9 @@ private let passing = BrokerError(.retry, "not now")
   }
 
   /// What has been written once the log is read to its end.
-  private func outputs(_ read: (MemoryBroker, Lane<MemoryLink>, [MemoryBroker.Input]) throws -> Void) throws
+  private func outputs(
+    _ read: (MemoryBroker, Lane<MemoryLink, SamplingJob>, [MemoryBroker.Input]) throws -> Void
+  ) throws
     -> [[[UInt8]?]]
   {
     let broker = MemoryBroker()
@@ -442,7 +446,7 @@ private let passing = BrokerError(.retry, "not now")
   @Test func aRevokedPartitionIsCommittedThenReleased() throws {
     let broker = brokerWithOpenTraces()
     let link = MemoryLink(broker, assigned: 2)
-    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    let lane = lane(link, configuration { $0.pace.interval = .seconds(1000) })
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
     broker.steps = []
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
@@ -459,7 +463,7 @@ private let passing = BrokerError(.retry, "not now")
   @Test func nothingIsCommittedForALostPartition() throws {
     let broker = brokerWithOpenTraces()
     let link = MemoryLink(broker, assigned: 2)
-    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    let lane = lane(link, configuration { $0.pace.interval = .seconds(1000) })
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
     broker.steps = []
@@ -530,7 +534,7 @@ private let passing = BrokerError(.retry, "not now")
   func aRevokedPartitionIsReleasedEvenIfItCannotBeCommitted(_ remedy: BrokerError.Remedy) throws {
     let broker = brokerWithOpenTraces()
     let link = MemoryLink(broker, assigned: 2)
-    let lane = lane(link, configuration { $0.commitInterval = .seconds(1000) })
+    let lane = lane(link, configuration { $0.pace.interval = .seconds(1000) })
     for _ in 0..<2 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
     broker.steps = []
     link.events.append(.revoked([second]))

@@ -18,7 +18,7 @@ import Topology
     return LanePlan(.tailSampling(topology))
   }
 
-  private func bounded(_ topics: [String: Int], _ plan: LanePlan) throws -> LaneConfiguration {
+  private func bounded(_ topics: [String: Int], _ plan: LanePlan) throws -> SamplingJob.Configuration {
     guard case .sample(var configuration) = plan.work else { throw NotASampler() }
     configuration.bound(by: RecordSizes(topics, clientBytes: plan.needs.clientBytes), plan.outputs)
     return configuration

@@ -9,15 +9,15 @@ import Topology
 @testable import Pipeline
 
 private func repartitioner(
-  _ link: MemoryLink, _ change: (inout LaneConfiguration) -> Void = { _ in }
-) -> Repartitioner<MemoryLink> {
-  var configuration = LaneConfiguration(sampler: SamplerConfiguration(), topic: "raw-spans")
-  configuration.commitInterval = .seconds(0)
+  _ link: MemoryLink, _ change: (inout RepartitionJob.Configuration) -> Void = { _ in }
+) -> Lane<MemoryLink, RepartitionJob> {
+  var configuration = RepartitionJob.Configuration(topic: "raw-spans")
+  configuration.pace.interval = .seconds(0)
   change(&configuration)
-  return Repartitioner(link: link, configuration: configuration) { _ in }
+  return Lane(link: link, configuration: configuration) { _ in }
 }
 
-extension Repartitioner {
+extension Lane where Job == RepartitionJob {
   fileprivate func run(_ steps: Int = 3) throws {
     for _ in 0..<steps { try step(at: moment(at(0)), timeout: .seconds(0)) }
   }
@@ -72,10 +72,10 @@ extension Repartitioner {
   @Test func whatALargeRecordTookIsGivenBack() throws {
     let broker = MemoryBroker()
     broker.append(tracesData((1...40_000).map { TestSpan(trace: 1, id: UInt64($0)) }), at: at(0))
-    let lane = repartitioner(MemoryLink(broker)) { $0.memoryBytesMax = 64 << 20 }
+    let lane = repartitioner(MemoryLink(broker)) { $0.workingBytesKept = 1 << 20 }
     try lane.run()
     #expect(broker.outputs(to: .spans).count > 1)
-    #expect(lane.workingBytes < 1 << 20)
+    #expect(lane.job.workingBytes < 1 << 20)
   }
 
   @Test func generatedTrafficComesOutWholeAndKeyed() throws {
@@ -110,7 +110,7 @@ extension Repartitioner {
     broker.append(
       tracesData((1...20).map { TestSpan(trace: UInt64($0 % 2), id: UInt64(100 + $0), padding: 300) }),
       at: at(0))
-    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    try repartitioner(MemoryLink(broker)) { $0.spansBytesMax = 2000 }.run()
     let written = broker.outputs(to: .spans)
     #expect(written.count > 6)
     // A record's resource and scope come on top of its spans.
@@ -123,7 +123,7 @@ extension Repartitioner {
     let broker = MemoryBroker()
     broker.append(
       tracesData([TestSpan(trace: 1, id: 1, padding: 5000), TestSpan(trace: 1, id: 2, parent: 1)]), at: at(0))
-    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    try repartitioner(MemoryLink(broker)) { $0.spansBytesMax = 2000 }.run()
     #expect(try broker.sampledSpans() == [traceID(1): [2]])
     let letter = try #require(broker.outputs(to: .deadLetters).first)
     #expect(letter.headers["reason"] == "span_too_large")
@@ -139,7 +139,7 @@ extension Repartitioner {
     let broker = MemoryBroker()
     let spans = (1...40).map { TestSpan(trace: UInt64($0 % 2), id: UInt64($0)) }
     broker.append(tracesData(spans, service: String(repeating: "s", count: bytes)), at: at(0))
-    try repartitioner(MemoryLink(broker)) { $0.sampledBytesMax = 2000 }.run()
+    try repartitioner(MemoryLink(broker)) { $0.spansBytesMax = 2000 }.run()
     #expect(broker.outputs(to: .spans).allSatisfy { ($0.value?.count ?? 0) <= 2000 })
     #expect(try broker.sampledSpans().values.map(\.count) == [20, 20])
     #expect(broker.outputs(to: .deadLetters).isEmpty)
@@ -202,13 +202,15 @@ extension Repartitioner {
     link.strays = [(0, 0), (1, 0)]
     try repartitioner.run()
     #expect(broker.outputs(to: .spans).count == 1)
+    let counters = repartitioner.snapshot().lane
+    #expect(counters.recordsRepeated == 1 && counters.recordsNotAssigned == 1, "and both are counted")
   }
 
   @Test func eventsAreAnsweredInTheirOrder() throws {
     let broker = MemoryBroker(partitions: 2)
     for partition in 0..<2 { broker.append(nil, at: at(0), to: partition) }
     let link = MemoryLink(broker, assigned: 2)
-    let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+    let repartitioner = repartitioner(link) { $0.pace.interval = .seconds(1000) }
     try repartitioner.run()
     broker.steps = []
     link.events = [.revoked([PartitionID(1)]), .lost([first]), .assigned([])]
@@ -227,7 +229,7 @@ extension Repartitioner {
     let broker = MemoryBroker(partitions: 2)
     for partition in 0..<2 { broker.append(nil, at: at(0), to: partition) }
     let link = MemoryLink(broker, assigned: 2)
-    let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+    let repartitioner = repartitioner(link) { $0.pace.interval = .seconds(1000) }
     try repartitioner.run()
     broker.steps = []
     link.events = [.lost([PartitionID(1)])]
@@ -245,7 +247,7 @@ extension Repartitioner {
     let broker = MemoryBroker(partitions: 2)
     for partition in 0..<2 { broker.append(nil, at: at(0), to: partition) }
     let link = MemoryLink(broker, assigned: 2)
-    let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+    let repartitioner = repartitioner(link) { $0.pace.interval = .seconds(1000) }
     try repartitioner.run()
     broker.steps = []
     link.events = [.revoked([PartitionID(1)])]
@@ -276,7 +278,7 @@ extension Repartitioner {
     for _ in 0..<12 {
       let link = MemoryLink(broker)
       link.batch = 3
-      let repartitioner = repartitioner(link) { $0.commitInterval = .seconds(1000) }
+      let repartitioner = repartitioner(link) { $0.pace.interval = .seconds(1000) }
       // Takes up and commits at once, reads, and dies before or after the next commit.
       try repartitioner.run(2)
       if broker.steps.count % 2 == 0 { try repartitioner.stop() }

@@ -27,7 +27,7 @@ import Testing
 
   private func matches(_ rule: Policy.Rule, _ trace: TraceFacts, certainOnly: Bool = false) -> Bool {
     var policies = PolicySet([Policy(name: "p", rule: rule)])
-    return certainOnly ? policies.certain(trace).isKept : policies.decide(trace, at: .start).isKept
+    return certainOnly ? policies.program.certain(trace).isKept : policies.decide(trace, at: .start).isKept
   }
 
   @Test func statusesAreAnyOf() {

@@ -71,6 +71,25 @@ import Testing
     TestSpan(trace: trace, id: 1, parent: 9, attributes: [TestAttribute("route", .text(route))])
   }
 
+  /// What policies are compiled to is there once a lane; what they have spent is each partition's own.
+  @Test func partitionsShareAProgramAndNoBudget() {
+    let workspace = SamplerWorkspace()
+    var configuration = SamplerConfiguration()
+    configuration.policies = [
+      Policy(name: "limited", rule: .rateLimiting(RateLimit(perSecond: 1, burst: 10)))
+    ]
+    var first = workspace.policies(configuration)
+    var second = workspace.policies(configuration)
+    #expect(first.program === second.program)
+    first.restoreBudgets([3, 0], at: .at(0))
+    #expect(first.budgetLevels(at: .at(0)) == [3, 0] && second.budgetLevels(at: .at(0)) == [10, 0])
+    #expect(workspace.policies(configuration).budgetLevels(at: .at(0)) == [10, 0])
+    configuration.policies.append(Policy(name: "all", rule: .alwaysSample))
+    second = workspace.policies(configuration)
+    _ = second.succeed(first)
+    #expect(first.program !== second.program && second.budgetLevels(at: .at(0)) == [3, 0])
+  }
+
   /// The states that one partition's texts have called for are there for all others.
   @Test func automataAreSharedByAllPartitions() throws {
     let lane = Partitions(8, try policies())

@@ -35,7 +35,7 @@ public enum GroupEvent: Equatable, Sendable {
   case revoked([PartitionID])
   /// Partitions are another member's already. Nothing of them may be committed; the answer is `release`.
   case lost([PartitionID])
-  /// All records of the partition before this offset have been handed out.
+  /// All records of the partition before this offset have been delivered.
   case caughtUp(PartitionID, Offset)
   /// A transient error; the link recovers on its own.
   case disturbed(BrokerError)
@@ -47,7 +47,7 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Remedy: Sendable {
     /// Try the same again later.
     case retry
-    /// Abandon what was written since the last commit and take up the partitions again.
+    /// Abandon what was written since the last commit and resume the partitions from it.
     case abort
     /// End the process: a new one takes over.
     case stop
@@ -124,7 +124,7 @@ public protocol BrokerLink {
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int
 
-  /// The headers of the record that `poll` is handing out, `countMax` of them at the most, and how many there
+  /// The headers of the record that `poll` is delivering, `countMax` of them at the most, and how many there
   /// are. None outside the call of `poll`'s body.
   func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int)
 
@@ -150,11 +150,11 @@ public protocol BrokerLink {
     headers: [RecordHeaderField]
   ) throws(BrokerError)
 
-  /// Makes everything written so far lasting, then commits the points. After `retry`, and while
+  /// Makes everything written so far durable, then commits the points. After `retry`, and while
   /// `isCommitting`, nothing else may be asked for before the same call has ended otherwise.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
 
-  /// Whether something has been written that only a commit makes lasting.
+  /// Whether something has been written that only a commit makes durable.
   var hasUncommitted: Bool { get }
 
   /// Whether a commit has begun of which nobody knows what became.
@@ -163,7 +163,7 @@ public protocol BrokerLink {
   /// Goes on reading the partition's own decision records back: those written since `time`, as a
   /// `read_committed` reader sees them. Called again until they are `.read`; `release` ends it too.
   ///
-  /// Verdicts are handed out as they come, oldest first, and not kept: those of this partition, and of others
+  /// Verdicts are delivered as they come, oldest first, and not kept: those of this partition, and of others
   /// that are being read back at the same time. Everything that an earlier owner of the partition may have
   /// committed is among them; while it is not certain what that is, the error is `retry`. A call takes no
   /// longer than a round should.
@@ -182,7 +182,7 @@ public protocol BrokerLink {
   /// whether those are out that were there when the link was made. It does not wait.
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool
 
-  /// Whether what is written and the points become lasting together. If not, some of what was written may
+  /// Whether what is written and the points become durable together. If not, some of what was written may
   /// have outlived the commit that it was meant for.
   var commitsTogether: Bool { get }
 

@@ -1,4 +1,4 @@
-// Encodings other than OTLP protobuf are converted at the door, so that everything behind it knows one form.
+// Encodings other than OTLP protobuf are converted at the door, so that everything after it knows one form.
 
 internal import OTLP
 import Topology

@@ -4,8 +4,8 @@ public import Sampling
 
 /// Something that happened on a lane.
 public enum LaneEvent: Sendable {
-  /// A partition was taken up from its committed offset, or from the configured start where there was none;
-  /// so many records are read again, and so many past verdicts are known.
+  /// A partition resumed from its committed offset, or from the configured start where there was none; so
+  /// many records are read again, and so many past verdicts are known.
   case assigned(PartitionID, from: Offset?, recordsAgain: Int64, verdicts: Int)
   /// How far partitions are that are not where their last owner left them yet. Told every
   /// `progressInterval`.
@@ -20,16 +20,16 @@ public enum LaneEvent: Sendable {
   case repeated(PartitionID, Offset, next: Offset)
   /// Partitions were given up.
   case released([PartitionID])
-  /// Outputs and offsets are lasting.
+  /// Outputs and offsets are durable.
   case committed(LaneSnapshot)
-  /// Dead letters were written. Each reason is told at once, then no more than once a minute.
+  /// Dead letters were written. Each reason is reported at once, then no more than once a minute.
   case deadLettered(DeadLetterNotice)
-  /// A transient error; the lane goes on.
+  /// A transient error; the lane carries on.
   case disturbed(BrokerError)
 }
 
 extension LaneEvent {
-  /// How often progress is told.
+  /// How often progress is reported.
   static let progressInterval = Interval.seconds(5)
 }
 
@@ -129,16 +129,6 @@ extension LaneSnapshot {
     residentBytes += other.residentBytes
     compressedSegments += other.compressedSegments
     pastVerdicts += other.pastVerdicts
-  }
-
-  /// A repartitioner's counters in a lane's form.
-  init(_ other: RepartitionCounters) {
-    self.init()
-    counters.recordsRead = other.recordsRead
-    counters.bytesRead = other.bytesRead
-    counters.spansRead = other.spansRead
-    counters.recordsMalformed = other.recordsMalformed
-    lane.spans = other.recordsWritten
   }
 }
 

@@ -76,7 +76,7 @@ public struct LaneMeasures: Equatable, Sendable {
   public var verdicts = VerdictCounts()
   /// Verdicts by the service of the root.
   public var services: [String: ServiceVerdicts] = [:]
-  /// What making outputs and commit points lasting took.
+  /// How long commits took, from flush to answer.
   public var commitDurations = Histogram()
   /// Stream time from a trace's first span to its final verdict.
   public var decisionLatencies = Histogram()

@@ -8,8 +8,8 @@ import Topology
 /// Everything that the lanes of a topology need to know.
 struct LanePlan: Sendable {
   enum Work: Sendable {
-    case sample(LaneConfiguration)
-    case repartition(LaneConfiguration)
+    case sample(SamplingJob.Configuration)
+    case repartition(RepartitionJob.Configuration)
   }
 
   var work: Work
@@ -33,56 +33,53 @@ struct LanePlan: Sendable {
   }
 
   private init(_ topology: TailSamplingTopology) {
-    let topics = topology.topics
+    let (topics, worker) = (topology.topics, topology.worker)
     var sampler = SamplerConfiguration(topology)
     // Nobody outside the process knows it: a producer can't choose ids that fall into one bucket. It changes
     // no output.
     sampler.hashSeed = .random(in: .min ... .max)
-    var configuration = LaneConfiguration(sampler: sampler, topic: topics.spans.name)
+    var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
-    configuration.commitInterval = Interval(topology.worker.commitInterval)
-    configuration.commitRecords = topology.worker.commitRecords
-    configuration.memoryBytesMax = topology.limits.memory / topology.worker.lanes
-    work = .sample(configuration)
-    outputs = OutputNames(
+    configuration.pace = CommitPace(worker)
+    configuration.memoryBytesMax = topology.limits.memory / worker.lanes
+    let outputs = OutputNames(
       decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters,
       stats: topology.baseline == nil ? nil : topics.stats)
-    needs = TopicNeeds(
+    let needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
       compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
       spansOut: topics.sampled, recordBytes: topology.limits.recordBytes,
-      clientBytes: LanePlan.clientBytes(topology.worker), decisions: topics.decisions.name,
+      clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
       decisionsReach: topology.windows.lateWindow + topology.windows.decisionWait)
-    group = topology.worker.group
-    lanes = topology.worker.lanes
-    properties = LanePlan.properties(topology.worker)
-    transactionalID = LanePlan.transactionalID(topology.worker)
-    stopTimeout = topology.worker.stopTimeout
-    commitInterval = topology.worker.commitInterval
+    self.init(worker, .sample(configuration), outputs, needs)
   }
 
   private init(_ topology: RepartitionTopology) {
-    let topics = topology.topics
-    var sampler = SamplerConfiguration()
-    sampler.limits.recordBytes = topology.recordBytesMax
-    var configuration = LaneConfiguration(sampler: sampler, topic: topics.rawSpans.name)
+    let (topics, worker) = (topology.topics, topology.worker)
+    var configuration = RepartitionJob.Configuration(topic: topics.rawSpans.name)
     configuration.encoding = topics.rawSpans.encoding
-    configuration.commitInterval = Interval(topology.worker.commitInterval)
-    configuration.commitRecords = topology.worker.commitRecords
-    work = .repartition(configuration)
-    outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
-    needs = TopicNeeds(
+    configuration.pace = CommitPace(worker)
+    configuration.recordBytesMax = topology.recordBytesMax
+    let needs = TopicNeeds(
       input: topics.rawSpans.name, mirrored: [], free: [topics.spans, topics.deadLetters],
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
       spansOut: topics.spans, recordBytes: topology.recordBytesMax,
-      clientBytes: LanePlan.clientBytes(topology.worker))
-    group = topology.worker.group
-    lanes = topology.worker.lanes
-    properties = LanePlan.properties(topology.worker)
-    transactionalID = LanePlan.transactionalID(topology.worker)
-    stopTimeout = topology.worker.stopTimeout
-    commitInterval = topology.worker.commitInterval
+      clientBytes: LanePlan.clientBytes(worker))
+    let outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
+    self.init(worker, .repartition(configuration), outputs, needs)
+  }
+
+  private init(_ worker: WorkerSettings, _ work: Work, _ outputs: OutputNames, _ needs: TopicNeeds) {
+    self.work = work
+    self.outputs = outputs
+    self.needs = needs
+    group = worker.group
+    lanes = worker.lanes
+    properties = LanePlan.properties(worker)
+    transactionalID = LanePlan.transactionalID(worker)
+    stopTimeout = worker.stopTimeout
+    commitInterval = worker.commitInterval
   }
 
   /// The same for the same place in the fleet where somebody says which place that is; else of this process
@@ -126,5 +123,11 @@ struct LanePlan: Sendable {
       KafkaProperty($0.key, $0.value)
     }
     return defaults + given
+  }
+}
+
+extension CommitPace {
+  fileprivate init(_ worker: WorkerSettings) {
+    self.init(interval: Interval(worker.commitInterval), records: worker.commitRecords)
   }
 }

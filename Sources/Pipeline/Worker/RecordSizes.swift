@@ -101,14 +101,22 @@ extension TopicNeeds {
   var outputs: [String] { mirrored + free + (compacted.map { [$0] } ?? []) }
 }
 
-extension LaneConfiguration {
+extension SamplingJob.Configuration {
   /// Keeps everything that is written below what its topic takes.
   package mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
-    sampledBytesMax = sizes.valueBytes(of: outputs.sampled ?? outputs.spans)
+    sampledBytesMax = sizes.valueBytes(of: outputs.sampled)
     deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
     sampler.limits.forwardBytesMax = sampledBytesMax
     sampler.limits.forwardBytes = min(sampler.limits.forwardBytes, sampledBytesMax)
     sampler.limits.decisionBytes = sizes.valueBytes(of: outputs.decisions)
     sampler.limits.statsBytes = sizes.valueBytes(of: outputs.stats)
+  }
+}
+
+extension RepartitionJob.Configuration {
+  /// Keeps everything that is written below what its topic takes.
+  mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
+    spansBytesMax = sizes.valueBytes(of: outputs.spans)
+    deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
   }
 }

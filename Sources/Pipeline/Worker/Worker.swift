@@ -238,6 +238,8 @@ public final class Worker: Sendable {
 
   // MARK: Lanes
 
+  private typealias WorkerLane<Job: LaneJob & ~Copyable> = Lane<KafkaLink<LibrdkafkaClients>, Job>
+
   private func runLane(_ number: Int, _ facts: TopicFacts) {
     let board = boards[number]
     board.enter(.connecting)
@@ -259,7 +261,7 @@ public final class Worker: Sendable {
         run(lane, number)
       case .repartition(var configuration):
         configuration.bound(by: facts.sizes, plan.outputs)
-        let lane = Repartitioner(link: link, configuration: configuration) { [self] in
+        let lane = Lane(link: link, configuration: configuration) { [self] in
           note($0, lane: number)
         }
         run(lane, number)
@@ -272,12 +274,14 @@ public final class Worker: Sendable {
 
   /// Runs a lane to its end, and says why it ended before its clients are torn down: that may hang for good,
   /// as after a broker has forgotten a producer, and must not keep the process from ending.
-  private func run(_ lane: some LaneRounds, _ number: Int) {
+  private func run<Job: LaneJob & ~Copyable>(_ lane: WorkerLane<Job>, _ number: Int) {
     do { try loop(lane, number) } catch { fail("lane \(number): \(error)") }
   }
 
   /// Steps until the worker stops or an error can't be waited out.
-  private func loop(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
+  private func loop<Job: LaneJob & ~Copyable>(
+    _ lane: WorkerLane<Job>, _ number: Int
+  ) throws(BrokerError) {
     var publishedAt = Instant.distantPast
     var measuredAt = Instant.distantPast
     while !isStopping.load(ordering: .relaxed) {
@@ -310,7 +314,9 @@ public final class Worker: Sendable {
   /// and what they have measured, which costs more: nobody looks more often than once a second.
   private static let measureInterval = Interval.milliseconds(500)
 
-  private func finish(_ lane: some LaneRounds, _ number: Int) throws(BrokerError) {
+  private func finish<Job: LaneJob & ~Copyable>(
+    _ lane: WorkerLane<Job>, _ number: Int
+  ) throws(BrokerError) {
     // Half of what the worker may take: the rest is for leaving.
     let patience = min(Worker.finishPatience, Interval(plan.stopTimeout / 2))
     let end = try lane.finish(patience: patience) { note(.disturbed($0), lane: number) }

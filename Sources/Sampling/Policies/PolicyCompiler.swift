@@ -16,7 +16,7 @@ enum PolicyTest {
   case randomness(rejected: UInt64)
   /// Samples randomness from the baseline's threshold for the trace up.
   case baseline
-  /// Which of `PolicySet.hashes` is meant.
+  /// Which of `PolicyProgram.hashes` is meant.
   case hash(Int)
   /// Whether a span or resource matched.
   case predicate(bit: UInt64)
@@ -25,13 +25,13 @@ enum PolicyTest {
   /// Whether a span matched before evaluating failed for one. A trace for which it failed is not sampled by
   /// the policy, wherever in it the test stands.
   case condition(bit: UInt64, failure: UInt64)
-  /// Which of `PolicySet.buckets` pays the trace's spans, or its bytes.
+  /// Which of `PolicyBudgets.buckets` pays the trace's spans, or its bytes.
   case bucket(Int, paysBytes: Bool)
   /// All of these tests.
   case all(Range<Int>)
   /// The contrary of this test.
   case not(Int)
-  /// Which of `PolicySet.composites` is meant, and its parts' tests.
+  /// Which of `PolicyBudgets.composites` is meant, and its parts' tests.
   case composite(Int, Range<Int>)
 }
 
@@ -47,7 +47,6 @@ enum PolicyRole {
 
 /// A compiled composite.
 struct CompiledComposite {
-  var budgets: SecondBudgets
   let fallsThrough: Bool
   /// The bit of its first part among those that say which budgets refused.
   let firstBit: Int
@@ -67,7 +66,9 @@ struct PolicyCompiler {
   private(set) var roles: [PolicyRole] = []
   private(set) var predicates: [SpanPredicate] = []
   private(set) var hashes: [HashSampling] = []
-  private(set) var buckets: [(bucket: TokenBucket, bit: Int)] = []
+  /// The budgets as nobody has used them yet.
+  private(set) var budgets = PolicyBudgets()
+  private(set) var bucketBits: [Int] = []
   private(set) var composites: [CompiledComposite] = []
   private(set) var budgetCount = 0
   /// Of each policy: which bucket and which composite would have been its first.
@@ -76,7 +77,7 @@ struct PolicyCompiler {
   /// - Parameter invertDecisions: whether inverted policies veto.
   init(_ policies: [Policy], invertDecisions: Bool = false) {
     for policy in policies {
-      firstBudgets.append((buckets.count, composites.count))
+      firstBudgets.append((bucketBits.count, composites.count))
       tests.append(.always)
       let root = tests.count - 1
       roots.append(root)
@@ -157,15 +158,15 @@ struct PolicyCompiler {
   }
 
   private mutating func bucket(_ limit: RateLimit) -> Int {
-    buckets.append((TokenBucket(limit), budgetCount))
+    budgets.buckets.append(TokenBucket(limit))
+    bucketBits.append(budgetCount)
     budgetCount += 1
-    return buckets.count - 1
+    return bucketBits.count - 1
   }
 
   private mutating func number(of composite: Composite) -> Int {
-    composites.append(
-      CompiledComposite(
-        budgets: SecondBudgets(composite), fallsThrough: composite.fallsThrough, firstBit: budgetCount))
+    budgets.composites.append(SecondBudgets(composite))
+    composites.append(CompiledComposite(fallsThrough: composite.fallsThrough, firstBit: budgetCount))
     budgetCount += composite.parts.count
     return composites.count - 1
   }
@@ -173,7 +174,7 @@ struct PolicyCompiler {
   /// How many buckets and composites a rule has.
   static func budgets(of rule: Policy.Rule) -> (buckets: Int, composites: Int) {
     let compiled = PolicyCompiler([Policy(name: "", rule: rule)])
-    return (compiled.buckets.count, compiled.composites.count)
+    return (compiled.bucketBits.count, compiled.composites.count)
   }
 
   /// Whether a policy combines what several spans say: then what late spans make of a dropped trace depends

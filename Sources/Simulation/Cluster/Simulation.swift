@@ -11,7 +11,7 @@ public final class Simulation {
   private final class SimulatedWorker {
     let process: VirtualProcess
     let link: MutatedLink
-    let lane: Lane<MutatedLink>
+    let lane: Lane<MutatedLink, SamplingJob>
     private let clock: SimulatedClock
     var frozenUntil = Instant.distantPast
     var wallError: Int64 {
@@ -20,8 +20,10 @@ public final class Simulation {
     }
 
     /// Nil where no client could be made.
-    init?(_ process: VirtualProcess, _ names: OutputNames, _ configuration: LaneConfiguration, _ id: String?)
-    {
+    init?(
+      _ process: VirtualProcess, _ names: OutputNames, _ configuration: SamplingJob.Configuration,
+      _ id: String?
+    ) {
       let clock = SimulatedClock(process.cluster)
       let link = try? KafkaLink(
         topic: SimulatedTopic.spans, group: "simulated", outputs: names, transactionalID: id,
@@ -170,9 +172,9 @@ public final class Simulation {
       stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
   }
 
-  private var laneConfiguration: LaneConfiguration {
-    var configuration = LaneConfiguration(sampler: samplerConfiguration, topic: "spans")
-    configuration.commitInterval = .milliseconds(500)
+  private var laneConfiguration: SamplingJob.Configuration {
+    var configuration = SamplingJob.Configuration(sampler: samplerConfiguration, topic: "spans")
+    configuration.pace.interval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
@@ -321,7 +323,9 @@ public final class Simulation {
     faults.plan.counts.stops += 1
     worker.process.isStopping = true
     let begin = now
-    do { _ = try worker.lane.end(patience: .seconds(3)) } catch { note(error, of: worker, number) }
+    do { _ = try worker.lane.finish(patience: .seconds(3)) { _ in } } catch {
+      note(error, of: worker, number)
+    }
     // A stop is not awaited for longer than this, whatever the brokers do.
     if now - begin > .seconds(15) { auditor.object("worker \(number) took \(now - begin) to stop") }
   }

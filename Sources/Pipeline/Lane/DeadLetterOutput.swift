@@ -5,109 +5,6 @@ internal import OTLP
 public import Sampling
 import Topology
 
-/// What is said of a record, or of some spans of one, that could not be taken.
-struct DeadLetter {
-  /// One word, for counting.
-  var reason: String
-  /// The same for people, with the byte offset.
-  var error: String
-  var partition: PartitionID
-  /// The record that it is about has one of these.
-  var offsets: ClosedRange<Offset>
-  /// The record's timestamp, where that is known.
-  var timestamp: Instant?
-  /// What the value seems to be, where it is not what the topic should hold.
-  var form: PayloadForm?
-  /// How many spans are in it; nil for a record whose spans could not be told apart.
-  var spans: Int?
-  /// Its first span's trace and id; nil where there is none.
-  var traceID: TraceID?
-  var spanID: UInt64?
-
-  /// A record that can't be taken.
-  init(_ place: RecordPlace, _ malformed: MalformedInput) {
-    self.init(place, reason: malformed.reason.rawValue, error: "\(malformed)")
-  }
-
-  /// Spans of a record of which the rest was taken.
-  init(_ place: RecordPlace, _ rejected: RejectedSpans) {
-    let what = rejected.count == 1 ? "a span" : "\(rejected.count) spans, the first"
-    self.init(
-      place, reason: rejected.error.reason.rawValue,
-      error: "\(rejected.error): \(what) of a record whose other spans were taken")
-    spans = rejected.count
-    note(rejected)
-  }
-
-  /// Spans that are larger than their topic takes: several only where their resource alone is too large.
-  ///
-  /// - Parameter value: the spans as a `TracesData`.
-  init(
-    tooLarge value: RawSpan, spans: Int, traceID: TraceID, bytesMax: Int, partition: PartitionID,
-    offsets: ClosedRange<Offset>
-  ) {
-    let what = spans == 1 ? "a span" : "\(spans) spans of one resource"
-    reason = DeadLetter.spanTooLarge
-    error = "\(what) of \(value.byteCount) bytes: the topic of spans takes \(bytesMax)"
-    self.partition = partition
-    self.offsets = offsets
-    self.spans = spans
-    self.traceID = traceID
-    spanID = DeadLetter.firstSpan(of: value)?.spanID
-  }
-
-  private init(_ place: RecordPlace, reason: String, error: String) {
-    self.reason = reason
-    self.error = error
-    partition = place.partition
-    offsets = place.offset...place.offset
-    timestamp = place.timestamp
-  }
-
-  /// The reason of spans that can be read but are larger than their topic takes.
-  static let spanTooLarge = "span_too_large"
-
-  /// Names the first of some spans.
-  mutating func note(_ rejected: RejectedSpans) {
-    traceID = rejected.traceID.isZero ? nil : rejected.traceID
-    spanID = rejected.spanID == 0 ? nil : rejected.spanID
-  }
-
-  /// Says what the value of a record that can't be taken seems to be.
-  mutating func recognise(_ value: RawSpan?, insteadOf encoding: SpanEncoding) {
-    guard let value else { return }
-    form = PayloadForm(value, insteadOf: encoding)
-    if let form { error += "; the value looks like \(form.description)" }
-  }
-
-  private static func firstSpan(of value: RawSpan) -> SpanView? {
-    var record = ScannedRecord()
-    do throws(MalformedInput) { try record.scan(value) } catch { return nil }
-    return record.spans.first
-  }
-
-  func headers(topic: String) -> [RecordHeaderField] {
-    var fields = [
-      RecordHeaderField("reason", reason),
-      RecordHeaderField("error", error),
-      RecordHeaderField("source_topic", topic),
-      RecordHeaderField("source_partition", String(partition.value)),
-      RecordHeaderField("source_offset", String(offsets.lowerBound.value)),
-    ]
-    if offsets.upperBound != offsets.lowerBound {
-      fields.append(RecordHeaderField("source_offset_last", String(offsets.upperBound.value)))
-    }
-    if let timestamp {
-      fields.append(RecordHeaderField("source_timestamp", String(timestamp.nanoseconds / 1_000_000)))
-    }
-    if let form { fields.append(RecordHeaderField("looks_like", form.rawValue)) }
-    if let spans { fields.append(RecordHeaderField("spans", String(spans))) }
-    if let traceID { fields.append(RecordHeaderField("trace_id", traceID.description)) }
-    if let spanID { fields.append(RecordHeaderField("span_id", Hexadecimal.text(spanID, digits: 16))) }
-    return fields
-  }
-}
-
 /// Writes dead letters, counts them, and remembers what is to be said of them in the log.
 struct DeadLetterOutput {
   let topic: String
@@ -159,13 +56,16 @@ struct DeadLetterOutput {
 
   /// Writes a record that can't be taken, as it came.
   ///
-  /// - Parameter rejected: its spans, if nothing else is wrong with it.
+  /// - Parameters:
+  ///   - rejected: its spans, if nothing else is wrong with it and it was read as protobuf.
+  ///   - decoder: what has converted it, where it was converted.
   mutating func writeRecord(
-    _ place: RecordPlace, _ malformed: MalformedInput, _ rejected: [RejectedSpans], key: RawSpan?,
-    value: RawSpan?, encoding: SpanEncoding, to link: some BrokerLink
+    _ place: RecordPlace, _ malformed: MalformedInput, _ rejected: [RejectedSpans], _ decoder: InputDecoder,
+    key: RawSpan?, value: RawSpan?, to link: some BrokerLink
   ) throws(BrokerError) {
+    let rejected = decoder.rejected.groups.isEmpty ? rejected : decoder.rejected.groups
     var letter = DeadLetter(place, malformed)
-    letter.recognise(value, insteadOf: encoding)
+    letter.recognise(value, insteadOf: decoder.encoding)
     // Spans may be wrong for several reasons; the letter has that of the first.
     if let first = rejected.first, first.error == malformed {
       letter.note(first)
@@ -173,6 +73,20 @@ struct DeadLetterOutput {
       for others in rejected.dropFirst() { count(others.count, others.error.reason.rawValue) }
     }
     try write(letter, key: key, value: value, isOfLentRecord: true, to: link)
+  }
+
+  /// Writes the spans of a document that could not be converted, as they came.
+  mutating func writeRejected(
+    _ decoder: InputDecoder, of document: RawSpan, at place: RecordPlace, key: RawSpan?,
+    to link: some BrokerLink
+  ) throws(BrokerError) {
+    for rejected in decoder.rejected.groups {
+      var part = WireWriter()
+      decoder.rejected.append(rejected.error.reason, of: document, to: &part)
+      try part.bytes.withRawBytes { (bytes) throws(BrokerError) in
+        try write(DeadLetter(place, rejected), key: key, value: bytes, isOfLentRecord: true, to: link)
+      }
+    }
   }
 
   /// Counts spans of dead letters.

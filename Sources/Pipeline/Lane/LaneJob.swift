@@ -1,0 +1,53 @@
+// What a lane's job is: what becomes of the records of its partitions.
+
+package import Sampling
+
+/// What a lane does with the records of its partitions.
+///
+/// The lane calls its job, never the other way round. A job writes to the link that it is lent for the call.
+package protocol LaneJob: ~Copyable {
+  /// The partitions that are read.
+  var partitionIDs: [PartitionID] { get }
+
+  /// Takes a record, which `link` is delivering.
+  mutating func take(
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
+  ) throws(BrokerError)
+
+  /// Restores what is known of an assigned partition, then has the link read it. Returns whether it is read
+  /// now; if not, the lane calls again in a later round.
+  mutating func resume(
+    _ partition: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
+  ) throws(BrokerError) -> Bool
+
+  /// All records of a partition before an offset have been delivered.
+  mutating func noteEnd(of id: PartitionID, at offset: Offset)
+
+  /// Does what is due beside records, once a round.
+  ///
+  /// - Parameter waiting: the partitions that are assigned and not read yet.
+  mutating func work(
+    at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
+  ) throws(BrokerError)
+
+  /// The commit points: all of them, or those that have moved since they were committed.
+  mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)]
+
+  /// The points have been committed.
+  mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant)
+
+  /// Drops what is known of partitions, and what was not written yet.
+  mutating func forget(_ ids: [PartitionID])
+
+  /// Everything is committed, and the lane is about to leave the group.
+  mutating func finish(at steady: Instant)
+
+  /// Takes over the policies, the baseline and the version of `sampler`.
+  mutating func adopt(_ sampler: SamplerConfiguration)
+
+  /// What it holds and has done.
+  func snapshot() -> LaneSnapshot
+
+  /// What it has measured, and where its partitions stand; costs more than a snapshot.
+  func measured(by link: some BrokerLink) -> LaneMeasures
+}

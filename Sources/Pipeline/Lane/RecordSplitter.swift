@@ -1,0 +1,109 @@
+// A record taken apart by trace, and its pieces written keyed by trace id.
+
+internal import OTLP
+internal import Sampling
+
+/// Writes the spans of records keyed by trace id. Reused: it keeps its storage.
+struct RecordSplitter {
+  /// The largest value that the topic of spans takes.
+  let bytesMax: Int
+  private let limits = Limits()
+  private var record = ScannedRecord()
+  private var groups = TraceGroups()
+  private var piece = WireWriter()
+  private var key = TraceKey()
+  /// Spans read.
+  private(set) var spansRead: UInt64 = 0
+  /// Records written.
+  private(set) var recordsWritten: UInt64 = 0
+
+  init(bytesMax: Int) {
+    self.bytesMax = bytesMax
+  }
+
+  /// The spans that can't be used, by reason, of the record that was read last.
+  var rejectedSpans: [RejectedSpans] { record.rejected }
+
+  /// Bytes of memory in use.
+  var byteCount: Int { record.byteCount + groups.byteCount + piece.byteCount }
+
+  /// Gives back what a record took.
+  mutating func release() {
+    record = ScannedRecord()
+    groups = TraceGroups()
+    piece = WireWriter()
+  }
+
+  /// Reads a record, of which `write` then writes the pieces.
+  mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
+    try record.scan(bytes)
+    try groups.group(record, bytesMax: limits.splitBytes(ofRecord: bytes.byteCount))
+    spansRead += UInt64(record.spans.count)
+  }
+
+  /// Writes each trace's piece of the record that was read, and aside what can't be used.
+  mutating func write(
+    _ bytes: RawSpan, key recordKey: RawSpan?, from place: RecordPlace, aside: inout DeadLetterOutput,
+    to link: some BrokerLink
+  ) throws(BrokerError) {
+    for rejected in record.rejected {
+      piece.removeAll()
+      piece.appendRejected(rejected.error.reason, of: record, bytes: bytes)
+      try piece.bytes.withRawBytes { (bytes) throws(BrokerError) in
+        try aside.write(
+          DeadLetter(place, rejected), key: recordKey, value: bytes, isOfLentRecord: true, to: link)
+      }
+    }
+    for group in groups.groups {
+      if groups.groups.count == 1, record.isWhole, bytes.byteCount <= bytesMax {
+        try write(bytes, of: group.traceID, to: link)
+      } else {
+        let members = groups.spanIndices(of: group)
+        try write(members, bytes, of: group.traceID, from: place, aside: &aside, to: link)
+      }
+    }
+  }
+
+  /// Writes some spans of one trace, in as many records as the topic's limit makes necessary.
+  private mutating func write(
+    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
+    aside: inout DeadLetterOutput, to link: some BrokerLink
+  ) throws(BrokerError) {
+    var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: bytesMax)
+    var start = spans.startIndex
+    for end in spans.indices where cutter.add(record.spans[Int(spans[end])], of: record) != nil {
+      try writePortion(spans[start..<end], bytes, of: traceID, from: place, aside: &aside, to: link)
+      start = end
+    }
+    try writePortion(spans[start...], bytes, of: traceID, from: place, aside: &aside, to: link)
+  }
+
+  private mutating func writePortion(
+    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
+    aside: inout DeadLetterOutput, to link: some BrokerLink
+  ) throws(BrokerError) {
+    piece.removeAll()
+    piece.appendPiece(spans, of: record, bytes: bytes)
+    let piece = piece.bytes
+    try piece.withRawBytes { (value) throws(BrokerError) in
+      guard value.byteCount > bytesMax else { return try write(value, of: traceID, to: link) }
+      // Spans that are larger than their topic takes are not lost, but a dead letter.
+      var letter = DeadLetter(
+        tooLarge: value, spans: spans.count, traceID: traceID, bytesMax: bytesMax,
+        partition: place.partition, offsets: place.offset...place.offset)
+      letter.timestamp = place.timestamp
+      try key.lend(traceID) { (key) throws(BrokerError) in
+        try aside.write(letter, key: key, value: value, isOfLentRecord: true, to: link)
+      }
+    }
+  }
+
+  private mutating func write(
+    _ value: RawSpan, of traceID: TraceID, to link: some BrokerLink
+  ) throws(BrokerError) {
+    recordsWritten += 1
+    try key.lend(traceID) { (key) throws(BrokerError) in
+      try link.write(.spans, partition: nil, key: key, value: value, headers: [])
+    }
+  }
+}

@@ -1,0 +1,206 @@
+// The job of a lane that repartitions: it takes records of any key apart and writes their spans keyed by
+// trace id.
+
+import Topology
+internal import OTLP
+package import Sampling
+
+/// Reads `raw-spans` and writes `spans`. It keeps nothing: a record is done with when its pieces are written.
+package struct RepartitionJob: ~Copyable, LaneJob {
+  /// What a lane that repartitions does.
+  package struct Configuration: Sendable {
+    /// How records are encoded.
+    package var encoding = SpanEncoding.otlpProto
+    /// The input topic's name, for dead letters.
+    package var topic: String
+    /// How often it is committed.
+    package var pace = CommitPace()
+    /// Larger records are malformed.
+    package var recordBytesMax = Limits().recordBytes
+    /// The largest value that the topic of spans takes.
+    package var spansBytesMax = 900_000
+    /// The most bytes that key, value and headers of a dead letter may have together.
+    package var deadLetterBytesMax = 900_000
+    /// What a record needs while it is read and written is kept up to this much for the next one.
+    package var workingBytesKept = 16 << 20
+
+    /// Makes a configuration with the defaults above.
+    package init(topic: String) {
+      self.topic = topic
+    }
+  }
+
+  /// A partition that is read.
+  private struct Position {
+    let id: PartitionID
+    /// The next offset to read; nil before the first record of a partition without a commit.
+    var next: Offset?
+    /// What was committed last by this lane.
+    var committed: Offset?
+    /// The largest timestamp.
+    var clock: Instant?
+  }
+
+  private let configuration: Configuration
+  private let report: (LaneEvent) -> Void
+  private var decoder: InputDecoder
+  private var deadLetters: DeadLetterOutput
+  private var splitter: RecordSplitter
+  private var positions: [Position] = []
+  private var skipped = SkippedRecords()
+  private var recordsRead: UInt64 = 0
+  private var bytesRead: UInt64 = 0
+  private var recordsMalformed: UInt64 = 0
+
+  init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
+    self.configuration = configuration
+    self.report = report
+    decoder = InputDecoder(encoding: configuration.encoding)
+    deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
+    splitter = RecordSplitter(bytesMax: configuration.spansBytesMax)
+  }
+
+  /// Nothing that it does depends on policies.
+  package mutating func adopt(_ sampler: SamplerConfiguration) {}
+
+  // MARK: Records
+
+  package mutating func take(
+    _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
+  ) throws(BrokerError) {
+    guard let index = positions.firstIndex(where: { $0.id == place.partition }) else {
+      return skipped.noteNotAssigned()
+    }
+    if let next = positions[index].next, place.offset < next {
+      if let event = skipped.noteRepeated(place, before: next, at: moment.steady) { report(event) }
+      return
+    }
+    positions[index].next = place.offset.next
+    if let timestamp = place.timestamp {
+      positions[index].clock = max(positions[index].clock ?? timestamp, timestamp)
+    }
+    recordsRead += 1
+    var failure: BrokerError?
+    var malformed: MalformedInput? = MalformedInput(.tombstone, at: 0)
+    if let value {
+      bytesRead += UInt64(value.byteCount)
+      let bytesMax = configuration.recordBytesMax
+      malformed =
+        value.byteCount > bytesMax
+        ? MalformedInput(.recordTooLarge, at: 0)
+        : decoder.decode(value, bytesMax: bytesMax) { bytes in
+          do throws(MalformedInput) { try splitter.read(bytes) } catch { return error }
+          do throws(BrokerError) {
+            try splitter.write(bytes, key: key, from: place, aside: &deadLetters, to: link)
+          } catch {
+            failure = error
+          }
+          return nil
+        }
+    }
+    if let failure { throw failure }
+    if let malformed {
+      recordsMalformed += 1
+      try deadLetters.writeRecord(
+        place, malformed, splitter.rejectedSpans, decoder, key: key, value: value, to: link)
+    } else if let value {
+      try deadLetters.writeRejected(decoder, of: value, at: place, key: key, to: link)
+    }
+  }
+
+  /// Says what there is to be said, and gives back what a large record took.
+  package mutating func work(
+    at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
+  ) throws(BrokerError) {
+    for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }
+    guard workingBytes > configuration.workingBytesKept else { return }
+    splitter.release()
+    decoder.release()
+  }
+
+  package mutating func finish(at steady: Instant) {
+    for notice in deadLetters.takeNotices(at: steady, all: true) { report(.deadLettered(notice)) }
+  }
+
+  /// Bytes of memory that it holds.
+  var workingBytes: Int { splitter.byteCount + decoder.byteCount }
+
+  // MARK: Partitions
+
+  package var partitionIDs: [PartitionID] { positions.map(\.id) }
+
+  package mutating func resume(
+    _ partition: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
+  ) throws(BrokerError) -> Bool {
+    let offset = partition.committed??.offset
+    try link.resume([(partition.id, offset)])
+    positions.append(Position(id: partition.id, next: offset))
+    report(.assigned(partition.id, from: offset, recordsAgain: 0, verdicts: 0))
+    return true
+  }
+
+  /// Nothing waits for time to pass.
+  package mutating func noteEnd(of id: PartitionID, at offset: Offset) {}
+
+  package mutating func forget(_ ids: [PartitionID]) {
+    positions.removeAll { ids.contains($0.id) }
+  }
+
+  package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
+    let time = Instant(nanoseconds: 0)
+    return positions.compactMap { position in
+      guard let next = position.next, all || position.committed != next else { return nil }
+      let point = CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time)
+      return (position.id, point)
+    }
+  }
+
+  package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
+    for (id, point) in points {
+      guard let index = positions.firstIndex(where: { $0.id == id }) else { continue }
+      positions[index].committed = point.safeOffset
+    }
+  }
+
+  // MARK: Measures
+
+  package func measured(by link: some BrokerLink) -> LaneMeasures {
+    var all = LaneMeasures()
+    all.positions = positions.map { position in
+      PartitionPosition(
+        partition: position.id, next: position.next, end: link.knownEnd(of: position.id),
+        clock: position.clock)
+    }
+    return all
+  }
+
+  package func snapshot() -> LaneSnapshot {
+    var snapshot = LaneSnapshot()
+    snapshot.counters.recordsRead = recordsRead
+    snapshot.counters.bytesRead = bytesRead
+    snapshot.counters.recordsMalformed = recordsMalformed
+    snapshot.counters.spansRead = splitter.spansRead
+    snapshot.lane.add(skipped)
+    snapshot.lane.spans = splitter.recordsWritten
+    snapshot.lane.deadLetters = deadLetters.letters
+    snapshot.lane.deadLetterSpans = deadLetters.spans
+    snapshot.partitions = partitionIDs
+    return snapshot
+  }
+}
+
+extension Lane where Job == RepartitionJob {
+  /// Makes a lane that repartitions over a link that has joined its group.
+  ///
+  /// - Parameters:
+  ///   - now: what time it is, to measure by.
+  ///   - report: told what happens, on the lane's thread.
+  package convenience init(
+    link: Link, configuration: RepartitionJob.Configuration, now: @escaping () -> Moment = { .now },
+    report: @escaping (LaneEvent) -> Void
+  ) {
+    self.init(
+      link: link, job: RepartitionJob(configuration, report: report), pace: configuration.pace, now: now,
+      report: report)
+  }
+}

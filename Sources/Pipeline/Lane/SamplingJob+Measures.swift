@@ -1,0 +1,40 @@
+// What the samplers of a lane hold and have done, for whoever watches it.
+
+internal import Sampling
+internal import SpanStorage
+
+extension SamplingJob {
+  package func measured(by link: some BrokerLink) -> LaneMeasures {
+    var all = measures
+    all.rates = fleetRates?.rates
+    for partition in partitions {
+      all.addServices(of: partition.state.sampler)
+      let clock = partition.state.sampler.clock
+      all.positions.append(
+        PartitionPosition(
+          partition: partition.id, next: partition.state.sampler.nextOffset,
+          end: link.knownEnd(of: partition.id), clock: clock == .distantPast ? nil : clock))
+    }
+    return all
+  }
+
+  package func snapshot() -> LaneSnapshot {
+    var snapshot = LaneSnapshot(counters: pastCounters, lane: written)
+    snapshot.lane.add(skipped)
+    snapshot.lane.deadLetters = deadLetters.letters
+    snapshot.lane.deadLetterSpans = deadLetters.spans
+    for partition in partitions {
+      snapshot.counters.add(partition.state.sampler.counters)
+      let usage = partition.state.sampler.usage
+      snapshot.openTraces += usage.openTraces
+      snapshot.bufferedBytes += usage.bufferedBytes
+      snapshot.compressedSegments += usage.compressedSegments
+      snapshot.pastVerdicts += usage.pastVerdicts
+    }
+    snapshot.residentBufferBytes = memory.usedBytes
+    snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes + workingBytes
+    snapshot.partitions = partitionIDs
+    snapshot.recovering = partitions.count { $0.state.sampler.isRecovering }
+    return snapshot
+  }
+}

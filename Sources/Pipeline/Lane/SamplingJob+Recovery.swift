@@ -1,0 +1,119 @@
+// What is restored of a partition before it is read: its commit point, and its own decisions, which are read
+// back; and the progress of that.
+
+internal import Sampling
+
+extension SamplingJob {
+  package mutating func resume(
+    _ waiting: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
+  ) throws(BrokerError) -> Bool {
+    let id = waiting.id
+    // Whoever starts takes the fleet's rates, not its own first guess; but not for ever.
+    guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else {
+      waiting.lookAgainAt = moment.steady + .milliseconds(50)
+      return false
+    }
+    guard try link.hasOutputs(for: id) else {
+      waiting.lookAgainAt = moment.steady + Self.outputsInterval
+      let text =
+        "partition \(id.value) of '\(configuration.topic)' has no counterpart in the output topics yet: add "
+        + "partitions to them"
+      report(.disturbed(BrokerError(.retry, text)))
+      return false
+    }
+    let committed = waiting.committed ?? nil
+    let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
+    let partition =
+      restoring[id] ?? makePartition(waiting, at: point, moment, isWhole: link.commitsTogether)
+    // Kept until it is read: an assignment that fails is made again.
+    restoring[id] = partition
+    if let point {
+      guard try readDecisions(&waiting, at: point, wall: moment.wall, from: link) else { return false }
+    }
+    try link.resume([(id, committed?.offset)])
+    restoring[id] = nil
+    partition.state.beginReading(at: moment)
+    if let rates = fleetRates?.rates { partition.state.sampler.adopt(rates) }
+    add(partition)
+    let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
+    report(
+      .assigned(id, from: committed?.offset, recordsAgain: again, verdicts: partition.state.verdicts))
+    return true
+  }
+
+  /// How long partitions wait for the fleet's counts to be read,
+  private static var fleetPatience: Interval { .seconds(10) }
+  /// and how often it is looked whether a partition's counterparts are there.
+  private static var outputsInterval: Interval { .seconds(2) }
+
+  private func makePartition(
+    _ waiting: WaitingPartition, at point: CommitPoint?, _ moment: Moment, isWhole: Bool
+  ) -> AssignedPartition {
+    var sampler = Sampler(
+      partition: waiting.id, configuration: configuration.sampler, memory: memory, workspace: workspace)
+    if let point { sampler.restore(point, isWhole: isWhole) }
+    return AssignedPartition(PartitionState(sampler, point, assignedAt: waiting.since, at: moment))
+  }
+
+  /// Reads back more of the decisions that were committed with `point` or before. Returns whether all are
+  /// read.
+  private func readDecisions(
+    _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant, from link: some BrokerLink
+  ) throws(BrokerError) -> Bool {
+    // Decisions are stamped by the time of day, which producers' clocks may be ahead of: then, by as much as
+    // the last owner saw, or now.
+    let since =
+      min(point.clockAtSafeOffset - point.clockAhead, wall) - configuration.sampler.windows.lateWindow
+      - configuration.sampler.clockLead
+    let isCertain = link.commitsTogether
+    let restoring = restoring
+    let past = try link.readDecisions(waiting.id, since: since) { id, verdict in
+      restoring[id]?.state.restore(verdict, isCertain: isCertain)
+    }
+    switch past {
+    case .reading(let read, let total):
+      waiting.progress = (read, total)
+      return false
+    case .read(let isWhole):
+      if !isWhole { report(.decisionsMissing(waiting.id, since: since)) }
+      return true
+    }
+  }
+
+  /// Reports how far partitions are that have not caught up with their last owners yet.
+  mutating func tellProgress(of waiting: [WaitingPartition], at now: Instant) {
+    for partition in partitions where partition.state.isBehind && !partition.state.sampler.isRecovering {
+      partition.state.isBehind = false
+      let time = now - partition.state.assignedAt
+      measures.recoveryDurations.observe(time)
+      report(.recovered(partition.id, after: time))
+    }
+    guard progressToldAt + LaneEvent.progressInterval <= now else { return }
+    progressToldAt = now
+    let restoring = waiting.map { partition in
+      RecoveryProgress(
+        partition: partition.id, phase: .decisions, done: partition.progress.read,
+        total: partition.progress.of, elapsed: now - partition.since)
+    }
+    let reading = partitions.filter { $0.state.isBehind }.map { $0.state.progress(at: now) }
+    if !restoring.isEmpty || !reading.isEmpty { report(.recovering(restoring + reading)) }
+  }
+}
+
+extension PartitionState {
+  /// Takes a verdict that was read back.
+  ///
+  /// A verdict that was written after the commit may be there although the spans that it lets through are
+  /// not, unless what is written and the commit points become durable together. Only traces that began before
+  /// the safe offset were decided before the commit for certain. The others are decided again: once too
+  /// often, perhaps, but nothing is lost.
+  ///
+  /// - Parameter isCertain: whether outputs and commit points become durable together.
+  fileprivate mutating func restore(_ verdict: RestoredVerdict, isCertain: Bool) {
+    guard let point else { return }
+    let began = verdict.firstOffset
+    guard isCertain || began.map({ $0 < point.safeOffset }) ?? false else { return }
+    sampler.restore(verdict)
+    verdicts += 1
+  }
+}

@@ -1,0 +1,149 @@
+// The job of a lane that samples: it feeds the samplers of its partitions and does what they say.
+
+internal import OTLP
+package import Sampling
+internal import SpanStorage
+
+/// Runs the samplers of a lane's partitions.
+package struct SamplingJob: ~Copyable, LaneJob {
+  var configuration: Configuration
+  let report: (LaneEvent) -> Void
+  var decoder: InputDecoder
+  var deadLetters: DeadLetterOutput
+  /// By number, so that the lane's outputs do not depend on a hash table's order.
+  var partitions: [AssignedPartition] = []
+  /// Partitions whose past is being read back. Verdicts go into their samplers' caches as they come, under
+  /// the caches' limit; nothing is gathered.
+  var restoring: [PartitionID: AssignedPartition] = [:]
+  /// The partition of the record before: most records come in runs.
+  private var latest: AssignedPartition?
+  /// What the samplers share.
+  let memory: SpanMemory
+  let workspace = SamplerWorkspace()
+  /// What the lane holds beside spans, tables and verdicts, as of the last round.
+  var workingBytes = 0
+  /// When memory was last given back, by the steady clock.
+  var trimmedAt = Instant.distantPast
+  var effects = Effects()
+  var key = TraceKey()
+  /// Counts of partitions that are no longer assigned.
+  private(set) var pastCounters = SamplerCounters()
+  var written = LaneCounters()
+  var skipped = SkippedRecords()
+  /// What is measured as it happens. What was measured of partitions that are no longer assigned, too.
+  var measures = LaneMeasures()
+  /// Timestamps of the records that made traces certain since the last commit.
+  var eagerSince: [Instant] = []
+  /// What is known of the fleet's traffic, where the baseline is adaptive.
+  var fleetRates: FleetRates?
+  var isFleetKnown: Bool
+  /// When progress was last told, by the steady clock.
+  var progressToldAt = Instant.distantPast
+  /// Brokers are not asked for the ends of quiet partitions before then, by the steady clock.
+  var askAgainAt = Instant.distantPast
+
+  init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
+    self.configuration = configuration
+    self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
+    self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
+    self.report = report
+    decoder = InputDecoder(encoding: configuration.encoding)
+    deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
+    fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
+    isFleetKnown = fleetRates == nil
+    memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
+    // Half is left for spans, less what the lane works with and the room for a record.
+    memory.tableBytesMax = configuration.memoryBytesMax / 4
+    memory.verdictBytesMax = configuration.memoryBytesMax / 4
+  }
+
+  package mutating func adopt(_ sampler: SamplerConfiguration) {
+    configuration.sampler.adopt(sampler)
+    for partition in partitions { partition.state.sampler.adopt(sampler) }
+    for partition in restoring.values { partition.state.sampler.adopt(sampler) }
+    guard let baseline = sampler.baseline, let rates = fleetRates?.adopt(baseline) else { return }
+    for partition in partitions { partition.state.sampler.adopt(rates) }
+  }
+
+  package mutating func work(
+    at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
+  ) throws(BrokerError) {
+    try followFleet(at: moment, through: link)
+    try letTimePass(at: moment.steady, to: link)
+    manageMemory(at: moment.steady)
+    tellProgress(of: waiting, at: moment.steady)
+    for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }
+  }
+
+  package mutating func finish(at steady: Instant) {
+    for notice in deadLetters.takeNotices(at: steady, all: true) { report(.deadLettered(notice)) }
+  }
+
+  // MARK: Partitions
+
+  package var partitionIDs: [PartitionID] { partitions.map(\.id) }
+
+  func find(_ id: PartitionID) -> AssignedPartition? {
+    partitions.first { $0.id == id }
+  }
+
+  /// The partition that a record is of; nil if it is not read any more.
+  mutating func partition(of place: RecordPlace) -> AssignedPartition? {
+    if let latest, latest.id == place.partition { return latest }
+    latest = find(place.partition)
+    return latest
+  }
+
+  /// From now on its records are taken.
+  mutating func add(_ partition: AssignedPartition) {
+    partitions.append(partition)
+    partitions.sort { $0.id < $1.id }
+    latest = nil
+  }
+
+  package mutating func forget(_ ids: [PartitionID]) {
+    for id in ids {
+      restoring[id] = nil
+      guard let index = partitions.firstIndex(where: { $0.id == id }) else { continue }
+      let partition = partitions.remove(at: index)
+      pastCounters.add(partition.state.sampler.counters)
+      measures.addServices(of: partition.state.sampler)
+    }
+    effects.removeAll()
+    eagerSince.removeAll()
+    latest = nil
+  }
+
+  // MARK: Commits
+
+  package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
+    let lateWindow = configuration.sampler.windows.lateWindow
+    return partitions.compactMap { partition in
+      guard let point = partition.state.commitPoint(at: wall, lateWindow: lateWindow) else { return nil }
+      guard all || partition.state.hasMoved(to: point) else { return nil }
+      return (partition.id, point)
+    }
+  }
+
+  package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
+    for timestamp in eagerSince { measures.eagerLatencies.observe(wall - timestamp) }
+    eagerSince.removeAll(keepingCapacity: true)
+    for (id, point) in points { find(id)?.state.committed = point }
+  }
+}
+
+extension Lane where Job == SamplingJob {
+  /// Makes a lane that samples over a link that has joined its group.
+  ///
+  /// - Parameters:
+  ///   - now: what time it is, to measure by.
+  ///   - report: told what happens, on the lane's thread.
+  package convenience init(
+    link: Link, configuration: SamplingJob.Configuration, now: @escaping () -> Moment = { .now },
+    report: @escaping (LaneEvent) -> Void
+  ) {
+    self.init(
+      link: link, job: SamplingJob(configuration, report: report), pace: configuration.pace, now: now,
+      report: report)
+  }
+}

@@ -1,0 +1,109 @@
+// What is certain of a trace while its window is open.
+
+import OTLP
+
+extension PolicyProgram {
+  /// An answer that further spans may still change, or not. In order: `and` takes the smaller.
+  private enum Answer: Int {
+    case no = 0
+    case open = 1
+    case yes = 2
+
+    var contrary: Answer { self == .yes ? .no : self == .no ? .yes : .open }
+  }
+
+  /// What is certain before the window closes: only policies that no further span can take back, and nothing
+  /// as long as a veto can still come. Probabilities and rate limits are never certain: what they keep could
+  /// be kept for a better reason later, and its spans would carry the wrong threshold.
+  func certain(_ trace: TraceFacts) -> PolicyOutcome {
+    var outcome = PolicyOutcome()
+    for policy in drops where answer(of: roots[policy], trace) != .no { return outcome }
+    for policy in roots.indices {
+      switch roles[policy] {
+      case .drops: continue
+      case .vetoes: return stopsAtFirstMatch && outcome.matches != 0 ? outcome : PolicyOutcome()
+      case .samples:
+        guard answer(of: roots[policy], trace) == .yes else { continue }
+        outcome.matches |= 1 << UInt64(policy)
+        outcome.threshold = .always
+        if stopsAtFirstMatch { return outcome }
+      }
+    }
+    return outcome
+  }
+
+  /// Whether spans that are still to come could change what the policies say of the trace, chance and budgets
+  /// apart. A second root is not waited for.
+  func mayChange(_ trace: TraceFacts) -> Bool {
+    guard !isVetoCertain(trace), !certain(trace).isKept else { return false }
+    for policy in roots.indices {
+      switch roles[policy] {
+      case .vetoes(let bit): if trace.predicateMatches & bit == 0 { return true }
+      case .drops, .samples: if settled(roots[policy], trace) == .open { return true }
+      }
+    }
+    return false
+  }
+
+  /// What the facts so far answer to a test; nil where it does not depend on facts.
+  private func settled(_ test: Int, _ trace: TraceFacts) -> Answer? {
+    switch tests[test] {
+    case .always, .randomness, .baseline, .hash, .bucket: return nil
+    case .latency(let least, let most, .root) where trace.hasRoot:
+      return trace.rootDuration >= least && trace.rootDuration <= most ? .yes : .no
+    case .all(let parts):
+      var answer: Answer?
+      for part in parts {
+        switch settled(part, trace) {
+        case .no: return .no
+        case .open: answer = .open
+        case .yes: answer = answer ?? .yes
+        case nil: break
+        }
+      }
+      return answer
+    case .not(let part): return settled(part, trace)?.contrary
+    case .composite(_, let parts):
+      return parts.contains { settled($0, trace) == .open } ? .open : nil
+    default: return answer(of: test, trace)
+    }
+  }
+
+  /// Whether the trace is taken away whatever else comes.
+  func isVetoCertain(_ trace: TraceFacts) -> Bool {
+    for policy in drops where answer(of: roots[policy], trace) == .yes { return true }
+    guard !stopsAtFirstMatch else { return false }
+    for case .vetoes(let bit) in roles where trace.predicateMatches & bit != 0 { return true }
+    return false
+  }
+
+  private func answer(of test: Int, _ trace: TraceFacts) -> Answer {
+    switch tests[test] {
+    case .always: return .yes
+    case .status(let mask): return trace.statuses & mask != 0 ? .yes : .open
+    case .latency(let least, let most, let measure):
+      // A root may come and put an end to the envelope; its own duration, and all envelopes, only grow.
+      guard trace.hasRoot || measure == .spans else { return .open }
+      let duration = measure == .spans ? trace.envelope : trace.rootDuration
+      if duration > most { return .no }
+      return most == .max && duration >= least ? .yes : .open
+    case .spanCount(let least, let most):
+      if trace.spanCount > most { return .no }
+      return most == .max && trace.spanCount >= least ? .yes : .open
+    case .randomness, .baseline, .hash, .bucket, .composite: return .open
+    case .predicate(let bit): return trace.predicateMatches & bit != 0 ? .yes : .open
+    case .noPredicate(let bit): return trace.predicateMatches & bit != 0 ? .no : .open
+    // One that failed makes the policy say no, but not where it stands: nothing is certain of it.
+    case .condition(let bit, _): return trace.predicateMatches & bit != 0 ? .yes : .open
+    case .all(let parts):
+      var answer = Answer.yes
+      for part in parts {
+        let other = self.answer(of: part, trace)
+        if other.rawValue < answer.rawValue { answer = other }
+        if answer == .no { break }
+      }
+      return answer
+    case .not(let part): return answer(of: part, trace).contrary
+    }
+  }
+}
