@@ -230,7 +230,7 @@ import Testing
     world.sampler = Sampler(
       partition: PartitionID(7), configuration: world.sampler.configuration, memory: memory)
     for trace in 1...3000 as ClosedRange<UInt64> {
-      let size = trace % 8 == 0 ? 90 : 4
+      let size: UInt64 = trace % 8 == 0 ? 90 : 4
       try world.send((1...size).map { .child($0, of: trace << 20, trace % 8 == 1 ? .error : .unset) }, at: 0)
     }
     let peak = world.usage.tableBytes

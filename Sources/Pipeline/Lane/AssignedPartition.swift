@@ -2,6 +2,7 @@
 
 internal import OTLP
 internal import Sampling
+internal import Topology
 
 /// One assigned partition. What changes is one struct, lent as a whole for a record or a step of time: each
 /// access to a property of a class is checked for overlaps as the program runs.

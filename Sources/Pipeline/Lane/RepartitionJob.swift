@@ -1,7 +1,7 @@
 // The job of a lane that repartitions: it takes records of any key apart and writes their spans keyed by
 // trace id.
 
-import Topology
+package import Topology
 internal import OTLP
 package import Sampling
 

@@ -1,6 +1,6 @@
 // What the job of a lane that samples goes by.
 
-import Topology
+package import Topology
 package import Sampling
 
 extension SamplingJob {

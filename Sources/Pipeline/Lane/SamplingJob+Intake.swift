@@ -3,6 +3,7 @@
 internal import OTLP
 internal import Sampling
 internal import SpanStorage
+internal import Topology
 
 extension SamplingJob {
   package mutating func take(
