@@ -150,7 +150,7 @@ extension Lane where Job == RepartitionJob {
     for value in values { broker.append(value, key: Array("k".utf8), at: at(0)) }
     broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
     try repartitioner(MemoryLink(broker)) {
-      $0.sampler.limits.recordBytes = 2500
+      $0.recordBytesMax = 2500
       $0.deadLetterBytesMax = 2500
     }.run()
     let letters = broker.outputs(to: .deadLetters)

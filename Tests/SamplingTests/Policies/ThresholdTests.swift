@@ -295,8 +295,8 @@ private struct Facts {
       var early = later
       early.attributes = later.attributes.map { $0 && source.random.chance(0.5) }
       early.spans = source.random.number(in: 1...later.spans)
-      let first = set.certain(trace(early, of: policies))
-      let veto = set.isVetoCertain(trace(early, of: policies))
+      let first = set.program.certain(trace(early, of: policies))
+      let veto = set.program.isVetoCertain(trace(early, of: policies))
       let last = set.decide(trace(later, of: policies), at: .start)
       if first.isKept {
         certain += 1
