@@ -9,7 +9,7 @@
 /// Format: <https://protobuf.dev/programming-guides/encoding/>
 public struct WireWriter: Sendable {
   /// Everything written so far.
-  public private(set) var bytes: [UInt8]
+  public package(set) var bytes: [UInt8]
 
   /// Starts empty, with room for `capacity` bytes.
   public init(capacity: Int = 0) {

@@ -231,11 +231,9 @@ extension Sampler {
     _ decision: Decision, _ names: DecisionNames, isCompact: Bool, _ effects: inout Effects
   ) -> Range<Int> {
     let start = effects.arena.count
-    effects.arena.appendBytes { bytes in
-      decision.appendJSON(
-        names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
-        to: &bytes)
-    }
+    decision.appendJSON(
+      names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
+      to: &effects.arena.bytes)
     if effects.arena.count - start > configuration.limits.decisionBytes {
       shorten(decision, names, isCompact: isCompact, from: start, &effects)
     }
@@ -252,12 +250,10 @@ extension Sampler {
     names.leaveOut(
       bytes: effects.arena.count - start - configuration.limits.decisionBytes,
       rest: Array(Sampler.otherServicesName.utf8))
-    effects.arena.appendBytes { bytes in
-      bytes.removeSubrange(start...)
-      decision.appendJSON(
-        names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
-        to: &bytes)
-    }
+    effects.arena.bytes.removeSubrange(start...)
+    decision.appendJSON(
+      names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
+      to: &effects.arena.bytes)
   }
 
   private mutating func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {

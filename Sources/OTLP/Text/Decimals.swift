@@ -38,6 +38,8 @@ extension OutputSpan<UInt8> {
   /// Appends `value` in decimal digits. It takes room for `Decimals.bytesMax`.
   @inlinable @inline(__always)
   package mutating func appendDecimal(_ value: Int64) {
+    // Most numbers have one digit.
+    if value >= 0, value < 10 { return append(0x30 | UInt8(truncatingIfNeeded: value)) }
     if value < 0 { append(0x2d) }
     appendDecimal(value.magnitude)
   }
