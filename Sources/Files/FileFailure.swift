@@ -6,9 +6,9 @@ internal import Foundation
 public struct FileFailure: Error, Equatable, Sendable, CustomStringConvertible {
   /// The file, as it was named.
   public let name: String
-  /// The reason, in the system's words.
+  /// The reason, as the system words it.
   public let reason: String
-  /// Whether it is a pipe that nobody reads any more.
+  /// Whether it is a pipe that no longer has a reader.
   public let isClosedPipe: Bool
 
   /// Makes a failure from its parts.
@@ -18,7 +18,7 @@ public struct FileFailure: Error, Equatable, Sendable, CustomStringConvertible {
     isClosedPipe = false
   }
 
-  /// The system call that failed last has set `code`.
+  /// Makes a failure from the `errno` of a system call.
   init(_ name: String, code: CInt) {
     self.name = name
     // Sound: the call returns a terminated string, which is copied at once.
@@ -30,7 +30,7 @@ public struct FileFailure: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { "\(MessageText.oneLine(name)): \(reason)" }
 }
 
-/// Files that a process has open already, by the names that a command line has for them.
+/// Files that the process already has open, by their names on a command line.
 enum OpenFile {
   /// The descriptor that `path` stands for: `-`, `/dev/stdout`, `/dev/fd/3` and the like. Nil for other
   /// paths.
@@ -48,7 +48,7 @@ enum OpenFile {
     }
   }
 
-  /// What messages call it.
+  /// Its name in messages.
   static func name(_ path: String, isInput: Bool) -> String {
     path == "-" ? (isInput ? "standard input" : "standard output") : path
   }

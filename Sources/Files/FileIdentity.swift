@@ -1,23 +1,23 @@
-// Which file a path leads to, so that a command does not write over what it reads, or over itself.
+// Identifies the file at a path, so that a command does not overwrite its own input or output.
 
 internal import Foundation
 
-/// The file that a path leads to, whatever it is called: through links, or through `/dev/stdout`.
+/// The file that a path leads to, also through links or `/dev/stdout`.
 public struct FileIdentity: Hashable, Sendable {
   private var device: UInt64
   private var number: UInt64
-  /// Of a file that is not there yet: its name in the folder that `device` and `number` stand for.
+  /// For a file that does not exist yet: its name in the folder that `device` and `number` identify.
   private var name: String?
   private var kind: UInt32
 
-  /// What is read at `path`. Nil if it is not there.
+  /// The file read at `path`. Nil if it does not exist.
   public init?(input path: String) {
     var status = stat()
     guard FileIdentity.look(at: path, isInput: true, &status) else { return nil }
     self.init(status)
   }
 
-  /// What is written at `path`. Nil if it can't be written there, or if it is the null device.
+  /// The file written at `path`. Nil if it can't be written, or is the null device.
   public init?(output path: String) {
     var status = stat()
     if FileIdentity.look(at: path, isInput: false, &status) {
@@ -27,7 +27,7 @@ public struct FileIdentity: Hashable, Sendable {
       self.init(status)
       return
     }
-    // What a link leads to that leads nowhere, and a folder that is reached through links.
+    // Resolves dangling links, and folders reached through links.
     let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
     guard FileIdentity.look(at: OutputFile.folder(of: target), isInput: false, &status) else { return nil }
     self.init(status)
@@ -40,18 +40,18 @@ public struct FileIdentity: Hashable, Sendable {
     kind = UInt32(status.st_mode & S_IFMT)
   }
 
-  /// Whether what is written there may come out again where it is read: not of a terminal or a socket, which
-  /// have two directions.
+  /// Whether bytes written to it can be read back from it. Terminals and sockets have two directions, so
+  /// theirs can't.
   public var isOneWay: Bool { kind != S_IFCHR && kind != S_IFSOCK }
 
   private static let nullDevice: dev_t = 0x103
 
   private static func look(at path: String, isInput: Bool, _ status: inout stat) -> Bool {
     if let descriptor = OpenFile.descriptor(path, isInput: isInput) {
-      // Sound: the call writes to `status` alone.
+      // Sound: the call writes only to `status`.
       return unsafe fstat(descriptor, &status) == 0
     }
-    // Sound: the call writes to `status` alone.
+    // Sound: the call writes only to `status`.
     return unsafe stat(path, &status) == 0
   }
 }

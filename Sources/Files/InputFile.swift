@@ -2,11 +2,11 @@
 
 internal import Foundation
 
-/// A file that is read from its start to its end. It closes itself when it goes.
+/// A file that is read from its start to its end. It is closed when it is deinitialized.
 public final class InputFile {
-  /// What messages call it.
+  /// Its name in messages.
   public let name: String
-  /// Its bytes; nil where nobody knows before the end, as of a pipe.
+  /// Its size in bytes; nil if that is unknown before the end, as for a pipe.
   public let byteCount: Int?
   private let descriptor: CInt
   private let isShared: Bool
@@ -18,22 +18,22 @@ public final class InputFile {
       descriptor = shared
       isShared = true
     } else {
-      // Sound: the path is a terminated text that outlives the call.
+      // Sound: the path is a terminated string that outlives the call.
       descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
       isShared = false
       guard descriptor >= 0 else { throw FileFailure(name, code: errno) }
     }
     var status = stat()
-    // Sound: the call writes to `status` alone.
+    // Sound: the call writes only to `status`.
     let isKnown = unsafe fstat(descriptor, &status) == 0
     byteCount = isKnown && status.st_mode & S_IFMT == S_IFREG ? Int(status.st_size) : nil
   }
 
-  /// Whether there is nothing more at `path` when it has been read to its end: standard input, a pipe.
+  /// Whether `path` can be read only once: standard input, a pipe.
   package static func isReadOnce(_ path: String) -> Bool {
     if OpenFile.descriptor(path, isInput: true) != nil { return true }
     var status = stat()
-    // Sound: the call writes to `status` alone.
+    // Sound: the call writes only to `status`.
     guard unsafe stat(path, &status) == 0 else { return false }
     return [S_IFIFO, S_IFCHR, S_IFSOCK].contains(status.st_mode & S_IFMT)
   }
@@ -42,12 +42,12 @@ public final class InputFile {
     if !isShared, descriptor >= 0 { close(descriptor) }
   }
 
-  /// The next bytes, `count` at the most; none at the end.
+  /// The next bytes, at most `count`; none at the end.
   public func read(upTo count: Int) throws(FileFailure) -> [UInt8] {
     var code: CInt = 0
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
       var got = 0
-      // Sound: at most as many bytes are written as the buffer has, and as many count as were written.
+      // Sound: at most as many bytes are written as the buffer holds, and `filled` is how many were.
       repeat { got = unsafe readSome(descriptor, buffer.baseAddress, count) } while got < 0 && errno == EINTR
       code = got < 0 ? errno : 0
       filled = max(0, got)
@@ -56,7 +56,7 @@ public final class InputFile {
     return bytes
   }
 
-  /// All that is left, but no more than `limit` bytes.
+  /// All remaining bytes, but no more than `limit`.
   package func readAll(upTo limit: Int) throws(FileFailure) -> [UInt8] {
     var bytes: [UInt8] = []
     while bytes.count < limit {

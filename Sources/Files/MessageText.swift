@@ -1,6 +1,6 @@
-// Text from outside, as messages may show it.
+// Makes text from outside fit for messages.
 
-/// Text from the file made fit for a message: one line, printable, not too long.
+/// Text from a file, made fit for a message: one line, printable, not too long.
 package enum MessageText {
   private static let lengthMax = 80
 
@@ -11,8 +11,8 @@ package enum MessageText {
     return "'\(oneLine(String(shown)))\(ellipsis)'"
   }
 
-  /// The text with line breaks, control and invisible characters escaped: a file must not be able to write
-  /// a second error line, or to steer the terminal.
+  /// The text with line breaks, control and invisible characters escaped: a file must not be able to add an
+  /// error line or control the terminal.
   package static func oneLine(_ text: String) -> String {
     var line = ""
     for scalar in text.unicodeScalars {

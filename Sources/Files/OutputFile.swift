@@ -1,16 +1,16 @@
-// A file that is there whole or not at all: written beside its place, and put there when it is complete.
+// A file that appears whole or not at all: written next to its target, and moved there when complete.
 
 internal import Foundation
 
-/// A file that is written.
+/// A file being written.
 ///
-/// A regular file is written without a name, or under a temporary one where the file system can't do that,
-/// and takes its place when it is complete. So whoever reads it never sees half of it, and a command that
-/// fails leaves what was there before. Pipes, devices and standard output are written to directly.
+/// A regular file is written without a name, or under a temporary one if the file system can't do that, and
+/// moved to its target when it is complete. So readers never see half of it, and a command that fails leaves
+/// the old file in place. Pipes, devices and standard output are written to directly.
 ///
-/// Sound: the system calls take paths as terminated texts, which outlive the calls.
+/// Sound: the system calls take paths as terminated strings, which outlive the calls.
 public final class OutputFile {
-  /// What messages call it.
+  /// Its name in messages.
   public let name: String
   private let descriptor: CInt
   private let place: Place
@@ -18,11 +18,11 @@ public final class OutputFile {
 
   /// Where the bytes are until the file is complete.
   private enum Place {
-    /// Where they are to be.
+    /// At the target itself.
     case direct
-    /// In a file without a name, which is to stand at `target`.
+    /// In a file without a name, which will be linked to `target`.
     case unnamed(target: String)
-    /// In the file at `path`, which is to stand at `target`.
+    /// In the file at `path`, which will be renamed to `target`.
     case beside(path: String, target: String)
   }
 
@@ -55,7 +55,7 @@ public final class OutputFile {
       }
       guard count > 0 else {
         if errno == EINTR { continue }
-        // A descriptor that was made not to block, as those of a terminal may be by another program.
+        // A non-blocking descriptor: another program may have made a terminal so.
         if errno == EAGAIN, waitUntilWritable() { continue }
         throw FileFailure(name, code: errno)
       }
@@ -63,7 +63,7 @@ public final class OutputFile {
     }
   }
 
-  /// Closes the file and puts it in its place.
+  /// Closes the file and moves it to its target.
   public func finish() throws(FileFailure) {
     if case .direct = place {} else if fsync(descriptor) != 0 { throw FileFailure(name, code: errno) }
     switch place {
@@ -102,10 +102,10 @@ public final class OutputFile {
       return (try checked(fcntl(shared, F_DUPFD_CLOEXEC, 0), name), .direct)
     }
     var status = stat()
-    // Sound: the call writes to `status` alone.
+    // Sound: the call writes only to `status`.
     guard unsafe stat(path, &status) == 0 else {
       guard errno == ENOENT else { throw FileFailure(name, code: errno) }
-      // A link that leads nowhere: what it names is made.
+      // A dangling link: its target is created.
       // Sound: as above.
       if unsafe lstat(path, &status) == 0 { return (try openDirectly(path, name), .direct) }
       return try openBeside(path, nil, name)
@@ -114,9 +114,9 @@ public final class OutputFile {
     case S_IFDIR: throw FileFailure(name, code: EISDIR)
     case S_IFREG where !path.hasPrefix("/dev/") && !path.hasPrefix("/proc/"):
       guard unsafe access(path, W_OK) == 0 else { throw FileFailure(name, code: errno) }
-      // What stands behind a symbolic link is replaced, not the link.
+      // The target of a symbolic link is replaced, not the link.
       let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
-      // A file that is mounted can't be replaced, nor one in a folder that is read-only.
+      // A mounted file can't be replaced, nor one in a read-only folder.
       let folder = folder(of: target)
       var around = stat()
       // Sound: as above.
@@ -132,7 +132,7 @@ public final class OutputFile {
     try checked(unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666), name)
   }
 
-  /// Opens a new file in the folder of `target`, with the owner and rights of what stands there.
+  /// Opens a new file in the folder of `target`, with the owner and permissions of the existing file.
   private static func openBeside(
     _ target: String, _ before: stat?, _ name: String
   ) throws(FileFailure) -> (CInt, Place) {
@@ -152,14 +152,14 @@ public final class OutputFile {
     }
     _ = try checked(descriptor, name)
     if let before {
-      // Who may not give a file away keeps it.
+      // Without the right to change the owner, it stays.
       _ = fchown(descriptor, before.st_uid, before.st_gid)
       _ = fchmod(descriptor, before.st_mode & 0o7777)
     }
     return (descriptor, place)
   }
 
-  /// Linux's O_TMPFILE: a file in a folder, without a name. It is gone if the process dies.
+  /// Linux's O_TMPFILE: a file in a folder, without a name. It disappears if the process dies.
   private static let unnamed: CInt = 0o20_000_000 | O_DIRECTORY
 
   static func folder(of path: String) -> String {

@@ -1,4 +1,4 @@
-// zstd over one segment at a time.
+// zstd, one segment at a time.
 
 internal import CZstd
 import Invariants
@@ -7,14 +7,14 @@ import Invariants
 ///
 /// Source: RFC 8878, and the manual of libzstd.
 @safe final class BlockCompressor {
-  /// By measurement: see `docs/decisions/0008-spans-in-logs.md`.
+  /// Chosen by measurement: see `docs/decisions/0008-spans-in-logs.md`.
   private static let level: Int32 = 1
 
   private let compression: OpaquePointer
   private let decompression: OpaquePointer
 
   init() {
-    // The two are null only where no memory is left for them.
+    // The two are null only when memory has run out.
     guard let compression = unsafe ZSTD_createCCtx(), let decompression = unsafe ZSTD_createDCtx() else {
       fatalError("no memory for zstd")
     }
@@ -23,15 +23,15 @@ import Invariants
   }
 
   deinit {
-    // Sound: both were made by `init` and are used by this object alone.
+    // Sound: both were made by `init` and are used only by this object.
     unsafe ZSTD_freeCCtx(compression)
     unsafe ZSTD_freeDCtx(decompression)
   }
 
-  /// The most bytes that compressing `count` bytes can give.
+  /// The largest compressed size of `count` bytes.
   static func bound(_ count: Int) -> Int { ZSTD_compressBound(count) }
 
-  /// Compresses the first `count` bytes of `source` into `target`; returns how many bytes that gave.
+  /// Compresses the first `count` bytes of `source` into `target`; returns the compressed size.
   func compress(_ source: MemoryBlock, count: Int, into target: MemoryBlock) -> Int {
     // Sound: zstd reads and writes inside the two buffers, for the length of the call.
     let written = unsafe source.withMutableBytes(from: 0, count: count) { input in
@@ -45,8 +45,7 @@ import Invariants
     return written
   }
 
-  /// Decompresses `count` bytes at `offset` of `source` into the start of `target`, which they fill up to
-  /// `rawCount`.
+  /// Decompresses `count` bytes at `offset` of `source` into the first `rawCount` bytes of `target`.
   func decompress(
     _ source: MemoryBlock, from offset: Int, count: Int, into target: MemoryBlock, rawCount: Int
   ) {

@@ -2,20 +2,20 @@
 
 internal import Glibc
 
-/// Memory for tables and slabs. With small pages nearly every access at random walks the page tables first,
-/// which on a virtual machine takes longer than the access itself.
+/// Memory for tables and slabs. With small pages, nearly every random access walks the page tables first,
+/// which takes longer on a virtual machine than the access itself.
 public enum HugePages {
-  /// The size of one.
+  /// The size of a huge page.
   public static let pageBytes = 2 << 20
 
-  /// Allocates memory that is to be freed with `deallocate`; in huge pages, as far as the kernel has them and
-  /// the size is worth it, if `isLarge`.
+  /// Allocates memory, to be freed with `deallocate`. If `isLarge`, it uses huge pages where the size is
+  /// worth it and the kernel has them.
   @unsafe public static func allocate(byteCount: Int, isLarge: Bool) -> UnsafeMutableRawPointer {
     let isLarge = isLarge && byteCount >= pageBytes
     let memory = UnsafeMutableRawPointer.allocate(
       byteCount: byteCount, alignment: isLarge ? pageBytes : 4096)
-    // Sound: the advice concerns just what was allocated, and changes no byte of it. Where the kernel does
-    // not take it, pages stay small: so its answer does not matter.
+    // Sound: the advice covers only the memory just allocated, and changes no byte of it. If the kernel
+    // ignores it, pages stay small, so the result does not matter.
     if isLarge { _ = unsafe madvise(memory, byteCount / pageBytes * pageBytes, MADV_HUGEPAGE) }
     return unsafe memory
   }

@@ -1,29 +1,29 @@
-// A run of memory whose every access is checked, and the only place that touches it by address.
+// A run of memory with checked access: the only place that touches it by address.
 
 internal import CMemory
 import Invariants
 
-/// A run of memory that a `SpanMemory` has lent out.
+/// A run of memory lent by a `SpanMemory`.
 ///
-/// Whoever holds one must not use it once it was given back: that alone is not checked. `SpanLog` holds all
-/// of them, one a segment, and forgets a segment with its memory.
+/// A block must not be used after it was given back: only that is not checked. `SpanLog` holds all of them,
+/// one per segment, and forgets a segment together with its memory.
 @safe struct MemoryBlock {
   private let base: UnsafeMutableRawPointer
   let byteCount: Int
-  /// The number of the slab, or nil for a block that was allocated by itself.
+  /// The number of the slab, or nil for a block that was allocated on its own.
   let slab: Int?
 
-  /// Sound if `base` has `byteCount` bytes that nobody else uses until the block is given back.
+  /// Sound if `base` has `byteCount` bytes that nothing else uses until the block is given back.
   @unsafe init(base: UnsafeMutableRawPointer, byteCount: Int, slab: Int?) {
     unsafe self.base = base
     self.byteCount = byteCount
     self.slab = slab
   }
 
-  /// Copies `bytes` to `offset`. They are taken not to be read again soon.
+  /// Copies `bytes` to `offset`. They are not expected to be read again soon.
   func write(_ bytes: RawSpan, at offset: Int) {
     check(offset, bytes.byteCount)
-    // Sound: the range is inside the block, which is nobody else's; the source is borrowed for the call.
+    // Sound: the range is inside the block, which has no other user; the source is borrowed for the call.
     unsafe bytes.withUnsafeBytes { source in
       if let start = source.baseAddress {
         unsafe tailrace_copy_past_caches(base + offset, start, source.count)
@@ -31,7 +31,7 @@ import Invariants
     }
   }
 
-  /// Copies `count` bytes from `start` on to `offset` of `other`.
+  /// Copies `count` bytes at `start` to `offset` of `other`.
   func copy(from start: Int, count: Int, to other: MemoryBlock, at offset: Int) {
     check(start, count)
     other.check(offset, count)
@@ -39,7 +39,7 @@ import Invariants
     unsafe (other.base + offset).copyMemory(from: base + start, byteCount: count)
   }
 
-  /// Lends `count` bytes from `offset` on to `body`.
+  /// Lends `count` bytes at `offset` to `body`.
   func withBytes<Result, Failure: Error>(
     from offset: Int, count: Int, _ body: (RawSpan) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -48,12 +48,12 @@ import Invariants
     return try unsafe body(RawSpan(_unsafeStart: base + offset, byteCount: count))
   }
 
-  /// Lends `count` bytes from `offset` on to `body`, to be written.
+  /// Lends `count` bytes at `offset` to `body` for writing.
   func withMutableBytes<Result>(
     from offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Result
   ) -> Result {
     check(offset, count)
-    // Sound: the range is inside the block; each caller says that `body` keeps no address.
+    // Sound: the range is inside the block; each caller shows that `body` keeps no address.
     return unsafe body(UnsafeMutableRawBufferPointer(start: base + offset, count: count))
   }
 

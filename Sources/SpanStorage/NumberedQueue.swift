@@ -1,14 +1,14 @@
-// First in, first out, with a number for each element that stays what it is.
+// A first-in, first-out queue whose elements keep their numbers.
 
 import Invariants
 
-/// A ring of elements, numbered from zero in the order in which they came. The last one is at hand: it is the
-/// one that changes.
+/// A ring of elements, numbered from zero in the order they were appended. The last one is stored separately:
+/// it is the one that changes.
 struct NumberedQueue<Element> {
   /// All but the last.
   private var ring: [Element?] = Array(repeating: nil, count: 16)
   private var newest: Element?
-  /// The number of the first element, and of the next that will come.
+  /// The number of the first element, and of the next one to be appended.
   private(set) var startNumber = 0
   private(set) var endNumber = 0
 
@@ -16,7 +16,7 @@ struct NumberedQueue<Element> {
   var isEmpty: Bool { endNumber == startNumber }
   var byteCount: Int { ring.capacity * MemoryLayout<Element?>.stride }
 
-  /// The element that came last. There must be one.
+  /// The last element. There must be one.
   var last: Element {
     get { required(newest) }
     _modify {

@@ -3,7 +3,7 @@
 internal import CMemory
 
 extension RawSpan {
-  /// Says that the bytes will be read soon. It changes nothing but how long that takes.
+  /// Hints that the bytes will be read soon. This affects only how long that takes.
   public func prefetch() {
     // Sound: a hint, which reads nothing; the address is used during the call only.
     unsafe withUnsafeBytes { bytes in

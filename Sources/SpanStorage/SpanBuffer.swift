@@ -1,13 +1,13 @@
 // Spans of undecided traces, as the bytes they arrived in.
 //
 // Two logs, each freed from its old end as the traces there are decided (see `SpanLog`): a trace that ends
-// costs nothing, and most end in about the order in which they began. The few that stay long would hold the
-// old end, and with it everything behind. So when a log is wasteful its oldest trace is moved: its pieces are
-// gathered at the end of the second log, one behind the other. Above a limit the second log is compressed,
-// and traces are moved there to be: a compressed segment holds the pieces of few traces, each whole, so that
-// a kept trace is read back from one segment and not from as many as it has pieces.
+// costs nothing, and most end in about the order in which they began. The few long-lived ones would hold the
+// old end, and with it everything after them. So when a log wastes too much, its oldest trace is moved: its
+// pieces are gathered at the end of the second log, one after the other. Above a limit the second log is
+// compressed, and traces are moved there for that: a compressed segment holds the pieces of a few whole
+// traces, so that a kept trace is read back from one segment and not from as many as it has pieces.
 //
-// It is the log-structured file system's cleaner (Rosenblum and Ousterhout, 1992), with two generations.
+// This is the cleaner of a log-structured file system (Rosenblum and Ousterhout, 1992), with two generations.
 
 import Invariants
 internal import OTLP
@@ -17,10 +17,10 @@ public struct BufferedSpans: Sendable, BitwiseCopyable {
   /// In the log of arrivals.
   fileprivate var firstArrival = PieceID.none
   fileprivate var lastArrival = PieceID.none
-  /// In the log of survivors; all of it came before the arrivals.
+  /// In the log of survivors; all of these are older than the arrivals.
   fileprivate var firstSurvivor = PieceID.none
   fileprivate var lastSurvivor = PieceID.none
-  // While an earlier owner's work is read again, a trace is held whatever its size: 32 bits are not enough.
+  // During recovery a trace is held whatever its size, so 32 bits are not enough.
   var arrivalBytes = 0
   var survivorBytes = 0
 
@@ -46,9 +46,9 @@ public struct SpanBuffer: ~Copyable {
     public var byteCount: Int
   }
 
-  /// A trace that stands at the old end of a log.
+  /// The trace at the old end of a log.
   public struct Oldest: Sendable {
-    /// Its slot when its spans came. It may be another trace's by now.
+    /// Its slot when its spans arrived. The slot may be another trace's by now.
     public var owner: Int
     fileprivate var piece: PieceID
     fileprivate var isSurvivor: Bool
@@ -59,31 +59,31 @@ public struct SpanBuffer: ~Copyable {
   private var survivors: SpanLog
   private var arrivalBytes = 0
   private var survivorBytes = 0
-  /// Bytes that may still be moved before the next segment is begun.
+  /// Bytes that may still be moved before the next segment begins.
   private var moveAllowance = 0
 
-  /// A log may take this many times the bytes that are needed of it, in percent.
+  /// A log may take this percentage of its needed bytes.
   private static let wastePercentMax = 120
-  /// And so many slabs more, so that little traffic is left alone.
+  /// Plus this many slabs, so that light traffic is left alone.
   private static let slabsSpare = 4
-  /// Slabs moved or compressed for each that is filled, at the most. So memory is won faster than it is
-  /// taken, and no record waits long.
+  /// The most slabs moved or compressed for each one filled: memory is reclaimed faster than it is used, and
+  /// no record waits long.
   private static let slabsPerCleaning = 4
 
-  /// Makes a buffer without spans, in `memory`.
+  /// Makes an empty buffer in `memory`.
   public init(memory: SpanMemory) {
     self.memory = memory
     arrivals = SpanLog(memory: memory)
     survivors = SpanLog(memory: memory)
   }
 
-  /// Bytes of spans that are needed.
+  /// Bytes of spans that are still needed.
   public var neededBytes: Int { arrivalBytes + survivorBytes }
 
-  /// Bytes that the segments take, as if none were compressed.
+  /// Bytes that the segments would take if none were compressed.
   public var rawBytes: Int { arrivals.rawBytes + survivors.rawBytes }
 
-  /// Bytes of memory beside the segments.
+  /// Bytes of memory besides the segments.
   public var byteCount: Int { arrivals.byteCount + survivors.byteCount }
 
   /// Segments that are compressed.
@@ -99,7 +99,7 @@ public struct SpanBuffer: ~Copyable {
     arrivalBytes += bytes.byteCount
   }
 
-  /// Lets go of a trace's spans.
+  /// Releases a trace's spans.
   public mutating func release(_ spans: inout BufferedSpans) {
     arrivalBytes -= spans.arrivalBytes
     survivorBytes -= spans.survivorBytes
@@ -111,7 +111,7 @@ public struct SpanBuffer: ~Copyable {
     }
   }
 
-  /// The pieces of a trace's spans, in the order in which they came.
+  /// The pieces of a trace's spans, in order of arrival.
   public func pieces(of spans: BufferedSpans) -> [Piece] {
     var pieces: [Piece] = []
     append(spans.lastArrival, of: arrivals, isSurvivor: false, to: &pieces)
@@ -141,33 +141,33 @@ public struct SpanBuffer: ~Copyable {
 
   // MARK: Cleaning
 
-  /// Whether there may be memory to win since the last cleaning: a segment was begun.
+  /// Whether cleaning may reclaim memory: a segment was begun since the last one.
   public private(set) var isCleaningDue = false
 
-  /// Begins a cleaning: frees what can be freed without looking at a trace, and compresses.
+  /// Begins a cleaning. Under memory pressure it compresses survivors first.
   public mutating func beginCleaning() {
     isCleaningDue = false
     moveAllowance = SpanBuffer.slabsPerCleaning * memory.slabBytes
     while isUnderPressure, moveAllowance > 0, survivors.compressNext() { moveAllowance -= memory.slabBytes }
   }
 
-  /// The trace that the cleaning has come to; nil at its end. The caller says next whether that `isNeeded`.
+  /// The next trace of the cleaning; nil at its end. The caller then checks whether it `isNeeded`.
   public mutating func nextOldest(survivors isSurvivor: Bool) -> Oldest? {
     guard let (owner, piece) = isSurvivor ? survivors.oldest() : arrivals.oldest() else { return nil }
     return Oldest(owner: owner, piece: piece, isSurvivor: isSurvivor)
   }
 
-  /// Whether `oldest` is the trace that has these spans, and not one that has ended or was moved.
+  /// Whether `oldest` is the trace that has these spans, not one that has ended or was moved.
   public func isNeeded(_ oldest: Oldest, by spans: BufferedSpans) -> Bool {
     oldest.piece == (oldest.isSurvivor ? spans.firstSurvivor : spans.firstArrival)
   }
 
-  /// Goes on behind `oldest`, which nobody needs.
+  /// Skips `oldest`, which is not needed.
   public mutating func pass(_ oldest: Oldest) {
     if oldest.isSurvivor { survivors.passOldest() } else { arrivals.passOldest() }
   }
 
-  /// Moves the spans of `oldest`, if that is worth it; else the cleaning of this log is at its end.
+  /// Moves the spans of `oldest`, if that is worth it; otherwise the cleaning of this log has ended.
   public mutating func move(_ oldest: Oldest, _ spans: inout BufferedSpans) -> Bool {
     guard moveAllowance > 0, isWorthMoving(oldest) else { return false }
     let count = oldest.isSurvivor ? spans.survivorBytes : spans.arrivalBytes
@@ -197,7 +197,7 @@ public struct SpanBuffer: ~Copyable {
 
   /// Appends a piece to the survivors.
   private mutating func copy(_ piece: Piece, after previous: PieceID, owner: Int) -> PieceID {
-    // The log may grow and its scratch change while it is written: so what comes from there is copied first.
+    // The log may grow and its scratch change while it is written, so its own bytes are copied first.
     if piece.isSurvivor {
       let bytes = survivors.withBytes(of: piece.id) { $0.copied() }
       return bytes.withRawBytes { survivors.append($0, after: previous, owner: owner) }

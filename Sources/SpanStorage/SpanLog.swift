@@ -1,17 +1,17 @@
 // A log of pieces in segments: appended at one end, freed at the other.
 //
-// A segment is filled from both sides: bytes from the front, and from the back a record of 12 bytes for each
-// piece: where its bytes begin, how many they are, and what it hangs on: the piece before it of the same
-// trace or, if it is the trace's first in this log, the trace. So all there is about a piece lies in the
-// segment, and goes with it.
+// A segment is filled from both ends: bytes from the front, and from the back a 12-byte record for each
+// piece: where its bytes begin, how many there are, and what it links to: the trace's previous piece or, for
+// the trace's first piece in this log, the trace. So everything about a piece is in its segment, and goes
+// with it.
 //
-// The log knows only where its oldest piece is that may still be needed. Whoever owns the pieces says of the
-// traces at that end, one after the other, that they are gone or have been moved, and the segments behind are
-// freed. A trace that ends costs nothing here: no piece of it is looked at.
+// The log knows only the place of its oldest piece that may still be needed. The owner of the pieces reports
+// each trace at that end as gone or moved, and the segments passed are freed. A trace that ends costs nothing
+// here: none of its pieces is looked at.
 
 import Invariants
 
-/// The number of a piece: of its segment (21 bits, counted on through zero) and of its place in that.
+/// The number of a piece: its segment's number (21 bits, wrapping around) and its place there.
 public struct PieceID: Equatable, Sendable, BitwiseCopyable {
   private let value: UInt32
 
@@ -35,14 +35,14 @@ public struct PieceID: Equatable, Sendable, BitwiseCopyable {
   fileprivate var place: Int { Int(value & (1 << PieceID.placeBits - 1)) }
 }
 
-/// Pieces in the order in which they came.
+/// Pieces in order of arrival.
 struct SpanLog: ~Copyable {
   private struct Segment {
-    /// Raw: the bytes and the records. Compressed: nothing any more.
+    /// The bytes and the records while raw; nil when compressed.
     var block: MemoryBlock?
     var dataEnd = 0
     var pieceCount = 0
-    /// Compressed: the shelf, and where on it the records and, behind them, the compressed bytes are.
+    /// When compressed: the shelf, and where on it the records are, followed by the compressed bytes.
     var shelf = 0
     var shelfOffset = 0
     var compressedCount = 0
@@ -59,18 +59,18 @@ struct SpanLog: ~Copyable {
   private static let firstBit: UInt32 = 1 << 31
 
   private let memory: SpanMemory
-  /// Tells the log from the others that share the memory.
+  /// Distinguishes the log from others that share the memory.
   private let logID: Int
   private var segments = NumberedQueue<Segment>()
   private var shelves = NumberedQueue<Shelf>()
   /// The place, in the first segment, of the first piece that may be needed.
   private var frontier = 0
-  /// The first segment that has not been compressed, or tried.
+  /// The first segment not yet tried for compression.
   private var firstRaw = 0
 
-  /// Bytes of segments, as if none were compressed.
+  /// Bytes that the segments would take if none were compressed.
   private(set) var rawBytes = 0
-  /// Segments that are compressed, and the bytes of pieces in them.
+  /// Segments that are compressed.
   private(set) var compressedSegments = 0
 
   init(memory: SpanMemory) {
@@ -88,17 +88,17 @@ struct SpanLog: ~Copyable {
   /// Segments begun since the log was made.
   var segmentsBegun: Int { segments.endNumber }
 
-  /// Bytes of memory beside the segments.
+  /// Bytes of memory besides the segments.
   var byteCount: Int { segments.byteCount + shelves.byteCount }
 
   // MARK: Pieces
 
-  /// Adds a piece that hangs on `previous`, or on the trace in slot `owner` if it is the trace's first here.
+  /// Adds a piece that links to `previous`, or to the trace in slot `owner` if it is the trace's first here.
   mutating func append(_ bytes: RawSpan, after previous: PieceID, owner: Int) -> PieceID {
     let count = bytes.byteCount
     invariant(count > 0 && count < 1 << 31, "a piece of \(count) bytes")
     let segment = segmentWithRoom(for: count)
-    guard let block = segment.block else { fatalError("the segment that is filled is compressed") }
+    guard let block = segment.block else { fatalError("the segment being filled is compressed") }
     let number = segments.endNumber - 1
     block.write(bytes, at: segment.dataEnd)
     let record = block.byteCount - SpanLog.recordBytes * (segment.pieceCount + 1)
@@ -111,7 +111,7 @@ struct SpanLog: ~Copyable {
     return PieceID(segment: number, place: segment.pieceCount)
   }
 
-  /// The last segment, if a piece of so many bytes fits in it; else one that is begun for it.
+  /// The last segment, if a piece of this size fits; otherwise a new one.
   private mutating func segmentWithRoom(for count: Int) -> Segment {
     if !segments.isEmpty {
       let segment = segments.last
@@ -122,18 +122,18 @@ struct SpanLog: ~Copyable {
       }
     }
     invariant(segments.count < PieceID.segmentMask / 2, "\(segments.count) segments")
-    // Records are words: the block's end has to be aligned for them.
+    // Records consist of words, so the block's end must be aligned.
     let block = memory.allocate(atLeast: (count + 3) / 4 * 4 + SpanLog.recordBytes)
     rawBytes += block.byteCount
     segments.append(Segment(block: block))
     return segments.last
   }
 
-  /// What is noted about a piece.
+  /// The record of a piece.
   struct Piece {
     var offset: Int
     var count: Int
-    /// The piece before it of the same trace; none for the first.
+    /// The previous piece of the same trace; none for the first.
     var previous: PieceID
     /// The slot of the trace, if it is the trace's first here.
     var owner: Int?
@@ -161,8 +161,8 @@ struct SpanLog: ~Copyable {
       previous: isFirst ? .none : PieceID(word: link), owner: isFirst ? Int(link) : nil)
   }
 
-  /// Lends the piece's bytes to `body`; a compressed segment is decompressed for it, unless it is the one
-  /// that was read last.
+  /// Lends the piece's bytes to `body`; a compressed segment is decompressed first, unless it was the last
+  /// one read.
   func withBytes<Result, Failure: Error>(
     of id: PieceID, _ body: (RawSpan) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -181,7 +181,7 @@ struct SpanLog: ~Copyable {
   // MARK: The old end
 
   /// The oldest trace that may still need its pieces here, and its first piece. Nil if the log has no such
-  /// trace; segments that nobody needs are freed on the way.
+  /// trace; segments that are not needed are freed on the way.
   mutating func oldest() -> (owner: Int, piece: PieceID)? {
     while !segments.isEmpty {
       let number = segments.startNumber
@@ -199,12 +199,12 @@ struct SpanLog: ~Copyable {
     return nil
   }
 
-  /// Says that the trace that `oldest` gave needs nothing here any more.
+  /// Passes the trace that `oldest` returned: it needs nothing here any more.
   mutating func passOldest() {
     frontier += 1
   }
 
-  /// Says that no piece is needed any more.
+  /// Frees all segments: no piece is needed any more.
   mutating func removeAll() {
     while !segments.isEmpty { removeFirstSegment() }
   }
@@ -228,8 +228,7 @@ struct SpanLog: ~Copyable {
 
   // MARK: Compression
 
-  /// Compresses the oldest sealed segment that has not been compressed, or tried. Returns whether there was
-  /// one.
+  /// Compresses the oldest sealed segment not yet tried for compression. Returns whether there was one.
   mutating func compressNext() -> Bool {
     while firstRaw < segments.endNumber - 1 {
       let number = firstRaw
@@ -247,7 +246,7 @@ struct SpanLog: ~Copyable {
     let scratch = memory.scratch(.compression)
     let compressed = memory.compressor.compress(block, count: count, into: scratch)
     let records = SpanLog.recordBytes * pieces
-    // What saves less than an eighth is not worth reading it back.
+    // Saving less than an eighth is not worth the decompression.
     guard compressed + records <= block.byteCount / 8 * 7 else { return }
     let shelf = shelfWithRoom(for: records + (compressed + 3) / 4 * 4)
     let offset = shelves[shelf].end

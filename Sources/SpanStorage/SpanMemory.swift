@@ -1,9 +1,8 @@
-// Where the spans of all partitions of a lane are kept: slabs of one size, carved out of huge pages and used
-// again and again.
+// Memory for the spans of all partitions of a lane: slabs of one size, carved out of huge pages and reused.
 //
-// The first touch of a page costs microseconds on a virtual machine, and a heap that gives blocks back to the
-// system pays that again for each. So memory comes in extents of 4 MiB, is reused for as long as it is
-// needed, and goes back an extent at a time when a burst is over.
+// The first touch of a page costs microseconds on a virtual machine, and a heap that returns blocks to the
+// system pays that again for each. So memory is taken in extents of 4 MiB, reused as long as it is needed,
+// and returned an extent at a time after a burst.
 
 import Invariants
 
@@ -13,21 +12,21 @@ import Invariants
 public final class SpanMemory {
   /// The bytes of a slab; a larger piece gets a block of its own.
   public let slabBytes: Int
-  /// Above so many bytes in use, spans are compressed: see `SpanBuffer`.
+  /// Above this many bytes in use, spans are compressed: see `SpanBuffer`.
   public var compressAbove = Int.max
-  /// Bytes that the verdicts that are remembered may take.
+  /// The most bytes that remembered verdicts may take.
   public var verdictBytesMax = Int.max
-  /// Bytes that they do take. Those who hold them keep account of it here, as with the tables.
+  /// Bytes that remembered verdicts take. Their holders keep account here, as for the tables.
   public var verdictBytes = 0
-  /// Bytes that the tables of open traces may take.
+  /// The most bytes that the tables of open traces may take.
   public var tableBytesMax = Int.max
-  /// Bytes that they do take.
+  /// Bytes that the tables of open traces take.
   public var tableBytes = 0
-  /// Bytes of slabs and larger blocks that are in use.
+  /// Bytes of slabs and larger blocks in use.
   public private(set) var usedBytes = 0 {
     didSet { usedBytesMax = max(usedBytesMax, usedBytes) }
   }
-  /// The most since memory was last given back.
+  /// The most bytes in use since the last `trim`.
   private var usedBytesMax = 0
   /// Bytes taken from the system.
   public private(set) var residentBytes = 0
@@ -35,7 +34,7 @@ public final class SpanMemory {
   /// How many compressed segments have been decompressed.
   public internal(set) var decompressions = 0
 
-  /// What compresses segments, made when the first is.
+  /// Compresses segments; made for the first one.
   private(set) lazy var compressor = BlockCompressor()
 
   /// One compressed segment.
@@ -44,7 +43,7 @@ public final class SpanMemory {
     var segment: Int
   }
 
-  /// The segment whose bytes are in the scratch for reading.
+  /// The segment whose bytes are in the reading scratch.
   var readSource: Source?
 
   /// What a scratch is for.
@@ -58,21 +57,21 @@ public final class SpanMemory {
 
   /// Two huge pages.
   private static let extentBytes = 4 << 20
-  /// The first extents stay in small pages: a quiet partition would pay 2 MiB for its first span.
+  /// The first extents use small pages: with huge ones a quiet partition would pay 2 MiB for its first span.
   private static let smallExtents = 8
 
   private struct Extent {
-    /// Nil while it is given back.
+    /// Nil after it was given back.
     var block: MemoryBlock?
     var used = 0
   }
 
   private let slabsPerExtent: Int
   private var extents: [Extent] = []
-  /// Bit *i* is set if slab *i* can be had.
+  /// Bit *i* is set if slab *i* is free.
   private var free: [UInt64] = []
   private var freeCount = 0
-  /// No slab below this word of `free` can be had.
+  /// The words of `free` below this one are zero.
   private var firstFreeWord = 0
 
   /// - Parameter slabBytes: the bytes of a slab, a power of two from 64 bytes to 64 KiB.
@@ -91,7 +90,7 @@ public final class SpanMemory {
     }
   }
 
-  /// Takes memory for at least `byteCount` bytes: a slab, or a block of that size.
+  /// Allocates at least `byteCount` bytes: a slab, or a block of that size.
   func allocate(atLeast byteCount: Int) -> MemoryBlock {
     guard byteCount <= slabBytes else {
       let block = SpanMemory.allocate(byteCount, isLarge: byteCount >= HugePages.pageBytes)
@@ -110,12 +109,12 @@ public final class SpanMemory {
     extents[number].used += 1
     usedBytes += slabBytes
     guard let extent = extents[number].block else { fatalError("slab \(slab) is in no extent") }
-    // Sound: a free slab lies inside its extent and is nobody's until it is given back.
+    // Sound: a free slab lies inside its extent, and only this block uses it until it is given back.
     return unsafe MemoryBlock(
       base: extent.address + slab % slabsPerExtent * slabBytes, byteCount: slabBytes, slab: slab)
   }
 
-  /// Takes back memory that `allocate` gave. The block must not be used any more.
+  /// Takes back a block from `allocate`. It must not be used afterwards.
   func deallocate(_ block: MemoryBlock) {
     usedBytes -= block.byteCount
     guard let slab = block.slab else {
@@ -131,10 +130,10 @@ public final class SpanMemory {
     extents[slab / slabsPerExtent].used -= 1
   }
 
-  /// Gives back what has not been needed since the last call: to be called every minute or so.
+  /// Gives back memory that was not needed since the last call. Call it every minute or so.
   ///
-  /// More often, and memory would go back and forth with every wave of the traffic; and a page that comes
-  /// back has to be cleared first.
+  /// More often, memory would go back and forth with every wave of traffic, and each page that comes back is
+  /// cleared first.
   public func trim() {
     var spare = residentBytes - usedBytesMax
     usedBytesMax = usedBytes
@@ -146,7 +145,7 @@ public final class SpanMemory {
     }
   }
 
-  /// A block for one segment, compressed or not, that stays what it is until it is asked for again.
+  /// A block for one segment, compressed or not, that keeps its contents until it is requested again.
   func scratch(_ purpose: Purpose) -> MemoryBlock {
     if let made = scratches[purpose.rawValue] { return made }
     let block = SpanMemory.allocate(BlockCompressor.bound(slabBytes), isLarge: false)
@@ -156,7 +155,7 @@ public final class SpanMemory {
     return block
   }
 
-  /// A number that no other log of this memory has.
+  /// A number unique among the logs of this memory.
   func makeLogID() -> Int {
     logCount += 1
     return logCount
@@ -191,7 +190,7 @@ public final class SpanMemory {
   }
 
   private static func allocate(_ byteCount: Int, isLarge: Bool) -> MemoryBlock {
-    // Sound: the memory is fresh, of this size, and this block's alone.
+    // Sound: the memory is fresh, of this size, and used only by this block.
     unsafe MemoryBlock(
       base: HugePages.allocate(byteCount: byteCount, isLarge: isLarge), byteCount: byteCount, slab: nil)
   }

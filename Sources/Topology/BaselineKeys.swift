@@ -11,7 +11,7 @@ private enum BudgetKey: String, CaseIterable {
 }
 
 extension TopologyReader {
-  /// The baseline under `field`; nil if it is not as it should be.
+  /// The baseline under `field`; nil if it is invalid.
   mutating func baseline(_ field: TopologyField, policies: [PolicySpecification]) -> BaselineSettings? {
     guard let section = section(field) else { return nil }
     checkKeys(
@@ -32,7 +32,7 @@ extension TopologyReader {
     if policies.contains(where: { $0.name == BaselineSettings.policyName }) {
       let name = BaselineSettings.policyName
       report(
-        "baseline stands beside a policy of the name '\(name)', which is its own: rename the policy",
+        "the policy name '\(name)' is reserved where there is a baseline: rename the policy",
         at: field.place, path: field.path)
     }
     return settings
@@ -52,12 +52,13 @@ extension TopologyReader {
     }
     guard let items = list(field, of: "attributes") else { return nil }
     if items.count > BaselineKey.attributesMax {
-      let message = "\(field.path) has at most \(BaselineKey.attributesMax) attributes, found \(items.count)"
+      let most = BaselineKey.attributesMax
+      let message = "\(field.path) can have at most \(most) attributes, found \(items.count)"
       report(message, at: field.valuePlace, path: field.path)
     }
     var names: [String] = []
     for item in items {
-      guard let text = scalar(item, "the name of an attribute") else { continue }
+      guard let text = scalar(item, "an attribute name") else { continue }
       if let problem = problem(ofAttribute: text, among: names) {
         report("\(item.path) \(problem)", at: text.place, path: item.path)
       }
@@ -67,11 +68,12 @@ extension TopologyReader {
   }
 
   private func problem(ofAttribute text: ScalarText, among others: [String]) -> String? {
-    if text.value.isEmpty { return "must be the name of an attribute, found an empty text" }
+    if text.value.isEmpty { return "must be an attribute name, found an empty string" }
     if others.contains(text.value) { return "repeats \(MessageText.quoted(text.raw))" }
-    // By OpenTelemetry's conventions no attribute has the name of a namespace: it would say nothing, unseen.
+    // By OpenTelemetry's conventions no attribute is named like a namespace: this would silently match
+    // nothing.
     guard text.value == "service" else { return nil }
-    return "must be the name of an attribute, found 'service'; did you mean 'service.name'?"
+    return "must be an attribute name, found 'service'; did you mean 'service.name'?"
   }
 
   private mutating func budget(_ field: TopologyField) -> BaselineSettings.Budget? {
@@ -80,7 +82,7 @@ extension TopologyReader {
     checkKeys(of: section, names)
     let given = BudgetKey.allCases.filter { section[$0.rawValue] != nil }
     guard given.count == 1, let key = given.first else {
-      let message = "\(field.path) must have one of \(names.joined(separator: ", "))"
+      let message = "\(field.path) must have exactly one of \(names.joined(separator: ", "))"
       report(message, at: field.place, path: field.path)
       return nil
     }

@@ -2,7 +2,7 @@
 
 public import Sampling
 
-/// How the rates of the adaptive baseline are found.
+/// How the adaptive baseline finds its rates.
 public struct BaselineSettings: Equatable, Sendable {
   /// The name that decisions give as their reason.
   public static let policyName = "baseline"
@@ -17,7 +17,7 @@ public struct BaselineSettings: Equatable, Sendable {
 
   /// How much may be kept.
   public var budget: Budget
-  /// What has a rate of its own.
+  /// What gets its own rate.
   public var key: BaselineKey
   /// Whether traces that other policies keep count against the budget.
   public var includesOtherPolicies: Bool
@@ -25,14 +25,14 @@ public struct BaselineSettings: Equatable, Sendable {
   public var floor: Double
   /// The largest rate of any service, in percent.
   public var ceilingPercentage: Double
-  /// How many times its share a service gets whose error rate rises; 1 is off.
+  /// The factor on the share of a service whose error rate rises; 1 is off.
   public var boost: Double
   /// How often rates are computed.
   public var interval: Duration
-  /// Services with a rate of their own.
+  /// How many services have their own rate.
   public var services: Int
 
-  /// Makes settings; what is left out has the default of a topology file.
+  /// Makes settings; the defaults are those of a topology file.
   public init(
     budget: Budget = .traces(percentage: 1), key: BaselineKey = .service, includesOtherPolicies: Bool = true,
     floor: Double = 1, ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),

@@ -1,18 +1,18 @@
-// The Kafka side of a Collector's configuration: which components stand around a tail-sampling processor,
-// which topics they mean, and how they reach the brokers.
+// The Kafka side of a Collector's configuration: the components around a tail-sampling processor, their
+// topics, and how they reach the brokers.
 
 import Files
 internal import Kafka
 internal import Yams
 
-/// The parts of a Collector's configuration that say how spans come and go.
+/// The parts of a Collector's configuration that define where spans come from and go to.
 struct CollectorComponents {
   fileprivate var receivers: TopologySection
   fileprivate var exporters: TopologySection
   fileprivate var pipelines: [Pipeline] = []
 
   fileprivate struct Pipeline {
-    /// By `receivers`, `processors`, `exporters`: what is listed there, with its place.
+    /// The names under `receivers`, `processors` and `exporters`, with their places.
     var lists: [String: [(name: String, field: TopologyField)]] = [:]
 
     func names(_ list: String) -> [String] { lists[list, default: []].map(\.name) }
@@ -53,7 +53,7 @@ extension CollectorImporter {
     let own = components.pipelines.filter { $0.names("processors").contains(name) }
     let others = components.pipelines.filter { !$0.names("processors").contains(name) }
     let receiver = components.kafka("receivers", of: own, in: components.receivers)
-    // The exporter of a Collector that publishes what this one would sample.
+    // The exporter of a Collector that publishes the spans this one would sample.
     let publisher =
       receiver == nil ? components.kafka("exporters", of: others, in: components.exporters) : nil
     let exporter = components.kafka("exporters", of: own, in: components.exporters)
@@ -63,43 +63,43 @@ extension CollectorImporter {
       topology.topics.spans.encoding = source.encoding
       if isFree(source.name, in: topology.topics, input) { topology.topics.spans.name = source.name }
       if publisher != nil, !reader.truth("partition_traces_by_id", of: section, default: false) {
-        note(input, "set partition_traces_by_id: spans have to be keyed by their trace ids")
+        note(input, "set partition_traces_by_id: spans must be keyed by trace id")
       }
     }
     if let exporter {
       let output = source(section(exporter))
       if output.name == topology.topics.spans.name {
-        note(exporter, "its topic is the one that is read; kept spans go to '\(topology.topics.sampled)'")
+        note(exporter, "spans are read from its topic; kept spans go to '\(topology.topics.sampled)'")
       } else if isFree(output.name, in: topology.topics, exporter) {
         topology.topics.sampled = output.name
       }
-      if output.encoding != .otlpProto { note(exporter, "kept spans are written as otlp_proto") }
+      if output.encoding != .otlpProto { note(exporter, "kept spans are always written as otlp_proto") }
     }
     noteNeighbours(of: own, besides: name)
     guard let connection = receiver ?? publisher ?? exporter else { return }
     topology.worker.kafka = KafkaProperties(properties(of: connection))
     for other in [receiver, publisher, exporter].compactMap(\.self) where other.path != connection.path {
-      note(other, "the connection is that of \(connection.path): a worker has one")
+      note(other, "it uses the connection of \(connection.path): a worker has only one")
     }
   }
 
-  /// Whether no other topic of Tailrace has this name; notes it if one has.
+  /// Whether none of Tailrace's other topics has this name; adds a note if one does.
   private mutating func isFree(
     _ name: String, in topics: TailSamplingTopology.Topics, _ component: TopologyField
   ) -> Bool {
     let taken = [topics.decisions.name, topics.sampled, topics.deadLetters, topics.stats].contains(name)
     if taken {
-      note(component, "its topic is not carried over: \(MessageText.quoted(name)) is one of the outputs")
+      note(component, "its topic is not carried over: \(MessageText.quoted(name)) is an output topic")
     }
     return !taken
   }
 
-  /// Says what stays with a Collector: everything in the processor's pipelines that is neither it nor Kafka.
+  /// Notes what stays in a Collector: everything in the processor's pipelines except the processor and Kafka.
   private mutating func noteNeighbours(of pipelines: [CollectorComponents.Pipeline], besides name: String) {
     let reasons = [
-      ("receivers", "stays with a Collector that publishes to the topic of spans, keyed by trace id"),
-      ("processors", "stays with a Collector before the topic of spans or behind that of kept spans"),
-      ("exporters", "stays with a Collector that reads the topic of kept spans"),
+      ("receivers", "stays in a Collector that publishes to the topic of spans, keyed by trace id"),
+      ("processors", "stays in a Collector before the topic of spans or after that of kept spans"),
+      ("exporters", "stays in a Collector that reads the topic of kept spans"),
     ]
     for pipeline in pipelines {
       for (list, reason) in reasons {
@@ -130,7 +130,7 @@ extension CollectorImporter {
       if let encoding = SpanEncoding(rawValue: text.value) {
         source.encoding = encoding
       } else {
-        note(field, "not carried over: \(MessageText.quoted(text.raw)) is not read by this version")
+        note(field, "not carried over: this version can't read \(MessageText.quoted(text.raw))")
       }
     }
     return source
@@ -139,13 +139,13 @@ extension CollectorImporter {
   private mutating func topic(_ field: TopologyField) -> String? {
     guard let text = reader.scalar(field, "a topic") else { return nil }
     if TopologyReader.isTopicName(text.value) { return text.value }
-    note(field, "not carried over: \(MessageText.quoted(text.raw)) is no name of one topic")
+    note(field, "not carried over: \(MessageText.quoted(text.raw)) is not the name of a single topic")
     return nil
   }
 
   // MARK: Connection
 
-  /// librdkafka's properties for what a component says about its connection.
+  /// The librdkafka properties for a component's connection settings.
   private mutating func properties(of component: TopologyField) -> [String: String] {
     var properties: [String: String] = [:]
     let section = section(component)
@@ -159,7 +159,7 @@ extension CollectorImporter {
             TopologyReader.isBroker(CollectorVariables.sample(of: String($0)))
           }
         }
-        if !isUsable { note(field, "not carried over: brokers are host:port") }
+        if !isUsable { note(field, "not carried over: a broker must be host:port") }
         if isUsable, !brokers.joined().isEmpty {
           properties["bootstrap.servers"] = brokers.joined(separator: ",")
         }
@@ -169,32 +169,32 @@ extension CollectorImporter {
       case "auth": authenticate(self.section(field), &properties)
       case "tls": secure(field, &properties)
       case "group_id":
-        note(field, "not carried over: Tailrace has a group of its own, with commit points of its own")
+        note(field, "not carried over: Tailrace has its own group, with its own commit points")
       default:
-        note(field, "not carried over: set librdkafka's own property under kafka, if it is needed")
+        note(field, "not carried over: if you need it, set librdkafka's property under kafka")
       }
     }
     return properties
   }
 
-  /// The value of `field`, if librdkafka takes it for the property `name`.
+  /// The value of `field`, if librdkafka accepts it for the property `name`.
   private mutating func value(_ field: TopologyField, for name: String) -> String? {
     guard let value = text(field) else { return nil }
     guard KafkaProperty(name, value).problem == nil else {
-      note(field, "not carried over: librdkafka does not take \(MessageText.quoted(value)) for \(name)")
+      note(field, "not carried over: librdkafka does not accept \(MessageText.quoted(value)) for \(name)")
       return nil
     }
     return value
   }
 
   private mutating func text(_ field: TopologyField) -> String? {
-    reader.scalar(field, "a text")?.value
+    reader.scalar(field, "a string")?.value
   }
 
-  /// The items of a list, or the one value that stands in its place.
+  /// The items of a list, or the single value given instead.
   private mutating func texts(_ field: TopologyField) -> [String] {
     guard case .sequence = field.node else { return text(field).map { [$0] } ?? [] }
-    return (reader.list(field, of: "texts") ?? []).compactMap { text($0) }
+    return (reader.list(field, of: "strings") ?? []).compactMap { text($0) }
   }
 
   private mutating func authenticate(_ auth: TopologySection, _ properties: inout [String: String]) {
@@ -209,19 +209,19 @@ extension CollectorImporter {
         properties["sasl.username"] = section["username"].flatMap { text($0) }
         if let password = section["password"] { properties["sasl.password"] = secret(password) }
         for other in section.fields where !["mechanism", "username", "password"].contains(other.key) {
-          note(other, "not carried over: set librdkafka's own property under kafka, if it is needed")
+          note(other, "not carried over: if you need it, set librdkafka's property under kafka")
         }
       case "tls": secure(field, &properties)
-      default: note(field, "not carried over: see librdkafka's properties that begin with 'sasl.'")
+      default: note(field, "not carried over: see librdkafka's 'sasl.*' properties")
       }
     }
   }
 
-  /// A secret is never copied: where it is no variable, one takes its place.
+  /// A secret is never copied: unless it is a variable already, one replaces it.
   private mutating func secret(_ field: TopologyField) -> String? {
-    guard let text = reader.scalar(field, "a text", allowsLoneDollars: true) else { return nil }
+    guard let text = reader.scalar(field, "a string", allowsLoneDollars: true) else { return nil }
     if reader.isStandIn(text.value) { return text.value }
-    note(field, "a secret is not copied: set the environment variable KAFKA_PASSWORD")
+    note(field, "secrets are not copied: set the environment variable KAFKA_PASSWORD")
     return reader.standIn(for: "KAFKA_PASSWORD")
   }
 
@@ -238,19 +238,19 @@ extension CollectorImporter {
         let skips = reader.truth(field.key, of: section, default: false)
         if skips { properties["enable.ssl.certificate.verification"] = "false" }
       } else if field.key != "insecure" {
-        note(field, "not carried over: see librdkafka's properties that begin with 'ssl.'")
+        note(field, "not carried over: see librdkafka's 'ssl.*' properties")
       }
     }
   }
 }
 
 extension TopologyReader {
-  /// Whether `text` is what stands for a variable of the Collector's configuration, and nothing else.
+  /// Whether `text` is exactly the stand-in for a variable of the Collector's configuration.
   func isStandIn(_ text: String) -> Bool {
     collectorVariables?.standIns.contains { $0.stand == text } ?? false
   }
 
-  /// What stands for the variable `name`, which the Collector's configuration does not have.
+  /// A stand-in for the variable `name`, which the Collector's configuration does not have.
   mutating func standIn(for name: String) -> String? {
     collectorVariables?.standIn(for: name, expression: "${\(name)}")
   }

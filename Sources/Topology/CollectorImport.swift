@@ -1,36 +1,36 @@
-// From the configuration of an OpenTelemetry Collector to topologies: one for each `tail_sampling` processor,
-// with a line for each setting that has no place in them.
+// Converts the configuration of an OpenTelemetry Collector to topologies: one for each `tail_sampling`
+// processor, with a note for each setting that has no equivalent.
 
 import Files
 internal import Sampling
 internal import Yams
 
-/// What a Collector's configuration is in Tailrace's words.
+/// A Collector's configuration, converted to topologies.
 public struct CollectorImport: Sendable {
   /// The topology of one processor.
   public struct Imported: Sendable {
     /// The processor's key, as in `tail_sampling/checkout`.
     public let processor: String
-    /// Where it stands, as in `processors.tail_sampling/checkout`.
+    /// Its key path, as in `processors.tail_sampling/checkout`.
     public let path: String
-    /// The topology. Where the configuration has variables, texts that stand for them.
+    /// The topology, with stand-ins for the configuration's variables.
     public let topology: TailSamplingTopology
-    /// The topology as a file, variables as `${NAME}`.
+    /// The topology as YAML, with variables as `${NAME}`.
     public let text: String
   }
 
-  /// In the order of the configuration, without processors of which no policy could be carried over.
+  /// In the configuration's order, without processors none of whose policies could be carried over.
   public let topologies: [Imported]
-  /// What was not carried over, or not as it was, and why, in the order of the configuration.
+  /// What was left out or changed, and why, in the configuration's order.
   public let notes: [TopologyError.Issue]
-  /// How many policies have no place in a topology. Each has its note.
+  /// How many policies could not be carried over. Each has a note.
   public let policiesLeftOut: Int
   private let file: String
 
-  /// `file:line:key: why`, a line for each note.
+  /// One line for each note: `file:line:key: why`.
   public var noteLines: [String] {
     notes.map { note in
-      // Many a message begins with the key.
+      // Many messages begin with the key.
       let begins = ["\(note.keyPath): ", "\(note.keyPath) "].first { note.message.hasPrefix($0) } ?? ""
       let why = note.keyPath.isEmpty ? note.message[...] : note.message.dropFirst(begins.count)
       let place = note.keyPath.isEmpty ? "" : ":\(note.keyPath)"
@@ -42,8 +42,8 @@ public struct CollectorImport: Sendable {
   ///
   /// - Parameters:
   ///   - path: the file; UTF-8, at most 256 KiB.
-  ///   - environment: the variables whose values are taken where a number is wanted.
-  /// - Throws: why it is no such configuration, or that it has no policies.
+  ///   - environment: the variables, whose values are used where a number is expected.
+  /// - Throws: if it is not a Collector's configuration, or has no policies.
   public static func load(
     file path: String, environment: [String: String]
   ) throws(TopologyError) -> CollectorImport {
@@ -93,10 +93,10 @@ public struct CollectorImport: Sendable {
 /// Walks a Collector's configuration.
 struct CollectorImporter {
   var reader: TopologyReader
-  /// Why there is no topology, where no note says it.
+  /// Why there is no topology, if no note explains it.
   private(set) var refusal: String? =
-    "this is no configuration of a Collector: it has no tail_sampling processor"
-  /// Policies that have no place in a topology.
+    "this is not a Collector's configuration: it has no tail_sampling processor"
+  /// Policies that could not be carried over.
   private(set) var policiesLeftOut = 0
 
   init(document: TopologyDocument, environment: [String: String]) {
@@ -105,21 +105,21 @@ struct CollectorImporter {
       collectorVariables: CollectorVariables(environment: environment))
   }
 
-  /// The notes, and the variables that were met.
+  /// The notes, and the variables found.
   mutating func finish() -> ([TopologyError.Issue], CollectorVariables) {
     let variables = reader.collectorVariables ?? CollectorVariables(environment: [:])
     for (place, taken) in variables.taken {
-      reader.report("\(taken.name) is replaced by the value that it has now", at: place, path: taken.path)
+      reader.report("\(taken.name) is replaced by its current value", at: place, path: taken.path)
     }
     return (reader.finish(), variables)
   }
 
-  /// Says that the setting `field` was not carried over, or not as it was.
+  /// Notes that the setting `field` was left out or changed.
   mutating func note(_ field: TopologyField, _ why: String) {
     reader.report(why, at: field.place, path: field.path)
   }
 
-  /// A section that may be empty, as Collectors have them.
+  /// A section that may be empty, as in a Collector's configuration.
   mutating func section(_ field: TopologyField?) -> TopologySection {
     guard let field, case .mapping = field.node else { return .absent(field?.path ?? "") }
     return reader.section(field) ?? .absent(field.path)
@@ -133,7 +133,7 @@ struct CollectorImporter {
     let file = layout.configuration.map { section($0) } ?? .absent("")
     if layout.configuration != nil { refusal = "processors has no tail_sampling processor" }
     if let extensions = file["extensions"] ?? section(file["service"])["extensions"] {
-      note(extensions, "they stay with a Collector; health and metrics of a worker are under console")
+      note(extensions, "they stay in a Collector; a worker's health and metrics are under console")
     }
     let components = CollectorComponents(file, &self)
     return layout.processors.compactMap { field in
@@ -151,7 +151,7 @@ struct CollectorImporter {
   private mutating func topology(
     of field: TopologyField, _ components: CollectorComponents, isOnly: Bool
   ) -> TailSamplingTopology? {
-    // A list in the processor's place is that of its policies.
+    // A list in place of the processor is its list of policies.
     let settings = field.isList ? .absent(field.path) : section(field)
     let policyField = field.isList ? field : settings["policies"]
     guard let policyField, policyField.isList else {
@@ -164,7 +164,7 @@ struct CollectorImporter {
     topology.policies = policies(policyField)
     guard !topology.policies.isEmpty else {
       refusal = nil
-      if policiesLeftOut > 0 { note(field, "none of its policies can be carried over: it has no topology") }
+      if policiesLeftOut > 0 { note(field, "none of its policies can be carried over: there is no topology") }
       return nil
     }
     topology.windows.lateWindow = max(topology.windows.lateWindow, topology.windows.decisionWait)
@@ -173,14 +173,14 @@ struct CollectorImporter {
       note(
         field,
         "decision_wait_after_root_received is not set, so windows.decision_wait_after_root is decision_wait; "
-          + "5s, the default of Tailrace, decides most traces sooner and holds less")
+          + "5s, Tailrace's default, decides most traces sooner and uses less memory")
     }
     if !isOnly { separate(&topology, field) }
     carryKafka(of: field.key, components, into: &topology)
     return topology
   }
 
-  /// Several processors become several groups, with outputs of their own.
+  /// Each of several processors becomes its own group, with its own output topics.
   private mutating func separate(_ topology: inout TailSamplingTopology, _ field: TopologyField) {
     let name = field.key.split(separator: "/", maxSplits: 1).dropFirst().first ?? "default"
     let suffix = String(
@@ -189,35 +189,35 @@ struct CollectorImporter {
     topology.topics.decisions.name += "-\(suffix)"
     topology.topics.sampled += "-\(suffix)"
     topology.topics.deadLetters += "-\(suffix)"
-    note(field, "the file has several such processors: this one has the group and topics '…-\(suffix)'")
+    note(field, "the file has several such processors: this one's group and topics are '…-\(suffix)'")
   }
 
   // MARK: Settings of the processor
 
-  /// Why settings without a place have none.
+  /// Why some settings are not carried over.
   private static let reasons: [String: String] = [
     "num_traces": """
-    not carried over: limits.memory bounds what is held; when it runs short, the oldest traces are decided \
-    early, and none is forgotten
+    not carried over: limits.memory bounds memory; when it runs short, the oldest traces are decided early, \
+    and none is lost
     """,
-    "expected_new_traces_per_sec": "not carried over: nothing is allocated ahead",
+    "expected_new_traces_per_sec": "not carried over: nothing is allocated in advance",
     "decision_cache": """
-    not carried over: verdicts are remembered by time, for windows.late_window, not by number
+    not carried over: verdicts are remembered for windows.late_window, however many there are
     """,
     "block_on_overflow": """
-    not carried over: what has not been read waits in the topic, and limits.memory decides the oldest traces \
-    early
+    not carried over: unread spans wait in the topic; when limits.memory runs short, the oldest traces are \
+    decided early
     """,
     "drop_pending_traces_on_shutdown": """
-    not carried over: open traces are neither dropped nor decided at shutdown; whoever takes the partition \
-    over reads their spans again
+    not carried over: open traces are neither dropped nor decided at shutdown; the partition's next owner \
+    replays them
     """,
     "sampling_strategy": """
-    not carried over: policies look at the whole trace, as with trace-complete; what is certain earlier is \
+    not carried over: policies evaluate the whole trace, as with trace-complete; what is certain earlier is \
     kept at once, as with span-ingest
     """,
-    "num_shards": "not carried over: set lanes, and run more workers of the group",
-    "tail_storage": "not carried over: undecided spans are in the topic",
+    "num_shards": "not carried over: set lanes, and run more workers in the group",
+    "tail_storage": "not carried over: undecided spans stay in the topic",
   ]
 
   private mutating func carry(
@@ -241,9 +241,9 @@ struct CollectorImporter {
         reader.byteSize(
           field.key, of: settings, in: 1024...topology.limits.memory, default: topology.limits.bytesPerTrace
         ).value
-      note(field, "is limits.bytes_per_trace: a larger trace is kept as a skeleton, not dropped")
+      note(field, "becomes limits.bytes_per_trace: a larger trace is kept as a skeleton, not dropped")
     default:
-      note(field, CollectorImporter.reasons[field.key] ?? "not carried over: not known to this version")
+      note(field, CollectorImporter.reasons[field.key] ?? "not carried over: unknown to this version")
     }
   }
 
@@ -251,7 +251,7 @@ struct CollectorImporter {
     _ field: TopologyField, in range: ClosedRange<Duration>
   ) -> Duration? {
     guard let duration = reader.goDuration(field) else {
-      note(field, "not carried over: no duration in whole milliseconds")
+      note(field, "not carried over: it must be a duration in whole milliseconds")
       return nil
     }
     if range.contains(duration) { return duration }
@@ -274,26 +274,26 @@ struct CollectorImporter {
         let name = reader.required("name", of: section).flatMap({ reader.policyName($0, seen: &places) }),
         let rule = reader.policyRule(section, depth: 0), !reader.hasIssues(under: item.path)
       else {
-        leaveOut(item, "this policy is left out: what it would have kept or dropped is decided by the others")
+        leaveOut(item, "this policy is left out: the others decide what it would have kept or dropped")
         continue
       }
       guard policies.count < TopologyReader.policiesMax else {
-        leaveOut(item, "this policy is left out: a topology has at most \(TopologyReader.policiesMax)")
+        leaveOut(item, "this policy is left out: a topology can have at most \(TopologyReader.policiesMax)")
         continue
       }
       for remark in reader.remarks { reader.report(remark.why, at: remark.place, path: remark.path) }
       if rule.isInverted {
         note(
           item,
-          "invert_match samples what does not match, as in a Collector since 0.144; before, it took away "
-            + "what matched: for that set invert_decisions: true, or use a drop policy")
+          "invert_match samples what does not match, as in Collectors since 0.144; before, it dropped "
+            + "what matched: for that, set invert_decisions: true or use a drop policy")
       }
       policies.append(PolicySpecification(name: name, rule: noted(rule, item)))
     }
     while let excess = Policy.excess(in: policies.map(Policy.init)) {
       let left = policies.removeLast()
       leaveOut(
-        field, "policy \(MessageText.quoted(left.name)) is left out: together they need \(excess)")
+        field, "policy \(MessageText.quoted(left.name)) is left out: together the policies need \(excess)")
     }
     return policies
   }
@@ -303,7 +303,7 @@ struct CollectorImporter {
     note(field, why)
   }
 
-  /// The rule with the Collector's meaning where the defaults differ; says where the meaning differs.
+  /// The rule, with the Collector's default where that differs; adds a note where the meaning differs.
   private mutating func noted(_ rule: PolicyRule, _ item: TopologyField) -> PolicyRule {
     switch rule {
     case .latency(let threshold, let upper, _):
@@ -311,17 +311,17 @@ struct CollectorImporter {
     case .probabilistic(_, nil):
       note(
         item,
-        "the same share, but of other traces: by the trace's own randomness. With hash_salt: "
-          + "default-hash-seed they are the same")
+        "the same share, but of different traces, by the trace's own randomness; with hash_salt: "
+          + "default-hash-seed they are the same traces as a Collector's")
       return rule
     case .numericAttribute(let key, let least, let most, let isInverted) where least == 0 || most == 0:
       guard (least ?? 0) != 0 || (most ?? 0) != 0 else { return rule }
-      note(item, "a bound of 0 is none in a Collector, and is left out")
+      note(item, "a bound of 0 means none in a Collector, so it is left out")
       return .numericAttribute(
         key: key, minValue: least == 0 ? nil : least, maxValue: most == 0 ? nil : most,
         invertMatch: isInverted)
     case .rateLimiting, .bytesLimiting:
-      note(item, "the rate is one of each partition, not of the whole: divide it by their number")
+      note(item, "the rate applies to each partition: divide it by the number of partitions")
       return rule
     case .and(let policies): return .and(policies.map { noted($0, item) })
     case .drop(let policies): return .drop(policies.map { noted($0, item) })
@@ -329,8 +329,8 @@ struct CollectorImporter {
     case .composite(var composite):
       note(
         item,
-        "its rates are those of each partition, not of the whole: divide them by their number; and "
-          + "policy_order is followed, where a Collector goes by the list")
+        "its rates apply to each partition: divide them by the number of partitions; policies are "
+          + "evaluated in policy_order, where a Collector goes by the list")
       composite.policies = composite.policies.map { noted($0, item) }
       return .composite(composite)
     default: return rule
@@ -345,7 +345,7 @@ struct CollectorImporter {
 }
 
 extension PolicyRule {
-  /// Whether it is one of the types with `invert_match`, and that is set.
+  /// Whether it has `invert_match`, and that is set.
   fileprivate var isInverted: Bool {
     switch self {
     case .numericAttribute(_, _, _, let isInverted), .stringAttribute(_, _, _, let isInverted),
@@ -362,8 +362,8 @@ extension TopologyReader {
     issuePaths.contains { $0 == path || $0.hasPrefix("\(path).") || $0.hasPrefix("\(path)[") }
   }
 
-  /// A duration as Go writes it: `1m30s`, `1.5s`, or a number of nanoseconds. Nil, and nothing noted, if it
-  /// is none of whole milliseconds.
+  /// A duration as Go writes it: `1m30s`, `1.5s`, or a number of nanoseconds. Nil, without a note, if it is
+  /// not a duration in whole milliseconds.
   mutating func goDuration(_ field: TopologyField) -> Duration? {
     guard let text = scalar(field, "a duration") else { return nil }
     if let nanoseconds = NumberText.parseInteger(text.value) {

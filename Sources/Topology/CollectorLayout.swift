@@ -1,17 +1,17 @@
-// Where a file has a Collector's configuration, or a part of one.
+// Finds a Collector's configuration, or part of one, in a file.
 
 internal import Yams
 
 /// The tail-sampling processors of a file, in whatever form it has them.
 ///
-/// A whole configuration, with the key `processors`, may stand by itself or under `config`, as in Helm's
-/// values, or `spec.config`, as in an operator's resource. Of a part that somebody cut out, the processor
-/// itself may be what the file starts with: `tail_sampling:`, what stands under it, or the list of policies.
+/// A whole configuration, with the key `processors`, may be at the top level, under `config`, as in Helm
+/// values, or under `spec.config`, as in an operator's resource. A fragment may start with the processor
+/// itself: `tail_sampling:`, the contents of that key, or the list of policies.
 struct CollectorLayout {
   /// The whole configuration; nil where the file has only a part.
   private(set) var configuration: TopologyField?
   private(set) var processors: [TopologyField] = []
-  /// Whether the file says itself that it is a Collector's.
+  /// Whether the file is recognizably a Collector's.
   private(set) var isCollectors = false
 
   init(_ root: Node) {
@@ -44,7 +44,7 @@ struct CollectorLayout {
 }
 
 extension TopologyField {
-  /// What stands under its keys; of a repeated key the first.
+  /// Its keys with their values; of a repeated key, the first.
   fileprivate var children: [TopologyField] {
     guard case .mapping(let mapping) = node else { return [] }
     return mapping.compactMap { key, value in

@@ -1,33 +1,33 @@
 // The variables of a Collector's configuration: `${env:NAME}`, `${env:NAME:-default}`, and `${NAME}` for
 // short.
 
-/// Translates variables as they are read. Where a text is wanted, a stand-in takes the variable's place, so
-/// that the variable itself is written; where a number or the like is wanted, its value now is taken.
+/// Translates variables as they are read. In a text, a stand-in replaces the variable, so that the variable
+/// itself is written; where a number or the like is expected, the variable's current value is used.
 ///
 /// Syntax: <https://opentelemetry.io/docs/collector/configuration/#environment-variables>
 struct CollectorVariables {
-  /// Keys whose values are texts of the user's own.
+  /// Keys whose values are free text.
   private static let textKeys: Set = [
     "name", "key", "values", "hash_salt", "span", "spanevent", "policy", "policy_order", "brokers", "topic",
     "topics", "client_id", "rack_id", "username", "password", "ca_file", "cert_file", "key_file",
   ]
 
-  /// What stands for which variable.
+  /// The stand-ins and their variables.
   private(set) var standIns: [TopologyWriter.StandIn] = []
-  /// Variables whose values were taken, by where.
+  /// Variables whose values were used, by place.
   private(set) var taken: [FilePlace: (name: String, path: String)] = [:]
-  /// Every variable of the process, and every stand-in as a variable that has itself as its value.
+  /// The process's variables, and each stand-in as a variable whose value is the stand-in itself.
   private(set) var environment: [String: String]
-  /// The values that the written variables have where what is written is read again.
+  /// The values of the written variables when the written topology is read back.
   private(set) var standInsByName: [String: String] = [:]
 
   init(environment: [String: String]) {
     self.environment = environment
   }
 
-  /// `text` with its variables as topology files have them.
+  /// `text` with its variables in the syntax of topology files.
   ///
-  /// - Parameter field: what the text is the value of.
+  /// - Parameter field: the field whose value the text is.
   mutating func translated(_ text: String, of field: TopologyField) -> String {
     var result = ""
     var rest = text[...]
@@ -52,7 +52,7 @@ struct CollectorVariables {
     let own = body.hasPrefix("env:") ? body.dropFirst(4) : body
     let name = own.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
     let fallback = own.dropFirst(name.count)
-    // Of another provider, such as `${file:…}`: the reader refuses it.
+    // From another provider, such as `${file:…}`: the reader rejects it.
     guard !name.isEmpty, fallback.isEmpty || fallback.hasPrefix(":-") else { return "${\(body)}" }
     guard CollectorVariables.textKeys.contains(field.key) else {
       taken[field.valuePlace] = (String(name), field.path)
@@ -61,12 +61,12 @@ struct CollectorVariables {
     return "${\(standIn(for: String(name), expression: "${\(own)}"))}"
   }
 
-  /// The text with a number for each variable: fit to be looked at where its value would be.
+  /// The text with a digit in place of each stand-in, so that it can be validated.
   static func sample(of text: String) -> String {
     text.replacing(#/TAILRACE_VARIABLE_\d+_/#, with: "1")
   }
 
-  /// A text that stands for a variable. It may stand wherever a name may: in topics, inside conditions.
+  /// A text that stands in for a variable. It is valid wherever a name is: in topics, inside conditions.
   mutating func standIn(for name: String, expression: String) -> String {
     if let known = standInsByName[name] { return known }
     let stand = "TAILRACE_VARIABLE_\(standIns.count)_"

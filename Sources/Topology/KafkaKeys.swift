@@ -1,4 +1,4 @@
-// The section `kafka` of a topology file: properties of librdkafka, checked against its own table.
+// The section `kafka` of a topology file: librdkafka properties, checked against its own table.
 
 import Files
 import Foundation
@@ -11,16 +11,16 @@ extension TopologyReader {
     for field in section.fields {
       switch field.key {
       case "group.id":
-        report("kafka.group.id is set from the key 'group'", at: field.place, path: field.path)
+        report("kafka.group.id can't be set; use the key 'group'", at: field.place, path: field.path)
       case "enable.auto.commit", "enable.auto.offset.store":
-        let message = "\(field.path) can't be set; Tailrace commits the offsets of what it has decided"
+        let message = "\(field.path) can't be set; Tailrace commits offsets itself"
         report(message, at: field.place, path: field.path)
       case "partition.assignment.strategy":
         let text = scalar(field, "an assignment strategy")?.value ?? "cooperative-sticky"
         values[field.key] = text
         guard text != "cooperative-sticky" else { break }
         let message =
-          "\(field.path) must be cooperative-sticky: others take all partitions away at every rebalance"
+          "\(field.path) must be cooperative-sticky: others revoke all partitions at every rebalance"
         report(message, at: field.place, path: field.path)
       case "bootstrap.servers", "metadata.broker.list": values[field.key] = brokers(field)
       default: values[field.key] = property(field)
@@ -31,7 +31,7 @@ extension TopologyReader {
 
   // MARK: Brokers
 
-  /// Brokers with commas between them, or as a YAML list.
+  /// Brokers separated by commas, or as a YAML list.
   private mutating func brokers(_ field: TopologyField) -> String? {
     let items = field.isList ? list(field, of: "brokers") ?? [] : [field]
     let brokers = items.compactMap { brokerList($0) }
@@ -42,7 +42,7 @@ extension TopologyReader {
     let expected = "a list of brokers such as host1:9092,host2:9092"
     guard let text = scalar(field, expected) else { return nil }
     guard !text.isUnread else { return text.value }
-    // What was imported is read with stand-ins for its variables.
+    // An imported topology is read with stand-ins for its variables.
     let parts = CollectorVariables.sample(of: text.value).split(separator: ",").map {
       $0.trimmingCharacters(in: .whitespaces)
     }
@@ -86,14 +86,14 @@ extension TopologyReader {
   private static func isHostCharacter(_ byte: UInt8) -> Bool {
     switch Unicode.Scalar(byte) {
     case "a"..."z", "A"..."Z", "0"..."9", ".", "_", "-": true
-    // A name in another script: the resolver knows.
+    // A name in another script is left to the resolver.
     default: byte >= 0x80
     }
   }
 
   // MARK: Other properties
 
-  /// A property that librdkafka knows, with a value that it takes.
+  /// A property that librdkafka knows, with a value that it accepts.
   private mutating func property(_ field: TopologyField) -> String? {
     let known = KafkaPropertyDescription.all
     guard let description = known[field.key] else {
@@ -112,7 +112,7 @@ extension TopologyReader {
     return nil
   }
 
-  /// The property that is meant where its name was taken apart: `bootstrap: {servers: x}`.
+  /// The property meant if its name is split at a dot: `bootstrap: {servers: x}`.
   private static func dottedName(_ field: TopologyField) -> String? {
     guard case .mapping(let section) = field.node, case .scalar(let key) = section.first?.key else {
       return nil
@@ -126,10 +126,10 @@ extension TopologyReader {
     _ text: ScalarText
   ) -> String {
     let path = Self.shown("kafka.\(property.name)")
-    guard !property.isSecret else { return "\(path): the value is not accepted" }
+    guard !property.isSecret else { return "\(path): librdkafka does not accept the value" }
     let found = MessageText.quoted(KafkaProperty(property.name, text.raw).shownValue)
     if description.range == nil, description.words.isEmpty {
-      // librdkafka's words repeat the value, which may be that of a variable.
+      // librdkafka's message repeats the value, which may come from a variable.
       let reason = property.value.isEmpty ? problem : problem.replacing(property.value, with: text.raw)
       return "\(path): \(MessageText.oneLine(reason)), found \(found)"
     }

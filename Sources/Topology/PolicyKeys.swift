@@ -1,4 +1,5 @@
-// The `policies` list: names, keys and meaning of the OpenTelemetry Collector's `tail_sampling` policies.
+// The `policies` list, with the names, keys and meaning of the OpenTelemetry Collector's `tail_sampling`
+// policies.
 
 import Files
 internal import Sampling
@@ -26,11 +27,11 @@ private enum PolicyType: String, CaseIterable {
   /// Whether the type has a section of settings, under its own name.
   var hasSection: Bool { self != .alwaysSample && self != .traceFlags }
 
-  /// Whether it has a meaning for the whole list of policies alone.
+  /// Whether it is allowed only at the top level.
   var isTopLevelOnly: Bool { self == .drop || self == .composite }
 }
 
-/// Policies inside policies are read this deep.
+/// How deep policies may nest.
 private let nestingMax = 16
 
 extension TopologyReader {
@@ -59,7 +60,7 @@ extension TopologyReader {
     return policies
   }
 
-  /// - Parameter seen: where the names of the policies before it stand; the name is added.
+  /// - Parameter seen: the places of earlier policies' names; this name is added.
   mutating func policyName(_ field: TopologyField, seen places: inout [String: FilePlace]) -> String? {
     guard let text = scalar(field, "a name") else { return nil }
     if text.value.isEmpty {
@@ -68,7 +69,7 @@ extension TopologyReader {
     }
     if let first = places[text.value] {
       let message =
-        "\(field.path) \(MessageText.quoted(text.raw)) is the name of the policy in line \(first.line) too"
+        "\(field.path) \(MessageText.quoted(text.raw)) is already used by the policy on line \(first.line)"
       report(message, at: text.place, path: field.path)
       return nil
     }
@@ -78,7 +79,7 @@ extension TopologyReader {
 
   /// The rule of a policy.
   ///
-  /// - Parameter depth: how many policies it stands in.
+  /// - Parameter depth: how many policies it is nested in.
   mutating func policyRule(_ policy: TopologySection, depth: Int) -> PolicyRule? {
     guard let field = required("type", of: policy), let type = policyType(field, depth: depth) else {
       return nil
@@ -116,16 +117,16 @@ extension TopologyReader {
     let shown = MessageText.quoted(text.raw)
     if let type = PolicyType(rawValue: text.value) {
       if depth == 0 || !type.isTopLevelOnly { return type }
-      report("policy type \(shown) can't stand inside another policy", at: text.place, path: field.path)
+      report("policy type \(shown) can't be nested in another policy", at: text.place, path: field.path)
     } else {
       if collectorVariables != nil, !text.value.isEmpty {
         let why =
-          "policy type \(shown) is none of Tailrace's; policies of a Collector's extensions have no place"
+          "policy type \(shown) is not supported; policies of a Collector's extensions can't be carried over"
         report(why, at: text.place, path: field.path)
         return nil
       }
       let near = Suggestion.nearest(to: text.value, among: types)
-      let hint = near.map { "; did you mean '\($0)'?" } ?? "; this version has \(Self.alternatives(types))"
+      let hint = near.map { "; did you mean '\($0)'?" } ?? "; it must be \(Self.alternatives(types))"
       report("unknown policy type \(shown)\(hint)", at: text.place, path: field.path)
     }
     return nil
@@ -148,10 +149,10 @@ extension TopologyReader {
     return required("not_sub_policy", of: section).flatMap { subPolicy($0, depth) }
   }
 
-  /// One policy inside another. Its name says something to readers of the file alone.
+  /// A policy nested in another. Its name is only for readers of the file.
   private mutating func subPolicy(_ field: TopologyField, _ depth: Int) -> PolicySpecification? {
     guard depth < nestingMax else {
-      report("policies are nested deeper than \(nestingMax)", at: field.place, path: field.path)
+      report("policies are nested more than \(nestingMax) deep", at: field.place, path: field.path)
       return nil
     }
     guard let section = section(field) else { return nil }

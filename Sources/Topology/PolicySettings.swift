@@ -45,12 +45,12 @@ extension TopologyReader {
 
   mutating func probabilistic(_ section: TopologySection) -> PolicyRule? {
     checkKeys(of: section, ["sampling_percentage", "hash_salt"])
-    let salt = section["hash_salt"].flatMap { scalar($0, "a text")?.value }
+    let salt = section["hash_salt"].flatMap { scalar($0, "a string")?.value }
     guard let field = required("sampling_percentage", of: section) else { return nil }
     let isCollectors = collectorVariables != nil
     let percentage = setting(field, "a number from 0 to 100", default: 0) { text in
       guard !text.isQuoted, let percentage = NumberText.parseDecimal(text.value) else { return nil }
-      // A Collector takes more for all.
+      // A Collector takes anything above 100 as 100.
       return percentage <= 100 ? percentage : isCollectors ? 100 : nil
     }
     return .probabilistic(percentage: percentage.value, hashSalt: salt.flatMap { $0.isEmpty ? nil : $0 })
@@ -87,7 +87,7 @@ extension TopologyReader {
     let key = attributeKey(section)
     let areRegularExpressions = truth("enabled_regex_matching", of: section, default: false)
     let isInverted = truth("invert_match", of: section, default: false)
-    // Accepted for files from a Collector: matching costs no more than looking a result up would.
+    // Accepted for Collector compatibility, but unused: matching costs no more than a cache look-up.
     _ = integer("cache_max_size", of: section, in: 0...Int.max, default: 0)
     let values = texts("values", of: section, areRegularExpressions: areRegularExpressions)
     guard let key, let values else { return nil }
@@ -112,24 +112,25 @@ extension TopologyReader {
 
   private mutating func attributeKey(_ section: TopologySection) -> String? {
     guard let field = required("key", of: section) else { return nil }
-    let key = setting(field, "a key", default: "") { $0.value.isEmpty ? nil : $0.value }
+    let key = setting(field, "a non-empty key", default: "") { $0.value.isEmpty ? nil : $0.value }
     return key.isValid ? key.value : nil
   }
 
-  /// The texts of a list, which may be numbers and the like in the file's eyes. In a regular expression a
-  /// dollar may stand alone, as it may in a Collector's file.
+  /// The texts of a list; YAML may take them for numbers and the like. A regular expression may contain a
+  /// lone dollar, as in a Collector's file.
   private mutating func texts(
     _ key: String, of section: TopologySection, areRegularExpressions: Bool = false
   ) -> [String]? {
-    guard let items = required(key, of: section).flatMap({ list($0, of: "texts") }) else { return nil }
+    guard let items = required(key, of: section).flatMap({ list($0, of: "strings") }) else { return nil }
     var texts: [String] = []
     for item in items {
-      guard let text = scalar(item, "a text", allowsLoneDollars: areRegularExpressions) else { continue }
+      guard let text = scalar(item, "a string", allowsLoneDollars: areRegularExpressions) else { continue }
       texts.append(text.value)
       guard areRegularExpressions else { continue }
       do { _ = try RegularExpression(text.value) } catch {
         let problem = MessageText.oneLine("\(error)")
-        let message = "\(item.path): \(MessageText.quoted(text.raw)) is no regular expression: \(problem)"
+        let shown = MessageText.quoted(text.raw)
+        let message = "\(item.path): \(shown) is not a valid regular expression: \(problem)"
         report(message, at: text.place, path: item.path)
       }
     }
@@ -144,20 +145,20 @@ extension TopologyReader {
     if section["error_mode"] == nil {
       remark(
         section,
-        "error_mode is not set and becomes propagate, a Collector's default: where a condition can't be "
-          + "evaluated the policy does not sample the trace")
+        "error_mode is not set and defaults to propagate, as in a Collector: where a condition can't be "
+          + "evaluated, the policy does not sample the trace")
     }
     let spans = conditions("span", of: section, .span)
     let events = conditions("spanevent", of: section, .spanEvent)
     guard let spans, let events else { return nil }
     if spans.isEmpty, events.isEmpty, let place = section.place {
-      report("\(section.path) needs a condition in span or in spanevent", at: place, path: section.path)
+      report("\(section.path) needs a condition in span or spanevent", at: place, path: section.path)
     }
     return .ottlCondition(spans: spans, events: events, errorMode: errorMode)
   }
 
-  /// The conditions of a list, which may be empty or left out; nil if one of them has an issue. A dollar may
-  /// stand alone: conditions have regular expressions in them.
+  /// The conditions of a list, which may be empty or left out; nil if one of them has an issue. A lone dollar
+  /// is allowed: conditions contain regular expressions.
   private mutating func conditions(
     _ key: String, of section: TopologySection, _ context: OTTLContext
   ) -> [OTTLCondition]? {
@@ -171,7 +172,7 @@ extension TopologyReader {
         conditions.append(try OTTLCondition(text.value, context: context))
       } catch {
         let problem = MessageText.oneLine("\(error)")
-        let message = "\(item.path): \(MessageText.quoted(text.raw)) is no condition: \(problem)"
+        let message = "\(item.path): \(MessageText.quoted(text.raw)) is not a valid condition: \(problem)"
         report(message, at: text.place, path: item.path)
       }
     }
@@ -186,7 +187,7 @@ extension TopologyReader {
     let least = integer("min_spans", of: section, in: range, default: 0)
     let most = integer("max_spans", of: section, in: range, default: 0)
     if let field = section["max_spans"], most > 0, most < least {
-      let message = "\(field.path) must not be smaller than min_spans, or 0 for no upper bound"
+      let message = "\(field.path) must be at least min_spans, or 0 for no upper bound"
       report(message, at: field.valuePlace, path: field.path)
     }
     return .spanCount(minSpans: least, maxSpans: most)
@@ -203,7 +204,7 @@ extension TopologyReader {
   private mutating func limit(_ section: TopologySection, _ unit: String) -> (rate: Int, burst: Int?)? {
     checkKeys(of: section, ["\(unit)_per_second", "burst_capacity"])
     let perSecond = required("\(unit)_per_second", of: section).flatMap { rate($0, of: unit) }
-    // As in the Collector, 0 is the default.
+    // As in the Collector, 0 means the default.
     let burst = section["burst_capacity"].flatMap { rate($0, of: unit, least: 0) }
     return perSecond.map { ($0, burst == 0 ? nil : burst) }
   }

@@ -1,4 +1,4 @@
-// Policies as a topology file gives them: names, keys and meaning of the OpenTelemetry Collector's
+// Policies as in a topology file, with the names, keys and meaning of the OpenTelemetry Collector's
 // `tail_sampling` policies.
 
 public import Expressions
@@ -6,7 +6,7 @@ import Sampling
 
 /// One named policy of the file.
 public struct PolicySpecification: Equatable, Sendable {
-  /// The name that decisions give as their reason. Not empty, but of policies inside another.
+  /// The name that decisions give as their reason. Only nested policies may have an empty one.
   public var name: String
   /// Which traces it samples.
   public var rule: PolicyRule
@@ -17,7 +17,7 @@ public struct PolicySpecification: Equatable, Sendable {
     self.rule = rule
   }
 
-  /// The policies of a file that has none: every error trace, every slow trace, 1 % of all.
+  /// The policies of a file without any: every error trace, every slow trace, 1 % of all.
   public static let defaults = [
     PolicySpecification(name: "errors", rule: .statusCode(codes: [.error])),
     PolicySpecification(name: "slow", rule: .latency(threshold: .seconds(2), upperThreshold: nil)),
@@ -34,36 +34,36 @@ public enum PolicyRule: Equatable, Sendable {
   /// Without an upper threshold, traces at least as long as `threshold`; with one, those longer than
   /// `threshold` and not longer than `upperThreshold`. Whole milliseconds.
   case latency(threshold: Duration, upperThreshold: Duration?, measure: LatencyMeasure = .root)
-  /// This share of all traces, in percent: 0 to 100. With a salt, which is not empty, by a hash of the trace
-  /// id, as the Collector does it; without, by the trace's own randomness.
+  /// This share of all traces, in percent: 0 to 100. With a salt (never empty), chosen by a hash of the trace
+  /// id, as in the Collector; without one, by the trace's own randomness.
   case probabilistic(percentage: Double, hashSalt: String? = nil)
-  /// Traces with an integer attribute in a range; at least one bound is given, both count.
+  /// Traces with an integer attribute in a range; at least one bound is given, and both are inclusive.
   case numericAttribute(key: String, minValue: Int64?, maxValue: Int64?, invertMatch: Bool)
-  /// Traces with a text attribute that has one of these values, or that one of these regular expressions
-  /// finds something in.
+  /// Traces with a string attribute that equals one of these values, or matches one of these regular
+  /// expressions.
   case stringAttribute(key: String, values: [String], areRegularExpressions: Bool, invertMatch: Bool)
-  /// Traces with a truth attribute of this value.
+  /// Traces with a Boolean attribute of this value.
   case booleanAttribute(key: String, value: Bool, invertMatch: Bool)
   /// Traces with a span that has one of these values under `key` in its tracestate.
   case traceState(key: String, values: [String])
   /// Traces with a span that is flagged as sampled.
   case traceFlags
   /// Traces with a span for which one of `spans` holds, or with an event of a span for which one of `events`
-  /// holds. Not both are empty.
+  /// holds. At least one of the two is not empty.
   case ottlCondition(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode)
-  /// Traces with so many spans; a `maxSpans` of 0 is no bound.
+  /// Traces with `minSpans` to `maxSpans` spans; a `maxSpans` of 0 means no upper bound.
   case spanCount(minSpans: Int, maxSpans: Int)
-  /// Traces up to a rate of spans; without a burst it is two seconds' worth.
+  /// Traces up to a rate of spans; the burst defaults to two seconds' worth.
   case rateLimiting(spansPerSecond: Int, burstCapacity: Int?)
-  /// Traces up to a rate of bytes; without a burst it is two seconds' worth.
+  /// Traces up to a rate of bytes; the burst defaults to two seconds' worth.
   case bytesLimiting(bytesPerSecond: Int, burstCapacity: Int?)
-  /// Traces that all of these sample.
+  /// Traces that all of these policies sample.
   case and([PolicySpecification])
-  /// Traces that this one does not sample.
+  /// Traces that this policy does not sample.
   indirect case not(PolicySpecification)
-  /// Takes away the traces that all of these sample. At the top level only.
+  /// Drops the traces that all of these policies sample. At the top level only.
   case drop([PolicySpecification])
-  /// Several policies with a budget each. At the top level only.
+  /// Several policies, each with a budget. At the top level only.
   case composite(CompositePolicy)
 
   /// A span's status.
@@ -76,23 +76,23 @@ public enum PolicyRule: Equatable, Sendable {
     case unset = "UNSET"
   }
 
-  /// What a trace's duration is.
+  /// How a trace's duration is measured.
   public enum LatencyMeasure: String, Equatable, Sendable, CaseIterable {
-    /// The root span's own; where no root came, that of all spans less 10 ms.
+    /// The root span's own duration; without a root, that of all spans less 10 ms.
     case root
     /// From the earliest start to the latest end of all spans.
     case spans
   }
 }
 
-/// Policies that are asked in order, each with a budget of spans a second.
+/// Policies that are evaluated in order, each with a budget of spans per second.
 public struct CompositePolicy: Equatable, Sendable {
-  /// The most spans a second: of each policy, or with `capsTotal` of all together.
+  /// The most spans per second: for each policy, or with `capsTotal` for all together.
   public var spansPerSecondMax: Int
-  /// The policies, in the order in which they are asked; names are unique.
+  /// The policies, in evaluation order; names are unique.
   public var policies: [PolicySpecification]
   /// Percent of `spansPerSecondMax` by policy name: 0 to 100. A policy without an entry, or with 0, has an
-  /// equal share: one of as many as there are policies.
+  /// equal share: the total divided by the number of policies.
   public var allocations: [String: Int]
   /// Whether a trace that a policy has no budget for is passed on to the next.
   public var fallsThrough: Bool

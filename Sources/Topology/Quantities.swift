@@ -1,4 +1,4 @@
-// Durations and byte sizes as people write them, and back.
+// Parses and formats durations and byte sizes as people write them.
 
 /// Durations such as `500ms`, `30s`, `1m30s`: whole numbers with units, the largest first, each at most once.
 public enum DurationText {
@@ -6,7 +6,7 @@ public enum DurationText {
     ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
   ]
 
-  /// The duration, or nil if `text` is none.
+  /// The duration, or nil if `text` is not one.
   public static func parse(_ text: String) -> Duration? {
     var rest = text.utf8[...]
     var total: Int64 = 0
@@ -47,7 +47,7 @@ public enum ByteSizeText {
     ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("KB", 1000), ("", 1),
   ]
 
-  /// The bytes, or nil if `text` is no size.
+  /// The bytes, or nil if `text` is not a size.
   public static func parse(_ text: String) -> Int? {
     let digits = text.utf8.prefix(while: isDigit)
     let name = text.utf8.dropFirst(digits.count)
@@ -58,7 +58,7 @@ public enum ByteSizeText {
     return overflow ? nil : bytes
   }
 
-  /// The size in the unit, of those that divide it, that makes the smallest number.
+  /// The size in the largest unit that divides it.
   static func format(_ bytes: Int) -> String {
     for unit in units where bytes >= unit.bytes && bytes % unit.bytes == 0 {
       return "\(bytes / unit.bytes)\(unit.name)"
@@ -69,7 +69,7 @@ public enum ByteSizeText {
 
 /// Numbers as YAML writes them, without its octal, hexadecimal and sexagesimal forms.
 enum NumberText {
-  /// A whole number; `_` may stand between digits. Leading zeros are refused: YAML 1.1 reads them as octal.
+  /// A whole number; `_` may separate digits. Leading zeros are rejected: YAML 1.1 reads them as octal.
   static func parseInteger(_ text: String) -> Int? {
     let magnitude = text.utf8.first == UInt8(ascii: "-") ? text.utf8.dropFirst() : text.utf8[...]
     let groups = magnitude.split(separator: UInt8(ascii: "_"), omittingEmptySubsequences: false)
@@ -78,7 +78,7 @@ enum NumberText {
     return Int(text.filter { $0 != "_" })
   }
 
-  /// A decimal number, not negative: `1`, `0.5`, `1e-3`.
+  /// A non-negative decimal number: `1`, `0.5`, `1e-3`.
   static func parseDecimal(_ text: String) -> Double? {
     guard let first = text.utf8.first, isDigit(first),
       text.utf8.allSatisfy({ isDigit($0) || ".eE+-".utf8.contains($0) })

@@ -2,7 +2,7 @@
 
 /// Spans of an unkeyed topic in, the same spans keyed by trace id out.
 public struct RepartitionTopology: Equatable, Sendable {
-  /// The consumer group's default id; not the tail sampler's, whose members read another topic.
+  /// The consumer group's default id. It differs from the tail sampler's, whose members read another topic.
   public static let groupDefault = "tailrace-repartition"
 
   /// The default settings of a worker.
@@ -13,10 +13,10 @@ public struct RepartitionTopology: Equatable, Sendable {
   public var worker: WorkerSettings
   /// The topics read and written.
   public var topics: Topics
-  /// A larger record is dead-lettered, in bytes.
+  /// Larger records are dead-lettered. In bytes.
   public var recordBytesMax: Int
 
-  /// Makes a topology; what is left out has the default of a topology file.
+  /// Makes a topology; the defaults are those of a topology file.
   public init(
     worker: WorkerSettings = RepartitionTopology.workerDefault,
     topics: Topics = Topics(), recordBytesMax: Int = 4 << 20
@@ -37,7 +37,7 @@ public struct RepartitionTopology: Equatable, Sendable {
     /// The name of the topic of records that could not be read.
     public var deadLetters: String
 
-    /// Makes topics; what is left out has the default of a topology file.
+    /// Makes topics; the defaults are those of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), rawSpans: SpanSource = SpanSource(name: "raw-spans"),
       spans: String = "spans", deadLetters: String = "spans.dead-letters"

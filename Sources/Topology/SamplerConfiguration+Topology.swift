@@ -1,4 +1,4 @@
-// From a topology file's words to the core's configuration.
+// Converts a topology to the core's configuration.
 
 internal import OTLP
 public import Sampling
@@ -85,7 +85,7 @@ extension Composite {
     let most = Int64(policy.spansPerSecondMax)
     let parts = policy.policies.map { part in
       let percent = policy.allocations[part.name] ?? 0
-      // A share of 100 percent at most: it fits again.
+      // At most 100 percent, so it fits in 64 bits again.
       let budget =
         percent == 0
         ? most / Int64(policy.policies.count)

@@ -1,9 +1,9 @@
-// The known word that a misspelt one most likely stands for.
+// Finds the known word that a misspelt one most likely means.
 
 enum Suggestion {
-  /// The nearest of `candidates` to `word`, letter case aside, if it is near enough to be meant.
+  /// The candidate nearest to `word`, ignoring case, if it is near enough to be meant.
   static func nearest(to word: String, among candidates: [String]) -> String? {
-    // One slip for every three letters, three at most: `decision_wiat` is near, `foo` is near to nothing.
+    // One typo for every three letters, at most three: `decision_wiat` is near, `foo` is near nothing.
     let allowed = max(1, min(3, word.unicodeScalars.count / 3))
     let best =
       candidates
@@ -13,7 +13,7 @@ enum Suggestion {
   }
 
   /// Optimal string alignment distance: insertions, deletions, replacements, and swaps of neighbours, each 1.
-  /// More than `limit` is given as `limit + 1` where the lengths alone tell.
+  /// If the lengths alone put it above `limit`, it is `limit + 1`.
   private static func distance(_ left: String, _ right: String, limit: Int) -> Int {
     let left = Array(left.unicodeScalars)
     let right = Array(right.unicodeScalars)

@@ -11,22 +11,21 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var worker: WorkerSettings
   /// The topics read and written.
   public var topics: Topics
-  /// How long traces are waited for and verdicts remembered, in stream time.
+  /// How long traces stay open and verdicts are remembered, in stream time.
   public var windows: Windows
-  /// The bounds on what is held.
+  /// Limits on traces, records and memory.
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
   public var policies: [PolicySpecification]
-  /// The adaptive baseline, which comes behind the policies under the name `baseline`; nil where there is
-  /// none.
+  /// The adaptive baseline, evaluated after the policies under the name `baseline`; nil if there is none.
   public var baseline: BaselineSettings?
-  /// Whether policies behind the first that samples a trace are not asked.
+  /// Whether evaluation stops at the first policy that samples a trace.
   public var sampleOnFirstMatch: Bool
-  /// Whether policies of the list with `invertMatch` take away what matches, as in Collectors before version
-  /// 0.144; otherwise they sample what does not match.
+  /// Whether top-level policies with `invertMatch` drop what matches, as in Collectors before version 0.144;
+  /// otherwise they sample what does not match.
   public var invertDecisions: Bool
 
-  /// Makes a topology; what is left out has the default of a topology file.
+  /// Makes a topology; the defaults are those of a topology file.
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
@@ -53,14 +52,14 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var decisions: Decisions
     /// The name of the topic of kept spans.
     public var sampled: String
-    /// Which kept spans say why they were kept.
+    /// Which kept spans are annotated with the reason they were kept.
     public var annotate: AnnotatedSpans
     /// The name of the topic of records that could not be read.
     public var deadLetters: String
-    /// The name of the topic of counts, which only an adaptive baseline uses.
+    /// The name of the topic of traffic counts; only an adaptive baseline uses it.
     public var stats: String
 
-    /// Makes topics; what is left out has the default of a topology file.
+    /// Makes topics; the defaults are those of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
       decisions: Decisions = Decisions(), sampled: String = "sampled", annotate: AnnotatedSpans = .none,
@@ -85,7 +84,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     /// What is written for a dropped trace.
     public var dropped: DroppedRecord
 
-    /// Makes the settings; what is left out has the default of a topology file.
+    /// Makes the settings; the defaults are those of a topology file.
     public init(
       name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .compact
     ) {
@@ -96,7 +95,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
     /// How decision records are encoded.
     public enum Encoding: String, Equatable, Sendable, CaseIterable {
-      /// One JSON object a record.
+      /// One JSON object per record.
       case json
     }
 
@@ -111,18 +110,18 @@ public struct TailSamplingTopology: Equatable, Sendable {
     }
   }
 
-  /// Spans of stream time.
+  /// Lengths of stream time.
   public struct Windows: Equatable, Sendable {
-    /// A trace closes at the latest this long after its first span: 100 ms to 24 h.
+    /// A trace closes no later than this after its first span: 100 ms to 24 h.
     public var decisionWait: Duration
     /// A trace with its root and no missing parent closes this long after the root: 0 s to `decisionWait`.
     public var decisionWaitAfterRoot: Duration
-    /// Whether a trace of which nothing but its root has come by then waits for `decisionWait`.
+    /// Whether a trace of which only the root has arrived by then waits for `decisionWait`.
     public var loneRootsWait: Bool
     /// Verdicts are remembered this long: `decisionWait` to 24 h.
     public var lateWindow: Duration
 
-    /// Makes windows; what is left out has the default of a topology file.
+    /// Makes windows; the defaults are those of a topology file.
     public init(
       decisionWait: Duration = .seconds(30), decisionWaitAfterRoot: Duration = .seconds(5),
       loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600)
@@ -134,7 +133,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     }
   }
 
-  /// Bounds on what is held. Sizes are in bytes.
+  /// Limits on traces, records and memory. Sizes are in bytes.
   public struct Limits: Equatable, Sendable {
     /// A trace with more spans is decided early and kept as a skeleton.
     public var spansPerTrace: Int
@@ -142,12 +141,12 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var bytesPerTrace: Int
     /// A larger record is dead-lettered.
     public var recordBytes: Int
-    /// Buffered spans and remembered verdicts of the whole process.
+    /// Memory for buffered spans and remembered verdicts, for the whole process.
     public var memory: Int
-    /// Distinct service names told apart.
+    /// How many service names are told apart.
     public var services: Int
 
-    /// Makes limits; what is left out has the default of a topology file.
+    /// Makes limits; the defaults are those of a topology file.
     public init(
       spansPerTrace: Int = 10_000, bytesPerTrace: Int = 16 << 20, recordBytes: Int = 4 << 20,
       memory: Int = 2 << 30, services: Int = 10_000

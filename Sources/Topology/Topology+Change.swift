@@ -1,12 +1,12 @@
-// What of a topology can change while a worker runs by it, and the version that its decisions name.
+// What can change in a topology while a worker runs it, and the version that its decisions carry.
 
 internal import OTLP
 internal import Sampling
 
 extension TailSamplingTopology {
-  /// Names everything that verdicts depend on beside the spans: windows, limits, policies and baseline, as
-  /// eight hexadecimal digits. Workers with the same version decide alike; comments, the order of keys and
-  /// defaults that are written out make no difference.
+  /// Identifies everything besides the spans that verdicts depend on: windows, limits, policies and baseline.
+  /// Eight hexadecimal digits. Workers with the same version decide alike; comments, key order and explicit
+  /// defaults make no difference.
   ///
   /// The upper half of FNV-1a over the effective configuration, folded onto the lower (draft-eastlake-fnv).
   public var version: String {
@@ -20,7 +20,7 @@ extension TailSamplingTopology {
 }
 
 extension Topology {
-  /// The version that decisions name; empty for a topology that decides nothing.
+  /// The version that decisions carry; empty for a topology that decides nothing.
   public var version: String {
     switch self {
     case .tailSampling(let topology): topology.version
@@ -29,22 +29,22 @@ extension Topology {
   }
 }
 
-/// What comes of a topology that takes another one's place while a worker runs.
+/// The effect of replacing a topology while a worker runs.
 package struct TopologyChange: Equatable, Sendable {
-  /// What is in effect then.
+  /// The topology in effect afterwards.
   package var effective: Topology
-  /// The settings that differ and stay as they were: they take a restart. By their names in the file.
+  /// The changed settings that wait for a restart, by their names in the file.
   package var waiting: [String]
 
   /// - Parameters:
-  ///   - old: what is in effect.
-  ///   - new: what is to be.
+  ///   - old: the topology in effect.
+  ///   - new: the one to replace it.
   package init(from old: Topology, to new: Topology) {
     effective = old
     switch (old, new) {
     case (.tailSampling(var topology), .tailSampling(let new)):
       waiting = Differences(topology.worker, new.worker).names + Differences(topology, new).names
-      // Together or not at all: they may be meant for each other.
+      // All or none of them: they may depend on each other.
       if Differences(topology.baseline, new.baseline).names.isEmpty {
         topology.policies = new.policies
         topology.sampleOnFirstMatch = new.sampleOnFirstMatch
@@ -65,7 +65,7 @@ package struct TopologyChange: Equatable, Sendable {
   }
 }
 
-/// The settings in which two parts of a topology differ and that take a restart.
+/// The settings that differ between two topologies and need a restart.
 private struct Differences {
   private(set) var names: [String] = []
 
@@ -99,7 +99,7 @@ private struct Differences {
     compare("limits.record_bytes", \.recordBytesMax, old, new)
   }
 
-  /// Those of a baseline by which the whole fleet counts.
+  /// Baseline settings that determine what the whole fleet counts.
   init(_ old: BaselineSettings?, _ new: BaselineSettings?) {
     guard let old, let new else {
       if (old == nil) != (new == nil) { names.append("baseline") }

@@ -1,4 +1,4 @@
-// A topology: what one Tailrace worker does, as its YAML file says. docs/topology.md explains every key.
+// A topology: what a Tailrace worker does, as defined by its YAML file. docs/topology.md explains every key.
 
 import Files
 import Foundation
@@ -10,7 +10,7 @@ public enum Topology: Equatable, Sendable {
   /// Splits the records of an unkeyed span topic by trace id and writes them keyed.
   case repartition(RepartitionTopology)
 
-  /// The settings that every kind of topology has.
+  /// The settings common to all kinds of topology.
   public var worker: WorkerSettings {
     switch self {
     case .tailSampling(let topology): topology.worker
@@ -23,7 +23,7 @@ public enum Topology: Equatable, Sendable {
   /// - Parameters:
   ///   - path: the file, `-` for standard input; it also names the file in errors. UTF-8, at most 256 KiB.
   ///   - environment: the variables that `${NAME}` in values may refer to.
-  ///   - files: what becomes of `${file:/path}` in values.
+  ///   - files: how `${file:/path}` in values is handled.
   /// - Throws: every problem found in the file, in file order.
   public static func load(
     file path: String, environment: [String: String], files: FileReferences = .read
@@ -31,7 +31,7 @@ public enum Topology: Equatable, Sendable {
     try parse(try text(ofFile: path), fileName: path, environment: environment, files: files)
   }
 
-  /// The text of a file that is no longer than a topology file may be.
+  /// The text of a file no longer than a topology file may be.
   package static func text(ofFile path: String) throws(TopologyError) -> String {
     let bytes: [UInt8]
     do throws(FileFailure) {
@@ -55,7 +55,7 @@ public enum Topology: Equatable, Sendable {
   ///   - yaml: the text.
   ///   - fileName: names the text in errors.
   ///   - environment: the variables that `${NAME}` in values may refer to.
-  ///   - files: what becomes of `${file:/path}` in values.
+  ///   - files: how `${file:/path}` in values is handled.
   /// - Throws: every problem found in the text, in order of line and column.
   public static func parse(
     _ yaml: String, fileName: String, environment: [String: String], files: FileReferences = .read
@@ -63,7 +63,7 @@ public enum Topology: Equatable, Sendable {
     let document = TopologyDocument(yaml)
     if document.problems.isEmpty, let root = document.root, CollectorLayout(root).isCollectors {
       let message =
-        "this is a Collector's configuration, no topology; carry it over with: tailrace check "
+        "this is a Collector's configuration, not a topology; import it with: tailrace check "
         + "--import-collector \(MessageText.oneLine(fileName))"
       throw TopologyError(file: fileName, at: FilePlace(line: 1, column: 1), message)
     }

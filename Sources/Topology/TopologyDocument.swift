@@ -1,12 +1,12 @@
-// From the text of a topology file to its tree of YAML nodes, each with its place.
+// Parses the text of a topology file to a tree of YAML nodes, each with its place.
 
 import Files
 import Yams
 
 /// A parsed file, or why it can't be parsed.
 ///
-/// Yams stops at a repeated key, and tells only where the key stood first. So the key there is masked and the
-/// text is parsed again: the tree then has both, and `maskedKeys` tells what the first was.
+/// Yams stops at a repeated key and reports only its first place. So the key there is masked and the text is
+/// parsed again: the tree then has both, and `maskedKeys` has the name of the first.
 struct TopologyDocument {
   /// The longest text accepted, in bytes.
   static let sizeMax = 256 << 10
@@ -16,11 +16,11 @@ struct TopologyDocument {
   /// The most repeated keys looked for; each costs a parse.
   private static let maskedMax = 64
 
-  /// The first document's root; nil if the text is empty or no YAML.
+  /// The first document's root; nil if the text is empty or not YAML.
   private(set) var root: Node?
-  /// What was wrong with the text as YAML.
+  /// What is wrong with the text as YAML.
   private(set) var problems: [(place: FilePlace, message: String)] = []
-  /// Keys that stand again later in the same mapping, by the place of the first.
+  /// Keys that are repeated later in the same mapping, by the place of the first.
   private(set) var maskedKeys: [FilePlace: String] = [:]
 
   init(_ yaml: String) {
@@ -49,14 +49,14 @@ struct TopologyDocument {
     }
   }
 
-  /// Parses `text`; returns a key that is repeated, with the place where it stands first, if there is one.
+  /// Parses `text`; returns a repeated key and its first place, if there is one.
   private mutating func parse(_ text: String) -> (key: String, place: FilePlace)? {
     do {
       let parser = try Parser(yaml: text, encoding: .utf8)
       root = try parser.nextRoot()
       if let second = try parser.nextRoot() {
         let place = second.mark.map(FilePlace.init) ?? FilePlace(line: 1, column: 1)
-        problems.append((place, "a second YAML document begins; a file holds one topology"))
+        problems.append((place, "a second YAML document begins here; a file holds one topology"))
       }
     } catch YamlError.duplicatedKeysInMapping(let keys, let context) {
       return (keys.first ?? "", FilePlace(context.mark))
@@ -72,7 +72,7 @@ struct TopologyDocument {
       YamlError.parser(let context, let problem, let mark, _),
       YamlError.composer(let context, let problem, let mark, _):
       if isTab(at: FilePlace(mark), in: text) {
-        return (FilePlace(mark), "not valid YAML: a tab where YAML takes spaces only")
+        return (FilePlace(mark), "not valid YAML: a tab where only spaces are allowed")
       }
       let details = context.map { ", \($0.text) that starts at \($0.mark)" } ?? ""
       return (FilePlace(mark), MessageText.oneLine("not valid YAML: \(problem)\(details)"))
@@ -85,7 +85,7 @@ struct TopologyDocument {
     }
   }
 
-  /// Whether a tab stands at `place`, or between the start of its line and there with nothing but blanks.
+  /// Whether there is a tab at `place`, or before it in a line that has only blanks so far.
   private static func isTab(at place: FilePlace, in text: String) -> Bool {
     guard let end = index(of: place, in: text) else { return false }
     let scalars = text.unicodeScalars
@@ -94,8 +94,8 @@ struct TopologyDocument {
     return line.contains("\t") && line.allSatisfy { $0 == " " || $0 == "\t" }
   }
 
-  /// Replaces the first character of the key at `place` with a private one: the key is then unlike any other,
-  /// and all columns stay. Nil for keys that don't begin with plain text: tags, escapes, collections.
+  /// Replaces the first character of the key at `place` with a private-use one, which makes the key unique
+  /// and keeps all columns. Nil for keys that don't begin with plain text: tags, escapes, collections.
   private static func mask(_ text: String, at place: FilePlace, number: Int) -> String? {
     guard var index = Self.index(of: place, in: text), let replacement = Unicode.Scalar(0xE000 + number)
     else { return nil }

@@ -11,9 +11,9 @@ public struct TopologyError: Error, Equatable, Sendable, CustomStringConvertible
 
   /// One problem.
   public struct Issue: Equatable, Sendable {
-    /// The line, from 1; 0 when the file as a whole is meant.
+    /// The line, from 1; 0 for the file as a whole.
     public let line: Int
-    /// The column, from 1, counted in Unicode scalars; 0 when the file as a whole is meant.
+    /// The column, from 1, counted in Unicode scalars; 0 for the file as a whole.
     public let column: Int
     /// The key, as in `policies[0].latency.threshold_ms`; empty at the top level.
     public let keyPath: String
@@ -35,7 +35,7 @@ public struct TopologyError: Error, Equatable, Sendable, CustomStringConvertible
     self.issues = issues
   }
 
-  /// `file:line:column: message`, a line for each issue.
+  /// One line for each issue: `file:line:column: message`.
   public var description: String {
     let name = MessageText.oneLine(file)
     return issues.map { issue in

@@ -1,4 +1,4 @@
-// The keys of a topology file: what each section may hold, and the bounds and defaults of every value.
+// The keys of a topology file: what each section may contain, and the bounds and defaults of every value.
 
 import Files
 import Foundation
@@ -47,7 +47,7 @@ extension TopologyReader {
     let topics = tailSamplingTopics(section("topics", of: file))
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
-    // The baseline takes the place of the default one.
+    // The baseline replaces the default policy of that name.
     let defaults = PolicySpecification.defaults.filter {
       file["baseline"] == nil || $0.name != BaselineSettings.policyName
     }
@@ -61,13 +61,13 @@ extension TopologyReader {
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
     checkKeys(of: file, Keys.common) { key in
-      Keys.tailSampling.contains(key) ? "it is a key of kind tail-sampling" : nil
+      Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let worker = worker(file, defaults: RepartitionTopology.workerDefault)
     let topics = repartitionTopics(section("topics", of: file))
     let limits = section("limits", of: file)
     checkKeys(of: limits, ["record_bytes"]) { key in
-      Keys.limits.contains(key) ? "it is a key of kind tail-sampling" : nil
+      Keys.limits.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let recordBytes = recordBytes(limits, default: RepartitionTopology().recordBytesMax).value
     return RepartitionTopology(worker: worker, topics: topics, recordBytesMax: recordBytes)
@@ -114,7 +114,7 @@ extension TopologyReader {
 
   static func isAddress(_ text: String) -> Bool {
     var bytes = in6_addr()
-    // Sound: inet_pton writes an address, which is no longer than that of IPv6, into `bytes`.
+    // Sound: inet_pton writes an address, at most as long as IPv6's, into `bytes`.
     return [AF_INET, AF_INET6].contains { unsafe inet_pton($0, text, &bytes) == 1 }
   }
 
@@ -131,7 +131,7 @@ extension TopologyReader {
     checkKeys(
       of: section, Keys.creation + ["spans", "decisions", "sampled", "dead_letters", "stats"]
     ) { key in
-      key == "raw_spans" ? "it is a key of kind repartition" : nil
+      key == "raw_spans" ? "it is only valid with 'kind: repartition'" : nil
     }
     let defaults = TailSamplingTopology.Topics()
     let spans = self.section("spans", of: section)
@@ -162,14 +162,14 @@ extension TopologyReader {
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
     checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
-      ["decisions", "sampled", "stats"].contains(key) ? "it is a key of kind tail-sampling" : nil
+      ["decisions", "sampled", "stats"].contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let defaults = RepartitionTopology.Topics()
     let rawSpans = self.section("raw_spans", of: section)
     checkKeys(of: rawSpans, ["name", "encoding"])
     let spans = self.section("spans", of: section)
     checkKeys(of: spans, ["name"]) { key in
-      key == "encoding" ? "the spans are written as otlp_proto" : nil
+      key == "encoding" ? "spans are always written as otlp_proto" : nil
     }
     let deadLetters = self.section("dead_letters", of: section)
     checkKeys(of: deadLetters, ["name"])
@@ -202,12 +202,12 @@ extension TopologyReader {
       "encoding", of: topic, planned: ["jaeger_proto", "jaeger_json", "zipkin_json"], default: .otlpProto)
   }
 
-  /// The `name` of each topic. Two topics of one name are refused: a worker would read what it wrote.
+  /// The `name` of each topic. Two topics with the same name are rejected: a worker would read what it wrote.
   private mutating func topicNames(_ topics: [(section: TopologySection, default: String)]) -> [String] {
     var seen: [(path: String, name: TopologySetting<String>)] = []
     for topic in topics {
       // Kafka's own rule for names.
-      let expected = "a topic name: 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'"
+      let expected = "a topic name of 1 to 249 characters: a-z, A-Z, 0-9, '.', '_' and '-'"
       let name = setting("name", of: topic.section, expected, default: topic.default) { text in
         Self.isTopicName(text.value) ? text.value : nil
       }
@@ -224,7 +224,7 @@ extension TopologyReader {
     return seen.map(\.name.value)
   }
 
-  /// Whether Kafka takes `text` for the name of a topic.
+  /// Whether `text` is a valid Kafka topic name.
   static func isTopicName(_ text: String) -> Bool {
     let isLegal = text.utf8.allSatisfy(Self.isTopicCharacter) && ![".", ".."].contains(text)
     return isLegal && (1...249).contains(text.utf8.count)
@@ -245,7 +245,7 @@ extension TopologyReader {
     let day = Duration.seconds(86_400)
     let wait = duration(
       "decision_wait", of: section, in: .milliseconds(100)...day, default: defaults.decisionWait)
-    // Defaults give way to a decision_wait that they don't fit.
+    // Defaults adapt to a decision_wait that they don't fit.
     let afterRoot = duration(
       "decision_wait_after_root", of: section, in: .zero...day,
       default: min(defaults.decisionWaitAfterRoot, wait.value))
@@ -257,7 +257,7 @@ extension TopologyReader {
     }
     if let place = late.place, late.isValid, wait.isValid, late.value < wait.value {
       let path = section.path(of: "late_window")
-      let reason = "recovery replays that far back and must know what was decided"
+      let reason = "recovery replays that far back and needs the verdicts"
       report("\(path) must not be shorter than decision_wait: \(reason)", at: place, path: path)
     }
     return TailSamplingTopology.Windows(
@@ -274,7 +274,7 @@ extension TopologyReader {
       "bytes_per_trace", of: section, in: 1024...(1 << 30), default: defaults.bytesPerTrace)
     let record = recordBytes(section, default: defaults.recordBytes)
     for (key, size) in [("bytes_per_trace", trace), ("record_bytes", record)] {
-      // The defaults of both fit the least memory, so at fault is a size that is given.
+      // Both defaults fit the smallest memory, so only a size that is given can be too large.
       guard let place = size.place, size.isValid, memory.isValid, size.value > memory.value else { continue }
       let path = section.path(of: key)
       report("\(path) must not be larger than limits.memory", at: place, path: path)

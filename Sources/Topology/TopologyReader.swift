@@ -1,13 +1,14 @@
-// Checked reading of sections and values: every problem is noted with its place and key, and reading goes on.
+// Checked reading of sections and values: every problem is noted with its place and key, and reading
+// continues.
 
 import Files
 import Yams
 
-/// A mapping of the file: its keys, with what stands under them.
+/// A mapping in the file: its keys and their values.
 struct TopologySection {
   /// The key path; empty for the whole file.
   let path: String
-  /// Where the mapping starts, for keys that are missing; nil if the file has no such section.
+  /// Where the mapping starts, to report missing keys; nil if the file has no such section.
   let place: FilePlace?
   /// In file order, without repeats.
   let fields: [TopologyField]
@@ -42,12 +43,12 @@ struct TopologyField {
 struct ScalarText {
   /// As written; the only form that messages show.
   let raw: String
-  /// As meant.
+  /// After expansion.
   let value: String
-  /// In quotes and without variables: text, never a number or a truth value. (Quotes around a variable mean
-  /// nothing: inside braces YAML forces them.)
+  /// In quotes and without variables: text, never a number or a Boolean. (Quotes around a variable mean
+  /// nothing: inside braces YAML requires them.)
   let isQuoted: Bool
-  /// Whether it refers to a file that is not read: what the value will be is unknown.
+  /// Whether it refers to a file that is not read, so that the value is unknown.
   let isUnread: Bool
   let place: FilePlace
 }
@@ -59,21 +60,21 @@ struct TopologySetting<Value> {
   var place: FilePlace?
   /// As written, for messages; nil when the default applies.
   var raw: String?
-  /// False when what is given was refused: its problem is noted, no further check should add to it.
+  /// False if the given value was rejected: its problem is noted, and no other check should add to it.
   var isValid = true
 }
 
 struct TopologyReader {
-  /// More issues than this help nobody.
+  /// More issues than this are no help.
   private static let issuesMax = 200
 
   private let environment: [String: String]
   private let files: FileReferences
   private var maskedKeys: [FilePlace: String]
   private var issues: [TopologyError.Issue] = []
-  /// Of a Collector's configuration, where variables are written differently; nil for a topology file.
+  /// For a Collector's configuration, where variables are written differently; nil for a topology file.
   var collectorVariables: CollectorVariables?
-  /// What a Collector's configuration leaves to defaults that are worth a word; the importer notes them.
+  /// Noteworthy defaults that a Collector's configuration relies on; the importer notes them.
   var remarks: [(place: FilePlace, path: String, why: String)] = []
 
   init(
@@ -94,18 +95,18 @@ struct TopologyReader {
     issues.append(.init(line: place.line, column: place.column, keyPath: keyPath, message: message))
   }
 
-  /// Says something about `section` of a Collector's configuration that is no issue.
+  /// Adds a remark about `section` of a Collector's configuration. It is not an issue.
   mutating func remark(_ section: TopologySection, _ why: String) {
     guard collectorVariables != nil, let place = section.place else { return }
     remarks.append((place, section.path, why))
   }
 
-  /// The key paths of what has been noted.
+  /// The key paths of the issues.
   var issuePaths: [String] { issues.map(\.keyPath) }
 
   /// The issues in file order.
   mutating func finish() -> [TopologyError.Issue] {
-    // What the reader had no reason to enter, such as an unknown key's value, may hold repeated keys too.
+    // Sections that the reader never entered, such as an unknown key's value, may have repeated keys too.
     for (place, key) in maskedKeys {
       report("duplicate key \(MessageText.quoted(key))", at: place, path: key)
     }
@@ -134,7 +135,7 @@ struct TopologyReader {
     for (keyNode, value) in mapping {
       let place = keyNode.mark.map(FilePlace.init) ?? field.place
       guard case .scalar(let scalar) = keyNode else {
-        report("a key must be plain text\(Self.within(field.path))", at: place, path: field.path)
+        report("a key\(Self.within(field.path)) must be plain text", at: place, path: field.path)
         continue
       }
       let key = maskedKeys.removeValue(forKey: place) ?? scalar.string
@@ -142,7 +143,7 @@ struct TopologyReader {
       if let first = places[key] {
         let within = Self.within(field.path)
         let message =
-          "duplicate key \(MessageText.quoted(key))\(within), first given in line \(first.line)"
+          "duplicate key \(MessageText.quoted(key))\(within), first given on line \(first.line)"
         report(message, at: place, path: path)
       } else {
         places[key] = place
@@ -152,12 +153,12 @@ struct TopologyReader {
     return TopologySection(path: field.path, place: field.valuePlace, fields: fields)
   }
 
-  /// The section under `key`; an absent one if it is left out, or is no section.
+  /// The section under `key`; an absent one if it is left out or not a section.
   mutating func section(_ key: String, of parent: TopologySection) -> TopologySection {
     parent[key].flatMap { section($0) } ?? .absent(parent.path(of: key))
   }
 
-  /// The items of a list that must have some; nil, and noted, if it is no list or empty.
+  /// The items of a list; nil, and noted, if it is empty or not a list.
   mutating func list(_ field: TopologyField, of items: String) -> [TopologyField]? {
     guard case .sequence(let sequence) = field.node else {
       refuse(field, "a list of \(items)")
@@ -174,11 +175,11 @@ struct TopologyReader {
     }
   }
 
-  /// Notes the keys of `section` that are none of `keys`.
+  /// Notes the keys of `section` that are not in `keys`.
   ///
   /// - Parameters:
-  ///   - planned: keys that have a meaning, but not yet.
-  ///   - elsewhere: where a key that is unknown here would be right; nil if nowhere.
+  ///   - planned: keys reserved for later versions.
+  ///   - elsewhere: where a key that is unknown here belongs; nil if nowhere.
   mutating func checkKeys(
     of section: TopologySection, _ keys: [String], planned: [String] = [],
     elsewhere: (String) -> String? = { _ in nil }
@@ -186,7 +187,7 @@ struct TopologyReader {
     for field in section.fields where !keys.contains(field.key) {
       if planned.contains(field.key) {
         report(
-          "\(Self.shown(field.path)) is not supported yet by this version", at: field.place, path: field.path)
+          "\(Self.shown(field.path)) is not supported yet", at: field.place, path: field.path)
         continue
       }
       let place = section.path.isEmpty ? " at the top level" : Self.within(section.path)
@@ -239,7 +240,8 @@ struct TopologyReader {
     }
   }
 
-  /// Reads the value under `key`, if it is given, with `read`, which returns nil for what is not `expected`.
+  /// Reads the value under `key`, if it is given, with `read`, which returns nil for anything that is not
+  /// `expected`.
   mutating func setting<Value>(
     _ key: String, of section: TopologySection, _ expected: String, default fallback: Value,
     read: (ScalarText) -> Value?
@@ -259,7 +261,7 @@ struct TopologyReader {
         reportUnread(field)
         return TopologySetting(value: fallback, place: text.place, isValid: false)
       }
-      let quotes = text.isQuoted ? "the quoted text " : ""
+      let quotes = text.isQuoted ? "the quoted string " : ""
       let found = "\(quotes)\(MessageText.quoted(text.raw))"
       report(
         "\(Self.shown(field.path)) must be \(expected), found \(found)", at: text.place, path: field.path)
@@ -305,7 +307,7 @@ struct TopologyReader {
     }.value
   }
 
-  /// One of the words of `Value`; `planned` are words that have a meaning, but not yet.
+  /// One of the words of `Value`; `planned` are words reserved for later versions.
   mutating func choice<Value: RawRepresentable & CaseIterable>(
     _ field: TopologyField, planned: [String] = [], as type: Value.Type = Value.self
   ) -> Value? where Value.RawValue == String {
@@ -319,7 +321,7 @@ struct TopologyReader {
     }
     let found = MessageText.quoted(text.raw)
     if planned.contains(text.value) {
-      let message = "\(Self.shown(field.path)) \(found) is not supported yet by this version"
+      let message = "\(Self.shown(field.path)) \(found) is not supported yet"
       report(message, at: text.place, path: field.path)
     } else {
       let hint =
@@ -339,11 +341,11 @@ struct TopologyReader {
   // MARK: Words for messages
 
   private mutating func reportUnread(_ field: TopologyField) {
-    let message = "\(Self.shown(field.path)) stands in a file that is not read; check it with --resolve"
+    let message = "\(Self.shown(field.path)) comes from a file that is not read; check it with --resolve"
     report(message, at: field.valuePlace, path: field.path)
   }
 
-  /// Notes that `field` is not what is expected, going by its shape alone.
+  /// Notes that `field` does not have the expected shape.
   private mutating func refuse(_ field: TopologyField, _ expected: String) {
     let subject = Self.shown(field.path)
     switch field.node {
@@ -358,7 +360,7 @@ struct TopologyReader {
     }
   }
 
-  /// Notes a YAML tag such as `!!binary`: nothing is read by tag, and to ignore one is to read it wrong.
+  /// Notes a YAML tag such as `!!binary`: tags are not supported, and ignoring one would misread the value.
   private mutating func checkTag(_ tag: Tag, allowed: Tag.Name, of field: TopologyField) {
     guard !["", "!", allowed.rawValue].contains(tag.rawValue) else { return }
     let message =
@@ -371,7 +373,7 @@ struct TopologyReader {
       && ["", "~", "null", "Null", "NULL"].contains(scalar.string)
   }
 
-  /// A key path as it stands in a message.
+  /// A key path as messages show it.
   static func shown(_ path: String) -> String {
     path.isEmpty ? "the file" : MessageText.oneLine(path)
   }

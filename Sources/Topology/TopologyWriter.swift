@@ -1,4 +1,4 @@
-// The configuration in effect, as a topology file again: every default filled in, every secret masked.
+// Writes the configuration in effect as a topology file: every default filled in, every secret masked.
 
 import Expressions
 internal import OTLP
@@ -6,10 +6,10 @@ internal import Sampling
 
 extension Topology {
   /// The configuration in effect as YAML, secrets replaced by `***`. Apart from those it reads back as this
-  /// topology. Durations are given in whole milliseconds.
+  /// topology. Durations are in whole milliseconds.
   public var redactedDescription: String { redactedDescription(files: .read) }
 
-  /// The same, of a topology that was loaded with `files`.
+  /// The same, for a topology that was loaded with `files`.
   public func redactedDescription(files: FileReferences) -> String {
     var writer = TopologyWriter(files: files)
     switch self {
@@ -21,24 +21,23 @@ extension Topology {
 }
 
 struct TopologyWriter {
-  /// What has been written.
+  /// The text written so far.
   private(set) var text = ""
   private let variables: [StandIn]
   private let files: FileReferences
 
   /// - Parameters:
-  ///   - variables: what stands in texts for variables, which are written in their place. They are no
-  ///     secrets.
-  ///   - files: whether texts still have references to files.
+  ///   - variables: the stand-ins in texts, which are replaced by their variables. They are not secrets.
+  ///   - files: whether texts still contain references to files.
   init(variables: [StandIn] = [], files: FileReferences = .read) {
     self.variables = variables
     self.files = files
   }
 
-  /// A text that stands for a variable.
+  /// A text that stands in for a variable.
   struct StandIn: Equatable {
     var stand: String
-    /// The variable as a topology file has it: `${NAME}`.
+    /// The variable as written in a topology file: `${NAME}`.
     var expression: String
   }
 
@@ -59,7 +58,7 @@ struct TopologyWriter {
     writeOperation(topology.worker)
   }
 
-  /// Everything that verdicts depend on beside the spans.
+  /// Everything besides the spans that verdicts depend on.
   mutating func writeRules(of topology: TailSamplingTopology) {
     line(0, "windows:")
     line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
@@ -130,7 +129,7 @@ struct TopologyWriter {
     }
   }
 
-  /// Written last: who reads a configuration looks for other things first.
+  /// Written last: readers look for other things first.
   private mutating func writeOperation(_ worker: WorkerSettings) {
     line(0, "console:")
     line(1, "enabled: \(worker.console.isEnabled)")
@@ -218,7 +217,7 @@ struct TopologyWriter {
     text += String(repeating: "  ", count: depth) + content + "\n"
   }
 
-  /// A value, whose dollars would otherwise be read as variables.
+  /// A value, with its dollars escaped: they would be read as variables.
   private func value(_ text: String) -> String {
     var places = variables.compactMap { variable in
       text.firstRange(of: variable.stand).map { (range: $0, expression: variable.expression) }
@@ -229,7 +228,7 @@ struct TopologyWriter {
     guard let (range, expression) = places.min(by: { $0.range.lowerBound < $1.range.lowerBound }) else {
       return scalar(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))
     }
-    // Between braces YAML wants quotes around a variable.
+    // Inside braces YAML requires quotes around a variable.
     let before = inside(value(String(text[..<range.lowerBound])))
     let behind = inside(value(String(text[range.upperBound...])))
     return "\"\(before)\(inside(quoted(expression)))\(behind)\""
@@ -240,7 +239,7 @@ struct TopologyWriter {
     scalar.hasPrefix("\"") ? scalar.dropFirst().dropLast() : scalar[...]
   }
 
-  /// A scalar: plain where no reader can take it for anything but text, else in double quotes.
+  /// A scalar: plain if no reader can take it for anything but text, otherwise in double quotes.
   private func scalar(_ text: String) -> String {
     let isPlain = text.utf8.allSatisfy { byte in
       switch Unicode.Scalar(byte) {

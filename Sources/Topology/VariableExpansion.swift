@@ -3,12 +3,12 @@
 
 import Files
 
-/// What becomes of the files that a topology file refers to as `${file:/path}`.
+/// How a topology file's references to files, `${file:/path}`, are handled.
 public enum FileReferences: Sendable {
-  /// They are read: the topology is to run here.
+  /// Files are read: the topology will run here.
   case read
-  /// They are left as they stand, and no file is opened: the topology may be of another host, or of somebody
-  /// who is not trusted with what this one holds.
+  /// References are left as written and no file is opened: the topology may be for another host, or from
+  /// someone who is not trusted with this host's files.
   case leave
 }
 
@@ -16,9 +16,9 @@ public enum FileReferences: Sendable {
 struct ExpandedText {
   /// The text with its variables replaced. It may be a secret: no message shows it.
   var value: String
-  /// Whether a variable stood in it.
+  /// Whether it contained a variable.
   var hasVariables: Bool
-  /// Whether a reference to a file stands in it still.
+  /// Whether it still contains a reference to a file.
   var hasUnreadFiles = false
 
   /// Why a text can't be expanded.
@@ -26,12 +26,12 @@ struct ExpandedText {
     let message: String
   }
 
-  /// Expands `raw`. It is done on parsed scalars only, so that no variable's value is ever read as YAML.
+  /// Expands `raw`. Only parsed scalars are expanded, so that no variable's value is ever read as YAML.
   ///
   /// - Parameters:
   ///   - allowsLoneDollars: whether a dollar that begins neither a variable nor `$$` is a dollar.
-  ///   - files: what becomes of `${file:/path}`. Nil for a Collector's file, which isn't of this host: it is
-  ///     no variable there.
+  ///   - files: how `${file:/path}` is handled. Nil for a Collector's file, which belongs to another host:
+  ///     there it is not a variable.
   init(
     _ raw: String, environment: [String: String], allowsLoneDollars: Bool = false,
     files: FileReferences? = .read
@@ -48,7 +48,7 @@ struct ExpandedText {
         rest = rest.dropFirst()
       case "{":
         guard let end = rest.firstIndex(of: "}") else {
-          throw Failure(message: "a '${' has no '}' (a default can't hold another variable)")
+          throw Failure(message: "a '${' has no closing '}' (a default can't contain another variable)")
         }
         let body = String(rest[..<end].dropFirst())
         if let files, body.hasPrefix(Self.filePrefix) {
@@ -67,19 +67,19 @@ struct ExpandedText {
       case _ where allowsLoneDollars:
         value += "$"
       default:
-        throw Failure(message: "a '$' stands alone; write '$$' for a dollar, '${NAME}' for a variable")
+        throw Failure(message: "a lone '$'; write '$$' for a dollar sign, '${NAME}' for a variable")
       }
     }
     value.unicodeScalars.append(contentsOf: rest)
   }
 
   private static let filePrefix = "file:"
-  /// A chain of certificates and a key in PEM have some KiB.
+  /// A certificate chain and a key in PEM take a few KiB.
   private static let fileBytesMax = 64 << 10
 
   private static func path(_ text: String) throws(Failure) -> String {
     guard text.hasPrefix("/") else {
-      throw Failure(message: "'${file:…}' wants an absolute path, found \(MessageText.quoted(text))")
+      throw Failure(message: "'${file:…}' needs an absolute path, found \(MessageText.quoted(text))")
     }
     return text
   }
@@ -93,7 +93,7 @@ struct ExpandedText {
     } catch {
       throw Failure(message: "the file \(shown) can't be read: \(error.reason)")
     }
-    // librdkafka takes texts that end at their first zero: what stands behind one would be cut off silently.
+    // librdkafka's strings end at the first zero byte: anything after it would be cut off silently.
     guard bytes.count <= fileBytesMax, !bytes.contains(0),
       let text = String(validating: bytes, as: UTF8.self)
     else {
@@ -103,7 +103,7 @@ struct ExpandedText {
     return text.last.map { $0 == "\n" || $0 == "\r\n" } == true ? String(text.dropLast()) : text
   }
 
-  /// The value of what stands between `${` and `}`. As in a shell, `:-` also replaces an empty value.
+  /// The value of the text between `${` and `}`. As in a shell, `:-` also replaces an empty value.
   private static func lookUp(
     _ body: String, environment: [String: String]
   ) throws(Failure) -> String {
@@ -113,7 +113,7 @@ struct ExpandedText {
     let isName = name.unicodeScalars.first.map { $0 == "_" || $0.properties.isAlphabetic } ?? false
     guard isName, rest.isEmpty || rest.starts(with: ":-".unicodeScalars) else {
       let shown = MessageText.quoted("${\(body)}")
-      throw Failure(message: "\(shown) is no variable; write '${NAME}' or '${NAME:-default}'")
+      throw Failure(message: "\(shown) is not a valid variable; write '${NAME}' or '${NAME:-default}'")
     }
     let given = environment[name]
     if rest.isEmpty {
@@ -123,7 +123,7 @@ struct ExpandedText {
       }
       return given
     }
-    // The default is checked even when it isn't used: a mistake in it must not wait for the day it is.
+    // The default is checked even if unused: a mistake in it must not wait for the day it is needed.
     let fallback = try ExpandedText(String(rest.dropFirst(2)), environment: [:]).value
     return given.flatMap { $0.isEmpty ? nil : $0 } ?? fallback
   }

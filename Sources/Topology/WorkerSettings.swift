@@ -6,15 +6,15 @@ internal import Kafka
 public struct WorkerSettings: Equatable, Sendable {
   /// The consumer group's id.
   public var group: String
-  /// Consumers in this process, each with a thread of its own: 1 to 64.
+  /// Consumers in this process, each with its own thread: 1 to 64.
   public var lanes: Int
   /// What a reader of the output topics may see after a failure.
   public var delivery: Delivery
   /// The time between two commits of consumed offsets: 50 ms to 60 s.
   public var commitInterval: Duration
-  /// The number of records after which a commit does not wait for the interval: 1 to 100 million.
+  /// Offsets are committed after this many records, even before the interval is over: 1 to 100 million.
   public var commitRecords: Int
-  /// How long the worker may take to finish when it is told to stop: 1 s to 10 min.
+  /// How long the worker may take to stop: 1 s to 10 min.
   public var stopTimeout: Duration
   /// librdkafka properties for every client that the worker opens.
   public var kafka: KafkaProperties
@@ -23,7 +23,7 @@ public struct WorkerSettings: Equatable, Sendable {
   /// What is logged, and how.
   public var log: LogSettings
 
-  /// Makes settings; what is left out has the default of a topology file.
+  /// Makes settings; the defaults are those of a topology file.
   public init(
     group: String, lanes: Int = 1, delivery: Delivery = .exactlyOnce,
     commitInterval: Duration = .seconds(1), commitRecords: Int = 250_000,
@@ -45,19 +45,19 @@ public struct WorkerSettings: Equatable, Sendable {
 
 /// Where a worker serves health, metrics and its configuration over HTTP.
 public struct ConsoleSettings: Equatable, Sendable {
-  /// The port of a repartitioner, which often runs beside a sampler.
+  /// The port of a repartitioner, which often runs alongside a sampler.
   public static let repartitionPort = 8081
 
   /// Whether it serves them at all.
   public var isEnabled: Bool
-  /// The address to listen on: IPv4 or IPv6. Only this host reaches the default one.
+  /// The address to listen on: IPv4 or IPv6. Only this host can reach the default one.
   public var address: String
-  /// The port; 0 for any that is free.
+  /// The port; 0 for any free one.
   public var port: Int
-  /// Services with metrics of their own, the first that are seen; the rest share a label: 0 to 10,000.
+  /// How many services get their own metrics, in order of appearance; the rest share a label: 0 to 10,000.
   public var services: Int
 
-  /// Makes settings; what is left out has the default of a topology file of kind `tail-sampling`.
+  /// Makes settings; the defaults are those of a topology file of kind `tail-sampling`.
   public init(isEnabled: Bool = true, address: String = "127.0.0.1", port: Int = 8080, services: Int = 200) {
     self.isEnabled = isEnabled
     self.address = address
@@ -73,7 +73,7 @@ public struct LogSettings: Equatable, Sendable {
   /// What a line looks like.
   public var format: Format
 
-  /// Makes settings; what is left out has the default of a topology file.
+  /// Makes settings; the defaults are those of a topology file.
   public init(level: Level = .info, format: Format = .text) {
     self.level = level
     self.format = format
@@ -81,15 +81,15 @@ public struct LogSettings: Equatable, Sendable {
 
   /// How important a line is.
   public enum Level: String, Equatable, Sendable, CaseIterable {
-    /// What librdkafka does, too.
+    /// Also what librdkafka does.
     case debug
-    /// What happens.
+    /// Normal events.
     case info
-    /// What may surprise.
+    /// Unusual events.
     case notice
-    /// What somebody should look at.
+    /// Events that need attention.
     case warning
-    /// What does not work.
+    /// Failures.
     case error
   }
 
@@ -97,7 +97,7 @@ public struct LogSettings: Equatable, Sendable {
   public enum Format: String, Equatable, Sendable, CaseIterable {
     /// For people: time, level, message, fields.
     case text
-    /// One JSON object a line, with the same.
+    /// One JSON object per line, with the same content.
     case json
   }
 }
@@ -126,14 +126,14 @@ public struct KafkaProperties: Equatable, Sendable {
     }
   }
 
-  /// The properties in order of name, secret values replaced by `***`.
+  /// The properties sorted by name, secret values replaced by `***`.
   public var redacted: [(name: String, value: String)] {
     values.sorted { $0.key < $1.key }.map {
       ($0.key, KafkaProperty($0.key, $0.value).shownValue)
     }
   }
 
-  /// What must not turn up anywhere, the longest first: one may be part of another.
+  /// Values that must not appear anywhere, longest first: one may be part of another.
   package var secretValues: [String] {
     values.flatMap { KafkaProperty($0.key, $0.value).secrets }.sorted { $0.utf8.count > $1.utf8.count }
   }
@@ -163,7 +163,7 @@ public struct TopicCreation: Equatable, Sendable {
   /// Copies of each partition; nil leaves it to the broker's `default.replication.factor`.
   public var replicationFactor: Int?
 
-  /// Makes settings; what is left out has the default of a topology file.
+  /// Makes settings; the defaults are those of a topology file.
   public init(enabled: Bool = true, partitions: Int = 8, replicationFactor: Int? = nil) {
     self.enabled = enabled
     self.partitions = partitions

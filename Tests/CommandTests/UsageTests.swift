@@ -170,7 +170,7 @@ import Testing
     #expect(check.output.contains("status_codes: [ERROR]"))
     let none = try CommandRun("check", "--import-collector", shippedTopology("tail-sampling"))
     #expect(none.exitCode == 2 && none.output.isEmpty)
-    #expect(none.errors.contains("no configuration of a Collector"))
+    #expect(none.errors.contains("not a Collector's configuration"))
     let both = try CommandRun("check", path, "--import-collector", path)
     #expect(both.exitCode == 2)
     let taken = try CommandRun("check", path)

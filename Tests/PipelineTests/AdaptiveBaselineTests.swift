@@ -160,7 +160,7 @@ import Testing
 
   @Test(
     arguments: [
-      ("  budget: {spans_percentage: 1, bytes_percentage: 1}\n", "must have one of traces_percentage"),
+      ("  budget: {spans_percentage: 1, bytes_percentage: 1}\n", "exactly one of traces_percentage"),
       ("  budget: {traces_percentage: 0}\n", "a number from"), ("  budgets: {}\n", "did you mean 'budget'"),
       (
         "  key: http.route\n",
@@ -168,10 +168,10 @@ import Testing
       ),
       ("  key: sevice\n", "did you mean 'service'?"), ("  key: {a: b}\n", "found a section"),
       ("  key: []\n", "baseline.key needs at least one item"), ("  key:\n", "baseline.key has no value"),
-      ("  key: [a, b, a]\n", "baseline.key[2] repeats 'a'"), ("  key: ['']\n", "found an empty text"),
-      ("  key: [service, http.route]\n", "baseline.key[0] must be the name of an attribute, found 'service'"),
+      ("  key: [a, b, a]\n", "baseline.key[2] repeats 'a'"), ("  key: ['']\n", "found an empty string"),
+      ("  key: [service, http.route]\n", "baseline.key[0] must be an attribute name, found 'service'"),
       ("  key: [service]\n", "did you mean 'service.name'?"), ("  key: [[a]]\n", "found a list"),
-      ("  key: [a, b, c, d, e, f, g, h, i]\n", "has at most 8 attributes, found 9"),
+      ("  key: [a, b, c, d, e, f, g, h, i]\n", "can have at most 8 attributes, found 9"),
       ("  boost: 0.5\n", "from 1 to 64"),
       ("  interval: 1ms\n", "a duration from 1s"),
       ("  floor: 1\npolicies: [{name: baseline, type: always_sample}]\n", "rename the policy"),

@@ -1,4 +1,4 @@
-// Copies into a block, by their own way past the caches: every length at every place.
+// Copies into a block bypass the caches: every length at every place.
 
 import OTLP
 import Testing
@@ -6,7 +6,7 @@ import Testing
 @testable import SpanStorage
 
 @Suite struct MemoryBlockTests {
-  /// Around the bounds at which the copy changes its ways: a line of the cache, and what is copied as usual.
+  /// Around the lengths at which the copy changes its method: a cache line, and short copies.
   @Test func everyByteArrivesAndNoOtherChanges() {
     let memory = SpanMemory(slabBytes: 4096)
     let block = memory.allocate(atLeast: 4096)

@@ -1,4 +1,4 @@
-// The span buffer: bytes come back as they were, whatever was moved and compressed meanwhile, and memory is
+// The span buffer: bytes come back unchanged, whatever was moved or compressed meanwhile, and memory is
 // bounded and reused.
 
 import OTLP
@@ -7,7 +7,7 @@ import Testing
 
 @testable import SpanStorage
 
-/// A buffer and the traces that use it, cleaned as the sampler does it.
+/// A buffer and the traces that use it, cleaned as the sampler cleans it.
 struct BufferWorld: ~Copyable {
   let memory: SpanMemory
   var buffer: SpanBuffer
@@ -56,7 +56,7 @@ struct BufferWorld: ~Copyable {
   }
 }
 
-/// Bytes that compress about as spans do: text that repeats, and random ids in it.
+/// Bytes that compress about as well as spans: repetitive text with random ids.
 private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
   let words = Array("http.request.method GET service.name checkout server.address 10.0.0.1 status 200 ".utf8)
   return (0..<count).map { place in
@@ -65,8 +65,8 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
 }
 
 @Suite struct SpanBufferTests {
-  /// While a partition is recovered, one trace may hold more than 4 GiB.
-  @Test func aTraceMayHoldMoreThan32BitsCount() {
+  /// During recovery, one trace may hold more than 4 GiB.
+  @Test func aTraceMayHoldMoreThan4GiB() {
     var world = BufferWorld()
     let trace = world.open()
     world.traces[trace].arrivalBytes = Int(UInt32.max) - 5
@@ -112,7 +112,7 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
     #expect(world.buffer.rawBytes == 0)
   }
 
-  /// A stream with a window of 100 pieces never needs more than the segments that those lie in.
+  /// A stream with a window of 100 pieces never needs more than the segments these are in.
   @Test func reusesMemory() {
     var world = BufferWorld()
     let content = [UInt8](repeating: 7, count: 500)
@@ -122,12 +122,12 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
       world.append(content, to: window[window.count - 1])
       if window.count > 100 { world.release(window.removeFirst()) }
     }
-    // 101 pieces of 500 bytes, seven a segment: 15 segments, and the one that is freed next.
+    // 101 pieces of 500 bytes, seven per segment: 15 segments, and the one to be freed next.
     #expect(world.memory.usedBytes <= 17 * 4096)
   }
 
-  /// One trace in a hundred stays a hundred times as long as the others: it must not hold what lies between.
-  @Test(arguments: [0.001, 0.01, 0.05]) func thoseThatStayDoNotHoldTheRest(share: Double) {
+  /// One trace in a hundred stays a hundred times as long as the others: it must not hold the ones between.
+  @Test(arguments: [0.001, 0.01, 0.05]) func longTracesDoNotHoldTheRest(share: Double) {
     var random = RandomSource(seed: 5)
     var world = BufferWorld()
     var window: [(trace: Int, end: Int)] = []
@@ -145,12 +145,12 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
         }
       }
     }
-    // A fifth is the cleaner's to waste, and eight slabs beside: with so little needed these count.
+    // The cleaner may waste a fifth, plus eight slabs: these count when so little is needed.
     let slack = Double(10 * 4096) / Double(world.buffer.neededBytes)
     #expect(worst < 1.3 + slack, "\(worst) of what is needed, with a slack of \(slack)")
   }
 
-  /// Under pressure all but the newest is compressed, and memory stays where it may be.
+  /// Under pressure all but the newest is compressed, and memory stays within its limit.
   @Test func pressureCompresses() {
     var random = RandomSource(seed: 9)
     var world = BufferWorld(slabBytes: 64 << 10)
@@ -161,7 +161,7 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
       #expect(world.open() == trace)
       for _ in 0..<40 {
         let content = spanlike(random.number(in: 200...900), &random)
-        // Spans come while later traces begin.
+        // Spans arrive while later traces begin.
         let owner = max(0, trace - random.number(in: 0...20))
         world.append(content, to: owner)
         contents[owner] += content
@@ -178,7 +178,7 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
     #expect(world.memory.usedBytes < 1 << 20)
   }
 
-  /// What does not compress stays as it is.
+  /// Incompressible data stays as it is.
   @Test func noiseIsNotCompressed() {
     var random = RandomSource(seed: 2)
     var world = BufferWorld(slabBytes: 64 << 10)
@@ -202,7 +202,7 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
     #expect(peak >= 40_000_000)
     for trace in world.traces.indices { world.release(trace) }
     world.memory.trim()
-    #expect(world.memory.residentBytes == peak, "what was needed since the last time is kept once more")
+    #expect(world.memory.residentBytes == peak, "what was needed since the last trim is kept once more")
     world.memory.trim()
     #expect(world.memory.residentBytes < 10 << 20)
     let trace = world.open()
@@ -223,14 +223,14 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
     #expect(world.memory.usedBytes == 0)
   }
 
-  /// A record of twelve bytes stands beside each piece.
+  /// Each piece has a record of twelve bytes.
   @Test(arguments: [4096 - 12, 4096 - 13, 4096 - 11]) func aPieceMayFillASegmentExactly(count: Int) {
     var world = BufferWorld()
     let content = [UInt8](repeating: 3, count: count)
     let trace = world.open()
     for _ in 0..<10 { world.append(content, to: trace) }
     #expect(world.content(of: trace) == Array(repeatElement(content, count: 10).joined()))
-    // A block of its own for one that does not fit: the bytes up to a multiple of four, and the record.
+    // A piece that does not fit gets its own block: the bytes up to a multiple of four, and the record.
     #expect(world.memory.usedBytes == 10 * (count <= 4084 ? 4096 : (count + 3) / 4 * 4 + 12))
     world.release(trace)
     #expect(world.buffer.neededBytes == 0)
@@ -263,7 +263,7 @@ private func spanlike(_ count: Int, _ random: inout RandomSource) -> [UInt8] {
     #expect(String(decoding: result.standardErrorContent, as: UTF8.self).contains("released twice"))
   }
 
-  @Test func aBlockIsLeftByNobody() async throws {
+  @Test func accessBeyondABlockFails() async throws {
     let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       let block = SpanMemory(slabBytes: 4096).allocate(atLeast: 100)
       [1, 2, 3].withRawBytes { block.write($0, at: 4094) }

@@ -1,4 +1,4 @@
-// A Collector's configuration carried over: what maps, what is noted, variables, secrets, several processors.
+// Importing a Collector's configuration: mappings, notes, variables, secrets, several processors.
 
 import Expressions
 import Testing
@@ -14,7 +14,7 @@ private func topology(_ yaml: String, _ environment: [String: String] = [:]) thr
   try #require(try imported(yaml, environment).topologies.first).topology
 }
 
-/// What the written topology is where the variables have these values.
+/// The written topology, read back with these values of its variables.
 private func reread(_ text: String, _ environment: [String: String]) throws -> TailSamplingTopology {
   let topology = try Topology.parse(text, fileName: "t.yaml", environment: environment)
   guard case .tailSampling(let found) = topology else { fatalError("another kind") }
@@ -105,16 +105,16 @@ let collectorGateway = #"""
     #expect(!result.text.contains("hunter2"))
   }
 
-  /// Each note has its line and key, and says what takes the setting's place.
+  /// Each note has its line and key, and states what replaces the setting.
   @Test func notes() throws {
     let lines = try imported(collectorGateway).noteLines
     for expected in [
-      "c.yaml:5:receivers.kafka/spans.group_id: not carried over: Tailrace has a group of its own",
-      "c.yaml:10:receivers.kafka/spans.auth.sasl.password: a secret is not copied: set the environment",
+      "c.yaml:5:receivers.kafka/spans.group_id: not carried over: Tailrace has its own group",
+      "c.yaml:10:receivers.kafka/spans.auth.sasl.password: secrets are not copied: set the environment",
       "c.yaml:18:processors.tail_sampling.num_traces: not carried over: limits.memory bounds",
-      "c.yaml:28:exporters.kafka/kept: the connection is that of receivers.kafka/spans",
-      "c.yaml:32:service.pipelines.traces.receivers[1]: 'otlp' stays with a Collector",
-      "c.yaml:33:service.pipelines.traces.processors[0]: 'batch' stays with a Collector",
+      "c.yaml:28:exporters.kafka/kept: it uses the connection of receivers.kafka/spans",
+      "c.yaml:32:service.pipelines.traces.receivers[1]: 'otlp' stays in a Collector",
+      "c.yaml:33:service.pipelines.traces.processors[0]: 'batch' stays in a Collector",
     ] { #expect(lines.contains { $0.hasPrefix(expected) }, "\(expected)\n\(lines.joined(separator: "\n"))") }
     #expect(lines.count == 6, "\(lines.joined(separator: "\n"))")
   }
@@ -125,7 +125,7 @@ let collectorGateway = #"""
     "num_shards: 4", "tail_storage: x", "wibble: 1", "decision_wait: soon", "decision_wait: 1ms",
     "maximum_trace_size_bytes: 1000000",
   ])
-  func settingsWithoutAPlace(setting: String) throws {
+  func settingsThatAreNotCarriedOver(setting: String) throws {
     let yaml = "processors:\n  tail_sampling:\n    \(setting)\n    \(always)\n"
     let key = setting.prefix { $0 != ":" }
     let lines = try imported(yaml).noteLines
@@ -149,11 +149,11 @@ let collectorGateway = #"""
         == [.numericAttribute(key: "k", minValue: nil, maxValue: 9, invertMatch: false)])
     #expect(found.topics.spans.name == "spans")
     let lines = try imported(yaml).noteLines
-    #expect(lines.contains { $0.hasPrefix("c.yaml:4:") && $0.contains("a bound of 0 is none") })
+    #expect(lines.contains { $0.hasPrefix("c.yaml:4:") && $0.contains("a bound of 0 means none") })
     #expect(lines.contains { $0.hasPrefix("c.yaml:5:receivers.kafka: its topic is not carried over") })
   }
 
-  /// Go's durations, and how long a root is waited for.
+  /// Go's durations, and the wait after a root.
   @Test func durations() throws {
     func windows(_ settings: String) throws -> TailSamplingTopology.Windows {
       try topology("processors: {tail_sampling: {\(settings), \(always)}}").windows
@@ -193,13 +193,13 @@ let collectorGateway = #"""
     #expect(lines.contains { $0.hasPrefix(condition) && $0.contains("1:20: found '['") })
   }
 
-  /// Where a number is wanted, a variable's value is taken, and said to be.
+  /// Where a number is expected, a variable's value is used, with a note.
   @Test func variablesOfNumbers() throws {
     let policy = "{name: p, type: probabilistic, probabilistic: {sampling_percentage: \"${env:PCT:-10}\"}}"
     let yaml = "processors: {tail_sampling: {policies: [\(policy), {name: all, type: always_sample}]}}"
     #expect(try topology(yaml).policies.first?.rule == .probabilistic(percentage: 10))
     #expect(try topology(yaml, ["PCT": "3"]).policies.first?.rule == .probabilistic(percentage: 3))
-    #expect(try imported(yaml).noteLines.contains { $0.contains("PCT is replaced by the value") })
+    #expect(try imported(yaml).noteLines.contains { $0.contains("PCT is replaced by its current value") })
     #expect(try topology(yaml, ["PCT": "lots"]).policies.map(\.name) == ["all"])
   }
 
@@ -230,7 +230,7 @@ let collectorGateway = #"""
       result.noteLines.contains { $0.hasPrefix("c.yaml:2:exporters.kafka: set partition_traces_by_id") })
   }
 
-  /// Parts of a configuration, and what it may stand in.
+  /// Parts of a configuration, and files that embed one.
   @Test(arguments: [
     ("tail_sampling:\n  \(always)\n", "tail_sampling", "tail_sampling"),
     ("tail_sampling/a:\n  decision_wait: 7s\n  \(always)\n", "tail_sampling/a", "tail_sampling/a"),
@@ -272,8 +272,8 @@ let collectorGateway = #"""
     #expect(result.topologies.map(\.topology.worker.group) == ["tailrace-default", "tailrace-b"])
   }
 
-  /// Where no policy has a place every reason is there; the count is the exit code's reason.
-  @Test func noPolicyHasAPlace() throws {
+  /// If no policy can be carried over, every reason is reported; the count determines the exit code.
+  @Test func noPolicyCanBeCarriedOver() throws {
     let yaml = #"""
       tail_sampling:
         policies:
@@ -285,10 +285,10 @@ let collectorGateway = #"""
     #expect(result.topologies.isEmpty && result.policiesLeftOut == 3)
     for expected in [
       "c.yaml:1:tail_sampling: none of its policies can be carried over",
-      "c.yaml:3:tail_sampling.policies[0].type: policy type 'my_extension' is none of Tailrace's",
+      "c.yaml:3:tail_sampling.policies[0].type: policy type 'my_extension' is not supported",
       "c.yaml:3:tail_sampling.policies[0]: this policy is left out",
       "c.yaml:4:tail_sampling.policies[1].latency.threshold_ms: must be a whole number",
-      "c.yaml:5:tail_sampling.policies[2].ottl_condition.span[0]: 'no such thing' is no condition",
+      "c.yaml:5:tail_sampling.policies[2].ottl_condition.span[0]: 'no such thing' is not a valid condition",
     ] {
       let lines = result.noteLines
       #expect(lines.contains { $0.hasPrefix(expected) }, "\(expected)\n\(lines.joined(separator: "\n"))")
@@ -297,14 +297,14 @@ let collectorGateway = #"""
     #expect(some.topologies.count == 1 && some.policiesLeftOut == 3)
   }
 
-  /// More than a topology holds.
+  /// More than a topology can have.
   @Test func tooManyPolicies() throws {
     let list = (0..<70).map { "{name: p\($0), type: always_sample}" }.joined(separator: ", ")
     let result = try imported("tail_sampling: {policies: [\(list)]}\n")
     #expect(result.topologies.first?.topology.policies.count == 64 && result.policiesLeftOut == 6)
   }
 
-  /// What means something else than the file's author may think.
+  /// Settings that mean something other than the file's author may think.
   @Test(arguments: [
     (
       "{name: p, type: string_attribute, string_attribute: {key: k, values: [v], invert_match: true}}", "",
@@ -316,7 +316,7 @@ let collectorGateway = #"""
     ),
     (
       "{name: p, type: ottl_condition, ottl_condition: {span: ['name == \"a\"']}}", ".ottl_condition",
-      "error_mode is not set and becomes propagate"
+      "error_mode is not set and defaults to propagate"
     ),
     (
       "{name: p, type: and, and: {and_sub_policy: [{name: q, type: ottl_condition, "
@@ -347,8 +347,8 @@ let collectorGateway = #"""
     }
   }
 
-  /// As a Collector has it since July 2026.
-  @Test func aShareThatIsNotGiven() throws {
+  /// As in Collectors since July 2026.
+  @Test func aShareThatIsMissing() throws {
     let parts = "[{name: a, type: always_sample}, {name: b, type: always_sample}]"
     let composite =
       "{max_total_spans_per_second: 10, composite_sub_policy: \(parts), "
@@ -369,32 +369,32 @@ let collectorGateway = #"""
       """
     let lines = try imported(yaml).noteLines
     #expect(
-      lines.contains { $0.hasPrefix("c.yaml:1:extensions: they stay with a Collector") }, "\(lines)")
+      lines.contains { $0.hasPrefix("c.yaml:1:extensions: they stay in a Collector") }, "\(lines)")
     #expect(
       lines.contains { $0.hasPrefix("c.yaml:2:processors.tail_sampling.tail_storage: not carried over") })
     #expect(
       lines.contains { $0.hasPrefix("c.yaml:2:processors.tail_sampling.sampling_strategy: not carried") })
   }
 
-  /// A Collector takes more than 100 % for all.
-  @Test func moreThanAll() throws {
+  /// A Collector takes anything above 100 % as 100 %.
+  @Test func moreThan100Percent() throws {
     let policy = "{name: p, type: probabilistic, probabilistic: {sampling_percentage: 250}}"
     #expect(try topology("- \(policy)\n").policies.first?.rule == .probabilistic(percentage: 100))
   }
 
-  /// Whoever takes it for a topology file is told.
+  /// Using it as a topology file gives an error that says so.
   @Test(arguments: [
     collectorGateway, "tail_sampling: {\(always)}", "tail_sampling/a: {\(always)}", "receivers: {otlp: }",
     "- tail_sampling: {\(always)}", "config: {processors: {batch: }}",
     "apiVersion: opentelemetry.io/v1beta1\nkind: OpenTelemetryCollector\nspec: {config: {processors: {a: }}}",
   ])
-  func aCollectorsFileIsNoTopology(yaml: String) {
+  func aCollectorsFileIsNotATopology(yaml: String) {
     let error = #expect(throws: TopologyError.self) {
       try Topology.parse(yaml, fileName: "c.yaml", environment: [:])
     }
     #expect(
       error?.description
-        == "c.yaml:1:1: this is a Collector's configuration, no topology; carry it over with: "
+        == "c.yaml:1:1: this is a Collector's configuration, not a topology; import it with: "
         + "tailrace check --import-collector c.yaml")
   }
 
@@ -407,8 +407,8 @@ let collectorGateway = #"""
   }
 
   @Test(arguments: [
-    ("kind: tail-sampling\n", "c.yaml:1:1: this is no configuration of a Collector"),
-    ("- a\n", "c.yaml:1:1: this is no configuration of a Collector"),
+    ("kind: tail-sampling\n", "c.yaml:1:1: this is not a Collector's configuration"),
+    ("- a\n", "c.yaml:1:1: this is not a Collector's configuration"),
     ("a: [\n", "c.yaml:2:1: not valid YAML"),
     ("", "c.yaml:1:1: the file is empty"),
     ("processors: {batch: {}}\n", "c.yaml:1:1: processors has no tail_sampling processor"),
@@ -416,7 +416,7 @@ let collectorGateway = #"""
     ("tail_sampling: {policies: 1}\n", "c.yaml:1:1: tail_sampling has no list of policies"),
     ("tail_sampling: {policies: []}\n", "c.yaml:1:27: tail_sampling.policies needs at least one item"),
   ])
-  func whatIsNone(yaml: String, message: String) {
+  func whatIsRefused(yaml: String, message: String) {
     let error = #expect(throws: TopologyError.self) { try imported(yaml) }
     #expect(error?.description.hasPrefix(message) == true, "\(error?.description ?? "")")
   }

@@ -1,4 +1,4 @@
-// Policies as a Collector's configuration has them: read, refused with their places, written back.
+// Policies in a Collector's syntax: read, rejected with their places, written back.
 
 import Expressions
 import Testing
@@ -20,7 +20,7 @@ private func rule(_ type: String, _ settings: String) throws -> PolicyRule {
   return try #require(topology.policies.first).rule
 }
 
-/// Every policy type, laid out as files of Collectors are, with comments and with quotes.
+/// Every policy type, laid out as in Collectors' files, with comments and quotes.
 private let collectorBlock = #"""
   sample_on_first_match: true
   invert_decisions: true
@@ -192,7 +192,7 @@ private let collectorBlock = #"""
     #expect(core.policies[9].rule == .spanCount(least: 2, most: 20))
   }
 
-  /// A policy that `rate_allocation` leaves out, or gives 0 percent, has an equal share.
+  /// A policy without a `rate_allocation`, or with 0 percent, has an equal share.
   @Test(arguments: [
     ("", [33, 33, 33]), ("rate_allocation: [],", [33, 33, 33]),
     ("rate_allocation: [{policy: b, percent: 40}],", [33, 40, 33]),
@@ -282,7 +282,7 @@ private let collectorBlock = #"""
     return error?.description
   }
 
-  /// The settings stand in line 3.
+  /// The settings are on line 3.
   @Test(arguments: [
     (
       "numeric_attribute", "{key: k}",
@@ -299,7 +299,7 @@ private let collectorBlock = #"""
     ),
     (
       "numeric_attribute", "{key: '', min_value: 1}",
-      "3:7: policies[0].numeric_attribute.key must be a key, found the quoted text ''"
+      "3:7: policies[0].numeric_attribute.key must be a non-empty key, found the quoted string ''"
     ),
     ("boolean_attribute", "{value: true}", "3:1: policies[0].boolean_attribute needs the key 'key'"),
     (
@@ -316,17 +316,17 @@ private let collectorBlock = #"""
     ),
     (
       "string_attribute", "{key: k, values: [[a]]}",
-      "3:19: policies[0].string_attribute.values[0] must be a text, found a list"
+      "3:19: policies[0].string_attribute.values[0] must be a string, found a list"
     ),
     (
       "string_attribute", "{key: k, values: [a$b]}",
-      "3:19: policies[0].string_attribute.values[0]: a '$' stands alone; write '$$' for a dollar, "
+      "3:19: policies[0].string_attribute.values[0]: a lone '$'; write '$$' for a dollar sign, "
         + "'${NAME}' for a variable"
     ),
     ("trace_state", "{key: k}", "3:1: policies[0].trace_state needs the key 'values'"),
     (
       "span_count", "{min_spans: 5, max_spans: 4}",
-      "3:27: policies[0].span_count.max_spans must not be smaller than min_spans, or 0 for no upper bound"
+      "3:27: policies[0].span_count.max_spans must be at least min_spans, or 0 for no upper bound"
     ),
     (
       "rate_limiting", "{spans_per_second: 0}",
@@ -345,7 +345,7 @@ private let collectorBlock = #"""
     ),
     (
       "and", "{and_sub_policy: [{type: drop}, {type: latncy}]}",
-      "3:26: policy type 'drop' can't stand inside another policy\n"
+      "3:26: policy type 'drop' can't be nested in another policy\n"
         + "t.yaml:3:40: unknown policy type 'latncy'; did you mean 'latency'?"
     ),
     (
@@ -371,12 +371,12 @@ private let collectorBlock = #"""
     #expect(errors(type, settings) == "t.yaml:\(message)")
   }
 
-  /// A condition that can't be read is named with its place in the file, and the place and token in itself.
+  /// An invalid condition is reported with its place in the file, and the place and token within it.
   @Test(arguments: [
-    ("{}", "3:1: policies[0].ottl_condition needs a condition in span or in spanevent"),
+    ("{}", "3:1: policies[0].ottl_condition needs a condition in span or spanevent"),
     (
       "{error_mode: ignore, span: [], spanevent: []}",
-      "3:1: policies[0].ottl_condition needs a condition in span or in spanevent"
+      "3:1: policies[0].ottl_condition needs a condition in span or spanevent"
     ),
     (
       "{span: ['true'], error_mode: panic}",
@@ -396,31 +396,32 @@ private let collectorBlock = #"""
     #expect(errors("ottl_condition", settings) == "t.yaml:\(message)")
   }
 
-  @Test func conditionsThatAreNone() throws {
+  @Test func invalidConditions() throws {
     let one = try #require(errors("ottl_condition", "{span: ['true', 'name = \"x\"']}"))
     #expect(
       one.hasPrefix(
-        "t.yaml:3:17: policies[0].ottl_condition.span[1]: 'name = \"x\"' is no condition: 1:6: found '=', "
-          + "expected "))
-    // All of them are told.
+        "t.yaml:3:17: policies[0].ottl_condition.span[1]: 'name = \"x\"' is not a valid condition: 1:6: "
+          + "found '=', expected "))
+    // All of them are reported.
     let two = try #require(errors("ottl_condition", "{span: [nome == 1], spanevent: ['IsRootSpan()']}"))
     let lines = two.split(separator: "\n")
     #expect(lines.count == 2)
-    #expect(lines[0].hasPrefix("t.yaml:3:9: policies[0].ottl_condition.span[0]: 'nome == 1' is no "))
+    #expect(lines[0].hasPrefix("t.yaml:3:9: policies[0].ottl_condition.span[0]: 'nome == 1' is not a "))
     #expect(lines[0].contains("1:1: found 'nome'"))
-    #expect(lines[1].hasPrefix("t.yaml:3:33: policies[0].ottl_condition.spanevent[0]: 'IsRootSpan()' is no "))
+    #expect(
+      lines[1].hasPrefix("t.yaml:3:33: policies[0].ottl_condition.spanevent[0]: 'IsRootSpan()' is not "))
   }
 
-  /// A pattern that can't be read is named with its place and what is wrong with it.
-  @Test func patternsThatAreNone() throws {
+  /// An invalid pattern is reported with its place and the reason.
+  @Test func invalidPatterns() throws {
     let message = try #require(
       errors("string_attribute", "{key: k, enabled_regex_matching: true, values: [ok, 'a(b']}"))
     #expect(
       message.hasPrefix(
-        "t.yaml:3:53: policies[0].string_attribute.values[1]: 'a(b' is no regular expression: "))
+        "t.yaml:3:53: policies[0].string_attribute.values[1]: 'a(b' is not a valid regular expression: "))
   }
 
-  @Test func asMuchAsFits() {
+  @Test func moreThanFits() {
     let many = (0..<65).map { "{name: p\($0), type: boolean_attribute, boolean_attribute: {key: k\($0)}}" }
     let nested = many.map { "{type: not, not: {not_sub_policy: \($0)}}" }.joined(separator: ", ")
     #expect(
@@ -431,6 +432,6 @@ private let collectorBlock = #"""
     var deep = "{type: trace_flags}"
     for _ in 0..<20 { deep = "{type: not, not: {not_sub_policy: \(deep)}}" }
     #expect(
-      errors("and", "{and_sub_policy: [\(deep)]}")?.hasSuffix("policies are nested deeper than 16") == true)
+      errors("and", "{and_sub_policy: [\(deep)]}")?.hasSuffix("nested more than 16 deep") == true)
   }
 }

@@ -1,4 +1,4 @@
-// What of a topology can change while a worker runs, and the version that names it.
+// What can change in a topology while a worker runs, and the version that identifies it.
 
 import Sampling
 import Testing
@@ -12,11 +12,11 @@ private func topology(_ body: String, kind: String = "tail-sampling") throws -> 
 private let keepAll = "policies: [{name: all, type: always_sample}]\n"
 
 @Suite struct TopologyVersionTests {
-  @Test func theVersionIsThatOfTheMeaning() throws {
+  @Test func theVersionReflectsTheMeaning() throws {
     let version = try topology(keepAll).version
     #expect(version.count == 8 && version.allSatisfy(\.isHexDigit))
     let same = """
-      # Comments, order and defaults that are written out make no difference, nor does what decides nothing.
+      # Comments, order and explicit defaults make no difference, nor do settings that decide nothing.
       windows: {decision_wait: 30000ms}
       group: another
       kafka: {bootstrap.servers: "elsewhere:9092"}
@@ -38,7 +38,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
 }
 
 @Suite struct TopologyChangeTests {
-  @Test func policiesBaselineAndLogLevelAreTakenOver() throws {
+  @Test func policiesBaselineAndLogLevelAreAdopted() throws {
     let old = try topology("baseline: {floor: 1}\n")
     let new = try topology(
       keepAll
@@ -65,7 +65,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(change.waiting == [name])
   }
 
-  @Test func aBaselineComesAndGoesWithARestart() throws {
+  @Test func addingOrRemovingABaselineTakesARestart() throws {
     let (without, with) = (try topology(""), try topology("baseline: {}\n"))
     #expect(TopologyChange(from: without, to: with).waiting == ["baseline", "policies"])
     let change = TopologyChange(from: with, to: without)
@@ -73,23 +73,23 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(change.effective == with)
   }
 
-  /// A policy may be meant for the baseline that comes with it.
+  /// A policy may depend on the baseline that is set with it.
   @Test(arguments: ["{interval: 20s}", "{key: [http.route]}", "{services: 7}"])
-  func policiesWaitForABaselineThatWaits(_ baseline: String) throws {
+  func policiesWaitTogetherWithTheBaseline(_ baseline: String) throws {
     let old = try topology("baseline: {}\n")
     let change = TopologyChange(from: old, to: try topology(keepAll + "baseline: \(baseline)\n"))
     #expect(change.effective == old)
     #expect(change.waiting.count == 2 && change.waiting.last == "policies")
   }
 
-  @Test func whatCanBeTakenIsTakenBesideWhatWaits() throws {
+  @Test func someSettingsAreAdoptedWhileOthersWait() throws {
     let old = try topology("")
     let change = TopologyChange(from: old, to: try topology(keepAll + "windows: {decision_wait: 9s}\n"))
     #expect(change.effective.version == (try topology(keepAll)).version)
     #expect(change.waiting == ["windows"])
   }
 
-  @Test func aRepartitionerTakesTheLogLevel() throws {
+  @Test func aRepartitionerAdoptsTheLogLevel() throws {
     let old = try topology("", kind: "repartition")
     let new = try topology("log: {level: debug}\nlimits: {record_bytes: 1MiB}\n", kind: "repartition")
     let change = TopologyChange(from: old, to: new)

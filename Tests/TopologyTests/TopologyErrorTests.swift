@@ -5,7 +5,7 @@ import Testing
 
 @testable import Topology
 
-/// A file, the environment, and the lines that the error must have, without the file's name.
+/// A file, the environment, and the lines expected in the error, without the file's name.
 struct TopologyMistake: Sendable, CustomTestStringConvertible {
   var yaml: String
   var lines: [String]
@@ -20,7 +20,7 @@ struct TopologyMistake: Sendable, CustomTestStringConvertible {
   var testDescription: String { lines.joined(separator: " | ") }
 }
 
-/// Puts `body` under a valid first line; it starts in line 2.
+/// Puts `body` after a valid first line, so it starts on line 2.
 private func tail(_ body: String, _ lines: String..., environment: [String: String] = [:]) -> TopologyMistake
 {
   var mistake = TopologyMistake("kind: tail-sampling\n" + body, environment: environment)
@@ -42,7 +42,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     #expect(error?.description == mistake.lines.map { "t.yaml:\($0)" }.joined(separator: "\n"))
   }
 
-  @Test func whatIsNoFileIsSaidInTheSystemsWords() throws {
+  @Test func unreadableFilesGiveTheSystemsReason() throws {
     let directory = FileManager.default.temporaryDirectory.path
     for (path, reason) in [
       (directory, "Is a directory"), ("\(directory)/\(UUID())", "No such file or directory"),
@@ -63,22 +63,22 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     TopologyMistake("kind: a: b\n", "1:8: not valid YAML: mapping values are not allowed in this context"),
     TopologyMistake("kind: \u{1}\n", "1:7: not valid YAML: control characters are not allowed"),
     TopologyMistake("kind: x\r\nlanes: é\u{1}\n", "2:9: not valid YAML: control characters are not allowed"),
-    tail("windows:\n\tlate_window: 5m\n", "3:1: not valid YAML: a tab where YAML takes spaces only"),
+    tail("windows:\n\tlate_window: 5m\n", "3:1: not valid YAML: a tab where only spaces are allowed"),
     tail(
       "windows:\n  late_window: 5m\n  \tdecision_wait: 30s\n",
-      "4:3: not valid YAML: a tab where YAML takes spaces only"),
+      "4:3: not valid YAML: a tab where only spaces are allowed"),
     TopologyMistake("kind: *nothing\n", "1:7: not valid YAML: found undefined alias"),
     TopologyMistake("- kind\n", "1:1: the file must be a section of keys and values, found a list"),
     TopologyMistake(
       "tail-sampling\n", "1:1: the file must be a section of keys and values, found a single value"),
     TopologyMistake(
       "kind: tail-sampling\n---\nkind: repartition\n",
-      "3:1: a second YAML document begins; a file holds one topology"),
+      "3:1: a second YAML document begins here; a file holds one topology"),
     tail(
       "lanes: 0\n--- {}\n", "2:8: lanes must be a whole number from 1 to 64, found '0'",
-      "3:5: a second YAML document begins; a file holds one topology"),
+      "3:5: a second YAML document begins here; a file holds one topology"),
     tail("? [a]\n: b\n", "2:3: a key must be plain text"),
-    tail("windows: {? [a] : b}\n", "2:13: a key must be plain text in windows"),
+    tail("windows: {? [a] : b}\n", "2:13: a key in windows must be plain text"),
     tail("lanes: !!binary 5\n", "2:8: lanes has the tag 'tag:yaml.org,2002:binary'; tags are not allowed"),
     tail("windows: !mine {}\n", "2:10: windows has the tag '!mine'; tags are not allowed"),
     tail(
@@ -106,7 +106,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "\"a\\nb\\e[31m\": 1\n", "2:1: unknown key 'a\\u{a}b\\u{1b}[31m' at the top level"),
     tail(
       "topics: {raw_spans: {name: x}}\n",
-      "2:10: unknown key 'raw_spans' in topics; it is a key of kind repartition"),
+      "2:10: unknown key 'raw_spans' in topics; it is only valid with 'kind: repartition'"),
     tail("console: {prot: 1}\n", "2:11: unknown key 'prot' in console; did you mean 'port'?"),
     tail("log: {format: jsn}\n", "2:15: log.format must be text or json, found 'jsn'; did you mean 'json'?"),
     tail(
@@ -119,25 +119,25 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:30: topics.sampled.annotate must be none, root or all, found 'al'; did you mean 'all'?"),
     TopologyMistake(
       "kind: repartition\nwindows: {}\npolicies: []\n",
-      "2:1: unknown key 'windows' at the top level; it is a key of kind tail-sampling",
-      "3:1: unknown key 'policies' at the top level; it is a key of kind tail-sampling"),
+      "2:1: unknown key 'windows' at the top level; it is only valid with 'kind: tail-sampling'",
+      "3:1: unknown key 'policies' at the top level; it is only valid with 'kind: tail-sampling'"),
     TopologyMistake(
       "kind: repartition\ntopics:\n  spans: {encoding: otlp_proto}\n  sampled: {name: "
         + "x}\nlimits:\n  memory: 1GiB\n",
-      "3:11: unknown key 'encoding' in topics.spans; the spans are written as otlp_proto",
-      "4:3: unknown key 'sampled' in topics; it is a key of kind tail-sampling",
-      "6:3: unknown key 'memory' in limits; it is a key of kind tail-sampling"),
-    tail("lanes: 1\nlanes: 2\n", "3:1: duplicate key 'lanes', first given in line 2"),
+      "3:11: unknown key 'encoding' in topics.spans; spans are always written as otlp_proto",
+      "4:3: unknown key 'sampled' in topics; it is only valid with 'kind: tail-sampling'",
+      "6:3: unknown key 'memory' in limits; it is only valid with 'kind: tail-sampling'"),
+    tail("lanes: 1\nlanes: 2\n", "3:1: duplicate key 'lanes', first given on line 2"),
     tail(
-      "\"lanes\": 1\nlanes: 2\n'lanes': 3\n", "3:1: duplicate key 'lanes', first given in line 2",
-      "4:1: duplicate key 'lanes', first given in line 2"),
+      "\"lanes\": 1\nlanes: 2\n'lanes': 3\n", "3:1: duplicate key 'lanes', first given on line 2",
+      "4:1: duplicate key 'lanes', first given on line 2"),
     tail(
       "windows: {late_window: 1h, late_window: 2h}\nlanes: 0\n",
-      "2:28: duplicate key 'late_window' in windows, first given in line 2",
+      "2:28: duplicate key 'late_window' in windows, first given on line 2",
       "3:8: lanes must be a whole number from 1 to 64, found '0'"),
     tail(
       "kafka: {client.id: a, \"client.id\": b}\n",
-      "2:23: duplicate key 'client.id' in kafka, first given in line 2"),
+      "2:23: duplicate key 'client.id' in kafka, first given on line 2"),
     tail("x: {a: 1, a: 2}\n", "2:1: unknown key 'x' at the top level", "2:5: duplicate key 'a'"),
     tail("x: {'': 1, '': 2}\nlanes: 0\n", "2:5: duplicate key ''"),
     tail(
@@ -147,7 +147,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
   ]) func keys(mistake: TopologyMistake) { check(mistake) }
 
   @Test(arguments: [
-    tail("group: ''\n", "2:8: group must be a consumer group id, found the quoted text ''"),
+    tail("group: ''\n", "2:8: group must be a consumer group id, found the quoted string ''"),
     tail("group: [a]\n", "2:8: group must be a consumer group id, found a list"),
     tail("lanes:\n", "2:1: lanes has no value; it must be a whole number from 1 to 64"),
     tail("lanes: ~\n", "2:1: lanes has no value; it must be a whole number from 1 to 64"),
@@ -158,7 +158,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "lanes: 99999999999999999999\n",
       "2:8: lanes must be a whole number from 1 to 64, found '99999999999999999999'"),
-    tail("lanes: \"2\"\n", "2:8: lanes must be a whole number from 1 to 64, found the quoted text '2'"),
+    tail("lanes: \"2\"\n", "2:8: lanes must be a whole number from 1 to 64, found the quoted string '2'"),
     tail("lanes: {a: 1}\n", "2:8: lanes must be a whole number from 1 to 64, found a section"),
     tail(
       "delivery: exactly-once\n",
@@ -202,10 +202,10 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "kafka: {linger.ms: '${NO_SUCH_VARIABLE:-soon}'}\n",
       "2:20: kafka.linger.ms must be a number from 0 to 900000, found '${NO_SUCH_VARIABLE:-soon}'"),
-    tail("kafka: {group.id: x}\n", "2:9: kafka.group.id is set from the key 'group'"),
+    tail("kafka: {group.id: x}\n", "2:9: kafka.group.id can't be set; use the key 'group'"),
     tail(
       "kafka: {enable.auto.commit: true}\n",
-      "2:9: kafka.enable.auto.commit can't be set; Tailrace commits the offsets of what it has decided"),
+      "2:9: kafka.enable.auto.commit can't be set; Tailrace commits offsets itself"),
     tail(
       "kafka: {bootstrap.servers: ''}\n",
       "2:28: kafka.bootstrap.servers must be a list of brokers such as host1:9092,host2:9092, found ''"),
@@ -230,7 +230,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail("topics: {create: yes}\n", "2:18: topics.create must be true or false, found 'yes'"),
     tail(
       "topics: {create: 'true'}\n",
-      "2:18: topics.create must be true or false, found the quoted text 'true'"),
+      "2:18: topics.create must be true or false, found the quoted string 'true'"),
     tail(
       "topics: {partitions: 0}\n",
       "2:22: topics.partitions must be a whole number from 1 to 10000, found '0'"),
@@ -243,12 +243,12 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:17: topics.spans must be a section of keys and values, found a single value"),
     tail(
       "topics: {spans: {name: a b}}\n",
-      "2:24: topics.spans.name must be a topic name: 1 to 249 of the characters a-z, "
+      "2:24: topics.spans.name must be a topic name of 1 to 249 characters: a-z, "
         + "A-Z, 0-9, '.', '_' and '-', "
         + "found 'a b'"),
     tail(
       "topics: {spans: {name: ..}}\n",
-      "2:24: topics.spans.name must be a topic name: 1 to 249 of the characters a-z, "
+      "2:24: topics.spans.name must be a topic name of 1 to 249 characters: a-z, "
         + "A-Z, 0-9, '.', '_' and '-', "
         + "found '..'"),
     tail(
@@ -258,10 +258,10 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     ),
     tail(
       "topics: {spans: {encoding: zipkin_json}}\n",
-      "2:28: topics.spans.encoding 'zipkin_json' is not supported yet by this version"),
+      "2:28: topics.spans.encoding 'zipkin_json' is not supported yet"),
     tail(
       "topics: {decisions: {encoding: protobuf}}\n",
-      "2:32: topics.decisions.encoding 'protobuf' is not supported yet by this version"),
+      "2:32: topics.decisions.encoding 'protobuf' is not supported yet"),
     tail(
       "topics: {decisions: {dropped: no}}\n",
       "2:31: topics.decisions.dropped must be compact, full or none, found 'no'"),
@@ -292,7 +292,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "windows: {late_window: 29s}\n",
       "2:24: windows.late_window must not be shorter than decision_wait: "
-        + "recovery replays that far back and must know what was decided"),
+        + "recovery replays that far back and needs the verdicts"),
     tail(
       "windows: {decision_wait: 0s, decision_wait_after_root: 31s}\n",
       "2:26: windows.decision_wait must be a duration from 100ms to 24h, such as "
@@ -325,12 +325,12 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     policy("- {name: '', type: always_sample}\n", "3:10: policies[0].name must not be empty"),
     policy(
       "- {name: a, type: always_sample}\n- {name: a, type: always_sample}\n",
-      "4:10: policies[1].name 'a' is the name of the policy in line 3 too"),
+      "4:10: policies[1].name 'a' is already used by the policy on line 3"),
     policy(
       "- {name: a, type: latncy}\n", "3:19: unknown policy type 'latncy'; did you mean 'latency'?"),
     policy(
       "- {name: a, type: magic}\n",
-      "3:19: unknown policy type 'magic'; this version has always_sample, latency, "
+      "3:19: unknown policy type 'magic'; it must be always_sample, latency, "
         + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
         + "trace_flags, rate_limiting, bytes_limiting, span_count, ottl_condition, and, not, drop or "
         + "composite"
@@ -377,21 +377,25 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     tail(
       "group: ${GROUP}\n",
       "2:8: group: environment variable 'GROUP' is not set; set it, or write '${GROUP:-default}'"),
-    tail("group: ${GROUP\n", "2:8: group: a '${' has no '}' (a default can't hold another variable)"),
     tail(
-      "group: ${A:-${B}}\n", "2:8: group: a '${' has no '}' (a default can't hold another variable)",
+      "group: ${GROUP\n",
+      "2:8: group: a '${' has no closing '}' (a default can't contain another variable)"),
+    tail(
+      "group: ${A:-${B}}\n",
+      "2:8: group: a '${' has no closing '}' (a default can't contain another variable)",
       environment: ["A": "a"]),
-    tail("group: a$b\n", "2:8: group: a '$' stands alone; write '$$' for a dollar, '${NAME}' for a variable"),
+    tail("group: a$b\n", "2:8: group: a lone '$'; write '$$' for a dollar sign, '${NAME}' for a variable"),
     tail(
       "group: ${env:GROUP}\n",
-      "2:8: group: '${env:GROUP}' is no variable; write '${NAME}' or '${NAME:-default}'"),
+      "2:8: group: '${env:GROUP}' is not a valid variable; write '${NAME}' or '${NAME:-default}'"),
     tail(
-      "group: ${file:secret}\n", "2:8: group: '${file:…}' wants an absolute path, found 'secret'"),
+      "group: ${file:secret}\n", "2:8: group: '${file:…}' needs an absolute path, found 'secret'"),
     tail(
       "group: ${file:/dev/zero}\n",
       "2:8: group: the file '/dev/zero' must be UTF-8 text of at most 64 KiB"),
-    tail("group: ${1A}\n", "2:8: group: '${1A}' is no variable; write '${NAME}' or '${NAME:-default}'"),
-    tail("group: ${}\n", "2:8: group: '${}' is no variable; write '${NAME}' or '${NAME:-default}'"),
+    tail(
+      "group: ${1A}\n", "2:8: group: '${1A}' is not a valid variable; write '${NAME}' or '${NAME:-default}'"),
+    tail("group: ${}\n", "2:8: group: '${}' is not a valid variable; write '${NAME}' or '${NAME:-default}'"),
     tail(
       "lanes: ${LANES}\n", "2:8: lanes must be a whole number from 1 to 64, found '${LANES}'",
       environment: ["LANES": "hunter2"]),
@@ -408,7 +412,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       environment: ["T": "hunter2"]),
     tail(
       "policies: [{name: a, type: \"${T}\"}]\n",
-      "2:28: unknown policy type '${T}'; this version has always_sample, latency, "
+      "2:28: unknown policy type '${T}'; it must be always_sample, latency, "
         + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
         + "trace_flags, rate_limiting, bytes_limiting, span_count, ottl_condition, and, not, drop or "
         + "composite",
@@ -462,7 +466,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       error?.description == "t.yaml:10:10: more than 16 aliases (text that looks like '*name' counts too)")
   }
 
-  /// A key is hashed with all copies that its aliases make; the limit keeps that small.
+  /// A key is hashed with all copies that its aliases make; the limit keeps these few.
   @Test func allowedAliasesInAKey() {
     var yaml = "a0: &a0 [\(String(repeating: "x,", count: 1000))]\n"
     for level in 1...5 { yaml += "a\(level): &a\(level) [*a\(level - 1), *a\(level - 1), *a\(level - 1)]\n" }

@@ -18,7 +18,7 @@ private struct SplitMix64: RandomNumberGenerator {
 }
 
 @Suite struct TopologyMutationTests {
-  /// Pieces that mean something to YAML, to variables or to the reader.
+  /// Pieces that have a meaning in YAML, in variables or for the reader.
   private static let pieces = [
     "\n", "\r", "\u{2028}", "\u{feff}", "\0", " ", "\t", "  ", ":", ": ", "- ", "? ", "[", "]", "{", "}", ",",
     "#",
@@ -50,8 +50,8 @@ private struct SplitMix64: RandomNumberGenerator {
     return mutated
   }
 
-  /// Whatever is done to a file, it either reads, and then reads back from its effective configuration, or it
-  /// gives issues that each have a place in the file, one line of text, and no secret.
+  /// A damaged file is either valid, and then reads back from its effective configuration, or gives issues
+  /// that each have a place in the file, one line of text, and no secret.
   @Test(arguments: [1, 2, 3, 4]) func mutationsNeverCrash(seed: UInt64) throws {
     var generator = SplitMix64(state: seed)
     let file = try String(contentsOfFile: shippedTopology("tail-sampling"), encoding: .utf8)
@@ -72,7 +72,7 @@ private struct SplitMix64: RandomNumberGenerator {
         let lineCount =
           yaml.unicodeScalars.count { "\n\r\u{85}\u{2028}\u{2029}".unicodeScalars.contains($0) } + 1
         #expect(!error.issues.isEmpty)
-        // libyaml takes the end of a file without a last line break for the start of one more line.
+        // libyaml takes the end of a file without a final line break for the start of another line.
         for issue in error.issues {
           #expect(
             (1...lineCount + 1).contains(issue.line) && issue.column >= 1, "\(issue) in \(lineCount) lines")
@@ -83,7 +83,7 @@ private struct SplitMix64: RandomNumberGenerator {
     #expect((50...490).contains(refused))
   }
 
-  /// Whatever is done to a Collector's configuration, what is printed reads back, and notes have places.
+  /// For a damaged Collector's configuration, the printed topology reads back, and notes have places.
   @Test(arguments: [1, 2]) func collectorsNeverCrash(seed: UInt64) throws {
     var generator = SplitMix64(state: seed)
     var refused = 0

@@ -137,10 +137,10 @@ let everyTopologyKey = """
     #expect(try group("x${A}", ["A": ""]) == "x")
     #expect(try group("${A:-a:-b$$}") == "a:-b$")
     #expect(try group("$${A}") == "${A}")
-    // No value is read as YAML, nor expanded again.
+    // Values are not read as YAML, nor expanded again.
     #expect(try group("${A}", ["A": "x\nlanes: 9 # ${B} $$"]) == "x\nlanes: 9 # ${B} $$")
     #expect(try group("${A}", ["A": "null"]) == "null")
-    // Inside braces YAML wants quotes; the value is a number all the same.
+    // Inside braces YAML requires quotes; the value is a number all the same.
     #expect(
       try parseTailSampling("topics: {partitions: \"${P}\"}", ["P": "3"]).topics.creation.partitions == 3)
   }
@@ -206,7 +206,7 @@ let everyTopologyKey = """
     }
   }
 
-  /// Whoever checks the file of a stranger has files that are not the stranger's business.
+  /// Checking a stranger's file must not open files of this host.
   @Test func filesCanBeLeftAlone() throws {
     let text =
       "kind: tail-sampling\ngroup: ${file:/no/such}\nkafka: {client.id: 'a${file:/etc/hostname}$$', "
@@ -225,7 +225,7 @@ let everyTopologyKey = """
         try Topology.parse("kind: repartition\n" + text, fileName: "t.yaml", environment: [:], files: .leave)
       }
       #expect(
-        error?.description.hasSuffix("stands in a file that is not read; check it with --resolve") == true)
+        error?.description.hasSuffix("comes from a file that is not read; check it with --resolve") == true)
     }
     #expect(throws: TopologyError.self, "a path is absolute, read or not") {
       try Topology.parse(

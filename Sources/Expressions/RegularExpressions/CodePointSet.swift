@@ -32,7 +32,7 @@ struct CodePointSet: Equatable, Sendable {
     return CodePointSet(gaps)
   }
 
-  /// The set with all code points that differ from its own in case only.
+  /// The set, plus all code points that differ from its own only in case.
   var caseFolded: CodePointSet {
     CodePointSet(ranges + ranges.flatMap { CaseFolding.shared.variants(of: $0) })
   }
@@ -42,11 +42,11 @@ struct CodePointSet: Equatable, Sendable {
   }
 }
 
-/// Simple case folding: which code points are the same but for their case.
+/// Simple case folding: which code points differ only in case.
 ///
-/// Made from the standard library's case mappings, once, when the first pattern with the flag `i` is
-/// compiled. Two code points are the same if the lower case of their upper case is, where each mapping is to
-/// one code point; that is `unicode.SimpleFold` of Go. The dotless i (U+0131) is left out there too, though
+/// Built once from the standard library's case mappings, when the first pattern with the flag `i` is
+/// compiled. Two code points are equal if their upper cases have the same lower case, counting only mappings
+/// to one code point; this is Go's `unicode.SimpleFold`. As there, the dotless i (U+0131) is left out, though
 /// its upper case is I: it would fold with the i of other languages.
 struct CaseFolding: Sendable {
   static let shared = CaseFolding()
@@ -92,7 +92,7 @@ struct CaseFolding: Sendable {
     return scalars.count == 1 ? scalars.first : nil
   }
 
-  /// The variants of all code points of `range`, in no order.
+  /// The variants of all code points of `range`, in no particular order.
   func variants(of range: ClosedRange<UInt32>) -> [ClosedRange<UInt32>] {
     var low = 0
     var high = entries.count
@@ -105,7 +105,7 @@ struct CaseFolding: Sendable {
   }
 }
 
-/// General categories, from the standard library, made when the first pattern with `\p` is compiled.
+/// General categories from the standard library, built when the first pattern with `\p` is compiled.
 struct GeneralCategories: Sendable {
   static let shared = GeneralCategories()
 
@@ -129,8 +129,8 @@ struct GeneralCategories: Sendable {
     self.runs = runs
   }
 
-  /// The code points of a category (`lu`) or of all that begin with a letter (`l`); `lc` is all cased
-  /// letters. Nil if there is no such category.
+  /// The code points of a category (`lu`) or of all categories that begin with a letter (`l`); `lc` is all
+  /// cased letters. Nil if there is no such category.
   ///
   /// - Parameter name: the short name in lower case.
   func codePoints(of name: String) -> CodePointSet? {

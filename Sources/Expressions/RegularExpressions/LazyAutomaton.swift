@@ -3,19 +3,19 @@
 /// Runs a program over texts. A state stands for the set of the program's instructions that wait for the next
 /// byte, so each byte is one look-up in a table once its transition is known.
 ///
-/// `$`, `\b` and the like depend on the byte that comes. An instruction that waits for one of these stays in
-/// the set and is settled by the next byte, or by the end of the text, which is a symbol of its own. That a
-/// match was found is then known one byte late, which changes nothing about whether there is one.
+/// `$`, `\b` and the like depend on the next byte. An instruction that waits for it stays in the set and is
+/// settled by that byte, or by the end of the text, which is a symbol of its own. So a match is found one
+/// byte late, which does not change whether there is one.
 ///
-/// The table is bounded: when it is full all states are forgotten, and the run goes on from the present one.
-/// The worst text costs a walk over the whole program per byte.
+/// The table is bounded: when it is full, all states are forgotten and the run continues from the current
+/// one. The worst text costs a walk over the whole program per byte.
 ///
 /// The design is that of RE2 (Russ Cox, "Regular Expression Matching in the Wild", 2010).
 struct LazyAutomaton {
   /// States, their sets and their transitions take at most this much.
   static let cacheBytesMax = 256 * 1024
 
-  /// What a transition leads to, or the place of a state's row in the table, always above these.
+  /// Targets of transitions. Any other target is the place of a state's row in the table, always above these.
   private static let unknown: UInt32 = 0
   private static let dead: UInt32 = 1
   private static let match: UInt32 = 2
@@ -26,11 +26,11 @@ struct LazyAutomaton {
     var first: UInt32
     var count: UInt32
     var behind: Behind
-    /// Whether one of them waits for what comes next.
+    /// Whether one of them depends on the next byte.
     var isWaiting: Bool
   }
 
-  /// What is known of the byte before a place.
+  /// What is known about the byte before a place.
   private struct Behind: OptionSet {
     let rawValue: UInt8
     static let textStart = Behind(rawValue: 1)
@@ -43,21 +43,21 @@ struct LazyAutomaton {
 
   private let program: RegularExpressionProgram
   private let classes: [UInt8]
-  /// A row a state: one symbol a class, then the end of the text.
+  /// One row per state: one symbol per class, then the end of the text.
   private let rowLength: Int
   private let endSymbol: Int
-  /// The bits of `Behind` that a condition of the program asks for.
+  /// The bits of `Behind` that conditions of the program depend on.
   private let behindMask: Behind
 
   /// Row 0 is unused, so that a row's place is above `match`.
   private var table: [UInt32] = []
   private var states: [State] = []
   private var members: [UInt32] = []
-  /// Open addressing: a state's number from one up, by its set; zero is free.
+  /// Open addressing: the states' numbers, from one, by their sets; zero is free.
   private var index: [UInt32] = []
   private var start: UInt32 = 0
 
-  /// When an instruction was last visited, in generations.
+  /// The generation in which each instruction was last visited.
   private var visits: [UInt32] = []
   private var generation: UInt32 = 0
   private var stack: [UInt32] = []
@@ -80,7 +80,7 @@ struct LazyAutomaton {
     self.behindMask = behindMask
   }
 
-  /// Bytes of memory in use, but for the program.
+  /// Bytes of memory in use, without the program.
   var byteCount: Int {
     let numbers =
       table.capacity + members.capacity + index.capacity + visits.capacity + stack.capacity + present.capacity
@@ -88,14 +88,14 @@ struct LazyAutomaton {
     return 4 * numbers + MemoryLayout<State>.stride * states.capacity
   }
 
-  /// Makes the tables without states, before the first text and after `release`.
+  /// Makes tables without states, before the first text and after `release`.
   private mutating func prepare() {
     table = [UInt32](repeating: 0, count: rowLength)
     index = [UInt32](repeating: 0, count: 64)
     visits = [UInt32](repeating: 0, count: program.instructions.count)
   }
 
-  /// Forgets all states and gives their memory back.
+  /// Forgets all states and frees their memory.
   mutating func release() {
     start = LazyAutomaton.unknown
     (table, states, members, index) = ([], [], [], [])
@@ -124,7 +124,7 @@ struct LazyAutomaton {
 
   // MARK: Reading
 
-  /// Reads `range` of `text`, or as far as it takes to know the outcome.
+  /// Reads `range` of `text`, or less if the outcome is known earlier.
   private mutating func run(_ text: RawSpan, _ range: Range<Int>, _ state: inout UInt32) {
     var place = range.lowerBound
     while place < range.upperBound, state > LazyAutomaton.match {
@@ -139,7 +139,7 @@ struct LazyAutomaton {
     }
   }
 
-  /// Follows transitions that are known and lead to states. Stops before the first other one.
+  /// Follows known transitions that lead to states. Stops before the first other one.
   @inline(__always)
   private func follow(_ text: RawSpan, _ place: inout Int, _ end: Int, _ state: inout UInt32) {
     let table = table.span
@@ -154,11 +154,11 @@ struct LazyAutomaton {
     }
   }
 
-  /// As `run` over all of `text`, with each byte that is not part of a well-formed sequence as U+FFFD.
+  /// Runs over all of `text`, reading each byte that is not part of a well-formed sequence as U+FFFD.
   private mutating func runWellFormed(_ text: RawSpan, _ state: inout UInt32) {
     var place = 0
     while place < text.byteCount, state > LazyAutomaton.match {
-      // In pieces, so that an early outcome spares the rest.
+      // In pieces, so that an early outcome saves the rest.
       let (end, isIllFormed) = text.wellFormedEnd(from: place, pieceBytes: 4096)
       run(text, place..<end, &state)
       place = end
@@ -179,14 +179,14 @@ struct LazyAutomaton {
     return isMatch ? LazyAutomaton.match : state(of: .textStart)
   }
 
-  /// What `state` goes to on `symbol`. Makes and notes it if it is not known.
+  /// The target of `state` on `symbol`, which is computed and stored if unknown.
   private mutating func step(_ state: UInt32, _ symbol: Int) -> UInt32 {
     steps += 1
     let known = table[Int(state) + symbol]
     if known != LazyAutomaton.unknown { return known }
     let flushesBefore = flushes
     let target = makeTarget(states[Int(state) / rowLength - 1], symbol)
-    // After a flush the row is another state's.
+    // After a flush the row belongs to another state.
     if flushes == flushesBefore { table[Int(state) + symbol] = target }
     return target
   }
@@ -208,8 +208,8 @@ struct LazyAutomaton {
     return next.isEmpty ? LazyAutomaton.dead : self.state(of: behind)
   }
 
-  /// Puts the state's instructions into `present`, with those that wait for `ahead` settled. Returns whether
-  /// that is a match.
+  /// Puts the state's instructions into `present`, with those that depend on `ahead` settled. Returns whether
+  /// that gives a match.
   private mutating func settle(_ state: State, _ ahead: Ahead) -> Bool {
     let own = Int(state.first)..<Int(state.first) + Int(state.count)
     present.removeAll(keepingCapacity: true)
@@ -249,8 +249,8 @@ struct LazyAutomaton {
     generation = 1
   }
 
-  /// Visits all that `root` leads to without a byte, and gives `keep` what takes one and, while nothing is
-  /// known of what is ahead, what waits for that. Returns whether a match is among it.
+  /// Visits all instructions that `root` leads to without reading a byte. Gives `keep` those that read one
+  /// and, while `ahead` is unknown, those that depend on it. Returns whether a match is among them.
   @inline(__always)
   private mutating func close(
     _ root: UInt32, _ behind: Behind, _ ahead: Ahead, _ keep: (inout LazyAutomaton, UInt32) -> Void
@@ -350,8 +350,8 @@ struct LazyAutomaton {
 }
 
 extension RawSpan {
-  /// Where the first byte from `place` on is that is not part of a well-formed UTF-8 sequence, or the start
-  /// of a sequence about `pieceBytes` further if there is none before it, or the end.
+  /// The place of the first byte from `place` on that is not part of a well-formed UTF-8 sequence; if there
+  /// is none, the start of a sequence about `pieceBytes` further on, or the end.
   func wellFormedEnd(from place: Int, pieceBytes: Int) -> (end: Int, isIllFormed: Bool) {
     var place = place
     let pieceEnd = min(place + pieceBytes, byteCount)
@@ -370,7 +370,7 @@ extension RawSpan {
     return (place, false)
   }
 
-  /// How many bytes the well-formed sequence at `place` has; zero if there is none.
+  /// The length of the well-formed sequence at `place`; zero if there is none.
   private func sequenceLength(at place: Int) -> Int {
     // Sound: the load checks its bounds, and every bit pattern is a UInt8.
     func byte(_ distance: Int) -> UInt8 {
@@ -384,7 +384,7 @@ extension RawSpan {
     return length
   }
 
-  /// The length of a sequence by its first byte, and what its second one may be (Unicode, table 3-7).
+  /// The length of a sequence by its first byte, and what its second byte may be (Unicode, table 3-7).
   private static func form(of first: UInt8) -> (length: Int, second: ClosedRange<UInt8>) {
     switch first {
     case 0x00...0x7F: (1, 0x80...0xBF)

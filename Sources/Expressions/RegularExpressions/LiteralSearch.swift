@@ -1,6 +1,6 @@
-// Patterns that are plain text, perhaps tied to an end: found without an automaton.
+// Patterns that are plain text, perhaps anchored: found without an automaton.
 
-/// Looks for a plain text in others.
+/// Searches texts for a plain text.
 struct LiteralSearch: Sendable {
   private let needle: [UInt8]
   private let isAtStart: Bool
@@ -10,7 +10,7 @@ struct LiteralSearch: Sendable {
   /// Its last byte, eight times.
   private let last: UInt64
 
-  /// The search that tells all of `tree`; nil if that is not plain text.
+  /// The search that is equivalent to `tree`; nil if that is not plain text.
   init?(_ tree: RegularExpressionTree) {
     var parts = LiteralSearch.parts(of: tree)
     let isAtStart = parts.first == .look(.textStart)
@@ -25,9 +25,8 @@ struct LiteralSearch: Sendable {
     self.init(needle, isAtStart: isAtStart, isAtEnd: isAtEnd)
   }
 
-  /// A search for the longest plain text that every match of `tree` contains: where it is not found there is
-  /// none. Nil if that is shorter than two bytes, or if a search by automaton would not begin everywhere
-  /// anyway.
+  /// A search for the longest plain text that every match of `tree` contains: without it there is no match.
+  /// Nil if it is shorter than two bytes, or if an automaton would only try the start of the text anyway.
   init?(requiredBy tree: RegularExpressionTree) {
     guard !tree.isAnchoredAtStart else { return nil }
     var longest: [UInt8] = []
@@ -53,15 +52,15 @@ struct LiteralSearch: Sendable {
     if case .sequence(let parts) = tree { parts[...] } else { [tree] }
   }
 
-  /// Nil for all but one code point. U+FFFD stands for bytes too that are no UTF-8.
+  /// Nil unless it is one code point, and for U+FFFD: that also stands for bytes that are not UTF-8.
   private static func bytes(of part: RegularExpressionTree) -> [UInt8]? {
     guard case .scalar(let codePoint) = part, codePoint != 0xFFFD, let scalar = Unicode.Scalar(codePoint)
     else { return nil }
     return UTF8.encode(scalar).map(Array.init)
   }
 
-  /// Whether the needle is in `text`, where it has to be. Nil, for an automaton to find out, if so many
-  /// places begin and end like the needle that looking closer would not be linear.
+  /// Whether the needle is in `text`, at its anchor if it has one. Nil, so that an automaton decides, if so
+  /// many places begin and end like the needle that comparing them would not be linear.
   func isFound(in text: RawSpan) -> Bool? {
     let room = text.byteCount - needle.count
     guard room >= 0 else { return false }
@@ -71,8 +70,8 @@ struct LiteralSearch: Sendable {
     return isAnywhere(in: text)
   }
 
-  /// Looks at eight places at once for the needle's first and last byte (W. Muła, "SIMD-friendly algorithms
-  /// for substring searching"), and closer where both are.
+  /// Checks eight places at once for the needle's first and last byte (W. Muła, "SIMD-friendly algorithms for
+  /// substring searching"), and compares where both are.
   private func isAnywhere(in text: RawSpan) -> Bool? {
     let room = text.byteCount - needle.count
     // Bytes that may be compared in vain.
@@ -86,7 +85,7 @@ struct LiteralSearch: Sendable {
       let back = UInt64(
         littleEndian: unsafe text.unsafeLoadUnaligned(fromByteOffset: backPlace, as: UInt64.self))
       let difference = (front ^ first) | (back ^ last)
-      // The top bit of each byte that is zero, and perhaps of bytes above such a one.
+      // The top bit of each byte that is zero, and perhaps of bytes above one.
       var candidates =
         (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8080
       while candidates != 0 {

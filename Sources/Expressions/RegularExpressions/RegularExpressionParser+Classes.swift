@@ -1,4 +1,4 @@
-// Parses what stands for one character: classes in brackets, named classes, escapes.
+// Parses what matches one character: classes in brackets, named classes, escapes.
 
 extension RegularExpressionParser {
   /// `[...]`
@@ -9,7 +9,7 @@ extension RegularExpressionParser {
     if isNegated { position += 1 }
     var ranges: [ClosedRange<UInt32>] = []
     var isFirst = true
-    // A `]` in the first place is itself.
+    // A `]` in first position is literal.
     while isFirst || peek() != "]" {
       isFirst = false
       if let named = try parsePosixSet() {
@@ -45,7 +45,7 @@ extension RegularExpressionParser {
     return scalar.value
   }
 
-  /// `[:name:]` inside a class. What does not end in `:]` is no name, but its characters.
+  /// `[:name:]` inside a class. Without a closing `:]` its characters are literal.
   private mutating func parsePosixSet() throws(RegularExpressionError) -> CodePointSet? {
     guard peek() == "[", peek(1) == ":" else { return nil }
     let start = position
@@ -90,13 +90,13 @@ extension RegularExpressionParser {
     return isNegated ? folded.inverted : folded
   }
 
-  /// `\d`, `\s`, `\w`, `\p` and their opposites; nil, with nothing read, for anything else.
+  /// `\d`, `\s`, `\w`, `\p` and their negations; nil, with nothing read, for anything else.
   mutating func parseNamedSet() throws(RegularExpressionError) -> CodePointSet? {
     guard peek() == "\\", let letter = peek(1) else { return nil }
     let ranges: [ClosedRange<UInt32>]
     switch letter {
     case "d", "D": ranges = [0x30...0x39]
-    // As in Perl of old: no vertical tab, which [[:space:]] has.
+    // As in old Perl: no vertical tab, which [[:space:]] has.
     case "s", "S": ranges = [0x09...0x0A, 0x0C...0x0D, 0x20...0x20]
     case "w", "W": ranges = RegularExpressionParser.word
     case "p", "P": return try parseCategory()
@@ -134,7 +134,7 @@ extension RegularExpressionParser {
     return set(found.ranges, isNegated: isNegated)
   }
 
-  /// A backslash and what stands for one code point.
+  /// An escape for one code point.
   mutating func parseEscape() throws(RegularExpressionError) -> UInt32 {
     let start = position
     position += 1
@@ -154,14 +154,14 @@ extension RegularExpressionParser {
       return parseOctal(first: scalar)
     case "8", "9": throw error(.backReference, from: start)
     default:
-      // Punctuation is itself; letters are kept for meanings to come.
+      // Punctuation is literal; letters are reserved.
       let isPlain = scalar.isASCII && (scalar == "_" || !isWordByte(UInt8(truncatingIfNeeded: scalar.value)))
       guard isPlain else { throw error(.invalidEscape, from: start) }
       return scalar.value
     }
   }
 
-  /// Up to three octal digits, of which `first` is read.
+  /// Up to three octal digits, of which `first` has been read.
   private mutating func parseOctal(first: Unicode.Scalar) -> UInt32 {
     var number = first.value - 0x30
     for _ in 0..<2 {

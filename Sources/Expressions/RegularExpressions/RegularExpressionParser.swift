@@ -1,10 +1,10 @@
 // Parses patterns as Go's `regexp/syntax` does with its Perl flags.
 
-/// Reads a pattern from left to right, one call a group.
+/// Reads a pattern from left to right, one call per group.
 struct RegularExpressionParser {
-  /// How deep groups may nest: a call each.
+  /// How deep groups may nest: one call each.
   static let depthMax = 250
-  /// The largest repeat count, also of repetitions inside one another multiplied.
+  /// The largest repeat count, also for the product of nested repetitions.
   static let repeatMax = 1000
 
   private struct Flags {
@@ -77,7 +77,7 @@ struct RegularExpressionParser {
     return Item(tree: branches.isEmpty ? last : .choice(branches + [last]), copies: copies)
   }
 
-  /// What takes one character or is one condition.
+  /// Parses what matches one character, or a condition.
   private mutating func parseSingle(_ scalar: Unicode.Scalar) throws(RegularExpressionError)
     -> RegularExpressionTree
   {
@@ -121,7 +121,7 @@ struct RegularExpressionParser {
     return look
   }
 
-  /// `\Q...\E`, where all is literal and the end may be missing.
+  /// `\Q...\E`: everything between is literal, and `\E` may be missing.
   private mutating func parseQuoted() -> [Item] {
     position += 2
     var items: [Item] = []
@@ -140,8 +140,8 @@ struct RegularExpressionParser {
 
   private typealias Bounds = (least: Int, most: Int?)
 
-  /// The operator and the `?` behind it that makes it lazy; nil, with nothing read, for a `{` that opens
-  /// none.
+  /// The operator and the `?` after it that makes it lazy; nil, with nothing read, for a `{` that opens no
+  /// count.
   private mutating func parseBounds() throws(RegularExpressionError) -> Bounds? {
     let start = position
     let operation = peek()
@@ -182,7 +182,7 @@ struct RegularExpressionParser {
     return (least, most)
   }
 
-  /// A decimal number without leading zeros, cut off above the largest count.
+  /// A decimal number without leading zeros, capped above the largest count.
   private mutating func parseNumber() -> Int? {
     let start = position
     var number = 0
@@ -211,7 +211,7 @@ struct RegularExpressionParser {
 
   // MARK: Groups
 
-  /// A group of any kind; nil if flags only were set for what follows.
+  /// A group of any kind; nil if it only sets flags for what follows.
   private mutating func parseGroup(depth: Int) throws(RegularExpressionError) -> Item? {
     let start = position
     let outer = flags
@@ -227,7 +227,7 @@ struct RegularExpressionParser {
     return inner
   }
 
-  /// What follows `(` where that begins with `?`: a name or flags. False if they close the group.
+  /// What follows `(?`: a name or flags. False if the group ends there.
   private mutating func parseGroupStart() throws(RegularExpressionError) -> Bool {
     let start = position - 1
     position += 1
@@ -261,7 +261,7 @@ struct RegularExpressionParser {
     }
   }
 
-  /// `i`, `m`, `s`, `U`, and after a `-` the same to be unset, then `:` or `)`.
+  /// `i`, `m`, `s`, `U`, and after a `-` those to unset, then `:` or `)`.
   private mutating func parseFlags(from start: Int) throws(RegularExpressionError) -> Bool {
     var isSet = true
     var hasFlag = false
@@ -293,13 +293,13 @@ struct RegularExpressionParser {
 
   var isAtEnd: Bool { position == pattern.count }
 
-  /// The scalar `distance` behind the next one.
+  /// The scalar `distance` after the next one.
   func peek(_ distance: Int = 0) -> Unicode.Scalar? {
     let place = position + distance
     return place < pattern.count ? pattern[place] : nil
   }
 
-  /// An error over `count` scalars from `start` on, or over all that was read from there.
+  /// An error for `count` scalars from `start`, or for everything read since then.
   func error(_ problem: RegularExpressionError.Problem, from start: Int, count: Int? = nil)
     -> RegularExpressionError
   {
@@ -311,7 +311,7 @@ struct RegularExpressionParser {
   }
 }
 
-/// Whether a byte is a word character, as `\w` and `\b` have it.
+/// Whether a byte is a word character, as `\w` and `\b` define it.
 func isWordByte(_ byte: UInt8) -> Bool {
   switch byte {
   case 0x30...0x39, 0x41...0x5A, 0x5F, 0x61...0x7A: true

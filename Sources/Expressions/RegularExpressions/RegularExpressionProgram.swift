@@ -1,7 +1,7 @@
-// From the tree of a pattern to a nondeterministic automaton over bytes.
+// Compiles a pattern's tree to a nondeterministic automaton over bytes.
 
-/// A nondeterministic automaton that reads one byte a step. Code points are taken apart into the byte
-/// sequences of UTF-8, so nothing has to be decoded when it runs.
+/// A nondeterministic automaton that reads one byte per step. Code points are split into their UTF-8 bytes,
+/// so nothing is decoded when it runs.
 struct RegularExpressionProgram: Sendable {
   /// At most this many instructions and transitions together.
   static let partsMax = 65_536
@@ -11,9 +11,9 @@ struct RegularExpressionProgram: Sendable {
     case bytes(low: UInt8, high: UInt8, next: UInt32)
     /// Takes a byte by one of `transitions`, which are sorted and don't overlap.
     case anyOf(first: UInt32, count: UInt32)
-    /// Goes both ways.
+    /// Continues both ways.
     case split(UInt32, UInt32)
-    /// Goes on where the condition holds.
+    /// Continues if the condition holds.
     case look(Look, next: UInt32)
     case match
   }
@@ -28,12 +28,12 @@ struct RegularExpressionProgram: Sendable {
   fileprivate(set) var transitions: [Transition] = []
   /// Where a search begins.
   private(set) var start: UInt32 = 0
-  /// The conditions in use; bit *i* is that of raw value *i*.
+  /// The conditions in use; bit *i* is for raw value *i*.
   fileprivate(set) var looks: UInt8 = 0
-  /// Whether the text has to be well-formed UTF-8 for the answer to be right, so that each byte that isn't
-  /// has to be replaced by U+FFFD. Else such bytes stop a match as U+FFFD would.
+  /// Whether the answer is right only for well-formed UTF-8, so that each byte that isn't must be replaced by
+  /// U+FFFD. Otherwise such bytes stop a match, as U+FFFD would.
   let needsWellFormed: Bool
-  /// Bytes of one class are alike to every instruction.
+  /// The class of each byte. No instruction distinguishes bytes of the same class.
   let classes: [UInt8]
   /// A byte of each class.
   let representatives: [UInt8]
@@ -54,7 +54,7 @@ struct RegularExpressionProgram: Sendable {
 
   func uses(_ some: Look...) -> Bool { some.contains { looks & 1 << $0.rawValue != 0 } }
 
-  /// Cuts the bytes where an instruction tells two neighbours apart.
+  /// Divides the bytes into classes wherever an instruction distinguishes two neighbours.
   private static func classify(_ instructions: [Instruction], _ transitions: [Transition], _ looks: UInt8)
     -> (classes: [UInt8], representatives: [UInt8])
   {
@@ -96,7 +96,7 @@ private struct RegularExpressionCompiler {
   private(set) var transitions: [Transition] = []
   private(set) var looks: UInt8 = 0
   private(set) var needsWellFormed = false
-  /// Equal transitions are one instruction: the tails of UTF-8 sequences are shared.
+  /// Equal transitions share an instruction: so the tails of UTF-8 sequences are shared.
   private var known: [[Transition]: UInt32] = [:]
 
   /// The program for finding `tree` anywhere.
@@ -105,7 +105,7 @@ private struct RegularExpressionCompiler {
     let own = try compile(tree, next: match)
     if tree.isAnchoredAtStart { return own }
     let loop = try emit(.match)
-    // `\B` alone holds between the bytes of a code point too, where no match may begin.
+    // Only `\B` also holds between the bytes of a code point, where no match may begin.
     let skip: UInt32
     if looks & 1 << Look.notWordBoundary.rawValue != 0 {
       needsWellFormed = true
@@ -161,7 +161,7 @@ private struct RegularExpressionCompiler {
       let loop = try emit(.match)
       let copy = try compile(inner, next: loop)
       instructions[Int(loop)] = .split(copy, next)
-      // The copy that the loop goes through is the first one of x+ too.
+      // The copy in the loop is also the first one of x+.
       start = least > 0 ? copy : loop
       copies = max(least - 1, 0)
     }
@@ -177,9 +177,8 @@ private struct RegularExpressionCompiler {
     return try compile(sequences[...], depth: 0, next: next)
   }
 
-  /// The instruction that takes the sequences from their byte `depth` on. They are sorted, and share a range
-  /// of bytes wholly or not at all: a range that is taken apart goes with whole blocks of what follows a
-  /// byte.
+  /// The instruction that reads the sequences from their byte `depth` on. They are sorted, and two ranges of
+  /// bytes are equal or disjoint: a range is only split along whole blocks of following bytes.
   private mutating func compile(_ sequences: ArraySlice<UTF8Sequence>, depth: Int, next: UInt32)
     throws(TooLarge) -> UInt32
   {
@@ -215,7 +214,7 @@ private struct RegularExpressionCompiler {
   }
 }
 
-/// A run of code points as UTF-8: a range for each byte, where any byte of one range goes with any of the
+/// A run of code points as UTF-8: a range for each byte, where any byte of one range may precede any of the
 /// next.
 struct UTF8Sequence: Equatable, Sendable {
   let ranges: [ClosedRange<UInt8>]
@@ -232,7 +231,7 @@ struct UTF8Sequence: Equatable, Sendable {
     return found
   }
 
-  /// Cuts until every byte behind the first that differs goes through all its values.
+  /// Splits until every byte after the first that differs takes all its values.
   private static func split(_ range: ClosedRange<UInt32>, _ bytes: Int, into found: inout [UTF8Sequence]) {
     let (low, high) = (range.lowerBound, range.upperBound)
     for place in stride(from: bytes - 1, to: 0, by: -1) {

@@ -1,4 +1,4 @@
-// What a pattern says, as a tree, and what of it an unanchored search needs.
+// A pattern as a tree, and the part of it that an unanchored search needs.
 
 /// A condition on a place between two bytes.
 enum Look: UInt8, Sendable {
@@ -10,31 +10,31 @@ enum Look: UInt8, Sendable {
   case textEnd
   /// `$` with the flag `m`.
   case lineEnd
-  /// `\b`, between a word character of ASCII and none.
+  /// `\b`, between an ASCII word character and anything else.
   case wordBoundary
   /// `\B`
   case notWordBoundary
 }
 
-/// A parsed pattern. Groups and laziness are gone: they decide what a match consists of, not whether there is
+/// A parsed pattern. Groups and laziness are gone: they affect what a match consists of, not whether there is
 /// one.
 indirect enum RegularExpressionTree: Equatable, Sendable {
   /// One code point.
   case scalar(UInt32)
   /// One code point of a set.
   case set(CodePointSet)
-  /// Nothing, where a condition holds.
+  /// The empty text, where a condition holds.
   case look(Look)
-  /// All of them, one after the other. None is the empty text.
+  /// All of them, one after the other; the empty text if there are none.
   case sequence([RegularExpressionTree])
   /// Any of them; at least one.
   case choice([RegularExpressionTree])
-  /// The same again and again; without a bound where `most` is nil.
+  /// A repetition; unbounded if `most` is nil.
   case repetition(RegularExpressionTree, least: Int, most: Int?)
 
   static let empty = RegularExpressionTree.sequence([])
 
-  /// A sequence whose parts are no sequences.
+  /// A sequence without sequences among its parts.
   static func joined(_ parts: [RegularExpressionTree]) -> RegularExpressionTree {
     if parts.count == 1, let only = parts.first { return only }
     let isFlat = parts.allSatisfy { if case .sequence = $0 { false } else { true } }
@@ -42,10 +42,10 @@ indirect enum RegularExpressionTree: Equatable, Sendable {
     return .sequence(parts.flatMap { if case .sequence(let inner) = $0 { inner } else { [$0] } })
   }
 
-  /// A smaller tree that is found in the same texts.
+  /// A smaller tree that matches in the same texts.
   ///
-  /// Where only the presence of a match counts, a match may begin as late and end as early as it can, so
-  /// repetitions at either end need no more than their least count: `.*error.*` is `error`.
+  /// As only the presence of a match counts, a match may begin as late and end as early as it can, so
+  /// repetitions at either end need only their least count: `.*error.*` is `error`.
   var reducedForSearch: RegularExpressionTree { reduced(at: .front).reduced(at: .back) }
 
   private enum End { case front, back }

@@ -1,9 +1,9 @@
 // The classes that `\p{...}` names: general categories and scripts of Unicode.
 
-/// Finds classes by name, as Go's `regexp/syntax` does since 1.25: whether letters are capitals does not
-/// matter, and blanks, hyphens and underscores are left out.
+/// Finds classes by name, as Go's `regexp/syntax` has done since 1.25: ignoring case, blanks, hyphens and
+/// underscores.
 enum UnicodeClasses {
-  /// The code points of a category by its short name (`Lu`; `L` for all that begin with it), by its long one
+  /// The code points of a category by its short name (`Lu`; `L` for all that begin with it) or its long one
   /// (`Uppercase_Letter`), or of a script (`Greek`). Nil if there is no such class.
   static func codePoints(of name: String) -> CodePointSet? {
     let name = plain(name)
@@ -17,7 +17,7 @@ enum UnicodeClasses {
       ?? UnicodeScripts.codePoints(of: name)
   }
 
-  /// A name in lower case, without blanks, hyphens and underscores. Only ASCII's letters have case here.
+  /// A name in lower case, without blanks, hyphens and underscores. Only ASCII letters have case here.
   static func plain(_ name: String) -> String {
     var plain: [UInt8] = []
     for byte in name.utf8 {
@@ -30,8 +30,8 @@ enum UnicodeClasses {
     return String(decoding: plain, as: UTF8.self)
   }
 
-  /// Long names of categories. Source: `CategoryAliases` in <https://pkg.go.dev/unicode>, which has them from
-  /// PropertyValueAliases.txt.
+  /// Long names of categories. Source: `CategoryAliases` in <https://pkg.go.dev/unicode>, which takes them
+  /// from PropertyValueAliases.txt.
   private static let categoryAliases = [
     "casedletter": "lc", "closepunctuation": "pe", "combiningmark": "m", "connectorpunctuation": "pc",
     "control": "cc", "cntrl": "cc", "currencysymbol": "sc", "dashpunctuation": "pd", "decimalnumber": "nd",

@@ -1,20 +1,20 @@
-// Which code points belong to which script of Unicode, for `\p{Han}` in patterns.
+// The code points of each Unicode script, for `\p{Han}` in patterns.
 
 /// The property Script (`sc`) of Unicode 17.0, without Unknown.
 ///
-/// Swift's standard library knows general categories and case, but no scripts. The table was made from the
-/// property data in version 2026.5.9 of the Python module `regex`: for each script the runs that
-/// `\p{sc=...}+` finds in all code points. On what Unicode 14.0 had assigned it was compared with Perl 5.36.
+/// Swift's standard library has general categories and case, but no scripts. The table was generated from the
+/// property data in version 2026.5.9 of the Python module `regex`: for each script, the runs of code points
+/// that `\p{sc=...}+` matches. For the code points of Unicode 14.0 it was compared with Perl 5.36.
 enum UnicodeScripts {
-  /// The code points of a script; nil if there is none of this name.
+  /// The code points of a script; nil if there is no such script.
   ///
-  /// - Parameter name: the script's long name, in lower case and without what `UnicodeClasses` leaves out.
+  /// - Parameter name: the script's long name, in lower case, without blanks, hyphens and underscores.
   static func codePoints(of name: String) -> CodePointSet? {
     var ranges: [ClosedRange<UInt32>] = []
     var isWanted = false
     for line in table.utf8.split(separator: UInt8(ascii: "\n")) {
       let words = line.split(separator: UInt8(ascii: " "))
-      // A line that begins with a blank goes on with the script before.
+      // A line that begins with a blank continues the previous script.
       if line.first != UInt8(ascii: " ") {
         if isWanted { break }
         isWanted = words.first.map { UnicodeClasses.plain(String(Substring($0))) } == name

@@ -1,4 +1,4 @@
-// Matching takes linear time and bounded memory, whatever the pattern: by counting steps, not seconds.
+// Matching takes linear time and bounded memory, whatever the pattern. Steps are counted, not seconds.
 
 import OTLP
 import Simulation
@@ -22,7 +22,7 @@ import Testing
     return (counts[0], counts[1])
   }
 
-  /// What takes backtracking engines exponential or quadratic time.
+  /// Patterns that take backtracking engines exponential or quadratic time.
   @Test(arguments: [
     "(a*)*b", "(a|aa)+$b", "(a|a)*c", "(x+x+)+y", "(a?){100}a{100}b", ".*.*.*=.*", "(a+)+$b", "a*a*a*a*b",
     "\\b(a+\\b)*b", "(?m)(^a*$)+b", "(?i)(a|A)*k", "(.|a)*b\\B",
@@ -43,8 +43,8 @@ import Testing
     }
   }
 
-  /// Its states are sets of up to 1000 instructions, too large to be kept together: half a million steps a
-  /// run.
+  /// Its states are sets of up to 1000 instructions, too large to be cached together: half a million steps
+  /// per run.
   @Test func manyCopies() throws {
     let text = [UInt8](repeating: 0x61, count: Self.length)
     let (first, second) = try steps("a{1000}$", text, isMatch: true)
@@ -52,7 +52,7 @@ import Testing
     #expect(second <= Self.length + 2_000_000)
   }
 
-  /// Outcomes that are known early cost nothing more.
+  /// Once the outcome is known, the rest costs nothing.
   @Test func earlyOutcomes() throws {
     let text = Array("GET /".utf8) + [UInt8](repeating: 0x61, count: Self.length)
     for (pattern, isMatch) in [("^(GET|PUT) ", true), ("^(PUT|POST)", false), ("[A-Z]{3} .*", true)] {
@@ -62,8 +62,7 @@ import Testing
     }
   }
 
-  /// So many states that they don't fit: each byte costs the program's size at most, and memory stays
-  /// bounded.
+  /// More states than fit: each byte costs at most the program's size, and memory stays bounded.
   @Test func moreStatesThanTheCacheHolds() throws {
     var random = RandomSource(seed: 7)
     let text = (0..<20_000).map { _ in UInt8(random.number(in: 0x61...0x62)) }
@@ -72,13 +71,13 @@ import Testing
     #expect(matcher.flushes > 0)
     #expect(matcher.cacheBytes <= LazyAutomaton.cacheBytesMax)
     #expect(matcher.steps <= text.count * 300)
-    // What was forgotten in the middle of a text changes no outcome.
+    // Forgetting states in the middle of a text changes no outcome.
     #expect((text + [0x61] + text.prefix(60) + [0x63]).withRawBytes { matcher.matches($0) })
     #expect(!text.withRawBytes { matcher.matches($0) })
   }
 
-  /// Texts full of what begins and ends like the plain text that is looked for.
-  @Test func plainTextAmongItsLikes() throws {
+  /// Texts full of words that begin and end like the plain text searched for.
+  @Test func plainTextAmongSimilarText() throws {
     let text = [UInt8](repeating: 0x61, count: Self.length)
     let needle = String(repeating: "a", count: 500) + "b" + String(repeating: "a", count: 500)
     let (first, _) = try steps(needle, text, isMatch: false)
@@ -87,7 +86,7 @@ import Testing
     #expect(try RegularExpression(needle).isIn([0x62] + text + Array(needle.utf8) + [0x63]))
   }
 
-  /// Plain text is found at every place, whatever the eight bytes that are looked at together.
+  /// Plain text is found at every place, whichever eight bytes are compared together.
   @Test func plainTextAtEveryPlace() throws {
     for needle in ["t", "to", "timed out", "größer"] {
       let matcher = try RegularExpression(needle).makeMatcher()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Expressions
 
-/// A pattern as it is written and as the reference reads it. Characters are code points.
+/// A pattern as written and as the reference reads it. Characters are code points.
 private indirect enum Specimen {
   case character(Character)
   case any
@@ -98,7 +98,7 @@ private indirect enum Specimen {
   }
 }
 
-/// All texts over `alphabet` of up to `most` characters.
+/// All texts of up to `most` characters from `alphabet`.
 private func texts(over alphabet: [Character], most: Int) -> [[Character]] {
   var last: [[Character]] = [[]]
   var found = last
@@ -118,7 +118,7 @@ private func texts(over alphabet: [Character], most: Int) -> [[Character]] {
     }
   }
 
-  /// Every pattern of up to five nodes, a star of stars or an alternative of nothing among them.
+  /// Every pattern of up to five nodes, including a star of stars and an empty alternative.
   @Test func allSmallPatterns() throws {
     let leaves: [Specimen] = [.character("a"), .character("b"), .look(.textStart), .look(.textEnd)]
     let all = (1...5).flatMap { Specimen.all(size: $0, leaves: leaves) }
@@ -127,7 +127,7 @@ private func texts(over alphabet: [Character], most: Int) -> [[Character]] {
     #expect(all.count == 852)
   }
 
-  /// Every pattern of up to four nodes whose conditions depend on what is around.
+  /// Every pattern of up to four nodes with conditions that depend on the context.
   @Test func allSmallPatternsWithConditions() throws {
     let looks: [Look] = [.textStart, .textEnd, .lineStart, .lineEnd, .wordBoundary, .notWordBoundary]
     let leaves = [.character("a"), .any] + looks.map(Specimen.look)
@@ -152,7 +152,7 @@ private func texts(over alphabet: [Character], most: Int) -> [[Character]] {
     }
   }
 
-  /// The byte sequences of a range of code points take exactly these.
+  /// The byte sequences of a range of code points match exactly these.
   @Test func byteSequencesCoverARange() {
     var random = RandomSource(seed: 3)
     let edges: [UInt32] = [0, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF]

@@ -1,4 +1,4 @@
-// What each construct of a regular expression matches, and what is none.
+// What each construct of a regular expression matches, and what is not a valid one.
 
 import OTLP
 import Testing
@@ -32,7 +32,7 @@ extension RegularExpression {
 
   private func check(_ given: Case) throws {
     let matcher = try RegularExpression(given.pattern).makeMatcher()
-    // Twice: with states to be made, and with states known.
+    // Twice: first without states, then with cached ones.
     for _ in 0..<2 {
       for text in given.found {
         #expect(Array(text.utf8).withRawBytes { matcher.matches($0) }, "\(given.pattern) in \(text)")
@@ -60,7 +60,7 @@ extension RegularExpression {
     Case("^a{2,4}?$", in: ["aa", "aaa", "aaaa"], notIn: ["a", "aaaaa"]),
     Case("^a{0}b{1}$", in: ["b"], notIn: ["ab", ""]),
     Case("^(a{2}|b){2}$", in: ["aaaa", "aab", "bb"], notIn: ["aa", "abb", "bbb"]),
-    // A brace that opens no count is itself.
+    // A brace that opens no count is literal.
     Case("^a{$", in: ["a{"], notIn: ["a"]),
     Case("^{,5}{x}{01}$", in: ["{,5}{x}{01}"], notIn: [""]),
     Case("x*", in: ["", "y"], notIn: []),
@@ -92,7 +92,7 @@ extension RegularExpression {
     Case("^[[:alnum:]][[:ascii:]][[:blank:]][[:cntrl:]]$", in: ["a~\t\u{7F}"], notIn: ["a~x\u{7F}"]),
     Case("^[[:graph:]][[:lower:]][[:print:]][[:space:]]$", in: ["!a \u{0B}"], notIn: [" a \n"]),
     Case("^[[:upper:]][[:word:]][[:xdigit:]]$", in: ["A_f"], notIn: ["a_f", "A_g"]),
-    // Not the end of a class name, so characters.
+    // No class name without its end, so characters.
     Case("^[[:a]$", in: ["[", ":", "a"], notIn: ["b"]),
     Case("[^\\x00-\\x{10FFFF}]", in: [], notIn: ["", "a"]),
     Case("^\\pL$", in: ["a", "é", "я", "中"], notIn: ["1", "_"]),
@@ -109,7 +109,7 @@ extension RegularExpression {
     Case("^(?i)\\p{Greek}$", in: ["\u{B5}", "\u{3BC}", "\u{2126}"], notIn: ["u"]),
     Case("^\\p{Greek}$", notIn: ["\u{B5}"]),
     Case("(?i)^\\P{Greek}$", in: ["u"], notIn: ["\u{B5}", "\u{3BC}"]),
-    // Names are taken as Go has taken them since 1.25.
+    // Names as Go has accepted them since 1.25.
     Case("^\\p{greek}\\p{old italic}\\p{OLD-ITALIC}$", in: ["α\u{10300}\u{10300}"]),
     Case("^\\p{letter}\\p{Uppercase_Letter}\\p{lu}\\pn$", in: ["aAÉ1"], notIn: ["aaa1"]),
     Case("^\\p{ASCII}\\p{Assigned}\\P{Cn}\\p{Punct}$", in: ["aéé!"], notIn: ["éaa!", "a\u{378}a!"]),
@@ -184,7 +184,7 @@ extension RegularExpression {
     #expect(try !RegularExpression("[à-ÿ]").isIn([0xC3, 0x41, 0xA9]))
   }
 
-  /// The text is cut in pieces where it is checked for UTF-8.
+  /// The text is checked for UTF-8 in pieces.
   @Test func longTextsWithWideCharacters() throws {
     for padding in 4090...4100 {
       let text = String(repeating: "a", count: padding) + "€" + String(repeating: "b", count: 5000)
@@ -274,7 +274,7 @@ extension RegularExpression {
     #expect(throws: expected) { try RegularExpression(given.pattern) }
   }
 
-  @Test func refusalsReadAsGoHasThem() {
+  @Test func refusalsReadLikeGos() {
     let error = #expect(throws: RegularExpressionError.self) { try RegularExpression("x[a") }
     #expect(error?.description == "missing closing ]: `[a` at byte 1")
   }
