@@ -38,11 +38,11 @@ import Testing
   @Test func everyLaneHasToKnowWhatItReads() {
     let health = health([lane(), lane(joined: false)])
     #expect(health.startReasons.isEmpty)
-    #expect(health.unreadyReasons == ["lane 1 waits for its group's partitions"])
+    #expect(health.unreadyReasons == ["lane 1 is waiting for its assignment"])
   }
 
   @Test func everyPartitionHasToBeRecovered() {
-    #expect(health([lane(), lane(recovering: 3)]).unreadyReasons == ["lane 1 recovers 3 partitions"])
+    #expect(health([lane(), lane(recovering: 3)]).unreadyReasons == ["lane 1 is recovering 3 partitions"])
     #expect(health([lane(), lane()]).unreadyReasons.isEmpty)
   }
 
@@ -89,6 +89,6 @@ import Testing
   }
 
   @Test func whoStopsIsNotReady() {
-    #expect(health([lane()]) { $0.isStopping = true }.unreadyReasons == ["the worker stops"])
+    #expect(health([lane()]) { $0.isStopping = true }.unreadyReasons == ["the worker is stopping"])
   }
 }

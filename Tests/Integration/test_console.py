@@ -152,7 +152,7 @@ def test_readiness_follows_recovery(broker, start):
     second = start(topology)
     console = Console(second)
     status, reasons = console.get("/readyz")
-    assert status == 503 and re.search(r"lane 0 (is connecting|waits for|recovers)|topics", reasons), reasons
+    assert status == 503 and re.search(r"lane 0 is (connecting|waiting for|recovering)|topics", reasons), reasons
     wait_until(lambda: console.is_ready, "readiness after recovery")
     page = console.metrics()
     assert page.value("tailrace_worker_recovering") == 0
