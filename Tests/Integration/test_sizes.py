@@ -22,7 +22,7 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
     checked = tailrace("check", write(topology), "--connect")
     assert checked.returncode == 0
     for name, limit in ((topology.sampled, SAMPLED), (topology.dead_letters, DEAD_LETTERS)):
-        assert f"warning: topic '{name}' takes records of at most {limit} bytes" in checked.stdout
+        assert f"warning: topic '{name}' accepts records of at most {limit} bytes" in checked.stdout
 
     maker = Maker(seed=31)
     produced = 0
@@ -88,4 +88,4 @@ def test_a_topic_that_takes_next_to_nothing_is_refused(broker, write, tailrace):
     for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
         result = tailrace(*command)
         assert result.returncode == 1, result.stdout
-        assert f"topic '{topology.decisions}' takes records of at most 2000 bytes" in result.stdout
+        assert f"topic '{topology.decisions}' accepts records of at most 2000 bytes" in result.stdout

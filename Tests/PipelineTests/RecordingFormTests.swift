@@ -132,7 +132,7 @@ import Testing
     #expect(contents.records.map(\.traceID) == [TraceID(high: 0, low: 1), TraceID(high: 0, low: 2)])
     #expect(contents.damages.count == 3)
     #expect(contents.damages.map(\.offset).first == RecordingFormTests.json(1).utf8.count + 1)
-    #expect(contents.damages.last?.reason.contains("cut off") == true)
+    #expect(contents.damages.last?.reason.contains("truncated") == true)
   }
 
   @Test func aDamagedFirstRecordHidesNothing() throws {

@@ -74,7 +74,7 @@ import Testing
       #expect(contents.records == Array(RecordingTests.small.prefix(whole.count)), "cut at \(count)")
       let isAtAnEnd = count == 0 || whole.last == count
       #expect(contents.damages.map(\.offset) == (isAtAnEnd ? [] : [whole.last ?? 0]), "cut at \(count)")
-      #expect(contents.damages.allSatisfy { $0.offset + $0.count == count && $0.reason.contains("cut off") })
+      #expect(contents.damages.allSatisfy { $0.offset + $0.count == count && $0.reason.contains("truncated") })
     }
   }
 
@@ -87,7 +87,7 @@ import Testing
       let contents = try RecordingContents(path: path)
       #expect(contents.records == Array(RecordingTests.small.prefix(contents.records.count)))
       let last = try #require(contents.damages.last, "cut at \(count)")
-      #expect(last.reason == "the zstd frame is cut off")
+      #expect(last.reason == "the zstd frame is truncated")
     }
   }
 

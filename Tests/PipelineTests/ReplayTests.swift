@@ -130,7 +130,7 @@ struct ReplayOutcome {
     #expect(outcome.report.records == records.count - 2)
     #expect(outcome.report.damages.count == 2)
     #expect(outcome.report.damages.first?.offset == start)
-    #expect(outcome.report.damages.last?.reason.contains("cut off") == true)
+    #expect(outcome.report.damages.last?.reason.contains("truncated") == true)
     #expect(outcome.report.traces == 50)
   }
 
