@@ -74,7 +74,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     assert (page.value("tailrace_config_refused"), page.value("tailrace_config_waiting_settings")) == (0, 1)
     third = version_of(console)
     text = console.get("/configz")[1]
-    assert f"# version {third}\n# changed in the file, and waiting for a restart: windows\n" in text
+    assert f"# version {third}\n# changed in the file, waiting for a restart: windows\n" in text
     assert "decision_wait: 30s" in text and "level: debug" in text
     # The log's level is among what is taken: lanes say at this level that they have come to it.
     wait_until(lambda: worker.output.count("debug configuration taken over lane=") >= 2, "lines for debugging")
