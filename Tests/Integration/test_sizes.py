@@ -1,4 +1,4 @@
-"""Records that are larger than an output topic takes: nothing is lost, and no worker stumbles over them."""
+"""Records larger than an output topic's limit: nothing is lost, and no worker fails."""
 
 import json
 
@@ -35,14 +35,14 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
         produced += 1
         return produced - 1
 
-    # A span that fits nowhere but among dead letters, one that does not fit there either, and small ones.
+    # A span that only fits among dead letters, one that does not fit there either, and small ones.
     odd = maker.trace_id()
     root = maker.span(odd, error=True)
     small = [root, *(maker.span(odd, root, padding=500) for _ in range(600))]
     produce(traces_data(small))
     large, huge = maker.span(odd, root, padding=SAMPLED + 5000), maker.span(odd, root, padding=DEAD_LETTERS + 5000)
     places = {each.span_id.hex(): produce(traces_data([each])) for each in (large, huge)}
-    # A resource that leaves little room beside it.
+    # A resource that leaves little room for spans.
     heavy = maker.trace_id()
     top = maker.span(heavy, error=True)
     beside = [top, *(maker.span(heavy, top, padding=900) for _ in range(50))]
@@ -81,7 +81,7 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
     assert not broker.uncommitted(topology.group, topology.spans)
 
 
-def test_a_topic_that_takes_next_to_nothing_is_refused(broker, write, tailrace):
+def test_a_topic_with_a_tiny_limit_is_refused(broker, write, tailrace):
     topology = TailSampling("sizes-tiny")
     broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=1)
     broker.create(topology.decisions, partitions=1, config={"max.message.bytes": "2000"})

@@ -1,4 +1,4 @@
-// What records may have: the least of what topic and client take; what is said about it, and done.
+// Record sizes: the smaller limit of topic and client, the warnings about it, and its effects.
 
 import Kafka
 import Sampling
@@ -50,7 +50,7 @@ import Topology
     #expect(configuration.sampledBytesMax == 200_000 - 1024)
     #expect(configuration.deadLetterBytesMax == 200_000 - 1024)
     #expect(configuration.sampler.limits.decisionBytes == 200_000 - 1024)
-    // By default the client lets dead letters of 16 MiB through.
+    // By default the client accepts dead letters of 16 MiB.
     #expect(plan().needs.clientBytes > 16 << 20)
     #expect(
       plan().properties.last { $0.name == "message.max.bytes" }?.value == String(plan().needs.clientBytes))
@@ -73,10 +73,10 @@ import Topology
     #expect(batch(small, "200000") == ["200000"])
   }
 
-  @Test func nothingIsSaidWhereAllFits() {
+  @Test func thereAreNoWarningsIfAllFits() {
     #expect(RecordSizes(topics, clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
     #expect(RecordSizes(topics, clientBytes: 20_000_000).problems(of: plan().needs).isEmpty)
-    // Topics that will be made, and a broker that does not tell.
+    // Topics to be created, and a broker that does not report limits.
     #expect(RecordSizes(["spans": 5_000_000], clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
     #expect(RecordSizes([:], clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
   }
@@ -100,7 +100,8 @@ import Topology
     #expect(client.count == 1)
     #expect(
       client.first?.hasPrefix(
-        "records for topic 'spans.dead-letters' may have at most 20000000 bytes (message.max.bytes under kafka)")
+        "records for topic 'spans.dead-letters' may have at most 20000000 bytes "
+          + "(message.max.bytes under kafka)")
         == true)
     topics["decisions"] = 50_000
     let decisions = RecordSizes(topics, clientBytes: 200_000_000).warnings(of: plan().needs)
