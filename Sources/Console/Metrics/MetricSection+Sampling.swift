@@ -18,7 +18,8 @@ extension MetricSection {
     .counter("tailrace_unkeyed_records_total", "Records whose key is not a trace id") {
       $0.counters.recordsUnkeyed
     },
-    .counter("tailrace_misrouted_records_total", "Records with a span whose trace id differs from their key") {
+    .counter("tailrace_misrouted_records_total", "Records with a span whose trace id differs from their key")
+    {
       $0.counters.recordsMisrouted
     },
     .counter(
