@@ -73,7 +73,7 @@ extension MetricSection {
       by: "event"
     ) { $0.measures.rebalances },
     .counter(
-      "tailrace_aborts_total", "Transactions aborted: the work since the last commit was done again"
+      "tailrace_aborts_total", "Times the work since the last commit was aborted and done again"
     ) { $0.measures.aborts },
     .counter("tailrace_disturbances_total", "Transient errors of brokers") { $0.status.disturbances },
     .counter("tailrace_commits_total", "Commits of outputs and offsets") { $0.snapshot.lane.commits },
