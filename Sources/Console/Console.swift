@@ -1,4 +1,4 @@
-// What a worker serves over HTTP: health, metrics, and the configuration that it runs with.
+// What a worker serves over HTTP: health, metrics and its configuration.
 
 internal import Foundation
 internal import Kafka
@@ -6,9 +6,9 @@ internal import NIOCore
 public import Pipeline
 public import Topology
 
-/// Why nothing can be served.
+/// Why the console can't start.
 public struct ConsoleFailure: Error, Sendable, CustomStringConvertible {
-  /// What happened, and what helps.
+  /// The error and its remedy.
   public let description: String
 }
 
@@ -19,8 +19,8 @@ public final class Console: Sendable {
 
   /// Serves the pages of `worker` until `stop`.
   ///
-  /// - Parameter version: that of the program.
-  /// - Throws: `ConsoleFailure` if the address can't be had.
+  /// - Parameter version: the program's.
+  /// - Throws: `ConsoleFailure` if it can't listen on the address.
   public convenience init(_ worker: Worker, _ topology: Topology, version: String) throws(ConsoleFailure) {
     let metrics = WorkerMetrics(topology, version: version, clientVersion: librdkafkaVersion)
     let counters = ConsoleCounters()
@@ -58,12 +58,12 @@ public final class Console: Sendable {
   /// Where it listens, such as `127.0.0.1:8080`.
   public var place: String { Console.place(address, server.port) }
 
-  /// Stops to listen.
+  /// Stops listening.
   public func stop() {
     server.stop()
   }
 
-  /// `ok`, or 503 with a reason a line.
+  /// `ok`, or 503 with one reason per line.
   private static func answer(_ reasons: [String]) -> ConsoleResponse {
     guard !reasons.isEmpty else { return ConsoleResponse(body: "ok\n") }
     return ConsoleResponse(
@@ -72,10 +72,10 @@ public final class Console: Sendable {
 
   private static let index = """
     /metrics   what the worker does, for Prometheus
-    /livez     whether it gets on
-    /readyz    whether it has its partitions and has recovered them
+    /livez     whether it makes progress
+    /readyz    whether it has recovered its partitions
     /startupz  whether it has started
-    /configz   what it is configured to do
+    /configz   its configuration
 
     """
 
@@ -84,9 +84,9 @@ public final class Console: Sendable {
     guard let error = error as? IOError else { return "console: can't listen on \(place): \(error)" }
     switch error.errnoCode {
     case EADDRINUSE:
-      return "console: \(place) is in use: choose another console.port, or 0 for any that is free"
-    case EADDRNOTAVAIL: return "console: \(settings.address) is no address of this host"
-    case EACCES: return "console: port \(settings.port) may not be used by this user"
+      return "console: \(place) is in use: choose another console.port, or 0 for any free port"
+    case EADDRNOTAVAIL: return "console: \(settings.address) is not an address of this host"
+    case EACCES: return "console: this user may not listen on port \(settings.port)"
     default: return "console: can't listen on \(place): \(error)"
     }
   }
@@ -97,14 +97,14 @@ public final class Console: Sendable {
 }
 
 extension Worker {
-  /// What is in effect, and what of the file is not.
+  /// The configuration in effect, headed by what differs in the file.
   fileprivate var configurationPage: String {
     let status = status.configuration
     var page = ""
     if !status.version.isEmpty { page += "# version \(status.version)\n" }
-    if status.isRefused { page += "# the file was changed and refused: see the log\n" }
+    if status.isRefused { page += "# the changed file was refused: see the log\n" }
     if !status.waiting.isEmpty {
-      page += "# changed in the file, and waiting for a restart: \(status.waiting.joined(separator: ", "))\n"
+      page += "# changed in the file, waiting for a restart: \(status.waiting.joined(separator: ", "))\n"
     }
     return page + topology.redactedDescription
   }

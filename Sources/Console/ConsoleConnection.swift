@@ -1,32 +1,31 @@
-// One connection of the console: a request, its answer, and only then the next.
+// One connection of the console: a request, its answer, then the next request.
 
 internal import NIOCore
 
-/// Reads a request, answers it, and reads on once the answer has gone. So a connection holds no more than the
-/// start of its next requests (`RequestReader`) and one answer.
+/// Reads a request, answers it, and reads on once the answer is sent. So a connection holds at most one
+/// answer and the start of its next requests (`RequestReader`).
 ///
-/// Used on one event loop, in a channel without automatic reads that may be half-closed.
+/// Used on one event loop, in a channel without automatic reads that allows half-closure.
 final class ConsoleConnection: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  /// What happens on the connection.
   enum Phase {
-    /// A request is waited for.
+    /// Waiting for a request.
     case reading
-    /// Its page is being made.
+    /// The request's page is being made.
     case waiting
-    /// Its answer is on its way.
+    /// The answer is being sent.
     case answering
-    /// The last answer has gone. What comes is thrown away until the other side has read it: to close at once
-    /// would take it back.
+    /// The last answer is sent. Input is discarded until the peer has read it: closing at once could reset
+    /// the connection before that.
     case lingering
   }
 
   private(set) var phase = Phase.reading
-  /// Since when the phase lasts; where nothing of a request has come, since when it might.
+  /// When the phase began; while no byte of a request has arrived, when the wait for it began.
   private(set) var since = NIODeadline.now()
-  /// How many bytes of its answer have not been taken, as far as is known.
+  /// Bytes of its answer not known to be sent.
   private(set) var unsentBytes = 0 {
     didSet { connections.noteUnsent(unsentBytes - oldValue) }
   }
@@ -35,13 +34,13 @@ final class ConsoleConnection: ChannelInboundHandler {
   private var context: ChannelHandlerContext?
   private var reader = RequestReader()
   private var hasAnswered = false
-  /// Whether something of the next request has come.
+  /// Whether part of the next request has arrived.
   private var hasBegun = false
-  /// Whether the other side will send nothing more.
+  /// Whether the peer has finished sending.
   private var hasInputEnded = false
   private var discarded = 0
 
-  /// What may come after the last answer.
+  /// Limit on input after the last answer.
   private static let discardedMax = 1 << 20
 
   init(_ connections: ConsoleConnections) {
@@ -71,7 +70,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     }
     if phase == .reading, !hasBegun {
       hasBegun = true
-      // The first request's time has begun with the connection.
+      // The first request's time began with the connection.
       if hasAnswered { since = .now() }
     }
     reader.append(bytes)
@@ -96,7 +95,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   // MARK: Requests and answers
 
-  /// Takes the next request, if it is there.
+  /// Takes the next request if it has arrived.
   func proceed() {
     guard phase == .reading else { return }
     switch reader.next() {
@@ -115,7 +114,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     guard head.method == "GET" || head.method == "HEAD" else {
       return answer(.refusal(.methodNotAllowed), keepsAlive: head.keepsAlive && !head.hasBody, withBody: true)
     }
-    // Nothing that is asked here has a body.
+    // No request here needs a body.
     guard !head.hasBody else { return answer(.refusal(.contentTooLarge), keepsAlive: false, withBody: true) }
     connections.page(at: head.path) { [weak self] page in
       self?.answer(page, keepsAlive: head.keepsAlive, withBody: head.method == "GET")
@@ -141,7 +140,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     guard keepsAlive else { return end() }
     hasBegun = !reader.isEmpty
     enter(.reading)
-    // Others get their turn before what came meanwhile.
+    // Others get their turn before requests that arrived meanwhile.
     if reader.isEmpty { proceed() } else { connections.queue(self) }
   }
 
@@ -165,7 +164,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   // MARK: Deadlines
 
-  /// Why the connection must be closed by now; nil if it must not.
+  /// Why the connection is overdue; nil if it isn't.
   func overdue(at now: NIODeadline, _ limits: ConsoleLimits) -> ConsoleClosing? {
     let age = now - since
     switch phase {

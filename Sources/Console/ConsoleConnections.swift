@@ -1,45 +1,45 @@
-// All connections of the console, and what they may have: how many, for how long, how much.
+// All connections of the console and their limits: number, time, bytes.
 
 internal import NIOConcurrencyHelpers
 internal import NIOCore
 
-/// What connections may have.
+/// Limits on connections.
 struct ConsoleLimits: Sendable {
-  /// How many there may be. One more takes the place of the one on which nothing has happened for longest, so
-  /// whoever asks at once, as probes do, is always let in.
+  /// How many may be open. One more displaces the one that has been silent for longest, so a client that
+  /// sends its request at once, as probes do, always gets in.
   var connections = 256
-  /// How long a request's head may take, from its first byte; for the first one, from the connection's start.
+  /// Time for a request's head, from its first byte; for the first request, from the connection's start.
   var headTime = TimeAmount.seconds(10)
-  /// How long a connection may wait for its next request. Prometheus asks every minute.
+  /// How long a connection may wait for its next request. Prometheus scrapes every minute.
   var idleTime = TimeAmount.seconds(150)
-  /// How long an answer may take to be taken.
+  /// Time for the peer to read an answer.
   var answerTime = TimeAmount.seconds(30)
-  /// How long the other side may take to close, after the last answer.
+  /// Time for the peer to close after the last answer.
   var lingerTime = TimeAmount.seconds(2)
-  /// How many bytes of answers may wait to be taken, all together; one may be larger.
+  /// Unsent bytes of all answers together; a single one may be larger.
   var unsentBytes = 32 << 20
 }
 
 /// Why a connection was closed, or a request refused.
 enum ConsoleClosing: String, Sendable, CaseIterable {
-  /// Another one took its place.
+  /// A newer connection took its place.
   case displaced
-  /// No head of a request came in time.
+  /// No complete head arrived in time.
   case slowRequest = "slow_request"
   /// The answer was not read in time, or others needed its room.
   case slowReader = "slow_reader"
-  /// What came was no request, or one that is too large.
+  /// The input was not a request, or too large a one.
   case refused
-  /// Nothing was asked for long.
+  /// No request for a long time.
   case idle
-  /// The other side did not close after the last answer.
+  /// The peer did not close after the last answer.
   case lingered
 
-  /// Whether it is how things should be.
+  /// Whether it is normal operation.
   var isOrdinary: Bool { self == .idle || self == .lingered }
 }
 
-/// What has become of connections. Counted by the server, read by any thread.
+/// Closed connections by reason. Counted by the server, read by any thread.
 final class ConsoleCounters: Sendable {
   private let counts = NIOLockedValueBox<[ConsoleClosing: UInt64]>([:])
 
@@ -47,7 +47,7 @@ final class ConsoleCounters: Sendable {
     counts.withLockedValue { $0[closing, default: 0] += 1 }
   }
 
-  /// By reason, those that happen in ordinary life left out.
+  /// By reason, without the ordinary ones.
   var byReason: [String: UInt64] {
     let counts = counts.withLockedValue { $0 }
     let reasons = ConsoleClosing.allCases.filter { !$0.isOrdinary }
@@ -57,10 +57,9 @@ final class ConsoleCounters: Sendable {
 
 /// Used on one event loop.
 final class ConsoleConnections {
-  /// Pages that cost nothing: nobody who asks for them waits for those who ask for others.
+  /// Cheap pages: requests for them don't wait for other pages.
   private static let probes: Set = ["/livez", "/startupz"]
-  /// How many requests that came before their turn are taken at a time; in between, what has come on other
-  /// connections is read.
+  /// How many pipelined requests are taken at a time; in between, other connections are read.
   private static let turnsMax = 32
   private static let turnPause = TimeAmount.milliseconds(1)
   private static let sweepPause = TimeAmount.milliseconds(250)
@@ -71,7 +70,7 @@ final class ConsoleConnections {
   private let pages: ConsolePages
   private var open: [ObjectIdentifier: ConsoleConnection] = [:]
   private var turns: [ConsoleConnection] = []
-  /// Bytes of answers on all connections that have not been taken.
+  /// Unsent bytes of answers on all connections.
   private var unsentBytes = 0
   private var isSweeping = false
 
@@ -109,17 +108,17 @@ final class ConsoleConnections {
 
   // MARK: Room
 
-  /// Closes the connection that has done nothing for longest; one that is owed an answer only if all are.
+  /// Closes the connection that has been silent for longest; one that is owed an answer only if all are.
   private func displaceOne() {
     let idle = open.values.filter { $0.phase == .reading || $0.phase == .lingering }
     let oldest = (idle.isEmpty ? Array(open.values) : idle).min { $0.since < $1.since }
     if let oldest { close(oldest, .displaced) }
   }
 
-  /// Notes that so many bytes more, or less, wait to be taken.
+  /// Notes a change in the number of unsent bytes.
   func noteUnsent(_ change: Int) { unsentBytes += change }
 
-  /// Makes room for the answer of `connection`: those who have let theirs lie for longest lose it.
+  /// Makes room for the answer of `connection` by closing the slowest readers.
   func makeRoom(for connection: ConsoleConnection) {
     guard unsentBytes > limits.unsentBytes else { return }
     let others = open.values.filter { $0.unsentBytes > 0 && $0 !== connection }
@@ -130,7 +129,7 @@ final class ConsoleConnections {
 
   // MARK: Turns
 
-  /// Lets a connection take its next request, which has come already, in its turn.
+  /// Lets a connection take its next request, which has already arrived, in its turn.
   func queue(_ connection: ConsoleConnection) {
     turns.append(connection)
     if turns.count == 1 { turnLater() }
@@ -143,7 +142,7 @@ final class ConsoleConnections {
 
   private func takeTurns() {
     let now = turns.prefix(ConsoleConnections.turnsMax)
-    // While it is not empty, another turn is on its way.
+    // While `turns` is not empty, another turn is scheduled.
     for connection in now { connection.proceed() }
     turns.removeFirst(now.count)
     if !turns.isEmpty { turnLater() }

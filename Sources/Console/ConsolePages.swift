@@ -1,10 +1,10 @@
-// Pages that take time to make, made beside the thread that serves connections.
+// Pages that take time to make, made off the thread that serves connections.
 
 internal import Foundation
 internal import NIOCore
 
-/// Makes one page at a time, once for all who wait for it: however many ask, and however often, pages take no
-/// more of the host than one thread.
+/// Makes one page at a time, once for all who wait for it: pages never take more than one thread, however
+/// many requests there are.
 ///
 /// Used on one event loop.
 final class ConsolePages {
@@ -13,10 +13,10 @@ final class ConsolePages {
   private let loop: any EventLoop
   private let respond: @Sendable (String) -> ConsoleResponse?
   private let queue: DispatchQueue
-  /// Who waits for which page. Whoever asks while a page is made gets the next one: it is no older than the
-  /// question.
+  /// Who waits for which page. A request that arrives while a page is made gets the next one, so no page is
+  /// older than its request.
   private var takers: [String: [Taker]] = [:]
-  /// The pages that are waited for, in the order in which they were asked for.
+  /// Requested pages, oldest request first.
   private var order: [String] = []
   private var isMaking = false
 

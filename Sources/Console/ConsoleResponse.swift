@@ -1,4 +1,4 @@
-// Answers: a status, a media type and a text, as HTTP/1.1 has them.
+// HTTP/1.1 answers: a status, a media type and a text.
 
 internal import NIOCore
 
@@ -9,7 +9,7 @@ struct ConsoleResponse: Sendable {
   var body: String
 }
 
-/// The statuses that are answered with.
+/// The status codes in use.
 enum ConsoleStatus: Int, Sendable {
   case ok = 200
   case badRequest = 400
@@ -36,7 +36,7 @@ enum ConsoleStatus: Int, Sendable {
   }
 }
 
-/// An answer in bytes, which all who ask for it share.
+/// An answer in bytes, shared by all who wait for it.
 struct ConsolePage: Sendable {
   let status: ConsoleStatus
   let contentType: String
@@ -50,13 +50,13 @@ struct ConsolePage: Sendable {
 
   static let notFound = ConsolePage(ConsoleResponse(status: .notFound, body: "there is no such page\n"))
 
-  /// What says only that there is no other answer.
+  /// An answer that consists of its status.
   static func refusal(_ status: ConsoleStatus) -> ConsolePage {
     let text = status == .methodNotAllowed ? "only GET and HEAD" : status.phrase
     return ConsolePage(ConsoleResponse(status: status, body: "\(text)\n"))
   }
 
-  /// All that stands before the body.
+  /// Everything before the body.
   func head(keepsAlive: Bool) -> ByteBuffer {
     var head = """
       HTTP/1.1 \(status.rawValue) \(status.phrase)\r

@@ -1,11 +1,11 @@
-// A small HTTP/1.1 server on one thread: GET and HEAD, no bodies. What others do on their connections must
-// not keep a probe from its answer: see ConsoleConnections.
+// A small HTTP/1.1 server on one thread: GET and HEAD, no bodies. Other clients must not keep a probe from
+// its answer: see ConsoleConnections.
 
 internal import Foundation
 internal import NIOCore
 internal import NIOPosix
 
-/// Listens until it is stopped.
+/// Listens until stopped.
 final class ConsoleServer: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
@@ -13,19 +13,20 @@ final class ConsoleServer: Sendable {
   /// The port that it listens on.
   let port: Int
 
-  /// Connections that wait to be accepted: a burst of them must not keep a probe out.
+  /// Connections waiting to be accepted: a burst must not keep a probe out.
   private static let backlog: Int32 = 4096
-  /// What the kernel holds for each connection, twice: requests are small, answers go out piece by piece.
+  /// The kernel reserves twice as much for each connection: requests are small, answers go out piece by
+  /// piece.
   private static let receiveBufferBytes = 16 << 10
   private static let sendBufferBytes = 128 << 10
   private static let readBytes = 4 << 10
 
   /// - Parameters:
-  ///   - limits: what connections may have.
-  ///   - counters: counts what becomes of them.
-  ///   - respond: answers a path; nil where there is nothing. Probes are answered on the server's thread,
-  ///     others on one that makes one page at a time.
-  /// - Throws: `IOError` if the address can't be had.
+  ///   - limits: limits on connections.
+  ///   - counters: counts closed connections.
+  ///   - respond: answers a path; nil if there is no such page. Probes are answered on the server's thread,
+  ///     other pages on one that makes one at a time.
+  /// - Throws: `IOError` if it can't listen on the address.
   init(
     address: String, port: Int, limits: ConsoleLimits, counters: ConsoleCounters,
     respond: @escaping @Sendable (String) -> ConsoleResponse?
@@ -45,7 +46,7 @@ final class ConsoleServer: Sendable {
         .serverChannelOption(.socketOption(.so_rcvbuf), value: ConsoleServer.receiveBufferBytes)
         .serverChannelOption(.socketOption(.so_sndbuf), value: ConsoleServer.sendBufferBytes)
         .serverChannelInitializer { channel in
-          // Where the process has no descriptor left, it tries again a second later.
+          // Out of file descriptors, it tries again a second later.
           channel.eventLoop.makeCompletedFuture {
             try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
           }
@@ -69,8 +70,8 @@ final class ConsoleServer: Sendable {
     }
   }
 
-  /// `::` is every address of the host, of both families, whatever `net.ipv6.bindv6only` says; where the
-  /// kernel has no IPv6, every address there is.
+  /// `::` is every address of the host, of both families, whatever `net.ipv6.bindv6only` is; without IPv6 in
+  /// the kernel, every IPv4 address.
   private static func bind(_ bootstrap: ServerBootstrap, _ address: String, _ port: Int) throws -> any Channel
   {
     guard address == anyAddress else { return try bootstrap.bind(host: address, port: port).wait() }
@@ -89,7 +90,7 @@ final class ConsoleServer: Sendable {
   /// Closes everything. Blocks until it is done.
   func stop() {
     try? channel.close().wait()
-    // The page that is being made is delivered to a loop that still runs.
+    // The page being made needs a running loop to be delivered to.
     pageQueue.sync {}
     try? group.syncShutdownGracefully()
   }

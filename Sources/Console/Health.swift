@@ -1,21 +1,21 @@
-// Whether a worker lives, has started and is ready, and if not, why.
+// Whether a worker is alive, started and ready, and if not, why.
 
 internal import Pipeline
 
-/// What a worker's status means for whoever runs it.
+/// What a worker's status means for its operator.
 struct Health {
   let status: WorkerStatus
 
-  /// A lane that has not said for so long that it lives hangs in its own code: every call to a broker has a
-  /// deadline of seconds, and between two of them the lane says so.
+  /// A lane that has reported no progress for this long hangs in its own code: every call to a broker has a
+  /// deadline of seconds, and the lane reports between calls.
   static let patience = Duration.seconds(120)
 
-  /// A lane that no broker has answered for so long can't do its work. Members of a group hear from a broker
-  /// every few seconds, whatever there is to read.
+  /// A lane that no broker has answered for this long can't work. Members of a group hear from a broker every
+  /// few seconds, even with nothing to read.
   static let brokerPatience = Duration.seconds(30)
 
-  /// Why the process should be restarted; empty while it lives. A worker that waits for a broker lives: a
-  /// restart would bring it no nearer.
+  /// Why the process should be restarted; empty while it is alive. Waiting for a broker counts as alive: a
+  /// restart would not help.
   var deathReasons: [String] {
     running.compactMap { number, lane in
       guard lane.sinceProgress > Health.patience else { return nil }
@@ -23,9 +23,9 @@ struct Health {
     }
   }
 
-  /// What has not begun; empty once it has.
+  /// What has not started yet; empty once everything has.
   var startReasons: [String] {
-    if status.isStopping { return ["the worker stops"] }
+    if status.isStopping { return ["the worker is stopping"] }
     guard status.areTopicsReady else { return ["the topics are not prepared: waiting for the brokers"] }
     return status.lanes.enumerated().compactMap { number, lane in
       switch lane.phase {
@@ -36,17 +36,17 @@ struct Health {
     }
   }
 
-  /// What keeps the worker from doing all its work; empty when it is ready: brokers answer every lane, it
-  /// knows what it reads, be it nothing, and is where the last owners of its partitions left them.
+  /// Why the worker is not ready; empty when it is: brokers answer every lane, its assignment is known (even
+  /// if empty), and its partitions are recovered.
   var unreadyReasons: [String] {
     guard startReasons.isEmpty else { return startReasons }
     return running.compactMap { number, lane in
       if let silence = lane.brokerSilence, silence > Health.brokerPatience {
         return "lane \(number) has heard from no broker for \(silence.components.seconds) s"
       }
-      guard lane.measures.hasJoined else { return "lane \(number) waits for its group's partitions" }
+      guard lane.measures.hasJoined else { return "lane \(number) is waiting for its assignment" }
       guard lane.snapshot.recovering > 0 else { return nil }
-      return "lane \(number) recovers \(lane.snapshot.recovering) partitions"
+      return "lane \(number) is recovering \(lane.snapshot.recovering) partitions"
     }
   }
 
@@ -61,8 +61,8 @@ struct Health {
 }
 
 extension LaneStatus {
-  /// How long no broker has answered the lane's consumer; nil if that is not known: where clients tell no
-  /// statistics. While a lane waits for a broker it takes none, and those that it has grow old.
+  /// How long no broker has answered the lane's consumer; nil if unknown, without statistics. A lane that
+  /// waits for a broker takes no new statistics, so their age counts too.
   var brokerSilence: Duration? {
     guard let age = consumerStatisticsAge else { return nil }
     return age + (ClientStatistics(reading: consumerStatistics).silence ?? .zero)

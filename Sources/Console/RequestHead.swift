@@ -1,9 +1,9 @@
-// The head of an HTTP/1.x request, taken from the bytes of a connection once all of it is there.
+// The head of an HTTP/1.x request, read from a connection's bytes once it is complete.
 // Source: RFC 9112, https://www.rfc-editor.org/rfc/rfc9112
 
 internal import NIOCore
 
-/// What is asked for.
+/// A request's head.
 struct RequestHead: Equatable {
   var method: String
   /// The path as it was sent, without scheme, authority and query.
@@ -14,29 +14,28 @@ struct RequestHead: Equatable {
   var hasBody: Bool
 }
 
-/// The bytes of a connection that have come and are not read yet: less than two heads of the largest size.
+/// A connection's unread bytes: less than two heads of the largest size.
 struct RequestReader {
   /// A longer head is refused. Browsers and proxies send one or two KiB.
   static let headBytesMax = 8 << 10
 
   private var bytes = ByteBuffer()
-  /// How many of the bytes are known to hold no end of a head.
+  /// How many bytes have been searched for the end of a head.
   private var scanned = 0
-  /// Whether more came than there was room for: what follows the requests that are left is unknown.
+  /// Whether more arrived than there was room for: input after the buffered requests is lost.
   private(set) var hasOverflowed = false
 
-  /// What can be read.
   enum Outcome: Equatable {
-    /// The end of the head has not come.
+    /// The end of the head has not arrived.
     case incomplete
     case head(RequestHead)
-    /// No request, or none that is taken. Where it ends can't be told.
+    /// Not a request, or not one that is accepted. Its end is unknown.
     case refused(ConsoleStatus)
   }
 
   var isEmpty: Bool { bytes.readableBytes == 0 }
 
-  /// Takes what has come, as far as there is room.
+  /// Takes input as long as there is room.
   mutating func append(_ more: ByteBuffer) {
     var more = more
     let room = 2 * RequestReader.headBytesMax - bytes.readableBytes
@@ -59,14 +58,14 @@ struct RequestReader {
     return RequestReader.parse(head[...])
   }
 
-  /// Lines before a request are no part of it.
+  /// Empty lines before a request don't belong to it.
   private mutating func skipEmptyLines() {
     guard scanned == 0 else { return }
     let count = bytes.readableBytesView.prefix { $0 == lineFeed || $0 == carriageReturn }.count
     bytes.moveReaderIndex(forwardBy: count)
   }
 
-  /// How many bytes the head has, up to and with its empty line; nil while that is missing.
+  /// The head's length with its empty line; nil until that arrives.
   private mutating func headLength() -> Int? {
     let view = bytes.readableBytesView
     func byte(_ offset: Int) -> UInt8 { view[view.startIndex + offset] }
@@ -102,7 +101,7 @@ struct RequestReader {
     return .head(request)
   }
 
-  /// Nil for what is no target.
+  /// Nil for an invalid target.
   private static func path(ofTarget target: ArraySlice<UInt8>) -> String? {
     guard !target.isEmpty, target.allSatisfy({ $0 > 0x20 && $0 != 0x7f }) else { return nil }
     let slash = UInt8(ascii: "/")
@@ -117,7 +116,7 @@ struct RequestReader {
     return String(decoding: path, as: UTF8.self)
   }
 
-  /// Reads a header line; false if it is none.
+  /// Reads a header line; false if it isn't valid.
   private static func read(field line: ArraySlice<UInt8>, to request: inout RequestHead) -> Bool {
     guard let colon = line.firstIndex(of: UInt8(ascii: ":")), isToken(line[..<colon]) else { return false }
     let value = String(decoding: line[colon...].dropFirst(), as: UTF8.self)

@@ -1,4 +1,4 @@
-// tailrace check: is this topology right, and do the topics fit it?
+// tailrace check: is this topology valid, and do the topics match it?
 
 import ArgumentParser
 import Files
@@ -10,39 +10,39 @@ import Topology
 struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "check",
-    abstract: "Check a topology file, and with --connect the topics that it names.",
+    abstract: "Check a topology file and, with --connect, the topics it names.",
     discussion: """
-      Prints the effective configuration, with secrets masked. A wrong file is reported line by \
-      line, with exit code 2. No file that it refers to is opened, no library loaded, so that the \
-      file of a stranger can be checked.
+      Prints the effective configuration, with secrets masked. Errors are reported line by line, with \
+      exit code 2. Files that the topology refers to are not opened and libraries not loaded, so files \
+      from untrusted sources can be checked.
 
-      With --resolve and --connect they are, as when a worker runs here: what is wrong with them, \
-      such as a certificate that is not there, is then reported, too.
+      With --resolve and --connect they are, as when a worker runs here; problems such as a missing \
+      certificate are then reported too.
 
       With --import-collector, reads the configuration of an OpenTelemetry Collector instead, and \
-      prints the topology that does what its tail_sampling processor does: a YAML document for each \
-      of several. What has no place in it is named on standard error, a line each. A policy that has \
-      none makes the exit code 3.
+      prints the topology that does the same as its tail_sampling processor: one YAML document per \
+      processor. Settings that can't be imported are listed on standard error, one per line. If a \
+      policy is among them, the exit code is 3.
       """)
 
   @Argument(help: "The topology file.")
   var topology: String?
 
-  @Option(name: .customLong("import-collector"), help: "A Collector's configuration to be carried over.")
+  @Option(name: .customLong("import-collector"), help: "The Collector configuration to import.")
   var collector: String?
 
-  @Flag(help: "Open the files that the topology refers to, as a worker would; nobody is connected to.")
+  @Flag(help: "Open the files that the topology refers to, as a worker would; connects to nothing.")
   var resolve = false
 
-  @Flag(help: "Ask the brokers whether the topics are there and fit together. Nothing is created.")
+  @Flag(help: "Ask the brokers whether the topics exist and match the topology. Creates nothing.")
   var connect = false
 
-  @Flag(help: "Print nothing when all is well.")
+  @Flag(help: "Print nothing on success.")
   var quiet = false
 
   func validate() throws {
     guard (topology == nil) != (collector == nil) else {
-      throw ValidationError("Name a topology file, or with --import-collector a Collector's configuration.")
+      throw ValidationError("Name a topology file, or a Collector configuration with --import-collector.")
     }
     if collector != nil, connect || resolve {
       throw ValidationError("--connect and --resolve are for topology files.")
@@ -57,7 +57,7 @@ struct CheckCommand: ParsableCommand {
     let loaded = try Topology.loaded(from: topology, files: files, withClients: true)
     if !quiet {
       let text = loaded.redactedDescription(files: files)
-      // Files that are not read may be part of what the version stands for.
+      // The version may depend on files that were not read.
       if !loaded.version.isEmpty, isOfThisHost || !text.contains("${file:") {
         try StandardOutput.writeLine("# version \(loaded.version)")
       }
@@ -102,11 +102,11 @@ struct CheckCommand: ParsableCommand {
 }
 
 extension CommandFailure {
-  /// A Collector's configuration that could be carried over only in part: exit code 3.
+  /// A Collector configuration that was imported only in part: exit code 3.
   fileprivate static func incomplete(_ path: String, _ imported: CollectorImport) -> CommandFailure {
     let count = imported.policiesLeftOut
-    let policies = count == 1 ? "1 policy has" : "\(count) policies have"
+    let policies = count == 1 ? "1 policy" : "\(count) policies"
     let rest = imported.topologies.isEmpty ? "; there is no topology" : ""
-    return CommandFailure(message: "\(path): \(policies) no place in a topology\(rest)", exitCode: 3)
+    return CommandFailure(message: "\(path): \(policies) could not be imported\(rest)", exitCode: 3)
   }
 }

@@ -1,4 +1,4 @@
-// tailrace generate: traffic whose truth is known, as a recording or onto a topic.
+// tailrace generate: traffic with known truth, as a recording or onto a topic.
 
 import ArgumentParser
 import Foundation
@@ -10,15 +10,14 @@ import Simulation
 struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate",
-    abstract: "Make traffic of distributed traces whose truth is known.",
+    abstract: "Generate distributed traces with known truth.",
     discussion: """
-      Services call services; some traces fail, some are slow, some go on over a queue, clocks are \
-      off by up to ten milliseconds and some spans come late. The same seed and options give the \
+      Services call services; some traces fail, some are slow, some continue over a queue, clocks are \
+      off by up to ten milliseconds, and some spans arrive late. The same seed and options give the \
       same bytes.
 
-      With --live traffic is published as it happens: --rate traces start in a second, for as long as \
-      there are --traces, or else until Ctrl-C. Then no more traces start, and what is left of those \
-      that have goes out at once.
+      With --live, traffic is published in real time: --rate traces start per second, until --traces \
+      have started or until Ctrl-C. Then the rest of the started traces is published at once.
       """)
 
   @Option(name: .shortAndLong, help: "The recording to write; compressed if the name ends in .zst.")
@@ -26,19 +25,19 @@ struct GenerateCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: "The topic to publish to, keyed by trace id; without --live as fast as the brokers take it.")
+    help: "The topic to publish to, keyed by trace id; without --live as fast as the brokers accept.")
   var topic: String?
 
   @Option(name: .long, help: "The brokers of --topic.")
   var brokers = "127.0.0.1:9092"
 
-  @Flag(name: .long, help: "Publish to --topic at --rate, each record when it is due.")
+  @Flag(name: .long, help: "Publish to --topic in real time, at --rate.")
   var live = false
 
   @Option(name: .long, help: "How long to wait for the brokers and the topic, such as 30s or 5m.")
   var wait = TimeArgument(seconds: 30)
 
-  @Option(name: .long, help: "Where to write the truth about each trace, one line of JSON each.")
+  @Option(name: .long, help: "Where to write the truth about the traces, one line of JSON per trace.")
   var truth: String?
 
   @OptionGroup var traffic: TrafficOptions
@@ -66,7 +65,7 @@ struct GenerateCommand: ParsableCommand {
     let publisher = try topic.map { try TopicPublisher($0, brokers: brokers, wait: wait.duration) }
     var options = traffic.options
     if live { options.traceCount = traffic.traces }
-    // Brokers delete records that are old by their topic's retention: what is published happens now.
+    // Brokers delete records older than their topic's retention, so published traffic starts now.
     if publisher != nil { options.startNanoseconds = Int64(Date().timeIntervalSince1970 * 1e9) }
     var run = GeneratorRun(
       recording: try output.map { try RecordingWriter(path: $0) }, publisher: publisher,
@@ -79,7 +78,7 @@ struct GenerateCommand: ParsableCommand {
   }
 }
 
-/// One run of the generator: where records go, and how many have gone.
+/// One run of the generator: its outputs and its counts.
 private struct GeneratorRun {
   let recording: RecordingWriter?
   let publisher: TopicPublisher?
@@ -89,7 +88,7 @@ private struct GeneratorRun {
   private var spans = 0
   private var records = 0
   private var bytes = 0
-  /// How long it took, where that was the point.
+  /// How long it took, if live.
   private var elapsed: Duration?
 
   init(recording: RecordingWriter?, publisher: TopicPublisher?, truths: LineWriter?, progress: Progress) {
@@ -99,7 +98,7 @@ private struct GeneratorRun {
     self.progress = progress
   }
 
-  /// As fast as it goes.
+  /// As fast as possible.
   mutating func generate(_ options: WorkloadOptions) throws {
     var workload = Workload(options)
     while let record = workload.next() {
@@ -110,7 +109,7 @@ private struct GeneratorRun {
     progress.end()
   }
 
-  /// Each record when it is due, until there are no more or a signal comes.
+  /// Each record when it is due, until there are no more or a signal arrives.
   mutating func keepPace(_ options: WorkloadOptions) throws {
     let stop = StopFlag()
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
@@ -132,7 +131,7 @@ private struct GeneratorRun {
     try finish()
     let seconds = pace.behindMost / .seconds(1)
     if seconds >= 1 {
-      StandardError.write("records went out up to \(String(format: "%.1f", seconds)) s after they were due\n")
+      StandardError.write("records were sent up to \(String(format: "%.1f", seconds)) s late\n")
     }
   }
 
@@ -164,21 +163,21 @@ private struct GeneratorRun {
   }
 }
 
-/// What traffic to make; shared by the commands that make some.
+/// The traffic to generate; shared by the commands that generate some.
 struct TrafficOptions: ParsableArguments {
-  @Option(name: .long, help: "The seed: the same one gives the same traffic.")
+  @Option(name: .long, help: "The seed: the same seed gives the same traffic.")
   var seed: UInt64 = 1
 
-  @Option(name: .long, help: "How many traces; 1000 unless traffic is live.")
+  @Option(name: .long, help: "Number of traces; 1000 unless traffic is live.")
   var traces: Int?
 
-  @Option(name: .long, help: "Traces a second of the traffic's own time.")
+  @Option(name: .long, help: "Traces per second of the traffic's own time.")
   var rate = 100.0
 
-  @Option(name: .long, help: "How many services there are.")
+  @Option(name: .long, help: "Number of services.")
   var services = 12
 
-  @Option(name: .long, help: "Spans in a trace, on average.")
+  @Option(name: .long, help: "Spans per trace, on average.")
   var spansPerTrace = 50.0
 
   @Option(name: .long, help: "Share of traces with an error, from 0 to 1.")
@@ -187,14 +186,14 @@ struct TrafficOptions: ParsableArguments {
   @Option(name: .long, help: "Share of slow traces, from 0 to 1.")
   var slow = 0.01
 
-  @Flag(help: "Mix traces in records, as an unkeyed topic has them.")
+  @Flag(help: "Mix traces in records, as on an unkeyed topic.")
   var mixed = false
 
   func validate() throws {
     guard traces ?? 1 > 0, rate > 0, services > 0, spansPerTrace >= 1 else {
       throw ValidationError("--traces, --rate, --services and --spans-per-trace must be positive")
     }
-    // The traffic's own time is counted in nanoseconds, and must not leave the years that these reach to.
+    // The traffic's own time is counted in nanoseconds and must stay within their range.
     guard spansPerTrace <= 1e6, services <= 1_000_000, rate <= 1e9, Double(traces ?? 1) / rate <= 3e9 else {
       throw ValidationError(
         "--spans-per-trace and --services are at most a million, --rate at most 1e9, and --traces at --rate "

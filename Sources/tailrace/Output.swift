@@ -1,4 +1,4 @@
-// What commands print and write: results on standard output, messages on standard error, files.
+// Output of commands: results on standard output, messages on standard error, files.
 
 import Files
 import Foundation
@@ -6,7 +6,7 @@ import Pipeline
 
 /// A command's result.
 enum StandardOutput {
-  /// Writes `text` and a line break, all of it or an error: a full disk is not a success.
+  /// Writes `text` and a line break, or throws: a full disk is an error.
   static func writeLine(_ text: String) throws(FileFailure) {
     try OutputFile.write(text + "\n", to: "-")
   }
@@ -14,29 +14,29 @@ enum StandardOutput {
 
 /// Messages that are not a command's result.
 enum StandardError {
-  /// Writes `text` as it is. What can't be written is left out: there is nowhere else to say so.
+  /// Writes `text` as it is. Failures are ignored: there is nowhere else to report them.
   static func write(_ text: String) {
     try? OutputFile.write(text, to: "/dev/stderr")
   }
 
-  /// Whether a person is looking.
+  /// Whether it is a terminal.
   static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 }
 
-/// The files that a command reads and writes, each with what it is on the command line.
+/// The files that a command reads and writes, labelled as on the command line.
 struct CommandFiles {
   private var inputs: [(label: String, path: String)] = []
   private var outputs: [(label: String, path: String)] = []
 
   /// - Parameters:
-  ///   - inputs: what is read; files that were not named are nil.
-  ///   - outputs: what is written.
+  ///   - inputs: files to read; nil if not given.
+  ///   - outputs: files to write.
   init(inputs: [(String, String?)] = [], outputs: [(String, String?)]) {
     self.inputs = inputs.compactMap { label, path in path.map { (label, $0) } }
     self.outputs = outputs.compactMap { label, path in path.map { (label, $0) } }
   }
 
-  /// Refuses to write what is read, or two things to one file, whatever names they have.
+  /// Refuses to write to an input, or two outputs to one file, under whatever names.
   func check() throws(CommandFailure) {
     let standardInputs = inputs.filter { $0.path == "-" }
     if standardInputs.count > 1 {
@@ -54,13 +54,13 @@ struct CommandFiles {
       guard let file = FileIdentity(output: output.path) else { continue }
       if let label = read[file] ?? written[file] {
         let name = output.path == "-" ? "standard output" : output.path
-        throw .misconfigured("\(name): \(label) and \(output.label) are one file")
+        throw .misconfigured("\(name): \(label) and \(output.label) are the same file")
       }
       written[file] = output.label
     }
   }
 
-  /// Whether one of the files goes to a terminal, where other messages would stand in it.
+  /// Whether one of the files goes to a terminal, where other messages would mix with it.
   var isOnTerminal: Bool { isStandardOutputTaken && isatty(STDOUT_FILENO) == 1 }
 
   /// Whether one of the files is standard output.
@@ -71,7 +71,7 @@ struct CommandFiles {
     }
   }
 
-  /// Prints the command's report: on standard error where standard output is one of the files.
+  /// Prints the command's report: on standard error if standard output is one of the files.
   func report(_ text: String) throws(FileFailure) {
     if isStandardOutputTaken {
       StandardError.write(text + "\n")
@@ -81,7 +81,7 @@ struct CommandFiles {
   }
 }
 
-/// An error in words, without the parts that only mean something to a debugger.
+/// An error in words, without the parts meant for a debugger.
 func describe(_ error: any Error) -> String {
   if let error = error as? CocoaError { return error.localizedDescription }
   return "\(error)"
@@ -130,13 +130,13 @@ final class LineWriter {
     if pending.count > 1 << 20 { try flush() }
   }
 
-  /// Writes what is left and puts the file in its place.
+  /// Writes the rest and moves the file into place.
   func finish() throws(FileFailure) {
     try flush()
     try file.finish()
   }
 
-  /// Writes what is left, and leaves the file beside its place.
+  /// Writes the rest, but does not move the file into place.
   func flush() throws(FileFailure) {
     try file.write(pending)
     pending.removeAll(keepingCapacity: true)

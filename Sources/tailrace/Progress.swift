@@ -1,4 +1,4 @@
-// How far long work has come: one line on standard error, for a person who looks on.
+// The progress of long work: one line on standard error, for a person watching.
 
 import ArgumentParser
 import Foundation
@@ -9,8 +9,8 @@ struct ProgressOptions: ParsableArguments {
   var quiet = false
 }
 
-/// One line on standard error that is written over again and again, and is gone when the work is done or has
-/// failed. Nothing is written where standard error is no terminal.
+/// One line on standard error that is rewritten in place, and cleared when the work is done or has failed.
+/// Nothing is written if standard error is not a terminal.
 final class Progress {
   private let unit: String
   private let total: Int?
@@ -21,9 +21,9 @@ final class Progress {
   private static let pause = Duration.milliseconds(200)
 
   /// - Parameters:
-  ///   - unit: what is counted, as in "records".
-  ///   - total: how many there will be, where that is known.
-  ///   - isHidden: whether it would stand among what the command writes.
+  ///   - unit: what is counted, such as "records".
+  ///   - total: how many there will be, if known.
+  ///   - isHidden: whether it would mix with the command's output.
   init(_ unit: String, total: Int? = nil, _ options: ProgressOptions, isHidden: Bool = false) {
     self.unit = unit
     self.total = total
@@ -32,11 +32,11 @@ final class Progress {
 
   deinit { end() }
 
-  /// Says that so many are done.
+  /// Shows how many are done.
   ///
   /// - Parameters:
-  ///   - share: how much of the work that is, from 0 to 1, where there is no total.
-  ///   - details: what else there is to say.
+  ///   - share: how much of the work that is, from 0 to 1, if there is no total.
+  ///   - details: further text.
   func show(_ done: Int, share: Double? = nil, _ details: @autoclosure () -> String = "") {
     guard isShown else { return }
     let now = ContinuousClock.now
@@ -53,7 +53,7 @@ final class Progress {
     shownAt = nil
   }
 
-  /// The line's text: a bar and a percentage if it is known how much there is, the count and its rate.
+  /// The line's text: a bar and a percentage if the total is known, the count and its rate.
   static func line(
     _ done: Int, _ unit: String, _ share: Double?, _ seconds: Double, _ details: String
   ) -> String {

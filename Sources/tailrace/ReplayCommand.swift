@@ -12,25 +12,24 @@ struct ReplayCommand: ParsableCommand {
     abstract: "Run the sampler over a recording, without a broker.",
     discussion: """
       A recording is a sequence of records, each a 32-bit little-endian length and that many bytes \
-      of OTLP, as a whole perhaps zstd-compressed. What the Collector's file exporter writes is read \
-      too: lines of JSON, protobuf, both perhaps compressed. `-` is standard input or output; where \
+      of OTLP, optionally zstd-compressed as a whole. Output of the Collector's file exporter is read \
+      too: lines of JSON, or protobuf, both optionally compressed. `-` is standard input or output; if \
       an output goes to standard output, the report goes to standard error.
 
-      The stream clock is the largest span end time \
-      seen, unless the records after it refute it; the recording's end closes every window. The same \
-      recording and topology give the same outputs, byte for byte.
+      The stream clock is the largest span end time seen, unless later records refute it; the \
+      recording's end closes every window. The same recording and topology give the same outputs, \
+      byte for byte.
 
-      Damaged records are counted and reported, and the rest is decided. With --strict they are a \
-      failure.
+      Damaged records are counted and reported; the rest is decided. With --strict they are a failure.
       """)
 
   @Argument(help: "The recording.")
   var recording: String
 
-  @Option(name: .long, help: "The topology whose policies, windows and limits decide; else the defaults.")
+  @Option(name: .long, help: "The topology with the policies, windows and limits; else the defaults.")
   var topology: String?
 
-  @Option(name: .long, help: "Where to write decision records, one line of JSON each.")
+  @Option(name: .long, help: "Where to write decision records, one line of JSON per record.")
   var decisions: String?
 
   @Option(
@@ -106,7 +105,7 @@ struct ReplayText {
       "late       \(report.counters.lateSpansKept) spans kept, \(report.counters.lateSpansDropped) dropped",
       "missed     " + missed,
     ]
-    // What was recognised is said where it is not our own, or where nothing could be read.
+    // Shows the recognised form if it is not our own, or if nothing could be read.
     if form != .tailrace || (report.records == 0 && !report.damages.isEmpty) {
       lines.insert("recording  read as \(form)", at: 0)
     }
@@ -118,20 +117,20 @@ struct ReplayText {
     }
     if report.counters.spansRedelivered > 0 {
       lines.append(
-        "repeated   \(report.counters.spansRedelivered) spans had come before, byte for byte: left out"
+        "repeated   \(report.counters.spansRedelivered) duplicate spans, byte for byte the same: left out"
       )
     }
     if let first = report.firstAhead {
       let place = "record \(first.record), at byte \(first.byte)"
       lines.append(
         report.recordsAhead == 1
-          ? "warning    \(place), ends long after those around it, and closed no window"
-          : "warning    \(report.recordsAhead) records end long after those around them, and closed no "
+          ? "warning    \(place), ends long after its neighbours, and closed no window"
+          : "warning    \(report.recordsAhead) records end long after their neighbours, and closed no "
             + "window; the first is \(place)")
     }
     if let first = report.firstRejected {
       lines.append(
-        "rejected   \(report.spansRejected) spans that can't be used; the first in record \(first.record): "
+        "rejected   \(report.spansRejected) unusable spans; the first in record \(first.record): "
           + first.reason)
     }
     if let first = report.damages.first {
@@ -149,8 +148,8 @@ struct ReplayText {
       guard let count = report.counters.missedByPolicy[policy.name], count > 0 else { return nil }
       return "\(policy.name) \(count)"
     }
-    guard !missed.isEmpty else { return "0 dropped traces that a policy wants because of late spans" }
-    return "dropped traces that a policy wants because of late spans: " + missed.joined(separator: ", ")
+    guard !missed.isEmpty else { return "0 dropped traces that late spans would have kept" }
+    return "dropped traces that late spans would have kept: " + missed.joined(separator: ", ")
   }
 
   var json: String {

@@ -10,14 +10,14 @@ import Topology
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run",
-    abstract: "Run a worker: a topology against Kafka, until it is told to stop.",
+    abstract: "Run a worker: a topology against Kafka, until stopped.",
     discussion: """
-      On SIGTERM or SIGINT the worker commits what it has done, leaves its group and exits with 0. \
-      Traces that are not decided yet stay in Kafka: whoever takes the partition over decides them. \
-      A second signal ends the process at once; nothing is lost by that either.
+      On SIGTERM or SIGINT the worker commits its work, leaves its group and exits with 0. Undecided \
+      traces stay in Kafka: the partition's next owner decides them. A second signal ends the process \
+      at once; nothing is lost by that either.
 
-      When the topology file changes, and on SIGHUP, policies, baseline and log level are taken over \
-      without a restart. A file with a mistake is refused, and what is in effect stays.
+      When the topology file changes, and on SIGHUP, policies, baseline and log level take effect \
+      without a restart. A file with an error is refused, and the previous configuration stays in effect.
       """)
 
   @Argument(help: "The topology file.")

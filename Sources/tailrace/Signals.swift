@@ -1,14 +1,14 @@
-// What signals do to long commands: one place for all of them.
+// Signal handling of long commands.
 
 import Dispatch
 import Foundation
 
-/// Calls an action on signals instead of dying of them, until it is cancelled.
+/// Calls an action on signals, instead of their default, until cancelled.
 final class Signals {
   private let numbers: [Int32]
   private var sources: [any DispatchSourceSignal] = []
 
-  /// - Parameter action: gets the signal's number, on a thread of its own.
+  /// - Parameter action: gets the signal's number, on its own thread.
   init(_ numbers: [Int32], _ action: @escaping @Sendable (Int32) -> Void) {
     self.numbers = numbers
     let queue = DispatchQueue(label: "tailrace.signals")
@@ -22,12 +22,12 @@ final class Signals {
     }
   }
 
-  /// SIGINT and SIGTERM: the first one asks the command to stop, and says so at once; a second one ends the
-  /// process where it stands.
+  /// SIGINT and SIGTERM: the first asks the command to stop and tells the user so; the second ends the
+  /// process at once.
   ///
   /// - Parameters:
   ///   - say: tells the user.
-  ///   - stop: makes the command stop, in its own time.
+  ///   - stop: makes the command stop gracefully.
   static func stopping(
     _ say: @escaping @Sendable (String) -> Void, _ stop: @escaping @Sendable () -> Void
   ) -> Signals {

@@ -7,33 +7,33 @@ import Simulation
 struct SimulateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "simulate",
-    abstract: "Run workers over a virtual Kafka with faults, and check what they write.",
+    abstract: "Run workers over a virtual Kafka with faults, and check their output.",
     discussion: """
-      One seed decides everything: traffic, faults, and their order. An auditor that knows the truth of \
-      the traffic reads what was committed: every error and slow trace kept whole, exactly once; one \
-      verdict a trace; no offset committed past an undecided span. The same seed gives the same hash. \
+      One seed decides everything: traffic, faults and their order. An auditor that knows the truth of \
+      the traffic checks what was committed: every error and slow trace kept whole, exactly once; one \
+      verdict per trace; no offset committed past an undecided span. The same seed gives the same hash. \
       Exits with 1 if the auditor objects.
       """)
 
   @Option(name: .long, help: "The first seed.")
   var seed: UInt64 = 1
 
-  @Option(name: .long, help: "How many seeds, one after the other.")
+  @Option(name: .long, help: "Number of consecutive seeds.")
   var seeds: UInt64 = 1
 
-  @Option(name: .long, help: "Steps with faults, at the most, in each run.")
+  @Option(name: .long, help: "Maximum steps with faults in each run.")
   var steps = 4000
 
   @Option(
     name: .long,
-    help: "A bug to put in on purpose: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
+    help: "A bug to inject: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
   var mutant: String?
 
   @OptionGroup var progress: ProgressOptions
 
   func validate() throws {
     guard seeds >= 1, seeds <= UInt64(Int.max), seed <= .max - seeds else {
-      throw ValidationError("--seeds must be positive, and --seed no more than 2^64 less that")
+      throw ValidationError("--seeds must be positive, and --seed plus --seeds at most 2^64")
     }
   }
 

@@ -1,4 +1,4 @@
-// The command line: one sub-command a file.
+// The command line: one subcommand per file.
 
 import ArgumentParser
 import Files
@@ -12,11 +12,10 @@ struct Tailrace: ParsableCommand {
     abstract: "Tail sampling of distributed traces on Kafka.",
     discussion: """
       Reads spans from a Kafka topic keyed by trace id, keeps every error trace, every slow trace \
-      and a baseline of the rest, and writes its decisions and the kept spans to topics of their \
-      own.
+      and a baseline of the rest, and writes its decisions and the kept spans to separate topics.
 
-      Exit codes: 0 success, 1 failure, 2 a usage or configuration error, 3 a Collector's \
-      configuration that was carried over without some of its policies.
+      Exit codes: 0 success, 1 failure, 2 a usage or configuration error, 3 a Collector \
+      configuration imported without some of its policies.
       """,
     version: Version.text,
     subcommands: [
@@ -28,7 +27,7 @@ struct Tailrace: ParsableCommand {
 
 @main
 enum Main {
-  /// Runs the command and turns what it throws into lines and an exit code.
+  /// Runs the command and turns errors into lines and an exit code.
   static func main() {
     do {
       var command = try Tailrace.parseAsRoot()
@@ -38,7 +37,7 @@ enum Main {
     }
   }
 
-  /// Says what went wrong, or what was asked for instead of running: help, the version, completions.
+  /// Reports the error, or prints what was requested instead of a run: help, the version, completions.
   private static func report(_ error: any Error) -> Int32 {
     switch error {
     case let failure as CommandFailure: return report(failure)
@@ -56,14 +55,14 @@ enum Main {
     }
   }
 
-  /// Each line names its place and the program, however many there are.
+  /// Each line names the program and its place.
   private static func report(_ failure: CommandFailure) -> Int32 {
     let lines = failure.message.split(separator: "\n", omittingEmptySubsequences: true)
     StandardError.write(lines.map { "tailrace: \($0)\n" }.joined())
     return failure.exitCode
   }
 
-  /// Whoever read the output has seen enough: ends as programs do then, also where the signal was ignored.
+  /// The reader has closed the pipe: ends as programs do on SIGPIPE, even if the signal was ignored.
   private static func endOfClosedPipe() -> Int32 {
     signal(SIGPIPE, SIG_DFL)
     raise(SIGPIPE)
@@ -71,13 +70,13 @@ enum Main {
   }
 }
 
-/// A command that could not do what it was asked to.
+/// A command's failure.
 struct CommandFailure: Error {
-  /// What to tell the user: lines that each name a place and a reason.
+  /// For the user: lines, each with a place and a reason.
   let message: String
   let exitCode: Int32
 
-  /// A failure while working: exit code 1.
+  /// A failure at run time: exit code 1.
   static func failed(_ message: String) -> CommandFailure { CommandFailure(message: message, exitCode: 1) }
 
   /// A wrong configuration: exit code 2.
@@ -86,7 +85,7 @@ struct CommandFailure: Error {
   }
 }
 
-/// Which version this is.
+/// This version.
 enum Version {
   static let text = "0.1.0"
 }

@@ -1,4 +1,4 @@
-// Publishing generated records: waiting for the topic, keeping a pace, and saying what came of it.
+// Publishing generated records: waiting for the topic, keeping pace, and reporting delivery.
 
 import ArgumentParser
 import Foundation
@@ -15,11 +15,10 @@ final class TopicPublisher {
   private let name: String
   private let brokers: String
 
-  /// How long the brokers may take none of the last records.
+  /// How long the brokers may accept none of the last records.
   private static let patience = Duration.seconds(60)
 
-  /// Connects to a topic. One that is not there yet, or whose brokers do not answer yet, is waited for, and
-  /// this is said.
+  /// Connects to a topic. Waits for a missing topic or unresponsive brokers, and tells the user.
   init(_ name: String, brokers: String, wait: Duration) throws {
     self.name = name
     self.brokers = brokers
@@ -35,18 +34,18 @@ final class TopicPublisher {
       let now = ContinuousClock.now
       guard now < deadline else {
         throw CommandFailure.failed(
-          "\(reason), for \(wait.components.seconds) s: start the brokers at \(brokers), or the worker that "
-            + "makes the topic, or wait longer with --wait")
+          "\(reason), for \(wait.components.seconds) s: start the brokers at \(brokers) or the worker that "
+            + "creates the topic, or wait longer with --wait")
       }
       if saidAt.map({ $0 + .seconds(10) <= now }) ?? true {
         saidAt = now
-        StandardError.write("\(reason): waiting, \((deadline - now).components.seconds) s at most\n")
+        StandardError.write("\(reason): waiting for at most \((deadline - now).components.seconds) s\n")
       }
       usleep(1_000_000)
     }
   }
 
-  /// What the topic is waited for; nil if it is there.
+  /// Why the topic isn't ready; nil if it is.
   private func reasonToWait() throws(KafkaError) -> String? {
     do throws(KafkaError) {
       return try producer.partitionCount(of: topic, timeout: .seconds(2)) > 0
@@ -67,7 +66,7 @@ final class TopicPublisher {
     }
   }
 
-  /// Hears what became of the records so far.
+  /// Handles delivery reports so far.
   func checkDeliveries() throws {
     producer.poll()
     if let failure = producer.takeFailures().first {
@@ -75,7 +74,7 @@ final class TopicPublisher {
     }
   }
 
-  /// Waits until the brokers have taken everything, as long as they take something.
+  /// Waits until the brokers have accepted everything, as long as they accept something.
   func finish() throws {
     var delivered = producer.deliveredCount
     var progressAt = ContinuousClock.now
@@ -86,14 +85,14 @@ final class TopicPublisher {
         progressAt = .now
       } else if progressAt + TopicPublisher.patience <= .now {
         throw CommandFailure.failed(
-          "the brokers at \(brokers) have taken no record for "
+          "the brokers at \(brokers) have accepted no record for "
             + "\(TopicPublisher.patience.components.seconds) s, \(delivered) in all")
       }
     }
     try checkDeliveries()
   }
 
-  /// Whether nothing is left to be taken, after some seconds at most.
+  /// Whether everything was accepted; waits some seconds at most.
   private func flush() throws(KafkaError) -> Bool {
     do throws(KafkaError) { try producer.flush(timeout: .seconds(5)) } catch {
       guard [.localTimedOut, .localTimedOutQueue].contains(error.known) else { throw error }
@@ -115,14 +114,14 @@ final class StopFlag: Sendable {
     semaphore.signal()
   }
 
-  /// Waits no longer than `time`, and not at all once the flag is set.
+  /// Waits until the flag is set, for at most `time`.
   func wait(_ time: Duration) {
     guard !isSet else { return }
     _ = semaphore.wait(timeout: .now() + .nanoseconds(Int(clamping: time.nanoseconds)))
   }
 }
 
-/// The pace of live traffic: each record at the time that it is meant for.
+/// The pace of live traffic: each record when it is due.
 struct LivePace {
   private let start = ContinuousClock.now
   private let startNanoseconds: Int64
@@ -135,10 +134,10 @@ struct LivePace {
     self.stop = stop
   }
 
-  /// Since when it goes.
+  /// The time since it started.
   var elapsed: Duration { ContinuousClock.now - start }
 
-  /// Waits until `time` has come, calling `idle` now and then, or until it is to stop.
+  /// Waits until `time` or a stop, calling `idle` now and then.
   mutating func wait(until time: Int64, _ idle: () throws -> Void) throws {
     let due = start + .nanoseconds(time - startNanoseconds)
     while !stop.isSet {
@@ -151,7 +150,7 @@ struct LivePace {
   }
 }
 
-/// A time on the command line, such as `30s`, `5m` or `1h`; a number alone is seconds.
+/// A time on the command line, such as `30s`, `5m` or `1h`; a bare number is seconds.
 struct TimeArgument: ExpressibleByArgument {
   let duration: Duration
 
@@ -159,7 +158,7 @@ struct TimeArgument: ExpressibleByArgument {
     duration = .seconds(seconds)
   }
 
-  /// What help shows for a default.
+  /// How help shows a default.
   var defaultValueDescription: String { "\(duration.components.seconds)s" }
 
   init?(argument: String) {

@@ -1,4 +1,4 @@
-// Loading topology files for commands: a wrong file is a configuration error, one line a problem.
+// Loading topology files for commands: an invalid file is a configuration error, one line per problem.
 
 import Foundation
 import Pipeline
@@ -8,9 +8,9 @@ extension Topology {
   /// Reads the file with the process's environment.
   ///
   /// - Parameters:
-  ///   - files: what becomes of the files that it refers to.
-  ///   - withClients: whether its clients are made on this host; where files are read, those of its clients
-  ///     have to be here.
+  ///   - files: whether to read the files that it refers to.
+  ///   - withClients: whether its clients are made on this host; if files are read, the clients' files must
+  ///     exist here.
   /// - Throws: `CommandFailure` with exit code 2.
   static func loaded(
     from path: String, files: FileReferences = .read, withClients: Bool = false
@@ -31,7 +31,7 @@ extension Topology {
 }
 
 extension TailSamplingTopology {
-  /// Reads the file, which must be of kind `tail-sampling`; the shipped defaults where no file is named.
+  /// Reads the file, which must be of kind `tail-sampling`; the shipped defaults if no file is named.
   static func loaded(from path: String?) throws -> TailSamplingTopology {
     guard let path else { return try .defaults }
     guard case .tailSampling(let topology) = try Topology.loaded(from: path) else {
@@ -40,7 +40,7 @@ extension TailSamplingTopology {
     return topology
   }
 
-  /// What a file with nothing but `kind: tail-sampling` means.
+  /// The topology of a file that consists of `kind: tail-sampling`.
   static var defaults: TailSamplingTopology {
     get throws {
       guard

@@ -1,4 +1,4 @@
-// bench and demo: that they run and report what they promise; not how fast they are.
+// bench and demo: they run and report what they promise. Speed is not tested.
 
 import Testing
 
@@ -55,7 +55,7 @@ import Testing
     #expect(rows.dropFirst().map { String($0[0]) } == names.flatMap { [$0, $0] })
   }
 
-  @Test func theScalingBenchmarkSaysWhatItLeavesOut() throws {
+  @Test func theScalingBenchmarkReportsWhatItLeavesOut() throws {
     let run = try CommandRun(
       "bench-scaling", "--quick", "--passes", "1", "--sweep", "open-traces", "--memory", "1MiB")
     #expect(run.exitCode == 0, "\(run.errors)")
@@ -83,7 +83,7 @@ import Testing
   @Test func theDemoLosesNothing() throws {
     let run = try CommandRun("demo", "--duration", "3s", "--json")
     #expect(run.exitCode == 0, "\(run.errors)")
-    // The table lives from its first line on.
+    // The table is live from its first line on.
     let table = run.errors.split(separator: "\n").filter { $0.contains(" published ") }
     #expect(!table.isEmpty && table.allSatisfy { !$0.contains("  read 0  ") }, "\(run.errors)")
     let report = try run.json()

@@ -1,10 +1,10 @@
-// plan-capacity: cases that were calculated by hand, what must grow with what, and the page that shows it.
+// plan-capacity: cases calculated by hand, monotonic growth, and the page that shows its output.
 
 import Foundation
 import Testing
 
 @Suite struct CapacityTests {
-  @Test func thePlanIsWhatAHandCalculates() throws {
+  @Test func thePlanMatchesHandCalculation() throws {
     // 2,000 traces/s of 10 spans of 383 bytes: 20,000 spans/s, 7.66 MB/s.
     let plan = try Plan(
       "--requests-per-second", "2000", "--spans-per-trace", "10", "--span-bytes", "383", "--error-share",
@@ -13,7 +13,7 @@ import Testing
       "--set", "cpu-per-million-spans=2")
     #expect(plan["traffic", "spans"] == 20_000)
     #expect(plan["traffic", "bytes"] == 7_660_000)
-    // 5 % for their own sake, and a tenth of the other 95 %.
+    // 5 % errors and slow ones, and a tenth of the other 95 %.
     #expect(plan["traffic", "kept"].isAbout(0.145))
     // 0.9 x (1 s + 5 s) + 0.1 x 30 s.
     #expect(plan["traffic", "open for"].isAbout(8.4))
@@ -24,12 +24,12 @@ import Testing
     #expect(plan["workers", "lanes to fetch"].isAbout(7.66 / 411 / 0.6))
     #expect(plan["workers", "pods"] == 2)
     #expect(plan["workers", "partitions"] == 4)
-    // One pod may be away: the other holds all.
+    // One pod may be down: the other holds everything.
     #expect(plan["memory of a lane", "partitions"] == 4)
     #expect(plan["memory of a lane", "undecided spans"].isAbout(16_800 * 3830 * 1.2))
     #expect(plan["memory of a lane", "open traces"].isAbout(16_800 * 800))
     #expect(plan["memory of a lane", "past verdicts"].isAbout(2000 * 600 * 96))
-    // A quarter of the limit is for verdicts, and they need 115.2 MB.
+    // Verdicts may take a quarter of the limit, and need 115.2 MB.
     #expect(plan["memory of a lane", "limit"].isAbout(4 * 115_200_000))
     #expect(plan["memory of a pod", "container"].isAbout(460_800_000 + 201_326_592 + 536_870_912))
     #expect(plan["network and Kafka", "spans, in"].isAbout(1_915_000))
@@ -45,7 +45,7 @@ import Testing
     let plan = try Plan("--requests-per-second", "1000", "--span-bytes", "38300", "--lanes", "2")
     #expect(plan["workers", "busy cores"].isAbout(0.05 * 0.9 * 100))
     #expect(plan["workers", "cores"].isAbout(4.5 / 0.6))
-    // 7.77 lanes to fetch, two a pod: 4 pods and one spare, 20 partitions, three for some of 8 lanes.
+    // 7.77 lanes to fetch, two per pod: 4 pods and one spare, 20 partitions, three for some of 8 lanes.
     #expect(plan["workers", "pods"] == 5)
     #expect(plan["workers", "partitions"] == 20)
     #expect(plan["memory of a lane", "partitions"] == 3)
@@ -58,7 +58,7 @@ import Testing
   }
 
   @Test func manyVerdictsNeedPartitions() throws {
-    // 300 million verdicts, 16 million a partition.
+    // 300 million verdicts, 16 million per partition.
     let plan = try Plan("--requests-per-second", "500000", "--spans-per-trace", "1", "--span-bytes", "100")
     #expect(plan["workers", "partitions"] == 19)
   }
@@ -75,7 +75,7 @@ import Testing
       for name in ["spans, in", "sampled, from workers", "replication", "disk for spans"] {
         #expect(plan["network and Kafka", name] > before?["network and Kafka", name] ?? 0, "\(name)")
       }
-      // Not of one pod, which there are more of: of the fleet.
+      // Of the fleet, not of one pod: there are more pods.
       let memory = plan["memory of a lane", "limit"] * plan["workers", "pods"]
       #expect(memory >= before.map { $0["memory of a lane", "limit"] * $0["workers", "pods"] } ?? 0)
       before = plan
@@ -102,14 +102,14 @@ import Testing
     ["--requests-per-second", "1", "--set", "utilisation=0"],
     ["--requests-per-second", "1", "--set", "luck=7"],
   ])
-  func wrongUseIsTwo(_ arguments: [String]) throws {
+  func usageErrorsExitWithTwo(_ arguments: [String]) throws {
     let run = try CommandRun(["plan-capacity"] + arguments)
     #expect(run.exitCode == 2)
     #expect(run.errors.contains("Error: "))
     #expect(run.output.isEmpty)
   }
 
-  /// Each block of docs/capacity.md that shows a command shows what that command prints.
+  /// Each command block of docs/capacity.md shows what the command prints.
   @Test func thePageShowsWhatTheCommandPrints() throws {
     let page = try String(contentsOf: repositoryFile("docs/capacity.md"), encoding: .utf8)
     var shown = 0
@@ -142,11 +142,11 @@ private struct Plan {
     }
   }
 
-  /// The value of a line; no number, which equals nothing, if there is no such line.
+  /// The value of a line; NaN, which equals nothing, if there is no such line.
   subscript(section: String, name: String) -> Double { values["\(section)/\(name)"] ?? .nan }
 }
 
 extension Double {
-  /// Equal but for rounding.
+  /// Equal except for rounding.
   fileprivate func isAbout(_ other: Double) -> Bool { abs(self - other) <= 1e-9 * abs(other) }
 }

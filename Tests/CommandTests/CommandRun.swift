@@ -1,9 +1,9 @@
-// The built program, run as a person runs it: arguments in; exit code, output and files out.
+// The built program, run as a user runs it: arguments in; exit code, output and files out.
 
 import Foundation
 import Testing
 
-/// What a run of `tailrace` left behind.
+/// The result of a run of `tailrace`.
 struct CommandRun {
   var exitCode: Int32
   var output: String
@@ -11,12 +11,12 @@ struct CommandRun {
 
   /// Runs `tailrace` to its end.
   ///
-  /// - Parameter environment: variables beside those of the tests.
+  /// - Parameter environment: variables in addition to those of the tests.
   init(_ arguments: [String], environment: [String: String] = [:]) throws {
     try self.init(CommandRun.executable(), arguments, environment)
   }
 
-  /// Runs a script of the shell in which `$TAILRACE` is the program.
+  /// Runs a shell script in which `$TAILRACE` is the program.
   init(shell script: String) throws {
     let program = try CommandRun.executable().path
     try self.init(URL(filePath: "/bin/sh"), ["-c", script], ["TAILRACE": program])
@@ -27,7 +27,7 @@ struct CommandRun {
     process.executableURL = program
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    // Files, not pipes: nobody has to read one while the other fills up.
+    // Files, not pipes: reading one can't block while the other fills up.
     let directory = try WorkingDirectory()
     let (output, errors) = (try directory.create("output"), try directory.create("errors"))
     process.standardInput = FileHandle.nullDevice
@@ -49,7 +49,7 @@ struct CommandRun {
     try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any], "\(output)")
   }
 
-  /// The program stands beside the test bundle, which is this process or one of its arguments.
+  /// The program is next to the test bundle, which is this process or one of its arguments.
   static func executable() throws -> URL {
     let process = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
     let bundles = ProcessInfo.processInfo.arguments.filter { $0.contains(".xctest") }.map {
@@ -71,7 +71,7 @@ struct CommandRun {
 
 struct MissingExecutable: Error {}
 
-/// A directory that is gone when the test is over.
+/// A directory that is deleted after the test.
 final class WorkingDirectory {
   private let url = FileManager.default.temporaryDirectory.appending(path: "tailrace-\(UUID().uuidString)")
 

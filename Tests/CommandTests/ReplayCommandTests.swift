@@ -1,4 +1,4 @@
-// generate and replay: the same again from the same seed, reports that agree with the truth, damaged
+// generate and replay: the same output from the same seed, reports that agree with the truth, damaged
 // recordings.
 
 import Foundation
@@ -26,7 +26,7 @@ private func lines<Line: Decodable>(_ text: String, as type: Line.Type) throws -
   return try text.split(separator: "\n").map { try decoder.decode(type, from: Data($0.utf8)) }
 }
 
-/// A record behind its length, as it stands in a recording.
+/// A record after its length, as in a recording.
 private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 0] + record }
 
 @Suite struct ReplayCommandTests {
@@ -67,7 +67,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
     let decisions = try lines(directory.text("d.jsonl"), as: FinalDecision.self).filter(\.final)
     let byTrace = Dictionary(uniqueKeysWithValues: decisions.map { ($0.traceId, $0) })
     #expect(byTrace.count == 300)
-    // What comes after the verdict can't change it: traces with late spans are left to the demo's audit.
+    // Late spans can't change a verdict: traces with late spans are left to the demo's audit.
     for truth in truths where !truth.isLate {
       let decision = try #require(byTrace[truth.traceId])
       #expect(decision.spanCount == truth.spans)
@@ -106,7 +106,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
     #expect(try !directory.data("d1").isEmpty)
   }
 
-  /// A record of one span that ends so many seconds after 1970, as it stands in a recording.
+  /// A record of one span that ends so many seconds after 1970, as in a recording.
   private func record(_ trace: UInt8, endingAt seconds: UInt64) -> [UInt8] {
     let end = (0..<8).map { UInt8(truncatingIfNeeded: (seconds * 1_000_000_000) >> UInt64(8 * $0)) }
     let ids =
@@ -115,7 +115,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
     return framed([0x12, 0x12, 0x0a].reduce(span) { [$1, UInt8($0.count)] + $0 })
   }
 
-  /// One host's clock is wrong: the report says which record shows it, and nobody else pays for it.
+  /// One host's clock is wrong: the report names its record, and no other trace is affected.
   @Test func aRecordThatEndsFarAheadIsNamed() throws {
     let directory = try WorkingDirectory()
     for ahead in [3600, 8_500_000_000] as [UInt64] {
@@ -126,7 +126,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
       let run = try CommandRun("replay", path)
       #expect(run.exitCode == 0)
       let place = records.prefix(12).reduce(0) { $0 + $1.count }
-      #expect(run.output.contains("warning    record 12, at byte \(place), ends long after those around it"))
+      #expect(run.output.contains("warning    record 12, at byte \(place), ends long after its neighbours"))
       let report = try CommandRun("replay", path, "--json").json()
       #expect(report["records_ahead"] as? Int == 1)
       #expect(report["first_record_ahead"] as? Int == 12)
@@ -137,7 +137,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
   }
 
   @Test(arguments: ["a.otlp", "a.otlp.zst"])
-  func aCutRecordingIsReadAsFarAsItGoes(_ name: String) throws {
+  func aTruncatedRecordingIsReadToItsEnd(_ name: String) throws {
     let directory = try WorkingDirectory()
     _ = try generate(directory, name, "--traces", "60")
     let whole = try directory.data(name)
@@ -147,7 +147,7 @@ private func framed(_ record: [UInt8]) -> [UInt8] { [UInt8(record.count), 0, 0, 
     let report = try run.json()
     #expect(report["damaged_records"] as? Int ?? 0 >= 1)
     #expect(report["first_damage_offset"] as? Int ?? 0 > 0)
-    #expect((report["first_damage"] as? String)?.contains("cut off") == true)
+    #expect((report["first_damage"] as? String)?.contains("truncated") == true)
     #expect(report["traces"] as? Int ?? 0 > 10)
     let strict = try CommandRun("replay", cut, "--strict")
     #expect(strict.exitCode == 1)

@@ -1,10 +1,10 @@
-// What a first and a second Ctrl-C do to commands that take long.
+// What a first and a second Ctrl-C do to long commands.
 
 import Foundation
 import Testing
 
 @Suite struct SignalTests {
-  /// A command that runs, with what it says on standard error.
+  /// A running command and its standard error.
   private final class Running {
     private let process = Process()
     private let directory: WorkingDirectory
@@ -25,7 +25,7 @@ import Testing
 
     func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
 
-    /// Waits until it has said something.
+    /// Waits until it has printed `text`.
     func wait(for text: String) throws {
       let deadline = ContinuousClock.now + .seconds(60)
       while true {
@@ -37,7 +37,7 @@ import Testing
       }
     }
 
-    /// Waits until it has ended: its exit code.
+    /// Waits until it has ended; returns its exit code.
     func end(within patience: Duration) throws -> Int32 {
       let deadline = ContinuousClock.now + patience
       while process.isRunning {
@@ -50,7 +50,7 @@ import Testing
     }
   }
 
-  /// Port 1 is nobody's.
+  /// No one listens on port 1.
   private func workerWithoutBroker(_ directory: WorkingDirectory) throws -> Running {
     let file = try directory.write(
       "kind: tail-sampling\nkafka: {bootstrap.servers: '127.0.0.1:1'}\nconsole: {enabled: false}\n",
@@ -58,7 +58,7 @@ import Testing
     return try Running(["run", file], in: directory)
   }
 
-  @Test(arguments: [SIGINT, SIGTERM]) func aWorkerThatWaitsForBrokersStopsAtOnce(_ signal: Int32) throws {
+  @Test(arguments: [SIGINT, SIGTERM]) func aWorkerWaitingForBrokersStopsAtOnce(_ signal: Int32) throws {
     let directory = try WorkingDirectory()
     let worker = try workerWithoutBroker(directory)
     try worker.wait(for: "Connection refused")

@@ -1,4 +1,4 @@
-// Help, usage errors, topology files: what every command promises about its exit code and its words.
+// Help, usage errors, topology files: every command's exit codes and messages.
 
 import Testing
 
@@ -15,7 +15,7 @@ import Testing
     #expect(run.errors.isEmpty)
   }
 
-  @Test func theVersionIsTold() throws {
+  @Test func theVersionIsPrinted() throws {
     for word in ["--version", "version"] {
       let run = try CommandRun(word)
       #expect(run.exitCode == 0)
@@ -44,14 +44,14 @@ import Testing
     ["simulate", "--seeds", "0"], ["bench-scaling", "--passes", "9223372036854775807"],
     ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
-  func wrongUseIsTwo(_ arguments: [String]) throws {
+  func usageErrorsExitWithTwo(_ arguments: [String]) throws {
     let run = try CommandRun(arguments)
     #expect(run.exitCode == 2)
     #expect(run.errors.contains("Error: "))
     #expect(run.output.isEmpty)
   }
 
-  /// Port 1 is nobody's.
+  /// No one listens on port 1.
   @Test(arguments: [[], ["--live"]]) func generatingWaitsForBrokersAndSaysSo(_ more: [String]) throws {
     let run = try CommandRun(
       ["generate", "--topic", "spans", "--brokers", "127.0.0.1:1", "--wait", "4s"] + more)
@@ -63,7 +63,7 @@ import Testing
   }
 
   @Test(arguments: ["tail-sampling", "repartition"])
-  func theShippedTopologiesAreRight(_ name: String) throws {
+  func theShippedTopologiesAreValid(_ name: String) throws {
     let run = try CommandRun("check", shippedTopology(name))
     #expect(run.exitCode == 0)
     #expect(run.output.contains("kind: \(name)"))
@@ -71,7 +71,7 @@ import Testing
     #expect(quiet.exitCode == 0 && quiet.output.isEmpty && quiet.errors.isEmpty)
   }
 
-  @Test func whatIsCheckedHidesSecretsAndReadsBack() throws {
+  @Test func checkedTopologiesHideSecretsAndReadBack() throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(
       "kind: tail-sampling\nkafka:\n  sasl.password: ${TAILRACE_TEST_SECRET}\n", to: "t.yaml")
@@ -89,7 +89,7 @@ import Testing
   }
 
   @Test(arguments: ["check", "run", "replay"])
-  func aWrongTopologyIsTwoWithItsLines(_ command: String) throws {
+  func anInvalidTopologyExitsWithTwoAndItsLines(_ command: String) throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(
       "kind: tail-sampling\nwindows:\n  decision_wiat: 30s\nlimits: {memory: lots}\n", to: "wrong.yaml")
@@ -103,7 +103,7 @@ import Testing
     #expect(run.output.isEmpty)
   }
 
-  @Test func aMissingTopologyIsTwo() throws {
+  @Test func aMissingTopologyExitsWithTwo() throws {
     let run = try CommandRun("check", "no-such-file.yaml")
     #expect(run.exitCode == 2)
     #expect(run.errors.contains("no-such-file.yaml"))
@@ -118,8 +118,8 @@ import Testing
     #expect(run.errors.contains("tail-sampling"))
   }
 
-  /// Nobody has to be asked to know that it is wrong.
-  @Test func propertiesThatLibrdkafkaDoesNotKnowAreTwo() throws {
+  /// The error is found without a broker.
+  @Test func unknownLibrdkafkaPropertiesExitWithTwo() throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(
       "kind: repartition\nkafka:\n  bootstrap.servers: 127.0.0.1:1\n  no.such.property: 1\n", to: "t.yaml")
@@ -129,9 +129,9 @@ import Testing
     #expect(run.errors.contains("no.such.property"))
   }
 
-  /// A worker would end at once, so whoever checks is told. Nobody is connected to.
+  /// A worker would end at once, so `check` reports it, without connecting.
   @Test(arguments: [["check"], ["check", "--resolve"], ["run"]])
-  func whatKeepsAClientFromBeingMadeIsTwo(_ command: [String]) throws {
+  func clientsThatCannotBeMadeExitWithTwo(_ command: [String]) throws {
     let directory = try WorkingDirectory()
     for properties in [
       "{security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: u, sasl.password: p, "
@@ -140,7 +140,7 @@ import Testing
     ] {
       let path = try directory.write("kind: tail-sampling\nkafka: \(properties)\n", to: "t.yaml")
       let run = try CommandRun(command + [path])
-      // Files are opened where somebody asks.
+      // Files are opened on request.
       guard command != ["check"] || !properties.contains("ssl.ca") else {
         #expect(run.exitCode == 0)
         continue
@@ -153,7 +153,7 @@ import Testing
     }
   }
 
-  @Test func aCollectorsConfigurationIsCarriedOver() throws {
+  @Test func aCollectorConfigurationIsImported() throws {
     let directory = try WorkingDirectory()
     let path = try directory.write(
       """
@@ -177,8 +177,8 @@ import Testing
     #expect(taken.exitCode == 2 && taken.errors.contains("tailrace check --import-collector \(path)"))
   }
 
-  /// A policy without a place makes the exit code 3; what can be carried over is printed all the same.
-  @Test(arguments: [true, false]) func aPolicyWithoutAPlaceIsThree(isAlone: Bool) throws {
+  /// A policy that can't be imported makes the exit code 3; everything else is printed all the same.
+  @Test(arguments: [true, false]) func aPolicyThatCannotBeImportedExitsWithThree(isAlone: Bool) throws {
     let directory = try WorkingDirectory()
     let other = isAlone ? "" : "    - {name: all, type: always_sample}\n"
     let path = try directory.write(
@@ -186,17 +186,17 @@ import Testing
     let run = try CommandRun("check", "--import-collector", path)
     #expect(run.exitCode == 3)
     #expect(run.errors.contains("\(path):3:tail_sampling.policies[0].type: policy type 'magic'"))
-    #expect(run.errors.contains("tailrace: \(path): 1 policy has no place in a topology"))
+    #expect(run.errors.contains("tailrace: \(path): 1 policy could not be imported"))
     #expect(run.output.isEmpty == isAlone)
     #expect(try CommandRun("check", "--quiet", "--import-collector", path).exitCode == 3)
   }
 
-  /// A librdkafka that waits says only that time is over: the reasons are in its events.
+  /// When librdkafka waits, its error only reports a timeout: the reasons are in its events.
   @Test(arguments: [
     ("127.0.0.1:1", "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve"),
     ("127.0.0.1:1,no-such-host.invalid:9092", "Failed to resolve"),
   ])
-  func whyNoBrokerCanBeReachedIsSaidAtOnce(_ brokers: String, _ reason: String) throws {
+  func unreachableBrokersAreExplainedAtOnce(_ brokers: String, _ reason: String) throws {
     let directory = try WorkingDirectory()
     let file = try directory.write(
       "kind: tail-sampling\nkafka: {bootstrap.servers: '\(brokers)'}\n", to: "t.yaml")
@@ -208,8 +208,8 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(12), "it does not wait for a quarter of a minute")
   }
 
-  /// A file of a stranger: nothing that it names is opened.
-  @Test func whatIsCheckedOpensNothing() throws {
+  /// An untrusted file: nothing that it names is opened.
+  @Test func checkOpensNoFiles() throws {
     let directory = try WorkingDirectory()
     let secret = try directory.write("a secret of this host", to: "secret")
     let properties = [

@@ -1,4 +1,4 @@
-// What others do on their connections keeps no probe from its answer, and takes little memory.
+// Misbehaving connections keep no probe from its answer, and take little memory.
 
 import Foundation
 import Pipeline
@@ -22,7 +22,7 @@ import Topology
     return (console, try #require(Int(console.place.split(separator: ":").last ?? "")))
   }
 
-  /// Each of so many probes is answered; the machine may be busy, so how fast is asked of their middle.
+  /// Every probe is answered; the machine may be busy, so only the median time is checked.
   private func expectProbes(_ port: Int, _ count: Int = 20, between: () throws -> Void = {}) throws {
     var times: [Double] = []
     for _ in 0..<count {
@@ -44,7 +44,7 @@ import Topology
   @Test(arguments: [
     "", "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ", "POST / HTTP/1.1\r\nContent-Length: 99\r\n",
   ])
-  func connectionsThatAskNothing(_ start: String) throws {
+  func connectionsWithoutRequests(_ start: String) throws {
     let (console, port) = try console()
     defer { console.stop() }
     var attackers: [RawConnection] = []
@@ -57,7 +57,7 @@ import Topology
     }
   }
 
-  @Test func bodiesThatCreep() throws {
+  @Test func slowBodies() throws {
     let (console, port) = try console()
     defer { console.stop() }
     let attackers = try (0..<100).map { _ in try RawConnection(port: port) }
@@ -67,7 +67,7 @@ import Topology
   }
 
   @Test(arguments: ["/metrics", "/livez", "/nothing"])
-  func requestsWhoseAnswersNobodyReads(_ path: String) throws {
+  func unreadAnswers(_ path: String) throws {
     let (console, port) = try console()
     defer { console.stop() }
     let before = try residentMegabytes()
@@ -77,7 +77,7 @@ import Topology
     #expect(try residentMegabytes() - before < 150)
   }
 
-  @Test func requestsWhoseAnswersAreReadAsFastAsTheyCome() throws {
+  @Test func promptlyReadAnswers() throws {
     let (console, port) = try console()
     defer { console.stop() }
     let attackers = try (0..<20).map { _ in try RawConnection(port: port) }
@@ -91,7 +91,7 @@ import Topology
   }
 
   @Test(arguments: ["GET /", "GET / HTTP/1.1\r\nX: "])
-  func headsWithoutEnd(_ start: String) throws {
+  func endlessHeads(_ start: String) throws {
     let (console, port) = try console()
     defer { console.stop() }
     let before = try residentMegabytes()
@@ -122,7 +122,7 @@ import Topology
         }
       }
     }
-    // Who has asked is answered all the same, and the connection ended.
+    // A request is still answered, and the connection closed.
     let whole = try RawConnection(port: port)
     whole.send("GET /metrics HTTP/1.1\r\n\r\n")
     whole.endOutput()

@@ -1,4 +1,4 @@
-// Where the console answers.
+// Where and how the console answers.
 
 import Foundation
 import NIOCore
@@ -10,9 +10,9 @@ import Topology
 @testable import Console
 
 @Suite struct ConsoleServerTests {
-  /// Kubernetes' probes come over IPv6 where the cluster has it.
+  /// Kubernetes probes over IPv6 where the cluster has it.
   @Test(arguments: ["127.0.0.1", "::1"])
-  func everyAddressIsThatOfBothFamilies(_ host: String) throws {
+  func everyAddressServesBothFamilies(_ host: String) throws {
     let console = try Console(ConsoleSettings(address: "::", port: 0)) { ConsoleResponse(body: $0) }
     defer { console.stop() }
     let port = try #require(Int(console.place.split(separator: ":").last ?? ""))
@@ -23,7 +23,7 @@ import Topology
     try channel.close().wait()
   }
 
-  @Test func oneFamilyIsServedWhereItIsAsked() throws {
+  @Test func aSingleFamilyCanBeServed() throws {
     let console = try Console(ConsoleSettings(address: "0.0.0.0", port: 0)) { _ in nil }
     defer { console.stop() }
     #expect(console.place.hasPrefix("0.0.0.0:"))
@@ -43,7 +43,7 @@ import Topology
     return (console, try #require(Int(console.place.split(separator: ":").last ?? "")))
   }
 
-  @Test func requestsThatComeTogetherAreAnsweredInTurn() throws {
+  @Test func pipelinedRequestsAreAnsweredInTurn() throws {
     let (console, port) = try serve()
     defer { console.stop() }
     let connection = try RawConnection(port: port)
@@ -73,12 +73,12 @@ import Topology
     ("GET /" + String(repeating: "x", count: 100_000), "414 URI Too Long"),
     ("GET / HTTP/1.1\r\nA: " + String(repeating: "x", count: 100_000), "431 Request Header Fields Too Large"),
   ])
-  func whatIsNotTakenIsSaid(_ request: String, _ status: String) throws {
+  func unacceptableRequestsGetTheirStatus(_ request: String, _ status: String) throws {
     let (console, port) = try serve()
     defer { console.stop() }
     let connection = try RawConnection(port: port)
     connection.send(request)
-    // Though more comes than is read.
+    // Even if more arrives than is read.
     #expect(connection.receive()?.hasPrefix("HTTP/1.1 \(status)\r\n") == true)
   }
 
@@ -103,7 +103,7 @@ import Topology
     #expect(counters.byReason["slow_request"] == 4)
   }
 
-  @Test func whoAsksNoMoreIsClosed() throws {
+  @Test func idleConnectionsAreClosed() throws {
     var limits = ConsoleLimits()
     limits.idleTime = .milliseconds(100)
     let (console, port) = try serve(limits)
@@ -125,7 +125,7 @@ import Topology
     try wait { counters.byReason["slow_reader"] == 1 }
   }
 
-  @Test func answersThatNobodyReadsGiveWay() throws {
+  @Test func unreadAnswersGiveWay() throws {
     var limits = ConsoleLimits()
     limits.unsentBytes = 20 << 20
     let counters = ConsoleCounters()

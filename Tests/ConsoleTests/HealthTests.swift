@@ -1,4 +1,4 @@
-// When a worker lives, has started and is ready.
+// When a worker is alive, started and ready.
 
 import Pipeline
 import Testing
@@ -21,7 +21,7 @@ import Testing
     return lane
   }
 
-  @Test func aWorkerThatWaitsForBrokersLivesAndHasNotStarted() {
+  @Test func aWorkerWaitingForBrokersIsAliveAndNotStarted() {
     let health = health([LaneStatus(phase: .waiting, sinceProgress: .seconds(9999))]) {
       $0.areTopicsReady = false
     }
@@ -35,18 +35,18 @@ import Testing
     #expect(health.startReasons == ["lane 1 is connecting"])
   }
 
-  @Test func everyLaneHasToKnowWhatItReads() {
+  @Test func everyLaneNeedsItsAssignment() {
     let health = health([lane(), lane(joined: false)])
     #expect(health.startReasons.isEmpty)
-    #expect(health.unreadyReasons == ["lane 1 waits for its group's partitions"])
+    #expect(health.unreadyReasons == ["lane 1 is waiting for its assignment"])
   }
 
   @Test func everyPartitionHasToBeRecovered() {
-    #expect(health([lane(), lane(recovering: 3)]).unreadyReasons == ["lane 1 recovers 3 partitions"])
+    #expect(health([lane(), lane(recovering: 3)]).unreadyReasons == ["lane 1 is recovering 3 partitions"])
     #expect(health([lane(), lane()]).unreadyReasons.isEmpty)
   }
 
-  @Test func aLaneThatStandsStillIsDead() {
+  @Test func aStalledLaneIsDead() {
     #expect(health([lane(age: .seconds(119)), lane()]).deathReasons.isEmpty)
     #expect(
       health([lane(age: .seconds(121)), lane()]).deathReasons == ["lane 0 has made no progress for 121 s"])
@@ -54,7 +54,7 @@ import Testing
     #expect(health([connecting]).deathReasons.count == 1)
   }
 
-  @Test func aLaneThatNoBrokerAnswersLivesAndIsNotReady() {
+  @Test func aLaneThatNoBrokerAnswersIsAliveAndNotReady() {
     var silent = lane()
     silent.consumerStatistics = statistics(rxidle: [-1, 40_000_000, 27_000_000])
     silent.consumerStatisticsAge = .zero
@@ -88,7 +88,7 @@ import Testing
     #expect(health([LaneStatus(phase: .ended, sinceProgress: .seconds(999))]).deathReasons.isEmpty)
   }
 
-  @Test func whoStopsIsNotReady() {
-    #expect(health([lane()]) { $0.isStopping = true }.unreadyReasons == ["the worker stops"])
+  @Test func aStoppingWorkerIsNotReady() {
+    #expect(health([lane()]) { $0.isStopping = true }.unreadyReasons == ["the worker is stopping"])
   }
 }

@@ -1,4 +1,4 @@
-// The tables of metrics, and the same tables in docs/metrics.md.
+// The metric tables, and their copies in docs/metrics.md.
 
 import Foundation
 import Testing
@@ -24,7 +24,7 @@ import Testing
     #expect(Set(metrics.map(\.name)).count == metrics.count, "each name comes once")
   }
 
-  /// The tables of docs/metrics.md say what the tables in the code say. `METRICS=write` writes them anew.
+  /// The tables of docs/metrics.md match those in the code. `METRICS=write` regenerates them.
   @Test func theDocumentHasTheSameTables() throws {
     let text = try String(contentsOf: Self.document, encoding: .utf8)
     var expected = text
@@ -40,7 +40,7 @@ import Testing
     }
   }
 
-  /// The document with the section's table in place of the first one after its heading.
+  /// The document with the section's table replacing the first one after its heading.
   private func replaceTable(of section: MetricSection, in text: String) throws -> String {
     var lines = text.components(separatedBy: "\n")
     let heading = try #require(lines.firstIndex(of: "## \(section.title)"), "no section \(section.title)")

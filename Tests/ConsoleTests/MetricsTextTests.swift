@@ -1,4 +1,4 @@
-// The exposition format, line by line, and the figures that go into it.
+// The exposition format, line by line, and the figures in it.
 
 import Pipeline
 import Sampling
@@ -131,7 +131,7 @@ import Topology
     #expect(lines.contains("tailrace_kept_traces_total{policy=\"trace_limit\"} 4"))
   }
 
-  @Test func everyFamilyComesOnceWithHelpAndType() {
+  @Test func everyFamilyAppearsOnceWithHelpAndType() {
     for topology: Topology in [
       .tailSampling(TailSamplingTopology()), .repartition(RepartitionTopology()),
     ] {
@@ -144,7 +144,7 @@ import Topology
     }
   }
 
-  @Test func whatBecameOfChangesIsTold() {
+  @Test func outcomesOfChangesAreReported() {
     var changed = status([LaneStatus(phase: .running)])
     changed.configuration.version = "0123abcd"
     changed.configuration.taken = 3
@@ -161,7 +161,7 @@ import Topology
     #expect(lines.contains("tailrace_config_taken_timestamp_seconds 1.5"))
   }
 
-  @Test func lagIsNoneWhereEverythingIsRead() {
+  @Test func lagIsZeroWhereEverythingIsRead() {
     var lane = LaneStatus(phase: .running)
     let clock = Instant(nanoseconds: 90_000_000_000)
     lane.measures.positions = [
@@ -177,7 +177,7 @@ import Topology
       ])
   }
 
-  /// A counter must not go back, whatever services come later.
+  /// A counter must not go back, whatever services appear later.
   @Test func servicesAreBoundedAndKeepTheirLabels() {
     var topology = TailSamplingTopology()
     topology.worker.console.services = 2
@@ -226,7 +226,7 @@ import Topology
     #expect(lines.contains("tailrace_kafka_fetch_queue_bytes 40"))
   }
 
-  @Test func statisticsThatCannotBeReadAreNone() {
+  @Test func unreadableStatisticsAreEmpty() {
     let lane = LaneStatus(phase: .running, consumerStatistics: Array("{\"tx\": \"many\"}".utf8))
     #expect(page(status([lane])).contains("tailrace_kafka_requests_total{client=\"consumer\"} 0"))
   }

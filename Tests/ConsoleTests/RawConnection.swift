@@ -1,4 +1,4 @@
-// A connection as the kernel has it, for clients that don't behave.
+// A raw connection, for misbehaving clients.
 
 import Glibc
 import Testing
@@ -15,7 +15,7 @@ final class RawConnection {
     address.sin_port = in_port_t(port).bigEndian
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
     let (descriptor, size) = (descriptor, socklen_t(MemoryLayout<sockaddr_in>.size))
-    // Sound: the address is a variable of this function and as large as is said.
+    // Sound: the address is a variable of this function, of the given size.
     let result = unsafe withUnsafePointer(to: &address) { pointer in
       unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         unsafe connect(descriptor, $0, size)
@@ -28,34 +28,34 @@ final class RawConnection {
     close(descriptor)
   }
 
-  /// Sends as much as the kernel takes at once; how much that was, or nil where the other side has gone.
+  /// Sends as much as the kernel takes at once; returns how much, or nil if the peer is gone.
   @discardableResult
   func send(_ text: String) -> Int? {
     let bytes = Array(text.utf8)
-    // Sound: the bytes are read during the call only.
+    // Sound: the bytes are only read during the call.
     let count = unsafe Glibc.send(
       descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
     return count >= 0 ? count : errno == EAGAIN ? 0 : nil
   }
 
-  /// Says that nothing more will be sent.
+  /// Ends this side's output.
   func endOutput() {
     shutdown(descriptor, Int32(SHUT_WR))
   }
 
-  /// Waits for bytes: up to `count` of them; empty at the end of what the other side sends, nil where it was
-  /// reset or nothing came within `seconds`.
+  /// Waits for up to `count` bytes; empty at the end of the peer's output, nil if the connection was reset or
+  /// nothing arrived within `seconds`.
   func receive(_ count: Int = 65_536, seconds: Int = 10) -> String? {
     var timeout = timeval(tv_sec: seconds, tv_usec: 0)
-    // Sound: the value is a variable of this function and as large as is said.
+    // Sound: the value is a variable of this function, of the given size.
     unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     var bytes = [UInt8](repeating: 0, count: count)
-    // Sound: the array has as many bytes as is said.
+    // Sound: the array has the given number of bytes.
     let received = unsafe recv(descriptor, &bytes, bytes.count, 0)
     return received < 0 ? nil : String(decoding: bytes[..<received], as: UTF8.self)
   }
 
-  /// All that comes until the other side ends; nil where it does not.
+  /// Everything until the peer ends its output; nil if it does not.
   func receiveAll() -> String? {
     var text = ""
     while let more = receive() {
@@ -66,7 +66,7 @@ final class RawConnection {
   }
 }
 
-/// What a probe gets: the first line of the answer, and how long it took.
+/// A probe's result: the first line of the answer, and the time it took.
 func probe(_ port: Int, _ path: String = "/livez") throws -> (status: String, seconds: Double) {
   let start = ContinuousClock.now
   let connection = try RawConnection(port: port)

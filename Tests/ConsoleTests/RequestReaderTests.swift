@@ -1,4 +1,4 @@
-// Requests as bytes have them, whole and in pieces.
+// Requests read from bytes, whole and in pieces.
 
 import NIOCore
 import Testing
@@ -42,7 +42,7 @@ import Testing
     "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     "GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length:\r\n\r\n",
   ])
-  func whatIsNoRequestIsRefused(_ text: String) {
+  func invalidRequestsAreRefused(_ text: String) {
     #expect(read(text) == .refused(.badRequest))
   }
 
@@ -60,8 +60,8 @@ import Testing
     #expect(read("GET / HTTP/1.1\r\nA: \(long.prefix(room + 1))\r\n\r\n") == .refused(.headTooLarge))
   }
 
-  /// However it is cut, the same requests are read.
-  @Test func piecesAreTheWhole() {
+  /// However the bytes are split, the same requests are read.
+  @Test func requestsInPiecesAreRead() {
     let text = "\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\nHEAD /b HTTP/1.0\n\nGET /c?d HTTP/1.1\r\n\r\n"
     let bytes = Array(text.utf8)
     for first in 0...bytes.count {
@@ -78,7 +78,7 @@ import Testing
     }
   }
 
-  @Test func whatHasNoRoomIsNoted() {
+  @Test func overflowIsNoted() {
     var reader = RequestReader()
     reader.append(ByteBuffer(repeating: UInt8(ascii: "x"), count: 2 * RequestReader.headBytesMax))
     #expect(!reader.hasOverflowed)

@@ -1,9 +1,9 @@
 """What a span costs the core: instructions and allocations, counted under callgrind. Neither depends on how busy
 the machine is.
 
-Two runs that differ in the number of measured passes alone are compared, so starting, generating the records and
-warming up cancel out. `costs.json` holds what was counted last, for each architecture; after a change that is meant to
-cost more or less, `make costs COSTS=write` counts anew and the difference is part of the change.
+Two runs that differ only in the number of measured passes are compared, so start-up, generating the records and
+warming up cancel out. `costs.json` holds the last counts for each architecture; after a change that is meant to change
+costs, `make costs COSTS=write` updates them, and the difference is part of the change.
 """
 
 import json
@@ -25,16 +25,16 @@ PASSES = (1, 3)
 ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"}
 
 TOLERANCE = 0.08
-"""Another release of the compiler moves a count by a few per cent; what is worth noticing moves it by more."""
+"""Another compiler release changes a count by a few per cent; anything worth noticing changes it by more."""
 ALLOCATIONS_TOLERANCE = 0.01
-"""Allocations a span that may come on top: a hundredth is a reserve that grew, one is an array made for each span."""
+"""Allowed additional allocations per span: a hundredth is a reserve that grew, one is an array per span."""
 
 
 def count(binary: Path, part: str, passes: int, out: Path) -> tuple[int, int, int]:
     """Instructions and allocations of a whole run, and the spans of one of its passes."""
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", binary, "bench", "--only", part, "--json"]
     command += ["--passes", passes, "--open-traces", 2000, "--spans-per-pass", 40_000]
-    # With random hashing dictionaries would differ from run to run.
+    # With random hashing, dictionaries would differ between runs.
     environment = {**os.environ, "SWIFT_DETERMINISTIC_HASHING": "1"}
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def totals(out: Path) -> tuple[int, int]:
 
 @pytest.fixture(scope="session")
 def counted(tmp_path_factory) -> dict[str, dict[str, float]]:
-    """Costs of a span, by part."""
+    """Costs per span, by part."""
     folder = tmp_path_factory.mktemp("callgrind")
     binary = folder / "tailrace"
     # valgrind does not read the newest debug information, and needs none here.

@@ -1,6 +1,6 @@
 """The image as the manifests run it: confined, probed from another network, reconfigured, crashed, stopped.
 
-No test of the suite: `make image-test` runs it on what `make image` has built. It needs podman, runc and root.
+Not part of the suite: `make image-test` runs it on the image built by `make image`. It needs podman, runc and root.
 """
 
 import json
@@ -28,7 +28,7 @@ IMAGE = os.environ.get("IMAGE", "tailrace:0.1.0")
 PODMAN = ["podman", "--storage-driver", "overlay", "--runtime", "runc", "--cgroup-manager", "cgroupfs"]
 HERE = {"IPv4": "10.213.77.1", "IPv6": "fd13:77::1"}
 THERE = {"IPv4": "10.213.77.2", "IPv6": "fd13:77::2"}
-"""The addresses of the two ends of the link between this network and the one that the probes come from."""
+"""The addresses of both ends of the link between this network and the network of the probes."""
 
 
 def do(*command: Any) -> str:
@@ -38,7 +38,7 @@ def do(*command: Any) -> str:
 
 
 class ConfigMapFolder:
-    """A mounted ConfigMap as the kubelet writes it: files are links into a folder that is swapped whole."""
+    """A mounted ConfigMap as the kubelet writes it: files are links into a folder that is swapped as a whole."""
 
     def __init__(self, path: Path, data: dict[str, str]):
         self.path, self._count = path, 0
@@ -60,7 +60,7 @@ class ConfigMapFolder:
 
 
 class Worker:
-    """A container in this network, run as its manifest says."""
+    """A container in this network, run according to its manifest."""
 
     def __init__(self, child: Child, name: str, port: int, topology: ConfigMapFolder, text: str):
         self.child, self.name, self.port = child, name, port
@@ -75,7 +75,7 @@ class Worker:
 
 
 def arguments(pod: Manifest, container: Manifest, environment: dict[str, str]) -> list[str]:
-    """What of a pod's specification podman has a flag for. Its own seccomp profile is `RuntimeDefault`."""
+    """The parts of a pod's specification that podman has flags for. Its own seccomp profile is `RuntimeDefault`."""
     security, own = pod["securityContext"], container["securityContext"]
     flags = ["--user", f"{security['runAsUser']}:{security['runAsGroup']}"]
     if own["readOnlyRootFilesystem"]:
@@ -116,7 +116,7 @@ def broker(children: Children) -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def neighbour() -> Iterator[Callable[[str, int, str], tuple[int, str]]]:
-    """Another network, as a kubelet's is to a pod; asks for a page from there."""
+    """Another network, as the kubelet's is to a pod; requests a page from there."""
     name = f"tailrace-{os.getpid()}"
     do("ip", "netns", "add", name)
     try:
@@ -168,7 +168,7 @@ def run(children: Children) -> Iterator[Run]:
         (container,) = pod["containers"]
         name = f"tailrace-{os.getpid()}-{time.monotonic_ns()}"
         names.append(name)
-        # What the API server fills in: a pod knows itself by its name.
+        # As filled in by the API server: a pod knows its name.
         downward = {
             entry["name"]: name
             for entry in container.get("env", [])
@@ -178,7 +178,7 @@ def run(children: Children) -> Iterator[Run]:
         for mount in container.get("volumeMounts", []):
             if mount["name"] in folders:
                 flags += ["--volume", f"{folders[mount['name']]}:{mount['mountPath']}:ro"]
-        # Less than what podman asks for by itself: raising a limit takes a right that not every host gives.
+        # Less than podman's default: raising a limit needs a right that not every host gives.
         flags += ["--ulimit", "nofile=16384:16384", "--ulimit", "nproc=4096:4096"]
         flags += ["--network", "host", "--pull", "never", "--log-driver", "none", "--name", name]
         words = [*PODMAN, "run", "--rm", *flags, IMAGE, *(command or container["args"])]
@@ -196,7 +196,7 @@ def running(
     """A worker that is ready."""
     (port,) = free_ports(1)
     text = generated(manifests, "tailrace-topology")["topology.yaml"].replace("port: 8080", f"port: {port}")
-    # A group of its own: it would wait for the session of a member that the test before has killed.
+    # Its own group: otherwise it would wait for the session of a member killed by the previous test.
     text += f"\ngroup: image-{port}\n"
     path = children.directory / f"topology-{port}"
     topology = ConfigMapFolder(path, {"topology.yaml": text})
@@ -249,7 +249,7 @@ def test_traffic_is_decided(
     assert verdicts == {"keep", "drop"}
 
 
-def test_a_swapped_config_map_is_taken_over(running: Worker, neighbour: Any) -> None:
+def test_a_swapped_config_map_is_applied(running: Worker, neighbour: Any) -> None:
     changed = running.text.replace("sampling_percentage: 1}", "sampling_percentage: 7}")
     assert changed != running.text
     running.topology.write({"topology.yaml": changed})
@@ -263,7 +263,7 @@ def test_a_swapped_config_map_is_taken_over(running: Worker, neighbour: Any) -> 
 
 
 def test_a_crash_is_one_report(running: Worker) -> None:
-    """One line says that there is a report, the report is the next: nothing else that is not JSON."""
+    """One line announces the report, which is the next line: nothing else is not JSON."""
     running.signal("SEGV")
     running.child.wait_for(lambda: '"kind": "crashReport"' in running.child.output, "a report")
     wait_until(lambda: running.child.output.endswith("\n"), "its end")
@@ -275,7 +275,7 @@ def test_a_crash_is_one_report(running: Worker) -> None:
             others.append(line)
     (report,) = reports
     assert len(others) == 1 and "Backtracing from" in others[0], others
-    # The thread that waits for the end, in the C library: only its name is known to be there.
+    # The thread that waits for the end, in the C library: only its name is certain.
     (crashed,) = [thread for thread in report["threads"] if thread.get("crashed")]
     assert crashed["frames"]
     print(json.dumps(report, indent=1)[:3000])
@@ -309,7 +309,7 @@ def test_a_certificate_that_is_missing_is_seen_by_the_check(children: Children, 
 
 
 def test_the_image_is_what_the_recipe_says() -> None:
-    """Nothing is left in it of the machine that built it."""
+    """The image contains nothing of the machine that built it."""
     inspected = json.loads(do(*PODMAN, "image", "inspect", IMAGE))[0]
     assert inspected["Config"]["User"] == "65532:65532"
     assert inspected["Config"]["Entrypoint"] == ["/usr/local/bin/tailrace"]

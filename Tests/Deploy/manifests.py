@@ -1,4 +1,4 @@
-"""The files of Deploy/ as they reach a cluster: rendered by kubectl, found by kind and name."""
+"""The files of Deploy/ as a cluster gets them: rendered by kubectl, found by kind and name."""
 
 import os
 import re
@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """A program that a Python package brings along, or that is on the path; NAME in capitals overrides both."""
+    """A program from a Python package or on the path; the variable NAME overrides both."""
     beside = Path(sys.executable).parent / name
     found = os.environ.get(name.upper()) or (str(beside) if beside.exists() else shutil.which(name))
     assert found, f"no {name}: install Tests/Deploy/requirements.txt"
@@ -52,20 +52,20 @@ def only(manifests: list[Manifest], kind: str, name: str = "tailrace") -> Manife
 
 
 def worker(manifests: list[Manifest]) -> Manifest:
-    """What runs the workers: a Deployment or a StatefulSet."""
+    """The workers' Deployment or StatefulSet."""
     kinds = [each["kind"] for each in manifests if each["metadata"]["name"] == "tailrace"]
     return only(manifests, "StatefulSet" if "StatefulSet" in kinds else "Deployment")
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Every pod specification, with the name of what makes the pods."""
+    """Every pod specification, with the name of its owner."""
     for manifest in manifests:
         if template := manifest.get("spec", {}).get("template"):
             yield f"{manifest['kind']} {manifest['metadata']['name']}", template["spec"]
 
 
 def generated(manifests: list[Manifest], name: str) -> Manifest:
-    """What a ConfigMap holds whose name may end in a hash."""
+    """The data of a ConfigMap whose name may end in a hash."""
     found = [
         each
         for each in manifests

@@ -37,7 +37,7 @@ def test_the_backtracer_is_where_the_runtime_looks() -> None:
     values = dict(pair.split("=", 1) for pair in setting.removeprefix("SWIFT_BACKTRACE=").split(","))
     assert values["enable"] == "yes" and values["interactive"] == "no"
     assert values["output-to"] == "stderr"
-    # The memory that registers point at may hold spans.
+    # Memory that registers point to may hold spans.
     assert values["registers"] == "none"
     folder, name = values["swift-backtrace"].rsplit("/", 1)
     copied = re.search(r"install -D (\S+) --target-directory /image(\S+)", " ".join(arguments("RUN")))
@@ -53,7 +53,7 @@ def test_the_build_sees_what_it_copies() -> None:
 
 
 def test_a_changed_test_builds_nothing_again() -> None:
-    """No test is copied; the recipe makes empty targets, and finds their names by how they end."""
+    """No test is copied; the recipe creates empty targets, found by the ending of their names."""
     manifest = (REPOSITORY / "Package.swift").read_text()
     targets = re.findall(r'\.testTarget\(\s*name: "(\w+)"', manifest)
     assert targets and targets == sorted(set(targets), key=targets.index)
@@ -63,7 +63,7 @@ def test_a_changed_test_builds_nothing_again() -> None:
 
 
 def test_versions_do_not_float() -> None:
-    """Package.resolved is not committed: revisions may be a mirror's. What it names is in Package.swift."""
+    """Package.resolved is not committed: revisions may be a mirror's. Everything it names is in Package.swift."""
     manifest = (REPOSITORY / "Package.swift").read_text()
     dependencies = re.findall(r'\.package\(url: "[^"]+/([\w-]+)", (\w+): "([\d.]+)"\)', manifest)
     assert len(dependencies) == manifest.count(".package(url:")
@@ -72,7 +72,7 @@ def test_versions_do_not_float() -> None:
     resolved = REPOSITORY / "Package.resolved"
     if resolved.exists():
         pins = {pin["identity"]: pin["state"]["version"] for pin in json.loads(resolved.read_text())["pins"]}
-        # swift-nio names it for a product that nothing here is built with.
+        # swift-nio names it for a product that is not used here.
         pins.pop("swift-system", None)
         assert pins == named
 

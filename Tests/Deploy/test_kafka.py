@@ -1,4 +1,4 @@
-"""The topics, as Strimzi and as the script make them, and the Collectors on both sides."""
+"""The topics, as created by Strimzi and by the script, and the Collectors on both sides."""
 
 import stat
 from pathlib import Path
@@ -13,7 +13,7 @@ SCRIPT = DEPLOY / "kafka" / "create-topics.sh"
 TOPICS = {each["metadata"]["name"]: each for each in read(DEPLOY / "kafka" / "topics.yaml")}
 MIRRORED = ["decisions", "sampled"]
 RECORD_BYTES = 65_536
-"""What an output's largest record has over the input's: a tracestate may grow."""
+"""By how much an output's largest record exceeds the input's: a tracestate may grow."""
 
 
 class TestTopics:
@@ -92,7 +92,7 @@ class TestScript:
 
     @staticmethod
     def run_with_a_stand_in(directory: Path, settings: dict[str, str]) -> list[list[str]]:
-        """The arguments of each call of the tool, whose part a script takes."""
+        """The arguments of each call of the tool, which a script replaces."""
         log, stand_in = directory / "calls", directory / "kafka-topics.sh"
         stand_in.write_text(f'#!/bin/sh\nfor word; do printf "%s\\t" "$word"; done >> {log}\necho >> {log}\n')
         stand_in.chmod(0o755)
@@ -103,7 +103,7 @@ class TestScript:
 
 class TestCollectors:
     @pytest.mark.parametrize("name", ["producer", "consumer"])
-    def test_pipelines_name_what_is_there(self, name: str) -> None:
+    def test_pipelines_name_existing_components(self, name: str) -> None:
         collector = self.read(name)
         assert collector.keys() == {"receivers", "processors", "exporters", "service"}
         (pipeline,) = collector["service"]["pipelines"].values()

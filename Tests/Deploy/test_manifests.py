@@ -1,4 +1,4 @@
-"""The manifests: valid for Kubernetes, confined, and in keeping with the topology that they carry."""
+"""The manifests: valid for Kubernetes, confined, and consistent with the topology that they carry."""
 
 import os
 import re
@@ -27,7 +27,7 @@ from manifests import (
 )
 
 VERSIONS = ["1.31", "1.37"]
-"""Of Kubernetes: the manifests are valid for both and, it is taken, for those between."""
+"""Kubernetes versions: the manifests are valid for both and, presumably, for those between."""
 
 CUSTOM = {"PrometheusRule", "ScaledObject", "ServiceMonitor", "TriggerAuthentication"}
 """Kinds that Kubernetes itself does not know: checked against their documentation, below."""
@@ -46,7 +46,7 @@ def production() -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def by_cpu(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    """The production overlay with the other way to scale, changed as its comment says."""
+    """The production overlay with the other way to scale, changed as described in its comment."""
     directory = tmp_path_factory.mktemp("deploy")
     return changed_production(directory, "- ../../components/scale-on-lag ", "- ../../components/scale-on-cpu ")
 
@@ -83,7 +83,7 @@ class TestValidity:
 
 class TestConfinement:
     def test_pods_are_restricted(self, rendered: list[Manifest]) -> None:
-        """The rules of the namespace's pod security standard; a cluster would refuse what breaks them."""
+        """The rules of the namespace's pod security standard; a cluster would refuse violations."""
         labels = only(rendered, "Namespace")["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
         for name, pod in pods(rendered):
@@ -118,7 +118,7 @@ class TestConfinement:
                 tag = container["image"].rpartition("/")[2].partition(":")[2]
                 assert tag and tag != "latest", f"{name}: {container['image']}"
 
-    def test_workers_talk_to_brokers_dns_and_prometheus_alone(self, rendered: list[Manifest]) -> None:
+    def test_workers_talk_only_to_brokers_dns_and_prometheus(self, rendered: list[Manifest]) -> None:
         policy = only(rendered, "NetworkPolicy")["spec"]
         assert policy["podSelector"]["matchLabels"].items() <= labels_of_pods(rendered).items()
         assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
@@ -127,7 +127,7 @@ class TestConfinement:
         assert all(each.get("podSelector") for each in asking["from"])
         to = [(rule["to"], {port["port"] for port in rule["ports"]}) for rule in policy["egress"]]
         assert [ports for _, ports in to] == [{9092, 9093}, {53}, {5353}]
-        # An empty list of peers, or an empty peer, would be everybody. A node's own DNS cache is no pod.
+        # An empty list of peers, or an empty peer, would mean everyone. A node's own DNS cache is not a pod.
         cache = {"ipBlock": {"cidr": "169.254.20.10/32"}}
         for peers, _ in to:
             assert peers and all(peer.get("podSelector") or peer == cache for peer in peers)
@@ -186,7 +186,7 @@ class TestWorkers:
         for other in others:
             assert not spec["selector"]["matchLabels"].items() <= other.items()
 
-    def test_what_they_refer_to_is_there(self, rendered: list[Manifest]) -> None:
+    def test_all_references_exist(self, rendered: list[Manifest]) -> None:
         """The Secret is the operator's; everything else is rendered with them."""
         names = {(each["kind"], each["metadata"]["name"]) for each in rendered}
         pod = worker(rendered)["spec"]["template"]["spec"]
@@ -226,10 +226,10 @@ class TestWorkers:
         assert variables["KAFKA_BROKERS"] in done.stdout
         assert "a secret password" not in done.stdout
 
-    def test_a_certificate_and_where_it_is_come_together(self, rendered: list[Manifest]) -> None:
+    def test_a_certificate_comes_with_its_path(self, rendered: list[Manifest]) -> None:
         self.check_certificate(rendered)
 
-    def test_what_everyone_trusts_needs_no_certificate(self, tmp_path: Path) -> None:
+    def test_a_public_authority_needs_no_certificate(self, tmp_path: Path) -> None:
         manifests = changed_production(tmp_path, "\n  - ../../components/own-ca ", "\n  # own-ca ")
         self.check_certificate(manifests)
         assert environment(manifests)["KAFKA_CA"] == "probe"
@@ -238,7 +238,7 @@ class TestWorkers:
 
     @staticmethod
     def check_certificate(manifests: list[Manifest]) -> None:
-        """A worker that is told of a file has it, or its pod waits and says for what: nothing is optional."""
+        """A worker that is given a path has the file, or its pod waits and reports for what: nothing is optional."""
         pod = worker(manifests)["spec"]["template"]["spec"]
         volumes = [each for each in pod["volumes"] if "secret" in each]
         path = environment(manifests)["KAFKA_CA"]
@@ -250,8 +250,8 @@ class TestWorkers:
         assert path in {f"{mount['mountPath']}/{item['path']}" for item in volume["secret"]["items"]}
         assert not volume["secret"].get("optional")
 
-    def test_a_crash_is_told_in_the_form_of_the_log(self, rendered: list[Manifest]) -> None:
-        """The image's settings, which have to be said whole, and the form."""
+    def test_crashes_are_reported_in_the_log_format(self, rendered: list[Manifest]) -> None:
+        """The image's settings, which have to be repeated in full, and the format."""
         recipe = (DEPLOY / "Dockerfile").read_text()
         (settings,) = re.findall(r"^ENV SWIFT_BACKTRACE=(\S+)$", recipe, re.MULTILINE)
         topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
@@ -260,7 +260,7 @@ class TestWorkers:
 
 
 class TestConsole:
-    def test_it_is_where_everybody_looks_for_it(self, rendered: list[Manifest]) -> None:
+    def test_it_is_in_the_usual_place(self, rendered: list[Manifest]) -> None:
         topology = yaml.safe_load(generated(rendered, "tailrace-topology")["topology.yaml"])
         assert topology["console"] == {"address": "::", "port": 8080}
         container = worker(rendered)["spec"]["template"]["spec"]["containers"][0]
@@ -290,8 +290,8 @@ class TestConsole:
         (file,) = read(DEPLOY / "prometheus" / "rules.yaml")
         assert rule["spec"] == file
 
-    def test_where_the_run_book_is_is_said_once(self, tmp_path: Path) -> None:
-        """Links are absolute, for whoever reads an alert elsewhere, and the overlay's address is in all."""
+    def test_the_runbook_address_is_set_once(self, tmp_path: Path) -> None:
+        """Links are absolute, for readers of an alert elsewhere, and all have the overlay's address."""
         copy = tmp_path / "kubernetes"
         shutil.copytree(KUBERNETES, copy)
         file = copy / "overlays" / "production" / "kustomization.yaml"
@@ -349,8 +349,8 @@ class TestScaling:
         assert only(stable, "ScaledObject")["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
         assert only(stable, "Service")["metadata"]["name"] == worker(stable)["spec"]["serviceName"]
 
-    def test_the_move_to_stable_names_takes_the_old_workers_away(self, production: list[Manifest]) -> None:
-        """`apply` leaves the Deployment that it no longer finds, so whoever moves is told, in both places."""
+    def test_the_move_to_stable_names_removes_the_old_workers(self, production: list[Manifest]) -> None:
+        """`apply` leaves the Deployment that it no longer finds; both places tell users who move."""
         command = f"kubectl --namespace tailrace delete deployment {worker(production)['metadata']['name']}"
         overlay = (KUBERNETES / "overlays" / "stable-names" / "kustomization.yaml").read_text()
         assert command in overlay
@@ -358,7 +358,7 @@ class TestScaling:
 
 
 def changed_production(directory: Path, old: str, new: str) -> list[Manifest]:
-    """The production overlay, rendered from a copy in which one thing is written differently."""
+    """The production overlay, rendered from a copy with one change."""
     copy = directory / "kubernetes"
     shutil.copytree(KUBERNETES, copy)
     file = copy / "overlays" / "production" / "kustomization.yaml"
@@ -373,7 +373,7 @@ def labels_of_pods(manifests: list[Manifest]) -> dict[str, str]:
 
 
 def environment(manifests: list[Manifest]) -> dict[str, str]:
-    """What a worker's container would see; for what comes from a Secret, or is the pod's, any text."""
+    """The environment of a worker's container; any text for values from a Secret or the pod."""
     container = worker(manifests)["spec"]["template"]["spec"]["containers"][0]
     variables = dict(generated(manifests, "tailrace-environment"))
     for variable in container.get("env", []):
@@ -390,6 +390,6 @@ def partitions(topic: str) -> int:
 
 
 def size(text: str) -> int:
-    """A size of a topology file, or with a B behind it one of a manifest: `1GiB`."""
+    """A size of a topology file, such as `1GiB`; for one of a manifest, append a B."""
     units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
     return int(text[:-3]) * units[text[-3:]]

@@ -1,4 +1,4 @@
-"""The rules for Prometheus: they are sound, they fire when they should, and each alert has its page."""
+"""The rules for Prometheus: they are valid, they fire when they should, and each alert has its runbook entry."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ def test_alerts_fire_when_they_should(tmp_path):
 
 
 def test_no_rule_reads_a_record_of_another_group():
-    """Groups are evaluated in no order, a group's rules in theirs: a record is read below it in its group."""
+    """Groups are evaluated in no order, a group's rules in theirs: a record is only read after it in its group."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     assert records

@@ -1,9 +1,9 @@
-"""Fills a topic of the suite's broker with generated traffic, and lets `tailrace bench-kafka` read it.
+"""Fills a topic of the suite's broker with generated traffic, and runs `tailrace bench-kafka` on it.
 
     python bench_kafka.py [--traces N] [--partitions N] [arguments of tailrace bench-kafka]
 
-The broker answers a fetch with all that a partition has, so there are many partitions of less than 50 MB. A thread of
-it writes all of its data to disk again and again, a whole core's work that no other broker has: it gets idle time only.
+The broker answers a fetch with a whole partition, so there are many partitions of less than 50 MB. One of its threads
+writes all data to disk again and again, a whole core's work that no other broker has: it only gets idle time.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from topics import Broker
 
 
 def leave_idle_time_to_saving(broker: int) -> None:
-    """Gives the broker's saving thread what no other thread wants of the processors."""
+    """Gives the broker's saving thread only idle time."""
     threads = [int(thread.name) for thread in Path(f"/proc/{broker}/task").iterdir()]
     saving = [t for t in threads if Path(f"/proc/{broker}/task/{t}/comm").read_text().strip() == "autosave"]
     for thread in saving:

@@ -1,4 +1,4 @@
-"""How long an error takes from its producer to a reader of `decisions` and `sampled` with read_committed.
+"""Measures how long an error takes from its producer to a read_committed reader of `decisions` and `sampled`.
 
     python bench_latency.py [--seconds N] [--traces-per-second N] [--errors SHARE] [--commit-interval TIME]
 
@@ -35,7 +35,7 @@ def produce(broker: Broker, topic: str, options: argparse.Namespace, written: di
         trace = maker.trace_id()
         is_error = int((number + 1) * options.errors) > int(number * options.errors)
         spans = maker.trace(trace, error=is_error)
-        # The one that fails comes second.
+        # The failing one is the second.
         spans.sort(key=lambda span: span.status.code != 2)
         spans[0], spans[1] = spans[1], spans[0]
         for place, span in enumerate(spans):

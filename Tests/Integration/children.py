@@ -1,4 +1,4 @@
-"""The processes that the suite starts. None of them outlives it, however it ends."""
+"""The processes that the suite starts. None outlives it, however it ends."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 DEADLINE = 60.0
-"""Seconds after which what should have happened has failed to; generous, because the machine may be busy."""
+"""Seconds after which a wait has failed; generous, because the machine may be busy."""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAILRACE = Path(os.environ.get("TAILRACE") or REPOSITORY / ".build/release/tailrace").absolute()
 
-# The kernel kills a child whose parent is gone: this alone also follows a `kill -9` of the test run.
+# The kernel kills a child whose parent is gone: only this covers a `kill -9` of the test run.
 _TIED = [setpriv, "--pdeathsig", "KILL"] if (setpriv := shutil.which("setpriv")) else []
 
 Value = TypeVar("Value")
@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], Value], what: str, deadline: float = DEAD
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment, all different."""
+    """Different ports that are free at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -78,7 +78,7 @@ class Child:
         assert code is None, f"{self.name} has ended with exit code {code}"
 
     def wait_for(self, condition: Callable[[], Value], what: str, deadline: float = DEADLINE) -> Value:
-        """Waits until `condition` is true; fails at once if the program ends before."""
+        """Waits until `condition` is true; fails at once if the program ends first."""
 
         def checked() -> Value:
             self.require_running()
@@ -97,7 +97,7 @@ class Child:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Holds every thread of the program still: SIGSTOP alone returns before the last of them has stopped."""
+        """Stops every thread of the program: SIGSTOP alone returns before the last of them has stopped."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             self.wait_for(lambda: all(state == "T" for state in self._thread_states()), "to stand still")
@@ -107,7 +107,7 @@ class Child:
 
     def _thread_states(self) -> list[str]:
         tasks = Path(f"/proc/{self.process.pid}/task")
-        # The state is the first field behind the name, which stands in parentheses and may hold any character.
+        # The state is the first field after the name, which is in parentheses and may contain any character.
         return [each.joinpath("stat").read_text().rpartition(")")[2].split()[0] for each in tasks.iterdir()]
 
     def kill(self) -> None:
@@ -117,7 +117,7 @@ class Child:
 
 
 class Children:
-    """All programs of the session, in the order of their start."""
+    """All programs of the session, in start order."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -129,6 +129,6 @@ class Children:
         return child
 
     def kill_since(self, count: int) -> None:
-        """Kills those that were started after the first `count`, the latest first."""
+        """Kills those started after the first `count`, the latest first."""
         for child in reversed(self.all[count:]):
             child.kill()

@@ -19,7 +19,7 @@ INTEGRATION = Path(__file__).parent
 
 
 def program(package: str, name: str) -> Path:
-    """The program that a Python package brings along."""
+    """The program in a Python package."""
     path = Path(str(files(package) / name))
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
@@ -27,7 +27,7 @@ def program(package: str, name: str) -> Path:
 
 
 def pytest_configure() -> None:
-    """A suite without its real parts has tested nothing, so that is a failure and never a skip."""
+    """Without its real parts the suite tests nothing, so that is a failure and never a skip."""
     missing = []
     for line in (INTEGRATION / "requirements.txt").read_text().splitlines():
         package, _, wanted = line.partition("==")
@@ -53,7 +53,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     """Adds the logs of all programs that ran during a failed test to its report."""
     report = yield
     if report.failed and (children := item.session.stash.get(CHILDREN, None)):
-        # The broker, and what this test has started.
+        # The broker, and the programs started by this test.
         for child in [*children.all[:1], *children.all[item.stash.get(FIRST_CHILD, 1) :]]:
             code = child.process.poll()
             report.sections.append((f"{child.name}: {'running' if code is None else code}", child.tail))
@@ -129,7 +129,7 @@ def run(start: Callable[[Topology], Child]) -> Callable[[Topology], Child]:
 
 @pytest.fixture
 def tailrace(broker: Broker) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command to its end; the result has `returncode`, and `stdout` with all that was printed."""
+    """Runs a command to its end; the result has `returncode`, and `stdout` with all output."""
 
     def tailrace(*arguments: str | Path, address: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -11,7 +11,7 @@ SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
 
 
 def promtool(*arguments: str, text: str = "") -> str:
-    """What promtool says; it fails if it finds a fault."""
+    """The output of promtool; fails if it reports a problem."""
     program = shutil.which("promtool")
     assert program, "no promtool: run `make setup`"
     result = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, check=False)
@@ -20,7 +20,7 @@ def promtool(*arguments: str, text: str = "") -> str:
 
 
 class Families:
-    """A page of metrics. Each family has HELP and TYPE, in this order, before its samples, and comes once."""
+    """A page of metrics. Each family appears once, with HELP and TYPE, in this order, before its samples."""
 
     def __init__(self, text: str):
         assert text.endswith("\n")
@@ -60,9 +60,9 @@ class Families:
         return sum(value for _, value in self.samples(name))
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """Samples that have this label alone."""
+        """Samples that have only this label."""
         return {labels[label]: value for labels, value in self.samples(name)}
 
     def counts(self, name: str, *names: str) -> Counter:
-        """Samples by the values of labels, those of 0 left out."""
+        """Samples by label values, without those of 0."""
         return Counter({tuple(labels[each] for each in names): int(value) for labels, value in self.samples(name) if value})

@@ -1,7 +1,7 @@
 """OTLP traces cut from the wire, and made by hand.
 
-`spans_in` takes records apart without decoding spans, so that they can be compared byte for byte; nothing
-that it returns was encoded again.
+`spans_in` splits records without decoding spans, so that they can be compared byte for byte; nothing that it returns
+was re-encoded.
 """
 
 import base64
@@ -55,15 +55,15 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 @dataclass(frozen=True)
 class WireSpan:
-    """One span as it stands on the wire."""
+    """One span as on the wire."""
 
     rest: bytes
-    """The span's bytes without its tracestate, which is the only thing that may change."""
+    """The span's bytes without its tracestate, the only part that may change."""
     trace_state: str
     resource: tuple[bytes, ...]
-    """The bytes of the resource and of all else that its `ResourceSpans` says about it."""
+    """The bytes of the resource and of the other fields of its `ResourceSpans` that describe it."""
     scope: tuple[bytes, ...]
-    """The bytes of the scope and of all else that its `ScopeSpans` says about it."""
+    """The bytes of the scope and of the other fields of its `ScopeSpans` that describe it."""
 
     @property
     def message(self) -> Span:
@@ -74,7 +74,7 @@ class WireSpan:
         return self.message.trace_id.hex()
 
     def kept(self, threshold: str) -> "WireSpan":
-        """The same span as it must look when kept with `threshold`."""
+        """The same span as it must be when kept with `threshold`."""
         return WireSpan(self.rest, kept_trace_state(self.trace_state, threshold), self.resource, self.scope)
 
 
@@ -115,8 +115,8 @@ def _is_threshold(text: str) -> bool:
 def kept_trace_state(original: str, threshold: str) -> str:
     """The tracestate of a span that was kept with `threshold`.
 
-    The greater of both thresholds stands; both are hexadecimal fractions, so their order is that of the text.
-    A member that was changed goes to the front of the list. What breaks the rules is left alone.
+    The greater of both thresholds applies; both are hexadecimal fractions, so they compare as text.
+    A changed member moves to the front of the list. An invalid tracestate is left alone.
     """
     before = probability_fields(original)
     if (given := before.pop("th", None)) is not None:
@@ -128,16 +128,16 @@ def kept_trace_state(original: str, threshold: str) -> str:
 
 
 def is_baseline(trace_id: str, trace_state: str, percentage: float) -> bool:
-    """Whether consistent probability sampling keeps the trace, by its `rv`, else by its id's last 56 bits."""
+    """Whether consistent probability sampling keeps the trace, by its `rv` or else its id's last 56 bits."""
     randomness = int(probability_fields(trace_state).get("rv", trace_id[-14:]), 16)
     return randomness >= round((1 - percentage / 100) * 2**56)
 
 
-# Traces made by hand.
+# Handmade traces.
 
 
 class Maker:
-    """Makes spans with ids and sizes that a seed settles, and with times of the present."""
+    """Makes spans with ids and sizes from a seed, and with current times."""
 
     def __init__(self, seed: int):
         self._random = random.Random(seed)
@@ -190,7 +190,7 @@ def traces_data(spans: Iterable[Span], service: str = "checkout") -> TracesData:
 
 
 def otlp_json(traces: TracesData) -> bytes:
-    """The JSON form of OTLP: that of protobuf, but for ids in hexadecimal and enumerations as numbers."""
+    """The JSON form of OTLP: protobuf's, except that ids are hexadecimal and enumerations numbers."""
 
     def with_hexadecimal_ids(node: object) -> object:
         if isinstance(node, list):

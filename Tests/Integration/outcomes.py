@@ -1,4 +1,4 @@
-"""What a worker wrote, by trace, and the checks that hold for all of it."""
+"""A worker's output, by trace, and the checks that hold for all of it."""
 
 import json
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from topologies import TailSampling
 
 
 class Outcomes:
-    """The decisions and kept spans of a topology, as far as they have been read."""
+    """The decisions and kept spans of a topology read so far."""
 
     def __init__(self, topology: TailSampling, reader: Reader):
         self.topology = topology
@@ -42,13 +42,13 @@ class Outcomes:
         return dict(kept)
 
     def await_decisions(self, trace_ids: Iterable[str], check: Callable[[], None]) -> None:
-        """Reads until each trace is decided and the kept spans of the last ones must have come too."""
+        """Reads until each trace is decided and the kept spans of the last ones must have arrived too."""
         wanted = set(trace_ids)
         self.reader.until(lambda: wanted <= self.decided, f"decisions on {len(wanted)} traces", check)
         self.reader.quiet(0.5)
 
     def check_keys_and_partitions(self, spans: Iterable[Record]) -> None:
-        """Every record has its trace's id as key, and is in the partition that the trace's spans were in."""
+        """Every record has its trace's id as key, and is in the partition of the trace's input spans."""
         partitions = {span.trace_id: each.partition for each in spans for span in spans_in([each.value])}
         for record, decision in self.decisions:
             assert record.key == decision["trace_id"].encode()
@@ -60,7 +60,7 @@ class Outcomes:
 
 
 def assert_same_spans(found: Iterable[WireSpan], expected: Iterable[WireSpan]) -> None:
-    """The same spans, byte for byte, each as often."""
+    """The same spans, byte for byte, equally often."""
     found, expected = Counter(found), Counter(expected)
     if found == expected:
         return

@@ -1,4 +1,4 @@
-"""A proxy in front of a Kafka broker, that can be slow, silent, or gone."""
+"""A proxy in front of a Kafka broker that can be slow, silent or unreachable."""
 
 import contextlib
 import socket
@@ -8,13 +8,13 @@ import time
 
 HOST = "127.0.0.1"
 METADATA_BYTES_MAX = 1 << 20
-"""Longer answers are records, in which nothing is looked for."""
+"""Longer answers are records, which are not searched."""
 
 
 class Proxy:
-    """Hands on what clients and the broker say, frame by frame.
+    """Forwards the traffic of clients and the broker, frame by frame.
 
-    Brokers name their own address in their answers, and clients would go there from then on: in answers the
+    Brokers name their own address in their answers, and clients would then connect there: in answers the
     broker's port is replaced by the proxy's, which has the same length.
     """
 
@@ -37,10 +37,10 @@ class Proxy:
     def address(self) -> str:
         return f"{HOST}:{self.port}"
 
-    # What may happen to it.
+    # Faults.
 
     def fall_silent(self) -> None:
-        """Connections stay, and nothing comes through."""
+        """Connections stay open, and nothing gets through."""
         self._flows.clear()
 
     def vanish(self) -> None:
@@ -79,7 +79,7 @@ class Proxy:
                 threading.Thread(target=self._hand_on, args=(source, target, is_answer), daemon=True).start()
 
     def _hand_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
-        """Until one side ends; then the other one ends too."""
+        """Forwards until one side ends; then ends the other too."""
         with contextlib.suppress(OSError, EOFError):
             while True:
                 header = self._read(source, 4)

@@ -1,4 +1,4 @@
-"""Listeners that play a broker as far as its handshakes: TLS, and SASL in Kafka's own protocol."""
+"""Listeners that imitate a broker's handshakes: TLS, and SASL in Kafka's own protocol."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
-# What the listener says it understands: just enough for a client to try SASL.
+# The APIs that the listener advertises: just enough for a client to try SASL.
 VERSIONS = {0: (0, 7), 1: (0, 11), 3: (0, 4), 10: (0, 2), SASL_HANDSHAKE: (0, 1), API_VERSIONS: (0, 3), SASL_AUTHENTICATE: (0, 1)}
 AUTHENTICATION_FAILED = 58
 
@@ -48,7 +48,7 @@ class Authority:
 
 
 class Listener:
-    """Takes connections on a port of its own, one after the other, until it is closed."""
+    """Accepts connections on its own port, one at a time, until closed."""
 
     def __init__(self, serve: Callable[[socket.socket], None]):
         self._serve = serve
@@ -70,7 +70,7 @@ class Listener:
             with connection:
                 self._serve(connection)
         except (OSError, EOFError):
-            # The client went away; what it had said until then is what the tests look at.
+            # The client disconnected; the tests check what it had sent before.
             pass
 
     def close(self) -> None:
@@ -78,16 +78,16 @@ class Listener:
 
 
 class TLSListener(Listener):
-    """Wants a client certificate that `authority` has signed."""
+    """Requires a client certificate signed by `authority`."""
 
     def __init__(self, certificate: Path, key: Path, authority: Authority):
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.certificate)
         self._context.load_cert_chain(certificate, key)
         self._context.verify_mode = ssl.CERT_REQUIRED
         self.clients: list[tuple[str, str, int]] = []
-        """Of each finished handshake: the name on the client's certificate, the TLS version, and the first API asked."""
+        """For each finished handshake: the client certificate's name, the TLS version, and the first API requested."""
         self.failures: list[str] = []
-        """Of each handshake that failed, why."""
+        """The reason of each failed handshake."""
         super().__init__(self._speak)
 
     def _speak(self, connection: socket.socket) -> None:
@@ -115,7 +115,7 @@ class Request:
 
 
 def read_request(connection: socket.socket) -> Request:
-    """The next request; its body begins behind the client's id."""
+    """The next request; its body begins after the client's id."""
     (length,) = struct.unpack(">i", read_exactly(connection, 4))
     data = read_exactly(connection, length)
     api, version, correlation, name = struct.unpack_from(">hhih", data)
@@ -136,17 +136,17 @@ def text(value: str) -> bytes:
 
 
 class SASLListener(Listener):
-    """Speaks Kafka up to the end of SASL, and notes what clients sent."""
+    """Speaks Kafka up to the end of SASL, and records what clients sent."""
 
     def __init__(self, mechanism: str, authenticate: Callable[[list[bytes]], tuple[bytes, str | None]]):
-        """`authenticate` gets all tokens of a connection so far; it returns the answer, or why it refuses."""
+        """`authenticate` gets all tokens of a connection so far; it returns the answer, or the reason to refuse."""
         self._mechanism = mechanism
         self._authenticate = authenticate
         self.mechanisms: list[str] = []
         self.tokens: list[list[bytes]] = []
         """The tokens of each connection."""
         self.later: list[int] = []
-        """APIs asked after the handshake had succeeded."""
+        """APIs requested after a successful handshake."""
         super().__init__(self._speak)
 
     def _speak(self, connection: socket.socket) -> None:
@@ -172,7 +172,7 @@ class SASLListener(Listener):
 
     @staticmethod
     def _versions(version: int) -> bytes:
-        # From version 3 on lists have their length plus one in front, and tagged fields behind each entry.
+        # From version 3 on, lists begin with their length plus one, and tagged fields follow each entry.
         tags = b"\0" if version >= 3 else b""
         count = bytes([len(VERSIONS) + 1]) if version >= 3 else struct.pack(">i", len(VERSIONS))
         entries = b"".join(struct.pack(">hhh", api, *span) + tags for api, span in VERSIONS.items())

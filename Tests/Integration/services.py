@@ -1,6 +1,6 @@
-"""Instrumented services: one tracer provider each, the context handed on as W3C headers, spans sent as OTLP.
+"""Instrumented services: one tracer provider each, context propagated as W3C headers, spans sent as OTLP.
 
-Calls have the times that the scenario says, so that a slow trace need not take long.
+Calls have the scenario's times, so that a slow trace need not take long.
 """
 
 import random
@@ -36,7 +36,7 @@ _propagator = TraceContextTextMapPropagator()
 
 @dataclass
 class Call:
-    """A span, and the calls it makes. Times are in milliseconds from the start of the trace."""
+    """A span and its calls. Times are in milliseconds from the start of the trace."""
 
     service: str
     operation: str
@@ -48,11 +48,11 @@ class Call:
     attributes: dict = field(default_factory=dict)
     events: list[tuple[str, dict]] = field(default_factory=list)
     is_exported: bool = True
-    """Whether anyone sees the span; if not, its children name a parent that never comes."""
+    """Whether the span is exported; if not, its children have a parent that never arrives."""
 
 
 class ChosenIds(IdGenerator):
-    """Ids settled by a seed; the next trace's may be chosen."""
+    """Ids from a seed; the next trace's may be chosen."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -67,7 +67,7 @@ class ChosenIds(IdGenerator):
 
 
 class _Head(Sampler):
-    """Samples all; a new trace begins with the tracestate that the context asks for."""
+    """Samples all; a new trace begins with the context's tracestate."""
 
     def should_sample(
         self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None
@@ -81,7 +81,7 @@ class _Head(Sampler):
 
 
 class Services:
-    """Services, the first of which is the front door: it is the last to send its spans."""
+    """Services; the first is the entry point, and sends its spans last."""
 
     def __init__(self, names: list[str], grpc: str, http: str, seed: int):
         self.ids = ChosenIds(seed)
@@ -138,7 +138,7 @@ class Services:
         return span.get_span_context().trace_id
 
     def flush(self) -> None:
-        """Sends all that was recorded, roots last: what a root waits for is then before it."""
+        """Sends all recorded spans, roots last: a root's descendants then precede it."""
         for name, provider in reversed(self._providers.items()):
             assert provider.force_flush(), f"{name} could not send its spans"
 

@@ -1,13 +1,13 @@
-"""Workers under load for a long time, behind a broker that is slow, silent, unreachable, and cuts connections.
+"""Workers under long load, with a broker that is slow, silent, unreachable, and cuts connections.
 
     make soak MINUTES=10
 
-Not part of the suite, for its length. It fails if a trace is lost or decided twice, if a kept span is missing or comes
-twice, if a worker's memory grows, or if the lag is not gone soon after the last fault.
+Too long for the suite. It fails if a trace is lost or decided twice, if a kept span is missing or duplicated, if a
+worker's memory grows, or if the lag is not gone soon after the last fault.
 
-SOAK_RESTARTS=1 also stops the broker and starts it again. The suite's broker then forgets its producers and the members
-of its groups, which Apache Kafka does not: workers end and are started again, and for a while two of them read the same
-partition. So that shows how workers bear it, and can't show that every trace comes out once.
+SOAK_RESTARTS=1 also restarts the broker. The suite's broker then forgets its producers and group members, which Apache
+Kafka does not: workers end and are restarted, and for a while two of them read the same partition. So that shows how
+workers cope with it, but can't show that every trace is output once.
 """
 
 import json
@@ -42,16 +42,16 @@ CALM_SECONDS = (8.0, 14.0)
 RECOVERY_SECONDS = 60
 ROW_SECONDS = 10
 MEMORY_GROWTH = 0.15
-"""How much more a worker may have resident in the last third than in the second: buffers of the client grow with the
-longest outage yet, and verdicts for ten minutes (`late_window`), by 96 bytes a trace at the most: 3 MiB here."""
+"""By how much a worker's resident memory may grow from the second third to the last: buffers of the client grow with
+the longest outage so far, and verdicts for ten minutes (`late_window`), by at most 96 bytes per trace: 3 MiB here."""
 LAG_MAX = 2.0
-"""Seconds by which a span may be late in the log to be in time for its window. A trace with a later one comes out once
-all the same, but nobody can say how: the broker was away."""
+"""Seconds by which a span may be late in the log and still in time for its window. A trace with a later one is still
+output once, but how can't be predicted: the broker was down."""
 
 
 @dataclass
 class Made:
-    """A trace, and what must come of it."""
+    """A trace, and its expected outcome."""
 
     is_error: bool
     is_slow: bool
@@ -67,7 +67,7 @@ class Made:
 
 @dataclass
 class Load:
-    """Whole traces, a span a record, as fast as the clock says."""
+    """Whole traces, one span per record, at the clock's pace."""
 
     producer: Producer
     topic: str
@@ -105,7 +105,7 @@ class Load:
 
 
 class Faults:
-    """One after the other, each for some seconds, with calm between."""
+    """Faults, one at a time, each for some seconds, with pauses between."""
 
     KINDS = ("slow", "silent", "unreachable", "cut") + ("restart",) * ("SOAK_RESTARTS" in os.environ)
 
@@ -163,7 +163,7 @@ class Faults:
 
 
 class Output:
-    """What the workers write, taken in as it comes."""
+    """The workers' output, read as it arrives."""
 
     def __init__(self, broker: Broker, topology: TailSampling, traces: dict[str, Made]):
         self._topology, self._traces = topology, traces
@@ -209,7 +209,7 @@ class Output:
             for span in made.spans:
                 written, kept = self.written[span], self.kept[span]
                 assert written > 0, "a span that was acknowledged is not in the log"
-                # Of a trace with a late span that span may have been decided on alone.
+                # The late span of a trace may have been decided separately.
                 allowed = {written * made.is_wanted} if made.lag <= LAG_MAX else {0, written}
                 assert kept in allowed, f"{kept} copies of a span of {made}, {written} in the input"
         wanted = sum(made.is_wanted for made in timely)
@@ -256,7 +256,7 @@ def test_soak(session_children: Children, write) -> None:
     ended: list[Child] = []
     consoles = {name: Console(worker) for name, worker in workers.items()}
     wait_until(lambda: all(each.is_ready for each in consoles.values()), "the workers to be ready")
-    # Not idempotent: this broker forgets its producers when it ends. So some spans are in the input twice.
+    # Not idempotent: this broker forgets its producers when it ends. So some input spans are duplicates.
     producer = Producer(
         {
             "bootstrap.servers": broker.address,
@@ -289,7 +289,7 @@ def test_soak(session_children: Children, write) -> None:
         output.take()
         assert faults.failure is None, faults.failure
         for name, worker in workers.items():
-            # As its Deployment would: an error that a process can't go on after ends it.
+            # As its Deployment would: an error that a process can't recover from ends it.
             if worker.process.poll() is not None:
                 assert worker.process.returncode == 1, worker.tail
                 print(f"worker {name} has ended: {worker.tail.splitlines()[-1]}")

@@ -41,7 +41,7 @@ def test_rates_follow_the_fleets_traffic(broker, start, read, name, key):
         for number in range(LARGE_PER_SECOND // 10 + (tenth % 10 == 0)):
             kind = "small" if number == LARGE_PER_SECOND // 10 else "large"
             trace = maker.trace_id()
-            # Two services, or two routes of one.
+            # Two services, or two routes of one service.
             span = maker.span(trace, name=kind)
             record = traces_data([span], service=kind if name == "services" else "shop").SerializeToString()
             broker.produce(topology.spans, record, trace.encode(), int(trace[:8], 16) % 4)
@@ -61,14 +61,14 @@ def test_rates_follow_the_fleets_traffic(broker, start, read, name, key):
 
     final = outcomes.final
     assert {decision["policy"] for decision in final.values() if decision["verdict"] == "keep"} == {"baseline"}
-    # Each partition writes what it counted, under its number and the interval's place.
+    # Each partition writes its counts, keyed by its number and the interval's place.
     keys = {record.key.decode() for record in reader.records[topology.stats]}
     assert {key.split("/")[0] for key in keys} == {"0", "1", "2", "3"}
     assert topology.stats in broker.partition_counts()
     counted = b"".join(record.value for record in reader.records[topology.stats] if record.value)
     expected = [b"large", b"small"] if name == "services" else [b"shop\x1f/large", b"shop\x1f/small"]
     assert all(each in counted for each in expected)
-    # Once the fleet knows its traffic, the small kind is kept whole, and the large one pays for it.
+    # Once the fleet knows its traffic, the small kind is kept whole, at the large one's expense.
     later = {kind: each[len(each) // 2 :] for kind, each in ids.items()}
     kept = {
         kind: sum(final[each]["verdict"] == "keep" for each in each_ids) / len(each_ids)
@@ -81,5 +81,5 @@ def test_rates_follow_the_fleets_traffic(broker, start, read, name, key):
         for record in reader.records[topology.decisions]
         if final[record.key.decode()]["verdict"] == "keep"
     ]
-    # Scaled up, what was kept is all there was: some 90 kept traces with weights of about ten each.
+    # Scaled up, kept traces add up to all of them: some 90 kept, with weights of about ten each.
     assert 0.5 * len(final) < sum(weights) < 1.6 * len(final), (sum(weights), len(final))

@@ -1,4 +1,4 @@
-"""Small inputs with right answers, which lie beside the project on some machines."""
+"""Small inputs with known answers, which exist next to the project on some machines."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from children import TAILRACE
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 
-def test_small_inputs_have_their_right_answers(tmp_path):
+def test_small_inputs_have_the_right_answers(tmp_path):
     script = CASES / "check.py"
     if not script.exists():
         pytest.skip(f"{CASES} is not there: its cases are not tried")
@@ -21,7 +21,7 @@ def test_small_inputs_have_their_right_answers(tmp_path):
     said = re.match(r"\d+ of \d+ cases right(?:: wrong are (.*))?$", done.stdout.strip())
     assert said, done.stdout
     wrong = set(said[1].split(", ")) if said[1] else set()
-    # Its script wants two spans of every trace, and one that only moves the clock has one.
+    # Its script expects two spans of every trace, but a trace that only moves the clock has one.
     assert wrong <= {"redelivered"}
     decisions = tmp_path / "decisions"
     case = CASES / "redelivered"

@@ -1,7 +1,7 @@
-"""Exactly once: workers are killed, stopped, added and removed under load, and every trace comes out once.
+"""Exactly once: workers are killed, stopped, added and removed under load, and every trace is output once.
 
-What this can't show: a worker that was thrown out of its group and does not know it. Brokers find that out by
-the group's generation, which comes with the offsets of a transaction; the suite's broker does not look at it.
+This can't test a worker that was removed from its group and does not know it. Brokers detect that by the group's
+generation, which is sent with a transaction's offsets; the suite's broker ignores it.
 """
 
 import itertools
@@ -34,34 +34,34 @@ BASELINE_THRESHOLD = "e"
 """Seven eighths of the randomness space are rejected: 0.875 = 0xe / 0x10."""
 
 TRACE_SECONDS = 1.0
-"""From a trace's first span to its last, but for a straggler."""
+"""From a trace's first span to its last, except a straggler."""
 WAIT, WAIT_AFTER_ROOT = "8s", "4s"
 STRAGGLER_SECONDS = 12.0
-"""From a trace's first span to one that comes when the trace is long decided."""
+"""From a trace's first span to one that arrives long after the verdict."""
 LULL_SECONDS = 6.0
 SETTLED_SECONDS = 1.5
 LAG_MAX = 2.5
-"""Seconds by which a span may be late in the log, so that it is still in time for its trace's window.
+"""Seconds by which a span may be late in the log and still in time for its trace's window.
 
-A broker on a busy machine may be later. Such a trace comes out once all the same, but nobody can say how."""
+A broker on a busy machine may be later. Such a trace is still output once, but how can't be predicted."""
 LAGGING_MAX = 0.2
-"""The share of traces that may be so."""
+"""The share of such traces allowed."""
 
 
 @dataclass
 class Made:
-    """A trace, and what must come of it."""
+    """A trace, and its expected outcome."""
 
     trace_id: str
     begin: float
-    """The second of the load at which it begins."""
+    """The second of the load when it begins."""
     partition: int
     spans: list[Span]
     """In the order of sending, over a second."""
     is_slow: bool
     straggler: Span | None = None
     lag: float = 0
-    """By how many seconds one of its spans was late in the log, at the most."""
+    """The most seconds by which one of its spans was late in the log."""
 
     @property
     def is_lagging(self) -> bool:
@@ -69,7 +69,7 @@ class Made:
 
     @property
     def due(self) -> Iterator[tuple[float, Span]]:
-        """The spans, each with the second at which it is sent."""
+        """The spans, each with the second when it is sent."""
         for place, span in enumerate(self.spans):
             yield self.begin + TRACE_SECONDS * place / (len(self.spans) - 1), span
         if self.straggler is not None:
@@ -81,7 +81,7 @@ class Made:
 
     @property
     def error_count(self) -> int:
-        """Errors that come before the trace is decided."""
+        """Errors that arrive before the trace is decided."""
         return sum(is_error(span) for span in self.spans)
 
     @property
@@ -96,7 +96,7 @@ class Made:
 
     @property
     def late_reports(self) -> int:
-        """How many records say that an error came after the trace was dropped."""
+        """How many records report an error after the trace was dropped."""
         return int(not self.reasons and self.straggler is not None and is_error(self.straggler))
 
 
@@ -105,14 +105,14 @@ def is_error(span: Span) -> bool:
 
 
 def is_lull(partition: int, second: float) -> bool:
-    """Whether nothing begins in the partition: it has lulls, in which its clock follows the wall clock."""
+    """Whether the partition is in a lull: no trace begins, and its clock follows the wall clock."""
     return second // LULL_SECONDS % PARTITIONS == partition
 
 
 class Load:
-    """Traces in the making, in a thread of its own; at any time there are some of which spans are to come.
+    """Traces in progress, on its own thread; at any time some of them are incomplete.
 
-    Errors are in the last spans only, so that no error trace can be told by the others.
+    Errors are only in the last spans, so that no error trace can be recognised before.
     """
 
     def __init__(self, broker: Broker, topic: str, seed: int):
@@ -135,7 +135,7 @@ class Load:
         is_slow = chosen.random() < 0.08
         root = maker.span(trace_id, name="root", milliseconds=SLOW_MILLISECONDS + 50 if is_slow else 20)
         spans = [maker.span(trace_id, root, name=f"call-{number}") for number in range(chosen.randint(2, 4))]
-        # Its root comes before or after its first children.
+        # Its root is sent before or after its first children.
         spans.insert(chosen.choice((0, 1, 2)), root)
         spans.append(maker.span(trace_id, root, name="last", error=chosen.random() < 0.12))
         partition = chosen.choice([each for each in range(PARTITIONS) if not is_lull(each, begin)])
@@ -161,7 +161,7 @@ class Load:
 
     @property
     def second(self) -> float:
-        """The time since the beginning."""
+        """The time since the start."""
         return time.monotonic() - self.began
 
     def finish(self) -> None:
@@ -172,7 +172,7 @@ class Load:
 
 
 def partitions_of(worker: Child) -> set[int]:
-    """The partitions that a worker has taken up and not given up, as its log says."""
+    """The partitions that a worker owns, according to its log."""
     owned: set[int] = set()
     for line in worker.output.splitlines():
         if found := re.search(r" info assigned .*\bpartition=(\d+)", line):
@@ -183,15 +183,14 @@ def partitions_of(worker: Child) -> set[int]:
 
 
 class Fleet:
-    """The workers, and what befalls them.
+    """The workers and their faults, within the limits of the suite's broker.
 
-    The suite's broker sets limits to that. It ends a transaction that was left open only when its producer
-    comes back: each worker has a lasting transactional id, and one that was killed is always started again. Others
-    would wait long for a nameless member that was killed: the second, which is killed, has a name in the
-    group. A named one that has stopped is waited for, too: the third, which comes and goes, has none. And if
-    the group's leader comes back under a name, what it shares out anew is told to itself alone, so that two
-    read the same partition: the first, who leads, stays. To come back under a name while the group rebalances is
-    more than it always bears: that is tried with CHAOS_ALL=1 only.
+    It ends an abandoned transaction only when its producer returns: so each worker has a lasting transactional id,
+    and a killed one is always restarted. Others would wait long for a killed dynamic member: so the second, which is
+    killed, is a static one. A stopped static member is waited for, too: so the third, which joins and leaves, is
+    dynamic. And if the group's leader returns as a static member, only it learns its new assignment, so that two read
+    the same partition: so the first, the leader, stays. The broker does not always survive a static member that
+    returns during a rebalance: that is only tried with CHAOS_ALL=1.
     """
 
     LEADER, MORTAL, GUEST = "one", "two", "three"
@@ -221,7 +220,7 @@ class Fleet:
         for name in list(self.running):
             self._stop(name)
 
-    # What may happen.
+    # Faults.
 
     def _pause(self) -> None:
         time.sleep(self._random.uniform(0, 1.5))
@@ -232,7 +231,7 @@ class Fleet:
         self.start(self.MORTAL)
 
     def kill_twice(self) -> None:
-        """The second time it dies when it has just taken up its partitions, or has begun to read again."""
+        """The second time it dies when it has just resumed its partitions, or has begun to read again."""
         self.kill()
         worker = self.running[self.MORTAL]
         worker.wait_for(lambda: partitions_of(worker), "partitions")
@@ -245,22 +244,22 @@ class Fleet:
         self.start(self.MORTAL)
 
     def resize(self) -> None:
-        """The third comes or goes."""
+        """The third joins or leaves."""
         if self.GUEST in self.running:
             self._stop(self.GUEST)
         else:
             self.start(self.GUEST)
 
     def kill_and_resize(self) -> None:
-        """The group rebalances while one is dead: it comes back owning nothing; others may get its share."""
+        """The group rebalances while one is dead: it returns owning nothing; others may get its share."""
         self.running.pop(self.MORTAL).kill()
         self.resize()
         self.start(self.MORTAL)
 
     def settle(self) -> None:
-        """Waits until the group has shared the partitions out, and has not begun to do so again.
+        """Waits until the group has assigned the partitions and is not rebalancing.
 
-        The suite's broker does not get over a member that ends while the group rebalances.
+        The suite's broker does not survive a member that ends during a rebalance.
         """
         shares: list[set[int]] = []
         since = time.monotonic()
@@ -277,7 +276,7 @@ class Fleet:
         wait_until(is_settled, "the workers to have the partitions")
 
     def suffer(self, load: Load) -> None:
-        """Lets things happen until the load is almost over: each kind in turn, then all in another order."""
+        """Injects faults until the load is almost over: each kind in turn, then all in another order."""
         coming: list[str] = []
         while load.second < SECONDS - 5:
             coming = coming or self._random.sample(self.KINDS, len(self.KINDS))
@@ -326,7 +325,7 @@ def test_every_trace_comes_out_once(seed, broker, start, read):
 
 
 def check_decisions(outcomes: Outcomes, traces: dict[str, Made]) -> None:
-    """One final decision for each trace, on all of it, and at most one early one before it."""
+    """One final decision for each trace, on all its spans, and at most one early decision before it."""
     records = defaultdict(list)
     for record, decision in outcomes.decisions:
         records[decision["trace_id"]].append((record.offset, decision))
@@ -339,7 +338,7 @@ def check_decisions(outcomes: Outcomes, traces: dict[str, Made]) -> None:
 
 
 def decision_problem(found: list[dict], made: Made | None) -> str | None:
-    """What is wrong with a trace's decisions, which are in the order in which they were written."""
+    """What is wrong with a trace's decisions, given in the order written."""
     if made is None:
         return "nobody made this trace"
     kinds = ["late" if each["late"] else "final" if each["final"] else "early" for each in found]
@@ -363,7 +362,7 @@ def decision_problem(found: list[dict], made: Made | None) -> str | None:
 
 
 def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
-    """All spans of kept traces are there once, as they came; those of other traces are not."""
+    """All spans of kept traces exist once, unchanged; those of other traces don't."""
     sent = list(spans_in(record.value for record in outcomes.reader.records[outcomes.topology.spans]))
     made = Counter(span.span_id for trace in traces.values() for span in trace.all_spans)
     assert Counter(span.message.span_id for span in sent) == made, "the input has what was made, once"
@@ -379,7 +378,7 @@ def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
 
 
 def check_effect(fleet: Fleet, outcomes: Outcomes, everything: Reader) -> None:
-    """Everything has happened, and not between transactions: some were given up, and work was done again."""
+    """All faults have happened, and not between transactions: some were aborted, and work was done again."""
     assert all(fleet.events[kind] for kind in Fleet.KINDS), f"too short for all kinds: {fleet.events}"
     for topic in (outcomes.topology.decisions, outcomes.topology.sampled):
         committed, written = len(outcomes.reader.records[topic]), len(everything.records[topic])

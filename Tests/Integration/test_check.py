@@ -1,4 +1,4 @@
-"""`check` says what stands between a topology and its start, and `run` does not start in spite of it."""
+"""`check` reports what keeps a topology from starting, and `run` does not start in spite of it."""
 
 import re
 
@@ -12,7 +12,7 @@ CONFIGURATION_ERROR, OTHER_FAILURE = 2, 1
 
 @pytest.fixture
 def complete(broker) -> TailSampling:
-    """A topology that creates nothing, and whose topics are all there."""
+    """A topology that creates nothing, and whose topics all exist."""
     topology = TailSampling("check", create=False)
     if topology.spans not in broker.partition_counts():
         broker.create(topology.spans, *topology.outputs, partitions=3)
@@ -85,7 +85,7 @@ def test_a_variable_that_is_not_set(complete, tailrace, write):
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_properties_that_librdkafka_does_not_know_are_configuration_errors(broker, tailrace, write, command):
+def test_unknown_librdkafka_properties_are_configuration_errors(broker, tailrace, write, command):
     properties = {"ssl.keystore.locatoin": "x", "security.protocol": "sals_ssl", "sasl.password": "pass-word"}
     path = write(TailSampling("check-properties", kafka=properties))
     lines = path.read_text().splitlines()
@@ -98,8 +98,8 @@ def test_properties_that_librdkafka_does_not_know_are_configuration_errors(broke
 
 
 @pytest.mark.parametrize("command", [["check", "--resolve"], ["check", "--connect"], ["run"]], ids=" ".join)
-def test_properties_that_do_not_go_together_are_configuration_errors(broker, tailrace, write, command):
-    # Each is right by itself; librdkafka finds out when the client is made.
+def test_contradictory_properties_are_configuration_errors(broker, tailrace, write, command):
+    # Each is valid by itself; librdkafka finds the contradiction when the client is made.
     properties = {"security.protocol": "SSL", "ssl.ca.location": "/does/not/exist"}
     path = write(TailSampling("check-together", kafka=properties))
     assert tailrace("check", path).returncode == 0, "no file is opened unless somebody asks"

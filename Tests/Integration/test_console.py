@@ -1,4 +1,4 @@
-"""What a worker tells over HTTP and in its log: health, metrics, configuration."""
+"""What a worker reports over HTTP and in its log: health, metrics, configuration."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SECRET = "correct-horse"
 
 
 class Console:
-    """The pages of a worker that has been started with `console: {port: 0}`."""
+    """The pages of a worker started with `console: {port: 0}`."""
 
     def __init__(self, worker: Child):
         pattern = re.compile(r"health and metrics address=(\S+)")
@@ -46,7 +46,7 @@ class Console:
 
 
 def produce(broker, topology, maker: Maker, count: int, **options) -> list[str]:
-    """Writes whole traces, a span a record, under their ids."""
+    """Writes whole traces, one span per record, keyed by their ids."""
     ids = [maker.trace_id() for _ in range(count)]
     for each in ids:
         for span in maker.trace(each, **options):
@@ -112,7 +112,7 @@ def test_counters_agree_with_what_was_written(broker, run, read):
     assert page.value("process_resident_memory_bytes") > 1e6
     assert 0 < page.value("process_open_fds") < page.value("process_max_fds")
     assert {labels["kind"] for labels, _ in page.samples("tailrace_build_info")} == {"tail-sampling"}
-    # librdkafka tells its figures every five seconds.
+    # librdkafka reports statistics every five seconds.
     wait_until(lambda: all(count > 0 for count in console.metrics().by("tailrace_kafka_received_bytes_total", "client").values()), "statistics of both clients")
     assert console.metrics().samples("tailrace_kafka_round_trip_seconds")
     assert worker.stop() == 0
@@ -127,7 +127,7 @@ def test_the_page_is_sound(broker, run):
         status, text = Console(worker).get("/metrics")
         assert status == 200
         families = Families(text)
-        # Every family has HELP and TYPE before its samples and comes once: `Families` has checked it.
+        # `Families` has checked that every family appears once, with HELP and TYPE before its samples.
         assert len(families.types) > 20
         assert promtool("check", "metrics", text=text) == "", "promtool finds nothing to say"
         assert worker.stop() == 0
@@ -147,12 +147,12 @@ def test_readiness_follows_recovery(broker, start):
     broker.flush()
     wait_until(lambda: console.metrics().value("tailrace_read_records_total") == 40, "all records")
     wait_until(lambda: console.metrics().value("tailrace_commits_total") > 0, "a commit")
-    # It closes no window: whoever comes next reads all of them again.
+    # It closes no window: the next worker reads all of them again.
     assert first.stop() == 0
     second = start(topology)
     console = Console(second)
     status, reasons = console.get("/readyz")
-    assert status == 503 and re.search(r"lane 0 (is connecting|waits for|recovers)|topics", reasons), reasons
+    assert status == 503 and re.search(r"lane 0 is (connecting|waiting for|recovering)|topics", reasons), reasons
     wait_until(lambda: console.is_ready, "readiness after recovery")
     page = console.metrics()
     assert page.value("tailrace_worker_recovering") == 0
@@ -173,7 +173,7 @@ def test_a_member_without_partitions_is_ready(broker, run, start):
     assert first.stop() == second.stop() == 0
 
 
-def test_a_broker_that_is_away_is_no_reason_to_restart(children, write):
+def test_a_broker_outage_is_no_reason_to_restart(children, write):
     topology = TailSampling("console-no-broker")
     (port,) = free_ports(1)
     worker = children.start("no-broker", [TAILRACE, "run", write(topology)], {"BROKER": f"127.0.0.1:{port}"})
@@ -185,7 +185,7 @@ def test_a_broker_that_is_away_is_no_reason_to_restart(children, write):
     assert worker.stop() == 0
 
 
-def test_a_process_that_stands_still_does_not_answer(broker, run):
+def test_a_frozen_process_does_not_answer(broker, run):
     topology = TailSampling("console-frozen")
     broker.create(topology.spans, *topology.outputs, partitions=1)
     worker = run(topology)
@@ -227,7 +227,7 @@ def test_other_requests_are_refused(broker, run):
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(b"not http at all\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 400")
-    # A hundred connections that say nothing leave room again once they are gone.
+    # A hundred silent connections leave room again once they are gone.
     silent = [socket.create_connection((host, int(port)), timeout=10) for _ in range(100)]
     for each in silent:
         each.close()

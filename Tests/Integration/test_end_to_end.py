@@ -1,4 +1,4 @@
-"""SDKs, a collector, a broker, both topologies in a row: what comes out is what went in, or rightly not."""
+"""SDKs, a collector, a broker, both topologies in a row: the output is the input, or rightly dropped."""
 
 import time
 from collections import defaultdict
@@ -27,7 +27,7 @@ LOW, HIGH = 0x4BF92F3577B34DA6_A300000000000001, 0x4BF92F3577B34DA6_A3E000000000
 
 @dataclass
 class Expected:
-    """What must come of a trace."""
+    """The expected outcome of a trace."""
 
     is_slow: bool = False
     origin: tuple[str, str] | None = None
@@ -40,7 +40,7 @@ class Expected:
         return [name for name, applies in reasons.items() if applies]
 
     def threshold(self, reasons: list[str]) -> str:
-        """The greater of the sampler's own threshold and the one that came with the spans."""
+        """The greater of the sampler's own threshold and that of the incoming spans."""
         own = BASELINE_THRESHOLD if reasons == ["baseline"] else "0"
         return max(own, probability_fields(self.trace_state).get("th", "0"))
 
@@ -111,12 +111,12 @@ class Scenario:
                 Call("bank", "log", duration=10),
             ]
             self.add(failing(*chain), origin=("bank", "Transfer"))
-        # An error that its callers dealt with.
+        # An error that its callers handled.
         self.add(
             failing(Call("frontend", "GET /"), Call("cart", "GetCart", duration=5, error=True)),
             origin=("cart", "GetCart"),
         )
-        # Two causes: the one that ended first was first.
+        # Two causes: the one that ended first counts.
         causes = [
             Call("cart", "GetCart", start=1, duration=8, error=True),
             Call("payment", "Charge", start=2, duration=3, error=True),
@@ -130,7 +130,7 @@ class Scenario:
         for milliseconds in (SLOW_MILLISECONDS, SLOW_MILLISECONDS + 1, 5000):
             self.add(order(1, duration=milliseconds), is_slow=True)
         self.add(order(2, duration=SLOW_MILLISECONDS - 0.000001))
-        # Without a root the spans together count, less 10 ms by which clocks may differ.
+        # Without a root the time of all spans counts, less 10 ms by which clocks may differ.
         for milliseconds, is_slow in ((SLOW_MILLISECONDS + 9, False), (SLOW_MILLISECONDS + 10, True)):
             ends = [
                 Call("cart", "first", start=1, duration=2),
@@ -152,14 +152,14 @@ class Scenario:
         }
         for number, (state, outcome) in enumerate(states.items()):
             call = Call("frontend", "alone", error=True) if outcome else order(number)
-            # Where the tracestate has randomness, the trace id says the opposite.
+            # If the tracestate has randomness, the trace id implies the opposite.
             trace_id = (LOW if "rv:f" in state or "rv:e" in state else HIGH) + (number << 64)
             self.add(call, trace_id, trace_state=state, **outcome)
 
 
 @dataclass
 class Played:
-    """Everything that was sent, and what came of it."""
+    """Everything that was sent, and its outcome."""
 
     at: int
     expected: dict[str, Expected]
@@ -230,7 +230,7 @@ def test_kept_spans_are_the_sent_ones(played: Played) -> None:
 
 
 def check_raw_spans(raw: list[WireSpan], played: Played) -> None:
-    """What the collector wrote is what the SDKs sent; otherwise the rest would compare wrong with wrong."""
+    """The collector wrote what the SDKs sent; otherwise the rest would compare wrong with wrong."""
     found = {span.message.span_id: span for span in raw}
     assert len(found) == len(raw) and found.keys() == played.sent.keys()
     for span_id, (_, span) in played.sent.items():
@@ -263,7 +263,7 @@ def check_kept_spans(raw: list[WireSpan], played: Played) -> None:
 
     found = [span for spans in played.sampler.kept.values() for span in spans]
     assert_same_spans(found, kept(sampled_at))
-    # Two members of one group may have taken a partition from each other, so spans may have come twice.
+    # Two members of one group may have taken a partition from each other, so spans may be duplicated.
     everything = {span for spans in played.everything.kept.values() for span in spans}
     assert_same_spans(everything, kept(lambda _: "0"))
 

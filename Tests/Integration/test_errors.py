@@ -1,4 +1,4 @@
-"""What a worker does when its surroundings are not as they should be: it waits, or it ends and says why."""
+"""What a worker does when its environment fails: it waits, or it ends and reports why."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ OTHER_FAILURE = 1
 
 
 class Forwarder:
-    """Passes connections on to a broker, once it is started."""
+    """Forwards connections to a broker, once started."""
 
     def __init__(self, port: int, address: str):
         host, _, number = address.rpartition(":")
@@ -76,7 +76,7 @@ def test_partitions_that_are_added_are_picked_up(broker, run, read):
     )
     broker.create(topology.spans, *topology.outputs, partitions=1)
     worker = run(topology)
-    # The input first: until the outputs have followed, the new partition waits.
+    # The input first: the new partition waits until the outputs have followed.
     broker.add_partitions(topology.spans, 2)
     worker.wait_for(lambda: "no counterpart in the output topics" in worker.output, "a word about it")
     maker = Maker(seed=11)

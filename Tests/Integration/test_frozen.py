@@ -1,4 +1,4 @@
-"""A broker that hangs: workers live, say that they are not ready, go on when it answers, and can be stopped."""
+"""A broker that hangs: workers stay alive, report not ready, continue when it answers, and can be stopped."""
 
 import signal
 import threading
@@ -15,12 +15,12 @@ from topics import Broker
 from topologies import TailSampling
 
 FROZEN_SECONDS = 180
-"""Longer than any limit on the way: sessions, transactions, requests, and what /livez allows."""
+"""Longer than any timeout involved: sessions, transactions, requests, and that of /livez."""
 
 
 @pytest.fixture
 def own_broker(children):
-    """A broker that a test may hold still."""
+    """A broker that a test may freeze."""
     (port,) = free_ports(1)
     command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
     command += ["--data-dir", children.directory / f"own-broker-{port}", "--kafka-port", str(port)]
@@ -39,7 +39,7 @@ def write_traces(own: Broker, topology: TailSampling, maker: Maker, count: int) 
 
 
 class Probe:
-    """Asks /livez and /readyz every second, as a kubelet does, and notes the answers."""
+    """Requests /livez and /readyz every second, as a kubelet does, and records the answers."""
 
     def __init__(self, console: Console):
         self._console = console
@@ -68,7 +68,7 @@ def test_a_broker_that_hangs_for_three_minutes_kills_nobody(own_broker, children
     console = Console(worker)
     wait_until(lambda: console.is_ready, "readiness")
     maker = Maker(seed=121)
-    # Windows are open, and a transaction with them, when the broker falls silent.
+    # Windows and a transaction are open when the broker falls silent.
     ids = write_traces(own, topology, maker, 30)
     worker.wait_for(lambda: console.metrics().sum("tailrace_read_spans_total") > 0, "the first spans")
     probe = Probe(console)
@@ -83,7 +83,7 @@ def test_a_broker_that_hangs_for_three_minutes_kills_nobody(own_broker, children
     ids += write_traces(own, topology, maker, 30)
     reader = own.read(topology.spans, *topology.outputs, isolation="read_committed")
     outcomes = Outcomes(topology, reader)
-    # What the broker had received before it froze, it carries out when it goes on: an abort that the worker has
+    # The broker carries out requests it had received before it froze when it continues: an abort that the worker has
     # long given up waiting for must not end the transaction that it began next.
     outcomes.await_decisions(ids, worker.require_running)
     assert {each: len(spans) for each, spans in outcomes.kept.items()} == dict.fromkeys(ids, 4)
@@ -93,7 +93,7 @@ def test_a_broker_that_hangs_for_three_minutes_kills_nobody(own_broker, children
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
-def test_a_worker_that_is_stopped_while_no_broker_answers_leaves_at_once(delivery, own_broker, children, write):
+def test_a_worker_stopped_while_no_broker_answers_leaves_at_once(delivery, own_broker, children, write):
     server, own = own_broker
     topology = TailSampling(f"frozen-stop-{delivery}", delivery=delivery)
     own.create(topology.spans, *topology.outputs, partitions=3)
@@ -105,11 +105,11 @@ def test_a_worker_that_is_stopped_while_no_broker_answers_leaves_at_once(deliver
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(15) == 0
         assert time.monotonic() - began < 12
-        # Whether there was something to commit is a matter of luck; a word about it comes if there was.
+        # Whether there was something to commit is a matter of luck; if so, it is logged.
         assert worker.output.rstrip().splitlines()[-1].endswith("stopped")
 
 
-def test_a_worker_that_is_stopped_while_it_waits_for_a_broker_leaves_at_once(children, write):
+def test_a_worker_stopped_while_it_waits_for_a_broker_leaves_at_once(children, write):
     (port,) = free_ports(1)
     worker = children.start(
         "waiting", [TAILRACE, "run", write(TailSampling("frozen-start"))], {"BROKER": f"127.0.0.1:{port}"}

@@ -1,4 +1,4 @@
-"""Traffic onto a topic: waited for, at its own pace, and ended by a signal."""
+"""Traffic onto a topic: it waits for the topic, keeps its pace, and ends on a signal."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ def generate(children, broker, topic, *options):
 
 def test_the_topic_is_waited_for(broker, children, read):
     generator = generate(children, broker, "generate-late", "--traces", "20", "--wait", "60s")
-    # Where brokers make topics that somebody asks for, there is nothing to wait for.
+    # If brokers create topics on request, there is nothing to wait for.
     wait_until(lambda: "does not exist" in generator.output or generator.process.poll() == 0, "the generator's word")
     if "generate-late" not in broker.partition_counts():
         generator.require_running()
@@ -35,7 +35,7 @@ def test_live_traffic_keeps_its_pace(broker, children):
     generator = generate(children, broker, "generate-live", "--live", "--rate", "40", "--traces", "120")
     wait_until(lambda: generator.process.poll() is not None or time.monotonic() - began > 2, "two seconds")
     generator.require_running()
-    # The last traces have late records: they are not waited for.
+    # The last traces have late records, which are not waited for.
     wait_until(lambda: time.monotonic() - began > 5, "five seconds")
     if generator.process.poll() is None:
         generator.process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Spans that come as OTLP JSON are sampled like any others, and go out as protobuf."""
+"""Spans in OTLP JSON are sampled like any others, and forwarded as protobuf."""
 
 import json
 from collections import defaultdict
@@ -47,7 +47,7 @@ def rich(maker: Maker, trace_id: str) -> list[Span]:
 
 
 def as_other_producers_write_it(record: bytes) -> bytes:
-    """The same record in what else is allowed: 64-bit integers as numbers, upper-case ids, unknown fields."""
+    """The same record in other valid forms: 64-bit integers as numbers, upper-case ids, unknown fields."""
 
     def rewrite(node: object) -> object:
         if isinstance(node, list):
@@ -96,7 +96,7 @@ def test_json_in_protobuf_out(broker, run, read):
         b"protobuf": traces_data(traces[plain]).SerializeToString(),
         b"cut": otlp_json(traces_data(traces[plain]))[:-9],
     }
-    # The roots share a record, so it has to be taken apart; the children come after the bad records.
+    # The roots share a record, so it has to be split; the children follow the bad records.
     roots = traces_data([spans[0] for spans in traces.values()])
     broker.produce(topology.spans, otlp_json(roots), error.encode())
     for key, value in bad.items():

@@ -1,4 +1,4 @@
-"""A worker that is offered ten times what fits stays within its limit, as the kernel counts it."""
+"""A worker with ten times more input than fits stays within its limit, as counted by the kernel."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from topologies import TailSampling
 LIMIT = 64 << 20
 OFFERED = 10 * LIMIT
 AHEAD = 16 << 20
-"""Bytes that may lie unread in the topic: this broker answers a fetch with all of them."""
+"""Allowed unread bytes in the topic: this broker answers a fetch with all of them."""
 
 
 def resident(pid: int) -> int:
@@ -21,7 +21,7 @@ def resident(pid: int) -> int:
 
 
 def test_resident_memory_stays_within_the_limit(broker, run):
-    # Nothing is decided by time: all that the worker lets go of, it lets go for want of memory.
+    # Nothing is decided by time: everything the worker releases, it releases for lack of memory.
     topology = TailSampling(
         "memory",
         decision_wait="10m",
@@ -57,7 +57,7 @@ def test_resident_memory_stays_within_the_limit(broker, run):
         broker.flush()
     metrics = console.metrics()
     held = metrics.sum("tailrace_open_traces")
-    # The client's own queue, and what one fetch brings, come on top of the limit.
+    # The client's own queue, and the data of one fetch, come on top of the limit.
     room = LIMIT + AHEAD + (32 << 20)
     assert worst - before < room, f"{(worst - before) >> 20} MiB more than before the first record"
     assert held < traces / 5, "far more was offered than fits"

@@ -1,4 +1,4 @@
-"""Records that are not what they should be are set aside, and disturb nothing around them."""
+"""Bad records are dead-lettered, and disturb nothing around them."""
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -16,7 +16,7 @@ LARGE = 3_800_000
 
 
 def bad_records(maker: Maker) -> list[tuple[str, bytes | None, set[str]]]:
-    """What each is, its bytes, and the reasons that are right for it; none where any reason is."""
+    """The kind of each, its bytes, and the valid reasons for it; none if any reason is valid."""
     cut = {"truncated", "length_past_end"}
     good = traces_data(maker.trace(maker.trace_id())).SerializeToString()
     garbage = maker.bytes(FIVE_MEGABYTES)
@@ -36,7 +36,7 @@ def bad_records(maker: Maker) -> list[tuple[str, bytes | None, set[str]]]:
 
 
 def large_trace(maker: Maker, trace_id: str) -> list[Span]:
-    """A large record of one trace: a span of half of it, and many small ones."""
+    """A large record of one trace: one span of half its size, and many small ones."""
     root = maker.span(trace_id, name="root", padding=LARGE // 2)
     small = [maker.span(trace_id, root, padding=800) for _ in range(1900)]
     return [root, *small, maker.span(trace_id, root, error=True)]

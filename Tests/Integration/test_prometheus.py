@@ -24,7 +24,7 @@ baseline: {budget: {traces_percentage: 10}, interval: 1s}
 
 
 class Prometheus:
-    """A server of its own, which scrapes some addresses every second."""
+    """A separate server, which scrapes some addresses every second."""
 
     def __init__(self, children, targets: list[str]):
         program = shutil.which("prometheus")
@@ -37,7 +37,7 @@ class Prometheus:
             "rule_files": [str(RULES)],
             "scrape_configs": [{"job_name": "tailrace", "static_configs": [{"targets": targets}]}],
         }
-        # JSON is YAML, too.
+        # JSON is also YAML.
         (directory / "prometheus.yml").write_text(json.dumps(configuration))
         self.address = f"127.0.0.1:{port}"
         command = [program, f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'data'}"]
@@ -64,7 +64,7 @@ class Prometheus:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Every query of the dashboard by its panel, with Grafana's variables filled in."""
+    """Every query of the dashboard, by panel, with Grafana's variables filled in."""
     dashboard = json.loads(DASHBOARD.read_text())
     found = []
     for panel in dashboard["panels"]:
@@ -93,7 +93,7 @@ def test_every_query_has_an_answer(broker, run, children, read):
     broker.flush()
     Outcomes(topology, read(topology.spans, *topology.outputs)).await_decisions(ids, worker.require_running)
     wait_until(lambda: console.metrics().samples("tailrace_kafka_round_trip_seconds"), "statistics of clients")
-    # Nothing is recovered by a first worker.
+    # A first worker recovers nothing.
     unanswered = [(title, query) for title, query in queries() if "recovery_duration" not in query]
 
     def all_answered() -> bool:

@@ -19,7 +19,7 @@ def version_of(console: Console) -> str:
 
 
 def publish(path: Path, text: str, number: int) -> None:
-    """Changes a file as Kubernetes changes that of a mounted ConfigMap: a link that comes to lead elsewhere."""
+    """Changes a file as Kubernetes does in a mounted ConfigMap: by retargeting a link."""
     target = path.with_suffix(f".{number}")
     target.write_text(text)
     link = path.with_suffix(".new")
@@ -28,7 +28,7 @@ def publish(path: Path, text: str, number: int) -> None:
 
 
 def test_policies_change_without_a_restart(broker, children, session_children, tailrace, read):
-    # Half a minute of window: what is open when the policies change is decided by the new ones.
+    # Half a minute of window: traces open when the policies change are decided by the new ones.
     topology = TailSampling("reload", policies=(ERRORS,), decision_wait="30s", decision_wait_after_root="5s", lanes=2)
     broker.create(topology.spans, *topology.outputs, partitions=2)
     path = session_children.directory / "reload.yaml"
@@ -54,7 +54,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
         assert (decision["policy"], decision["config"]) == ("third", second)
     assert {each: len(spans) for each, spans in outcomes.kept.items()} == dict.fromkeys(before, 4)
 
-    # A mistake changes nothing but says where it is, at once on SIGHUP.
+    # An error changes nothing and is reported with its place, at once on SIGHUP.
     publish(path, topology.text.replace("type: status_code", "type: status_node"), 3)
     os.kill(worker.process.pid, signal.SIGHUP)
     worker.wait_for(lambda: "the changed topology file is refused" in worker.output, "a refusal")
@@ -65,7 +65,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     assert version_of(console) == second
     assert "# the file was changed and refused" in console.get("/configz")[1]
 
-    # What takes a restart is named and waits; the rest is taken.
+    # Settings that need a restart are named and wait; the rest is applied.
     others = replace(topology, policies=(EVERYTHING,), decision_wait="20s", limits="log: {level: debug}\n")
     publish(path, others.text, 4)
     os.kill(worker.process.pid, signal.SIGHUP)
@@ -74,9 +74,9 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     assert (page.value("tailrace_config_refused"), page.value("tailrace_config_waiting_settings")) == (0, 1)
     third = version_of(console)
     text = console.get("/configz")[1]
-    assert f"# version {third}\n# changed in the file, and waiting for a restart: windows\n" in text
+    assert f"# version {third}\n# changed in the file, waiting for a restart: windows\n" in text
     assert "decision_wait: 30s" in text and "level: debug" in text
-    # The log's level is among what is taken: lanes say at this level that they have come to it.
+    # The log level is applied too: at this level lanes log that they have the new configuration.
     wait_until(lambda: worker.output.count("debug configuration taken over lane=") >= 2, "lines for debugging")
     after = produce(broker, topology, maker, 4)
     broker.flush()

@@ -1,4 +1,4 @@
-"""A worker that ends in the middle of its windows, and starts again, loses no trace."""
+"""A worker that ends in the middle of its windows and restarts loses no trace."""
 
 import threading
 import time
@@ -17,10 +17,9 @@ TRACES_PER_SECOND = 60
 
 
 class Load:
-    """Traces in the making, in a thread of their own: four spans each, one every 0.5 s, errors in the last.
+    """Traces in progress, on its own thread: four spans each, one every 0.5 s, errors in the last.
 
-    So at any time there are traces of which only some spans have come, and no error trace can be told by its
-    first three.
+    So at any time some traces are incomplete, and no error trace can be recognised by its first three spans.
     """
 
     def __init__(self, broker: Broker, topic: str):
@@ -33,7 +32,7 @@ class Load:
         self._thread.start()
 
     def _produce(self) -> None:
-        # In every other trace two children come before their root.
+        # In every other trace two children precede their root.
         orders = [(0, 1, 2, 3), (1, 2, 0, 3)]
         due = [
             (number / TRACES_PER_SECOND + place * 0.5, number, spans[orders[number % 2][place]])
@@ -56,8 +55,8 @@ class Load:
         self._thread.join()
 
 
-# A member that was killed is still in the group, and the suite's broker makes others that join wait for it,
-# longer than its session. One with a name of its own takes its place back at once; one that stopped has left.
+# A killed member is still in the group, and the suite's broker makes joining members wait for it, longer than its
+# session. A static member gets its place back at once; a stopped one has left.
 ENDINGS = {"killed": {"group.instance.id": "one"}, "stopped": {}}
 
 

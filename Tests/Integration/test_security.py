@@ -1,6 +1,6 @@
-"""TLS and SASL by configuration, as far as the handshake, and secrets that turn up nowhere.
+"""TLS and SASL by configuration, up to the handshake, and secrets that appear nowhere.
 
-The suite's broker speaks neither; what answers here stops where the handshake ends.
+The suite's broker speaks neither; the listeners here stop after the handshake.
 """
 
 import base64
@@ -26,7 +26,7 @@ def authority(tmp_path_factory) -> Authority:
 
 @pytest.fixture
 def start_at(children, write):
-    """Starts a worker with properties of its own for the broker at an address."""
+    """Starts a worker with the given properties for the broker at an address."""
 
     def start_at(name: str, address: str, environment: dict[str, str] | None = None, **kafka: str) -> Child:
         properties = {each.replace("__", "."): value for each, value in kafka.items()}
@@ -66,7 +66,7 @@ def test_mutual_tls(start_at, listening, authority):
 
 
 def test_certificate_and_key_from_files_of_a_secret(start_at, listening, authority):
-    """The same with the texts themselves, of many lines."""
+    """The same with the PEM texts themselves, which have many lines."""
     listener = listening(TLSListener(*authority.issue("broker"), authority))
     certificate, key = authority.issue("tailrace-pem")
     worker = start_at(
@@ -94,7 +94,7 @@ def test_a_broker_that_is_not_trusted_is_refused(start_at, listening, authority,
 
 
 def test_a_certificate_for_another_host_is_refused(start_at, listening, authority):
-    """Signed by whom we trust, but somebody else's: without a look at the name anyone with a certificate is a broker."""
+    """Signed by an authority we trust, but for another host: without a name check any certificate makes a broker."""
     listener = listening(TLSListener(*authority.issue("other-host", "DNS:elsewhere.example"), authority))
     worker = start_at(
         "security-other-host", listener.address,
@@ -119,7 +119,7 @@ def test_without_a_client_certificate_the_broker_refuses(start_at, listening, au
 
 
 def test_plain(start_at, listening, tmp_path):
-    """The broker repeats the password in its refusal: it turns up nowhere all the same."""
+    """The broker repeats the password in its refusal: it still appears nowhere."""
     read = threading.Event()
 
     def refuse(tokens: list[bytes]) -> tuple[bytes, str]:
@@ -146,7 +146,7 @@ def test_plain(start_at, listening, tmp_path):
 
 
 def test_check_says_why_it_is_refused(listening, authority, tailrace, write, tmp_path):
-    """At once, and not after the time that a broker is given to answer."""
+    """At once, not after the broker's timeout."""
     untrusted = listening(TLSListener(*Authority(tmp_path, "untrusted").issue("broker"), authority))
     strict = listening(SASLListener("PLAIN", lambda tokens: (b"", "wrong password")))
     login = {"sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": "pass-word"}

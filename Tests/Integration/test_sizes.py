@@ -1,4 +1,4 @@
-"""Records that are larger than an output topic takes: nothing is lost, and no worker stumbles over them."""
+"""Records larger than an output topic's limit: nothing is lost, and no worker fails."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
     checked = tailrace("check", write(topology), "--connect")
     assert checked.returncode == 0
     for name, limit in ((topology.sampled, SAMPLED), (topology.dead_letters, DEAD_LETTERS)):
-        assert f"warning: topic '{name}' takes records of at most {limit} bytes" in checked.stdout
+        assert f"warning: topic '{name}' accepts records of at most {limit} bytes" in checked.stdout
 
     maker = Maker(seed=31)
     produced = 0
@@ -35,14 +35,14 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
         produced += 1
         return produced - 1
 
-    # A span that fits nowhere but among dead letters, one that does not fit there either, and small ones.
+    # A span that only fits among dead letters, one that does not fit there either, and small ones.
     odd = maker.trace_id()
     root = maker.span(odd, error=True)
     small = [root, *(maker.span(odd, root, padding=500) for _ in range(600))]
     produce(traces_data(small))
     large, huge = maker.span(odd, root, padding=SAMPLED + 5000), maker.span(odd, root, padding=DEAD_LETTERS + 5000)
     places = {each.span_id.hex(): produce(traces_data([each])) for each in (large, huge)}
-    # A resource that leaves little room beside it.
+    # A resource that leaves little room for spans.
     heavy = maker.trace_id()
     top = maker.span(heavy, error=True)
     beside = [top, *(maker.span(heavy, top, padding=900) for _ in range(50))]
@@ -81,11 +81,11 @@ def test_every_output_fits_its_topic(broker, run, read, write, tailrace):
     assert not broker.uncommitted(topology.group, topology.spans)
 
 
-def test_a_topic_that_takes_next_to_nothing_is_refused(broker, write, tailrace):
+def test_a_topic_with_a_tiny_limit_is_refused(broker, write, tailrace):
     topology = TailSampling("sizes-tiny")
     broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=1)
     broker.create(topology.decisions, partitions=1, config={"max.message.bytes": "2000"})
     for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
         result = tailrace(*command)
         assert result.returncode == 1, result.stdout
-        assert f"topic '{topology.decisions}' takes records of at most 2000 bytes" in result.stdout
+        assert f"topic '{topology.decisions}' accepts records of at most 2000 bytes" in result.stdout

@@ -1,4 +1,4 @@
-"""Kafka as any other client sees it: topics made, written, and read from their start."""
+"""Kafka as any client sees it: topics created, written, and read from their start."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -34,14 +34,14 @@ class Broker:
         )
 
     def create(self, *names: str, partitions: int, config: dict[str, str] | None = None) -> None:
-        """Creates topics that take records of up to `RECORD_BYTES_MAX` bytes."""
+        """Creates topics that accept records of up to `RECORD_BYTES_MAX` bytes."""
         settings = {"max.message.bytes": str(RECORD_BYTES_MAX), **(config or {})}
         new = [NewTopic(name, partitions, 1, config=settings) for name in names]
         for made in self.admin.create_topics(new).values():
             made.result(DEADLINE)
 
     def add_partitions(self, name: str, count: int) -> None:
-        """Makes a topic have `count` partitions, more than it has."""
+        """Increases a topic's partitions to `count`."""
         for made in self.admin.create_partitions([NewPartitions(name, count)]).values():
             made.result(DEADLINE)
 
@@ -57,7 +57,7 @@ class Broker:
         partition: int = -1,
         on_written: Callable[[Message], None] | None = None,
     ) -> None:
-        """Hands one record to the producer; `flush` makes sure that it was written."""
+        """Passes one record to the producer; `flush` makes sure that it was written."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -91,13 +91,13 @@ class Broker:
 
 
 class Reader:
-    """Reads topics from their start; `records` has all that was read so far, in order within a partition."""
+    """Reads topics from their start; `records` has everything read so far, in order within a partition."""
 
     RENEWED_AFTER = 10.0
-    """Seconds without a record after which `until` begins anew.
+    """Seconds without a record after which `until` starts over.
 
-    A reader that waits behind a transaction that a killed producer left open has been seen to stay there after
-    the broker aborted it, where one that begins at the start reads on to the end.
+    A reader blocked by a killed producer's open transaction has been seen to stay blocked after the broker
+    aborted it, where one that starts over reads on to the end.
     """
 
     def __init__(self, broker: Broker, names: Iterable[str], isolation: str):
@@ -119,7 +119,7 @@ class Reader:
                 "group.id": "integration-suite",
                 "enable.auto.commit": False,
                 "isolation.level": self._isolation,
-                # This broker answers a fetch with all that a partition has.
+                # This broker answers a fetch with a whole partition.
                 "receive.message.max.bytes": 2147483647,
                 "fetch.message.max.bytes": RECORD_BYTES_MAX,
                 "fetch.max.bytes": 4 * RECORD_BYTES_MAX,
@@ -141,7 +141,7 @@ class Reader:
             self._waiting -= found
 
     def poll(self) -> None:
-        """Reads what has come, waiting for it for a short while."""
+        """Reads what has arrived, waiting a short while for it."""
         if self._waiting:
             self._assign_new_topics()
         for message in self._consumer.consume(5000, timeout=0.1):
@@ -162,14 +162,14 @@ class Reader:
             )
 
     def renew(self) -> None:
-        """Goes on where it is with a new connection: a partition may be stuck, as `RENEWED_AFTER` says."""
+        """Continues from its position on a new connection: a partition may be stuck, see `RENEWED_AFTER`."""
         self._consumer.close()
         self._connect()
 
     def until(
         self, condition: Callable[[], bool], what: str, check: Callable[[], None] | None = None
     ) -> None:
-        """Reads on until `condition` is true; `check` may fail sooner, as when a program has ended."""
+        """Reads until `condition` is true; `check` may fail sooner, as when a program has ended."""
         began = progressed = time.monotonic()
         count = -1
         while not condition():
@@ -187,7 +187,7 @@ class Reader:
             self.poll()
 
     def quiet(self, seconds: float) -> None:
-        """Reads on until nothing has come for so long."""
+        """Reads until nothing has arrived for `seconds`."""
         count, since = -1, time.monotonic()
         while time.monotonic() - since < seconds:
             self.poll()

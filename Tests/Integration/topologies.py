@@ -1,4 +1,4 @@
-"""The topology files that the tests run, and what belongs to them: topic names, group, policies."""
+"""The topology files of the tests, with their topic names, groups and policies."""
 
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -16,7 +16,7 @@ def baseline(percentage: float) -> str:
 
 @dataclass
 class Topology:
-    """What all kinds of topology have."""
+    """Common to all kinds of topology."""
 
     name: str
     lanes: int = 1
@@ -26,13 +26,13 @@ class Topology:
     stop_timeout: str = "25s"
     kafka: dict[str, str] = field(default_factory=dict)
     worker: str = ""
-    """Which worker it is for, where several with properties of their own share the topology."""
+    """Which worker it is for, if several with different properties share the topology."""
 
     def for_worker(self, worker: str, *, lasting: bool = False, **kafka: str) -> Self:
         """The same for one of several workers of this host.
 
-        Each has a transactional id of its own. One that is `lasting` has the same again when it comes back, so
-        that a worker that was killed ends its own transaction.
+        Each has its own transactional id. A `lasting` one keeps it when it returns, so that a killed worker ends
+        its own transaction.
         """
         has_id = lasting and self.delivery == "exactly_once"
         own = {"transactional.id": f"{self.group}-{worker}"} if has_id else {}
@@ -40,11 +40,11 @@ class Topology:
 
     @property
     def label(self) -> str:
-        """What the topology's file and the logs of its workers are called."""
+        """The name of the topology's file and of its workers' logs."""
         return f"{self.name}-{self.worker}" if self.worker else self.name
 
     def head(self, kind: str) -> str:
-        # The suite's broker answers a fetch with all that a partition has, so the limits are high.
+        # The suite's broker answers a fetch with a whole partition, so the limits are high.
         properties = {
             "bootstrap.servers": "${BROKER}",
             "message.max.bytes": "33554432",
@@ -107,14 +107,14 @@ class TailSampling(Topology):
     decision_wait: str = "4s"
     decision_wait_after_root: str = "2s"
     lone_roots_wait: str = "false"
-    """Not the default: many tests make traces of one span, and wait for their decisions."""
+    """Not the default: many tests make traces of one span and wait for their decisions."""
     dropped: str = "compact"
     baseline: str = ""
     """The section of the adaptive baseline, if there is one."""
     limits: str = ""
     """The section of limits, if there is one."""
     input: str = ""
-    """The topic of spans, where it is not the topology's own."""
+    """The topic of spans, if it is not the topology's own."""
 
     @property
     def spans(self) -> str:

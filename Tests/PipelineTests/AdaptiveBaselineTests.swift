@@ -1,4 +1,4 @@
-// Lanes with an adaptive baseline: counts go out and come back as rates, and weights stay right.
+// Lanes with an adaptive baseline: counts are published and return as rates, and weights stay right.
 
 import OTLP
 import Sampling
@@ -8,7 +8,7 @@ import Testing
 @testable import Topology
 
 @Suite struct AdaptiveBaselineTests {
-  /// Every trace of service `small` comes once a second, `large` fifty times; ids are spread evenly.
+  /// Service `small` has one trace a second, `large` has fifty; ids are spread evenly.
   private func broker(seconds: Int, partitions: Int = 1) -> MemoryBroker {
     let broker = MemoryBroker(partitions: partitions)
     var number: UInt64 = 0
@@ -59,7 +59,7 @@ import Testing
     let counters = lane.snapshot().counters
     let share = Double(counters.tracesKept) / Double(counters.tracesKept + counters.tracesDropped)
     #expect(0.07 < share && share < 0.14, "a tenth of all traces: \(share)")
-    // Max-min fair: the small service asks for less than its share, so all of it is kept.
+    // Max-min fair: the small service needs less than its share, so all of it is kept.
     let late = try broker.decisions().filter { $0.firstOffset > 100 * 51 }
     let small = late.filter { $0.firstOffset % 51 == 0 }
     let kept = small.count { $0.verdict == "keep" }
@@ -81,7 +81,7 @@ import Testing
     #expect(abs(estimate - truth) < 0.1 * truth, "\(estimate) for \(truth)")
   }
 
-  @Test func whoStartsTakesTheFleetsRates() throws {
+  @Test func aNewLaneAdoptsTheFleetsRates() throws {
     let broker = broker(seconds: 60)
     _ = try run(broker, seconds: 60)
     let link = MemoryLink(broker, assigned: 1)
@@ -99,7 +99,7 @@ import Testing
     #expect(impatient.snapshot().partitions == [PartitionID(0)], "but not for ever")
   }
 
-  /// The same records, in another order and in other hands, give the same rates.
+  /// The same records, in another order and on other lanes, give the same rates.
   @Test func theFleetAgrees() throws {
     let broker = broker(seconds: 120, partitions: 3)
     _ = try run(broker, seconds: 0, assigned: 3)
@@ -128,7 +128,7 @@ import Testing
 
   private struct WrongKind: Error {}
 
-  @Test func theBaselineTakesTheDefaultOnesPlace() throws {
+  @Test func theBaselineReplacesTheDefaultOne() throws {
     let topology = try topology("  budget: {spans_percentage: 2}\n  floor: 3\n  interval: 20s\n")
     #expect(topology.policies.map(\.name) == ["errors", "slow"])
     #expect(
@@ -176,7 +176,7 @@ import Testing
       ("  interval: 1ms\n", "a duration from 1s"),
       ("  floor: 1\npolicies: [{name: baseline, type: always_sample}]\n", "rename the policy"),
     ])
-  func whatIsWrongIsNamed(_ text: String, _ part: String) throws {
+  func errorsAreNamed(_ text: String, _ part: String) throws {
     do {
       _ = try topology(text)
       Issue.record("accepted: \(text)")

@@ -1,5 +1,4 @@
-// Dead letters: single spans, what goes with them, what is said of them, and what values that can't be read
-// seem to be.
+// Dead letters: single spans, their headers, their log lines, and the apparent form of unreadable values.
 
 import OTLP
 import Sampling
@@ -8,7 +7,7 @@ import Topology
 
 @testable import Pipeline
 
-/// A record of good spans and, behind them, others without ids.
+/// A record of good spans followed by others without ids.
 private func mixed(_ good: [TestSpan], without ids: Int) -> [UInt8] {
   var writer = WireWriter()
   writer.append(tracesData(good))
@@ -27,7 +26,7 @@ extension WireWriter {
   }
 }
 
-/// A span under error, of which a trace is kept at once.
+/// A span with an error, whose trace is kept at once.
 private func failed(_ trace: UInt64, _ id: UInt64 = 1) -> TestSpan {
   TestSpan(trace: trace, id: id, isError: true)
 }
@@ -48,7 +47,7 @@ extension Lane where Job == SamplingJob {
 }
 
 @Suite struct SpanDeadLetterTests {
-  @Test func oneBadSpanCostsItselfAlone() throws {
+  @Test func oneBadSpanIsTheOnlyLoss() throws {
     let broker = MemoryBroker()
     let good = (1...100).map { failed(UInt64($0)) }
     broker.append(mixed(good, without: 1), key: traceKey(1), at: at(0))
@@ -67,7 +66,7 @@ extension Lane where Job == SamplingJob {
     #expect(lane.snapshot().counters.spansRejected == 1 && lane.snapshot().counters.spansRead == 100)
   }
 
-  /// A record of one trace is handed out without the bad span.
+  /// A record of one trace is forwarded without the bad span.
   @Test func keptSpansComeWithoutIt() throws {
     let broker = MemoryBroker()
     broker.append(mixed([failed(1), TestSpan(trace: 1, id: 2, parent: 1)], without: 2), at: at(0))
@@ -86,7 +85,7 @@ extension Lane where Job == SamplingJob {
     #expect(lane.snapshot().lane.deadLetterSpans == ["identifier_missing": 10_000])
   }
 
-  /// A record of nothing else goes as it came.
+  /// A record of only bad spans is dead-lettered unchanged.
   @Test func aRecordWithoutAGoodSpanIsOne() throws {
     let broker = MemoryBroker()
     let value = mixed([], without: 3)
@@ -99,7 +98,7 @@ extension Lane where Job == SamplingJob {
     #expect(lane.snapshot().counters.recordsMalformed == 1)
   }
 
-  /// Whoever takes the partition over reads the record again, and writes no second letter.
+  /// The partition's next owner reads the record again, and writes no second letter.
   @Test func aRecordThatIsReadAgainGivesNone() throws {
     for encoding in [SpanEncoding.otlpProto, .otlpJSON] {
       let broker = MemoryBroker()
@@ -167,11 +166,11 @@ extension Lane where Job == SamplingJob {
       repartitioner.snapshot().lane.deadLetterSpans["identifier_missing"] == (encoding == .otlpJSON ? 1 : 2))
   }
 
-  /// Spans in the field of before OTLP 0.15 are handed on where readers of today look for them.
+  /// Spans in the field used before OTLP 0.15 are forwarded in the current field.
   @Test func deprecatedLibrariesAreMigrated() throws {
     let broker = MemoryBroker()
     let record = tracesData([failed(1), TestSpan(trace: 1, id: 2, parent: 1)])
-    // The only field 2 at this level: the scope.
+    // The only field 2 on this level: the scope.
     var old = WireWriter()
     old.message(1) { resource in
       resource.message(1000) { scope in scope.appendBytes { $0 += scopeContent(of: record) } }
@@ -183,7 +182,7 @@ extension Lane where Job == SamplingJob {
     #expect(!fields.indices.dropLast().contains { fields[$0] == 0xc2 && fields[$0 + 1] == 0x3e })
   }
 
-  /// What is in the one scope of a record that `tracesData` has made.
+  /// The content of the single scope of a record made by `tracesData`.
   private func scopeContent(of record: [UInt8]) -> [UInt8] {
     var writer = WireWriter()
     var scanned = ScannedRecord()
@@ -245,8 +244,8 @@ extension Lane where Job == SamplingJob {
     }
   }
 
-  /// The log hears of the first at once, of the others a minute later, with their number and the first place.
-  @Test func eachReasonIsSaidAtOnceAndThenCounted() throws {
+  /// The first is logged at once, the others a minute later, with their number and the first one's place.
+  @Test func eachReasonIsLoggedAtOnceAndThenCounted() throws {
     var notices: [DeadLetterNotice] = []
     let broker = MemoryBroker()
     broker.append(Self.bad, at: at(0))
@@ -335,7 +334,7 @@ extension Lane where Job == SamplingJob {
     #expect(form([0x0c, 0, 0, 0, 1, 0x0a, 0, 1] + short + noise) == .zipkinThrift)
   }
 
-  /// The letter and the log say it.
+  /// The letter and the log name it.
   @Test func theLetterNamesIt() throws {
     let broker = MemoryBroker()
     broker.append([0x1f, 0x8b, 8, 0] + noise, at: at(0))

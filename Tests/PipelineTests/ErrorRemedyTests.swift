@@ -1,4 +1,4 @@
-// What is done about each error of librdkafka.
+// The remedy for each error of librdkafka.
 
 import Kafka
 import Testing
@@ -17,13 +17,13 @@ import Testing
     #expect(KafkaError(code).remedy == remedy)
   }
 
-  @Test func whatLibrdkafkaSaysComesFirst() {
+  @Test func librdkafkasFlagsComeFirst() {
     #expect(KafkaError(.unknown, isRetriable: true).remedy == .retry)
     #expect(KafkaError(.localTimedOut, isFatal: true).remedy == .stop)
     #expect(KafkaError(.localTimedOut, requiresAbort: true).remedy == .abort)
   }
 
-  /// A transaction that failed because a broker was away is no fault that a process should end for.
+  /// A transaction that failed because a broker was down is no reason to end the process.
   @Test func anAbortThatBrokersCauseIsTransient() {
     let away = BrokerError(KafkaError(.localMsgTimedOut, requiresAbort: true), "")
     #expect(away.remedy == .abort && away.isTransient)
@@ -31,8 +31,8 @@ import Testing
     #expect(odd.remedy == .abort && !odd.isTransient)
   }
 
-  /// In the middle of a transaction the sampler has moved on: trying again means the whole of it.
-  @Test func whatIsTriedAgainInATransactionIsAborted() {
+  /// In the middle of a transaction the sampler has moved on: a retry means the whole transaction.
+  @Test func retriesInATransactionAbortIt() {
     #expect(BrokerError(inTransaction: KafkaError(.localQueueFull), "").remedy == .abort)
     #expect(BrokerError(inTransaction: KafkaError(.localQueueFull), "").isTransient)
     #expect(!BrokerError(inTransaction: KafkaError(.localState), "").isTransient)

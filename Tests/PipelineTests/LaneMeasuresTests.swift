@@ -1,4 +1,4 @@
-// What a lane measures: verdicts, latencies, positions, and what its group has told.
+// What a lane measures: verdicts, latencies, positions, and its group's events.
 
 import Sampling
 import Testing
@@ -10,14 +10,14 @@ import Testing
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), key: traceKey(1), at: at(0))
     broker.append(tracesData([TestSpan(trace: 2, id: 1)]), key: traceKey(2), at: at(1))
-    // Misses a parent, so it waits to the end of its window, and has no root.
+    // A parent is missing, so it waits to the end of its window; and it has no root.
     broker.append(tracesData([TestSpan(trace: 3, id: 2, parent: 1)]), key: traceKey(3), at: at(1))
     var time = at(0)
     let configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     let lane = Lane(
       link: MemoryLink(broker), configuration: configuration,
       now: {
-        // A commit takes two looks at the clock, a tenth of a second apart.
+        // A commit reads the clock twice, a tenth of a second apart.
         time = time + .milliseconds(100)
         return moment(time)
       }, report: { _ in })
@@ -43,8 +43,8 @@ import Testing
     #expect(position.lagRecords == 0)
   }
 
-  /// What a partition has done stays counted when it is given up.
-  @Test func whatWasGivenUpStaysCounted() throws {
+  /// A partition's counts remain after it is released.
+  @Test func releasedPartitionsStayCounted() throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1)]), key: traceKey(1), at: at(0))
     let link = MemoryLink(broker)

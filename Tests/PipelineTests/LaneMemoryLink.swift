@@ -1,4 +1,4 @@
-// A broker in memory for lanes: one topic to read, everything written and committed noted down in order.
+// An in-memory broker for lanes: one topic to read; everything written and committed is recorded in order.
 
 import OTLP
 import Sampling
@@ -26,7 +26,7 @@ final class MemoryBroker {
     /// The headers as they were written.
     var fields: [RecordHeaderField]
 
-    /// The key as text: a trace id where there is one.
+    /// The key as text: a trace id if there is one.
     var keyText: String { String(decoding: key ?? [], as: UTF8.self) }
     /// The value as text: a decision record.
     var text: String { String(decoding: value ?? [], as: UTF8.self) }
@@ -69,17 +69,17 @@ final class MemoryBroker {
   }
 }
 
-/// One member of the group. It reads what it has resumed, and fails when it is told to.
+/// One member of the group. It reads the partitions it has resumed, and fails on demand.
 final class MemoryLink: BrokerLink {
   let broker: MemoryBroker
-  /// What the group tells next.
+  /// The group's next events.
   var events: [GroupEvent] = []
-  /// The next offset to hand out, by partition.
+  /// The next offset to deliver, by partition.
   private var positions: [PartitionID: Int64] = [:]
   private var toldEnds: [PartitionID: Int64] = [:]
-  /// Records to hand out before all others, whatever the positions are.
+  /// Records to deliver before all others, whatever the positions are.
   var strays: [(partition: Int, offset: Int)] = []
-  /// How many records a poll hands out at the most.
+  /// The most records that a poll delivers.
   var batch = Int.max
   /// Errors for the next calls, each thrown once.
   var commitErrors: [BrokerError] = []
@@ -87,23 +87,23 @@ final class MemoryLink: BrokerLink {
   var resumeErrors: [BrokerError] = []
   var releaseErrors: [BrokerError] = []
   private var statsRead = 0
-  /// Whether what was counted before the link was made has been read.
+  /// Whether the counts from before the link was made have been read.
   var areStatsRead = true
   var endErrors: [BrokerError] = []
-  /// How often brokers were asked for ends of logs,
+  /// How often brokers were queried for ends of logs,
   var questions = 0
   /// and for committed points.
   var committedQuestions = 0
-  /// How often records were asked for,
+  /// How often records were requested,
   var polls = 0
   /// and without waiting for them.
   var impatientPolls = 0
-  /// Whether polls hand out nothing, whatever there is.
+  /// Whether polls deliver nothing, whatever there is.
   var isStalled = false
-  /// Answers to the next questions for past decisions, the last one first, with what they hand out.
+  /// Answers to the next requests for past decisions, the last one first, with what they deliver.
   var tails: [(verdicts: [RestoredVerdict], answer: PastDecisions)] = []
   var isTransactional = true
-  /// Whether it is not known what became of a commit.
+  /// Whether the outcome of a commit is unknown.
   var isCommitting = false
   /// Whether something was written since the last commit.
   var hasUncommitted = false
@@ -153,7 +153,7 @@ final class MemoryLink: BrokerLink {
     }
   }
 
-  /// The headers of the record that is being handed out.
+  /// The headers of the record being delivered.
   private var lent: [RecordHeaderField] = []
 
   func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int) {
@@ -222,7 +222,7 @@ final class MemoryLink: BrokerLink {
       .committed(Dictionary(uniqueKeysWithValues: points.map { ($0, $1.safeOffset.value) })))
   }
 
-  /// From when on decisions were asked for, each time.
+  /// The start times of all requests for decisions.
   private(set) var asked: [Instant] = []
 
   func readDecisions(

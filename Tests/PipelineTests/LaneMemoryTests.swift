@@ -1,4 +1,4 @@
-// What a lane holds stays within its limit, whatever is offered.
+// A lane's memory stays within its limit, whatever the input.
 
 import OTLP
 import Sampling
@@ -7,9 +7,9 @@ import Testing
 
 @testable import Pipeline
 
-/// Traffic that fills memory, each kind another part of it.
+/// Traffic that fills memory; each kind fills another part of it.
 enum Flood: CaseIterable {
-  /// Spans that compress well, of traces that miss their parents.
+  /// Spans that compress well, of traces with missing parents.
   case text
   /// Spans that do not compress.
   case noise
@@ -64,7 +64,7 @@ enum Flood: CaseIterable {
     var offered = 0
     var number: UInt64 = 0
     var worst = 0
-    // The small ones take far more in memory than on the wire.
+    // Small ones take far more space in memory than on the wire.
     let offeredMax = [.traces, .errors, .verdicts].contains(flood) ? 3 * limit : 10 * limit
     while offered < offeredMax {
       for _ in 0..<50 {
@@ -91,8 +91,8 @@ enum Flood: CaseIterable {
     }
   }
 
-  /// 20,000 spans of 10 KB in one trace: the others are decided when they would have been.
-  @Test func aGiantTraceIsInNobodysWay() throws {
+  /// 20,000 spans of 10 KB in one trace: the others are decided on time.
+  @Test func aGiantTraceDelaysNoOthers() throws {
     let broker = MemoryBroker(partitions: 1)
     var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
     configuration.memoryBytesMax = 64 << 20
@@ -116,7 +116,7 @@ enum Flood: CaseIterable {
     }
     let decisions = try broker.decisions()
     #expect(worst < 24 << 20, "\(worst) bytes held, of which the limit of a trace is 16 MiB")
-    // Of ten seconds of others those of the first five are over their wait after the root.
+    // Of ten seconds of others, those of the first five are past their wait after the root.
     let decided = decisions.filter { $0.traceId != traceID(1).description }
     #expect((498...502).contains(decided.count), "\(decided.count) of \(others)")
     #expect(decided.allSatisfy { $0.trigger == "root" })
@@ -131,7 +131,7 @@ enum Flood: CaseIterable {
     return tracesData(spans, service: String(decoding: letters, as: UTF8.self))
   }
 
-  /// Pieces repeat the resource: what a record may grow to depends on its size and on the lane's memory, and
+  /// Pieces repeat the resource: how much a record may grow depends on its size and on the lane's memory, and
   /// there is room for it before it is written.
   @Test func aRecordThatMultipliesStaysWithinTheLimit() throws {
     let limit = 16 << 20
@@ -161,7 +161,7 @@ enum Flood: CaseIterable {
     #expect(isWhole, "it is there as it came")
   }
 
-  @Test func whatARecordMayGrowToFollowsFromItsSize() {
+  @Test func recordGrowthIsBoundedByItsSize() {
     let limits = Limits()
     #expect(limits.splitBytes(ofRecord: 1) == 4 << 20)
     #expect(limits.splitBytes(ofRecord: 1 << 20) == 16 << 20)
@@ -176,8 +176,8 @@ enum Flood: CaseIterable {
     }
   }
 
-  /// What reading and writing one large record took is given back at once.
-  @Test func workingMemoryIsGivenBack() throws {
+  /// Memory for reading and writing one large record is released at once.
+  @Test func workingMemoryIsReleased() throws {
     let broker = MemoryBroker(partitions: 1)
     var sampler = SamplerConfiguration()
     sampler.policies = [Policy(name: "all", rule: .alwaysSample)]
@@ -187,7 +187,7 @@ enum Flood: CaseIterable {
     let lane = Lane(link: MemoryLink(broker, assigned: 1), configuration: configuration) { _ in }
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
     let before = lane.snapshot().residentBytes
-    // 40,000 spans: 4 MB to scan them, and 4 MB that are written at once.
+    // 40,000 spans: 4 MB to scan them, and 4 MB written at once.
     let spans = (1...40_000).map { TestSpan(trace: 1, id: UInt64($0), parent: 9) }
     broker.append(tracesData(spans), at: at(0))
     for _ in 0..<2 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }

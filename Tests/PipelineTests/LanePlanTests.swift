@@ -1,4 +1,4 @@
-// What a topology asks of a worker's lanes.
+// The configuration of a worker's lanes.
 
 import Sampling
 import Testing
@@ -7,8 +7,8 @@ import Topology
 @testable import Pipeline
 
 @Suite struct LanePlanTests {
-  /// Whoever knew it could choose trace ids that fall into one bucket.
-  @Test func everyWorkerHasAHashSeedOfItsOwn() throws {
+  /// A producer that knew it could choose trace ids that fall into one bucket.
+  @Test func everyWorkerHasItsOwnHashSeed() throws {
     let topology = try Topology.parse("kind: tail-sampling", fileName: "t.yaml", environment: [:])
     let seeds = try (0..<8).map { _ in
       guard case .sample(let configuration) = LanePlan(topology).work else { throw CancellationError() }

@@ -1,4 +1,4 @@
-// Records made by hand for the lanes' tests, and what the outputs hold.
+// Handmade records for the lanes' tests, and the contents of outputs.
 
 import Foundation
 import OTLP
@@ -6,7 +6,7 @@ import Sampling
 
 @testable import Pipeline
 
-/// A span to be put into a record.
+/// A span for a record.
 struct TestSpan {
   var trace: UInt64
   var id: UInt64
@@ -70,7 +70,7 @@ func at(_ second: Double) -> Instant {
   Instant(nanoseconds: 1_700_000_000_000_000_000 + Int64(second * 1e9))
 }
 
-/// A decision record as JSON has it.
+/// A decision record's JSON.
 struct DecisionRecord: Decodable {
   var traceId: String
   var verdict: String
@@ -95,7 +95,7 @@ extension MemoryBroker {
     try outputs(to: .decisions).map { try DecisionRecord($0.value ?? []) }
   }
 
-  /// Ids of the spans handed out for each trace, repetitions included.
+  /// Ids of the spans forwarded for each trace, repetitions included.
   func sampledSpans() throws -> [TraceID: [UInt64]] {
     var spans: [TraceID: [UInt64]] = [:]
     for output in outputs(to: .sampled) + outputs(to: .spans) {

@@ -1,4 +1,4 @@
-// Taking partitions up: reading decisions back bit by bit, what of them counts, and telling how far it is.
+// Recovery of partitions: reading decisions back bit by bit, which of them count, and reporting progress.
 
 import OTLP
 import Sampling
@@ -38,7 +38,7 @@ import Testing
       report: note)
   }
 
-  @Test func decisionsAreReadBackWhileOtherPartitionsGoOn() throws {
+  @Test func decisionsAreReadBackWhileOtherPartitionsContinue() throws {
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 2)
     link.tails = [
@@ -55,12 +55,12 @@ import Testing
     for _ in 0..<3 { try lane.step(at: moment(at(10)), timeout: .seconds(0)) }
     #expect(lane.snapshot().partitions == [first, PartitionID(1)])
     #expect(lane.snapshot().recovering == 0)
-    // Trace 1 has a verdict; its span below the high water is stepped over.
+    // Trace 1 has a verdict; its span below the high water is skipped.
     #expect(lane.snapshot().openTraces == 2)
     #expect(lane.snapshot().counters.spansReplayed == 1)
   }
 
-  /// Without transactions a decision may be there although the spans that it keeps are not.
+  /// Without transactions a decision may exist although the spans that it keeps don't.
   @Test func withoutTransactionsOnlyWhatWasDecidedBeforeTheCommitCounts() throws {
     for isTransactional in [true, false] {
       let broker = brokerInMidWindow()
@@ -73,7 +73,7 @@ import Testing
     }
   }
 
-  /// Decisions are stamped by the time of day. A stream clock may be ahead of it, if all producers' clocks
+  /// Decisions are stamped with the wall clock. A stream clock may be ahead of it, if all producers' clocks
   /// are.
   @Test(arguments: [0.0, 3600]) func decisionsAreLookedForWhereTheyAre(_ ahead: Double) throws {
     let broker = brokerInMidWindow()
@@ -85,7 +85,7 @@ import Testing
     #expect(link.asked == [at(min(ahead, 10) - 605)])
   }
 
-  @Test func progressIsToldWithAnEstimateAndItsEnd() throws {
+  @Test func progressIsReportedWithAnEstimateAndItsEnd() throws {
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 1)
     link.batch = 1
@@ -113,7 +113,7 @@ import Testing
     #expect(progress.estimate == nil)
   }
 
-  /// One of very many records took a while: no clock reaches so far.
+  /// One of very many records took a while: no clock reaches that far.
   @Test func anEstimateMayBeVeryLong() {
     let progress = RecoveryProgress(
       partition: first, phase: .records, done: 1, total: .max, elapsed: .seconds(3600))
@@ -146,8 +146,8 @@ import Testing
     #expect(lane.snapshot().partitions == [first, PartitionID(1)])
   }
 
-  /// What the group told last is not forgotten when an answer before it fails.
-  @Test func anAnswerThatFailsIsGivenAgain() throws {
+  /// The group's latest event is not forgotten when the answer to an earlier one fails.
+  @Test func aFailedAnswerIsRepeated() throws {
     let broker = brokerInMidWindow()
     let link = MemoryLink(broker, assigned: 1)
     let lane = lane(link)

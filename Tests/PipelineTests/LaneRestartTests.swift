@@ -1,4 +1,4 @@
-// Lanes over generated traffic: safe offsets at every commit, and workers that are killed at any moment.
+// Lanes over generated traffic: safe offsets at every commit, and workers killed at any moment.
 
 import OTLP
 import Sampling
@@ -23,8 +23,8 @@ import Testing
       options.spansPerRecord = 3
       options.errorShare = 0.2
       options.slowShare = 0.1
-      // Late spans of a trace that was decided before the restart are told by its verdict, which this link
-      // has not.
+      // Late spans of a trace decided before the restart are recognised by its verdict, which this link does
+      // not have.
       options.lateShare = 0
       options.rootlessShare = 0.05
       var workload = Workload(options)
@@ -37,7 +37,7 @@ import Testing
       truths = workload.takeFinishedTruths()
     }
 
-    /// The time at which everything there is has been published.
+    /// The time by which everything has been published.
     var end: Instant {
       broker.inputs.compactMap { $0.last?.timestamp }.max() ?? at(0)
     }
@@ -98,7 +98,7 @@ import Testing
     var now = scene.broker.inputs[0][0].timestamp ?? at(0)
     var workers = 0
     while now < scene.end + .seconds(120) {
-      // Nothing of a worker outlives it but what it wrote and committed.
+      // Only what a worker wrote and committed outlives it.
       let link = MemoryLink(scene.broker, assigned: 2)
       let lane = lane(link)
       workers += 1
@@ -120,7 +120,7 @@ import Testing
     #expect(try incomplete(scene).isEmpty)
   }
 
-  /// Error traces and slow traces whose spans were not all handed out.
+  /// Error traces and slow traces whose spans were not all forwarded.
   private func incomplete(_ scene: Scene) throws -> [TraceID] {
     let sampled = try scene.broker.sampledSpans()
     return scene.truths.filter { $0.hasError || $0.isSlow }

@@ -1,4 +1,4 @@
-// Taking partitions up: one question for all, one wait for a broker that does not answer, no busy loop.
+// Resuming partitions: one request for all, one wait for a broker that does not answer, no busy loop.
 
 import OTLP
 import Sampling
@@ -15,7 +15,7 @@ import Testing
       report: report)
   }
 
-  @Test func committedPointsAreAskedForAtOnce() throws {
+  @Test func committedPointsAreFetchedTogether() throws {
     let link = MemoryLink(MemoryBroker(partitions: 12), assigned: 12)
     let lane = lane(link)
     for second in 0..<3 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
@@ -23,8 +23,8 @@ import Testing
     #expect(link.committedQuestions == 1)
   }
 
-  /// Ten waiting partitions and a broker that does not answer are one wait, and then a pause.
-  @Test func oneBrokerThatDoesNotAnswerCostsOneWait() throws {
+  /// For ten waiting partitions and an unresponsive broker there is one wait, then a pause.
+  @Test func anUnresponsiveBrokerCostsOneWait() throws {
     let link = MemoryLink(MemoryBroker(partitions: 10), assigned: 10)
     link.committedErrors = Array(repeating: BrokerError(.retry, "timed out"), count: 100)
     let lane = lane(link)
@@ -36,9 +36,9 @@ import Testing
     #expect(link.committedQuestions == 2)
   }
 
-  /// A partition without counterparts is looked at every two seconds, and the lane waits for records
-  /// meanwhile as ever; it does not turn round and round.
-  @Test func whoWaitsForATopicDoesNotSpin() throws {
+  /// A partition without counterparts is checked every two seconds; meanwhile the lane waits for records as
+  /// usual, without a busy loop.
+  @Test func waitingForATopicDoesNotSpin() throws {
     let link = MemoryLink(MemoryBroker(partitions: 2), assigned: 2)
     link.partitionsWithoutOutputs = [PartitionID(1)]
     var words = 0
@@ -47,7 +47,7 @@ import Testing
       try lane.step(at: moment(at(1 + Double(round) / 20)), timeout: .milliseconds(50))
     }
     #expect(lane.snapshot().partitions == [PartitionID(0)])
-    // In the first rounds it is being taken up, and then every two seconds.
+    // It is tried in the first rounds, then every two seconds.
     #expect(link.impatientPolls <= 5)
     #expect(words == 3)
     link.partitionsWithoutOutputs = []
@@ -55,7 +55,7 @@ import Testing
     #expect(lane.snapshot().partitions == [PartitionID(0), PartitionID(1)])
   }
 
-  /// A commit whose outcome is not known is finished before anything else is read.
+  /// A commit with an unknown outcome is finished before anything else is read.
   @Test func anUnfinishedCommitComesFirst() throws {
     let broker = MemoryBroker()
     broker.append([0x0b], at: at(1))
@@ -76,9 +76,9 @@ import Testing
     #expect(link.polls == polls + 1)
   }
 
-  /// What was written without moving a point, as for want of memory in a recovery, is committed all the same:
+  /// Output that moves no commit point, as when memory runs short in a recovery, is committed all the same:
   /// its transaction must not stay open.
-  @Test func whatIsWrittenIsCommittedWhereNoPointHasMoved() throws {
+  @Test func outputIsCommittedEvenIfNoPointHasMoved() throws {
     let broker = MemoryBroker()
     broker.append([0x0b], at: at(1))
     let link = MemoryLink(broker)
@@ -92,7 +92,7 @@ import Testing
     #expect(broker.commits.count == commits + 1)
   }
 
-  /// Errors that waiting does not mend end the process after a few, and not the first time.
+  /// Errors that persist end the process after a few, but not the first time.
   @Test func abortsInARowEndTheProcess() throws {
     let broker = MemoryBroker()
     let link = MemoryLink(broker)
@@ -110,7 +110,7 @@ import Testing
     #expect(error?.message.contains("10 aborts") == true)
   }
 
-  /// A last commit that is refused, or not answered, is no failure: the log has all of it.
+  /// A refused or unanswered last commit is not a failure: the log has all of it.
   @Test(
     arguments: [
       ([], .committed), ([.abort], .uncommitted),
@@ -136,7 +136,7 @@ import Testing
     #expect(broker.steps.last == .closed)
   }
 
-  @Test func aLogThatWasCutShortIsSaidAndCounted() throws {
+  @Test func aTruncatedLogIsLoggedAndCounted() throws {
     let broker = MemoryBroker()
     for second in 0..<4 { broker.append([0x0b], at: at(Double(second))) }
     let link = MemoryLink(broker)
@@ -149,9 +149,9 @@ import Testing
     #expect(said == [Offset(1)], "said once a minute")
   }
 
-  /// Windows of several quiet partitions close after one question; an answer that does not come is waited for
-  /// once, and then the brokers are left alone for a while.
-  @Test func theEndsOfQuietPartitionsAreAskedForAtOnce() throws {
+  /// Windows of several quiet partitions close after one request; a missing answer is waited for once, then
+  /// the brokers are left alone for a while.
+  @Test func theEndsOfQuietPartitionsAreFetchedTogether() throws {
     let broker = MemoryBroker(partitions: 6)
     for partition in 0..<6 {
       broker.append(tracesData([TestSpan(trace: UInt64(partition) + 1, id: 1)]), at: at(1), to: partition)

@@ -1,4 +1,4 @@
-// A lane over a broker in memory: what it writes, what it commits and when, and what it makes of the group's
+// A lane over an in-memory broker: what it writes, what it commits and when, and how it handles the group's
 // events.
 
 import OTLP
@@ -22,7 +22,7 @@ private func lane(_ link: MemoryLink, _ configuration: SamplingJob.Configuration
   Lane(link: link, configuration: configuration) { _ in }
 }
 
-/// A failure that may be gone at the next try.
+/// A failure that a retry may fix.
 private let passing = BrokerError(.retry, "not now")
 
 @Suite struct LaneOutputTests {
@@ -56,7 +56,7 @@ private let passing = BrokerError(.retry, "not now")
 
   @Test func commitsStayAtTheOldestUndecidedTrace() throws {
     let broker = MemoryBroker()
-    // Trace 2 misses a parent and waits for the whole decision wait; 1 and 3 are complete.
+    // Trace 2 has a missing parent and waits for the whole decision wait; 1 and 3 are complete.
     broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
     broker.append(tracesData([TestSpan(trace: 2, id: 1, parent: 9)]), at: at(1))
     broker.append(tracesData([TestSpan(trace: 3, id: 1)]), at: at(2))
@@ -92,14 +92,14 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().isEmpty, "the partition was active a moment ago")
     try lane.step(at: moment(at(101)), timeout: .seconds(0))
     #expect(try broker.decisions().isEmpty)
-    // From the record's own time on, not from what the time of day is by now.
+    // From the record's own time on, not from the current wall clock.
     try lane.step(at: moment(at(129)), timeout: .seconds(0))
     #expect(try broker.decisions().isEmpty)
     try lane.step(at: moment(at(130)), timeout: .seconds(0))
     #expect(try broker.decisions().map(\.trigger) == ["wait"])
   }
 
-  @Test func aTimeOfDayThatIsSetClosesNoWindow() throws {
+  @Test func settingTheWallClockClosesNoWindow() throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
     let lane = lane(MemoryLink(broker), configuration { $0.idleAfter = .seconds(0) })
@@ -112,7 +112,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().map(\.trigger) == ["wait"])
   }
 
-  /// Nothing has come for a while, but there is more: fetching hangs, as it may while a group rebalances.
+  /// Nothing has arrived for a while, but there is more: fetching hangs, as it may during a rebalance.
   @Test func aPartitionWhoseRecordsDoNotComeIsNotQuiet() throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
@@ -143,16 +143,15 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().count == 10)
   }
 
-  /// Offsets that hold no record: the markers of transactions take some. An end that was one a while ago is
-  /// none.
+  /// Some offsets hold no record but a transaction marker. A stale end doesn't count.
   @Test(arguments: [(Int64(1), 0), (2, 1), (0, 0)])
-  func theEndMayLieBehindTheLastRecordButNotBeforeIt(_ end: Int64, _ decided: Int) throws {
+  func theEndMayLieAfterTheLastRecordButNotBeforeIt(_ end: Int64, _ decided: Int) throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, parent: 9)]), at: at(0))
     let link = MemoryLink(broker)
     let lane = lane(link)
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
-    // One record, and no word of its end but what the test says.
+    // One record, and the end is known only from the test.
     broker.append(nil, at: at(0))
     link.batch = 1
     try lane.step(at: moment(at(0.1)), timeout: .seconds(0))
@@ -183,10 +182,10 @@ private let passing = BrokerError(.retry, "not now")
   }
 }
 
-/// One log, read at two times, by hosts with two ideas of the time of day.
+/// One log, read at two times, by hosts whose clocks differ.
 @Suite struct LaneClockTests {
-  /// A minute and a half of traces, five a second, some with an error that comes later; one host in seven
-  /// stamps what it sends ten minutes ahead.
+  /// A minute and a half of traces, five a second, some with a later error; one host in seven stamps its
+  /// records ten minutes ahead.
   private func log() -> [MemoryBroker.Input] {
     var spans: [(second: Double, span: TestSpan)] = []
     for number in 0..<450 {
@@ -205,7 +204,7 @@ private let passing = BrokerError(.retry, "not now")
     }
   }
 
-  /// What has been written once the log is read to its end.
+  /// The output once the log is read to its end.
   private func outputs(
     _ read: (MemoryBroker, Lane<MemoryLink, SamplingJob>, [MemoryBroker.Input]) throws -> Void
   ) throws
@@ -233,18 +232,18 @@ private let passing = BrokerError(.retry, "not now")
         try lane.step(at: moment(at(600 + Double(tenth) / 10)), timeout: .seconds(0))
       }
     }
-    // Not as an operand of `#expect`: finding out how they differ takes minutes.
+    // Not as an operand of `#expect`: it would take minutes to show the difference.
     let isSame = live == later
     #expect(isSame)
     let finals = live.flatMap { $0 }.compactMap { try? DecisionRecord($0 ?? []) }.filter(\.final)
-    // All that are due are decided, each error four seconds after its root is kept.
+    // All traces due are decided; each error four seconds after its root is kept.
     #expect(finals.count > 400)
     #expect(finals.count { $0.verdict == "keep" } >= 40)
     #expect(finals.allSatisfy { $0.trigger == "root" })
   }
 
   /// A lane that catches up: after an hour without traffic there are too few records to show that the log has
-  /// moved on. Time that passes decides them, none before its wait is over.
+  /// moved on. The passage of time decides them, none before its wait is over.
   @Test func fewRecordsAfterAGapAreDecidedByTheTimeThatPasses() throws {
     let broker = MemoryBroker()
     for number in 0..<20 {
@@ -264,8 +263,8 @@ private let passing = BrokerError(.retry, "not now")
     #expect(broker.points[PartitionID(0)]?.safeOffset == Offset(40))
   }
 
-  /// A record every ten seconds: each is ahead of the one before by more than a clock may be, but not of the
-  /// time that has passed.
+  /// A record every ten seconds: each is further ahead of the one before than a clock may be, but not ahead
+  /// of the time elapsed.
   @Test func aTrickleIsDecidedAsItComes() throws {
     let broker = MemoryBroker()
     let lane = lane(MemoryLink(broker))
@@ -275,7 +274,7 @@ private let passing = BrokerError(.retry, "not now")
         broker.append(tracesData([span]), at: at(Double(second)))
       }
       try lane.step(at: moment(at(Double(second) + 0.1)), timeout: .seconds(0))
-      // Each waits thirty seconds, and a moment for the lane to be sure.
+      // Each waits thirty seconds, and a moment until the lane is sure.
       let due = max(0, (second - 32) / 10 + 1)
       #expect(try broker.decisions().count >= (second < 32 ? 0 : due))
     }
@@ -292,7 +291,7 @@ private let passing = BrokerError(.retry, "not now")
       ([0x0a, 0x7f, 0x00], "length_past_end"), (Array(repeating: 0x61, count: 1000), nil),
       ([0x0a, 0x00], "no_spans"),
     ] as [([UInt8]?, String?)])
-  func whatCannotBeReadIsDeadLettered(_ value: [UInt8]?, _ reason: String?) throws {
+  func unreadableRecordsAreDeadLettered(_ value: [UInt8]?, _ reason: String?) throws {
     let broker = MemoryBroker(partitions: 2)
     broker.append(LaneDeadLetterTests.good, key: traceKey(7), at: at(0), to: 1)
     broker.append(value, key: Array("its key".utf8), at: at(0.1), to: 1)
@@ -311,7 +310,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(letter.headers["source_partition"] == "1")
     #expect(letter.headers["source_offset"] == "1")
     #expect(lane.snapshot().lane.deadLetters.values.reduce(0, +) == 1)
-    // The spans around it are sampled as if it were not there.
+    // The spans around it are sampled as if it did not exist.
     #expect(try broker.sampledSpans() == [traceID(7): [1, 2]])
     #expect(broker.points[PartitionID(1)]?.safeOffset == Offset(3))
   }
@@ -364,7 +363,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.decisions().map(\.tooLargeSpans) == [1, 1], "the decision says that one is missing")
   }
 
-  /// Its record is not known any more when the trace is decided: those of the trace are named.
+  /// Its record is no longer known when the trace is decided: the trace's records are named.
   @Test func aBufferedSpanThatFitsNowhereHasAPointer() throws {
     let broker = MemoryBroker()
     broker.append(nil, at: at(0))
@@ -391,7 +390,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(try broker.sampledSpans() == [traceID(1): [2, 1]])
   }
 
-  /// Key, value and headers together are what the topic takes.
+  /// The topic's limit is for key, value and headers together.
   @Test(arguments: 0..<600) func headersCount(_ padding: Int) throws {
     let broker = MemoryBroker()
     broker.append(Array(repeating: 0xff, count: padding), key: Array("k".utf8), at: at(0))
@@ -453,7 +452,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(broker.points.isEmpty)
     link.events.append(.revoked([second]))
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
-    // All of them are committed: what was written for the others is in the same transaction.
+    // All of them are committed: output of the others is in the same transaction.
     #expect(broker.steps.suffix(2) == [.committed([first: 1, second: 1]), .released([second])])
     #expect(lane.snapshot().partitions == [first])
     #expect(lane.snapshot().openTraces == 1)
@@ -469,7 +468,7 @@ private let passing = BrokerError(.retry, "not now")
     broker.steps = []
     link.events.append(.lost([first]))
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
-    // What was written for it can't be told apart from the rest, which starts from the last commit again.
+    // Its output can't be separated from the rest, which restarts from the last commit.
     #expect(
       broker.steps == [.released([first]), .aborted, .released([second]), .resumed([second: nil])])
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
@@ -514,7 +513,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(lane.snapshot().openTraces == 1)
   }
 
-  @Test func aFailedCommitIsTriedAgainWithoutWritingAgain() throws {
+  @Test func aFailedCommitIsRetriedWithoutWritingAgain() throws {
     let broker = MemoryBroker()
     broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(0))
     let link = MemoryLink(broker)
@@ -540,7 +539,7 @@ private let passing = BrokerError(.retry, "not now")
     link.events.append(.revoked([second]))
     link.commitErrors = [BrokerError(remedy, "no")]
     try lane.step(at: moment(at(0)), timeout: .seconds(0))
-    // What it keeps starts from the last commit again: what was written since is taken back with the rest.
+    // Its remaining partitions restart from the last commit: their output since is aborted too.
     #expect(
       broker.steps == [.released([second]), .aborted, .released([first]), .resumed([first: nil])])
     #expect(lane.snapshot().partitions == [first])
@@ -564,13 +563,13 @@ private let passing = BrokerError(.retry, "not now")
     #expect(broker.points[first]?.safeOffset == Offset(2))
   }
 
-  @Test func anAssignmentThatCannotBeTakenUpWaits() throws {
+  @Test func anAssignmentThatCannotBeResumedWaits() throws {
     let broker = brokerWithOpenTraces()
     let link = MemoryLink(broker, assigned: 2)
     link.committedErrors = [passing]
     link.resumeErrors = [passing]
     let lane = lane(link)
-    // After an error it waits a little before it asks again.
+    // After an error it waits a little before the next request.
     for second in 0..<5 { try? lane.step(at: moment(at(Double(second) / 1.9)), timeout: .seconds(0)) }
     #expect(lane.snapshot().partitions == [first, second])
     #expect(lane.snapshot().openTraces == 2)
@@ -588,7 +587,7 @@ private let passing = BrokerError(.retry, "not now")
     #expect(broker.answers == answers + 1)
   }
 
-  @Test func passingDisturbancesAreReported() throws {
+  @Test func transientErrorsAreReported() throws {
     let link = MemoryLink(MemoryBroker())
     var reported: [BrokerError] = []
     let lane = Lane(link: link, configuration: configuration()) { event in
@@ -601,7 +600,7 @@ private let passing = BrokerError(.retry, "not now")
 }
 
 extension Sequence where Element: Equatable {
-  /// The elements without those that repeat the one before.
+  /// The elements without consecutive repetitions.
   fileprivate func uniqued() -> [Element] {
     reduce(into: []) { if $0.last != $1 { $0.append($1) } }
   }

@@ -1,4 +1,4 @@
-// The log: what a line looks like, and how conditions that last are bounded.
+// The log: the form of its lines, and the bounds on lasting conditions.
 
 import Foundation
 import Kafka
@@ -10,7 +10,7 @@ import Topology
 
 @testable import Pipeline
 
-/// Lines that were written, by a clock that is set by hand.
+/// Written lines, and a manual clock.
 private final class WrittenLog: Sendable {
   private let state = Mutex<(lines: [String], now: Instant)>(([], Instant(nanoseconds: 0)))
 
@@ -90,7 +90,7 @@ private final class WrittenLog: Sendable {
       log.pass(1)
     }
     #expect(log.lines.count == 2)
-    // Whatever is said next, what went on is said before it.
+    // Recurring conditions are logged before the next line, whatever it is.
     logger.info("hello")
     #expect(
       log.lines.suffix(3) == [
@@ -104,7 +104,7 @@ private final class WrittenLog: Sendable {
     #expect(log.lines.count == 6)
   }
 
-  @Test func fieldsTellConditionsApart() {
+  @Test func fieldsDistinguishConditions() {
     let log = WrittenLog()
     let logger = log.logger()
     for partition in 0..<3 { logger.warning("away", metadata: ["partition": "\(partition)"]) }
@@ -120,7 +120,7 @@ private final class WrittenLog: Sendable {
     log.pass(60)
     logger.info("hello")
     #expect(log.lines.dropFirst(4).first?.contains("partition 8 was added 5 s ago repeated=1") == true)
-    // Of very many the rest is counted.
+    // Beyond the limit, partitions are only counted.
     log.pass(60)
     for partition in 0..<1000 { logger.warning("partition \(partition) is odd") }
     #expect(log.lines.count == 6 + RepeatedLines.partitionsMax + 1)
@@ -159,14 +159,14 @@ private final class WrittenLog: Sendable {
       ])
   }
 
-  @Test func whatHappensIsSaidAsOftenAsItHappens() {
+  @Test func linesBelowWarningAreAlwaysWritten() {
     let log = WrittenLog()
     let logger = log.logger()
     for _ in 0..<3 { logger.info("released") }
     #expect(log.lines.count == 3)
   }
 
-  @Test func secretsNeverTurnUp() {
+  @Test func secretsNeverAppear() {
     let log = WrittenLog()
     var worker = WorkerSettings(group: "g")
     worker.kafka.values = [

@@ -1,4 +1,4 @@
-// What records may have: the least of what topic and client take; what is said about it, and done.
+// Record sizes: the smaller limit of topic and client, the warnings about it, and its effects.
 
 import Kafka
 import Sampling
@@ -50,7 +50,7 @@ import Topology
     #expect(configuration.sampledBytesMax == 200_000 - 1024)
     #expect(configuration.deadLetterBytesMax == 200_000 - 1024)
     #expect(configuration.sampler.limits.decisionBytes == 200_000 - 1024)
-    // By default the client lets dead letters of 16 MiB through.
+    // By default the client accepts dead letters of 16 MiB.
     #expect(plan().needs.clientBytes > 16 << 20)
     #expect(
       plan().properties.last { $0.name == "message.max.bytes" }?.value == String(plan().needs.clientBytes))
@@ -73,10 +73,10 @@ import Topology
     #expect(batch(small, "200000") == ["200000"])
   }
 
-  @Test func nothingIsSaidWhereAllFits() {
+  @Test func thereAreNoWarningsIfAllFits() {
     #expect(RecordSizes(topics, clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
     #expect(RecordSizes(topics, clientBytes: 20_000_000).problems(of: plan().needs).isEmpty)
-    // Topics that will be made, and a broker that does not tell.
+    // Topics to be created, and a broker that does not report limits.
     #expect(RecordSizes(["spans": 5_000_000], clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
     #expect(RecordSizes([:], clientBytes: 20_000_000).warnings(of: plan().needs).isEmpty)
   }
@@ -88,10 +88,10 @@ import Topology
     #expect(warnings.count == 2)
     #expect(
       warnings.first == """
-        topic 'sampled' takes records of at most 1048588 bytes (its max.message.bytes), and 'spans' holds \
-        records of up to 2000000: a span that does not fit goes to 'spans.dead-letters'
+        topic 'sampled' accepts records of at most 1048588 bytes (its max.message.bytes), but 'spans' \
+        accepts up to 2000000: a span that does not fit goes to 'spans.dead-letters'
         """)
-    #expect(warnings.last?.hasPrefix("topic 'spans.dead-letters' takes records of at most 1048588") == true)
+    #expect(warnings.last?.hasPrefix("topic 'spans.dead-letters' accepts records of at most 1048588") == true)
     // Larger records than these are dead letters anyway.
     topics["spans"] = 100_000_000
     topics["sampled"] = 5_000_000
@@ -100,11 +100,12 @@ import Topology
     #expect(client.count == 1)
     #expect(
       client.first?.hasPrefix(
-        "records for topic 'spans.dead-letters' have at most 20000000 bytes (message.max.bytes under kafka)")
+        "records for topic 'spans.dead-letters' may have at most 20000000 bytes "
+          + "(message.max.bytes under kafka)")
         == true)
     topics["decisions"] = 50_000
     let decisions = RecordSizes(topics, clientBytes: 200_000_000).warnings(of: plan().needs)
-    #expect(decisions.count == 1 && decisions.first?.hasPrefix("topic 'decisions' takes") == true)
+    #expect(decisions.count == 1 && decisions.first?.hasPrefix("topic 'decisions' accepts") == true)
   }
 
   @Test func aTopicThatTakesNextToNothingIsAProblem() {
@@ -113,8 +114,8 @@ import Topology
     let problems = RecordSizes(topics, clientBytes: 20_000_000).problems(of: plan().needs)
     #expect(
       problems == [
-        "topic 'decisions' takes records of at most 2000 bytes (its max.message.bytes): "
-          + "at least 13024 are needed"
+        "topic 'decisions' accepts records of at most 2000 bytes (its max.message.bytes): "
+          + "at least 13024 bytes are needed"
       ])
     #expect(RecordSizes(topics, clientBytes: 5000).problems(of: plan().needs).count == 3)
   }
@@ -123,6 +124,6 @@ import Topology
     let plan = LanePlan(.repartition(RepartitionTopology()))
     let sizes = RecordSizes(
       ["raw-spans": 2_000_000, "spans": 1_000_000, "spans.dead-letters": 3_000_000], clientBytes: 20_000_000)
-    #expect(sizes.warnings(of: plan.needs).map { $0.hasPrefix("topic 'spans' takes") } == [true])
+    #expect(sizes.warnings(of: plan.needs).map { $0.hasPrefix("topic 'spans' accepts") } == [true])
   }
 }

@@ -1,4 +1,4 @@
-// Recordings for tests: files in a directory of their own, read back item by item.
+// Recordings for tests: files in their own directory, read back item by item.
 
 import Foundation
 import OTLP
@@ -6,7 +6,7 @@ import Simulation
 
 @testable import Pipeline
 
-/// A directory that is gone when the test is over.
+/// A directory that is deleted after the test.
 final class TemporaryDirectory {
   private let url = FileManager.default.temporaryDirectory.appending(path: "tailrace-\(UUID().uuidString)")
 
@@ -29,7 +29,7 @@ final class TemporaryDirectory {
   func read(_ name: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(filePath: path(name)))) }
 }
 
-/// What a recording holds.
+/// A recording's contents.
 struct RecordingContents {
   var records: [[UInt8]] = []
   var damages: [(offset: Int, count: Int, reason: String)] = []
@@ -43,7 +43,7 @@ struct RecordingContents {
       case .damaged(let offset, let count, let reason): damages.append((offset, count, reason))
       }
     }
-    // An end stays an end.
+    // The end remains the end.
     if try reader.next() != nil { damages.append((-1, 0, "more behind the end")) }
   }
 }
@@ -56,7 +56,7 @@ func writeRecording(_ records: [[UInt8]], in directory: TemporaryDirectory, name
   return directory.path(name)
 }
 
-/// A record behind its length, as it stands in a recording.
+/// A record after its length, as in a recording.
 func framed(_ record: [UInt8]) -> [UInt8] {
   (0..<4).map { UInt8(truncatingIfNeeded: record.count >> (8 * $0)) } + record
 }

@@ -1,5 +1,4 @@
-// Recordings that the Collector's file exporter wrote: recognised by their bytes, and ours never taken for
-// them.
+// Recordings of the Collector's file exporter: recognised by their bytes, and ours never mistaken for them.
 
 import Files
 import OTLP
@@ -17,7 +16,7 @@ import Testing
     try ZstandardWriter(level: 3).compress(bytes, isLast: true)
   }
 
-  /// A message behind its length, as the exporter writes it.
+  /// A message after its length, as the exporter writes it.
   private static func bigEndian(_ message: [UInt8]) -> [UInt8] { framed(message)[..<4].reversed() + message }
 
   /// A trace of one span in JSON.
@@ -50,7 +49,7 @@ import Testing
   }
 
   @Test(arguments: [false, true])
-  func messagesBehindBigEndianLengths(_ isWhole: Bool) throws {
+  func messagesWithBigEndianLengths(_ isWhole: Bool) throws {
     let plain = RecordingFormTests.small.flatMap { RecordingFormTests.bigEndian($0) }
     let contents = try Contents(isWhole ? RecordingFormTests.compressed(plain) : plain)
     #expect(contents.form == .collectorRecords)
@@ -59,7 +58,7 @@ import Testing
     #expect(contents.records.reduce(0) { $0 + $1.byteCount } == plain.count)
   }
 
-  @Test func messagesThatAreCompressedEachByItself() throws {
+  @Test func messagesCompressedOneByOne() throws {
     let bytes = try RecordingFormTests.small.flatMap {
       RecordingFormTests.bigEndian(try RecordingFormTests.compressed($0))
     }
@@ -69,8 +68,8 @@ import Testing
     #expect(contents.damages.isEmpty)
   }
 
-  /// As in a lane: the others of the document are read.
-  @Test func aBadSpanOfADocumentCostsItselfAlone() throws {
+  /// As in a lane: the document's other spans are read.
+  @Test func aBadSpanOfADocumentIsTheOnlyLoss() throws {
     let good = RecordingFormTests.json(1)
     let bad = #"{"traceId":"00000000000000000000000000000001","spanId":"a1"},"#
     let both = good.replacing(#""spans":["#, with: #""spans":["# + bad)
@@ -81,7 +80,7 @@ import Testing
     #expect(contents.damages.count == 1)
   }
 
-  /// The record before it had a bad span: that does not make a damaged length a good one.
+  /// A bad span in the previous record does not make a damaged length good.
   @Test func aDamagedLengthAfterABadSpanIsNotTrusted() throws {
     let bad = #"{"traceId":"00000000000000000000000000000001","spanId":"a1"},"#
     let first = RecordingFormTests.json(1).replacing(#""spans":["#, with: #""spans":["# + bad)
@@ -110,7 +109,7 @@ import Testing
     }
   }
 
-  @Test func compressedJSONBehindLengths() throws {
+  @Test func compressedJSONWithLengths() throws {
     let messages = (1...3).map { Array(RecordingFormTests.json($0).utf8) }
     for bytes in [
       messages.flatMap { RecordingFormTests.bigEndian($0) },
@@ -122,7 +121,7 @@ import Testing
     }
   }
 
-  @Test func aDamagedLineCostsItself() throws {
+  @Test func aDamagedLineIsTheOnlyLoss() throws {
     let lines = [
       RecordingFormTests.json(1), #"{"resourceSpans": 7}"#, "nonsense", RecordingFormTests.json(2),
       #"{"reso"#,
@@ -132,7 +131,7 @@ import Testing
     #expect(contents.records.map(\.traceID) == [TraceID(high: 0, low: 1), TraceID(high: 0, low: 2)])
     #expect(contents.damages.count == 3)
     #expect(contents.damages.map(\.offset).first == RecordingFormTests.json(1).utf8.count + 1)
-    #expect(contents.damages.last?.reason.contains("cut off") == true)
+    #expect(contents.damages.last?.reason.contains("truncated") == true)
   }
 
   @Test func aDamagedFirstRecordHidesNothing() throws {
@@ -146,8 +145,8 @@ import Testing
     }
   }
 
-  /// Whatever byte is flipped, and wherever it is cut.
-  @Test func oursIsNeverTakenForAnother() throws {
+  /// Whatever byte is flipped, and wherever it is truncated.
+  @Test func oursIsNeverMistakenForAnother() throws {
     let bytes = RecordingFormTests.small.flatMap(framed)
     for place in bytes.indices {
       for mask in [0x01, 0x80, 0xff] as [UInt8] {
@@ -157,7 +156,7 @@ import Testing
       }
       #expect(try RecordingReader(bytes: Array(bytes.prefix(place))).form == .tailrace)
     }
-    // Lengths that read the same from both ends, or that are smaller from the wrong one.
+    // Lengths that read the same in both byte orders, or smaller in the wrong one.
     for count in [0x0001_0000, 0x0001_0100, 0x0002_0100] {
       let name = String(repeating: "n", count: count - RecordingFormTests.length(ofName: 0x10000) + 0x10000)
       var record = tracesData([TestSpan(trace: 1, id: 1)], service: name)
@@ -173,7 +172,7 @@ import Testing
     tracesData([TestSpan(trace: 1, id: 1)], service: String(repeating: "n", count: count)).count
   }
 
-  /// One message of a few KB that holds gigabytes is one damage, in bounded memory.
+  /// A message of a few KB that expands to gigabytes is one damage, in bounded memory.
   @Test func aMessageThatIsTooLargeIsOneDamage() throws {
     let bomb = try RecordingFormTests.compressed([UInt8](repeating: 0x0a, count: 65 << 20))
     let good = RecordingFormTests.small.map { RecordingFormTests.bigEndian($0) }
@@ -195,7 +194,7 @@ import Testing
     #expect(reader.bytesHeldMax < 72 << 20)
   }
 
-  @Test func gzipIsSaidByName() throws {
+  @Test func gzipIsNamed() throws {
     let directory = try TemporaryDirectory()
     let path = try directory.write([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3] + Array("abcdefgh".utf8), to: "a.gz")
     let failure = #expect(throws: FileFailure.self) { try RecordingReader(path: path) }

@@ -1,5 +1,4 @@
-// Recordings: what is written is read back; what is damaged is reported with its place, and the rest still
-// read.
+// Recordings: what is written is read back; damage is reported with its place, and the rest is still read.
 
 import OTLP
 import Simulation
@@ -16,7 +15,7 @@ import Testing
   @Test(arguments: ["a.otlp", "a.otlp.zst"])
   func whatIsWrittenIsReadBack(_ name: String) throws {
     let directory = try TemporaryDirectory()
-    // More than the chunks of reader and writer, so that records cross them.
+    // Larger than the chunks of reader and writer, so that records cross them.
     let records = generatedRecords(traces: 120).records
     #expect(records.reduce(0) { $0 + $1.count } > 2 << 20)
     let contents = try RecordingContents(path: try writeRecording(records, in: directory, name: name))
@@ -32,7 +31,7 @@ import Testing
     #expect(try directory.read("a.otlp.zst").starts(with: [0x28, 0xb5, 0x2f, 0xfd]))
   }
 
-  @Test func compressionIsToldByTheBytesNotTheName() throws {
+  @Test func compressionIsDetectedFromBytesNotTheName() throws {
     let directory = try TemporaryDirectory()
     _ = try writeRecording(RecordingTests.small, in: directory, name: "a.otlp.zst")
     let path = try directory.write(try directory.read("a.otlp.zst"), to: "b.otlp")
@@ -63,7 +62,7 @@ import Testing
     #expect(throws: (any Error).self) { try RecordingWriter(path: directory.path("no/such/directory")) }
   }
 
-  @Test func cutAnywhereItGivesWhatIsWhole() throws {
+  @Test func truncatedAnywhereItGivesWholeRecords() throws {
     let directory = try TemporaryDirectory()
     let bytes = RecordingTests.small.flatMap(framed)
     let ends = RecordingTests.small.indices.map { RecordingTests.small[...$0].flatMap(framed).count }
@@ -74,11 +73,12 @@ import Testing
       #expect(contents.records == Array(RecordingTests.small.prefix(whole.count)), "cut at \(count)")
       let isAtAnEnd = count == 0 || whole.last == count
       #expect(contents.damages.map(\.offset) == (isAtAnEnd ? [] : [whole.last ?? 0]), "cut at \(count)")
-      #expect(contents.damages.allSatisfy { $0.offset + $0.count == count && $0.reason.contains("cut off") })
+      #expect(
+        contents.damages.allSatisfy { $0.offset + $0.count == count && $0.reason.contains("truncated") })
     }
   }
 
-  @Test func compressedAndCutAnywhereItGivesWhatIsWhole() throws {
+  @Test func compressedAndTruncatedAnywhereItGivesWholeRecords() throws {
     let directory = try TemporaryDirectory()
     _ = try writeRecording(RecordingTests.small, in: directory, name: "whole.zst")
     let bytes = try directory.read("whole.zst")
@@ -87,7 +87,7 @@ import Testing
       let contents = try RecordingContents(path: path)
       #expect(contents.records == Array(RecordingTests.small.prefix(contents.records.count)))
       let last = try #require(contents.damages.last, "cut at \(count)")
-      #expect(last.reason == "the zstd frame is cut off")
+      #expect(last.reason == "the zstd frame is truncated")
     }
   }
 
@@ -101,7 +101,7 @@ import Testing
       flipped[place] ^= mask
       let contents = try RecordingContents(path: try directory.write(flipped, to: "flipped"))
       let hit = try #require(starts.lastIndex { $0 <= place })
-      // A flip inside a span's text or time changes what the record says, not whether it can be read.
+      // A flip inside a span's text or time changes the record, but it remains readable.
       for (number, record) in RecordingTests.small.enumerated() where number != hit {
         let isThere = contents.records.contains(record)
         #expect(isThere, "byte \(place): record \(number) is gone")
@@ -114,7 +114,7 @@ import Testing
     }
   }
 
-  /// Two spoilt bytes make a record unreadable; its length still says where the next one begins.
+  /// Two damaged bytes make a record unreadable; its length still tells where the next one begins.
   @Test(arguments: [1, 2, 5, 63, 64, 65, 200], [0, 1])
   func damagedRecordsInARowAreCountedOneByOne(_ count: Int, _ after: Int) throws {
     var spoilt = RecordingTests.small[1]
@@ -144,14 +144,14 @@ import Testing
       var flipped = bytes
       flipped[place] ^= 0x10
       let contents = try RecordingContents(path: try directory.write(flipped, to: "flipped"))
-      // One bit of the frame's header means nothing.
+      // One bit of the frame's header is unused.
       #expect(!contents.damages.isEmpty || contents.records == RecordingTests.small, "byte \(place)")
     }
   }
 
-  /// A few thousand bytes may hold gigabytes, of which the reader has a few MiB at a time.
+  /// A few thousand bytes may hold gigabytes, of which the reader holds a few MiB at a time.
   @Test(arguments: ["zeros", "zeros.zst"])
-  func whatIsNoRecordingIsReadInBoundedMemory(_ name: String) throws {
+  func invalidRecordingsAreReadInBoundedMemory(_ name: String) throws {
     let bytes = [UInt8](repeating: 0, count: 48 << 20)
     let content = try name.hasSuffix(".zst") ? ZstandardWriter(level: 3).compress(bytes, isLast: true) : bytes
     let reader = try RecordingReader(bytes: content + (name.hasSuffix(".zst") ? [] : [7]))
@@ -180,7 +180,7 @@ import Testing
   @Test func aDamagedLargeFrameIsReportedOnce() throws {
     let directory = try TemporaryDirectory()
     var random = RandomSource(seed: 1)
-    // Text that hardly compresses, so that the file has another chunk behind the damage.
+    // Text that hardly compresses, so that another chunk follows the damage.
     let records = (1...30).map { number in
       let filling = (0..<8000).flatMap { _ in
         random.next().characters
@@ -199,7 +199,7 @@ import Testing
   }
 
   @Test(arguments: [UInt32.max, 0x8000_0000, 0x0400_0001, 0x0400_0000, 100_000, 0])
-  func aLengthThatIsNoneIsSteppedOver(_ length: UInt32) throws {
+  func anInvalidLengthIsSkipped(_ length: UInt32) throws {
     let directory = try TemporaryDirectory()
     let claim = (0..<4).map { UInt8(truncatingIfNeeded: length >> (8 * UInt32($0))) }
     let before = framed(RecordingTests.small[0])
@@ -226,7 +226,7 @@ import Testing
     var random = RandomSource(seed: 3)
     var bytes: [UInt8] = []
     for record in RecordingTests.small {
-      // Never the tag of `resource_spans`, so that noise and record can't be taken together.
+      // Never the tag of `resource_spans`, so that noise and record can't combine.
       bytes += (0..<500).map { _ in UInt8(truncatingIfNeeded: random.next()) | 0x80 } + framed(record)
     }
     let contents = try RecordingContents(path: try directory.write(bytes, to: "a"))

@@ -1,4 +1,4 @@
-// The repartitioner over a broker in memory: pieces keyed by trace id, dead letters, offsets.
+// The repartitioner over an in-memory broker: pieces keyed by trace id, dead letters, offsets.
 
 import OTLP
 import Sampling
@@ -38,7 +38,7 @@ extension Lane where Job == RepartitionJob {
     #expect(written.allSatisfy { $0.partition == nil && $0.headers.isEmpty })
   }
 
-  @Test func aRecordOfSeveralTracesIsTakenApart() throws {
+  @Test func aRecordOfSeveralTracesIsSplit() throws {
     let broker = MemoryBroker()
     let spans = (1...9).map { TestSpan(trace: UInt64($0 % 3), id: UInt64($0)) }
     broker.append(tracesData(spans, service: "cart"), at: at(0))
@@ -57,7 +57,7 @@ extension Lane where Job == RepartitionJob {
   }
 
   /// 60 MB of pieces from 200 KB are not made.
-  @Test func whatARecordMayGrowToFollowsFromItsSize() throws {
+  @Test func recordGrowthIsBoundedByItsSize() throws {
     let broker = MemoryBroker()
     let service = String(repeating: "s", count: 20_000)
     for count in [200, 3000] {
@@ -69,7 +69,7 @@ extension Lane where Job == RepartitionJob {
     #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["split_too_large"])
   }
 
-  @Test func whatALargeRecordTookIsGivenBack() throws {
+  @Test func memoryOfALargeRecordIsReleased() throws {
     let broker = MemoryBroker()
     broker.append(tracesData((1...40_000).map { TestSpan(trace: 1, id: UInt64($0)) }), at: at(0))
     let lane = repartitioner(MemoryLink(broker)) { $0.workingBytesKept = 1 << 20 }
@@ -103,7 +103,7 @@ extension Lane where Job == RepartitionJob {
     #expect(broker.commits.last == Int64(broker.inputs[0].count))
   }
 
-  @Test func whatDoesNotFitOneRecordGoesInSeveral() throws {
+  @Test func largeTracesGoIntoSeveralRecords() throws {
     let broker = MemoryBroker()
     broker.append(
       tracesData((1...20).map { TestSpan(trace: 1, id: UInt64($0), padding: 300) }), at: at(0))
@@ -134,7 +134,7 @@ extension Lane where Job == RepartitionJob {
     #expect(try scannedSpans(letter.value ?? []).map(\.spanID) == [1])
   }
 
-  /// What stands around the spans counts: their resource is in each record.
+  /// The resource counts too: it is in each record.
   @Test(arguments: [100, 800, 1500]) func aLargeResourceCounts(_ bytes: Int) throws {
     let broker = MemoryBroker()
     let spans = (1...40).map { TestSpan(trace: UInt64($0 % 2), id: UInt64($0)) }
@@ -145,7 +145,7 @@ extension Lane where Job == RepartitionJob {
     #expect(broker.outputs(to: .deadLetters).isEmpty)
   }
 
-  @Test func whatCannotBeReadIsADeadLetter() throws {
+  @Test func unreadableRecordsAreDeadLetters() throws {
     let broker = MemoryBroker()
     let values: [[UInt8]?] = [nil, [], [0xff], Array("{}".utf8), Array(repeating: 0xff, count: 3000)]
     for value in values { broker.append(value, key: Array("k".utf8), at: at(0)) }
@@ -257,7 +257,7 @@ extension Lane where Job == RepartitionJob {
       broker.steps == [.released([PartitionID(1)]), .aborted, .released([first]), .resumed([first: nil])])
   }
 
-  @Test func failuresThatPassLoseNothing() throws {
+  @Test func transientFailuresLoseNothing() throws {
     let broker = MemoryBroker()
     for trace in 1...10 { broker.append(tracesData([TestSpan(trace: UInt64(trace), id: 1)]), at: at(0)) }
     let link = MemoryLink(broker)
@@ -272,14 +272,14 @@ extension Lane where Job == RepartitionJob {
     #expect(Set(try broker.sampledSpans().keys) == Set((1...10).map { traceID($0) }))
   }
 
-  @Test func aKilledOneGoesOnFromItsCommit() throws {
+  @Test func aKilledOneResumesFromItsCommit() throws {
     let broker = MemoryBroker()
     for trace in 1...20 { broker.append(tracesData([TestSpan(trace: UInt64(trace), id: 1)]), at: at(0)) }
     for _ in 0..<12 {
       let link = MemoryLink(broker)
       link.batch = 3
       let repartitioner = repartitioner(link) { $0.pace.interval = .seconds(1000) }
-      // Takes up and commits at once, reads, and dies before or after the next commit.
+      // Resumes and commits at once, reads, and dies before or after the next commit.
       try repartitioner.run(2)
       if broker.steps.count % 2 == 0 { try repartitioner.stop() }
     }

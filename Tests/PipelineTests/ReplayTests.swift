@@ -1,4 +1,4 @@
-// Replays: the same again, kept spans that replay themselves, reports that agree with the truth.
+// Replays: same output each time, kept spans that can be replayed, reports that agree with the truth.
 
 import Foundation
 import OTLP
@@ -27,7 +27,7 @@ struct ReplayOutcome {
     (self.decisions, self.sampled) = (decisions, sampled)
   }
 
-  /// How many spans were handed out for each trace.
+  /// How many spans were forwarded for each trace.
   func sampledSpans() throws -> [TraceID: Int] {
     var counts: [TraceID: Int] = [:]
     for bytes in sampled { for span in try scannedSpans(bytes) { counts[span.traceID, default: 0] += 1 } }
@@ -77,8 +77,8 @@ struct ReplayOutcome {
     #expect(finals.count == 300 && Set(finals.map(\.traceId)).count == 300)
   }
 
-  /// A root and an error that come after the wait are losses that the report names.
-  @Test func whatCameTooLateIsReported() throws {
+  /// A root and an error that arrive after the wait are losses that the report names.
+  @Test func lateSpansAreReported() throws {
     let directory = try TemporaryDirectory()
     func span(
       _ trace: UInt64, _ id: UInt64, under parent: UInt64, from start: Double, to end: Double,
@@ -108,7 +108,7 @@ struct ReplayOutcome {
     #expect(outcome.report.traces == 5 && outcome.report.keptTraces == 0)
   }
 
-  @Test func whatWasKeptReplaysAndIsKeptAgain() throws {
+  @Test func keptSpansReplayAndAreKeptAgain() throws {
     let directory = try TemporaryDirectory()
     let records = generatedRecords(traces: 200) { $0.errorShare = 0.2 }.records
     let first = try ReplayOutcome(path: try writeRecording(records, in: directory, name: "a.zst"))
@@ -130,12 +130,12 @@ struct ReplayOutcome {
     #expect(outcome.report.records == records.count - 2)
     #expect(outcome.report.damages.count == 2)
     #expect(outcome.report.damages.first?.offset == start)
-    #expect(outcome.report.damages.last?.reason.contains("cut off") == true)
+    #expect(outcome.report.damages.last?.reason.contains("truncated") == true)
     #expect(outcome.report.traces == 50)
   }
 
-  /// A span without ids costs itself alone; a record of nothing else is damaged.
-  @Test func spansThatCannotBeUsedAreReported() throws {
+  /// A span without ids is the only loss; a record of only such spans is damaged.
+  @Test func unusableSpansAreReported() throws {
     let directory = try TemporaryDirectory()
     let bad: [UInt8] = [0x0a, 6, 0x12, 4, 0x12, 0, 0x12, 0]
     var records = (1...10).map { tracesData([TestSpan(trace: UInt64($0), id: 1, isError: true)]) }
@@ -152,8 +152,8 @@ struct ReplayOutcome {
 
   // MARK: Time
 
-  /// Traces of one root each, one a tenth of a second, every other with an error and a child that comes
-  /// later; `ends` are hours to add to the end of the spans of a record.
+  /// Traces of one root each, ten a second, every other with an error and a later child; `ends` are hours to
+  /// add to the end of a record's spans.
   private func timed(_ ends: [Int: Double], count: Int = 200, step: Double = 0.1) -> [[UInt8]] {
     (0..<count).map { number in
       let end = 1.7e9 + Double(number) * step + 3600 * (ends[number] ?? 0)
@@ -167,7 +167,7 @@ struct ReplayOutcome {
     }
   }
 
-  /// Recordings with the places of records that end at a wrong time, and by how many hours it is wrong.
+  /// Recordings with the places of records whose end time is wrong, and by how many hours.
   static let wrongEnds: [[Int: Double]] = [
     [:], [20: 1], [20: 2_400_000], [0: 1], [0: 2_400_000], [0: 1, 1: 1, 2: 1], [0: -400_000], [7: -400_000],
     [199: 1], [198: 1, 199: 1], [197: 1, 198: 1, 199: 1], [195: 1, 197: 2_400_000, 199: 1],
@@ -178,7 +178,7 @@ struct ReplayOutcome {
   ]
 
   @Test(arguments: wrongEnds)
-  func anEndThatIsWrongMisjudgesNobodyElse(_ ends: [Int: Double]) throws {
+  func aWrongEndMisjudgesNoOtherTrace(_ ends: [Int: Double]) throws {
     let directory = try TemporaryDirectory()
     let outcome = try ReplayOutcome(path: try writeRecording(timed(ends), in: directory, name: "a"))
     let finals = try outcome.decisions.map { try DecisionRecord($0) }.filter(\.final)
@@ -195,7 +195,7 @@ struct ReplayOutcome {
       ([50: 1, 51: 1, 60: 2], 3, 50), ([197: 1, 198: 1, 199: 1], 3, 197), ([7: -400_000], 0, nil),
       ([:], 0, nil),
     ] as [([Int: Double], Int, Int?)])
-  func theFirstRecordThatIsWrongIsNamed(_ ends: [Int: Double], _ count: Int, _ first: Int?) throws {
+  func theFirstWrongRecordIsNamed(_ ends: [Int: Double], _ count: Int, _ first: Int?) throws {
     let directory = try TemporaryDirectory()
     let records = timed(ends)
     let outcome = try ReplayOutcome(path: try writeRecording(records, in: directory, name: "a"))
@@ -204,9 +204,9 @@ struct ReplayOutcome {
     #expect(outcome.report.firstAhead?.byte == first.map { records.prefix($0).flatMap(framed).count })
   }
 
-  /// A recording can be read ahead: a gap in it, or traffic of a record now and then, is seen for what it
-  /// is at once, and windows close as they would have.
-  @Test(arguments: [0.1, 8, 100]) func aGapIsNothingWrong(_ step: Double) throws {
+  /// A recording can be read ahead: a gap in it, or sparse traffic, is recognised at once, and windows close
+  /// as usual.
+  @Test(arguments: [0.1, 8, 100]) func aGapIsNotAnError(_ step: Double) throws {
     let directory = try TemporaryDirectory()
     var gaps: [Int: Double] = [:]
     if step == 0.1 { for number in 120..<200 { gaps[number] = 2 } }
@@ -216,12 +216,12 @@ struct ReplayOutcome {
     var configuration = SamplerConfiguration()
     configuration.clockWitnesses = 1
     let plain = try ReplayOutcome(path: directory.path("a"), configuration)
-    // The last record may be one of a wrong host: it closes nothing. So a trace that ends with it waits for
-    // it.
+    // The last record may be from a host with a wrong clock: it closes nothing. So a trace that ends with it
+    // waits for it.
     func decisions(_ outcome: ReplayOutcome) -> [[UInt8]] {
       outcome.decisions.filter { (try? DecisionRecord($0))?.traceId != traceID(100).description }
     }
-    // Not as operands of `#expect`: finding out how they differ takes minutes.
+    // Not as operands of `#expect`: it would take minutes to show the difference.
     let isSame = decisions(outcome) == decisions(plain)
     #expect(isSame)
     if step == 0.1 { #expect(outcome.report.byTrigger.contains { $0.name == "root" && $0.count >= 60 }) }
@@ -237,7 +237,7 @@ struct ReplayOutcome {
 
 // MARK: Real traces
 
-/// A recording of real traces beside the checkout, and its truth.
+/// A recording of real traces next to the checkout, and its truth.
 struct RealTraces: CustomTestStringConvertible {
   var name: String
   var traces: Int
@@ -250,9 +250,9 @@ struct RealTraces: CustomTestStringConvertible {
 
   private static let checkout = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-  /// Beside the checkout: the project does not contain them.
+  /// Next to the checkout: the project does not contain them.
   private static let directory = checkout.appending(path: "../shared/data").standardized
-  /// What the project ships for a start.
+  /// The topology that the project ships as a starting point.
   static let shippedTopology = checkout.appending(path: "Topologies/tail-sampling.yaml").path
 
   var recording: String { RealTraces.directory.appending(path: "\(name).otlp.zst").path }

@@ -1,4 +1,4 @@
-// A topology file that changes while a worker runs by it.
+// A topology file that changes while its worker runs.
 
 import Foundation
 import Logging
@@ -10,7 +10,7 @@ import Topology
 private let keepAll = "policies: [{name: all, type: always_sample}]\n"
 
 @Suite struct TopologyWatchTests {
-  /// A file that a worker runs by; it is written as a whole, by another name first.
+  /// A worker's topology file; it is written as a whole, under another name first.
   private struct WatchedFile {
     let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).yaml").path
 
@@ -31,7 +31,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     }
   }
 
-  @Test func aChangedFileIsTakenOverAndAWrongOneIsRefused() throws {
+  @Test func aChangedFileIsAppliedAndAnInvalidOneIsRefused() throws {
     let file = WatchedFile()
     defer { file.remove() }
     try file.write("kind: tail-sampling\n")
@@ -59,7 +59,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     try file.write("kind: tail-sampling\npolicies: [{name: all, type: always_simple}]\n")
     try wait(for: "a refusal") { status().refused == 1 }
     #expect(status().isRefused && status().version == second && status().taken == 1)
-    // It is refused once, not every time that it is looked at, unless somebody asks.
+    // It is refused once, not at every look, unless a reload is requested.
     Thread.sleep(forTimeInterval: 2.5)
     #expect(status().refused == 1)
     watch.reload()
@@ -74,7 +74,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(level.value == .info)
   }
 
-  @Test func aFileThatIsWellAgainIsNotRefused() throws {
+  @Test func aRepairedFileIsNotRefused() throws {
     let (file, secret) = (WatchedFile(), WatchedFile())
     defer {
       file.remove()
@@ -87,7 +87,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     let watch = TopologyWatch(file.path, environment: [:], worker: worker, level: LogLevel(loaded.worker.log))
     defer { watch.cancel() }
     func status() -> ConfigurationStatus { worker.status.configuration }
-    // Nobody asks for it.
+    // Without a request.
     let spoils: [() throws -> Void] = [file.remove, { try file.write("kind: x\n") }, file.remove]
     for (number, spoil) in spoils.enumerated() {
       try spoil()
@@ -97,7 +97,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
       try wait(for: "the file to be well again") { !status().isRefused }
     }
     #expect(status().taken == 0, "nothing has changed")
-    // A file that it refers to is missing, and comes.
+    // A file that it refers to is missing, then appears.
     try file.write(text + "log: {level: '${file:\(secret.path)}'}\n")
     try wait(for: "a refusal") { status().isRefused }
     try secret.write("debug\n")

@@ -1,4 +1,4 @@
-// Whose transactional id is whose.
+// The transactional ids of workers.
 
 import Testing
 import Topology
@@ -14,7 +14,7 @@ import Topology
   }
 
   /// Two workers of one host have the same group, the same host and the same file.
-  @Test func workersOfOneHostHaveEachTheirOwn() throws {
+  @Test func workersOfOneHostHaveDifferentIDs() throws {
     let first = try #require(id())
     let second = try #require(id())
     #expect(first != second)

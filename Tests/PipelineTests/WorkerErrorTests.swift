@@ -1,4 +1,4 @@
-// A worker on the embedded brokers that refuse it: it ends, and says who refused what.
+// A worker whose embedded brokers refuse it ends, and reports who refused what.
 
 import Foundation
 import Kafka
@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import Topology
 
-/// The lines that a worker has logged.
+/// A worker's log lines.
 private final class LogLines: LogHandler, Sendable {
   private let lines = Mutex<[String]>([])
   var metadata: Logger.Metadata {
@@ -33,7 +33,7 @@ private final class LogLines: LogHandler, Sendable {
 }
 
 @Suite struct WorkerErrorTests {
-  /// Kinds of requests by their numbers in Kafka's protocol, and errors by theirs.
+  /// Kinds of requests and errors by their numbers in Kafka's protocol.
   private enum Request {
     static let fetch: Int16 = 1
     static let joinGroup: Int16 = 11
@@ -63,7 +63,7 @@ private final class LogLines: LogHandler, Sendable {
       (Request.fetch, 29, "Topic authorization failed"),
       (Request.initProducerID, 53, "Transactional Id authorization failed"),
     ] as [(Int16, Int32, String)])
-  func whoIsRefusedEndsAndSaysSo(_ request: Int16, _ code: Int32, _ text: String) throws {
+  func aRefusedWorkerEndsAndReportsIt(_ request: Int16, _ code: Int32, _ text: String) throws {
     let cluster = try cluster()
     let delivery = request == Request.initProducerID ? Delivery.exactlyOnce : .atLeastOnce
     let lines = LogLines()
@@ -79,7 +79,7 @@ private final class LogLines: LogHandler, Sendable {
 
   @Test func aWorkerWithoutBrokersWaitsForThemUntilItIsStopped() throws {
     let lines = LogLines()
-    // Port 1 is nobody's.
+    // No one listens on port 1.
     let worker = Worker(
       .tailSampling(try topology("127.0.0.1:1", .exactlyOnce)), logger: Logger(label: "test") { _ in lines })
     let ended = DispatchSemaphore(value: 0)

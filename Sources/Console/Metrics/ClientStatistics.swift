@@ -3,9 +3,9 @@
 
 internal import Foundation
 
-/// What one client tells about itself, as far as it is shown.
+/// The statistics of one client that are shown.
 struct ClientStatistics: Decodable {
-  /// Records that wait to be sent, or to be acknowledged.
+  /// Records waiting to be sent or acknowledged.
   var msg_cnt: UInt64 = 0
   /// Their bytes.
   var msg_size: UInt64 = 0
@@ -19,12 +19,12 @@ struct ClientStatistics: Decodable {
   var topics: [String: Topic] = [:]
 
   struct Broker: Decodable {
-    /// -1 for an address that was only named to begin with, or a role that is played by another.
+    /// -1 for a bootstrap address, or a logical broker such as the coordinator.
     var nodeid: Int
     var txerrs: UInt64
     var rxerrs: UInt64
     var req_timeouts: UInt64
-    /// Microseconds since bytes last came from it; below zero if none ever did.
+    /// Microseconds since it last sent bytes; negative if it never did.
     var rxidle: Int64?
     /// Round trips of requests, in microseconds.
     var rtt: Window
@@ -41,31 +41,31 @@ struct ClientStatistics: Decodable {
   }
 
   struct Partition: Decodable {
-    /// Records that were fetched and are not taken yet.
+    /// Records fetched and not yet read.
     var fetchq_cnt: UInt64
     /// Their bytes.
     var fetchq_size: UInt64
   }
 
-  /// How long no broker had answered this client when it told; nil if it has not told of any.
+  /// How long no broker had answered this client at the time of the statistics; nil if they list none.
   var silence: Duration? {
     brokers.values.compactMap(\.rxidle).filter { $0 >= 0 }.min().map { .microseconds($0) }
   }
 
-  /// Nothing told yet.
+  /// No statistics yet.
   init() {}
 
-  /// Reads what librdkafka wrote; nothing of it where a version writes something else.
+  /// Reads librdkafka's JSON; empty if a version writes something else.
   init(reading json: [UInt8]) {
     self = (try? JSONDecoder().decode(ClientStatistics.self, from: Data(json))) ?? ClientStatistics()
   }
 }
 
-/// The clients of one kind of all lanes together.
+/// All lanes' clients of one kind.
 struct ClientFigures {
   private let statistics: [ClientStatistics]
 
-  /// - Parameter texts: what each lane's client wrote last.
+  /// - Parameter texts: each client's last statistics.
   init(_ texts: [[UInt8]]) {
     statistics = texts.map(ClientStatistics.init(reading:))
   }

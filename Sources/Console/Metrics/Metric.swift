@@ -1,22 +1,22 @@
-// One family of metrics: what it is called, what it means, and where its samples come from.
+// One family of metrics: its name, its meaning, and the source of its samples.
 
 internal import Pipeline
 
 /// One family of metrics. `MetricSection` lists them all.
 struct Metric: Sendable {
-  /// Prometheus's types of metrics, as the exposition format names them.
+  /// Prometheus's metric types, named as in the exposition format.
   enum Kind: String {
     /// Only goes up while the process lives. The name ends in `_total`.
     case counter
     /// Goes up and down.
     case gauge
-    /// Durations, counted by how long they were.
+    /// Durations, counted by length.
     case histogram
   }
 
-  /// What one of it is. The name ends with it, but for `_total`.
+  /// The unit of its values. The name ends with it, before any `_total`.
   enum Unit: String {
-    /// A count of what the name says, or a flag.
+    /// A count, or a flag.
     case none = ""
     case bytes
     case seconds
@@ -25,11 +25,11 @@ struct Metric: Sendable {
   let name: String
   let kind: Kind
   let unit: Unit
-  /// What it means: one sentence, without its full stop. The page's HELP, and the words of docs/metrics.md.
+  /// What it means: one sentence without its full stop, for the page's HELP and for docs/metrics.md.
   let help: String
   /// The names of its labels, in the order of every sample's values.
   let labels: [String]
-  /// What it is now; nil where the worker has no such thing, and its page no such family.
+  /// Its current samples; nil if the worker has no such family.
   let read: @Sendable (Scrape) -> Samples?
 }
 
@@ -41,7 +41,7 @@ extension Metric {
     case durations(Histogram)
   }
 
-  /// One number and what tells it from the family's others.
+  /// One number and its labels.
   struct Sample<Number> {
     var labelValues: [String]
     var value: Number
@@ -72,7 +72,7 @@ extension Metric {
     }
   }
 
-  /// A counter with several labels, in the order that `read` gives.
+  /// A counter with several labels, in the order of `read`.
   static func counter(
     _ name: String, _ help: String, _ unit: Unit = .none, by labels: [String],
     read: @escaping @Sendable (Scrape) -> [Sample<UInt64>]
@@ -89,7 +89,7 @@ extension Metric {
     }
   }
 
-  /// A gauge with labels, in the order that `read` gives; nil where the worker has none.
+  /// A gauge with labels, in the order of `read`; nil where the worker has none.
   static func gauge(
     _ name: String, _ help: String, _ unit: Unit = .none, by labels: [String],
     read: @escaping @Sendable (Scrape) -> [Sample<Double>]?

@@ -1,4 +1,4 @@
-// What librdkafka's clients say of themselves.
+// Statistics of librdkafka's clients.
 
 extension MetricSection {
   static let connections: [Metric] = [
@@ -13,7 +13,7 @@ extension MetricSection {
     },
     .counter(
       "tailrace_kafka_request_errors_total",
-      "Requests that failed on the way (send, receive), or were not answered in time (timeout)",
+      "Requests that failed in transit (send, receive) or were not answered in time (timeout)",
       by: ["client", "kind"]
     ) { scrape in
       let kinds: [(String, KeyPath<ClientStatistics.Broker, UInt64>)] = [
@@ -25,7 +25,7 @@ extension MetricSection {
     },
     .gauge(
       "tailrace_kafka_round_trip_seconds",
-      "Round trips to a broker in the last seconds, mean and p99, of the slowest lane", .seconds,
+      "The slowest lane's round trips to a broker in the last seconds, mean and p99", .seconds,
       by: ["client", "broker", "statistic"]
     ) { scrape in
       let trips: [(String, KeyPath<ClientStatistics.Broker.Window, Int64>)] = [
@@ -42,18 +42,18 @@ extension MetricSection {
   ]
 
   static let queues: [Metric] = [
-    .gauge("tailrace_kafka_produce_queue_records", "Records that wait to be sent or acknowledged") {
+    .gauge("tailrace_kafka_produce_queue_records", "Records waiting to be sent or acknowledged") {
       Double($0.producers.sum(\.msg_cnt))
     },
     .gauge(
-      "tailrace_kafka_produce_queue_bytes", "Bytes of the records that wait to be sent or acknowledged",
+      "tailrace_kafka_produce_queue_bytes", "Bytes of the records waiting to be sent or acknowledged",
       .bytes
     ) { Double($0.producers.sum(\.msg_size)) },
-    .gauge("tailrace_kafka_fetch_queue_records", "Records that were fetched and are not taken yet") {
+    .gauge("tailrace_kafka_fetch_queue_records", "Records fetched and not yet read") {
       Double($0.consumers.fetched(\.fetchq_cnt))
     },
     .gauge(
-      "tailrace_kafka_fetch_queue_bytes", "Bytes of the records that were fetched and are not taken yet",
+      "tailrace_kafka_fetch_queue_bytes", "Bytes of the records fetched and not yet read",
       .bytes
     ) { Double($0.consumers.fetched(\.fetchq_size)) },
   ]

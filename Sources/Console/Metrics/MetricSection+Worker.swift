@@ -1,4 +1,4 @@
-// What every worker has: what runs, what it reads, its group, its configuration.
+// What every worker has: its build, input, group and configuration.
 
 internal import OTLP
 internal import Pipeline
@@ -8,7 +8,7 @@ import Topology
 extension MetricSection {
   static let build: [Metric] = [
     .gauge(
-      "tailrace_build_info", "Always 1; the labels say what runs", by: ["version", "librdkafka", "kind"]
+      "tailrace_build_info", "Always 1; the labels tell what runs", by: ["version", "librdkafka", "kind"]
     ) {
       [Metric.Sample([$0.version, $0.clientVersion, $0.topology.kind], 1)]
     }
@@ -26,31 +26,31 @@ extension MetricSection {
       $0.counters.recordsMalformed
     },
     .counter(
-      "tailrace_dead_letters_total", "Records written to the topic of dead letters, by reason", by: "reason"
+      "tailrace_dead_letters_total", "Records written to the dead letter topic, by reason", by: "reason"
     ) { $0.snapshot.lane.deadLetters },
     .counter(
       "tailrace_dead_letter_spans_total",
-      "Spans in dead letters, by reason: bad spans of records of which the rest was taken, records of bad "
-        + "spans alone, spans that are too large; not those of records whose spans can't be told apart",
+      "Spans in dead letters, by reason: bad spans (of records with or without good ones) and spans that are "
+        + "too large; not those of records whose spans can't be told apart",
       by: "reason"
     ) { $0.snapshot.lane.deadLetterSpans },
     .counter(
       "tailrace_unassigned_records_total",
-      "Records that came for partitions that were given up; whoever has them now reads them"
+      "Records that arrived for revoked partitions; their new owner reads them"
     ) { $0.snapshot.lane.recordsNotAssigned },
     .counter(
       "tailrace_repeated_records_total",
-      "Records skipped because their offset lies before the next one to read: read before, or of a log that "
-        + "was cut short by an unclean election"
+      "Records skipped because their offset lies before the next one to read: read already, or from a log "
+        + "truncated by an unclean election"
     ) { $0.snapshot.lane.recordsRepeated },
     .gauge(
       "tailrace_lag_records",
-      "Records between the next one to read and the partition's end; markers of transactions count",
+      "Records between the next one to read and the partition's end, transaction markers included",
       by: ["partition"]
     ) { $0.perPartition { $0.lagRecords.map(Double.init) } },
     .gauge(
       "tailrace_lag_seconds",
-      "How far a partition's stream clock is behind the time of day; 0 where everything is read", .seconds,
+      "How far a partition's stream clock is behind the wall clock; 0 if everything is read", .seconds,
       by: ["partition"]
     ) { scrape in
       scrape.perPartition { $0.lag(at: scrape.now).map { Double($0.nanoseconds) / 1e9 } }
@@ -59,34 +59,34 @@ extension MetricSection {
 
   static let group: [Metric] = [
     .gauge("tailrace_lanes", "Lanes of the worker") { Double($0.status.lanes.count) },
-    .gauge("tailrace_assigned_partitions", "Partitions that are read") {
+    .gauge("tailrace_assigned_partitions", "Partitions assigned") {
       Double($0.snapshot.partitions.count)
     },
     .gauge(
-      "tailrace_recovering_partitions", "Partitions that are not yet where their last owner left them"
+      "tailrace_recovering_partitions", "Partitions that have not yet reached where their last owner stopped"
     ) { Double($0.snapshot.recovering) },
     .gauge("tailrace_worker_recovering", "Whether any partition is recovering: 1 or 0") {
       $0.snapshot.recovering > 0 ? 1 : 0
     },
     .counter(
-      "tailrace_rebalances_total", "What the group has said of partitions: assigned, revoked, lost",
+      "tailrace_rebalances_total", "Rebalance events: assigned, revoked, lost",
       by: "event"
     ) { $0.measures.rebalances },
     .counter(
-      "tailrace_aborts_total", "Times that everything since the last commit was given up and done again"
+      "tailrace_aborts_total", "Times the work since the last commit was aborted and done again"
     ) { $0.measures.aborts },
     .counter("tailrace_disturbances_total", "Transient errors of brokers") { $0.status.disturbances },
     .counter("tailrace_commits_total", "Commits of outputs and offsets") { $0.snapshot.lane.commits },
-    .histogram("tailrace_commit_duration_seconds", "How long commits of outputs and offsets took") {
+    .histogram("tailrace_commit_duration_seconds", "Duration of commits of outputs and offsets") {
       $0.measures.commitDurations
     },
     .histogram(
       "tailrace_recovery_duration_seconds",
-      "From a partition's assignment until it was where its last owner had left it"
+      "From a partition's assignment until it reached where its last owner had stopped"
     ) { $0.measures.recoveryDurations },
     .gauge(
       "tailrace_progress_age_seconds",
-      "How long ago the slowest lane last finished a round, or a step of waiting for a broker", .seconds
+      "Time since the slowest lane last finished a round or a step of waiting for a broker", .seconds
     ) { scrape in
       scrape.status.lanes.filter(\.isAtWork).map { $0.sinceProgress / .seconds(1) }.max() ?? 0
     },
@@ -95,35 +95,34 @@ extension MetricSection {
   static let console: [Metric] = [
     .counter(
       "tailrace_console_closed_connections_total",
-      "Connections that the console closed: a newer one took the place of the one that had been silent for "
-        + "longest (displaced), no request came within 10 s (slow_request), an answer was not taken within "
-        + "30 s or its room was needed (slow_reader), or what came was no request, or a head of more than "
-        + "8 KiB (refused)", by: "reason"
+      "Connections that the console closed: silent for longest when a newer one needed the place "
+        + "(displaced), no request within 10 s (slow_request), answer not read within 30 s or its memory "
+        + "needed (slow_reader), not a valid request or a head of more than 8 KiB (refused)", by: "reason"
     ) { $0.closedConnections }
   ]
 
   static let configuration: [Metric] = [
     .counter(
       "tailrace_config_reloads_total",
-      "Changes of the topology file, by what became of them: taken or refused",
+      "Changes of the topology file, by result: taken or refused",
       by: "result"
     ) { ["taken": $0.status.configuration.taken, "refused": $0.status.configuration.refused] },
     .gauge(
       "tailrace_config_refused",
-      "1 if the topology file was refused when it was last read: what was in effect before still is"
+      "1 if the topology file was refused when last read: the previous configuration is still in effect"
     ) { $0.status.configuration.isRefused ? 1 : 0 },
     .gauge(
       "tailrace_config_waiting_settings",
-      "Settings that the topology file has changed and that take a restart"
+      "Settings changed in the topology file that need a restart"
     ) { Double($0.status.configuration.waiting.count) },
     .gauge(
-      "tailrace_config_taken_timestamp_seconds", "When the configuration in effect was taken over", .seconds
+      "tailrace_config_taken_timestamp_seconds", "When the configuration in effect was taken", .seconds
     ) { Double($0.status.configuration.takenAt.nanoseconds) / 1e9 },
   ]
 }
 
 extension Scrape {
-  /// One sample for each partition that `value` knows something of, by the partition's number.
+  /// One sample for each partition with a `value`, by partition number.
   fileprivate func perPartition(_ value: (PartitionPosition) -> Double?) -> [Metric.Sample<Double>] {
     measures.positions.sorted { $0.partition < $1.partition }.compactMap { position in
       value(position).map { Metric.Sample(["\(position.partition.value)"], $0) }
@@ -141,7 +140,7 @@ extension LaneStatus {
 }
 
 extension Topology {
-  /// The word of the topology file.
+  /// As the topology file spells it.
   fileprivate var kind: String {
     switch self {
     case .tailSampling: "tail-sampling"

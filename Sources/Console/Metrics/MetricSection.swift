@@ -1,4 +1,4 @@
-// All metrics of a worker, in the order of its page and of docs/metrics.md, which has the same tables.
+// All metrics of a worker, in the order of its page and of docs/metrics.md.
 
 internal import Pipeline
 
@@ -21,7 +21,7 @@ struct MetricSection: Sendable {
     title: "Repartition",
     metrics: [
       .counter(
-        "tailrace_written_records_total", "Records of keyed spans written, one for each trace in each record"
+        "tailrace_written_records_total", "Keyed records written: one for each trace in each record read"
       ) {
         $0.snapshot.lane.spans
       }

@@ -4,7 +4,7 @@
 internal import OTLP
 internal import Pipeline
 
-/// A page of metrics. Every family comes once, with HELP and TYPE, all its samples together.
+/// A page of metrics. Every family appears once, with HELP, TYPE and all its samples.
 struct MetricsText {
   /// The page's media type.
   static let contentType = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,4 +1,4 @@
-// What the system says about this process, under the names that Prometheus's own libraries give it.
+// The system's figures of this process, named as in Prometheus's own libraries.
 
 internal import Foundation
 
@@ -11,7 +11,7 @@ struct ProcessFigures {
   var openFiles: Double
   var openFilesMax: Double
 
-  /// Those of now; nil where there is no `/proc`.
+  /// Current figures; nil without `/proc`.
   static var now: ProcessFigures? {
     guard let stat = text(of: "/proc/self/stat"), let end = stat.lastIndex(of: ")"),
       let boot = bootSeconds,
@@ -47,16 +47,16 @@ extension MetricSection {
       // A counter of seconds has fractions.
       Metric(
         name: "process_cpu_seconds_total", kind: .counter, unit: .seconds,
-        help: "User and system time that the process has taken", labels: []
+        help: "User and system time used by the process", labels: []
       ) { $0.process.map { .amounts([Metric.Sample([], $0.cpuSeconds)]) } },
-      .gauge("process_start_time_seconds", "When the process began, in seconds since 1970", .seconds) {
+      .gauge("process_start_time_seconds", "When the process started, in seconds since 1970", .seconds) {
         $0.process?.startSeconds
       },
-      .gauge("process_resident_memory_bytes", "Memory that is in use", .bytes) { $0.process?.residentBytes },
-      .gauge("process_virtual_memory_bytes", "Address space that is in use", .bytes) {
+      .gauge("process_resident_memory_bytes", "Memory in use", .bytes) { $0.process?.residentBytes },
+      .gauge("process_virtual_memory_bytes", "Address space in use", .bytes) {
         $0.process?.virtualBytes
       },
-      .gauge("process_open_fds", "File descriptors that are open") { $0.process?.openFiles },
-      .gauge("process_max_fds", "File descriptors that may be open") { $0.process?.openFilesMax },
+      .gauge("process_open_fds", "Open file descriptors") { $0.process?.openFiles },
+      .gauge("process_max_fds", "Limit on open file descriptors") { $0.process?.openFilesMax },
     ])
 }

@@ -1,4 +1,4 @@
-// A worker's page of metrics: its status, read by every metric that its kind has.
+// A worker's page of metrics, read from its status.
 
 internal import Pipeline
 internal import Sampling
@@ -7,8 +7,8 @@ import Topology
 
 /// Makes the page of metrics from a worker's status.
 ///
-/// Labels are bounded: policies, triggers and reasons by configuration and code, partitions by what the
-/// worker is assigned, brokers by the cluster, services by `console.services`.
+/// Labels are bounded: policies, triggers and reasons by configuration and code, partitions by the worker's
+/// assignment, brokers by the cluster, services by `console.services`.
 final class WorkerMetrics: Sendable {
   private let version: String
   private let clientVersion: String
@@ -20,7 +20,7 @@ final class WorkerMetrics: Sendable {
     services = ServiceLabels(most: topology.worker.console.services)
   }
 
-  /// - Parameter topology: what is in effect.
+  /// - Parameter topology: the one in effect.
   func text(
     _ status: WorkerStatus, _ topology: Topology, at now: Instant, process: ProcessFigures?,
     console: [String: UInt64] = ConsoleCounters().byReason
@@ -47,32 +47,32 @@ final class WorkerMetrics: Sendable {
   }
 }
 
-/// All that metrics are read from, gathered once for a page.
+/// Everything metrics are read from, gathered once per page.
 struct Scrape {
   let version: String
   let clientVersion: String
-  /// What is in effect.
+  /// The one in effect.
   let topology: Topology
   let status: WorkerStatus
-  /// What all lanes hold and have done.
+  /// The totals of all lanes.
   let snapshot: LaneSnapshot
-  /// What all lanes have measured.
+  /// The measurements of all lanes.
   let measures: LaneMeasures
-  /// Verdicts by service, for those that have a label.
+  /// Verdicts by service label.
   let services: [String: ServiceVerdicts]
   let consumers: ClientFigures
   let producers: ClientFigures
   let now: Instant
-  /// Nil on systems that say nothing of a process.
+  /// Nil on systems without process figures.
   let process: ProcessFigures?
-  /// The console's connections that it closed, by reason.
+  /// Connections that the console closed, by reason.
   let closedConnections: [String: UInt64]
 
   var counters: SamplerCounters { snapshot.counters }
 }
 
-/// Which services have a label of their own: the first that came, for as long as the process lives. So no
-/// counter ever goes back.
+/// Which services have their own label: the first to appear, for as long as the process lives. So no counter
+/// ever goes back.
 private final class ServiceLabels: Sendable {
   private let most: Int
   private let admitted = Mutex<Set<String>>([])
@@ -81,7 +81,7 @@ private final class ServiceLabels: Sendable {
     self.most = most
   }
 
-  /// The counts of services with a label, and of all others together.
+  /// The counts of labelled services, and of all others together.
   func bound(_ services: [String: ServiceVerdicts]) -> [String: ServiceVerdicts] {
     admitted.withLock { admitted in
       for name in services.keys.sorted() where admitted.count < most && !ServiceLabels.isShared(name) {

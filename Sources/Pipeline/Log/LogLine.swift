@@ -4,11 +4,11 @@ internal import Foundation
 internal import Logging
 internal import OTLP
 
-/// What is to be said, once.
+/// One line of the log.
 struct LogLine: Equatable {
   var level: Logger.Level
   var message: String
-  /// In the order of their names.
+  /// Sorted by name.
   var fields: [(name: String, value: String)]
 
   init(_ level: Logger.Level, _ message: String, _ fields: [String: String] = [:]) {
@@ -22,8 +22,8 @@ struct LogLine: Equatable {
       && left.fields.elementsEqual(right.fields) { $0.name == $1.name && $0.value == $1.value }
   }
 
-  /// `2026-01-31T23:59:58.001Z info assigned lane=0 partition=3`. Control characters are escaped: whatever a
-  /// producer names its services, a line stays one line.
+  /// `2026-01-31T23:59:58.001Z info assigned lane=0 partition=3`. Control characters are escaped: a line
+  /// stays one line, whatever a producer names its services.
   func text(at time: String) -> String {
     var text = "\(time) \(level.rawValue) \(LogLine.printable(message))"
     for field in fields {
@@ -65,7 +65,7 @@ struct LogLine: Equatable {
     return printable
   }
 
-  /// Control characters, and what some readers take for the end of a line: what JSON strings escape.
+  /// Control characters, and characters that some readers take for a line break: the ones JSON strings escape.
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}"
   }

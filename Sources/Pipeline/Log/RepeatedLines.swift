@@ -1,45 +1,45 @@
-// Keeps conditions that last from filling the log: one line when they begin, then one a minute with a count.
+// Keeps lasting conditions from filling the log: one line when they begin, then one a minute with a count.
 
 internal import Logging
 internal import Sampling
 
 /// The conditions of the last minute.
 ///
-/// Lines that differ in the numbers of their message alone are one condition: "failed after 12 ms" and
-/// "failed after 13 ms" are. A partition's number is no measure but a name: "partition 3" and "partition 4"
-/// are two conditions, up to `partitionsMax`.
+/// Lines whose messages differ only in numbers are one condition: "failed after 12 ms" and "failed after
+/// 13 ms" are. But a partition's number is a name: "partition 3" and "partition 4" are two conditions, up to
+/// `partitionsMax`.
 struct RepeatedLines {
   private struct Condition {
     var saidAt: Instant
-    /// The last line that was left out, and how many were.
+    /// The last line left out, and how many were.
     var last: LogLine
     var count = 0
   }
 
-  /// What tells conditions apart.
+  /// Identifies a condition.
   private struct Key: Hashable {
     var text: String
-    /// The partition that the message names; nil for those beyond the limit, too.
+    /// The partition that the message names; also nil beyond the limit.
     var partition: String?
   }
 
   private var conditions: [Key: Condition] = [:]
-  /// How many conditions have the same text.
+  /// Number of conditions with the same text.
   private var texts: [String: Int] = [:]
-  /// Lines of conditions for which there was no room, since it was last said.
+  /// Lines of conditions without room, since this was last logged.
   private var crowdedOut = 0
   private var crowdedSince = Instant.distantPast
 
-  /// More different conditions than these in a minute are counted, not told apart.
+  /// More conditions than this in a minute are only counted.
   static let conditionsMax = 64
-  /// And of each of them so many partitions.
+  /// The same for the partitions of each condition.
   static let partitionsMax = 64
   static let pause = Interval.seconds(60)
 
-  /// The lines to be written now that `line` is to be said.
+  /// Lines to write for `line`.
   mutating func note(_ line: LogLine, at now: Instant) -> [LogLine] {
     var lines = sayWhatIsDue(at: now)
-    // What happens once, and is no trouble, is said as often as it happens.
+    // Lines below warning are always written.
     guard line.level >= .warning else { return lines + [line] }
     var key = RepeatedLines.key(of: line)
     if conditions[key] == nil, texts[key.text, default: 0] >= RepeatedLines.partitionsMax {
@@ -59,7 +59,7 @@ struct RepeatedLines {
     return lines
   }
 
-  /// Conditions that went on are said again; those that did not are over.
+  /// Conditions that recurred are logged again; the others are over.
   private mutating func sayWhatIsDue(at now: Instant) -> [LogLine] {
     var lines: [LogLine] = []
     for (key, condition) in conditions where condition.saidAt + RepeatedLines.pause <= now {

@@ -1,4 +1,4 @@
-// The log of a worker: bounded, one line a happening, without secrets.
+// A worker's log: bounded, one line per event, without secrets.
 
 internal import Foundation
 internal import Kafka
@@ -15,7 +15,7 @@ final class LogSink: Sendable {
   private let write: @Sendable (String) -> Void
   private let repeated = Mutex(RepeatedLines())
 
-  /// - Parameter secrets: texts that are masked wherever they turn up.
+  /// - Parameter secrets: texts that are masked wherever they appear.
   init(
     format: LogSettings.Format, secrets: [String] = [], now: @escaping @Sendable () -> Moment = { .now },
     write: @escaping @Sendable (String) -> Void
@@ -29,7 +29,7 @@ final class LogSink: Sendable {
   func log(_ line: LogLine) {
     let moment = now()
     let line = masked(line)
-    // Under the lock, so that lines come in the order of their times.
+    // Under the lock, so that lines are in time order.
     repeated.withLock { repeated in
       for line in repeated.note(line, at: moment.steady) { write(text(line, at: moment.wall)) }
     }
@@ -54,21 +54,21 @@ final class LogSink: Sendable {
   }
 }
 
-/// The least important lines that a worker writes; it may change while the worker runs.
+/// The minimum level of a worker's log lines; it may change while the worker runs.
 public final class LogLevel: Sendable {
   private let fixed: Logger.Level?
   private let level: Mutex<Logger.Level>
 
-  /// - Parameter fixed: takes the place of whatever the settings say.
+  /// - Parameter fixed: overrides the settings.
   public init(_ settings: LogSettings, fixed: Logger.Level? = nil) {
     self.fixed = fixed
     level = Mutex(fixed ?? Logger.Level(settings.level))
   }
 
-  /// The level now.
+  /// The current level.
   public var value: Logger.Level { level.withLock { $0 } }
 
-  /// Takes over the level of other settings, unless it is fixed.
+  /// Adopts the level of new settings, unless it is fixed.
   func follow(_ settings: LogSettings) {
     level.withLock { $0 = fixed ?? Logger.Level(settings.level) }
   }
@@ -80,9 +80,9 @@ extension Logger.Level {
   }
 }
 
-/// Writes lines on standard error as a topology's `log` section says.
+/// Writes lines to standard error as configured by a topology's `log` section.
 public struct WorkerLogHandler: LogHandler {
-  /// The least important lines to write. Setting it is for this copy alone, which follows no change then.
+  /// The minimum level to write. Setting it affects only this copy, which then ignores later changes.
   public var logLevel: Logger.Level {
     get { own ?? level.value }
     set { own = newValue }
@@ -120,7 +120,7 @@ extension Logger {
     return Logger(label: "tailrace") { _ in WorkerLogHandler(level: level, sink: sink) }
   }
 
-  /// A worker's logger on standard error, which writes nothing less important than `level`.
+  /// A worker's logger on standard error, which writes nothing below `level`.
   public static func standardError(_ worker: WorkerSettings, level: Logger.Level) -> Logger {
     standardError(worker, level: LogLevel(worker.log, fixed: level))
   }

@@ -1,24 +1,24 @@
-// What time it is at each record of a recording: when its last span ended, unless that can't be.
+// The time of each record of a recording: the end of its last span, unless that is implausible.
 
 internal import Sampling
 
 /// Gives the records of a recording their timestamps.
 ///
-/// It goes by the rule of the sampler's own clock (`ClockGuard`). But a recording can be read ahead, so
-/// whether a record that is far ahead is right is found out before the record is replayed, not after.
+/// It follows the rule of the sampler's own clock (`ClockGuard`). But a recording can be read ahead, so a
+/// record that is far ahead is judged before it is replayed, not after.
 struct RecordingClock {
   /// A record and the time to replay it at.
   struct Timed {
     var record: RecordingItem.Record
-    /// The number of the record among those that can be read.
+    /// The record's number among the readable ones.
     var number: Int64
     var time: Instant
 
-    /// When its last span ended, as it says.
+    /// When its last span ended, according to the record.
     var end: Instant { Instant(nanoseconds: Int64(clamping: record.latestEnd)) }
   }
 
-  /// A record that ends far after those around it.
+  /// Records that end far after their neighbours.
   struct Refuted {
     var count = 0
     var first: ReplayReport.Place?
@@ -29,21 +29,21 @@ struct RecordingClock {
   private let lead: Interval
   private let witnesses: Int
   private let lateWindow: Interval
-  /// Records that have not been handed out, in order.
+  /// Records not yet delivered, in order.
   private var waiting: [Timed] = []
-  /// Whether each of those that were judged is a suspect.
+  /// Of those judged so far: whether each is a suspect.
   private var suspects: [Bool] = []
-  /// How many have a judgement that is final, and how many of those have been handed out.
+  /// How many have a final judgement, and how many of those have been delivered.
   private var decided = 0
   private var taken = 0
   private var waitingBytes = 0
-  /// Whether any record has been handed out.
+  /// Whether any record has been delivered.
   private var hasBegun = false
   private var count: Int64 = 0
-  /// Records whose end was no time to go by.
+  /// Records whose end was not believed.
   private(set) var refuted = Refuted()
 
-  /// Beyond it what has not been refuted is believed.
+  /// Beyond this, records not yet refuted are believed.
   private static let waitingBytesMax = 64 << 20
 
   init(_ configuration: SamplerConfiguration) {
@@ -53,7 +53,7 @@ struct RecordingClock {
     guardian = ClockGuard(lead: lead, witnesses: witnesses)
   }
 
-  /// Takes the next record. Those that it decides about come out of `next`, all before the next `push`.
+  /// Takes the next record. Take all decided records from `next` before the next `push`.
   mutating func push(_ record: RecordingItem.Record) {
     waiting.append(Timed(record: record, number: count, time: clock))
     count += 1
@@ -63,24 +63,24 @@ struct RecordingClock {
     if waitingBytes > RecordingClock.waitingBytesMax { decided = suspects.count }
   }
 
-  /// Decides about the rest, at the end of the recording.
+  /// Decides the rest, at the end of the recording.
   ///
-  /// Whether a gap comes before it or a wrong host wrote it can't be told any more. It is believed as long
-  /// as it covers as much time as witnesses must. The last of it then closes no window: the end does.
+  /// Whether it follows a gap or is from a host with a wrong clock can no longer be told. It is believed as
+  /// long as it covers as much time as witnesses must. Its last records close no window: the end does.
   mutating func finish() {
     let doubted = suspects[decided...]
     if !guardian.isSettled, 2 * doubted.count(where: { $0 }) > doubted.count { _ = believe() }
     while let rest = guardian.suspects, rest.latest - rest.earliest >= lead,
       suspects[decided...].allSatisfy({ $0 }), believe()
     {}
-    // Traffic may have paused for so long. If not, it is worth a warning.
+    // Traffic may have paused this long. If not, it is worth a warning.
     if let rest = guardian.suspects, rest.earliest <= clock + lateWindow {
       for place in decided..<suspects.count { suspects[place] = false }
     }
     decided = suspects.count
   }
 
-  /// The next record that is decided about, or nil.
+  /// The next decided record, or nil.
   mutating func next() -> Timed? {
     guard taken < decided else {
       waiting.removeFirst(taken)
@@ -101,7 +101,7 @@ struct RecordingClock {
     return record
   }
 
-  /// Judges the records that have not been judged.
+  /// Judges the records not judged yet.
   private mutating func judge() {
     while suspects.count < waiting.count {
       let place = suspects.count
@@ -109,7 +109,7 @@ struct RecordingClock {
       let offset = Offset(waiting[place].number)
       switch guardian.judge(end, at: offset, isLogTime: false, clock: clock) {
       case .stay:
-        // A first record of long ago takes the time of those after it: its window would close at once.
+        // A very old first record gets the time of those after it: its window would close at once otherwise.
         waiting[place].time = hasBegun || clock - end <= lateWindow ? end : clock
         suspects.append(false)
       case .suspect:
@@ -130,7 +130,7 @@ struct RecordingClock {
     }
   }
 
-  /// Judges what is not final by another clock.
+  /// Judges records without a final judgement by another clock.
   private mutating func judgeAnew(from time: Instant) {
     clock = time
     guardian = ClockGuard(lead: lead, witnesses: witnesses)
@@ -138,7 +138,7 @@ struct RecordingClock {
     suspects.removeLast(suspects.count - decided)
   }
 
-  /// Believes the suspects that wait, where nothing comes that could refute them. False if there are none.
+  /// Believes the waiting suspects, when nothing can refute them. False if there are none.
   private mutating func believe() -> Bool {
     guard let dissent = guardian.suspects, dissent.earliest > clock else { return false }
     judgeAnew(from: dissent.earliest)

@@ -1,76 +1,76 @@
-// Reads recordings: `u32 little-endian length` and that many bytes of OTLP, again and again, as a whole
-// perhaps zstd; and what the Collector's file exporter writes (RecordingForm.swift).
+// Reads recordings: per record `u32 little-endian length` and that many bytes of OTLP, optionally zstd as a
+// whole; and the output of the Collector's file exporter (RecordingForm.swift).
 //
-// A recording may be cut or damaged. A bad record is stepped over by its length; where the length itself is
-// damaged, the reader looks for the next place from which a whole record can be read.
+// A recording may be truncated or damaged. A bad record is skipped by its length; if the length itself is
+// damaged, the reader looks for the next place where a whole record can be read.
 
 import Files
 public import OTLP
 
-/// What a recording holds at one place.
+/// One item of a recording.
 public enum RecordingItem: Sendable {
-  /// A record that can be read.
+  /// A readable record.
   case record(Record)
-  /// Bytes that are no record: where they begin in the (decompressed) recording, how many they are, what is
-  /// wrong.
+  /// Bytes that are not a record: where they begin in the (decompressed) recording, their number, and the
+  /// reason.
   case damaged(offset: Int, count: Int, reason: String)
 
-  /// A record and the little that has been learnt by looking at it.
+  /// A record and its key figures.
   public struct Record: Sendable {
     /// Where it begins in the (decompressed) recording.
     public var offset: Int
-    /// How many bytes it takes there, its length included.
+    /// Its size there in bytes, length included.
     public var byteCount: Int
     /// The record's OTLP bytes, in protobuf.
     public var bytes: [UInt8]
     /// The largest span end in it, in nanoseconds since 1970.
     public var latestEnd: UInt64
-    /// How many spans it has.
+    /// Its number of spans.
     public var spanCount: Int
     /// The trace id of its first span.
     public var traceID: TraceID
-    /// Spans that can't be used, of a document in JSON: they are not in `bytes`.
+    /// Unusable spans of a JSON document: they are not in `bytes`.
     public var rejected: [RejectedSpans] = []
   }
 }
 
-/// Reads a recording, in bounded memory: a record of the largest size, and a few MiB.
+/// Reads a recording in bounded memory: one record of maximum size and a few MiB.
 public final class RecordingReader {
-  /// What kind of recording it is.
+  /// The kind of recording.
   public private(set) var form = RecordingForm.tailrace
-  /// Reads on: as many bytes at the most, none at the end.
+  /// Reads up to so many bytes; none at the end.
   private let readChunk: (Int) throws(FileFailure) -> [UInt8]
-  /// How large the file is, where that is known, and how much of it has been read.
+  /// The file's size, if known, and how much of it has been read.
   private let fileBytes: Int?
   private var fileBytesRead = 0
   private var decompressor: ZstandardReader?
-  /// What is not decompressed yet, from `compressedPlace` on.
+  /// Bytes not yet decompressed, from `compressedPlace` on.
   private var compressed: [UInt8] = []
   private var compressedPlace = 0
   private var isAtEnd = false
-  /// Decompressed bytes; those before `position` are used up.
+  /// Decompressed bytes; those before `position` are consumed.
   private var window: [UInt8] = []
   private var position = 0
   /// The place of the window's first byte in the decompressed recording.
   private var windowOffset = 0
-  /// Where and why decompression stopped, reported once all that came before has been read.
+  /// Where and why decompression stopped, reported once everything before has been read.
   private var damage: String?
-  /// Whether it is gzip, which is not read.
+  /// Whether it is gzip, which is not supported.
   private var isGzip = false
   private var record = ScannedRecord()
   private var content = RecordContent()
-  /// Up to here, in the decompressed recording, lengths are known to lead from record to record.
+  /// Up to this place in the decompressed recording, lengths are known to lead from record to record.
   private var framedUntil = 0
-  /// The most bytes that it has held at a time.
+  /// Peak number of bytes held.
   private(set) var bytesHeldMax = 0
 
   private static let chunkBytes = 1 << 20
   static let recordBytesMax = 64 << 20
-  /// After a damaged record so many lengths are followed at the most, over no more than a record's bytes.
+  /// After a damaged record, at most so many lengths are followed, over at most a record's maximum size.
   private static let lengthsFollowedMax = 64
 
-  /// Opens the recording at `path`; `-` is standard input. What kind of recording it is, and whether it is
-  /// compressed, is told by its first bytes, not by its name.
+  /// Opens the recording at `path`; `-` is standard input. Its kind and whether it is compressed are detected
+  /// from its first bytes, not its name.
   ///
   /// - Throws: `FileFailure` if the file can't be opened or read, or is known to be something else.
   public convenience init(path: String) throws {
@@ -79,7 +79,7 @@ public final class RecordingReader {
     if isGzip { throw FileFailure(file.name, "this is gzip: decompress it first, with gunzip") }
   }
 
-  /// Reads a recording that is in memory.
+  /// Reads a recording in memory.
   public convenience init(bytes: [UInt8]) throws {
     var rest = bytes[...]
     try self.init(fileBytes: bytes.count) { count in
@@ -91,7 +91,7 @@ public final class RecordingReader {
   private init(fileBytes: Int?, readChunk: @escaping (Int) throws(FileFailure) -> [UInt8]) throws {
     self.readChunk = readChunk
     self.fileBytes = fileBytes
-    // A pipe gives less than it is asked for.
+    // A pipe may give less than requested.
     var start = try readOn()
     while !start.isEmpty, start.count < 4 {
       let more = try readOn()
@@ -108,7 +108,7 @@ public final class RecordingReader {
     try recognise()
   }
 
-  /// How much of the file has been read, from 0 to 1; nil where its size is not known.
+  /// How much of the file has been read, from 0 to 1; nil if its size is unknown.
   public var share: Double? {
     fileBytes.map { $0 == 0 ? 1 : min(1, Double(fileBytesRead) / Double($0)) }
   }
@@ -126,14 +126,14 @@ public final class RecordingReader {
     let start = position
     guard try fill(to: start + 4) else {
       guard position < window.count else { return takeDamage() }
-      return damaged(from: start, to: window.count, "a length that is cut off")
+      return damaged(from: start, to: window.count, "a truncated length")
     }
     let length = length(at: start)
     guard length <= RecordingReader.recordBytesMax else {
       return try resynchronise(from: start, "a length of \(length) bytes")
     }
     guard try fill(to: start + 4 + length) else {
-      return try resynchronise(from: start, "a record of \(length) bytes that is cut off")
+      return try resynchronise(from: start, "a truncated record of \(length) bytes")
     }
     let range = start + 4..<start + 4 + length
     do {
@@ -141,7 +141,7 @@ public final class RecordingReader {
       position = range.upperBound
       return .record(item)
     } catch {
-      // If nothing but its spans is wrong, the record reaches as far as its length says.
+      // If only its spans are bad, the record is as long as its length says.
       if try !record.rejected.isEmpty || isEndOfRecord(range.upperBound) {
         return damaged(from: start, to: range.upperBound, "\(error)")
       }
@@ -149,7 +149,7 @@ public final class RecordingReader {
     }
   }
 
-  /// What ended the recording early, after everything before it has been given out.
+  /// The damage that ended the recording early, once everything before it has been delivered.
   private func takeDamage() -> RecordingItem? {
     guard let reason = damage else { return nil }
     damage = nil
@@ -161,7 +161,7 @@ public final class RecordingReader {
     return .damaged(offset: windowOffset + start, count: end - start, reason: reason)
   }
 
-  /// Reads what stands in `range` of the window as a record's content.
+  /// Reads `range` of the window as a record's content.
   private func scan(_ range: Range<Int>) throws -> RecordingItem.Record {
     var scanned = ScannedRecord()
     swap(&scanned, &record)
@@ -171,7 +171,7 @@ public final class RecordingReader {
       do {
         other = try content.protobuf(of: window[range])
       } catch {
-        // What was wrong with the record before it says nothing of this one.
+        // Errors of the previous record don't apply to this one.
         scanned = ScannedRecord()
         throw error
       }
@@ -190,20 +190,20 @@ public final class RecordingReader {
       rejected: other == nil ? [] : content.rejected.groups)
   }
 
-  /// The length that stands at `place`.
+  /// The length at `place`.
   private func length(at place: Int) -> Int {
     let bytes = window[place..<place + 4]
     return form == .tailrace
       ? bytes.reversed().reduce(0) { $0 << 8 | Int($1) } : bytes.reduce(0) { $0 << 8 | Int($1) }
   }
 
-  /// Whether a record ends at `place`, going by what follows it. Its neighbours may be damaged too, so their
-  /// lengths are followed until there is a record that can be read.
+  /// Whether a record ends at `place`, judging by what follows. Its neighbours may be damaged too, so their
+  /// lengths are followed until a readable record.
   private func isEndOfRecord(_ place: Int) throws -> Bool {
     if windowOffset + place <= framedUntil { return true }
     var next = place
     for _ in 0..<RecordingReader.lengthsFollowedMax {
-      // One length that points to the end may be a damaged one; two that agree on it are not.
+      // A single length that points to the end may be damaged; two that agree are not.
       guard try fill(to: next + 4) else { return next > place && next == window.count && damage == nil }
       let end = next + 4 + length(at: next)
       let isNear = next == place || end - place <= RecordingReader.recordBytesMax
@@ -214,12 +214,12 @@ public final class RecordingReader {
       if (try? scan(next + 4..<end)) != nil { return true }
       next = end
     }
-    // So many lengths do not follow each other by chance.
+    // That many lengths do not follow each other by chance.
     return true
   }
 
-  /// Whether a record can be read from `place` on. That the recording ends there says nothing: a damaged
-  /// length may point there too.
+  /// Whether a record can be read from `place` on. The recording's end proves nothing: a damaged length may
+  /// point there too.
   private func isPlausible(at place: Int) throws -> Bool {
     guard try fill(to: place + 4) else { return false }
     let length = length(at: place)
@@ -229,7 +229,7 @@ public final class RecordingReader {
     return (try? scan(place + 4..<place + 4 + length)) != nil
   }
 
-  /// Steps over bytes until a whole record can be read.
+  /// Skips bytes until a whole record can be read.
   private func resynchronise(from start: Int, _ reason: String) throws -> RecordingItem {
     let offset = windowOffset + start
     position = start + 1
@@ -271,11 +271,11 @@ public final class RecordingReader {
       return .record(item)
     } catch {
       let isCut = end == window.count && isAtEnd
-      return damaged(from: start, to: end, "\(error)\(isCut ? " of a line that is cut off" : "")")
+      return damaged(from: start, to: end, "\(error)\(isCut ? " in a truncated line" : "")")
     }
   }
 
-  /// Where the line ends that begins at `start`; nil if it is longer than a record may be.
+  /// The end of the line that begins at `start`; nil if it is longer than a record's maximum size.
   private func endOfLine(from start: Int) throws -> Int? {
     var searched = start
     while true {
@@ -301,7 +301,7 @@ public final class RecordingReader {
 
   // MARK: Recognition
 
-  /// Finds out what kind of recording it is. Where two would do, it is one of ours.
+  /// Detects the kind of recording. If two match, it is one of ours.
   private func recognise() throws {
     guard try fill(to: 1) else { return }
     // Text of OTLP in JSON, read as a length, is larger than any record.
@@ -309,7 +309,7 @@ public final class RecordingReader {
     let first = window.prefix(64).drop { $0.isWhiteSpace || [0xef, 0xbb, 0xbf].contains($0) }
     if first.first == 0x7b, window.prefix(4).allSatisfy({ $0 > 8 }) {
       form = .collectorLines
-      // A byte order mark is no JSON.
+      // A byte order mark is not JSON.
       position = first.startIndex
       return
     }
@@ -324,7 +324,7 @@ public final class RecordingReader {
     isGzip = decompressor == nil && window.starts(with: [0x1f, 0x8b, 8])
   }
 
-  /// Lets go of bytes that are used up, once there are enough of them.
+  /// Releases consumed bytes, once there are enough of them.
   private func trim() {
     guard position > 4 * RecordingReader.chunkBytes else { return }
     window.removeFirst(position)
@@ -332,7 +332,7 @@ public final class RecordingReader {
     position = 0
   }
 
-  /// Makes sure that the window reaches `end`; moves nothing, so that indices stay good.
+  /// Extends the window to `end`; moves nothing, so indices stay valid.
   private func fill(to end: Int) throws -> Bool {
     while window.count < end {
       guard !isAtEnd, damage == nil else { return false }
@@ -348,7 +348,7 @@ public final class RecordingReader {
     return true
   }
 
-  /// Decompresses a little more. Where that fails, what follows can't be decompressed either.
+  /// Decompresses a little more. After a failure, the rest can't be decompressed either.
   private func decompress() throws {
     guard let decompressor else { return }
     if compressedPlace == compressed.count, !decompressor.hasMore {
@@ -356,7 +356,7 @@ public final class RecordingReader {
       compressedPlace = 0
       guard !compressed.isEmpty else {
         isAtEnd = true
-        if !decompressor.isAtFrameEnd { damage = "the zstd frame is cut off" }
+        if !decompressor.isAtFrameEnd { damage = "the zstd frame is truncated" }
         return
       }
     }

@@ -11,7 +11,7 @@ public final class RecordingWriter {
 
   private static let chunkBytes = 1 << 20
 
-  /// Begins a recording that is to stand at `path`, or goes to standard output as `-`.
+  /// Begins a recording at `path`, or on standard output if it is `-`.
   ///
   /// - Throws: `FileFailure` if the file can't be made.
   public init(path: String) throws {
@@ -29,14 +29,13 @@ public final class RecordingWriter {
     if pending.count >= RecordingWriter.chunkBytes { try writePending(isLast: false) }
   }
 
-  /// Writes what is left, and leaves the file beside its place: of several files, all or none then take
-  /// theirs.
+  /// Writes the rest, but does not move the file into place: of several files, all or none are then moved.
   public func complete() throws {
     if !isComplete { try writePending(isLast: true) }
     isComplete = true
   }
 
-  /// Writes what is left and puts the file in its place.
+  /// Writes the rest and moves the file into place.
   public func finish() throws {
     try complete()
     try file.finish()

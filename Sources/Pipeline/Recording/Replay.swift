@@ -3,35 +3,34 @@
 internal import OTLP
 public import Sampling
 
-/// What a replay has seen and decided.
+/// What a replay has read and decided.
 public struct ReplayReport: Sendable {
-  /// Records that could be read.
+  /// Readable records.
   public var records = 0
   /// Their spans.
   public var spans = 0
   /// Their bytes.
   public var bytes = 0
-  /// Stretches of the recording that are no record: the first of them,
+  /// Stretches of the recording that are not records: the first of them,
   public private(set) var damages: [Damage] = []
   /// and how many there are.
   public private(set) var damageCount = 0
-  /// Spans that could not be used, of records of which the rest was.
+  /// Unusable spans in records with usable ones.
   public var spansRejected = 0
   /// The number of the first such record, and what is wrong with the span.
   public var firstRejected: (record: Int, reason: String)?
-  /// Records that end far after those around them: they are replayed, but did not move the stream clock.
+  /// Records that end far after their neighbours: they are replayed, but did not move the stream clock.
   public var recordsAhead = 0
   /// The first of them.
   public var firstAhead: Place?
   /// Final decisions.
   public var traces = 0
-  /// Traces with at least one span with status ERROR, and those of them that are kept. One that a policy
-  /// would have kept for an error that came too late is one of them.
+  /// Traces with at least one span with status ERROR, and how many were kept. Traces whose error arrived too
+  /// late for a policy to keep them count.
   public var errorTraces = Kept()
-  /// Traces that a latency policy matches, be it for spans that came too late, and those of them that are
-  /// kept.
+  /// Traces that a latency policy matches, even if only because of late spans, and how many were kept.
   public var slowTraces = Kept()
-  /// Kept spans of error traces against all spans of theirs.
+  /// Spans of error traces, and how many were kept.
   public var errorTraceSpans = Kept()
   /// Kept traces.
   public var keptTraces = 0
@@ -39,14 +38,14 @@ public struct ReplayReport: Sendable {
   public var keptSpans = 0
   /// Bytes of kept spans.
   public var keptBytes = 0
-  /// Final keeps by each policy that matched; one trace may count under several.
+  /// Final keeps by matching policy; a trace may count under several.
   public var keptByPolicy: [(name: String, count: Int)] = []
   /// Final decisions by trigger, in the order of `Decision.Trigger.allCases`.
   public var byTrigger: [(name: String, count: Int)] = []
   /// The sampler's own counters at the end.
   public var counters = SamplerCounters()
 
-  /// So many stretches are described, all are counted.
+  /// This many stretches are described; all are counted.
   static let damagesMax = 64
 
   mutating func note(_ damage: Damage) {
@@ -54,7 +53,7 @@ public struct ReplayReport: Sendable {
     if damages.count < ReplayReport.damagesMax { damages.append(damage) }
   }
 
-  /// So many of so many.
+  /// Kept items, of a total.
   public struct Kept: Equatable, Sendable {
     /// How many were kept.
     public var kept = 0
@@ -64,17 +63,17 @@ public struct ReplayReport: Sendable {
 
   /// A record's place in a recording.
   public struct Place: Equatable, Sendable {
-    /// Its number among the records that can be read, from 0 up.
+    /// Its number among the readable records, from 0.
     public var record: Int
     /// Where it begins, in the decompressed recording.
     public var byte: Int
   }
 
-  /// A stretch of a recording that is no record.
+  /// A stretch of a recording that is not a record.
   public struct Damage: Sendable {
     /// Where it begins, in the decompressed recording.
     public var offset: Int
-    /// How many bytes it has; zero where the rest of the recording is missing.
+    /// Its number of bytes; zero if the rest of the recording is missing.
     public var count: Int
     /// What is wrong.
     public var reason: String
@@ -83,8 +82,8 @@ public struct ReplayReport: Sendable {
 
 /// Runs one sampler over a recording.
 ///
-/// The stream clock is the largest span end time seen that those after it do not refute, and the recording's
-/// end closes every window.
+/// The stream clock is the largest span end time seen that later records do not refute. The recording's end
+/// closes every window.
 public struct Replay: ~Copyable {
   private var sampler: Sampler
   private let configuration: SamplerConfiguration
@@ -94,7 +93,7 @@ public struct Replay: ~Copyable {
   private var report = ReplayReport()
   private var clock: RecordingClock
 
-  /// What each output is handed to, in order.
+  /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
 
   /// Prepares a replay.
@@ -107,10 +106,10 @@ public struct Replay: ~Copyable {
     report.byTrigger = Decision.Trigger.allCases.map { ($0.rawValue, 0) }
   }
 
-  /// Replays the whole recording and hands each decision record and each portion of kept spans to `write`.
+  /// Replays the whole recording and passes each decision record and each portion of kept spans to `write`.
   ///
-  /// - Parameter progress: called now and then with how many records have been read.
-  /// - Throws: what reading or `write` throws. Damage is no error: it is in the report.
+  /// - Parameter progress: called now and then with the number of records read.
+  /// - Throws: errors of reading and of `write`. Damage is not an error: it is in the report.
   public mutating func run(
     _ reader: RecordingReader, write: Writer, progress: (Int) -> Void = { _ in }
   ) throws -> ReplayReport {
@@ -149,7 +148,7 @@ public struct Replay: ~Copyable {
     let bytes = timed.record.bytes
     var key: [UInt8] = []
     timed.record.traceID.appendHexadecimal(to: &key)
-    // What the timestamp is has been found out; the sampler must not doubt it again.
+    // The timestamp has been judged; the sampler must not doubt it again.
     let malformed = key.withRawBytes { key in
       bytes.withRawBytes { value in
         sampler.ingest(
@@ -173,7 +172,7 @@ public struct Replay: ~Copyable {
         report.keptSpans += spans
         report.keptBytes += range.count
         try write(.keptSpans(effects.bytes[range]))
-      // There is no topic, and no limit to what it takes.
+      // There is no topic, hence no size limit.
       case .leaveOut: break
       case .reject(let rejected, _):
         guard let next = sampler.nextOffset else { continue }
@@ -211,8 +210,8 @@ public struct Replay: ~Copyable {
     }
   }
 
-  /// Counts a dropped trace that turns out too late to have been an error trace or a slow one. A policy says
-  /// so once of a trace, and has not said it at the verdict.
+  /// Counts a dropped trace that late spans show to be an error trace or a slow one. A policy reports a trace
+  /// once, and did not match it at the verdict.
   private mutating func countMissed(_ decision: Decision) {
     guard decision.isLate else { return }
     for (number, policy) in configuration.policies.enumerated() {

@@ -2,9 +2,9 @@
 
 internal import CZstd
 
-/// What zstd says is wrong.
+/// An error of zstd.
 public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// zstd's own words.
+  /// In zstd's words.
   public let description: String
 
   init(code: Int) {
@@ -22,18 +22,18 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
 /// Safe to use: the context never leaves the object, and every call passes zstd the sizes of its buffers.
 @safe final class ZstandardReader {
   private let context: OpaquePointer
-  /// Whether the last frame that was begun has also been finished.
+  /// Whether the last frame is complete.
   private(set) var isAtFrameEnd = true
-  /// Whether there may be more behind what was written, even when all input is used up.
+  /// Whether zstd may hold more output, even when all input is consumed.
   private(set) var hasMore = false
 
-  /// Whether `bytes` begin with a frame, or with one that readers skip.
+  /// Whether `bytes` begin with a frame, or a skippable one.
   static func isFrame(_ bytes: ArraySlice<UInt8>) -> Bool {
     bytes.starts(with: [0x28, 0xb5, 0x2f, 0xfd])
       || bytes.first.map { $0 & 0xf0 == 0x50 } == true && bytes.dropFirst().starts(with: [0x2a, 0x4d, 0x18])
   }
 
-  /// - Throws: if there is no memory for the state.
+  /// - Throws: if there is not enough memory for the state.
   init() throws(ZstandardError) {
     guard let context = unsafe ZSTD_createDCtx() else { throw ZstandardError("out of memory") }
     unsafe self.context = unsafe context
@@ -44,10 +44,10 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
     unsafe ZSTD_freeDCtx(context)
   }
 
-  /// Decompresses `input` from `place` on, and appends what it holds to `output`: about `bytesMax` bytes at
-  /// the most. Four bytes of input may hold 128 KiB, so what comes out is bounded and not what goes in.
+  /// Decompresses `input` from `place` on, and appends about `bytesMax` bytes at most to `output`. Four bytes
+  /// of input may hold 128 KiB, so output is bounded, not input.
   ///
-  /// - Parameter place: where the input was used up to is left here.
+  /// - Parameter place: set to the end of the consumed input.
   func decompress(
     _ input: [UInt8], from place: inout Int, to output: inout [UInt8], bytesMax: Int
   ) throws(ZstandardError) {
@@ -60,7 +60,7 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
       var written = 0
       unsafe input.withUnsafeBufferPointer { source in
         unsafe output.withUnsafeMutableBufferPointer { target in
-          // Sound: both buffers outlive the call, and zstd stays within the sizes that it is given.
+          // Sound: both buffers outlive the call, and zstd stays within the given sizes.
           var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
           var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
           left = unsafe ZSTD_decompressStream(context, &to, &from)
@@ -71,7 +71,7 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
       output.removeLast(chunk - written)
       if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
       isAtFrameEnd = left == 0
-      // A full chunk may leave more behind it inside zstd, unless the frame has ended: then it is all there.
+      // If the chunk is full, zstd may hold more, unless the frame has ended: then that is all.
       hasMore = written == chunk && !isAtFrameEnd
     } while (place < input.count || hasMore) && output.count - start < bytesMax
   }

@@ -1,4 +1,4 @@
-// librdkafka warns about properties of the other kind of client: each kind gets its own.
+// librdkafka warns about properties of the other kind of client, so each kind gets only its own.
 
 internal import Kafka
 internal import Sampling
@@ -6,11 +6,10 @@ internal import Synchronization
 public import Topology
 
 extension Topology {
-  /// Why this topology's clients can't be made on this host, a line each, without secret values: a
-  /// certificate that is not there, properties that do not go together. They are made and dropped; nobody is
-  /// connected to.
+  /// Why this topology's clients can't be made on this host, one line each, without secret values: a missing
+  /// certificate, contradictory properties. Clients are made and dropped; they connect to nothing.
   ///
-  /// - Parameter files: whether files may be opened. If not, clients are made without what needs some.
+  /// - Parameter files: whether files may be opened. If not, properties that need some are left out.
   public func clientProblems(files: FileReferences) -> [String] {
     let plan = LanePlan(self)
     let properties = files == .read ? plan.properties.forTrial : plan.properties.forTrial.withoutFiles
@@ -25,7 +24,7 @@ extension Topology {
       do throws(KafkaError) {
         try body { line in lines.withLock { $0.append(line.text) } }
       } catch {
-        // The error names the property, the log the file.
+        // The error names the property, the log names the file.
         var text = ([error.description] + lines.withLock { $0 }).joined(separator: ": ")
         for secret in secrets { text = text.replacing(secret, with: KafkaProperty.mask) }
         if !problems.contains(text) { problems.append(text) }
@@ -43,11 +42,11 @@ extension Topology {
 }
 
 extension [KafkaProperty] {
-  /// What makes a producer transactional. Brokers end a transaction that is open for a quarter of a minute,
-  /// or for three commit intervals: readers wait for what a dead worker has left open.
+  /// What makes a producer transactional. Brokers abort a transaction that is open for 15 s or three commit
+  /// intervals: readers wait for transactions that a dead worker left open.
   ///
-  /// Requests have less time than that: librdkafka lets adding offsets wait for as long as a request may
-  /// take, whatever it is told.
+  /// Requests have less time than that: librdkafka waits for the whole request timeout when it adds offsets,
+  /// whatever timeout it is given.
   static func transactional(_ id: String, commitInterval: Duration) -> [KafkaProperty] {
     let timeout = Swift.max(15_000, 3 * commitInterval.nanoseconds / 1_000_000)
     return [
@@ -56,11 +55,11 @@ extension [KafkaProperty] {
     ]
   }
 
-  /// Those that a consumer takes.
+  /// Those for consumers.
   var forConsumers: [KafkaProperty] { filter { !producerOnly.contains($0.name) } }
 
-  /// The same for clients that are to connect to nobody. One that logs in with OIDC would ask for its token
-  /// at once: it is tried without login.
+  /// The same for clients that must not connect. With OIDC a client would request its token at once, so it is
+  /// tried without login.
   fileprivate var forTrial: [KafkaProperty] {
     let isOIDC = contains { $0.name == "sasl.oauthbearer.method" && $0.value.lowercased() == "oidc" }
     return filter { !brokers.contains($0.name) }.map { property in
@@ -69,8 +68,8 @@ extension [KafkaProperty] {
     }
   }
 
-  /// Those that open no file, load no library and run no command: all about TLS and login is left out, and
-  /// what is in files that were not read.
+  /// Those that open no file, load no library and run no command: without TLS, login, and values from files
+  /// that were not read.
   fileprivate var withoutFiles: [KafkaProperty] {
     let prefixes = ["ssl", "sasl", "enable.ssl", "enable.sasl", "security.", "plugin.", "offset.store."]
     return filter { property in
@@ -78,7 +77,7 @@ extension [KafkaProperty] {
     }
   }
 
-  /// Those that a producer, or a client for administration, takes.
+  /// Those for producers and admin clients.
   var forProducers: [KafkaProperty] {
     filter { !consumerOnly.contains($0.name) && !$0.name.hasPrefix("fetch.") }
   }

@@ -4,20 +4,20 @@ internal import Kafka
 internal import OTLP
 internal import Sampling
 
-/// Reads the tails of the topic of decisions, of several partitions at once and a little at a time: the
-/// lane's other partitions go on meanwhile. Verdicts are handed out as they come; none is kept here.
+/// Reads the tails of the decisions topic, of several partitions at once and a little at a time: the lane's
+/// other partitions continue meanwhile. Verdicts are delivered as they arrive; none is kept here.
 ///
 /// A partition's last owner may have died while its last transaction was being committed. So a tail is read
 /// up to the high watermark, and reading waits until the last stable offset has reached it: then every
-/// transaction has ended, and what is read is all that was committed. (A transaction that nobody ends is
-/// ended by the broker after its timeout.)
+/// transaction has ended, and everything committed has been read. (The broker aborts abandoned transactions
+/// after their timeout.)
 final class DecisionTail<Clients: KafkaClients> {
   /// One partition's tail while it is read.
   private struct Reading {
-    /// Where it begins and ends.
+    /// Its range of offsets.
     let start: Int64
     let end: Int64
-    /// The next offset that the reader has to come to.
+    /// The next offset to read.
     var next: Int64
     var isWhole: Bool
     var isDone = false
@@ -25,16 +25,16 @@ final class DecisionTail<Clients: KafkaClients> {
   }
 
   private let topic: String
-  /// Sees what is not stable yet: for the high watermark.
+  /// Sees uncommitted records: for the high watermark.
   private let bounds: Clients.Consumer
-  /// Sees what was committed.
+  /// Sees committed records.
   private let reader: Clients.Consumer
   private let clients: Clients
   private var readings: [PartitionID: Reading] = [:]
 
   /// How long a call reads.
   private static var slice: Duration { .milliseconds(50) }
-  /// How long a tail stands still until somebody should know.
+  /// How long a tail may stall before that is reported.
   private static var patience: Duration { .seconds(2) }
 
   /// - Parameter bounds: a consumer that sees uncommitted records.
@@ -48,12 +48,12 @@ final class DecisionTail<Clients: KafkaClients> {
       topic: topic, properties: properties + [KafkaProperty("isolation.level", "read_committed")])
   }
 
-  /// Reads on for a moment, in the tail of `partition` and in all others that were begun.
+  /// Reads for a moment, in the tail of `partition` and in all others already begun.
   ///
   /// - Parameters:
-  ///   - timeout: how long the questions may take with which a tail begins.
-  ///   - take: is handed verdicts of all these partitions, oldest first.
-  /// - Throws: a time-out while a transaction is open.
+  ///   - timeout: for the offset lookups at the start of a tail.
+  ///   - take: receives verdicts of all these partitions, oldest first.
+  /// - Throws: a timeout while a transaction is open.
   func read(
     _ partition: PartitionID, since time: Instant, timeout: Duration,
     _ take: (PartitionID, RestoredVerdict) -> Void
@@ -76,7 +76,7 @@ final class DecisionTail<Clients: KafkaClients> {
     try? reader.unassignAlone(begun.map { TopicPartition(topic, $0.value) })
   }
 
-  /// Serves the reader while there is nothing to read back: else what its client tells would pile up.
+  /// Serves the reader while there is nothing to read: otherwise its client's events would pile up.
   func rest() {
     guard readings.isEmpty else { return }
     _ = reader.poll(timeout: .zero) { _, _, _ in }
@@ -88,19 +88,18 @@ final class DecisionTail<Clients: KafkaClients> {
   private func begin(_ partition: PartitionID, since time: Instant, timeout: Duration) throws(KafkaError) {
     let place = TopicPartition(topic, partition.value)
     let milliseconds = max(0, time.nanoseconds / 1_000_000)
-    // One question a list: a list takes each partition once.
+    // One lookup per list: a list takes each partition once.
     let low = try offset(PartitionOffset.beginning, of: place, timeout / 3)
     let high = try offset(PartitionOffset.end, of: place, timeout / 3)
     let found = high > low ? try offset(milliseconds, of: place, timeout / 3) : -1
     guard found >= 0, found < high else {
-      // What was deleted may have been younger than `time`: an empty log can't tell.
+      // Deleted records may have been younger than `time`: an empty log can't tell.
       readings[partition] = Reading(
         start: high, end: high, next: high, isWhole: high == 0 || low < high, isDone: true,
         progressAt: clients.uptime)
       return
     }
-    // Whatever the log began with once, it now begins with a record that is young enough: older ones that
-    // were young enough too may be gone.
+    // If the first remaining record is already young enough, deleted ones may have been young enough too.
     let reading = Reading(
       start: found, end: high, next: found, isWhole: low == 0 || found > low, progressAt: clients.uptime)
     try reader.assignAlone(more: [PartitionOffset(place, offset: found)])
@@ -113,7 +112,7 @@ final class DecisionTail<Clients: KafkaClients> {
     try bounds.lookUp([PartitionOffset(place, offset: wanted)], timeout: timeout).first?.offset ?? -1
   }
 
-  /// Reads what has come. Returns whether anything had.
+  /// Reads what has arrived. Returns whether anything had.
   private func pump(_ take: (PartitionID, RestoredVerdict) -> Void) throws(KafkaError) -> Bool {
     let now = clients.uptime
     let count = reader.poll(timeout: .milliseconds(5)) { info, _, value in
@@ -121,7 +120,7 @@ final class DecisionTail<Clients: KafkaClients> {
       guard readings[partition] != nil else { return }
       readings[partition]?.next = info.offset + 1
       readings[partition]?.progressAt = now
-      // What is no decision record was written by somebody else; it decides nothing.
+      // Anything but a decision record is foreign; it decides nothing.
       if let value, let verdict = try? RestoredVerdict(record: value) { take(partition, verdict) }
     }
     for event in reader.takeEvents() {
@@ -136,7 +135,7 @@ final class DecisionTail<Clients: KafkaClients> {
     return count > 0
   }
 
-  /// Says so, from time to time, when nothing comes although the tail has not ended.
+  /// Reports, from time to time, that nothing arrives although the tail has not ended.
   private func complain(of partition: PartitionID) throws(KafkaError) {
     guard let reading = readings[partition] else { return }
     let now = clients.uptime

@@ -1,15 +1,15 @@
-// What is done about each error of librdkafka: one table, without a default.
+// The remedy for each error of librdkafka: one table, without a default.
 //
-// A call that returns an error object says more than its code: fatal, abortable, retriable. Those flags come
-// first. What is left to the table are calls that return a bare code.
+// An error object has flags besides its code: fatal, abortable, retriable. Those flags come first. The table
+// is for calls that return a bare code.
 
 internal import Kafka
 
 extension KafkaErrorCode {
-  /// What is done about the code where librdkafka does not say it itself.
+  /// The remedy for the code if librdkafka sets no flag.
   var remedy: BrokerError.Remedy {
     switch self {
-    // A broker that is away, slow, or not the right one any more: librdkafka looks for another.
+    // A broker that is down, slow, or no longer the right one: librdkafka looks for another.
     case .localTransport, .localResolve, .localMsgTimedOut, .localAllBrokersDown, .localTimedOut,
       .localQueueFull, .localIsrInsuff, .localNodeUpdate, .localWaitCoord, .localInProgress,
       .localPrevInProgress, .localTimedOutQueue, .localWaitCache, .localIntr, .localPartial, .localRetry,
@@ -22,27 +22,27 @@ extension KafkaErrorCode {
       .eligibleLeadersNotAvailable, .throttlingQuotaExceeded, .unstableOffsetCommit,
       .concurrentTransactions, .operationNotAttempted, .localSsl:
       .retry
-    // The group has moved on: the next rebalance says what this member reads now.
+    // The group has moved on: the next rebalance gives this member its new assignment.
     case .illegalGeneration, .unknownMemberId, .rebalanceInProgress, .localAssignmentLost,
       .localMaxPollExceeded, .memberIdRequired, .fencedMemberEpoch, .localUnknownGroup, .localNoOffset,
       .localPartitionEof, .localAssignPartitions, .localRevokePartitions:
       .retry
-    // A record or an answer that can't be read: reading it again may go well, and no offset is passed over.
+    // An unreadable record or response: reading it again may succeed, and no offset is skipped.
     case .localBadMsg, .localBadCompression, .localUnderflow, .invalidMsg, .invalidMsgSize,
       .offsetOutOfRange, .localAutoOffsetReset, .localLogTruncation:
       .retry
-    // What was written since the last commit is not to be trusted: it is given up and done again.
+    // Output since the last commit can't be trusted: it is aborted and done again.
     case .unknown, .localFail, .localState, .localConflict, .localInconsistent, .localPurgeQueue,
       .localPurgeInflight, .localGaplessGuarantee, .invalidTxnState, .outOfOrderSequenceNumber,
       .duplicateSequenceNumber, .unknownProducerId, .invalidProducerIdMapping,
       .transactionCoordinatorFenced, .transactionAbortable:
       .abort
-    // Another client is in this one's place, or librdkafka has given up: only a new process goes on.
+    // Another client has replaced this one, or librdkafka has given up: only a new process can continue.
     case .localFatal, .localFenced, .producerFenced, .invalidProducerEpoch, .fencedInstanceId,
       .localDestroy, .localCritSysResource, .groupMaxSizeReached:
       .stop
-    // Topics, rights and settings: somebody has to change something, and a restart reads it anew. A record or
-    // metadata that is too large is among them: limits are read at start, and the log replays.
+    // Topics, permissions and settings: an operator has to change something, and a restart reads it again.
+    // That includes records or metadata that are too large: limits are read at start, and the log replays.
     case .localUnknownPartition, .localUnknownTopic, .unknownTopicOrPart, .unknownTopicId, .topicException,
       .msgSizeTooLarge, .recordListTooLarge, .offsetMetadataTooLarge, .invalidCommitOffsetSize,
       .topicAuthorizationFailed, .groupAuthorizationFailed, .clusterAuthorizationFailed,
@@ -55,7 +55,7 @@ extension KafkaErrorCode {
       .unsupportedForMessageFormat, .policyViolation, .invalidTransactionTimeout, .securityDisabled,
       .logDirNotFound, .unsupportedCompressionType, .topicDeletionDisabled, .invalidRecord:
       .stop
-    // Codes of calls that are never made here: if one comes, nobody knows what it means.
+    // Codes of calls that are never made here: the meaning of one would be unknown.
     case .localKeySerialization, .localValueSerialization, .localKeyDeserialization,
       .localValueDeserialization, .localReadOnly, .localNoent, .localInvalidType, .localApplication,
       .delegationTokenAuthDisabled, .delegationTokenNotFound, .delegationTokenOwnerMismatch,
@@ -70,13 +70,13 @@ extension KafkaErrorCode {
 }
 
 extension BrokerError.Remedy {
-  /// What is done about a code that the table does not have, as a newer librdkafka may report: the process
-  /// ends, says so, and the log replays. Trying again might go on for ever.
+  /// The remedy for a code missing from the table, as a newer librdkafka may report: the process reports it
+  /// and ends, and the log replays. Retrying might go on forever.
   static let ofUnknownCode = BrokerError.Remedy.stop
 }
 
 extension KafkaError {
-  /// What is done about the error of a request that may be made again.
+  /// The remedy for the error of a request that can be repeated.
   var remedy: BrokerError.Remedy {
     if isFatal { return .stop }
     if requiresAbort { return .abort }
@@ -86,15 +86,15 @@ extension KafkaError {
 }
 
 extension BrokerError {
-  /// Sorts librdkafka's error into the classes that a lane tells apart. Whether it is transient is a matter
-  /// of its cause: a transaction that has to be aborted because a broker was away is.
+  /// Maps librdkafka's error to a lane's classes. Whether it is transient depends on its cause: a transaction
+  /// aborted because a broker was down is.
   init(_ error: KafkaError, _ action: String) {
     let isTransient = !error.isFatal && (error.isRetriable || error.known?.remedy == .retry)
     self.init(error.remedy, "\(action): \(error)", isTransient: isTransient)
   }
 
-  /// The same for a step that can't be taken again by itself: what is written has moved on, so where the
-  /// remedy is to try again, the whole transaction is given up.
+  /// The same for a step that can't be repeated on its own, since output has moved on: instead of a retry,
+  /// the whole transaction is aborted.
   init(inTransaction error: KafkaError, _ action: String) {
     self.init(error, action)
     if remedy == .retry { remedy = .abort }

@@ -26,11 +26,11 @@ package struct OutputNames: Sendable {
 /// A link's output topics, opened.
 struct KafkaOutputs<Producer: ProducerClient> {
   private var topics: [OutputTopic: (name: String, topic: Producer.Topic)] = [:]
-  /// Partitions of the topics that mirror the input, as far as they are known: those that all of them have.
+  /// Known number of partitions that all topics mirroring the input have.
   private var mirrored: Int32 = 0
   private var askedAt: Duration?
 
-  /// Brokers are asked for missing partitions not more often than this.
+  /// Minimum time between queries for missing partitions.
   private static var askInterval: Duration { .seconds(1) }
 
   init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
@@ -43,7 +43,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
 
   subscript(output: OutputTopic) -> (name: String, topic: Producer.Topic)? { topics[output] }
 
-  /// Whether every topic that has the partitions of the input has this one.
+  /// Whether every topic that mirrors the input's partitions has this one.
   mutating func mirrors(
     _ partition: PartitionID, asking producer: Producer, at uptime: Duration, timeout: Duration
   ) throws(KafkaError) -> Bool {
@@ -55,7 +55,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
       do throws(KafkaError) {
         least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))
       } catch {
-        // It was there at start: a broker that does not know it has not heard of it yet.
+        // It existed at start: a broker that does not know it has not learnt of it yet.
         guard error.isUnknownTopic else { throw error }
         least = 0
       }

@@ -1,16 +1,16 @@
-// Where a lane's thread leaves what others want to know of it, and finds what it is to take over: copies
-// under a lock, never a wait for the other side.
+// Where a lane's thread leaves its status for others, and finds new configuration: copies under a lock, never
+// a wait for the other side.
 
 internal import Kafka
 internal import Sampling
 internal import Synchronization
 
-/// One lane's last word about itself. Written by its thread, read by any.
+/// One lane's latest status. Written by its thread, read by any.
 final class LaneBoard: Sendable {
-  /// What its clients tell.
+  /// Its clients' statistics.
   let consumer = KafkaStatistics()
   let producer = KafkaStatistics()
-  /// Whether clients tell statistics at all.
+  /// Whether clients report statistics at all.
   private let hasStatistics: Bool
   private let heartbeat = Heartbeat()
   private let state = Mutex(State())
@@ -26,7 +26,7 @@ final class LaneBoard: Sendable {
     self.hasStatistics = hasStatistics
   }
 
-  /// The lane makes progress, or waits for a broker within a deadline.
+  /// The lane makes progress, or is blocked on a broker within its timeout.
   func beat() { heartbeat.beat() }
 
   func enter(_ phase: LaneStatus.Phase) {
@@ -34,7 +34,7 @@ final class LaneBoard: Sendable {
     state.withLock { $0.phase = phase }
   }
 
-  /// Takes the place of the snapshot before, which is returned.
+  /// Replaces the previous snapshot, which is returned.
   func publish(_ snapshot: LaneSnapshot) -> LaneSnapshot {
     state.withLock { state in
       defer { state.snapshot = snapshot }
@@ -46,12 +46,12 @@ final class LaneBoard: Sendable {
     state.withLock { $0.measures = measures }
   }
 
-  /// Leaves a configuration for the lane to take over; one that it has not taken yet is forgotten.
+  /// Leaves a configuration for the lane, replacing one not yet taken.
   func leave(_ configuration: SamplerConfiguration) {
     state.withLock { $0.configuration = configuration }
   }
 
-  /// The configuration that was left since the lane last asked.
+  /// The configuration left since the last call.
   func takeConfiguration() -> SamplerConfiguration? {
     state.withLock { $0.configuration.take() }
   }
@@ -68,7 +68,7 @@ final class LaneBoard: Sendable {
   }
 }
 
-/// When a thread last said that it makes progress.
+/// When a thread last reported progress.
 private final class Heartbeat: Sendable {
   private let start = ContinuousClock.now
   /// Nanoseconds since `start`.

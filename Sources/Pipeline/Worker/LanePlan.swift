@@ -1,11 +1,11 @@
-// From a topology to what its lanes do.
+// From a topology to the configuration of its lanes.
 
 internal import Foundation
 internal import Kafka
 internal import Sampling
 import Topology
 
-/// Everything that the lanes of a topology need to know.
+/// Everything the lanes of a topology need to know.
 struct LanePlan: Sendable {
   enum Work: Sendable {
     case sample(SamplingJob.Configuration)
@@ -22,7 +22,7 @@ struct LanePlan: Sendable {
   var transactionalID: String?
   /// How often lanes commit.
   var commitInterval: Duration
-  /// How long lanes may take to finish when the worker is told to stop.
+  /// How long lanes may take to finish when the worker stops.
   var stopTimeout: Duration
 
   init(_ topology: Topology) {
@@ -35,8 +35,8 @@ struct LanePlan: Sendable {
   private init(_ topology: TailSamplingTopology) {
     let (topics, worker) = (topology.topics, topology.worker)
     var sampler = SamplerConfiguration(topology)
-    // Nobody outside the process knows it: a producer can't choose ids that fall into one bucket. It changes
-    // no output.
+    // Unknown outside the process, so a producer can't choose ids that fall into one bucket. It does not
+    // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
@@ -82,8 +82,8 @@ struct LanePlan: Sendable {
     commitInterval = worker.commitInterval
   }
 
-  /// The same for the same place in the fleet where somebody says which place that is; else of this process
-  /// alone. Host names are not enough: several workers may share one, and each would end the other.
+  /// Stable for a place in the fleet if the topology names that place; otherwise of this process only. Host
+  /// names are not enough: several workers may share one, and each would fence the other.
   private static func transactionalID(_ worker: WorkerSettings) -> String? {
     guard worker.delivery == .exactlyOnce else { return nil }
     if let id = worker.kafka.values["transactional.id"] { return id }
@@ -93,7 +93,7 @@ struct LanePlan: Sendable {
   }
 
   /// The properties of one lane's clients: each lane is a member of its own, so each has its own name; and
-  /// what they write together fits every topic.
+  /// their batches fit every topic.
   func properties(ofLane number: Int, _ sizes: RecordSizes) -> [KafkaProperty] {
     sizes.bounding(properties, outputs: needs.outputs).map { property in
       lanes > 1 && property.name == "group.instance.id"
@@ -101,8 +101,7 @@ struct LanePlan: Sendable {
     }
   }
 
-  /// Dead letters are the records that are too large or of the wrong kind: their topic takes what others do
-  /// not.
+  /// Dead letters are records that are too large or of the wrong kind: their topic accepts what others don't.
   private static let deadLetterBytes = 16 << 20
 
   /// The largest record that the clients let through.
@@ -110,8 +109,8 @@ struct LanePlan: Sendable {
     worker.kafka.values["message.max.bytes"].flatMap { Int($0) } ?? deadLetterBytes + 65_536
   }
 
-  /// The topology's properties over ours. The client lets records through that only some topics take: each
-  /// topic's own limit is looked at before a record is written.
+  /// The topology's properties on top of ours. The client lets records through that only some topics accept:
+  /// each topic's own limit is checked before a record is written.
   private static func properties(_ worker: WorkerSettings) -> [KafkaProperty] {
     let defaults = [
       KafkaProperty("bootstrap.servers", KafkaProperties.brokersDefault),

@@ -1,16 +1,16 @@
-// Following the topic of counts: what every partition of the fleet has counted.
+// Following the stats topic: the counts of every partition of the fleet.
 
 internal import Kafka
 internal import OTLP
 internal import Sampling
 
-/// Reads all of `stats` from its start and then whatever comes.
+/// Reads `stats` from its start, and then follows it.
 final class StatsReader<Reader: ConsumerClient> {
   private let reader: Reader
-  /// Partitions whose end has not been seen yet.
+  /// Partitions whose end has not been reached yet.
   private var behind: Set<Int32>
 
-  /// - Parameter reader: a consumer in no group that sees what was committed.
+  /// - Parameter reader: a consumer without a group that sees committed records.
   init(_ reader: Reader, topic: String, partitions: Int) throws(KafkaError) {
     self.reader = reader
     behind = Set(0..<Int32(clamping: partitions))
@@ -20,7 +20,8 @@ final class StatsReader<Reader: ConsumerClient> {
       })
   }
 
-  /// Hands out what has come, without waiting. Returns whether everything that was there at the start has.
+  /// Delivers what has arrived, without waiting. Returns whether everything present at the start was
+  /// delivered.
   func read(_ take: ([UInt8]) -> Void) -> Bool {
     _ = reader.poll(timeout: .zero) { _, _, value in
       if let value { take(value.copied()) }

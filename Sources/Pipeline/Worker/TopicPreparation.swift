@@ -1,23 +1,23 @@
-// Topics at start: what a topology needs is there, or is made, and fits together.
+// Topics at start: those that a topology needs exist, or are created, and match.
 
 internal import Kafka
 import Topology
 
 /// The topics that a topology needs.
 struct TopicNeeds {
-  /// The topic that is read.
+  /// The input topic.
   var input: String
   /// Topics whose partitions must be those of the input, one for one.
   var mirrored: [String]
-  /// Other topics that are written.
+  /// Other output topics.
   var free: [String]
   /// A topic of which only the last record of each key matters.
   var compacted: String?
-  /// How missing ones are made.
+  /// How missing ones are created.
   var creation: TopicCreation
   /// The largest record that dead letters must take.
   var deadLetterBytes: Int
-  /// The topic of dead letters: one of `free`.
+  /// The dead letter topic: one of `free`.
   var deadLetters: String
   /// The topic that spans are written to: one of `mirrored` or `free`.
   var spansOut: String
@@ -30,25 +30,25 @@ struct TopicNeeds {
   var decisionsReach = Duration.zero
 }
 
-/// What is known of the topics once they are ready.
+/// Facts about the topics once they are ready.
 struct TopicFacts: Sendable {
   /// Partitions of the input.
   var partitions: Int
   /// How large records may be.
   var sizes: RecordSizes
-  /// What was found or done, one line each.
+  /// Findings and actions, one line each.
   var notes: [String]
-  /// What works, but not as somebody may expect, one line each.
+  /// What works, but perhaps not as expected, one line each.
   var warnings: [String] = []
 }
 
-/// Why topics do not fit a topology.
+/// Why topics do not match a topology.
 struct TopicProblem: Error {
   /// One line for each problem.
   var lines: [String]
 }
 
-/// Looks at topics, and makes the missing ones where that is allowed.
+/// Checks topics, and creates missing ones if allowed.
 struct TopicPreparation {
   let needs: TopicNeeds
   let admin: Admin
@@ -57,7 +57,7 @@ struct TopicPreparation {
 
   private static let timeout = Duration.seconds(15)
 
-  /// - Parameter isCancelled: whether nobody waits for the topics any more. Then what is tried fails soon.
+  /// - Parameter isCancelled: whether the worker no longer waits for the topics. Then requests fail soon.
   init(
     _ needs: TopicNeeds, properties: [KafkaProperty], log: @escaping KafkaLog,
     isCancelled: @escaping () -> Bool = { false }
@@ -68,7 +68,7 @@ struct TopicPreparation {
     configurations = TopicConfigurations(admin)
   }
 
-  /// Checks everything and changes nothing: topics that would be made are only noted.
+  /// Checks everything and changes nothing: topics that would be created are only noted.
   func inspect() throws -> TopicFacts {
     let found = try describe()
     let partitions = try inputPartitions(found)
@@ -79,9 +79,9 @@ struct TopicPreparation {
     return try facts(found, partitions, notes)
   }
 
-  /// Makes what is missing, then checks.
+  /// Creates missing topics, then checks.
   ///
-  /// - Parameter pause: waits for so long, or until nobody waits for the topics any more.
+  /// - Parameter pause: waits for this long, or until cancelled.
   func prepare(pause: (_ milliseconds: Int) -> Void) throws -> TopicFacts {
     let found = try describe()
     let partitions = try inputPartitions(found)
@@ -95,7 +95,7 @@ struct TopicPreparation {
       ready, partitions, missing(found).map { "topic '\($0)' was missing and has been created" })
   }
 
-  /// - Throws: if a topic takes too little to work with.
+  /// - Throws: if a topic's limit is too small to work with.
   private func facts(_ found: Found, _ partitions: Int, _ notes: [String]) throws -> TopicFacts {
     let (limits, untold) = limits(of: found)
     let sizes = RecordSizes(limits, clientBytes: needs.clientBytes)
@@ -129,15 +129,15 @@ struct TopicPreparation {
 
   private func checkCounts(_ found: Found, _ partitions: Int) throws {
     let lines = found.compactMap { name, count -> String? in
-      // More than the input has is how partitions are added: the outputs first.
+      // More than the input's is fine: partitions are added to the outputs first.
       guard needs.mirrored.contains(name), let count, count < partitions else { return nil }
       return "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): "
-        + "partition p of one holds what came from partition p of the other, so it needs as many"
+        + "its partition p holds the output of input partition p, so it needs as many"
     }
     if !lines.isEmpty { throw TopicProblem(lines: lines) }
   }
 
-  /// A worker that takes a partition over reads its decisions back: they have to be there still.
+  /// A worker that is assigned a partition reads its decisions back, so they must still exist.
   private func checkRetention(_ found: Found) throws {
     guard let name = needs.decisions, found.contains(where: { $0.name == name && $0.partitions != nil }),
       let values = configurations.values(of: name),
@@ -147,8 +147,8 @@ struct TopicPreparation {
     let needed = needs.decisionsReach
     guard Duration.milliseconds(milliseconds) < needed else { return }
     throw TopicProblem(lines: [
-      "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but a worker that "
-        + "takes a partition over reads decisions of the last \(needed.components.seconds) s back "
+      "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but recovering a "
+        + "partition needs the decisions of the last \(needed.components.seconds) s "
         + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
     ])
   }
@@ -158,11 +158,11 @@ struct TopicPreparation {
     if name == needs.compacted {
       configuration.append(KafkaProperty("cleanup.policy", "compact"))
     } else if name != needs.deadLetters, !needs.mirrored.contains(name) {
-      // Windows run on log time: the broker's own clock can't be wrong on one host alone.
+      // Windows run on log time: with broker time, a single host's wrong clock does no harm.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
     }
     if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: needs.input) {
-      // A kept span fits where it came from; its tracestate may have grown.
+      // As large as the input's, and room for a longer tracestate.
       configuration.append(KafkaProperty("max.message.bytes", String(inputMax + 65_536)))
     }
     if name == needs.deadLetters {
@@ -179,7 +179,7 @@ struct TopicPreparation {
     }
   }
 
-  /// Brokers know a new topic a moment after they have made it.
+  /// Brokers know a new topic a moment after creating it.
   private func waitForAll(_ pause: (_ milliseconds: Int) -> Void) throws -> Found {
     let deadline = ContinuousClock.now + TopicPreparation.timeout
     var milliseconds = 50
@@ -195,14 +195,14 @@ struct TopicPreparation {
     }
   }
 
-  /// What each topic takes, and a line if a broker does not tell: then Kafka's default is taken to be true.
+  /// Each topic's limit, and a line if a broker does not report it: then Kafka's default is assumed.
   private func limits(of found: Found) -> (limits: [String: Int], notes: [String]) {
     var limits: [String: Int] = [:]
     for (name, partitions) in found where partitions != nil {
       guard let limit = recordBytesMax(of: name) else {
-        // Nor will it tell of the others.
+        // Nor will it report the others.
         let note =
-          "max.message.bytes of topic '\(name)' can't be read: records are kept below "
+          "max.message.bytes of topic '\(name)' can't be read: records are limited to "
           + "\(RecordSizes.topicDefault) bytes"
         return (limits, [note])
       }
@@ -216,8 +216,8 @@ struct TopicPreparation {
   }
 }
 
-/// What brokers tell of topics' configurations, asked once each. Where one does not answer in time, none is
-/// asked for the others: that would take as long for each.
+/// Topics' configurations, requested from brokers once each. After a timeout the others are not requested:
+/// each would take as long.
 private final class TopicConfigurations {
   private let admin: Admin
   private var known: [String: [String: String]] = [:]
@@ -227,7 +227,7 @@ private final class TopicConfigurations {
     self.admin = admin
   }
 
-  /// The values by name; nil if nobody tells.
+  /// The values by name; nil if unknown.
   func values(of topic: String) -> [String: String]? {
     if let values = known[topic] { return values }
     guard !isSilent else { return nil }

@@ -1,14 +1,14 @@
-// Follows a topology file while a worker runs by it.
+// Follows the topology file of a running worker.
 
 import Files
 internal import Foundation
 internal import Synchronization
 import Topology
 
-/// Takes over what changes in a worker's topology file, and the level of the log.
+/// Applies changes of a worker's topology file, log level included.
 ///
-/// The file's text is looked at, not its time or its place: a Kubernetes ConfigMap is a symbolic link that
-/// comes to lead elsewhere. Variables of the environment keep the values that they had.
+/// It compares the file's text, not its time or inode: a Kubernetes ConfigMap is a symbolic link whose target
+/// changes. Environment variables keep their values.
 public final class TopologyWatch: Sendable {
   private let file: String
   private let environment: [String: String]
@@ -19,13 +19,13 @@ public final class TopologyWatch: Sendable {
 
   private struct State {
     var isCancelled = false
-    /// What was last taken over or refused. At first none: the file may have changed since the worker was
-    /// made, and to take over what is in effect changes nothing.
+    /// What was last applied or refused. None at first: the file may have changed since the worker was made,
+    /// and applying what is in effect changes nothing.
     var settled: Contents?
-    /// What was there at the last look: contents count once they were there twice, so that no half of a file
-    /// that is being written does, and no moment in which it is replaced.
+    /// The contents at the last look: they count once seen twice, so that a half-written file, or one just
+    /// being replaced, doesn't.
     var seen: Contents?
-    /// Why `settled` was refused; nil if it was taken over.
+    /// Why `settled` was refused; nil if it was applied.
     var refusal: TopologyError?
   }
 
@@ -36,10 +36,10 @@ public final class TopologyWatch: Sendable {
     do { return .success(try Topology.text(ofFile: file)) } catch { return .failure(error) }
   }
 
-  /// Whether it is a pipe or standard input: what was in it has been read.
+  /// Whether it is a pipe or standard input, which can't be read again.
   private var isReadOnce: Bool { InputFile.isReadOnce(file) }
 
-  /// How often the file is looked at.
+  /// How often the file is read.
   private static let pause = DispatchTimeInterval.seconds(1)
 
   /// Follows `file`, from which `worker` was made, until `cancel`.
@@ -56,12 +56,12 @@ public final class TopologyWatch: Sendable {
     if !isReadOnce { lookLater() }
   }
 
-  /// Takes the file over as it is now, changed or not: files that it refers to may have changed.
+  /// Applies the file as it is now, changed or not: files that it refers to may have changed.
   public func reload() {
     if !isReadOnce { queue.async { [self] in takeOver(contents) } }
   }
 
-  /// Follows it no longer.
+  /// Stops following it.
   public func cancel() {
     state.withLock { $0.isCancelled = true }
   }
@@ -84,12 +84,12 @@ public final class TopologyWatch: Sendable {
     if isDue {
       takeOver(contents)
     } else if let refusal, refusal != problem(of: contents) {
-      // The file is the same, but what it refers to is not: a secret that was missing is there now.
+      // The file is the same, but what it refers to changed: a missing secret exists now.
       takeOver(contents)
     }
   }
 
-  /// What is wrong with the file; nil if it can be taken over.
+  /// What is wrong with the file; nil if it can be applied.
   private func problem(of contents: Contents) -> TopologyError? {
     do {
       _ = try topology(of: contents)

@@ -1,18 +1,18 @@
-// What a worker says when something happens. A condition that lasts is said again and again here: the log's
-// handler makes one line of it, and a count.
+// A worker's log lines. Lasting conditions are logged again and again here: the log's handler makes one line
+// and a count of them.
 
 internal import Logging
 internal import Sampling
 internal import Synchronization
 
-/// Turns what happens on lanes into log lines.
+/// Turns events of lanes into log lines.
 final class WorkerLog: Sendable {
   private let logger: Logger
   private let topic: String
   private let state = Mutex(State())
 
   private struct State {
-    /// How many partitions the input had at start.
+    /// Partitions of the input at start.
     var partitions = Int.max
     var addedPartitions: Set<PartitionID> = []
   }
@@ -47,16 +47,15 @@ final class WorkerLog: Sendable {
     case .decisionsMissing(let partition, let time):
       logger.warning(
         """
-        the decisions of partition \(partition.value) do not reach back to \(time) any more: traces that \
-        were decided before what is left of them, and whose spans still come, are decided again. Raise \
-        retention.ms
+        the decisions of partition \(partition.value) no longer reach back to \(time): traces whose \
+        decisions are gone and whose spans still arrive are decided again. Raise retention.ms
         """)
     case .repeated(let partition, let offset, let next):
       logger.warning(
         """
-        records of partition \(partition.value) come again, from offset \(offset.value) although the next \
-        one is \(next.value): they are skipped. After a rebalance that is as it should be. If a leader was \
-        elected that had lost records (an unclean election), these are others, and they are lost
+        records of partition \(partition.value) arrive again, from offset \(offset.value) although the next \
+        one is \(next.value): they are skipped. After a rebalance this is normal. After an unclean leader \
+        election they are different records, and are lost
         """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
@@ -84,7 +83,7 @@ final class WorkerLog: Sendable {
       ])
   }
 
-  /// Partitions that were added move keys: spans of a trace that was in flight may lie in two of them.
+  /// Added partitions move keys: spans of a trace in flight may be in two of them.
   private func noteNew(_ partition: PartitionID) {
     let isNew = state.withLock { state in
       Int(partition.value) >= state.partitions && state.addedPartitions.insert(partition).inserted
@@ -93,7 +92,7 @@ final class WorkerLog: Sendable {
     logger.warning(
       """
       partition \(partition.value) of '\(topic)' was added: keys have moved to other partitions, and traces \
-      that were in flight then may be decided in two parts
+      in flight then may be decided in two parts
       """)
   }
 
@@ -105,14 +104,14 @@ final class WorkerLog: Sendable {
       logger.warning(
         """
         a condition of an ottl_condition policy could not be evaluated, \(now.conditionErrorsSaid) times so \
-        far: an array or a map where a text or a length was wanted, or damaged bytes
+        far: an array or a map instead of a string or a length, or damaged bytes
         """)
     }
   }
 }
 
 extension Interval {
-  /// Seconds with one digit behind the point.
+  /// Seconds with one decimal place.
   var secondsText: String {
     let (whole, rest) = nanoseconds.quotientAndRemainder(dividingBy: 100_000_000)
     let tenths = whole + (rest < 50_000_000 ? 0 : 1)
@@ -120,7 +119,7 @@ extension Interval {
   }
 }
 
-/// The warning about records that are not keyed by trace id, given once.
+/// The warning about records not keyed by trace id, logged once.
 private struct KeyWarning {
   private let unkeyed: UInt64
   private let misrouted: UInt64
@@ -134,8 +133,8 @@ private struct KeyWarning {
 
   func text(topic: String) -> String {
     "topic '\(topic)' has records that are not keyed by their trace id (\(unkeyed) without such a key, "
-      + "\(misrouted) with another trace's): spans of one trace may lie in several partitions and "
-      + "be decided apart. Let the collector partition by trace id, or run the 'repartition' topology "
+      + "\(misrouted) with another trace's): spans of one trace may be in several partitions and be "
+      + "decided separately. Have the collector partition by trace id, or run the 'repartition' topology "
       + "before this one"
   }
 }

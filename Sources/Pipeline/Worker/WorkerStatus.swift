@@ -2,15 +2,15 @@
 
 public import Sampling
 
-/// One lane, as of its last word.
+/// One lane's latest status.
 public struct LaneStatus: Sendable {
   /// What the lane's thread is doing.
   public enum Phase: Sendable {
-    /// It has not begun.
+    /// It has not started.
     case waiting
-    /// It connects, and waits for what an earlier producer of its transactional id left open.
+    /// It connects, and waits for open transactions of an earlier producer of its transactional id.
     case connecting
-    /// It does its rounds.
+    /// It runs its rounds.
     case running
     /// It has ended.
     case ended
@@ -18,15 +18,15 @@ public struct LaneStatus: Sendable {
 
   /// What it is doing.
   public var phase: Phase
-  /// How long ago it last finished a round, or a step of waiting for a broker.
+  /// Time since it last finished a round or a step of waiting for a broker.
   public var sinceProgress: Duration
-  /// What it holds and has done.
+  /// Its contents and counts.
   public var snapshot: LaneSnapshot
-  /// What it has measured.
+  /// Its measurements.
   public var measures: LaneMeasures
-  /// What its clients tell: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
+  /// Its consumer's statistics: JSON as described in librdkafka's STATISTICS.md; empty before the first.
   public var consumerStatistics: [UInt8] = []
-  /// How long ago it told them, or since when it has not; nil where clients tell none.
+  /// Their age, or how long there have been none; nil if clients report none.
   public var consumerStatisticsAge: Duration?
   /// The producer's.
   public var producerStatistics: [UInt8] = []
@@ -46,19 +46,19 @@ public struct LaneStatus: Sendable {
   }
 }
 
-/// What a worker runs by, and what became of changes of its topology file.
+/// A worker's configuration, and the outcome of changes of its topology file.
 public struct ConfigurationStatus: Equatable, Sendable {
-  /// The version that decisions name; empty for a topology that decides nothing.
+  /// The version in decision records; empty for a topology that decides nothing.
   public var version = ""
-  /// When it was taken over.
+  /// When it was applied.
   public var takenAt = Instant.distantPast
-  /// How often a changed file was taken over,
+  /// How often a changed file was applied,
   public var taken: UInt64 = 0
   /// or refused.
   public var refused: UInt64 = 0
-  /// Whether the file was refused when it was last read.
+  /// Whether the file was refused when last read.
   public var isRefused = false
-  /// The settings that the file has changed and that take a restart.
+  /// Changed settings that need a restart.
   public var waiting: [String] = []
 
   /// Nothing has changed.
@@ -67,13 +67,13 @@ public struct ConfigurationStatus: Equatable, Sendable {
 
 /// A worker with all its lanes.
 public struct WorkerStatus: Sendable {
-  /// Whether it was told to stop, or stops because of an error.
+  /// Whether it is stopping, by request or because of an error.
   public var isStopping = false
-  /// Whether the topics have been looked at: the brokers answer, and the lanes begin.
+  /// Whether the topics have been checked: the brokers answer, and the lanes start.
   public var areTopicsReady = false
-  /// Passing trouble with brokers, as often as it was met.
+  /// Number of transient broker errors.
   public var disturbances: UInt64 = 0
-  /// What it runs by, and what became of changes.
+  /// Its configuration, and the outcome of changes.
   public var configuration = ConfigurationStatus()
   /// The lanes, by number.
   public var lanes: [LaneStatus] = []
@@ -81,7 +81,7 @@ public struct WorkerStatus: Sendable {
   /// Nothing is known yet.
   public init() {}
 
-  /// What all lanes hold and have done.
+  /// The totals of all lanes.
   public var snapshot: LaneSnapshot {
     var total = LaneSnapshot()
     for lane in lanes { total.add(lane.snapshot) }
@@ -89,7 +89,7 @@ public struct WorkerStatus: Sendable {
     return total
   }
 
-  /// What all lanes have measured.
+  /// The measurements of all lanes.
   public var measures: LaneMeasures {
     guard var total = lanes.first?.measures else { return LaneMeasures() }
     for lane in lanes.dropFirst() { total.add(lane.measures) }

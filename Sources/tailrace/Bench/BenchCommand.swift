@@ -1,4 +1,4 @@
-// tailrace bench: how fast the core is in this process, and what it holds.
+// tailrace bench: the core's speed and memory in this process.
 
 import ArgumentParser
 import Foundation
@@ -14,30 +14,30 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench",
     abstract: "Measure the scanner and the whole core in this process, on one core.",
     discussion: """
-      The core runs in steady state: as many traces open as --open-traces says, verdicts given and \
-      spans forwarded all the time. Warm-up passes come first. Figures of one run compare with each \
-      other; the machine's speed drifts between runs.
+      The core runs in steady state: with --open-traces traces open, and verdicts and forwarded spans \
+      all the time. Warm-up passes come first. Compare figures of one run only: the machine's speed \
+      drifts between runs.
       """)
 
-  @Option(name: .long, help: "A recording to measure with, its first GiB; else traffic is generated.")
+  @Option(name: .long, help: "A recording to measure with (its first GiB); else traffic is generated.")
   var input: String?
 
-  @Option(name: .long, help: "The topology whose policies decide; else the defaults.")
+  @Option(name: .long, help: "The topology with the policies; else the defaults.")
   var topology: String?
 
-  @Option(name: .long, help: "Traces open at a time in steady state.")
+  @Option(name: .long, help: "Open traces in steady state.")
   var openTraces = 100_000
 
-  @Option(name: .long, help: "Spans in a trace, on average, where traffic is generated.")
+  @Option(name: .long, help: "Spans per generated trace, on average.")
   var spansPerTrace = 50.0
 
-  @Option(name: .long, help: "Measured passes; the median of them counts.")
+  @Option(name: .long, help: "Measured passes; the median counts.")
   var passes = 7
 
-  @Option(name: .long, help: "Spans in a pass, about.")
+  @Option(name: .long, help: "Approximate spans per pass.")
   var spansPerPass = 500_000
 
-  @Option(name: .long, help: "What to measure; else both, one after the other.")
+  @Option(name: .long, help: "What to measure; both if not given.")
   var only: Part?
 
   /// What can be measured.
@@ -45,7 +45,7 @@ struct BenchCommand: ParsableCommand {
     case scan, core
   }
 
-  @Option(name: .long, help: "Compress spans above so many MiB of them; else they are not compressed.")
+  @Option(name: .long, help: "Compress spans beyond this many MiB; else they are not compressed.")
   var compressAbove: Int?
 
   @Flag(help: "Print the figures as JSON.")
@@ -99,17 +99,17 @@ struct BenchCommand: ParsableCommand {
     if let input { return try BenchCorpus(recording: input) }
     var options = WorkloadOptions()
     options.spansPerTrace = spansPerTrace
-    // Five spans a record on average: a service often has fewer to send.
+    // Five spans per record on average: a service often has fewer to send.
     options.spansPerRecord = 8
     options.spanBytes = 520
     options.fieldOrder = .mixed
-    // About 20 MB: what a consumer hands over was written a moment ago, and is in the processor's caches.
+    // About 20 MB: records from a consumer were written a moment ago, and are in the processor's caches.
     let traces = max(200, min(openTraces, Int(40_000 / spansPerTrace)))
     return try BenchCorpus(generating: options, traces: traces)
   }
 }
 
-/// What the benchmark saw.
+/// The benchmark's results.
 struct BenchReport: Encodable {
   var spansPerRecord: Double
   var bytesPerSpan: Double
@@ -118,7 +118,7 @@ struct BenchReport: Encodable {
   var scan: Scan?
   var core: Core?
 
-  /// The scanner alone.
+  /// Only the scanner.
   struct Scan: Encodable {
     var spansPerSecond: Double
     var bytesPerSecond: Double
@@ -128,11 +128,11 @@ struct BenchReport: Encodable {
   struct Core: Encodable {
     var spansPerSecond: Double
     var bytesPerSecond: Double
-    /// The largest resident memory of the process, in bytes, the benchmark's own records included.
+    /// Peak resident memory of the process, in bytes, the benchmark's own records included.
     var peakResidentBytes: Int
-    /// What the sampler made resident, for each byte of undecided spans.
+    /// Resident bytes per byte of undecided spans.
     var residentBytesPerByteBuffered: Double
-    /// Memory of tables for each open trace, beside its spans.
+    /// Memory of tables per open trace, in addition to its spans.
     var bytesPerOpenTrace: Double
     var bytesPerPastVerdict: Double
     var openTraces: Int
@@ -142,7 +142,7 @@ struct BenchReport: Encodable {
 
   var text: String {
     let records = String(
-      format: "records     %.1f spans each, %.0f bytes a span", spansPerRecord, bytesPerSpan)
+      format: "records     %.1f spans each, %.0f bytes per span", spansPerRecord, bytesPerSpan)
     return [records, scan?.text, core?.text].compactMap(\.self).joined(separator: "\n")
   }
 }
@@ -160,8 +160,8 @@ extension BenchReport.Core {
       format: """
         core        %.2f million spans/s, %.0f MB/s, %.2f %% of spans kept
         open        %d traces, %.0f MB of spans
-        memory      %.2f bytes resident a byte buffered, %.0f bytes an open trace beside its spans,
-                    %.0f bytes a past verdict, %.0f MB peak
+        memory      %.2f bytes resident per byte buffered, %.0f bytes per open trace besides its spans,
+                    %.0f bytes per past verdict, %.0f MB peak
         """,
       spansPerSecond / 1e6, bytesPerSecond / 1e6, 100 * keptSpanShare, openTraces,
       Double(bufferedBytes) / 1e6, residentBytesPerByteBuffered, bytesPerOpenTrace, bytesPerPastVerdict,
@@ -171,7 +171,7 @@ extension BenchReport.Core {
 
 /// Measures the scanner.
 enum ScanBench {
-  /// - Parameter progress: called with each pass that begins.
+  /// - Parameter progress: called at the start of each pass.
   static func run(
     _ corpus: BenchCorpus, passes: Int, progress: (Int) -> Void
   ) -> BenchReport.Scan {
@@ -207,7 +207,7 @@ enum CoreBench {
   ) -> BenchReport.Core {
     let residentBefore = ResidentMemory.current
     var feed = CoreFeed(configuration, memory, corpus: corpus, openTraces: openTraces)
-    // Steady state: traces open for the longest wait, and the tables at their size.
+    // Steady state: traces open for the longest wait, and the tables at full size.
     let warmUp = max(3, (openTraces * 5 / 2 + corpus.traceCount - 1) / corpus.traceCount)
     for _ in 0..<warmUp {
       progress(0)
@@ -242,13 +242,13 @@ enum CoreBench {
   }
 }
 
-/// Feeds a sampler with passes over the corpus, at a stream time that keeps the wanted number of traces open.
+/// Feeds a sampler with passes over the corpus, in stream time that keeps the wanted number of traces open.
 private struct CoreFeed: ~Copyable {
   private var sampler: Sampler
   private var effects = Effects()
   private var offset: Int64 = 0
   private var clock: Int64 = 1_700_000_000_000_000_000
-  /// Stream time from one record to the next. Most traces stay open for the wait after their root.
+  /// Stream time between records. Most traces stay open for the wait after their root.
   private let step: Int64
 
   init(
@@ -258,7 +258,7 @@ private struct CoreFeed: ~Copyable {
     sampler = Sampler(partition: PartitionID(0), configuration: configuration, memory: memory)
     let wait = configuration.windows.decisionWaitAfterRoot.nanoseconds
     let recordsPerTrace = Double(corpus.records.count) / Double(corpus.traceCount)
-    // Of a recording without traces the mean is no number.
+    // Without traces the mean is not a number.
     let time = (Double(wait) / Double(openTraces) / recordsPerTrace).rounded(.towardZero)
     step = max(1, Int64(exactly: time) ?? 1)
   }
@@ -266,7 +266,7 @@ private struct CoreFeed: ~Copyable {
   var counters: SamplerCounters { sampler.counters }
   var usage: SamplerUsage { sampler.usage }
 
-  /// Runs over the whole corpus once; returns how many seconds that took.
+  /// Makes one pass over the corpus; returns its seconds.
   @discardableResult
   mutating func run(_ corpus: borrowing BenchCorpus) -> Double {
     let start = ProcessorTime.now
@@ -275,7 +275,7 @@ private struct CoreFeed: ~Copyable {
       corpus.keys.withRawBytes { keys in
         for number in records.indices {
           let next = min(number + 1, records.count - 1)
-          // As the consumer does with the records of a batch.
+          // As the consumer does with a batch's records.
           bytes.extracting(records[next]).prefetch()
           clock += step
           let now = Instant(nanoseconds: clock)
@@ -300,19 +300,19 @@ extension Duration {
 }
 
 extension Collection where Element == Double {
-  /// The value in the middle; of an even number the lower one.
+  /// The middle value; the lower of two.
   var median: Double {
     let ordered = sorted()
     return ordered.isEmpty ? 0 : ordered[(ordered.count - 1) / 2]
   }
 }
 
-/// The time that the calling thread has had a processor: what other programs take of one is not in it.
+/// The calling thread's processor time: other programs' share is excluded.
 enum ProcessorTime {
   /// In seconds.
   static var now: Double {
     var time = timespec()
-    // Sound: the call writes to `time` alone.
+    // Sound: the call writes only to `time`.
     _ = unsafe clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
@@ -322,9 +322,9 @@ enum ProcessorTime {
 enum ResidentMemory {
   /// Now, in bytes.
   static var current: Int { read("VmRSS:") }
-  /// At its largest, in bytes.
+  /// Peak, in bytes.
   static var peak: Int { read("VmHWM:") }
-  /// What the machine has left for programs, in bytes.
+  /// Memory available to programs, in bytes.
   static var available: Int { read("MemAvailable:", of: "/proc/meminfo") }
 
   private static func read(_ field: String, of path: String = "/proc/self/status") -> Int {

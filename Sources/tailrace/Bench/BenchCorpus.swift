@@ -1,13 +1,13 @@
-// The records that the benchmark runs over, again and again under new trace ids.
+// The benchmark's records, reused under new trace ids.
 
 import OTLP
 import Pipeline
 import Simulation
 
-/// Records in one block of memory, and where their trace ids are.
+/// Records in one block of memory, and the places of their trace ids.
 ///
-/// A pass over the same bytes under the same ids would find every trace decided already. So between passes
-/// the ids are changed in place, outside the measured time.
+/// A second pass under the same ids would find every trace decided already. So between passes the ids are
+/// changed in place, outside the measured time.
 struct BenchCorpus {
   private(set) var bytes: [UInt8] = []
   private(set) var records: [Range<Int>] = []
@@ -15,17 +15,17 @@ struct BenchCorpus {
   private(set) var keys: [UInt8] = []
   /// Where each span's trace id begins.
   private var identifiers: [Int] = []
-  /// The first of them of each record.
+  /// The index of each record's first one.
   private var firstIdentifiers: [Int] = []
   private(set) var traceCount = 0
   private(set) var spanCount = 0
-  /// The spans of a measured pass, about.
+  /// Approximate spans of a measured pass.
   var spansPerPass = 500_000
-  /// How many times the records are run over for them.
+  /// How often the records are repeated for them.
   var roundsPerPass: Int { max(1, spansPerPass / spanCount) }
   private var pass: UInt64 = 0
 
-  /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans a record.
+  /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans per record.
   init(generating options: WorkloadOptions, traces: Int) throws {
     var workload = Workload(options)
     var identifiersSeen: Set<TraceID> = []
@@ -38,7 +38,7 @@ struct BenchCorpus {
     traceCount = identifiersSeen.count
   }
 
-  /// A recording of a few bytes may hold gigabytes, and all that is measured with is in memory.
+  /// A few compressed bytes may hold gigabytes, and the whole corpus is in memory.
   private static let bytesMax = 1 << 30
 
   /// Reads the recording at `path`, or its first GiB; damaged records are left out.
@@ -51,7 +51,7 @@ struct BenchCorpus {
       identifiersSeen.insert(record.traceID)
     }
     traceCount = identifiersSeen.count
-    guard !records.isEmpty else { throw CommandFailure.failed("\(path): no record to measure with") }
+    guard !records.isEmpty else { throw CommandFailure.failed("\(path): no records to measure with") }
   }
 
   private mutating func append(_ record: [UInt8]) throws {
@@ -89,7 +89,7 @@ struct BenchCorpus {
     for number in records.indices { writeKey(number, digits: 16) }
   }
 
-  /// Writes the first digits of a record's key: those of the trace that its first span is of.
+  /// Writes the first digits of a record's key: those of its first span's trace.
   private mutating func writeKey(_ number: Int, digits: Int) {
     let start = BenchCorpus.key(number).lowerBound
     for first in stride(from: 0, to: digits, by: 8) {
@@ -104,7 +104,7 @@ struct BenchCorpus {
 }
 
 extension [UInt8] {
-  /// Where the 16 bytes of `id` stand as a span's trace id, within `range`.
+  /// Where the 16 bytes of `id` follow the tag and length of field 1, within `range`.
   fileprivate func find(_ id: TraceID, in range: Range<Int>) -> Int? {
     var field = WireWriter()
     field.bytesField(

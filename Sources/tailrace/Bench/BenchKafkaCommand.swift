@@ -12,11 +12,11 @@ import Topology
 struct BenchKafkaCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench-kafka",
-    abstract: "Compare a worker with a consumer that does nothing, on a topic that is there.",
+    abstract: "Compare a worker with a consumer that does nothing, on an existing topic.",
     discussion: """
-      Reads the whole topic, in turn, with a consumer that does nothing, with a worker that delivers at \
-      least once, and with one that delivers exactly once. Each worker has a group and output topics of \
-      its own. Brokers and machines drift, so the ratios within a round count, and their median.
+      Reads the whole topic in turn with a consumer that does nothing, a worker with at-least-once \
+      delivery, and one with exactly-once delivery. Each worker has its own group and output topics. \
+      Brokers and machines drift, so ratios are taken within a round; their median counts.
       """)
 
   @Option(name: .long, help: "The brokers.")
@@ -25,7 +25,7 @@ struct BenchKafkaCommand: ParsableCommand {
   @Option(name: .long, help: "The topic of spans; `tailrace generate --topic` fills one.")
   var topic = "spans"
 
-  @Option(name: .long, help: "How often each is measured.")
+  @Option(name: .long, help: "Number of measurements of each.")
   var rounds = 4
 
   @Option(name: .long, help: "Lanes of the workers.")
@@ -48,7 +48,7 @@ struct BenchKafkaCommand: ParsableCommand {
       var readings: [KafkaBench.Mode: [KafkaBench.Reading]] = [:]
       let line = Progress("readings", total: rounds * 3, progress)
       for round in 0..<rounds {
-        // Who comes later finds memory that others have touched: the order turns round.
+        // Later modes find memory that earlier ones have touched, so every other round reverses the order.
         let modes = round % 2 == 0 ? KafkaBench.Mode.allCases : KafkaBench.Mode.allCases.reversed()
         for (number, mode) in modes.enumerated() {
           readings[mode, default: []].append(try bench.measure(mode, round: round))
@@ -68,8 +68,8 @@ struct BenchKafkaCommand: ParsableCommand {
   }
 }
 
-/// Reads a topic from its start to the end that it has now. The first third is not measured: by then memory
-/// has been touched, and as many windows close as open.
+/// Reads a topic from its start to its current end. The first third is not measured: after it memory has been
+/// touched, and as many windows close as open.
 private struct KafkaBench {
   enum Mode: String, CaseIterable {
     case nothing = "nothing"
@@ -81,13 +81,13 @@ private struct KafkaBench {
   struct Reading {
     /// Records that were measured.
     var records: Int64
-    /// From the first of them to the last, in seconds.
+    /// Seconds from the first to the last of them.
     var seconds: Double
     /// Processor time of the whole process, librdkafka's threads included.
     var cpuSeconds: Double
-    /// Spans in the records; 0 where nobody looked.
+    /// Spans in the records; 0 if not counted.
     var spans: UInt64
-    /// What the worker counted in the whole topic; nil where nobody looked.
+    /// The worker's counts for the whole topic; nil if not counted.
     var whole: (records: UInt64, spans: UInt64)?
 
     var recordsPerSecond: Double { Double(records) / seconds }
@@ -98,10 +98,10 @@ private struct KafkaBench {
   private let brokers: String
   private let lanes: Int
   private let partitions: Int
-  /// Tells the groups and topics of one run from those of another.
+  /// Distinguishes the groups and topics of different runs.
   private let run = String(UInt32.random(in: 0 ... .max), radix: 16)
   private static let patience = Duration.seconds(120)
-  /// Records that are read before measuring begins.
+  /// Records read before measuring begins.
   private var warmUp: Int64 { recordCount / 3 }
 
   private static func properties(_ brokers: String) -> [KafkaProperty] {
@@ -171,7 +171,7 @@ private struct KafkaBench {
       group: name, lanes: lanes, delivery: delivery,
       kafka: KafkaProperties(
         Dictionary(KafkaBench.properties(brokers).map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })))
-    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short: in
+    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short, so in
     // steady state they close as fast as they open.
     topology.windows.decisionWait = .seconds(1)
     topology.windows.decisionWaitAfterRoot = .milliseconds(250)
@@ -206,9 +206,9 @@ private struct KafkaBench {
   }
 }
 
-/// A worker on a thread of its own.
+/// A worker on its own thread.
 private final class WorkerThread: @unchecked Sendable {
-  // Sound: `failure` is only touched under the lock.
+  // Sound: `failure` is only accessed under the lock.
   private let lock = NSLock()
   private var failure: (any Error)?
   private let ended = DispatchSemaphore(value: 0)
@@ -225,7 +225,7 @@ private final class WorkerThread: @unchecked Sendable {
   func wait() { ended.wait() }
 }
 
-/// Time that passes, and processor time that is spent, from a place in the topic on.
+/// Elapsed and processor time since a place in the topic.
 private struct Stopwatch {
   private let start = ContinuousClock.now
   private let cpuStart = Stopwatch.cpuSeconds
@@ -237,7 +237,7 @@ private struct Stopwatch {
     self.spans = spans
   }
 
-  /// What it took to come to another place.
+  /// The time since then, up to another place.
   func reading(records: Int64, spans: UInt64) -> KafkaBench.Reading {
     KafkaBench.Reading(
       records: records - self.records, seconds: (ContinuousClock.now - start) / .seconds(1),
@@ -247,7 +247,7 @@ private struct Stopwatch {
   private static var cpuSeconds: Double { Double(clock()) / Double(CLOCKS_PER_SEC) }
 }
 
-/// What a comparison found.
+/// A comparison's results.
 private struct KafkaBenchReport: Encodable {
   struct Figures: Encodable {
     var recordsPerSecond: Double
@@ -261,12 +261,12 @@ private struct KafkaBenchReport: Encodable {
   var nothing: Figures
   var atLeastOnce: Figures
   var exactlyOnce: Figures
-  /// What exactly-once reaches of at-least-once.
+  /// Exactly-once throughput relative to at-least-once.
   var exactlyOnceRatio: Double
 
   init(_ readings: [KafkaBench.Mode: [KafkaBench.Reading]]) {
     let base = readings[.nothing] ?? []
-    // Who does nothing looks at no spans; it has read as many in as many records.
+    // The consumer that does nothing counts no spans; per record it has read as many as the worker.
     let spansPerRecord = (readings[.exactlyOnce] ?? []).map { Double($0.spans) / Double($0.records) }.median
     func figures(_ mode: KafkaBench.Mode) -> Figures {
       let own = readings[mode] ?? []
@@ -276,7 +276,7 @@ private struct KafkaBenchReport: Encodable {
         cpuSecondsPerMillionSpans: own.map { $0.cpuSeconds / Double($0.records) }.median / spansPerRecord
           * 1e6)
     }
-    // Counted, not reckoned from the part that was measured.
+    // Counted, not extrapolated from the measured part.
     (records, spans) = readings[.exactlyOnce]?.last?.whole ?? (0, 0)
     nothing = figures(.nothing)
     atLeastOnce = figures(.atLeastOnce)
@@ -291,7 +291,7 @@ private struct KafkaBenchReport: Encodable {
       let rate = String(format: "%9.0f", figures.recordsPerSecond)
       let ratio = String(format: "%5.2f", figures.ratioToNothing)
       let cpu = String(format: "%5.2f", figures.cpuSecondsPerMillionSpans)
-      return "\(name)  \(rate) records/s  \(ratio) of nothing  \(cpu) s of CPU a million spans"
+      return "\(name)  \(rate) records/s  \(ratio) of nothing  \(cpu) s of CPU per million spans"
     }
     return """
       \(records) records, \(spans) spans

@@ -1,9 +1,9 @@
-// What bench-scaling varies: one quantity a sweep, everything else held.
+// What bench-scaling varies: one quantity per sweep, everything else constant.
 
 import Sampling
 import Simulation
 
-/// One quantity that grows while all others stay.
+/// One quantity that grows while all others stay constant.
 enum ScalingSweep: String, CaseIterable, Encodable {
   case spansPerTrace = "spans-per-trace"
   case openTraces = "open-traces"
@@ -11,10 +11,10 @@ enum ScalingSweep: String, CaseIterable, Encodable {
   case policies
   case spansPerRecord = "spans-per-record"
 
-  /// What the quantity is called in a table.
+  /// The quantity's name in a table.
   var name: String { rawValue.split(separator: "-").joined(separator: " ") }
 
-  /// The values that the quantity takes; the first is what the others are compared with.
+  /// The quantity's values; the others are compared with the first.
   func values(isQuick: Bool) -> [Int] {
     switch (self, isQuick) {
     case (.spansPerTrace, false): [5, 15, 50, 150, 500, 1_500, 5_000]
@@ -46,14 +46,14 @@ enum ScalingSweep: String, CaseIterable, Encodable {
   func work(at value: Int, isQuick: Bool) -> ScalingWork {
     var work = ScalingWork()
     work.corpusSpans = isQuick ? 2_000 : 60_000
-    // The same spans wait in all points of a sweep, so that only what is varied varies.
+    // All points of a sweep have equally many open spans, so that only one quantity varies.
     let openSpans = isQuick ? 4_000 : 500_000
     switch self {
     case .spansPerTrace:
       work.options.spansPerTrace = Double(value)
       work.openTraces = max(1, openSpans / value)
     case .openTraces:
-      // Two spans a trace: what grows is the table, and ten million traces fit into a machine.
+      // Two spans per trace: the table grows, and ten million traces fit into a machine.
       work.options.spansPerTrace = 2
       work.openTraces = value
     case .services:
@@ -63,7 +63,7 @@ enum ScalingSweep: String, CaseIterable, Encodable {
       work.policies = ScalingPolicies.make(value)
       work.openTraces = openSpans / 50
     case .spansPerRecord:
-      // One service, so that it alone cuts a trace's spans into records; and long traces, to fill them.
+      // One service, so that a trace's spans are only split by record size; and long traces, to fill records.
       work.options.services = 1
       work.options.spansPerTrace = isQuick ? 100 : 2_000
       work.options.spansPerRecord = value
@@ -73,21 +73,21 @@ enum ScalingSweep: String, CaseIterable, Encodable {
   }
 }
 
-/// What one point of a sweep measures.
+/// One point of a sweep.
 struct ScalingWork {
   var options = WorkloadOptions()
   var policies = Policy.defaults
   var openTraces = 0
-  /// Spans that are generated; they are run over again and again.
+  /// Generated spans; they are reused.
   var corpusSpans = 0
 
   init() {
-    // As `tailrace bench` has it, but for the size: spans as small as they come, so that many fit.
+    // As in `tailrace bench`, but with the smallest spans, so that many fit.
     options.spansPerRecord = 8
     options.spanBytes = 310
   }
 
-  /// The sampler's configuration: no trace is cut short, since what a trace costs is the question.
+  /// The sampler's configuration: no trace is truncated, since the cost of a trace is the question.
   var configuration: SamplerConfiguration {
     var configuration = SamplerConfiguration()
     configuration.policies = policies
@@ -96,11 +96,11 @@ struct ScalingWork {
     return configuration
   }
 
-  /// How many traces are generated: at least ten, of which each has its own length.
+  /// How many traces are generated: at least ten, each with its own length.
   var corpusTraces: Int { max(10, Int(Double(corpusSpans) / options.spansPerTrace)) }
 }
 
-/// Policies beside the defaults, none of which samples anything: what is measured is asking.
+/// Policies in addition to the defaults; none samples anything: only evaluation is measured.
 enum ScalingPolicies {
   static func make(_ count: Int) -> [Policy] {
     Policy.defaults

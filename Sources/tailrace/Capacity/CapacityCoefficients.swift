@@ -1,29 +1,28 @@
-// What a span, a trace and a byte cost, in one place: each figure with how it was found.
+// What a span, a trace and a byte cost: each figure with its source.
 
 import Foundation
 
-/// One measured or chosen figure that a plan rests on.
+/// One measured or chosen figure that a plan is based on.
 struct CapacityCoefficient: Encodable, Equatable {
-  /// What `--set` calls it.
+  /// Its name for `--set`.
   let name: String
   /// The figure, in `unit`.
   var value: Double
   let unit: String
-  /// How it was measured, or where it is defined.
+  /// How it was measured or why it was chosen.
   let source: String
 
   /// In a command's output: `256 bytes`.
   var text: String { "\(CapacityPlan.number(value)) \(unit)".trimmingCharacters(in: .whitespaces) }
 }
 
-/// The figures that a plan rests on.
+/// The figures that a plan is based on.
 ///
-/// Where they were measured: 2 cores of an AMD EPYC (family 25, model 17) in a virtual machine, November
-/// 2026.
+/// Measured on 2 cores of an AMD EPYC (family 25, model 17) in a virtual machine, November 2026.
 struct CapacityCoefficients {
   private(set) var all: [CapacityCoefficient]
 
-  /// The figures as they stand in this file.
+  /// The figures in this file.
   init() {
     all = CapacityCoefficients.processing + CapacityCoefficients.memory + CapacityCoefficients.outputs
   }
@@ -34,10 +33,10 @@ struct CapacityCoefficients {
       source: "make bench-kafka: 0.7 to 0.9 s from fetch to commit, all threads, exactly_once"),
     CapacityCoefficient(
       name: "reference-span-bytes", value: 383, unit: "bytes",
-      source: "the spans of that run; larger ones are taken to cost by the byte"),
+      source: "the spans of that run; the cost of larger ones is assumed to grow with their bytes"),
     CapacityCoefficient(
       name: "utilisation", value: 0.6, unit: "of a core",
-      source: "chosen: the rest is for bursts, for reading again after a takeover, and for growth"),
+      source: "chosen: the rest is for bursts, replay after a rebalance, and growth"),
     CapacityCoefficient(
       name: "lane-fetch-rate", value: 411e6, unit: "bytes/s",
       source: "make bench-kafka: a consumer that does nothing, 285,550 records/s of 1,440 bytes"),
@@ -46,31 +45,31 @@ struct CapacityCoefficients {
       source: "chosen: the fleet can double without new partitions, which would split traces"),
     CapacityCoefficient(
       name: "spare-pods", value: 1, unit: "",
-      source: "chosen: one pod may be away, as in a rollout (maxUnavailable: 1)"),
+      source: "chosen: one pod may be down, as in a rollout (maxUnavailable: 1)"),
   ]
 
   private static let memory = [
     CapacityCoefficient(
       name: "memory-per-span-byte", value: 1.2, unit: "bytes",
-      source: "tailrace bench: 1.21 resident for each byte of undecided spans, uncompressed"),
+      source: "tailrace bench: 1.21 resident per byte of undecided spans, uncompressed"),
     CapacityCoefficient(
       name: "uncompressed-share", value: 0.5, unit: "of their limit",
-      source: "Lane: spans are compressed when they take more; a burst has the other half"),
+      source: "Lane: spans are compressed above it; the other half is for bursts"),
     CapacityCoefficient(
       name: "bytes-per-open-trace", value: 800, unit: "bytes",
-      source: "tailrace bench: 800 beside its spans, notes on which of them came included"),
+      source: "tailrace bench: 800 in addition to its spans, duplicate detection included"),
     CapacityCoefficient(
       name: "bytes-per-verdict", value: 96, unit: "bytes",
-      source: "VerdictCache: 48 to 96, as it doubles; tailrace bench saw 57 and 71"),
+      source: "VerdictCache: 48 to 96, as it grows by doubling; tailrace bench measured 57 and 71"),
     CapacityCoefficient(
       name: "table-share", value: 0.25, unit: "of limits.memory",
-      source: "Lane: the most that open traces may take, and the most that verdicts may"),
+      source: "Lane: the limit for open traces, and the limit for verdicts"),
     CapacityCoefficient(
       name: "queue-bytes-per-lane", value: 201_326_592, unit: "bytes",
       source: "librdkafka: 64 MiB to read, 128 MiB to write (Deploy/kubernetes/base/topology.yaml)"),
     CapacityCoefficient(
       name: "program-bytes", value: 536_870_912, unit: "bytes",
-      source: "an allowance, as in Deploy/README.md: the program, and what is on its way"),
+      source: "an allowance, as in Deploy/README.md: the program and data in flight"),
   ]
 
   private static let outputs = [
@@ -82,13 +81,13 @@ struct CapacityCoefficients {
       source: "the same run: compact records of 3,881 dropped traces"),
   ]
 
-  /// The figure called `name`; the names are those above.
+  /// The figure called `name`, one of those above.
   subscript(name: String) -> Double {
     guard let found = all.first(where: { $0.name == name }) else { fatalError("no coefficient \(name)") }
     return found.value
   }
 
-  /// Puts another figure in place of the one called `name`; false if there is none.
+  /// Replaces the figure called `name`; false if there is none.
   mutating func set(_ name: String, to value: Double) -> Bool {
     guard let place = all.firstIndex(where: { $0.name == name }) else { return false }
     all[place].value = value

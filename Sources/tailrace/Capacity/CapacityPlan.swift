@@ -1,4 +1,4 @@
-// The arithmetic of a plan: each line is computed from lines before it, and says how.
+// The arithmetic of a plan: each line is computed from earlier lines, and shows how.
 
 import Foundation
 import Sampling
@@ -9,9 +9,9 @@ struct CapacityTraffic: Encodable {
   var requestsPerSecond = 0.0
   var spansPerTrace = 50.0
   var spanBytes = 430.0
-  /// Seconds from the first span to the verdict at the latest.
+  /// Maximum seconds from the first span to the verdict.
   var decisionWait = 30.0
-  /// Seconds from the root to the verdict of a trace that misses no parent.
+  /// Seconds from the root to the verdict of a trace with all its parents.
   var decisionWaitAfterRoot = 5.0
   /// Seconds from a trace's first span to its root.
   var traceDuration = 1.0
@@ -23,7 +23,7 @@ struct CapacityTraffic: Encodable {
   var errorShare = 0.01
   var slowShare = 0.01
   var baselineShare = 0.01
-  /// How many times smaller records are on the wire and on disks.
+  /// How many times smaller records are on the wire and on disk.
   var compression = 1.0
   var replication = 3.0
   /// Hours for which `spans` is kept.
@@ -38,7 +38,7 @@ struct CapacityPlan: Encodable {
   struct Line: Encodable {
     let section: String
     let name: String
-    /// How the value is found, in numbers.
+    /// How the value is computed, in numbers.
     let arithmetic: String
     let value: Double
     let unit: Unit
@@ -132,11 +132,10 @@ struct CapacityPlan: Encodable {
     let lanes = traffic.lanes
     let loaded = add(
       "pods for the load", max(1, (most / lanes).rounded(.up)), .count,
-      "\(Self.number(most)) \(cores >= fetching ? "cores, one a lane" : "lanes") "
-        + "/ \(Self.number(lanes)) a pod, "
-        + "rounded up")
+      "\(Self.number(most)) \(cores >= fetching ? "cores, one per lane" : "lanes") "
+        + "/ \(Self.number(lanes)) per pod, rounded up")
     let spare = coefficients["spare-pods"]
-    _ = add("pods", loaded + spare, .count, "\(Self.number(loaded)) + \(Self.number(spare)) that may be away")
+    _ = add("pods", loaded + spare, .count, "\(Self.number(loaded)) + \(Self.number(spare)) spare")
     let perLane = coefficients["partitions-per-lane"]
     let byLanes = ((loaded + spare) * lanes * perLane).rounded(.up)
     let (verdicts, verdictsMax) = (traffic.requestsPerSecond * traffic.lateWindow, Double(Limits().verdicts))
@@ -145,7 +144,7 @@ struct CapacityPlan: Encodable {
       "partitions", max(byLanes, byVerdicts), .count,
       byLanes >= byVerdicts
         ? "\(Self.number(loaded + spare)) pods x \(Self.lanes(lanes)) x \(Self.number(perLane))"
-        : "\(Self.number(verdicts)) past verdicts / \(Self.number(verdictsMax)) a partition, rounded up")
+        : "\(Self.number(verdicts)) past verdicts / \(Self.number(verdictsMax)) per partition, rounded up")
     return Fleet(partitions: partitions, lanes: loaded * lanes)
   }
 
@@ -153,7 +152,7 @@ struct CapacityPlan: Encodable {
     section = "memory of a lane"
     let partitions = add(
       "partitions", (fleet.partitions / fleet.lanes).rounded(.up), .count,
-      "\(Self.number(fleet.partitions)) / \(Self.lanes(fleet.lanes)) with the spare away, rounded up")
+      "\(Self.number(fleet.partitions)) / \(Self.lanes(fleet.lanes)) without the spare, rounded up")
     let share = partitions / fleet.partitions
     let part = "\(Self.number(partitions)) / \(Self.number(fleet.partitions))"
     let open = rates.openTraces * share
@@ -181,7 +180,7 @@ struct CapacityPlan: Encodable {
       "limit", max(sum, largest), .bytes,
       sum >= largest
         ? "\(Self.data(spans)) / \(Self.number(uncompressed)) + \(Self.data(tables)) + \(Self.data(verdicts))"
-        : "\(Self.data(max(tables, verdicts))) / \(Self.number(quarter)), the most that one table may take")
+        : "\(Self.data(max(tables, verdicts))) / \(Self.number(quarter)), the limit of one table")
     section = "memory of a pod"
     let lanes = traffic.lanes
     let memory = add(
@@ -198,7 +197,7 @@ struct CapacityPlan: Encodable {
     let smaller = t.compression == 1 ? "" : " / \(Self.number(t.compression))"
     let input = add(
       "spans, in", rates.bytes / t.compression, .bytesPerSecond, "\(Self.data(rates.bytes))/s\(smaller)")
-    _ = add("spans, to workers", input, .bytesPerSecond, "each is read once")
+    _ = add("spans, to workers", input, .bytesPerSecond, "each span is read once")
     let sampled = add(
       "sampled, from workers", rates.bytes * rates.keptShare / t.compression, .bytesPerSecond,
       "\(Self.data(rates.bytes))/s x \(Self.percent(rates.keptShare))\(smaller)")
@@ -224,7 +223,7 @@ struct CapacityPlan: Encodable {
 }
 
 extension CapacityPlan {
-  /// The plan as people read it.
+  /// The plan for people.
   var text: String {
     var text: [String] = []
     var section = ""
@@ -252,7 +251,7 @@ extension CapacityPlan {
     }
   }
 
-  /// With groups of three digits, and no more digits behind the point than tell anything.
+  /// With groups of three digits, and at most two decimal places.
   static func number(_ value: Double) -> String {
     let text = String(format: value >= 100 || value == value.rounded() ? "%.0f" : "%.2f", value)
     let parts = text.split(separator: ".")
@@ -266,7 +265,7 @@ extension CapacityPlan {
     return fraction.isEmpty ? grouped : "\(grouped).\(fraction)"
   }
 
-  /// With three digits and a decimal unit, as networks and disks are counted.
+  /// With three digits and a decimal unit, as is usual for networks and disks.
   fileprivate static func data(_ bytes: Double) -> String {
     let units = [(1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")]
     guard let (size, name) = units.first(where: { bytes >= $0.0 }) else { return "\(number(bytes)) bytes" }

@@ -8,16 +8,16 @@ import Topology
 struct PlanCapacityCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan-capacity",
-    abstract: "Say what a fleet needs, line by line: cores, memory, partitions, pods, network.",
+    abstract: "Compute what a fleet needs, line by line: cores, memory, partitions, pods, network.",
     discussion: """
-      Arithmetic over figures that were measured on one machine; --coefficients shows each with its source, \
-      and --set puts your own in its place. Shares are from 0 to 1. Plan for the largest hour of the year.
+      Arithmetic on figures measured on one machine; --coefficients shows each with its source, and --set \
+      replaces one with your own. Shares are from 0 to 1. Plan for the peak hour of the year.
       """)
 
-  @Option(name: .long, help: "Requests, that is traces, in a second.")
+  @Option(name: .long, help: "Requests per second; each is a trace.")
   var requestsPerSecond: Double
 
-  @Option(name: .long, help: "Spans in a trace, on average.")
+  @Option(name: .long, help: "Spans per trace, on average.")
   var spansPerTrace = CapacityTraffic().spansPerTrace
 
   @Option(name: .long, help: "Bytes of a span with its share of resource and scope, on average.")
@@ -37,20 +37,20 @@ struct PlanCapacityCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: "Share of traces that wait longest: no root, a parent missing, asynchronous, or nothing but a root."
+    help: "Share of traces that wait longest: no root, a parent missing, asynchronous, or only a root."
   )
   var incompleteShare = CapacityTraffic().incompleteShare
 
   @Option(name: .long, help: "Share of traces with an error.")
   var errorShare = CapacityTraffic().errorShare
 
-  @Option(name: .long, help: "Share of traces that are slow.")
+  @Option(name: .long, help: "Share of slow traces.")
   var slowShare = CapacityTraffic().slowShare
 
-  @Option(name: .long, help: "Share of the other traces that is kept.")
+  @Option(name: .long, help: "Share of the other traces to keep.")
   var baselineShare = CapacityTraffic().baselineShare
 
-  @Option(name: .long, help: "How many times smaller producers make records; 1 where they don't compress.")
+  @Option(name: .long, help: "Compression ratio of records; 1 without compression.")
   var compression = CapacityTraffic().compression
 
   @Option(name: .long, help: "Replicas of each topic.")
@@ -59,13 +59,13 @@ struct PlanCapacityCommand: ParsableCommand {
   @Option(name: .long, help: "How long `spans` is kept.")
   var retention = "6h"
 
-  @Option(name: .long, help: "Lanes of a pod.")
+  @Option(name: .long, help: "Lanes per pod.")
   var lanes = 1
 
-  @Option(name: .long, help: "Another figure for a coefficient, such as utilisation=0.5; may be repeated.")
+  @Option(name: .long, help: "Replaces a coefficient, such as utilisation=0.5; may be repeated.")
   var set: [String] = []
 
-  @Flag(help: "Print the coefficients as well, with their sources.")
+  @Flag(help: "Also print the coefficients, with their sources.")
   var coefficients = false
 
   @Flag(help: "Print the plan as JSON.")
@@ -147,7 +147,7 @@ struct PlanCapacityCommand: ParsableCommand {
   }
 }
 
-/// A plan with what it rests on.
+/// A plan and its coefficients.
 private struct CapacityReport: Encodable {
   var plan: CapacityPlan
   var coefficients: [CapacityCoefficient]

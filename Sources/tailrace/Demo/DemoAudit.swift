@@ -1,4 +1,4 @@
-// The demo's auditor: reads what the worker wrote, as any consumer would, and knows nothing of the worker.
+// The demo's auditor: reads the worker's output as any consumer would, and knows nothing of the worker.
 
 import Foundation
 import Kafka
@@ -8,7 +8,7 @@ import Topology
 
 /// Reads `decisions` and `sampled`.
 final class DemoAudit {
-  /// What a decision record says, as much of it as the audit needs.
+  /// The fields of a decision record that the audit needs.
   struct Record: Decodable {
     var traceId: String
     var verdict: String
@@ -27,7 +27,7 @@ final class DemoAudit {
   private(set) var finals: [TraceID: Record] = [:]
   /// Traces with more than one final decision.
   private(set) var repeatedFinals = 0
-  /// Dropped traces that a policy wants because of spans that came too late.
+  /// Dropped traces that a policy would have kept for their late spans.
   private(set) var missed: Set<TraceID> = []
   /// Kept spans by trace.
   private(set) var keptSpans: [TraceID: Set<UInt64>] = [:]
@@ -44,7 +44,7 @@ final class DemoAudit {
 
   var finalDecisions: Int { finals.count }
 
-  /// Reads what there is.
+  /// Reads what has arrived.
   func read() throws {
     try decisions.read { [self] bytes in try take(decision: bytes) }
     try sampled.read { [self] bytes in try take(kept: bytes) }
@@ -53,7 +53,7 @@ final class DemoAudit {
   private func take(decision bytes: [UInt8]) throws {
     let record = try decoder.decode(Record.self, from: Data(bytes))
     guard let id = Array(record.traceId.utf8).withRawBytes({ TraceID(key: $0) }) else {
-      throw CommandFailure.failed("a decision names '\(record.traceId)', which is no trace id")
+      throw CommandFailure.failed("a decision names '\(record.traceId)', which is not a trace id")
     }
     if record.late { missed.insert(id) }
     guard record.final else { return }
@@ -75,7 +75,7 @@ final class DemoAudit {
   }
 }
 
-/// Reads one topic from its beginning, in a group of its own.
+/// Reads one topic from its beginning, in its own group.
 final class TopicReader {
   private let consumer: Consumer
 
@@ -93,7 +93,7 @@ final class TopicReader {
     consumer.close()
   }
 
-  /// Hands out the values that have come.
+  /// Delivers the values that have arrived.
   func read(_ body: ([UInt8]) throws -> Void) throws {
     _ = try consumer.poll(timeout: .milliseconds(20)) { (_, _, value) throws in
       try body(value?.copied() ?? [])

@@ -13,16 +13,16 @@ struct DemoCommand: ParsableCommand {
     commandName: "demo",
     abstract: "Show the whole job in one process: an embedded broker, generated traffic, a worker.",
     discussion: """
-      Traffic whose truth is known goes through a real worker. What the worker writes is read back \
-      and compared with the truth. The windows are short, so that the demo is. Exits with 1 if an \
-      error trace or a slow trace is missing. Ctrl-C ends the traffic, and the report follows; a \
-      second one ends the demo at once.
+      Traffic with known truth goes through a real worker. The worker's output is read back and \
+      compared with the truth. The windows are short to keep the demo short. Exits with 1 if an error \
+      trace or a slow trace is missing. Ctrl-C ends the traffic, and the report follows; a second \
+      Ctrl-C ends the demo at once.
       """)
 
   @Option(name: .long, help: "How long traffic flows, such as 20s.")
   var duration = "20s"
 
-  @Option(name: .long, help: "Traces started in a second.")
+  @Option(name: .long, help: "Traces started per second.")
   var rate = 100.0
 
   @Option(name: .long, help: "Partitions of the topics.")
@@ -87,7 +87,7 @@ struct DemoCommand: ParsableCommand {
       if let failure = running.failure { throw failure }
       table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
     }
-    // The last windows are still open. Every trace gets a final decision; what takes longer than this is a
+    // The last windows are still open. Every trace gets a final decision; taking longer than this is a
     // failure.
     let deadline = ContinuousClock.now + .seconds(60)
     while audit.finalDecisions < traffic.truths.count, ContinuousClock.now < deadline {
@@ -99,16 +99,16 @@ struct DemoCommand: ParsableCommand {
     return DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
   }
 
-  /// Traffic begins when the worker reads all partitions: joining a group takes some seconds, in which a
-  /// table would show nothing but zeros.
+  /// Traffic begins once the worker reads all partitions: joining a group takes some seconds, during which
+  /// the table would only show zeros.
   private func awaitReading(_ worker: WorkerThread, _ audit: DemoAudit, _ stop: StopFlag) throws {
     StandardError.write("starting a broker and a worker\n")
     let deadline = ContinuousClock.now + .seconds(60)
     while worker.assignedPartitions < Int(partitions) {
       if let failure = worker.failure { throw failure }
-      guard !stop.isSet else { throw CommandFailure.failed("stopped before there was anything to show") }
+      guard !stop.isSet else { throw CommandFailure.failed("stopped before traffic began") }
       guard ContinuousClock.now < deadline else {
-        throw CommandFailure.failed("the worker has not begun to read within a minute")
+        throw CommandFailure.failed("the worker did not start reading within a minute")
       }
       try audit.read()
     }
@@ -131,7 +131,7 @@ struct DemoCommand: ParsableCommand {
     var topology = try TailSamplingTopology.defaults
     topology.worker.kafka.values["bootstrap.servers"] = brokers
     topology.worker.commitInterval = .milliseconds(500)
-    // The embedded broker takes transactions, but keeps no offsets that are sent in one.
+    // The embedded broker accepts transactions, but keeps no offsets sent in one.
     topology.worker.delivery = .atLeastOnce
     topology.topics.creation.enabled = false
     topology.windows.decisionWait = .seconds(6)
@@ -146,7 +146,7 @@ struct DemoCommand: ParsableCommand {
   }
 }
 
-/// A worker on a thread of its own.
+/// A worker on its own thread.
 private final class WorkerThread: Sendable {
   private let worker: Worker
   private let done = DispatchSemaphore(value: 0)
@@ -165,7 +165,7 @@ private final class WorkerThread: Sendable {
   /// How many partitions it reads.
   var assignedPartitions: Int { worker.snapshot.partitions.count }
 
-  /// Why the worker ended by itself; nil while it runs.
+  /// Why the worker ended on its own; nil while it runs.
   var failure: WorkerFailure? { outcome.failure }
 
   func stop() {

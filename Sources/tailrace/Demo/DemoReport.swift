@@ -1,4 +1,4 @@
-// The demo's live table, and its report: what was kept against what was true.
+// The demo's live table, and its report: kept traces against the truth.
 
 import Foundation
 import OTLP
@@ -6,7 +6,7 @@ import Pipeline
 import Sampling
 import Simulation
 
-/// What the demo found.
+/// The demo's result.
 struct DemoReport: Encodable {
   var traces, spans, bytes: Int
   var keptTraces, keptSpans, keptBytes: Int
@@ -16,7 +16,7 @@ struct DemoReport: Encodable {
   var lateOutcomes, lateReported: Int
   var reasons: [String: Int]
 
-  /// So many of so many, and how many of them with all their spans.
+  /// Traces kept, kept with all their spans, and in all.
   struct Share: Encodable {
     var kept = 0
     var complete = 0
@@ -51,7 +51,7 @@ struct DemoReport: Encodable {
     let id = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
     let isKept = audit.finals[id]?.verdict == "keep"
     let isComplete = isKept && audit.keptSpans[id]?.count == truth.spanCount
-    // A sampler that decided before the only telling record came could not know; a late record says so then.
+    // If the deciding record arrived after the verdict, the sampler could not know; a late record reports it.
     if truth.isOutcomeLate, !isKept, truth.hasError || truth.isSlow {
       lateOutcomes += 1
       if audit.missed.contains(id) { lateReported += 1 }
@@ -64,7 +64,7 @@ struct DemoReport: Encodable {
     if isKept { baseline.kept += 1 }
   }
 
-  /// Whether every trace was decided once, and every error trace and every slow one kept with all its spans.
+  /// Whether every trace was decided once, and every error or slow trace kept with all its spans.
   var isWhole: Bool {
     decided == traces && repeatedDecisions == 0 && errors.complete == errors.total
       && slow.complete == slow.total
@@ -80,7 +80,7 @@ struct DemoReport: Encodable {
     slow       kept \(slow.kept) of \(slow.total), \(slow.complete) with all their spans
     baseline   kept \(baseline.kept) of \(baseline.total) other traces: \(Self.percent(baseline.share)) \
     (95 % interval \(Self.percent(baseline.low)) to \(Self.percent(baseline.high)), wanted 1.00 %)
-    late       \(lateOutcomes) traces whose error or root came after the verdict, \(lateReported) \
+    late       \(lateOutcomes) traces whose error or root arrived after the verdict, \(lateReported) \
     of them reported
     reasons    \(reasons.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
     \(isWhole ? "nothing is missing" : "SOMETHING IS MISSING")
@@ -118,7 +118,7 @@ extension DemoReport.Baseline {
   }
 }
 
-/// What is going on, twice a second on a terminal, else a line now and then.
+/// The live table, twice a second on a terminal; otherwise a line now and then.
 final class DemoTable {
   private let isLive: Bool
   private var shownAt = Duration.zero

@@ -1,4 +1,4 @@
-// The demo's traffic: published when it is due, its truth kept.
+// The demo's traffic, published when due, and its truth.
 
 import Foundation
 import Kafka
@@ -7,13 +7,13 @@ import Pipeline
 import Simulation
 import Synchronization
 
-/// Publishes generated records at the time that they are meant for.
+/// Publishes generated records when they are due.
 final class DemoTraffic {
   private var workload: Workload
   private var next: WorkloadRecord?
   private let producer: Producer
   private let topic: ProducerTopic
-  /// Truths of traces that have been published whole.
+  /// Truths of completely published traces.
   private(set) var truths: [TraceTruth] = []
   private(set) var spans = 0
   private(set) var bytes = 0
@@ -34,7 +34,7 @@ final class DemoTraffic {
     workload.finish()
   }
 
-  /// Publishes what is due by now; false when there is nothing left.
+  /// Publishes what is due; false when nothing is left.
   func publishDue() throws -> Bool {
     let now = Int64(Date().timeIntervalSince1970 * 1e9)
     while let record = next, record.publishedAt <= now {
@@ -63,7 +63,7 @@ final class DemoTraffic {
   }
 }
 
-/// What became of a thread's work, for others to look at.
+/// The outcome of a thread's work, for other threads.
 final class Outcome: Sendable {
   private let state = Mutex<WorkerFailure?>(nil)
 
