@@ -277,8 +277,8 @@ struct VerdictCache: ~Copyable {
     }
   }
 
-  /// Makes room for a later verdict on the trace in `slot`, a result of `find`. This one keeps its place until
-  /// it is the oldest.
+  /// Makes room for a later verdict on the trace in `slot`, a result of `find`. The earlier one keeps its
+  /// place until it is the oldest.
   mutating func replace(_ slot: Int) {
     index.remove(hash(ring[slot].traceID), slot: slot)
     ring[slot].isReplaced = true

@@ -136,7 +136,6 @@ extension Rules {
     // What shows tests what nothing else does.
     "all": "MetricTableTests: all sections, beside docs/metrics.md",
     "ascending": "WorkloadTests: orders of fields that encoders have",
-    "digestCount": "RedeliveryTests: that notes don't grow without limit",
     "failNext": "WorkerErrorTests: a broker's answers",
     "librdkafkaErrorCodes": "ErrorCodeTests: that each code has a remedy",
     "patternSteps": "SpanConditionSetTests: that a pattern runs in linear time",

@@ -61,8 +61,8 @@ final class PolicyProgram: Sendable {
     return named
   }
 
-  /// Where a program takes the place of `earlier`: policies that are the same there go on with the budget that
-  /// they had in `old`.
+  /// Carries budgets over from `earlier`, which this program replaces: policies that are the same in both keep
+  /// what they had left in `old`.
   func carry(_ old: PolicyBudgets, of earlier: PolicyProgram, into new: inout PolicyBudgets) {
     for (policy, bucket, composite) in policies {
       guard let before = earlier.policies.first(where: { $0.policy == policy }) else { continue }
