@@ -203,4 +203,27 @@ import Testing
     let other = #expect(throws: BrokerError.self) { try first.commit(point) }
     #expect(other?.remedy == .stop, "the second time it is another")
   }
+
+  /// Each registration without an answer may be carried out later, one after the other.
+  @Test func itMayFenceItselfAsOftenAsItHasAsked() throws {
+    faults.plan.late = 1
+    cluster.fallSilent(for: .milliseconds(3500))
+    let process = process()
+    let first = try link(process)
+    let asked = faults.plan.counts.lateRequests
+    #expect(asked > 1)
+    var fences = 0
+    for _ in 0..<20 {
+      do {
+        try write(first)
+        process.wait(.milliseconds(250))
+        try first.commit(point)
+      } catch let error as BrokerError {
+        #expect(error.remedy == .abort, "\(error)")
+        fences += 1
+        try first.abort()
+      }
+    }
+    #expect(fences > 1 && fences <= asked)
+  }
 }

@@ -19,9 +19,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private var producer: Clients.Producer
   private let producerProperties: [KafkaProperty]
   private var standing = Standing.registered
-  /// Whether the producer's registration had to be repeated. Brokers may still carry out the first request,
-  /// which fences the producer: once, that is no sign of another one with its id.
-  private var mayFenceItself = false
+  /// Registrations that no broker has answered. Brokers may still carry each of them out, which fences the
+  /// producer that has registered since: as often as that, it is no sign of another one with its id.
+  private var unansweredRegistrations = 0
+  /// When the last registration was answered. A minute later nothing is left of those before it.
+  private var registeredAt: Duration
   private let outputNames: OutputNames
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
@@ -116,16 +118,17 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     producer = try clients.makeProducer(properties: producerProperties)
     if transactionalID != nil {
       let producer = producer
-      var isRepeated = false
+      var unanswered = 0
       // Registering waits for what an earlier producer of the id left open.
       try KafkaLink.persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
         do throws(KafkaError) { try producer.initTransactions(timeout: timeout) } catch {
-          isRepeated = true
+          unanswered += 1
           throw error
         }
       }
-      mayFenceItself = isRepeated
+      unansweredRegistrations = unanswered
     }
+    registeredAt = clients.uptime
     // Members of no group; librdkafka wants a name all the same.
     let outside =
       consumerProperties.filter { $0.name != "group.instance.id" }
@@ -451,14 +454,14 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         producer.retire()
         producer = successor
       } catch { throw sort(error, "making a new producer") }
-      mayFenceItself = false
+      if !mayHaveFencedItself { unansweredRegistrations = 0 }
       standing = .registering
     case .registering: break
     }
     do {
       try untilDone("registering a new producer", else: .retry) { (timeout) throws(KafkaError) in
         do throws(KafkaError) { try producer.initTransactions(timeout: timeout) } catch {
-          mayFenceItself = true
+          unansweredRegistrations += 1
           throw error
         }
       }
@@ -468,6 +471,12 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       throw error
     }
     standing = .registered
+    registeredAt = clients.uptime
+  }
+
+  /// Whether the fence that the producer meets may be a request of its own, carried out late.
+  private var mayHaveFencedItself: Bool {
+    unansweredRegistrations > 0 && clients.uptime < registeredAt + .seconds(60)
   }
 
   /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left,
@@ -543,8 +552,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   /// Sorts an error of the producer.
   private func sort(inTransaction error: KafkaError, _ action: String) -> BrokerError {
-    if error.isFenced, mayFenceItself {
-      mayFenceItself = false
+    if error.isFenced, mayHaveFencedItself {
+      unansweredRegistrations -= 1
       standing = .doubtful
     }
     // The end of a producer whose place another takes anyway ends nothing else.
