@@ -1,9 +1,9 @@
-// Our own bugs: checked always, in every build, with a reason that reaches the log.
+// Our own bugs: always checked, in every build, with a reason that reaches the log.
 
 /// Stops the process, saying why, unless `condition` holds.
 ///
 /// Under `-O` a failing `precondition` prints nothing; `fatalError` does. Kubernetes restarts the process and
-/// the log replays, so stopping loses nothing, while going on with broken state could. Bad input never comes
+/// the log replays, so stopping loses nothing, while continuing with broken state could. Bad input never gets
 /// here: it is a `MalformedInput`.
 @inlinable @inline(__always)
 package func invariant(

@@ -1,30 +1,30 @@
 // Which records may move the stream clock.
 //
-// Producers stamp records by the clocks of their hosts, and one host's clock may be wrong by an hour. A
-// stream clock that follows the largest timestamp would close every window at once. Holding timestamps
-// against the time of day does not help: then verdicts depend on when the log is read. So they are held
-// against each other, and nothing but the log decides; ARCHITECTURE.md, "Time", and decision 0010 say why
-// it is this rule.
+// Producers stamp records with the clocks of their hosts, and one host's clock may be wrong by an hour. If
+// the stream clock followed the largest timestamp, every window would close at once. Comparing timestamps
+// with the time of day does not help: verdicts would then depend on when the log is read. So timestamps are
+// compared with each other, and only the log decides. ARCHITECTURE.md, "Time", and decision 0010 explain the
+// rule.
 
-/// Tells timestamps that the stream clock may follow from those of hosts whose clocks are wrong.
+/// Tells timestamps that the stream clock may follow from those of hosts with wrong clocks.
 ///
-/// A timestamp within `lead` of the clock, before or after it, is ordinary: the clock follows the greatest.
-/// One that is farther away is a dissent, and the clock stays. An ordinary one refutes the dissents before
-/// it. If `witnesses` records dissent to the same side, none refutes them, and their own timestamps are
-/// `lead` or more apart, it is the log that has moved, and the clock goes where it is now.
+/// A timestamp within `lead` of the clock, before or after it, is ordinary: the clock follows the largest.
+/// One farther away is a dissent, and the clock stays. An ordinary one refutes the dissents before it. If
+/// `witnesses` records dissent to the same side unrefuted, and their own timestamps are `lead` or more apart,
+/// the log has moved, and the clock goes where it is now.
 ///
-/// The clock at the beginning is that of whatever record came first, so it takes no more than a few records
-/// to find another; nothing that was opened until then is held to the first one's time.
+/// The first clock is that of whichever record came first, so a few records are enough to replace it;
+/// everything opened until then is restamped.
 public struct ClockGuard: Sendable {
   /// What a timestamp does to the clock.
   public enum Move: Sendable {
     /// Nothing: the timestamp is not later than the clock.
     case stay
-    /// Nothing yet: the timestamp is too far ahead, and what follows must show who is wrong.
+    /// Nothing yet: the timestamp is too far ahead, and later records must show who is wrong.
     case suspect
-    /// The clock is the timestamp now.
+    /// The clock becomes the timestamp.
     case follow
-    /// The log has moved on. What was opened since the first of these records was opened by a clock that
+    /// The log has moved on. What was opened since the first of these records was stamped by a clock that
     /// stood still.
     case jump(Dissent)
     /// The clock was ahead of the log.
@@ -35,15 +35,15 @@ public struct ClockGuard: Sendable {
   public struct Dissent: Sendable {
     /// How many there are.
     public private(set) var count = 0
-    /// The place of the first.
+    /// The offset of the first.
     public fileprivate(set) var since = Offset(0)
-    /// The clock when it came.
+    /// The clock at the first.
     public fileprivate(set) var clock = Instant.distantPast
     /// The earliest timestamp.
     public private(set) var earliest = Instant.distantFuture
     /// The latest timestamp.
     public private(set) var latest = Instant.distantPast
-    /// A clock of these records alone, which prefers the earlier of those that are far apart.
+    /// The clock that these records on their own would give, preferring the earlier of those far apart.
     public private(set) var ownClock = Instant.distantPast
 
     fileprivate mutating func add(_ timestamp: Instant, at offset: Offset, clock: Instant, lead: Interval) {
@@ -65,44 +65,44 @@ public struct ClockGuard: Sendable {
 
   private let lead: Interval
   private let witnesses: Int
-  /// Records that agree before the first clock is believed, or that find another.
+  /// How many records must agree before the first clock is believed, or replaced.
   private let settlers: Int
   private var ahead = Dissent()
   private var behind = Dissent()
-  /// Records that agree with the first clock, while it is not believed; nil once it is.
+  /// Records that agree with the first clock; nil once it is believed.
   private var votes: Int? = 0
-  /// Where the first of them was.
+  /// The offset of the first of them.
   private var first = Offset(0)
-  /// Records whose timestamps were too far ahead and were refuted by those after them.
+  /// Records whose timestamps were too far ahead and were refuted by later ones.
   public private(set) var refuted: UInt64 = 0
 
-  /// The most `settlers`.
+  /// The upper bound of `settlers`.
   private static let settlersMax = 8
 
-  /// Makes a guard for a clock that has not begun.
+  /// Makes a guard for a clock that has not started.
   ///
   /// - Parameters:
   ///   - lead: how far timestamps may be from the clock.
-  ///   - witnesses: how many records show that the log has moved; with 1 the clock is the greatest timestamp.
+  ///   - witnesses: how many records show that the log has moved; with 1 the clock is the largest timestamp.
   public init(lead: Interval, witnesses: Int) {
     self.lead = lead
     self.witnesses = witnesses
     settlers = min(ClockGuard.settlersMax, witnesses)
   }
 
-  /// Whether the clock is believed; the first one is not until a few records agree.
+  /// Whether the clock is believed; the first one is only once a few records agree.
   public var isSettled: Bool { votes == nil }
 
-  /// Whether records to come may show that some of those that came were judged by a clock that is wrong.
+  /// Whether later records may show that earlier ones were judged by a wrong clock.
   public var isUndecided: Bool { votes != nil || ahead.count > 0 }
 
   /// The records ahead of the clock that nothing has refuted yet; nil if there are none.
   public var suspects: Dissent? { ahead.count > 0 ? ahead : nil }
 
-  /// Where the records begin that must be read again to know what is known of dissents now, and the clock
-  /// there; nil if nothing is.
+  /// Where rereading must start to find the current dissents again, and the clock there; nil if there are
+  /// none.
   var pending: (since: Offset, clock: Instant)? {
-    // Before the clock is believed nothing is decided, so it may begin anew anywhere.
+    // Nothing is decided before the clock is believed, so it may start again anywhere.
     guard votes == nil else { return nil }
     switch (ahead.count > 0, behind.count > 0) {
     case (false, false): return nil
@@ -113,27 +113,28 @@ public struct ClockGuard: Sendable {
     }
   }
 
-  /// Believes the clock as it is, and forgets the records that dissented.
+  /// Believes the current clock and forgets the dissents.
   public mutating func settle() {
     votes = nil
     forget()
   }
 
-  /// Forgets the records that dissented: nobody knows who was wrong.
+  /// Forgets the dissents: it is unknown who was wrong.
   mutating func forget() {
     ahead = Dissent()
     behind = Dissent()
   }
 
-  /// Whether a timestamp is ordinary and nothing waits for one that is: nearly all are, so it is asked first.
+  /// Whether a timestamp is ordinary and no dissent or vote is pending. Nearly all are, so this is checked
+  /// first.
   @inline(__always)
   func isPlain(_ timestamp: Instant, clock: Instant) -> Bool {
     votes == nil && ahead.count | behind.count == 0 && timestamp <= clock + lead && timestamp >= clock - lead
   }
 
-  /// Judges the timestamp of the record at `offset`, and says what becomes of `clock`.
+  /// Judges the timestamp of the record at `offset` and returns what happens to `clock`.
   ///
-  /// A timestamp that the broker set (`isLogTime`) is taken for right where it is ahead.
+  /// A timestamp set by the broker (`isLogTime`) is believed if it is ahead.
   public mutating func judge(
     _ timestamp: Instant, at offset: Offset, isLogTime: Bool, clock: Instant
   ) -> Move {
@@ -167,7 +168,7 @@ public struct ClockGuard: Sendable {
       found.clock = .distantPast
     }
     settle()
-    // Time that has passed without records may have brought the clock there already.
+    // Time that passed without records may already have brought the clock there.
     return found.ownClock > clock ? .jump(found) : .stay
   }
 
@@ -179,7 +180,7 @@ public struct ClockGuard: Sendable {
       settle()
       return .turnBack(found)
     }
-    // Two that agree are enough while nothing depends on the clock: an earlier one closes no window.
+    // Two that agree are enough while nothing depends on the clock: an earlier clock closes no window.
     if behind.count > 0, timestamp < behind.earliest - lead || timestamp > behind.latest + lead {
       behind = Dissent()
     }
@@ -191,8 +192,9 @@ public struct ClockGuard: Sendable {
     return .turnBack(found)
   }
 
-  /// Whether so many records can't come from a host whose clock is wrong. A producer sends hundreds at
-  /// once, all stamped within a moment: it is also asked that nobody else has spoken for a while.
+  /// Whether so many records can't come from a host with a wrong clock. A producer sends hundreds at once,
+  /// all stamped within a moment, so their timestamps must also be `lead` apart, with no ordinary one between
+  /// them.
   private func isRight(_ dissent: Dissent) -> Bool {
     dissent.count >= witnesses && dissent.latest - dissent.earliest >= lead
   }

@@ -1,25 +1,24 @@
-// Where a partition can be taken up again, and what has to be known besides the offset.
+// Where a partition can be resumed, and what must be known besides the offset.
 
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
   public var safeOffset: Offset
-  /// The stream clock when the record at the safe offset was read: reading again from there starts with it.
+  /// The stream clock when the record at the safe offset was read; rereading from there starts with it.
   public var clockAtSafeOffset: Instant
-  /// The next offset to read. Of the records before it, those of traces already decided are dealt with.
+  /// The next offset to read. Records before it are dealt with if their traces are already decided.
   public var highWater: Offset
   /// The stream clock after the record before the high water.
   public var clock: Instant
-  /// What rate limits and composites had left at `clock`; empty where there are none. Not negative, at most
+  /// What rate limits and composites had left at `clock`; empty if there are none. Never negative, at most
   /// `budgetLevelsMax` numbers.
   public var budgetLevels: [Int64]
-  /// How far the stream clock was ahead of the time of day when this was committed, as where producers'
-  /// clocks are: decisions are stamped by the time of day, so whoever reads them back has to look so much
-  /// earlier.
+  /// How far the stream clock was ahead of the time of day at the commit, because producers' clocks are.
+  /// Decisions are stamped with the time of day, so reading them back must start that much earlier.
   public var clockAhead = Interval.seconds(0)
 
-  /// Two numbers for each rate limit. With 19 digits each the metadata takes 2,630 bytes: brokers accept
-  /// 4,096 unless told otherwise (`offset.metadata.max.bytes`).
+  /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
+  /// by default (`offset.metadata.max.bytes`).
   public static let budgetLevelsMax = 2 * PolicyCompiler.budgetsMax
 
   /// Makes a commit point.
@@ -34,10 +33,10 @@ public struct CommitPoint: Equatable, Sendable {
     self.budgetLevels = budgetLevels
   }
 
-  /// What is stored beside the safe offset: `1;` (the version), then high water, clock at the safe offset and
-  /// clock, as decimal numbers with `;` between. Where there are rate limits, the version is 2 and their
-  /// levels follow, with `,` between. Where the clock was ahead, the version is 3: by how many nanoseconds
-  /// stands between the two, and the levels may be missing.
+  /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
+  /// safe offset and the clock, as decimal numbers separated by `;`. With rate limits the version is 2 and
+  /// their levels follow, separated by `,`. If the clock was ahead, the version is 3, the nanoseconds it was
+  /// ahead come before the levels, and the levels may be missing.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     if clockAhead > .seconds(0) {
@@ -48,8 +47,8 @@ public struct CommitPoint: Equatable, Sendable {
     return "2;\(point);\(budgetLevels.map(String.init).joined(separator: ","))"
   }
 
-  /// Reads back what `metadata` wrote; nil for anything else, as another program may have committed. Neither
-  /// offset is negative, so that their difference fits.
+  /// Reads back what `metadata` wrote; nil for anything else, since another program may have committed.
+  /// Neither offset is negative, so their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
     let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
     let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6]

@@ -1,4 +1,4 @@
-// What was decided about a trace, and how it is written down.
+// What was decided about a trace, and its written form.
 
 import Invariants
 public import OTLP
@@ -7,9 +7,9 @@ public import OTLP
 public struct Decision: Sendable {
   /// Why a verdict was given at this moment.
   public enum Trigger: String, Sendable, CaseIterable {
-    /// The wait after the root span was over and no parent was missing.
+    /// The wait after the root span ended and no parent was missing.
     case root
-    /// The whole wait was over.
+    /// The whole wait ended.
     case wait
     /// The trace went over a limit.
     case limit
@@ -17,7 +17,7 @@ public struct Decision: Sendable {
     case memory
     /// A span made the verdict certain while the window was open.
     case eager
-    /// A span came after the trace was dropped, and a policy would keep it now.
+    /// A span arrived after the trace was dropped, and a policy would keep it now.
     case late
   }
 
@@ -25,12 +25,12 @@ public struct Decision: Sendable {
   public var traceID: TraceID
   /// Whether the trace is kept.
   public var isKept: Bool
-  /// Whether this is the trace's last word. Exactly one record of a trace is.
+  /// Whether this is the trace's final record. Each trace has exactly one.
   public var isFinal: Bool
   /// Why now.
   public var trigger: Trigger
-  /// Bit *i* is set if policy *i* samples the trace; if a policy took the trace away, only that one's is.
-  /// Of a late record, if policy *i* would keep it now.
+  /// Bit *i* is set if policy *i* samples the trace; after a veto, only the vetoing policy's bit is set. In a
+  /// late record: if policy *i* would keep it now.
   public var matches: UInt64
   /// The threshold that the trace was kept with, head sampling included.
   public var threshold: SamplingThreshold
@@ -38,25 +38,25 @@ public struct Decision: Sendable {
   public var spanCount: Int
   /// Spans with status ERROR seen.
   public var errorCount: Int
-  /// Bytes of spans seen, with their share of resources and scopes.
+  /// Bytes of spans seen, including their share of resources and scopes.
   public var byteCount: Int
   /// Spans left out of a skeleton.
   public var truncatedCount: Int
-  /// Kept spans that were left out because their topic takes no record as large as they are.
+  /// Kept spans left out because they are too large for their topic.
   public var tooLargeCount = 0
-  /// Whether a policy took the trace away, whatever samples it.
+  /// Whether a policy vetoed the trace, overriding those that sample it.
   public var isVetoed = false
-  /// Whether a span that came after the verdict made this record necessary.
+  /// Whether a span that arrived after the verdict caused this record.
   public var isLate: Bool
-  /// Whether a root span came.
+  /// Whether a root span arrived.
   public var hasRoot: Bool
-  /// Start of the root span, or the earliest start of all: nanoseconds since 1970.
+  /// Start of the root span, or the earliest start of any span: nanoseconds since 1970.
   public var start: UInt64
   /// Duration of the root span, or from the earliest start to the latest end: nanoseconds.
   public var duration: Int64
   /// Offset of the record with the trace's first span.
   public var firstOffset: Offset
-  /// Offset of the record with its last one.
+  /// Offset of the record with its last span.
   public var lastOffset: Offset
   /// The stream clock when the trace's first span was read.
   public var openedAt: Instant
@@ -65,7 +65,7 @@ public struct Decision: Sendable {
 }
 
 extension Decision {
-  /// What is decided about a trace as it is known at `clock`; its state says whether it is kept.
+  /// The decision about a trace as known at `clock`; the trace's state tells whether it is kept.
   init(
     on trace: borrowing OpenTrace, _ outcome: PolicyOutcome, _ trigger: Trigger, isFinal: Bool,
     at clock: Instant
@@ -84,7 +84,7 @@ extension Decision {
   }
 }
 
-/// The names that a decision is written with.
+/// The names in a decision record.
 struct DecisionNames {
   var policies: [String] = []
   var services: [[UInt8]] = []
@@ -92,9 +92,8 @@ struct DecisionNames {
   var rootOperation: [UInt8] = []
   var origin: (spanID: UInt64, service: [UInt8], operation: [UInt8])?
 
-  /// Leaves out what makes a record shorter by `count` bytes at least, as far as there is enough: services
-  /// from the end, for which `rest` stands then; then all reasons but the first, whose name is cut, and that
-  /// of a skeleton.
+  /// Makes a record at least `count` bytes shorter, if it can: leaves out services from the end, replaced by
+  /// `rest`, then all reasons but the first, which is cut, and a skeleton's.
   mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
     var left = count
     if !services.isEmpty {
@@ -102,7 +101,7 @@ struct DecisionNames {
       while left > 0, let service = services.popLast() { left -= DecisionNames.length(of: service) }
       services.append(rest)
     }
-    // Whoever reads the record back has to know that the trace is a skeleton.
+    // Readers of the record must learn that the trace is a skeleton.
     let limit = policies.count > 1 && policies.last == Sampler.limitReason ? policies.popLast() : nil
     defer { if let limit { policies.append(limit) } }
     while left > 0, policies.count > 1 { left -= DecisionNames.length(of: Array(policies.removeLast().utf8)) }
@@ -112,7 +111,7 @@ struct DecisionNames {
 
   private static let reasonBytesMax = 256
 
-  /// How many bytes a name takes in a record, with its quotes.
+  /// How many bytes a name takes in a record, quotes included.
   private static func length(of name: [UInt8]) -> Int {
     var json: [UInt8] = []
     json.append(addingCapacity: JSONSize.stringMax(name.count)) { out in
@@ -123,20 +122,20 @@ struct DecisionNames {
 }
 
 extension Limits {
-  /// Every decision record can be made to fit this. Its names are a policy's, which stands twice, and two
-  /// services' and operations', of 256 bytes each; escaped, a byte becomes six: 9,216 bytes. Everything else
-  /// takes less than 1,000.
+  /// Every decision record can be shortened to this. Its names are a policy's, which appears twice, and those
+  /// of two services and two operations, of 256 bytes each; escaped, a byte becomes six: 9,216 bytes.
+  /// Everything else takes less than 1,000.
   public static let decisionBytesMin = 12_000
 }
 
 extension Decision {
-  /// Appends the decision record as one line of JSON, without the line break. The field order is fixed.
+  /// Appends the decision record as one line of JSON, without a line break. The field order is fixed.
   ///
-  /// Room for all of it is reserved at once, so that the fields themselves are only stored.
+  /// Room for all of it is reserved at once, so appending a field only stores it.
   ///
   /// - Parameters:
   ///   - configuration: the version of the configuration that decided.
-  ///   - isCompact: whether what only kept traces need is left out.
+  ///   - isCompact: whether to leave out what only kept traces need.
   func appendJSON(
     names: DecisionNames, partition: PartitionID, configuration: String, isCompact: Bool,
     to bytes: inout [UInt8]
@@ -228,7 +227,7 @@ extension Decision {
 }
 
 extension Decision.Trigger {
-  /// The field of a record that says it.
+  /// The record field that states it.
   fileprivate var field: StaticString {
     switch self {
     case .root: #","trigger":"root""#
@@ -242,7 +241,7 @@ extension Decision.Trigger {
 }
 
 extension DecisionNames {
-  /// The room that the names take, with a comma each.
+  /// The room that the names take, each with a comma.
   fileprivate var room: Int {
     var room = JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
     if let first = policies.first { room += JSONSize.stringMax(first.utf8.count) }
@@ -252,7 +251,7 @@ extension DecisionNames {
     return room + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
   }
 
-  /// Appends the first policy, and all of them.
+  /// Appends the first policy, then all of them.
   @inline(__always)
   fileprivate func appendPolicies(to out: inout OutputSpan<UInt8>) {
     guard let first = policies.first else { return out.append(#","policy":null,"reasons":[]"#) }

@@ -3,12 +3,12 @@
 import Invariants
 import OTLP
 
-/// Maps 32-bit hashes to slots of a table beside it: linear probing, deletion by shifting back, no
+/// Maps 32-bit hashes to slots of a separate table: linear probing, deletion by backward shift, no
 /// tombstones.
 ///
-/// A bucket holds the hash and the slot, so that growing and deleting never look at the table, and a probe
-/// looks at it only where the whole hash is the same. At most three quarters of the buckets are taken. The
-/// order of buckets depends on the hash seed; nothing iterates over it.
+/// A bucket holds the hash and the slot, so growing and deleting never touch the table, and a probe touches
+/// it only if the whole hash matches. At most three quarters of the buckets are in use. The order of buckets
+/// depends on the hash seed; nothing iterates over it.
 ///
 /// Source of the deletion: Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm R.
 struct HashIndex {
@@ -20,14 +20,14 @@ struct HashIndex {
     buckets = Array(repeating: 0, count: HashIndex.size(capacity))
   }
 
-  /// How many buckets it takes that `capacity` slots have room.
+  /// How many buckets `capacity` slots need.
   private static func size(_ capacity: Int) -> Int {
     var size = 16
     while size * 3 / 4 < capacity { size *= 2 }
     return size
   }
 
-  /// Bytes of an index in which `capacity` slots have room.
+  /// Bytes of an index with room for `capacity` slots.
   static func byteCount(capacity: Int) -> Int { size(capacity) * MemoryLayout<UInt64>.stride }
 
   /// Bytes of memory in use.
@@ -49,7 +49,7 @@ struct HashIndex {
     }
   }
 
-  /// Adds `slot` under `hash`. The caller has seen that it is not there.
+  /// Adds `slot` under `hash`. The caller has checked that it is not in the index.
   mutating func insert(_ hash: UInt32, slot: Int) {
     invariant(slot >= 0 && slot < Int(UInt32.max) - 1, "slot \(slot) does not fit the index")
     if (count + 1) * 4 > buckets.count * 3 { rebuild(2 * buckets.count) }
@@ -57,7 +57,7 @@ struct HashIndex {
     count += 1
   }
 
-  /// Removes `slot` from under `hash`.
+  /// Removes `slot` under `hash`.
   mutating func remove(_ hash: UInt32, slot: Int) {
     let mask = buckets.count - 1
     let wanted = UInt64(hash) << 32 | UInt64(slot + 1)
@@ -69,7 +69,7 @@ struct HashIndex {
     var next = (hole + 1) & mask
     while buckets[next] != 0 {
       let home = Int(UInt32(truncatingIfNeeded: buckets[next] >> 32)) & mask
-      // The bucket may fill the hole if its home does not lie behind the hole on its way.
+      // The bucket may fill the hole unless its home lies between the hole and the bucket.
       if (next - home) & mask >= (next - hole) & mask {
         buckets[hole] = buckets[next]
         hole = next
@@ -80,7 +80,7 @@ struct HashIndex {
     count -= 1
   }
 
-  /// Gives back room beyond that for `capacity` slots.
+  /// Releases room beyond that for `capacity` slots.
   mutating func trim(capacity: Int) {
     let size = HashIndex.size(max(capacity, count))
     if size < buckets.count { rebuild(size) }
@@ -101,8 +101,7 @@ struct HashIndex {
   }
 }
 
-/// Mixes identifiers into hashes. The seed keeps a hostile producer from choosing ids that fall into one
-/// bucket.
+/// Mixes identifiers into hashes. The seed keeps a hostile producer from choosing ids that share a bucket.
 struct HashSeed: Sendable {
   let value: UInt64
 
@@ -119,12 +118,12 @@ struct HashSeed: Sendable {
     return UInt32(truncatingIfNeeded: mixed ^ mixed >> 32)
   }
 
-  /// Eight bytes at a time, each folded with the seed, so that who does not know it can't make names collide.
+  /// Eight bytes at a time, each folded with the seed: without knowing it, nobody can make names collide.
   func hash(_ bytes: RawSpan) -> UInt32 {
     hash(high: digest(bytes), low: 0x8ebc_6af0_9c88_c6e3)
   }
 
-  /// The same in 64 bits, for bytes that are recognised by nothing else.
+  /// The same in 64 bits, for bytes identified by nothing else.
   @inline(__always)
   func digest(_ bytes: RawSpan) -> UInt64 {
     var state = value ^ UInt64(bytes.byteCount)

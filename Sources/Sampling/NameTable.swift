@@ -11,11 +11,11 @@ struct NameID: Hashable, Sendable {
   static let none = NameID(slot: .max)
 }
 
-/// Stores each name once and counts who refers to it.
+/// Stores each name once and counts its references.
 ///
-/// A name that nobody refers to stays until the table is over its capacity, so that the names of a steady
-/// stream are found, not made again. Pinned names (the services) are for good; at its capacity the table
-/// takes no new ones.
+/// An unreferenced name stays until the table is over its capacity, so that the names of a steady stream are
+/// found rather than added again. Pinned names (the services) stay for good; at its capacity the table pins
+/// no more.
 struct NameTable {
   private struct Entry {
     var bytes: [UInt8]
@@ -33,7 +33,7 @@ struct NameTable {
   private let bytesMax: Int
 
   /// - Parameters:
-  ///   - capacity: how many names stay, referred to or not.
+  ///   - capacity: how many names stay, referenced or not.
   ///   - bytesMax: longer names are cut to this many bytes.
   init(seed: HashSeed, capacity: Int, bytesMax: Int) {
     self.seed = seed
@@ -44,7 +44,7 @@ struct NameTable {
   /// How many names there are.
   var count: Int { index.count }
 
-  /// Bytes of memory in use, for each name with the 32 that the header of its bytes takes.
+  /// Bytes of memory in use; for each name, 32 are added for the header of its bytes.
   var byteCount: Int {
     nameBytes + index.count * 32 + entries.capacity * MemoryLayout<Entry>.stride + free.capacity * 4
       + index.byteCount
@@ -70,7 +70,7 @@ struct NameTable {
     return NameID(slot: UInt32(truncatingIfNeeded: slot))
   }
 
-  /// Finds `name` and counts one more reference; none if it is not here.
+  /// Finds `name` and counts one more reference; `none` if it is not in the table.
   mutating func internKnown(_ name: RawSpan) -> NameID {
     let cut = name.extracting(first: bytesMax)
     guard let slot = find(cut, seed.hash(cut)) else { return .none }
@@ -78,7 +78,7 @@ struct NameTable {
     return NameID(slot: UInt32(truncatingIfNeeded: slot))
   }
 
-  /// Finds or adds `name`, to stay for good. Nil if it is new and the table is at its capacity.
+  /// Finds or adds `name` for good. Nil if it is new and the table is at its capacity.
   mutating func pin(_ name: RawSpan) -> NameID? {
     let cut = name.extracting(first: bytesMax)
     let hash = seed.hash(cut)
@@ -89,21 +89,21 @@ struct NameTable {
     return NameID(slot: UInt32(truncatingIfNeeded: slot))
   }
 
-  /// The number of `name`, if it is there.
+  /// The number of `name`, if it is in the table.
   func find(_ name: RawSpan) -> NameID? {
     let cut = name.extracting(first: bytesMax)
     return find(cut, seed.hash(cut)).map { NameID(slot: UInt32(truncatingIfNeeded: $0)) }
   }
 
-  /// Counts one more reference to a name that is there.
+  /// Counts one more reference to a name in the table.
   mutating func retain(_ name: NameID) {
     entries[Int(name.slot)].references += 1
   }
 
-  /// Whether one more name stays within the capacity, once those that nobody refers to have been freed.
+  /// Whether one more name fits the capacity, after freeing unreferenced ones.
   mutating func makeRoom() -> Bool {
     guard index.count >= capacity else { return true }
-    // The count stands still while names are turned away: asking is what brings the next sweep nearer.
+    // The count stands still while names are refused, so each refusal brings the next sweep nearer.
     nextSweepCount -= 1
     sweepIfWorthwhile()
     return index.count < capacity
@@ -128,7 +128,7 @@ struct NameTable {
     return slot
   }
 
-  /// Takes one reference to `name` back.
+  /// Drops one reference to `name`.
   mutating func release(_ name: NameID) {
     guard name != .none else { return }
     invariant(entries[Int(name.slot)].references > 0, "name \(name.slot) is released once too often")
@@ -137,8 +137,8 @@ struct NameTable {
 
   private var nextSweepCount = 0
 
-  /// Frees the names that nobody refers to. A sweep walks all entries, those of a past burst included, so the
-  /// next one waits until half as many names have come: sweeping costs a constant per name.
+  /// Frees unreferenced names. A sweep walks all entries, those of a past burst included, so the next one
+  /// waits until half as many names have been added: sweeping costs a constant per name.
   private mutating func sweepIfWorthwhile() {
     guard index.count >= nextSweepCount else { return }
     for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {

@@ -1,13 +1,13 @@
-// Sets of numbers that are only ever added to, many of them and mostly small: reused, so that none is
-// allocated in steady state.
+// Sets of numbers that only grow, many of them and mostly small. They are reused, so none is allocated in
+// steady state.
 
 import Invariants
 import SpanStorage
 
-/// Numbers that are as good as random, in a table with open addressing: linear probing, at most three
-/// quarters full, nothing ever removed.
+/// Numbers that are as good as random, in an open-addressing table: linear probing, at most three quarters
+/// full, nothing ever removed.
 @safe struct NumberSet<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>: ~Copyable {
-  /// Zero is an empty slot; the number zero counts as one.
+  /// Zero is an empty slot; the number zero is stored as one.
   private let slots: UnsafeMutablePointer<Number>
   /// A power of two, or zero.
   let capacity: Int
@@ -16,12 +16,12 @@ import SpanStorage
   init(capacity: Int) {
     self.capacity = capacity
     unsafe slots = UnsafeMutablePointer<Number>.allocate(capacity: capacity)
-    // Sound: the memory is of just that size.
+    // Sound: the memory has exactly this size.
     unsafe slots.initialize(repeating: 0, count: capacity)
   }
 
   deinit {
-    // Sound: allocated by `init`, this set's alone, of a type with nothing to be released.
+    // Sound: allocated by `init`, owned by this set only, of a type that needs no deinitialisation.
     unsafe slots.deallocate()
   }
 
@@ -50,33 +50,33 @@ import SpanStorage
     return .added
   }
 
-  /// Adds numbers, for which there must be room, zeros apart.
+  /// Adds numbers, skipping zeros; there must be room for them.
   mutating func add(allOf numbers: [15 of Number]) {
     for place in 0..<15 where numbers[place] != 0 { _ = add(numbers[place]) }
   }
 
-  /// Adds what is in `other`, which is no larger than half of this set.
+  /// Adds the numbers of `other`, which is at most half as large as this set.
   mutating func add(allOf other: borrowing NumberSet) {
     for place in 0..<other.capacity {
-      // Sound: the other set has so many slots.
+      // Sound: the other set has `capacity` slots.
       let number = unsafe other.slots[place]
       if number != 0 { _ = add(number) }
     }
   }
 
   mutating func removeAll() {
-    // Sound: the set has so many slots.
+    // Sound: the set has `capacity` slots.
     unsafe slots.update(repeating: 0, count: capacity)
     count = 0
   }
 
-  /// Where the number is, or would be.
+  /// The number's slot, or the one it would take.
   @inline(__always)
   private func slot(of number: Number) -> Int {
     let mask = capacity - 1
     var slot = Int(truncatingIfNeeded: number) & mask
-    // Sound, here and for the result: what is masked is below the capacity, which is not zero where there is
-    // a number or room for one. An empty slot ends the loop: a quarter of them are.
+    // Sound, here and for the result: the masked value is below the capacity, which is not zero where there
+    // is a number or room for one. An empty slot ends the loop: a quarter of them are empty.
     while unsafe slots[slot] != 0 && slots[slot] != number { slot = (slot + 1) & mask }
     return slot
   }
@@ -85,14 +85,14 @@ import SpanStorage
 /// Numbered sets.
 struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>: ~Copyable {
   private var sets = SlotArray<NumberSet<Number>>()
-  /// Sets that are nobody's, by the logarithm of their size; those without slots first.
+  /// Unused sets, by the logarithm of their size; those without slots first.
   private var free: [[Int32]] = Array(repeating: [], count: NumberSets.sizesKept + 1)
-  /// The least of each size since the last `trim`: that many were not needed.
+  /// The fewest unused sets of each size since the last `trim`: that many were not needed.
   private var freeMin = Array(repeating: 0, count: NumberSets.sizesKept + 1)
   private var storageBytes = 0
 
   private let capacityMin: Int
-  /// How many sizes are kept for the next one who needs such a set; larger sets give their memory back.
+  /// How many sizes are kept for reuse; larger sets are freed.
   private static var sizesKept: Int { 6 }
 
   /// - Parameter capacityMin: the slots of a new set, a power of two.
@@ -111,9 +111,9 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
 
   func contains(_ number: Number, in set: Int32) -> Bool { set >= 0 && sets[Int(set)].contains(number) }
 
-  /// Adds a number to a set, which becomes another one if it has to grow; a negative one is made first.
+  /// Adds a number to a set. If the set has to grow, another replaces it; if `set` is negative, one is made.
   ///
-  /// - Parameter mayGrow: whether memory can be had.
+  /// - Parameter mayGrow: whether more memory may be used.
   @inline(__always)
   mutating func insert(_ number: Number, into set: inout Int32, mayGrow: () -> Bool) -> SpanRegister.Entry {
     if set >= 0, let entry = sets[Int(set)].add(number) { return entry }
@@ -122,7 +122,7 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
     return sets[Int(set)].add(number) ?? .refused
   }
 
-  /// Whether a set is kept that `set` can grow into: that takes no memory.
+  /// Whether an unused set is kept that `set` can grow into, which takes no memory.
   @inline(never)
   private func hasFree(after set: Int32) -> Bool {
     let size = size(set < 0 ? capacityMin : 2 * sets[Int(set)].capacity)
@@ -160,13 +160,13 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
     return Int32(truncatingIfNeeded: sets.count - 1)
   }
 
-  /// Makes a set of numbers, zeros apart; there must be room for them in a new one.
+  /// Adds numbers to a set, skipping zeros. A negative `set` is made first; there must be room.
   mutating func add(allOf numbers: [15 of Number], to set: inout Int32) {
     if set < 0 { grow(&set) }
     sets[Int(set)].add(allOf: numbers)
   }
 
-  /// Gives a set back.
+  /// Gives a set back for reuse.
   mutating func release(_ set: Int32) {
     guard set >= 0 else { return }
     let size = size(sets[Int(set)].capacity)
@@ -174,32 +174,32 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
     discard(set)
   }
 
-  /// Gives back the memory of a set that is nobody's.
+  /// Frees the memory of an unused set.
   private mutating func discard(_ set: Int32) {
     storageBytes -= sets[Int(set)].byteCount
     sets[Int(set)] = NumberSet(capacity: 0)
     free[0].append(set)
   }
 
-  /// Gives back the memory of sets that have not been needed since the last call.
+  /// Frees sets not needed since the last call.
   mutating func trim() {
     for size in 1...NumberSets.sizesKept {
-      // The last ones that were given back are the first to be taken.
+      // The sets given back last are taken first.
       for set in free[size].prefix(freeMin[size]) { discard(set) }
       free[size] = Array(free[size].dropFirst(freeMin[size]))
       freeMin[size] = free[size].count
     }
   }
 
-  /// 1 for the smallest, 2 for twice that.
+  /// The smallest size is 1, twice that is 2.
   private func size(_ capacity: Int) -> Int {
     capacity.trailingZeroBitCount - capacityMin.trailingZeroBitCount + 1
   }
 
-  /// Checks that `used` are all that are somebody's.
+  /// Checks that exactly `used` sets are in use.
   func checkInvariants(used: Int) {
     let unused = free.reduce(0) { $0 + $1.count }
-    invariant(used + unused == sets.count, "\(sets.count - used - unused) sets of numbers are nobody's")
+    invariant(used + unused == sets.count, "\(sets.count - used - unused) sets of numbers have no owner")
     var bytes = 0
     for set in 0..<sets.count { bytes += sets[set].byteCount }
     invariant(bytes == storageBytes, "sets of numbers take \(bytes) bytes, not \(storageBytes)")

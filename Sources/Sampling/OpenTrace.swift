@@ -1,19 +1,20 @@
-// What is known of a trace that is not decided yet: accumulators, no spans.
+// What is known of an undecided trace: accumulators, no spans.
 
 import OTLP
 import SpanStorage
 
-/// Which span ids were seen, or named: 192 bits, two set for each id.
+/// Which span ids were seen, or named as parents: 192 bits, two set for each id.
 struct IdentifierFilter {
   private var words: [3 of UInt64] = [0, 0, 0]
 
-  /// Adds an id. The two bits come from the id itself: its own bytes are random. Returns whether both were
-  /// set: if not, the id was never added.
+  /// Adds an id. The two bits come from the id itself, whose bytes are random. Returns whether both were
+  /// already set; if not, the id was never added.
   @inline(__always)
   @discardableResult
   mutating func insert(_ identifier: UInt64) -> Bool {
     let mixed = identifier &* 0x9e37_79b9_7f4a_7c15
-    // The upper half of a product with 192 is a number below 192, as even as a remainder and cheaper.
+    // The upper half of a product with 192 is a number below 192, as evenly spread as a remainder and
+    // cheaper.
     let wasFirstSet = set(Int(((mixed >> 32) &* 192) >> 32))
     let wasSecondSet = set(Int(((mixed & 0xffff_ffff) &* 192) >> 32))
     return wasFirstSet && wasSecondSet
@@ -27,14 +28,14 @@ struct IdentifierFilter {
     return wasSet
   }
 
-  /// Whether every bit that is set here is set in `other`.
+  /// Whether every bit set here is set in `other`.
   @inline(__always)
   func isCovered(by other: IdentifierFilter) -> Bool {
     (words[0] & ~other.words[0]) | (words[1] & ~other.words[1]) | (words[2] & ~other.words[2]) == 0
   }
 }
 
-/// What policies may ask about a trace: see the fields of the same names of `OpenTrace`.
+/// What policies may evaluate of a trace: see the fields of the same names in `OpenTrace`.
 struct TraceFacts: BitwiseCopyable {
   var id: TraceID
   var randomness: UInt64
@@ -54,61 +55,61 @@ struct TraceFacts: BitwiseCopyable {
   }
 }
 
-/// One open trace. It lives in a slot of the table and is never copied: copying takes longer than most of
-/// what is done with it.
+/// One open trace. It lives in a slot of the table and is never copied: a copy takes longer than most of what
+/// is done with it.
 struct OpenTrace: ~Copyable {
-  /// What has been settled while the window is open.
+  /// What is settled while the window is open.
   enum State: UInt8 {
     /// No verdict: spans are buffered.
     case undecided
-    /// Kept: the early record and the spans so far have gone out, later spans go out as they come.
+    /// Kept: the early record and the spans so far have been forwarded, later spans are as they arrive.
     case kept
-    /// Kept, and over a limit: of the later spans only errors and roots go out, the rest are counted.
+    /// Kept, and over a limit: of later spans only errors and roots are forwarded, the rest are counted.
     case skeleton
   }
 
   let id: TraceID
   let firstOffset: Offset
   var lastOffset: Offset
-  /// The stream clock when the first span was read; or what it should have been, once that is known.
+  /// The stream clock when the first span was read, corrected if that clock proves wrong.
   var openedAt: Instant
   /// The stream clock when the first root span was read; meaningful only if `hasRoot`.
   var rootArrivedAt = Instant.distantPast
 
   var earliestStart = UInt64.max
   var latestEnd: UInt64 = 0
-  /// Of the root span that starts first.
+  /// Start of the root span that starts first.
   var rootStart = UInt64.max
   /// The longest of the root spans, in nanoseconds.
   var rootDuration: Int64 = 0
   /// The 56 random bits.
   var randomness: UInt64
-  /// The threshold that head sampling left in the root span (of several the greatest); while no root has
-  /// come, the greatest of all spans. So it does not depend on the order in which spans come.
+  /// The threshold that head sampling left in the root span (the greatest, if there are several); until a
+  /// root arrives, the greatest of all spans. So it does not depend on the order in which spans arrive.
   var incomingThreshold = SamplingThreshold.always
   /// The threshold of the verdict; meaningful once kept.
   var threshold = SamplingThreshold.never
 
-  /// Bit *i* is set if span predicate *i* was answered with yes; see `SpanPredicates`.
+  /// Bit *i* is set if span predicate *i* matched a span; see `SpanPredicates`.
   var predicateMatches: UInt64 = 0
 
-  /// The spans that came, so that none counts twice.
+  /// The spans that arrived, so that none counts twice.
   var known = KnownSpans()
 
-  /// Ids of spans that came.
+  /// Ids of spans that arrived.
   var seen = IdentifierFilter()
   /// Ids that spans named as their parents.
   var named = IdentifierFilter()
 
   var byteCount: UInt64 = 0
-  // A trace may go on for ever, as one whose id is a constant in somebody's program. Its counts stay at the
-  // largest number then; the sampler's counters, of 64 bits, go on.
+  // A trace may never end, for example if its id is a constant in some program. Its counts then stay at the
+  // largest number; the sampler's 64-bit counters continue.
   var spanCount: UInt32 = 0
   var errorCount: UInt32 = 0
   var truncatedCount: UInt32 = 0
-  /// Kept, but larger than their topic takes.
+  /// Kept spans that are too large for their topic.
   var tooLargeCount: UInt32 = 0
-  /// Errors and roots handed out although the trace is over a limit.
+  /// Errors and roots forwarded although the trace is over a limit.
   var skeletonCount: UInt32 = 0
 
   var rootService = NameID.none
@@ -121,23 +122,22 @@ struct OpenTrace: ~Copyable {
   /// The latest of them.
   var errors: Int32 = -1
 
-  /// While it is undecided.
+  /// The buffered spans, while the trace is undecided.
   var spans = BufferedSpans()
 
   var state = State.undecided
-  /// Bit *s* is set if a span with status *s* came.
+  /// Bit *s* is set if a span with status *s* arrived.
   var statuses: UInt8 = 0
   var hasRoot = false
-  /// Whether the wait after the root is over: what keeps the window open is a missing parent, or that the
-  /// trace `waitsOn`.
+  /// Whether the wait after the root is over: only a missing parent or `waitsOn` keeps the window open.
   var isRootWaitOver = false
-  /// Whether a span came that shows asynchronous work.
+  /// Whether a span arrived that shows asynchronous work.
   var isAsynchronous = false
-  /// Whether it waits the whole wait although its root has come and no parent is missing.
+  /// Whether it waits the whole wait although its root has arrived and no parent is missing.
   var waitsOn = false
-  /// Whether an earlier owner of the partition kept it early: then what is read again of it was handed out.
+  /// Whether an earlier owner of the partition kept it early: what is read again of it was already forwarded.
   var isRestored = false
-  /// Whether the randomness was given by an `rv`, not taken from the id.
+  /// Whether the randomness came from an `rv`, not from the id.
   var isRandomnessGiven = false
 
   init(id: TraceID, firstOffset: Offset, openedAt: Instant) {
@@ -148,12 +148,12 @@ struct OpenTrace: ~Copyable {
     randomness = id.randomness
   }
 
-  /// Whether every parent that a span named has come, as far as the filters can tell: they may say so too
+  /// Whether every parent that a span named has arrived, according to the filters: they may answer yes too
   /// early, never too late.
   @inline(__always)
   var isComplete: Bool { named.isCovered(by: seen) }
 
-  /// What policies may ask about it.
+  /// What policies may evaluate of it.
   @inline(__always)
   var facts: TraceFacts {
     TraceFacts(
@@ -162,7 +162,7 @@ struct OpenTrace: ~Copyable {
       statuses: statuses, hasRoot: hasRoot)
   }
 
-  /// Takes one span into the accumulators; its id is in `seen` already.
+  /// Adds one span to the accumulators; its id is already in `seen`.
   mutating func accumulate(_ span: SpanView) {
     spanCount.count()
     statuses |= 1 << span.status.rawValue
@@ -177,8 +177,7 @@ struct OpenTrace: ~Copyable {
     }
   }
 
-  /// Takes what the span's tracestate says about sampling into account; a root's is read even where it says
-  /// nothing.
+  /// Accounts for the sampling fields of a span's tracestate; a root's counts even if it has none.
   mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool) {
     if let given = sampling.randomness, !isRandomnessGiven {
       randomness = given
@@ -194,7 +193,7 @@ struct OpenTrace: ~Copyable {
 }
 
 extension UInt32 {
-  /// Counts `more`, and stays at the largest number.
+  /// Adds `more`, saturating.
   @inline(__always)
   mutating func count(_ more: UInt32 = 1) {
     let (sum, overflow) = addingReportingOverflow(more)

@@ -1,9 +1,9 @@
-// The spans of traces that are decided, for those of them that are delivered again late.
+// The spans of decided traces, to recognise those that are redelivered late.
 
 import Invariants
 
-/// What is known of the spans of past traces, in the order of their verdicts: as many of the latest as a
-/// number of bytes has room for.
+/// What is known of the spans of past traces, in the order of their verdicts: as many of the latest as fit a
+/// number of bytes.
 struct PastSpans {
   private struct Entry {
     /// The number of the verdict in the cache.
@@ -14,17 +14,17 @@ struct PastSpans {
   private var ring: [Entry?] = Array(repeating: nil, count: PastSpans.placesMin)
   private var head = 0
   private(set) var count = 0
-  /// The most since the last `trim`.
+  /// The largest `count` since the last `trim`.
   private var countMax = 0
 
   private static let placesMin = 16
-  /// Bytes that the notes on their spans take.
+  /// Bytes taken by the notes on their spans.
   private(set) var noteBytes = 0
 
-  /// Bytes of memory in use, but for the notes.
+  /// Bytes of memory in use, without the notes.
   var byteCount: Int { ring.capacity * MemoryLayout<Entry?>.stride }
 
-  /// Bytes that one trace takes beside the notes on its spans.
+  /// Bytes that one trace takes in addition to the notes on its spans.
   static var entryBytes: Int { MemoryLayout<Entry?>.stride }
 
   /// The number of the oldest trace's verdict; nil if there is none.
@@ -48,13 +48,13 @@ struct PastSpans {
   /// What is known of the trace at `place`, a result of `find`.
   subscript(place: Int) -> KnownSpans { ring[slot(place)]?.known ?? KnownSpans() }
 
-  /// Takes note that what is known of the trace at `place` takes `growth` bytes more.
+  /// Replaces what is known of the trace at `place`, which takes `growth` bytes more.
   mutating func update(_ place: Int, _ known: KnownSpans, growth: Int) {
     ring[slot(place)]?.known = known
     noteBytes += growth
   }
 
-  /// Adds a trace, whose verdict is younger than all that are here.
+  /// Adds a trace whose verdict is newer than all others here.
   mutating func append(_ known: KnownSpans, verdict: Int, noteBytes: Int) {
     if count == ring.count { rebuild(2 * count) }
     ring[slot(count)] = Entry(verdict: verdict, known: known)
@@ -75,7 +75,7 @@ struct PastSpans {
 
   private func slot(_ place: Int) -> Int { (head + place) & (ring.count - 1) }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() {
     let places = RingSize.trimmed(ring.count, needed: countMax, least: PastSpans.placesMin)
     if places < ring.count { rebuild(places) }
@@ -91,10 +91,10 @@ struct PastSpans {
   }
 }
 
-/// The sizes of rings that are doubled when full.
+/// The sizes of rings that double when full.
 enum RingSize {
-  /// How many of a ring's places are left where at most `needed` were taken: half as many again and again,
-  /// while three quarters are free, so that a little more does not double it at once.
+  /// How many places a ring keeps if at most `needed` were taken: it is halved while three quarters are free,
+  /// so that a little growth does not double it again at once.
   static func trimmed(_ places: Int, needed: Int, least: Int) -> Int {
     var places = places
     while places > least, needed <= places / 4 { places /= 2 }

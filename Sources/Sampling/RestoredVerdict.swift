@@ -1,4 +1,4 @@
-// Reading decision records back: the other direction of Decision.appendJSON.
+// Reading decision records back: the inverse of Decision.appendJSON.
 
 public import OTLP
 
@@ -8,23 +8,23 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var traceID: TraceID
   /// Whether it was kept.
   public var isKept: Bool
-  /// Whether it was the final record; else the trace was kept early, or got spans too late.
+  /// Whether it was the final record; otherwise the trace was kept early, or got spans too late.
   public var isFinal: Bool
-  /// Whether it reports that policies would keep the dropped trace for spans that came too late.
+  /// Whether it reports that policies would keep the dropped trace because of spans that arrived too late.
   public var isLate: Bool
-  /// The policies that keep it, or would; empty if the record does not say.
+  /// The policies that keep it, or would; empty if the record does not name them.
   public var reasons: [String]
-  /// Whether a root span had come.
+  /// Whether a root span had arrived.
   public var hasRoot: Bool
-  /// Whether a policy took it away.
+  /// Whether a policy vetoed it.
   public var isVetoed: Bool
-  /// The threshold that the trace's spans were handed out with, head sampling included.
+  /// The threshold that the trace's spans were forwarded with, head sampling included.
   public var threshold: SamplingThreshold
   /// Whether the trace went over a limit.
   public var isTruncated: Bool
   /// The stream clock at the verdict.
   public var decidedAt: Instant
-  /// The offset of the trace's first span; nil if the record does not say.
+  /// The offset of the trace's first span; nil if the record does not state it.
   public var firstOffset: Offset?
 
   /// Makes a verdict.
@@ -48,7 +48,7 @@ public struct RestoredVerdict: Equatable, Sendable {
 
   /// Reads a decision record in its JSON form, full or compact.
   ///
-  /// - Throws: `MalformedInput` if it is not one: somebody else has written to the topic.
+  /// - Throws: `MalformedInput` if it is not one: something else wrote to the topic.
   public init(record: RawSpan) throws(MalformedInput) {
     var cursor = JSONCursor()
     var fields = Fields()

@@ -1,20 +1,20 @@
-// Other policies while traces are open.
+// Replacing policies while traces are open.
 //
-// There is one set of policies at a time, and it decides every trace whose window is open when it comes. What
-// a set asks of spans is asked as they come, so a new question is put to the buffered spans again. A trace
-// that was kept early stays kept: its spans have been handed out.
+// There is one set of policies at a time. A new set decides every trace whose window is still open. Span
+// predicates are evaluated as spans arrive, so new ones are evaluated on the buffered spans. A trace that was
+// kept early stays kept: its spans have been forwarded.
 
 import Invariants
 import OTLP
 import SpanStorage
 
 extension Sampler {
-  /// Takes over the policies, the baseline and the version of `configuration`; all else stays as it is.
+  /// Adopts the policies, the baseline and the version of `configuration`; everything else stays.
   ///
-  /// Rate limits of policies that stay the same keep their level. Buffered spans are read again if something
-  /// is asked of them that was not asked before.
+  /// Rate limits of unchanged policies keep their level. Buffered spans are read again if there are new
+  /// predicates.
   ///
-  /// - Parameter configuration: with a baseline only if there is one now, and one that counts the same.
+  /// - Parameter configuration: has a baseline only if there is one now, and one that counts the same.
   public mutating func adopt(_ configuration: SamplerConfiguration) {
     invariant(
       self.configuration.canAdopt(configuration), "partition \(partition.value): another kind of baseline")
@@ -35,9 +35,9 @@ extension Sampler {
     counters.beginCounting(self.configuration.policies)
   }
 
-  /// Puts the predicates' questions to the buffered spans of a trace, all but those that were `asked` before.
+  /// Evaluates the predicates on the buffered spans of a trace, except those `asked` before.
   private mutating func matchBuffered(_ slot: Int, by predicates: inout SpanPredicates, but asked: UInt64) {
-    // What has its yes is not asked.
+    // A predicate that already matched is not evaluated.
     var matches = asked
     var record = ScannedRecord()
     for piece in buffer.pieces(of: table[slot].spans) {
@@ -48,7 +48,7 @@ extension Sampler {
 }
 
 extension SamplerConfiguration {
-  /// Whether a sampler that goes by this one can take over the policies and the baseline of `other`.
+  /// Whether a sampler with this configuration can adopt the policies and the baseline of `other`.
   public func canAdopt(_ other: SamplerConfiguration) -> Bool {
     switch (baseline, other.baseline) {
     case (nil, nil): true
@@ -57,7 +57,7 @@ extension SamplerConfiguration {
     }
   }
 
-  /// Takes over the policies, the baseline and the version of `other`.
+  /// Adopts the policies, the baseline and the version of `other`.
   public mutating func adopt(_ other: SamplerConfiguration) {
     policies = other.policies
     sampleOnFirstMatch = other.sampleOnFirstMatch
@@ -68,7 +68,8 @@ extension SamplerConfiguration {
 }
 
 extension SpanPredicates {
-  /// Asks the spans of a record that the scanner has accepted before, and their resources.
+  /// Evaluates the predicates on the spans of a record that the scanner has accepted before, and on their
+  /// resources.
   fileprivate mutating func match(
     accepted bytes: RawSpan, _ record: inout ScannedRecord, into matches: inout UInt64
   ) {

@@ -1,10 +1,10 @@
-// What kept spans say about why they were kept, where the topology asks for it.
+// Attributes on kept spans that tell why they were kept, if the topology asks for them.
 
 import OTLP
 
-/// Which kept spans get attributes that say why they were kept.
+/// Which kept spans get attributes that tell why they were kept.
 public enum AnnotatedSpans: String, Equatable, Sendable, CaseIterable {
-  /// None: kept spans are the bytes that came, but for the tracestate.
+  /// None: kept spans keep their bytes, except for the tracestate.
   case none
   /// Spans without a parent.
   case root
@@ -13,7 +13,7 @@ public enum AnnotatedSpans: String, Equatable, Sendable, CaseIterable {
 }
 
 extension Sampler {
-  /// The attributes for spans of the open trace in `slot` that are handed out now: what is known by now.
+  /// The attributes for spans of the open trace in `slot` that are forwarded now, from what is known so far.
   ///
   /// - Parameter matches: the policies of its verdict; nil for those that are certain while the window is
   ///   open.
@@ -24,7 +24,7 @@ extension Sampler {
       threshold: max(table[slot].threshold, table[slot].incomingThreshold))
   }
 
-  /// The attributes for spans of a trace that is decided: of its verdict only the threshold is remembered.
+  /// The attributes for spans of a decided trace: only the threshold of its verdict is remembered.
   mutating func annotation(of verdict: PastVerdict) -> SpanAnnotation {
     configuration.annotate == .none ? .none : annotation(reasons: [], threshold: verdict.threshold)
   }
@@ -39,7 +39,7 @@ extension Sampler {
     return annotation
   }
 
-  /// The names of the policies that keep a trace, and what else keeps it.
+  /// The names of the policies that keep a trace, and any other reason.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
     var reasons: [String] = []
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
@@ -53,14 +53,14 @@ extension Sampler {
     return reasons
   }
 
-  /// The most bytes that spans of `byteCount` bytes may have once they are handed out.
+  /// The most bytes that spans of `byteCount` bytes may take once forwarded.
   ///
-  /// A span has at least 30 bytes, and its tracestate grows by `tracestateGrowth` at most: without
-  /// attributes, spans less than double.
+  /// A span has at least 30 bytes, and its tracestate grows by at most `tracestateGrowth`: without
+  /// attributes, spans grow to less than double.
   static func grown(_ byteCount: Int, by annotation: SpanAnnotation) -> Int {
     2 * byteCount + byteCount / spanBytesMin * annotation.growth
   }
 
-  /// Two ids, with their tags and lengths, and those of the span.
+  /// Two ids with their tags and lengths, and the span's own tag and length.
   private static var spanBytesMin: Int { 30 }
 }

@@ -1,30 +1,30 @@
-// The adaptive baseline inside a sampler: which rate a trace has, and what is counted of it.
+// The adaptive baseline inside a sampler: a trace's rate, and what is counted of the trace.
 
 import OTLP
 
 /// The baseline of one partition.
 struct PartitionBaseline {
   private(set) var configuration: BaselineConfiguration
-  /// Which policy it is.
+  /// The index of its policy.
   private(set) var policy: Int
-  /// The rates in use; nil stands for those to begin with.
+  /// The rates in use; the starting rates until others are adopted.
   private var rates: BaselineRates
-  /// Nil while the stream clock has not begun.
+  /// Nil until the stream clock has started.
   private(set) var traffic: TrafficCounts?
-  /// The keys of open traces, if they are made of attributes.
+  /// The keys of open traces, if keys are made of attributes.
   var attributes: AttributeKeys?
 
   /// What is known of a name.
   private struct Resolved {
     var key = TrafficKey.other
-    /// The generation that the key is of; negative if the name was never asked for.
+    /// The generation of the key; negative if the name was never looked up.
     var generation = -1
   }
 
-  /// By the number of the name of a service, or of a key that is made of attributes.
+  /// Indexed by the number of the name of a service, or of a key made of attributes.
   private var resolved: [Resolved] = []
   private let hashSeed: UInt64
-  /// The keys of the trace that is being decided, and those of them whose own spans failed.
+  /// The keys of the trace being decided, and those whose own spans failed.
   var keys: [TrafficKey] = []
   var failed: [TrafficKey] = []
 
@@ -39,7 +39,7 @@ struct PartitionBaseline {
       baseline.key, limits: configuration.limits, seed: HashSeed(value: configuration.hashSeed))
   }
 
-  /// Bytes of memory in use, but for the rates, which a lane's partitions share.
+  /// Bytes of memory in use, without the rates, which a lane's partitions share.
   var byteCount: Int {
     resolved.capacity * MemoryLayout<Resolved>.stride + (traffic?.byteCount ?? 0)
       + (attributes?.byteCount ?? 0)
@@ -49,7 +49,7 @@ struct PartitionBaseline {
     configuration.policies.firstIndex { $0.rule == .adaptive }
   }
 
-  /// Takes over what may change of a baseline. What is counted goes on.
+  /// Adopts what may change in a baseline. Counting continues.
   mutating func adopt(_ configuration: SamplerConfiguration) {
     guard let baseline = configuration.baseline, let place = PartitionBaseline.policy(of: configuration)
     else { return }
@@ -62,21 +62,21 @@ struct PartitionBaseline {
     traffic?.adopt(rates)
   }
 
-  /// Begins to count at `clock`, if it has not begun.
+  /// Starts counting at `clock`, if it has not started.
   mutating func begin(_ partition: PartitionID, at clock: Instant) {
     guard traffic == nil, clock != .distantPast else { return }
     traffic = TrafficCounts(
       partition: partition, configuration: configuration, rates: rates, clock: clock, hashSeed: hashSeed)
   }
 
-  /// Gives up what was counted in this interval: the stream clock was set back, and it has not come yet.
+  /// Discards the counts of this interval: the stream clock was set back to before it.
   mutating func restart() {
     traffic = nil
-    // Names stay known, their keys do not: none is of generation 0.
+    // Names stay known, but not their keys: no key is of generation 0.
     for slot in resolved.indices where resolved[slot].generation > 0 { resolved[slot].generation = 0 }
   }
 
-  /// The records of the intervals that are over.
+  /// The records of completed intervals.
   mutating func advance(to clock: Instant) -> [TrafficRecord] {
     traffic?.advance(to: clock) ?? []
   }
@@ -94,14 +94,14 @@ struct PartitionBaseline {
     return key
   }
 
-  /// Notes that the trace that is being decided has a service, or a key made of attributes; nil stands for
-  /// those that are not told apart.
+  /// Notes that the trace being decided has a service, or a key made of attributes; nil stands for those
+  /// beyond the limit.
   mutating func note(_ name: NameID?, in names: NameTable) {
     let key = name.map { self.key(of: $0, in: names) } ?? .other
     if !keys.contains(key) { keys.append(key) }
   }
 
-  /// Notes that spans of one of these failed.
+  /// Notes that spans with this name failed.
   mutating func noteFailure(of name: NameID, in names: NameTable) {
     let key = key(of: name, in: names)
     if key != .other, !failed.contains(key) { failed.append(key) }
@@ -118,13 +118,13 @@ struct PartitionBaseline {
     }
   }
 
-  /// Adds the key of a span to those of the open trace in `slot`. False if its name has no room among those
-  /// told apart.
+  /// Adds a span's key to those of the open trace in `slot`. False if its name is beyond the limit of
+  /// distinct names.
   mutating func note(_ span: SpanView, of bytes: RawSpan, in slot: Int) -> Bool {
     guard attributes?.read(span, of: bytes) == true else { return true }
     let isFailed = span.status == .error
     guard attributes?.addKnown(to: slot, isFailed: isFailed) == false else { return true }
-    // A flood of names must not cost those their rates that have one: they are always told apart.
+    // A flood of names must not cost others their rates: names that have a rate are always told apart.
     guard attributes?.makeRoom() == true || rates.threshold(of: attributes?.name ?? []) != nil else {
       attributes?.addOther(to: slot, isFailed: isFailed)
       return false
@@ -145,12 +145,12 @@ struct PartitionBaseline {
 }
 
 extension Sampler {
-  /// Takes the rates that the fleet's traffic asks for. Of no effect without an adaptive baseline.
+  /// Adopts the rates that the fleet's traffic calls for. No effect without an adaptive baseline.
   public mutating func adopt(_ rates: BaselineRates) {
     baseline?.adopt(rates)
   }
 
-  /// The baseline's rate for a trace that is decided now.
+  /// The baseline's rate for a trace being decided.
   mutating func baselineRate(of slot: Int) -> BaselineRate? {
     guard baseline != nil else { return nil }
     baseline?.keys.removeAll(keepingCapacity: true)
@@ -160,7 +160,7 @@ extension Sampler {
       return baseline?.rate()
     }
     serviceLists.forEach(first: table[slot].services, count: Int(table[slot].serviceCount)) { service in
-      // Names beyond the limit share one, as keys beyond theirs do.
+      // Names beyond the limit share one, as do keys beyond theirs.
       baseline?.note(service == otherServices ? nil : service, in: services)
     }
     errorNotes.forEach(from: table[slot].errors) { note in
@@ -170,7 +170,7 @@ extension Sampler {
     return baseline?.rate()
   }
 
-  /// Counts a trace that was decided.
+  /// Counts a decided trace.
   mutating func countForBaseline(_ slot: Int, _ outcome: PolicyOutcome, wasKept: Bool, _ rate: BaselineRate) {
     guard let policy = baseline?.policy else { return }
     let isAlone = outcome.matches == 1 << UInt64(policy)
@@ -184,7 +184,7 @@ extension Sampler {
       setBy: rate.key)
   }
 
-  /// Writes the counts of the intervals that are over.
+  /// Writes the counts of completed intervals.
   mutating func publishCounts(into effects: inout Effects) {
     guard let history = baseline?.configuration.history else { return }
     baseline?.begin(partition, at: clock)

@@ -1,10 +1,10 @@
-// Spans that come after their trace was dropped: whether a policy would have kept it, had they come in time.
-// The verdict stands; a late record says so, once for each policy.
+// Spans that arrive after their trace was dropped: would a policy have kept it, had they been in time? The
+// verdict stands; a late record reports it, once for each policy.
 
 import OTLP
 
 extension RememberedFacts {
-  /// All that a trace's spans have said.
+  /// The facts of all of a trace's spans.
   init(_ facts: TraceFacts) {
     self.init(
       predicateMatches: facts.predicateMatches, rootDuration: facts.rootDuration,
@@ -27,7 +27,7 @@ extension TraceFacts {
       hasRoot: verdict.hasRoot)
   }
 
-  /// What spans say that came later, added.
+  /// The facts with those of later spans added.
   fileprivate func adding(_ later: TraceFacts) -> TraceFacts {
     var sum = self
     sum.predicateMatches |= later.predicateMatches
@@ -42,8 +42,8 @@ extension TraceFacts {
 }
 
 extension Sampler {
-  /// Notes late spans of a dropped trace, and reports the policies that would keep it now and were not
-  /// reported before.
+  /// Notes late spans of a dropped trace, and reports the policies that would keep it now and were not yet
+  /// reported.
   mutating func noteLate(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ past: Int, _ effects: inout Effects
   ) {
@@ -63,8 +63,7 @@ extension Sampler {
     report(missed, share, of: record, bytes, summary, &effects)
   }
 
-  /// What the late spans say by themselves; of what is asked of spans, without what was answered by
-  /// `matches`.
+  /// The facts of the late spans; predicates in `matches` count as matched and are not evaluated.
   private mutating func lateFacts(
     of share: Share, in record: ScannedRecord, _ bytes: RawSpan, matches: UInt64
   ) -> TraceFacts {
@@ -87,7 +86,7 @@ extension Sampler {
     return summary.facts
   }
 
-  /// Writes that policies would keep a dropped trace for spans that came too late.
+  /// Writes that policies would keep a dropped trace because of spans that arrived too late.
   private mutating func report(
     _ missed: UInt64, _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ summary: TraceFacts,
     _ effects: inout Effects

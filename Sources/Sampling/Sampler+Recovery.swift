@@ -1,55 +1,54 @@
-// Taking up a partition where another sampler left it, with nothing but what the log holds.
+// Resuming a partition where another sampler left it, from nothing but the log.
 //
-// The state is made again by reading the records from the safe offset on. What they lead to has partly been
-// written already: everything up to the high water, in transactions that were committed. So below the high
-// water spans of decided traces are stepped over, and traces that were kept early go on without being handed
-// out again; all other spans are buffered. From the high water on, everything is as usual.
+// The state is rebuilt by reading the records from the safe offset on. Part of their output was written
+// already: everything up to the high water, in committed transactions. So below the high water, spans of
+// decided traces are skipped, and traces that were kept early continue without being forwarded again; all
+// other spans are buffered. From the high water on, everything is as usual.
 //
-// Where all verdicts that were given below the high water are known, no other trace is decided there,
-// whatever this sampler's policies, windows and limits would say: they may be others than those of the last
-// owner. One that was decided halfway to the high water would be taken, by whoever comes next, for one that
-// had been handed out up to it.
+// If all verdicts given below the high water are known, no other trace is decided there, whatever this
+// sampler's policies, windows and limits: they may differ from the last owner's. If a trace were decided
+// halfway to the high water, the next owner would assume that it had been forwarded up to there.
 
 import Invariants
 import OTLP
 
-/// What a sampler knows from before, while it reads records again.
+/// What a sampler knows from its predecessor while it reads records again.
 struct Recovery {
-  /// Records before it are being read again.
+  /// Records before this are being read again.
   var highWater = Offset(0)
-  /// The stream clock when the record before the high water had been read.
+  /// The stream clock after the record before the high water.
   var clock = Instant.distantPast
-  /// Traces that were kept early and not finally decided, with the threshold that their spans carry.
+  /// Traces that were kept early and not finally decided, with the threshold their spans carry.
   var keptEarly: [TraceID: SamplingThreshold] = [:]
   /// Whether nothing is decided before the high water.
   var isHolding = false
-  /// The first record read again whose timestamp was too far ahead of the clock, and the clock then.
+  /// The first reread record whose timestamp was too far ahead of the clock, and the clock then.
   var firstSuspect: (offset: Offset, clock: Instant)?
 }
 
 extension Sampler {
-  /// Takes up the partition at `point`. The sampler must not have read anything yet; the next record that it
-  /// reads is that at the safe offset.
+  /// Resumes the partition at `point`. The sampler must not have read anything yet; the next record it reads
+  /// is the one at the safe offset.
   ///
   /// - Parameters:
-  ///   - point: what was committed last for the partition.
-  ///   - past: the verdicts that were committed with `point` or before it, oldest first, at least those of
-  ///     the last `late_window` before the safe offset's clock.
-  ///   - isWhole: whether no verdict that was given below the high water is missing. If some may be, what
-  ///     they decided is decided again as the records are read.
+  ///   - point: the partition's last commit.
+  ///   - past: the verdicts committed with `point` or before it, oldest first, at least those of the last
+  ///     `late_window` before the safe offset's clock.
+  ///   - isWhole: whether no verdict given below the high water is missing. If some may be, their traces are
+  ///     decided again as the records are read.
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict] = [], isWhole: Bool = true) {
-    invariant(nextOffset == nil && table.count == 0, "a sampler is restored after it has read")
+    invariant(nextOffset == nil && table.count == 0, "a sampler can't be restored after it has read")
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
-    // What was counted before was written with the commit: counting goes on from there.
+    // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
     for verdict in past { restore(verdict) }
   }
 
-  /// Whether records that were read before are still being read again.
+  /// Whether records are still being read again.
   public var isRecovering: Bool {
     nextOffset.map { $0 < recovery.highWater } ?? false
   }
@@ -59,8 +58,8 @@ extension Sampler {
     offset < recovery.highWater
   }
 
-  /// Takes one of the past verdicts into the cache, under its limit: after `restore(_:past:isWhole:)` and
-  /// before the first record, oldest first.
+  /// Adds a past verdict to the cache, within its limit: after `restore(_:past:isWhole:)` and before the
+  /// first record, oldest first.
   public mutating func restore(_ verdict: RestoredVerdict) {
     let known = verdicts.find(verdict.traceID)
     if verdict.isLate {
@@ -71,18 +70,18 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
       recovery.keptEarly[verdict.traceID] = nil
-      // None of them is younger than the point. One that says so was written by somebody else; it would stay
-      // at the head of those that are remembered, and all that follow with it.
+      // None of them is newer than the point. One that claims to be was written by something else; it would
+      // stay at the head of the cache, and everything after it as well.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
       guard decidedAt + configuration.windows.lateWindow > clock else { return }
-      // The trace came again after its verdict was forgotten: what counts is what was said last.
+      // The trace came back after its verdict was forgotten: the last verdict counts.
       if let known { verdicts.replace(known) }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: decidedAt)
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
-      // When its first span began, the record does not say; what had been read by then had begun.
+      // The record does not state when the first span started; everything read by then had started.
       if !verdict.isKept {
         past.note(
           earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot,
@@ -93,19 +92,19 @@ extension Sampler {
     }
   }
 
-  /// Ends the reading again once a record at or behind the high water comes, or none is left before it: the
-  /// clock is what it was there, and what is due by it is decided.
+  /// Ends recovery when a record at or after the high water arrives, or none is left before it: the clock
+  /// becomes what it was there, and everything due by then is decided.
   mutating func endRecovery(before offset: Offset, into effects: inout Effects) {
-    // The clock may not have begun where records have no timestamps.
+    // The clock may not have started if records have no timestamps.
     guard offset >= recovery.highWater, recovery.isHolding || recovery.clock != .distantPast else { return }
     let clock = recovery.clock
     recovery.clock = .distantPast
     recovery.keptEarly = [:]
     let wasHolding = recovery.isHolding
     recovery.isHolding = false
-    // The last owner's clock also followed time that passed without records. Read again, the records after
-    // such a silence are ahead of the clock, and what they opened was opened by a clock that stood still:
-    // held to that time it would close at once.
+    // The last owner's clock also followed time that passed without records. On rereading, the records after
+    // such a silence are ahead of the clock, and what they opened was stamped by a clock that stood still:
+    // judged by that time it would close at once.
     if let suspect = recovery.firstSuspect, clock > self.clock + configuration.clockLead {
       table.delay(since: suspect.offset, clock: suspect.clock, to: clock)
       clockGuard.forget()

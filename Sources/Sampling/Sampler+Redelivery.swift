@@ -1,24 +1,23 @@
-// Spans that are delivered again.
+// Redelivered spans.
 //
-// A producer that does not hear from its broker writes a record once more, and a collector that does not hear
-// from its sender's answer sends a batch once more. A span whose bytes came before in its trace is counted
-// and left out, before anything else is made of it. What stands around it (resource, scope, record) is not
-// compared: a batch may be cut otherwise the second time. A span with the same id and other bytes is another
-// span.
+// A producer that gets no answer from its broker writes a record again, and a sender that gets no answer from
+// a collector sends a batch again. A span whose bytes arrived before in its trace is counted and left out
+// before anything else happens to it. What surrounds it (resource, scope, record) is not compared: a batch
+// may be cut differently the second time. A span with the same id and other bytes is another span.
 //
-// See `SpanRegister` for how spans are recognised. It is exact but for one pair in 2^64 of spans of one trace
-// with different bytes, of which the second would be left out; the hash is seeded, so that nobody can choose
-// such a pair. Of dropped traces the tags alone are known after the verdict: there a span that has the same
-// id, times, status and length as one that came before counts as the same. All it could change is whether a
-// late record is written.
+// See `SpanRegister` for how spans are recognised. It is exact except for one pair in 2^64 of spans of one
+// trace with different bytes, of which the second would be left out; the hash is seeded, so nobody can choose
+// such a pair. Of dropped traces only the tags are known after the verdict: a span with the same id, times,
+// status and length as an earlier one counts as the same. All this could change is whether a late record is
+// written.
 
 import Invariants
 import OTLP
 import SpanStorage
 
 extension OpenTrace {
-  /// Notes spans of a record by their tags. Returns the place among `spans` of the first whose tag is known,
-  /// or the end.
+  /// Notes spans of a record by their tags. Returns the index in `spans` of the first whose tag is known, or
+  /// the end.
   @inline(__always)
   mutating func note(
     _ spans: ArraySlice<Int32>, of record: ScannedRecord, in register: inout SpanRegister
@@ -35,8 +34,7 @@ extension OpenTrace {
 }
 
 extension Sampler {
-  /// Notes the spans of an open trace's share. Returns which of them did not come before; nil if none did, as
-  /// nearly always.
+  /// Notes the spans of an open trace's share. Returns the new ones; nil if all are new, as nearly always.
   @inline(__always)
   mutating func newSpans(
     of share: Share, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
@@ -69,8 +67,8 @@ extension Sampler {
     return fresh.count == share.spans.count ? nil : fresh
   }
 
-  /// How many of a trace's spans are remembered. While it is undecided all are in memory anyway. Later few go
-  /// out and nothing bounds how many come: those that do not must not take the room of errors and roots.
+  /// How many of a trace's spans are remembered. While it is undecided all are in memory anyway. Later few
+  /// are forwarded and nothing bounds how many arrive: the others must not take the room of errors and roots.
   private mutating func digestsMax(of slot: Int, isWanted: Bool) -> Int {
     guard table[slot].state != .undecided else { return .max }
     let (most, overflow) = configuration.limits.spansPerTrace.multipliedReportingOverflow(
@@ -78,14 +76,14 @@ extension Sampler {
     return overflow ? .max : most
   }
 
-  /// From now on the trace's spans are known by their digests: made of the spans that are buffered.
+  /// Switches the trace to digests, computed from its buffered spans.
   mutating func learnDigests(of slot: Int) {
     guard table[slot].known.form != .digests else { return }
     let known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
     register.replace(&table[slot].known, by: known)
   }
 
-  /// The same, where some spans of a record are known by their tags and not buffered.
+  /// The same, if some spans of a record are known by their tags and not buffered.
   mutating func learnDigests(
     of slot: Int, and spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan
   ) {
@@ -111,9 +109,9 @@ extension Sampler {
 
   // MARK: After the verdict
 
-  /// Keeps what is known of the spans of a trace that was decided last, or lets go of it.
+  /// Keeps what is known of the spans of the trace decided last, or releases it.
   mutating func retire(_ known: KnownSpans, of verdict: PastVerdict) {
-    // Late spans of a trace that went over a limit are left out whatever they are.
+    // Late spans of a trace that went over a limit are left out in any case.
     guard !verdict.isTruncated else { return register.release(known) }
     let bytes = register.byteCount(of: known)
     if verdict.isKept {
@@ -124,8 +122,8 @@ extension Sampler {
     trimPastSpans()
   }
 
-  /// Forgets the spans of traces whose verdicts are forgotten, and the oldest of those that have no room.
-  /// They have none where tables take more than half of what they may: open traces go before.
+  /// Forgets the spans of traces whose verdicts are forgotten, and the oldest that have no room. There is
+  /// none if tables take more than half their limit: open traces come first.
   mutating func trimPastSpans() {
     let limits = configuration.limits
     let hasRoom = !tableAccount.isHalfDrawn
@@ -134,8 +132,8 @@ extension Sampler {
     register.trim(&pastDropped, toBytes: hasRoom ? limits.droppedSpanNoteBytes : 0, since: first)
   }
 
-  /// Notes the late spans of a trace that is decided. Returns which of them did not come before; nil if none
-  /// did, or nobody knows any more.
+  /// Notes the late spans of a decided trace. Returns the new ones; nil if all are new, or the earlier ones
+  /// are no longer remembered.
   mutating func newSpans(
     of share: Share, of record: ScannedRecord, _ bytes: RawSpan, after past: Int
   ) -> [Int32]? {
@@ -148,13 +146,13 @@ extension Sampler {
     return found
   }
 
-  /// Notes spans that are read again and were dealt with before: they may be delivered once more.
+  /// Notes reread spans that were already dealt with: they may be redelivered.
   mutating func noteReplayed(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ past: Int) {
     counters.spansReplayed += UInt64(share.spans.count)
     _ = newSpans(of: share, of: record, bytes, after: past)
   }
 
-  /// Checks that no notes were lost, and none are had twice. For tests: it looks at every open trace.
+  /// Checks that no notes are lost or duplicated. For tests: it visits every open trace.
   func checkKnownSpans() {
     var known = pastKept.all + pastDropped.all
     var slot = table.opened.first
@@ -171,7 +169,7 @@ extension Sampler {
 }
 
 extension Share {
-  /// Lends `body` a part of the share and its piece; unless it is empty.
+  /// Passes a part of the share and its piece to `body`, unless the part is empty.
   func withPart(
     _ spans: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ body: (Share, RawSpan) -> Void
   ) {

@@ -1,14 +1,14 @@
-// How one trace's share of a record is taken in: opened, accumulated, buffered or handed out at once.
+// How one trace's share of a record is processed: opened, accumulated, buffered or forwarded at once.
 
 import OTLP
 import SpanStorage
 
 extension Sampler {
-  /// Takes in the share of one trace.
+  /// Processes the share of one trace.
   ///
   /// - Parameters:
   ///   - bytes: the record's bytes, which `record` refers to.
-  ///   - piece: the share as a `TracesData` of its own; the record itself if it has one trace only.
+  ///   - piece: the share as its own `TracesData`; the record itself if it has only one trace.
   mutating func take(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ effects: inout Effects
   ) {
@@ -17,7 +17,7 @@ extension Sampler {
     if let open = table.find(share.traceID) {
       slot = open
     } else if let past = verdicts.find(share.traceID) {
-      // A verdict that is given while records are read again knows nothing of those that are still to come.
+      // A verdict given during recovery does not cover spans still to come.
       guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
         noteReplayed(share, of: record, bytes, past)
         return
@@ -47,7 +47,7 @@ extension Sampler {
     }
   }
 
-  /// Takes in those spans of an open trace's share that did not come before.
+  /// Processes the new spans of an open trace's share.
   @inline(never)
   private mutating func takePart(
     _ spans: [Int32], of share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int,
@@ -56,7 +56,7 @@ extension Sampler {
     share.withPart(spans, of: record, bytes) { takeOpen($0, of: record, bytes, $1, slot, &effects) }
   }
 
-  /// Takes in a share of an open trace, none of whose spans came before.
+  /// Processes a share of an open trace whose spans are all new.
   @inline(__always)
   private mutating func takeOpen(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
@@ -70,14 +70,14 @@ extension Sampler {
     close(slot, .root, into: &effects)
   }
 
-  /// Decides the oldest trace early if there is no memory for one more.
+  /// Decides the oldest trace early if there is no memory for another.
   private mutating func makeRoomInTable(_ effects: inout Effects) {
     guard !table.hasFreeSlot, tableAccount.isOverdrawn, let oldest = table.opened.first else { return }
     counters.tracesShed += 1
     close(oldest, .memory, into: &effects)
   }
 
-  /// The number of an operation's name; none where there is no memory for a new one.
+  /// The number of an operation's name; `none` if there is no memory for a new one.
   private mutating func noteOperation(_ name: RawSpan) -> NameID {
     tableAccount.isOverdrawn ? operations.internKnown(name) : operations.intern(name)
   }
@@ -113,7 +113,7 @@ extension Sampler {
     if table[slot].hasRoot, !hadRoot { table.startRootWait(slot) }
   }
 
-  /// Adds a service to the trace's list, if it is new there.
+  /// Adds a service to the trace's list, if it is new.
   private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
     guard name.count > 0 else { return .none }
     var service = otherServices
@@ -160,7 +160,7 @@ extension Sampler {
 
   // MARK: Spans of open traces
 
-  /// Buffers the share, or hands it out, as the trace's state says. Returns whether the trace is still open.
+  /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
   private mutating func deliver(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
@@ -201,10 +201,9 @@ extension Sampler {
     counters.tracesTruncated += 1
   }
 
-  /// Hands out those spans of the share that are still under the limits, errors and roots; counts the rest.
+  /// Forwards the share's spans that are still under the limits, errors and roots; counts the rest.
   ///
-  /// Errors and roots have the same allowance once more, so that a giant trace of nothing but errors ends
-  /// too.
+  /// Errors and roots get the same allowance again, so that a giant trace of nothing but errors ends too.
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {
@@ -241,7 +240,7 @@ extension Sampler {
 
   // MARK: Late spans
 
-  /// Spans of a trace that is decided follow its verdict.
+  /// Spans of a decided trace follow its verdict.
   private mutating func takeLate(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ past: Int,
     _ effects: inout Effects

@@ -5,15 +5,15 @@ import OTLP
 import SpanStorage
 
 extension Sampler {
-  /// Keeps a trace whose window is still open: its early record and its spans so far go out.
+  /// Keeps a trace whose window is still open: writes its early record and forwards its spans so far.
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     let outcome = policies.program.certain(table[slot].facts)
     counters.tracesKeptEarly += 1
-    // One that no policy keeps went over a limit.
+    // A trace that no policy keeps went over a limit.
     table[slot].state = outcome.matches == 0 ? .skeleton : .kept
-    // What is certain is kept for its own sake: it stands for no other trace.
+    // A certain match is kept for its own sake: it stands for no other trace.
     table[slot].threshold = .always
-    // The spans first: then it is known what is left out. The record goes before them all the same.
+    // The spans first, to know what is left out. The record still goes before them.
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
     emit(
@@ -21,13 +21,13 @@ extension Sampler {
       &effects)
   }
 
-  /// Closes a window: gives the verdict, or repeats the early one with all that is known now.
+  /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     let rate = baselineRate(of: slot)
     var outcome = policies.decide(table[slot].facts, at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
-    // A trace that went over a limit has been handed out: a veto comes too late.
+    // A trace that went over a limit has been forwarded: a veto comes too late.
     if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
     if !wasKept { table[slot].threshold = outcome.threshold }
     let isKept = wasKept || outcome.isKept
@@ -65,7 +65,7 @@ extension Sampler {
     table.close(slot)
   }
 
-  /// Remembers a verdict for spans that come late.
+  /// Remembers a verdict for late spans.
   mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) {
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
       if verdicts.removeOldest() { counters.verdictsForgottenEarly += 1 }
@@ -79,7 +79,7 @@ extension Sampler {
 
   // MARK: Kept spans
 
-  /// Hands out what the trace has buffered, several pieces at a time, and lets go of it.
+  /// Forwards what the trace has buffered, several pieces at a time, and releases it.
   private mutating func forwardBuffered(
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
@@ -111,7 +111,7 @@ extension Sampler {
     releaseBuffered(slot)
   }
 
-  /// Hands out a piece of the open trace in `slot` at once.
+  /// Forwards a piece of the open trace in `slot` at once.
   mutating func forward(_ piece: RawSpan, of slot: Int, into effects: inout Effects) {
     let tooLargeBefore = counters.spansTooLarge
     forward(
@@ -123,7 +123,7 @@ extension Sampler {
     table[slot].tooLargeCount.count(UInt32(clamping: counters.spansTooLarge - before))
   }
 
-  /// Counts what an earlier owner has left out of a piece that it handed out: nothing is written again.
+  /// Counts what an earlier owner left out of a piece it forwarded: nothing is written again.
   mutating func recount(_ piece: RawSpan, of slot: Int, into effects: inout Effects) {
     guard Sampler.grown(piece.byteCount, by: annotation(of: slot)) > configuration.limits.sampledBytes else {
       return
@@ -138,7 +138,7 @@ extension Sampler {
   /// The most bytes that a threshold adds to a span: `ot=th:`, 14 digits, a comma, and tag and lengths.
   private static let tracestateGrowth = 26
 
-  /// Hands out one piece at once; in portions, if it may become larger than a portion may be.
+  /// Forwards one piece at once; in portions, if it may outgrow one.
   mutating func forward(
     _ piece: RawSpan, of traceID: TraceID, threshold: SamplingThreshold, _ annotation: SpanAnnotation,
     into effects: inout Effects
@@ -165,8 +165,8 @@ extension Sampler {
     forward(chosen, cutter.byteCount, of: record, piece, traceID, threshold, annotation, &effects)
   }
 
-  /// How large portions of a record may be: as large as the topic takes, where what stands around the spans
-  /// has more than half of what they should be.
+  /// How large portions of a record may be: as large as the topic takes, if what surrounds the spans takes
+  /// more than half of the usual size.
   private func portionBytes(of record: ScannedRecord, in piece: RawSpan) -> Int {
     var around = piece.byteCount
     for span in record.spans { around -= Int(span.field.count) }
@@ -175,8 +175,8 @@ extension Sampler {
     return isHeavy ? max(limits.forwardBytes, limits.forwardBytesMax) : limits.forwardBytes
   }
 
-  /// Hands out some spans of a record. A single one that only its attributes make too large goes without
-  /// them.
+  /// Forwards some spans of a record. A single one that only its attributes make too large is forwarded
+  /// without them.
   private mutating func forward(
     _ chosen: [Int32], _ size: Int, of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
     _ threshold: SamplingThreshold, _ annotation: SpanAnnotation, _ effects: inout Effects
@@ -192,8 +192,8 @@ extension Sampler {
     emit(&portion, of: traceID, into: &effects)
   }
 
-  /// Makes one output of what has been appended since the portion's start, and starts the next. One that is
-  /// larger than the topic takes is a single span, or spans of a resource that is too large by itself.
+  /// Makes one output of what was appended since the portion's start, and starts the next. An output larger
+  /// than the topic takes is a single span, or spans of a resource that is too large by itself.
   private mutating func emit(_ portion: inout Portion, of traceID: TraceID, into effects: inout Effects) {
     let end = effects.arena.count
     guard end > portion.start else { return }
@@ -212,7 +212,7 @@ extension Sampler {
 
   // MARK: Records
 
-  /// Makes a decision the output at `place`, with its record if there is to be one.
+  /// Inserts a decision as the output at `place`, with its record if one is to be written.
   private mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
@@ -226,7 +226,7 @@ extension Sampler {
     effects.outputs.insert(.decide(decision, record: record), at: place)
   }
 
-  /// Writes a decision record that fits its topic, and returns where.
+  /// Writes a decision record that fits its topic, and returns its range.
   mutating func write(
     _ decision: Decision, _ names: DecisionNames, isCompact: Bool, _ effects: inout Effects
   ) -> Range<Int> {
@@ -240,8 +240,7 @@ extension Sampler {
     return start..<effects.arena.count
   }
 
-  /// Writes the decision record that begins at `start` again, with as many names left out as make it fit its
-  /// topic.
+  /// Rewrites the decision record that starts at `start`, leaving out enough names to fit its topic.
   private mutating func shorten(
     _ decision: Decision, _ names: DecisionNames, isCompact: Bool, from start: Int, _ effects: inout Effects
   ) {
@@ -273,15 +272,15 @@ extension Sampler {
     return names
   }
 
-  /// The reason that decisions give for a trace that went over a limit.
+  /// The reason given for a trace that went over a limit.
   public static var limitReason: String { "trace_limit" }
 
-  /// The reason that the last decision gives for a trace that was kept early, by policies that have been
-  /// replaced since or that its last owner had.
+  /// The reason in the final record of a trace that was kept early by policies that have been replaced since,
+  /// or by the last owner's.
   public static var earlierReason: String { "earlier_policies" }
 }
 
-/// Bytes of one trace that go out together.
+/// Bytes of one trace that are written together.
 private struct Portion {
   var start: Int
   var counts = RewriteCounts()

@@ -1,6 +1,6 @@
 // The core: one partition's state machine. Records and time go in, decisions and kept spans come out.
 //
-// It is pure: no input or output of its own, no clock, no lock, no randomness. The same inputs give the same
+// It is pure: no input or output of its own, no clock, lock or randomness. The same inputs give the same
 // outputs, byte for byte, however they are batched: recovery, replay, planning and simulation rest on that.
 
 import Invariants
@@ -11,9 +11,8 @@ public import SpanStorage
 ///
 /// Not thread-safe: it belongs to the lane that reads the partition.
 ///
-/// What its methods read of a large struct is copied for the call if they are not mutating, on every call,
-/// and all of a sampler is 2.4 KB. So those that run for each record or trace are mutating even where they
-/// change nothing.
+/// A nonmutating method copies, on every call, what it reads of a large struct, and a sampler is 2.4 KB. So
+/// methods that run for each record or trace are mutating even if they change nothing.
 public struct Sampler: ~Copyable {
   /// The partition whose records it reads.
   public let partition: PartitionID
@@ -21,7 +20,7 @@ public struct Sampler: ~Copyable {
   var policies: PolicySet
   /// The adaptive baseline, if there is one.
   var baseline: PartitionBaseline?
-  /// What each resource of the record that is being read answers to the policies.
+  /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
   var table: TraceTable
@@ -31,18 +30,18 @@ public struct Sampler: ~Copyable {
   var operations: NameTable
   var serviceLists = ServiceLists()
   var errorNotes = ErrorNotes()
-  /// The spans of open traces, and of those that were decided last: see `Sampler+Redelivery.swift`.
+  /// The spans of open traces, and of those decided last: see `Sampler+Redelivery.swift`.
   var register: SpanRegister
   var pastKept = PastSpans()
   var pastDropped = PastSpans()
-  /// The service that all services beyond the limit share.
+  /// The service shared by all services beyond the limit.
   let otherServices: NameID
 
-  /// The stream clock: the largest timestamp that was believed, or the time it was advanced to.
+  /// The stream clock: the largest believed timestamp, or the time it was advanced to.
   public private(set) var clock = Instant.distantPast
   /// Which timestamps are believed.
   var clockGuard: ClockGuard
-  /// Whether the clock was set back, and has not gone on by a jump since.
+  /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
@@ -52,10 +51,10 @@ public struct Sampler: ~Copyable {
   /// Verdicts by the service of the root.
   var serviceVerdicts = ServiceVerdictCounts()
 
-  /// What is known from before; of no effect for a sampler that was not restored.
+  /// What is known from the last owner; no effect unless the sampler was restored.
   var recovery = Recovery()
 
-  /// What the tables take, as of the last record whose number was due.
+  /// What the tables take; updated every 16 records.
   var tableAccount: TableAccount
 
   /// What it shares with the lane's other samplers.
@@ -65,9 +64,9 @@ public struct Sampler: ~Copyable {
   ///
   /// - Parameters:
   ///   - partition: the partition whose records it will read.
-  ///   - configuration: what it keeps, how long it waits, and what it may take.
-  ///   - memory: where spans are kept, shared by the samplers of a lane; nil for one of its own.
-  ///   - workspace: what else they share; nil for one of its own.
+  ///   - configuration: its policies, windows and limits.
+  ///   - memory: where spans are stored, shared by the samplers of a lane; nil for its own.
+  ///   - workspace: what else they share; nil for its own.
   public init(
     partition: PartitionID, configuration: SamplerConfiguration, memory: SpanMemory? = nil,
     workspace: SamplerWorkspace? = nil
@@ -99,14 +98,14 @@ public struct Sampler: ~Copyable {
   /// Windows that are over by the record's timestamp close before the record is read.
   ///
   /// - Parameters:
-  ///   - offset: the record's place; greater than that of the record before.
+  ///   - offset: the record's offset; greater than that of the record before.
   ///   - timestamp: the record's timestamp; nil if it has none.
-  ///   - isLogTime: whether the broker set it, and not a producer whose clock may be wrong.
+  ///   - isLogTime: whether the broker set the timestamp, and not a producer whose clock may be wrong.
   ///   - key: the record's key, nil if there is none.
   ///   - value: the record's value as OTLP protobuf, nil for a tombstone.
-  ///   - effects: what is to be written is appended here.
-  /// - Returns: why the record can't be read; nothing of it was taken then. The caller dead-letters it. Spans
-  ///   that can't be used, in a record that can be read, are among the effects.
+  ///   - effects: outputs are appended here.
+  /// - Returns: why the record can't be read; then nothing of it was used, and the caller dead-letters it.
+  ///   Unusable spans of a readable record are among the effects.
   public mutating func ingest(
     offset: Offset, timestamp: Instant?, isLogTime: Bool = false, key: RawSpan?, value: RawSpan?,
     into effects: inout Effects
@@ -121,11 +120,11 @@ public struct Sampler: ~Copyable {
     guard value.byteCount <= configuration.limits.recordBytes else {
       return malformed(MalformedInput(.recordTooLarge, at: 0))
     }
-    // In place: to move it costs more than to read a short record.
+    // In place: moving it costs more than reading a short record.
     let workspace = workspace
     if let error = ingest(value, key, offset, &workspace.scratch, &effects) { return malformed(error) }
     if buffer.isCleaningDue { cleanBuffer() }
-    // Tables grow by little with each record.
+    // Tables grow little with each record.
     if counters.recordsRead & 15 == 0 { updateTableAccount() }
     return nil
   }
@@ -159,7 +158,7 @@ public struct Sampler: ~Copyable {
         reading.groups.append(group, of: reading.record, bytes: value, to: &reading.piece)
         let share = Share(traceID: group.traceID, spans: members, offset: offset)
         reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
-        // Pieces that are handed out at once hold no memory until the last one is.
+        // After each piece, so that those forwarded at once don't hold memory until the record's last one.
         if buffer.isCleaningDue { cleanBuffer() }
       }
     }
@@ -167,7 +166,7 @@ public struct Sampler: ~Copyable {
     return nil
   }
 
-  /// Hands out the spans that can't be used, once: a record that is read again has given them away before.
+  /// Emits the unusable spans, once: a record that is read again has emitted them before.
   private mutating func setAside(
     _ reading: inout RecordScratch, _ value: RawSpan, _ offset: Offset, _ effects: inout Effects
   ) {
@@ -181,7 +180,7 @@ public struct Sampler: ~Copyable {
     }
   }
 
-  /// Counts a record that could not even be converted to OTLP protobuf, and steps over it.
+  /// Counts a record that could not even be converted to OTLP protobuf, and skips it.
   public mutating func skip(
     offset: Offset, timestamp: Instant?, isLogTime: Bool = false, into effects: inout Effects
   ) {
@@ -193,17 +192,17 @@ public struct Sampler: ~Copyable {
     nextOffset = offset.next
   }
 
-  /// Takes note that there is no record between the last one read and `offset`: the offsets are markers of
-  /// transactions, or records that were compacted away.
+  /// Notes that there is no record between the last one read and `offset`: the offsets are transaction
+  /// markers, or records that were compacted away.
   public mutating func noteEnd(at offset: Offset) {
     guard let nextOffset else { return }
     self.nextOffset = max(nextOffset, offset)
   }
 
-  /// Lets the stream clock follow the wall clock, while the partition is read to its end and idle.
+  /// Lets the stream clock follow the wall clock while the partition is read to its end and idle.
   public mutating func advance(to time: Instant, into effects: inout Effects) {
-    // While records are read again, only their own timestamps count: time that has passed since would close
-    // windows whose records are still to come.
+    // During recovery only the records' own timestamps count: elapsed time would close windows whose records
+    // are still to come.
     guard !isRecovering else { return }
     if let nextOffset { endRecovery(before: nextOffset, into: &effects) }
     pass(to: time, into: &effects)
@@ -211,14 +210,14 @@ public struct Sampler: ~Copyable {
     cleanBuffer()
   }
 
-  /// Moves the stream clock on to `time`, or to just before the next window closes: after a silence, before
-  /// the record that ends it. Else that record would look as if it were ahead of its time.
+  /// Advances the stream clock to `time`, or to just before the next window closes: after a silence, before
+  /// the record that ends it. Otherwise that record would seem to be ahead of its time.
   public mutating func drift(to time: Instant) {
     guard !isRecovering, clock != .distantPast else { return }
     clock = max(clock, min(time, nextDue - Interval(nanoseconds: 1)))
   }
 
-  /// Moves the stream clock on, never back, and closes the windows that are over.
+  /// Advances the stream clock, never back, and closes the windows that are over.
   mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
@@ -238,7 +237,7 @@ public struct Sampler: ~Copyable {
     cleanBuffer()
   }
 
-  /// Frees the memory of spans that nobody needs any more.
+  /// Frees the memory of spans that are no longer needed.
   private mutating func cleanBuffer() {
     buffer.beginCleaning()
     cleanBuffer(survivors: false)
@@ -254,7 +253,7 @@ public struct Sampler: ~Copyable {
     }
   }
 
-  /// Gives back what its tables have not needed since the last call: to be called every minute or so.
+  /// Releases what its tables have not needed since the last call. Call it every minute or so.
   public mutating func trim() {
     trimPastSpans()
     register.trim()
@@ -267,15 +266,15 @@ public struct Sampler: ~Copyable {
     updateTableAccount()
   }
 
-  /// Where the partition can be taken up again, as of now; nil before the first record.
+  /// Where the partition can be resumed, as of now; nil before the first record.
   public var commitPoint: CommitPoint? {
     guard let nextOffset else { return nil }
-    // While records are read again, what was dealt with before reaches further than what has been read.
+    // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = isRecovering ? max(clock, recovery.clock) : clock
     var safe = (offset: nextOffset, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
-    // Whoever reads again must find the same records dissenting from the same clock.
+    // Rereading must find the same records dissenting from the same clock.
     if let pending = clockGuard.pending, pending.since < safe.offset {
       safe = (pending.since, pending.clock)
     }
@@ -284,7 +283,7 @@ public struct Sampler: ~Copyable {
       budgetLevels: policies.budgetLevels(at: clockThere))
   }
 
-  /// How many traces are open, and the memory that they and the past verdicts take.
+  /// How many traces are open, and the memory taken by them and by past verdicts.
   public var usage: SamplerUsage {
     SamplerUsage(
       openTraces: table.count, pastVerdicts: verdicts.count, bufferedBytes: buffer.neededBytes,
@@ -304,17 +303,17 @@ public struct Sampler: ~Copyable {
       + pastDropped.byteCount
   }
 
-  /// Checks that all parts agree. For tests and simulation: it looks at every open trace.
+  /// Checks that all parts agree. For tests and simulation: it visits every open trace.
   public func checkInvariants() {
     table.checkInvariants()
     checkKnownSpans()
     if let point = commitPoint {
-      invariant(point.safeOffset <= point.highWater, "the safe offset is ahead")
-      invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead")
+      invariant(point.safeOffset <= point.highWater, "the safe offset is past the high water")
+      invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead of the clock")
     }
   }
 
-  /// Sets where reading begins.
+  /// Sets where reading starts.
   mutating func begin(at offset: Offset, clock: Instant) {
     nextOffset = offset
     self.clock = clock
@@ -328,7 +327,7 @@ public struct Sampler: ~Copyable {
     }
   }
 
-  /// Resources whose answers are kept from record to record; the memory of more is given back.
+  /// Resources whose matches are kept from record to record; beyond this the memory is released.
   private static let resourcesKept = 1024
 
   private mutating func releaseResources() {
@@ -341,7 +340,7 @@ public struct Sampler: ~Copyable {
     return error
   }
 
-  /// Counts records that did not come keyed by their trace id: their spans may be spread over partitions.
+  /// Counts records not keyed by their trace id: their spans may be spread over partitions.
   private mutating func noteKey(_ key: RawSpan?, of record: ScannedRecord, isSingle: Bool) {
     guard let key, let first = record.spans.first?.traceID else {
       counters.recordsUnkeyed += 1
@@ -365,18 +364,18 @@ public struct Sampler: ~Copyable {
     switch clockGuard.judge(timestamp, at: offset, isLogTime: isLogTime, clock: clock) {
     case .stay: break
     case .suspect:
-      // One that is ahead of where the last owner's clock came to did not come after a silence.
+      // One that is ahead of the last owner's clock did not follow a silence.
       if isRecovering, recovery.firstSuspect == nil,
         timestamp <= recovery.clock + configuration.clockLead, let suspects = clockGuard.suspects
       {
         recovery.firstSuspect = (suspects.since, suspects.clock)
       }
     case .follow:
-      // What came before the first timestamp was opened at no time.
+      // What arrived before the first timestamp was opened without a time.
       if clock == .distantPast { table.delay(since: Offset(.min), clock: clock, to: timestamp) }
       pass(to: timestamp, into: &effects)
     case .jump(let dissent):
-      // A clock that was set back and goes on to where it was: what was open then was not opened so long ago.
+      // A clock that was set back returns to where it was: open traces were not opened that long ago.
       if isTurnedBack {
         table.delay(since: Offset(.min), clock: .distantPast, to: dissent.ownClock)
       } else {
@@ -389,8 +388,8 @@ public struct Sampler: ~Copyable {
     counters.timestampsClamped = clockGuard.refuted
   }
 
-  /// Sets the stream clock back, to where the log is. Nothing closes by it: what is open waits anew from then
-  /// on, at the most.
+  /// Sets the stream clock back to where the log is. This closes nothing: at most, open traces restart their
+  /// wait from there.
   private mutating func turnBack(to time: Instant) {
     guard time < clock else { return }
     counters.clockTurnedBack += 1
@@ -404,20 +403,20 @@ public struct Sampler: ~Copyable {
     baseline?.begin(partition, at: time)
   }
 
-  /// Whether records dissent from the clock, but nothing that they opened is open any more: then it is of no
-  /// consequence who was right, and the commit point need not wait for it.
+  /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter
+  /// who was right, and the commit point need not wait.
   private var isDissentOver: Bool {
     guard let since = clockGuard.pending?.since else { return false }
     return table.opened.last.map { table[$0].firstOffset < since } ?? true
   }
 
-  /// Whether a window, or an interval of the baseline, is over by `time`, or may be; or whether time that
-  /// passes moves the safe offset.
+  /// Whether a window, or an interval of the baseline, is over by `time`, or may be; or whether the passing
+  /// of time moves the safe offset.
   public func hasWorkDue(by time: Instant) -> Bool {
     isDissentOver || nextDue <= time
   }
 
-  /// When the next window, or the interval of the baseline, is over, or may be.
+  /// When the next window or baseline interval ends, or may end.
   private var nextDue: Instant {
     var due = baseline?.traffic?.intervalEnd ?? .distantFuture
     if let opened = table.opened.first {
@@ -429,10 +428,10 @@ public struct Sampler: ~Copyable {
     return due
   }
 
-  /// Closes every window that is over, and forgets the verdicts that are past the late window.
+  /// Closes every window that is over, and forgets the verdicts past the late window.
   ///
-  /// While records are read again no window closes. Verdicts are forgotten all the same, as the last owner
-  /// forgot them: spans that came after that opened their trace a second time.
+  /// During recovery no window closes. Verdicts are forgotten all the same, as the last owner forgot them:
+  /// spans that arrived after that opened their trace again.
   mutating func closeDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
@@ -441,7 +440,7 @@ public struct Sampler: ~Copyable {
     trimPastSpans()
   }
 
-  /// Closes every window that is over, in the order of their deadlines.
+  /// Closes every window that is over, in order of deadline.
   private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
     while let opened = table.opened.first {
@@ -462,10 +461,10 @@ public struct Sampler: ~Copyable {
     }
   }
 
-  /// Whether a trace whose wait after the root is over, and that misses no parent, waits the whole wait all
-  /// the same: asynchronous work may go on after the root, and a policy could still be satisfied by it.
+  /// Whether a trace whose wait after the root is over, and that misses no parent, still waits the whole
+  /// wait: asynchronous work may go on after the root, and a policy could still match.
   ///
-  /// Its place in the queue of those with roots is given up: the queue of all ends the window.
+  /// It then leaves the queue of traces with roots; the queue of all open traces ends its window.
   mutating func waitsOn(_ slot: Int) -> Bool {
     if table[slot].waitsOn { return true }
     let isLone = configuration.windows.loneRootsWait && table[slot].spanCount == 1
@@ -488,18 +487,18 @@ struct Share {
 
 /// What a sampler holds.
 public struct SamplerUsage: Equatable, Sendable {
-  /// Traces that are not closed.
+  /// Open traces.
   public var openTraces: Int
   /// Verdicts remembered.
   public var pastVerdicts: Int
-  /// Bytes of spans that undecided traces need.
+  /// Bytes of spans needed by undecided traces.
   public var bufferedBytes: Int
-  /// Bytes of the segments that these are kept in, as if none were compressed.
+  /// Bytes of the segments that hold them, as if none were compressed.
   public var segmentBytes: Int
   /// How many of the segments are compressed.
   public var compressedSegments: Int
-  /// Bytes of memory that open traces take beside their spans.
+  /// Bytes of memory that open traces take besides their spans.
   public var tableBytes: Int
-  /// Bytes of memory that past verdicts take.
+  /// Bytes of memory taken by past verdicts.
   public var verdictBytes: Int
 }

@@ -1,5 +1,5 @@
-// What the samplers of a lane share, beside the memory of spans: room to read a record in, and the policies
-// as they are compiled. A lane reads one record at a time, so one of each is enough, whatever the number of
+// What the samplers of a lane share, besides the memory of spans: room to read a record into, and the
+// compiled policies. A lane reads one record at a time, so one of each is enough for any number of
 // partitions.
 
 import Expressions
@@ -9,12 +9,12 @@ public import OTLP
 ///
 /// Nothing in it changes an outcome. Not thread-safe: it belongs to the lane.
 public final class SamplerWorkspace {
-  /// Room for the record that is being read.
+  /// Room for the record being read.
   var scratch = RecordScratch()
-  /// Room for buffered spans that are looked at again.
+  /// Room for buffered spans that are read again.
   var review = ScannedRecord()
 
-  /// The policies that were compiled last.
+  /// The policies compiled last.
   private var compiled: (source: PolicySource, policies: PolicySet)?
   /// The states of their regular expressions.
   private var automata: [SharedAutomaton] = []
@@ -30,29 +30,29 @@ public final class SamplerWorkspace {
   /// Makes an empty workspace.
   public init() {}
 
-  /// The spans that can't be used, by reason, of the record that was read last.
+  /// The unusable spans of the record read last, by reason.
   public var rejectedSpans: [RejectedSpans] { scratch.record.rejected }
 
-  /// Bytes of memory that reading records has taken.
+  /// Bytes of memory taken by reading records.
   public var scratchBytes: Int { scratch.byteCount + review.byteCount }
 
-  /// Bytes of memory that the states of regular expressions take.
+  /// Bytes of memory taken by the states of regular expressions.
   public var automataBytes: Int { automata.reduce(0) { $0 + $1.byteCount } }
 
-  /// Gives back what reading records has taken.
+  /// Releases the memory taken by reading records.
   public func releaseScratch() {
     scratch = RecordScratch()
     review = ScannedRecord()
   }
 
-  /// Gives back the states of regular expressions, all or those that no text has called for since the last
-  /// call. What is needed again is made again.
+  /// Releases the states of regular expressions, all or those not used since the last call. They are rebuilt
+  /// when needed.
   public func releaseAutomata(all: Bool) {
     for automaton in automata { automaton.release(ifUsed: all) }
   }
 
-  /// The policies of `configuration`, as nobody has used them yet. All sets share one copy of what they were
-  /// compiled to, and the states of their regular expressions; budgets are each one's own.
+  /// The policies of `configuration`, not used yet. All sets share one compiled copy and the states of their
+  /// regular expressions; each has its own budgets.
   func policies(_ configuration: SamplerConfiguration) -> PolicySet {
     let source = PolicySource(
       policies: configuration.policies, skewTolerance: configuration.skewTolerance,
@@ -65,7 +65,7 @@ public final class SamplerWorkspace {
   }
 }
 
-/// Storage that is reused from record to record.
+/// Storage reused from record to record.
 struct RecordScratch: ~Copyable {
   var record = ScannedRecord()
   var groups = TraceGroups()

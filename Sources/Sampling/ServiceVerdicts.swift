@@ -1,4 +1,4 @@
-// How many traces of each service were kept and dropped, for whoever watches a worker.
+// How many traces of each service were kept and dropped, for monitoring.
 
 /// Verdicts on the traces of one service.
 public struct ServiceVerdicts: Equatable, Sendable {
@@ -17,10 +17,11 @@ public struct ServiceVerdicts: Equatable, Sendable {
   }
 }
 
-/// Final verdicts by the service of the root span. Services are told apart in the order of their first span,
-/// so that a count, once begun, never moves to another name.
+/// Final verdicts by the service of the root span. Services are numbered in the order of their first span, so
+/// a count never moves to another name.
 struct ServiceVerdictCounts {
-  /// By the number of the service's name. The first is the name that all services beyond a limit share.
+  /// Indexed by the number of the service's name. The first is the name shared by all services beyond a
+  /// limit.
   private var byService: [ServiceVerdicts] = [ServiceVerdicts()]
   private var rootless = ServiceVerdicts()
 
@@ -47,9 +48,9 @@ extension ServiceVerdicts {
 }
 
 extension Sampler {
-  /// The name that all services beyond a limit share.
+  /// The name shared by all services beyond a limit.
   public static var otherServicesName: String { "(other services)" }
-  /// What stands for the service of traces without a root span.
+  /// Replaces the service of traces without a root span.
   public static var rootlessName: String { "(no root)" }
 
   /// Calls `body` with the name of each service whose traces were decided, by their roots, and the verdicts.

@@ -3,18 +3,18 @@
 import Invariants
 import SpanStorage
 
-/// Numbered slots, more of them as they are asked for. Slots never move, and what is in one is read and
-/// changed in place: a type that can't be copied never is.
+/// Numbered slots, added on demand. Slots never move, and values are read and changed in place, so a
+/// noncopyable type will do.
 ///
-/// An array would do, but for two things: it doubles by copying, which at ten million open traces stops the
-/// lane for a second; and its small pages cost a walk through the page tables for nearly every access at
-/// random, which on a virtual machine takes longer than the access.
+/// An array would do, except for two things: it doubles by copying, which at ten million open traces stops
+/// the lane for a second; and its small pages cost a page table walk for nearly every random access, which on
+/// a virtual machine takes longer than the access.
 @safe struct SlotArray<Element: ~Copyable>: ~Copyable {
   private var chunks: [UnsafeMutablePointer<Element>] = unsafe []
   /// How many slots there are.
   private(set) var count = 0
 
-  /// The slots of a chunk: as many as a huge page has room for, rounded down to a power of two.
+  /// The slots of a chunk: as many as fit a huge page, rounded down to a power of two.
   private static var chunkSlots: Int { 1 << chunkBits }
   private static var chunkBits: Int {
     (HugePages.pageBytes / MemoryLayout<Element>.stride).bitWidth - 1
@@ -24,7 +24,8 @@ import SpanStorage
   init() {}
 
   deinit {
-    // Sound: each chunk was allocated by `append`, is this array's alone, and all are full but the last.
+    // Sound: each chunk was allocated by `append` and is owned by this array only, and all but the last are
+    // full.
     for number in unsafe chunks.indices {
       let filled = min(Self.chunkSlots, count - number * Self.chunkSlots)
       unsafe chunks[number].deinitialize(count: filled)
@@ -39,8 +40,8 @@ import SpanStorage
   subscript(slot: Int) -> Element {
     @inline(__always) _read {
       check(slot)
-      // Sound: the chunk has `chunkSlots` slots, those below `count` are initialised, and no one else has
-      // them.
+      // Sound: the chunk has `chunkSlots` slots, those below `count` are initialised, and nothing else refers
+      // to them.
       yield unsafe chunks[slot >> Self.chunkBits][slot & (Self.chunkSlots - 1)]
     }
     @inline(__always) _modify {
@@ -53,24 +54,24 @@ import SpanStorage
   /// Adds a slot.
   mutating func append(_ element: consuming Element) {
     if unsafe count == chunks.count * Self.chunkSlots {
-      // Sound: fresh memory of just the size, bound to its only type.
+      // Sound: fresh memory of exactly this size, bound to its only type.
       let memory = unsafe HugePages.allocate(
         byteCount: Self.chunkSlots * MemoryLayout<Element>.stride, isLarge: !chunks.isEmpty)
       unsafe chunks.append(memory.bindMemory(to: Element.self, capacity: Self.chunkSlots))
     }
-    // Sound: the slot lies in the last chunk, behind those that are initialised.
+    // Sound: the slot lies in the last chunk, after the initialised ones.
     unsafe (chunks[count >> Self.chunkBits] + (count & (Self.chunkSlots - 1))).initialize(to: element)
     count += 1
   }
 
-  /// Removes the last slots, and gives back the memory that only they took: of the first chunk by pages, of
-  /// others as a whole, so that huge pages stay what they are.
+  /// Removes the last slots and releases the memory that only they took: of the first chunk by pages, of
+  /// others as a whole, so that huge pages stay whole.
   mutating func removeLast(_ removed: Int) {
-    invariant(removed >= 0 && removed <= count, "\(removed) slots of \(count) are to go")
+    invariant(removed >= 0 && removed <= count, "can't remove \(removed) of \(count) slots")
     let left = count - removed
     while count > left {
       count -= 1
-      // Sound: the slot is initialised, and outside of the array from here on.
+      // Sound: the slot is initialised, and outside the array from here on.
       unsafe (chunks[count >> Self.chunkBits] + (count & (Self.chunkSlots - 1))).deinitialize(count: 1)
     }
     let chunksLeft = (left + Self.chunkSlots - 1) >> Self.chunkBits

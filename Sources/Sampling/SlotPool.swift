@@ -1,14 +1,14 @@
-// Slots that are taken and given back: where everything is kept that open traces have beside their spans.
+// Slots that are taken and given back: they hold what open traces have besides their spans.
 
 import Invariants
 
-/// Numbered slots, of which those that were given back are taken again.
+/// Numbered slots, reused once given back.
 ///
-/// They grow with the traffic. When a burst is over, `trim` gives back what it took: for that, low slots are
-/// taken first once there are many to choose from, so that the high ones become free.
+/// They grow with the traffic. After a burst, `trim` releases what it took: for that, low slots are taken
+/// first once there are many to choose from, so that the high ones become free.
 struct SlotPool<Element: ~Copyable>: ~Copyable {
   private var slots = SlotArray<Element>()
-  /// Slots that are nobody's; the last is taken first.
+  /// Unused slots; the last is taken first.
   private var free: [Int32] = []
   /// The most slots in use since the last `trim`.
   private var usedMax = 0
@@ -19,13 +19,13 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
   /// How many are in use.
   var usedCount: Int { slots.count - free.count }
 
-  /// Whether a slot can be had without taking more memory.
+  /// Whether a slot is available without more memory.
   var hasFree: Bool { !free.isEmpty }
 
   /// Bytes of memory in use.
   var byteCount: Int { slots.byteCount + free.capacity * MemoryLayout<Int32>.stride }
 
-  /// The value in `slot`, which must be one that was taken.
+  /// The value in `slot`, which must be in use.
   subscript(slot: Int) -> Element {
     @inline(__always) _read { yield slots[slot] }
     @inline(__always) _modify { yield &slots[slot] }
@@ -37,21 +37,20 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
       slots[Int(slot)] = element
       return Int(slot)
     }
-    invariant(slots.count < Int(Int32.max), "no number is left for another slot")
+    invariant(slots.count < Int(Int32.max), "out of slot numbers")
     slots.append(element)
     return slots.count - 1
   }
 
-  /// Gives a slot back. What is in it stays until it is taken again.
+  /// Gives a slot back. Its value stays until the slot is taken again.
   mutating func release(_ slot: Int) {
-    invariant(slot >= 0 && slot < slots.count && free.count < slots.count, "slot \(slot) is nobody's already")
+    invariant(slot >= 0 && slot < slots.count && free.count < slots.count, "slot \(slot) is already free")
     usedMax = max(usedMax, usedCount)
     free.append(Int32(truncatingIfNeeded: slot))
   }
 
-  /// Gives back the memory of slots that have not been needed since the last call: of the highest, as far as
-  /// none of them is in use. To be called every minute or so: where less than half was needed it looks at
-  /// every slot that is free.
+  /// Releases slots not needed since the last call: the highest, down to the last one in use. Call it every
+  /// minute or so: if less than half was needed it visits every free slot.
   mutating func trim() {
     let needed = max(usedMax, usedCount)
     defer { usedMax = usedCount }
@@ -61,7 +60,7 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
     var end = slots.count
     while end > needed, isFree[end - 1] { end -= 1 }
     slots.removeLast(slots.count - end)
-    // In memory of their own: an array that shrinks keeps its capacity.
+    // A new array: one that shrinks keeps its capacity.
     free = []
     free.reserveCapacity(slots.count - used)
     for slot in (0..<slots.count).reversed() where isFree[slot] {
@@ -75,10 +74,10 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
     return isFree
   }
 
-  /// Checks that no slot is free twice, and that `used` are in use. For tests: it looks at every slot.
+  /// Checks that no slot is free twice, and that `used` are in use. For tests: it visits every slot.
   func checkInvariants(used: Int) {
     let freeCount = freeSlots().count { $0 }
     invariant(freeCount == free.count, "\(free.count - freeCount) slots are free twice")
-    invariant(used == usedCount, "\(usedCount - used) slots are nobody's")
+    invariant(used == usedCount, "\(usedCount - used) slots have no owner")
   }
 }

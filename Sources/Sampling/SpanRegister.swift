@@ -1,10 +1,10 @@
-// Which spans of each trace have come, so that a span that is delivered again is recognised.
+// Which spans of each trace have arrived, to recognise redelivered spans.
 //
 // Nearly every span is new, and finding that out must cost next to nothing. So a trace goes through up to
-// three forms. A span has a *tag*: 32 bits mixed from its id, times, status and length. Tags are kept in a
-// chain of blocks, which is looked through only where the trace's filter has both bits of the span's id set;
-// beyond 60 spans, as the filter fills up, in a set. A span whose tag is new is new. One whose tag is known
-// probably came before. From the first of these on, and as soon as a trace is kept, the trace has a set of
+// four forms. A span has a *tag*: 32 bits mixed from its id, times, status and length. Tags are kept in a
+// chain of blocks, which is searched only if the trace's filter has both bits of the span's id set; beyond 60
+// spans, as the filter fills up, they are kept in a set. A span with a new tag is new. One with a known tag
+// probably arrived before. From the first of these on, and as soon as a trace is kept, the trace has a set of
 // *digests* instead: 64 bits over all bytes of a span. They need no spans in memory, and each span costs the
 // same, however often a trace is sent again.
 
@@ -15,7 +15,7 @@ import SpanStorage
 /// What is known of the spans of one trace: where its notes are in a `SpanRegister`.
 struct KnownSpans: BitwiseCopyable {
   enum Form: UInt8 {
-    /// Tags, in a chain of blocks that begins with the one that is being filled.
+    /// Tags, in a chain of blocks that starts with the one being filled.
     case list
     /// Tags, in a set.
     case tags
@@ -24,31 +24,31 @@ struct KnownSpans: BitwiseCopyable {
   }
 
   fileprivate(set) var form = Form.list
-  /// The blocks of the list, and how many tags there is room for in the first.
+  /// The number of blocks in the list, and the room for tags in the first.
   fileprivate var blocks: UInt8 = 0
   fileprivate var room: UInt8 = 0
   /// The block or the set; negative if there is none.
   fileprivate var place: Int32 = -1
 
-  /// No spans, told apart by `form`.
+  /// No spans, to be noted in `form`.
   init(_ form: Form = .list) {
     self.form = form
   }
 }
 
-/// The spans of all traces that are remembered.
+/// The spans of all remembered traces.
 struct SpanRegister: ~Copyable {
-  /// What became of a span that was to be noted.
+  /// The outcome of noting a span.
   enum Entry {
-    /// It was not known, and is now.
+    /// It was new, and is known now.
     case added
     /// It was known.
     case known
-    /// It is not known, and there is no room to note it.
+    /// It is new, and there is no room to note it.
     case refused
   }
 
-  /// One line of a processor's cache, filled from its end. Zero is no tag.
+  /// One cache line of the processor, filled from its end. Zero is no tag.
   struct Block {
     var tags: [15 of UInt32]
     var next: Int32
@@ -58,7 +58,7 @@ struct SpanRegister: ~Copyable {
       self.next = next
     }
 
-    /// All at once: it is quicker than to stop.
+    /// All at once: faster than stopping early.
     @inline(__always)
     func contains(_ tag: UInt32) -> Bool {
       var found: UInt32 = 0
@@ -68,7 +68,7 @@ struct SpanRegister: ~Copyable {
   }
 
   private static let perBlock: UInt8 = 15
-  /// Then one new span in five finds its bits set in the filter.
+  /// With that many, one new span in five finds its bits set in the filter.
   private static let blocksMax: UInt8 = 4
 
   private var blocks = SlotPool<Block>()
@@ -76,7 +76,7 @@ struct SpanRegister: ~Copyable {
   private var digestSets = NumberSets<UInt64>(capacityMin: 32)
   private let seed: HashSeed
   private let memory: SpanMemory
-  /// Spans that there was no room to note.
+  /// Spans there was no room to note.
   private(set) var refusals: UInt64 = 0
 
   init(seed: HashSeed, memory: SpanMemory) {
@@ -87,7 +87,7 @@ struct SpanRegister: ~Copyable {
   /// Bytes of memory in use.
   var byteCount: Int { blocks.byteCount + tagSets.byteCount + digestSets.byteCount }
 
-  /// Bytes that the notes on a trace take.
+  /// Bytes taken by the notes on a trace.
   func byteCount(of known: KnownSpans) -> Int {
     switch known.form {
     case .list: Int(known.blocks) * MemoryLayout<Block>.stride
@@ -107,14 +107,13 @@ struct SpanRegister: ~Copyable {
 
   // MARK: Tags
 
-  /// Notes a span by its tag, in a trace that is not in the form of digests. Returns whether its tag is
-  /// known.
+  /// Notes a span by its tag, in a trace not in the form of digests. Returns whether its tag is known.
   ///
-  /// - Parameter mayBeKnown: false only if no span with the same id came.
+  /// - Parameter mayBeKnown: false only if no span with the same id arrived before.
   @inline(__always)
   mutating func isKnown(_ span: SpanView, mayBeKnown: Bool, to known: inout KnownSpans) -> Bool {
     let tag = seed.tag(span)
-    // There is room in lists alone.
+    // Only lists have room.
     guard known.room > 0, !mayBeKnown else { return isKnown(tag, mayBeKnown, &known) }
     known.room &-= 1
     blocks[Int(known.place)].tags[Int(known.room)] = tag
@@ -149,7 +148,7 @@ struct SpanRegister: ~Copyable {
     return false
   }
 
-  /// Begins a block, or a set instead. False if neither can be had, or it is a set now.
+  /// Starts a block, or a set instead. False if neither is possible, or it is a set now.
   private mutating func makeBlock(_ known: inout KnownSpans) -> Bool {
     guard known.blocks < SpanRegister.blocksMax else {
       moveToSet(&known)
@@ -176,7 +175,7 @@ struct SpanRegister: ~Copyable {
 
   // MARK: Digests
 
-  /// Notes a span by the digest of its bytes, in a trace that is in the form of digests; unless the trace has
+  /// Notes a span by the digest of its bytes, in a trace in the form of digests, unless the trace has
   /// `countMax` of them. Returns whether it is known.
   mutating func isKnown(
     _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
@@ -186,7 +185,7 @@ struct SpanRegister: ~Copyable {
     return entry == .known
   }
 
-  /// The same; who calls it counts what there was no room for.
+  /// The same, but the caller counts what there was no room for.
   @discardableResult
   mutating func note(
     _ span: SpanView, in bytes: RawSpan, to known: inout KnownSpans, countMax: Int = .max
@@ -199,22 +198,22 @@ struct SpanRegister: ~Copyable {
     return digestSets.insert(digest, into: &known.place) { [memory] in !SpanRegister.isOverdrawn(memory) }
   }
 
-  /// Puts other notes on the same spans in the place of `known`. Those that were known until now and are not
-  /// among the new ones count as refused.
+  /// Replaces `known` with other notes on the same spans. Spans known until now but not in the new notes
+  /// count as refused.
   mutating func replace(_ known: inout KnownSpans, by other: KnownSpans) {
     refusals += UInt64(max(0, count(of: known) - count(of: other)))
     release(known)
     known = other
   }
 
-  /// Whether tables take all that they may.
+  /// Whether tables take all they may.
   private static func isOverdrawn(_ memory: SpanMemory) -> Bool {
     memory.tableBytes >= memory.tableBytesMax
   }
 
   // MARK: The end
 
-  /// Forgets the spans of a trace. What is known of it is of no use then.
+  /// Forgets the spans of a trace. `known` must not be used after that.
   mutating func release(_ known: KnownSpans) {
     switch known.form {
     case .tags: tagSets.release(known.place)
@@ -228,14 +227,14 @@ struct SpanRegister: ~Copyable {
     }
   }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() {
     blocks.trim()
     tagSets.trim()
     digestSets.trim()
   }
 
-  /// Checks that nothing was lost: `known` are all traces whose spans are noted. For tests.
+  /// Checks that nothing is lost: `known` are all traces with notes. For tests.
   func checkInvariants(_ known: [KnownSpans]) {
     var usedBlocks = 0
     for trace in known where trace.form == .list {
@@ -248,8 +247,8 @@ struct SpanRegister: ~Copyable {
 }
 
 extension HashSeed {
-  /// The tag of a span: of spans that differ in id, times, status or length it is another, but for one pair
-  /// in four billion.
+  /// The tag of a span. Spans that differ in id, times, status or length have different tags, except for one
+  /// pair in four billion.
   @inline(__always)
   fileprivate func tag(_ span: SpanView) -> UInt32 {
     let times = span.start &* 0x9e37_79b9_7f4a_7c15 ^ span.end

@@ -1,8 +1,8 @@
-// What a sampler's tables take, told to those who share the memory.
+// What a sampler's tables take, reported to the memory that samplers share.
 
 import SpanStorage
 
-/// The share of one sampler's tables in `SpanMemory.tableBytes`, given back when the sampler ends.
+/// The share of one sampler's tables in `SpanMemory.tableBytes`, returned when the sampler ends.
 struct TableAccount: ~Copyable {
   private let memory: SpanMemory
   private var bytes = 0
@@ -15,14 +15,14 @@ struct TableAccount: ~Copyable {
     memory.tableBytes -= bytes
   }
 
-  /// Whether the tables of all who share the memory take what they may. Then nothing is added to them that
-  /// can be done without.
+  /// Whether the tables of all samplers that share the memory take all they may. Then nothing dispensable is
+  /// added to them.
   var isOverdrawn: Bool { memory.tableBytes >= memory.tableBytesMax }
 
   /// Whether they take more than half of it.
   var isHalfDrawn: Bool { memory.tableBytes > memory.tableBytesMax / 2 }
 
-  /// Says what the tables take now.
+  /// Reports what the tables take now.
   mutating func update(to count: Int) {
     memory.tableBytes += count - bytes
     bytes = count

@@ -1,4 +1,4 @@
-// Points and spans of time on the stream's clock. The core never asks a machine what time it is.
+// Instants and intervals on the stream clock. The core never asks a machine for the time.
 
 import OTLP
 
@@ -33,10 +33,10 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     bytes.append(addingCapacity: Instant.rfc3339Room) { $0.appendRFC3339(self) }
   }
 
-  /// The room that the form takes: 30 bytes, the last six of which are stored as a word.
+  /// The room that the text takes: 30 bytes, the last six of which are stored as a word.
   static let rfc3339Room = 32
 
-  /// The form of what `appendRFC3339` writes: a zero stands for any digit.
+  /// The form that `appendRFC3339` writes: a zero stands for any digit.
   private static let rfc3339Form = Array("0000-00-00T00:00:00.000000000Z".utf8)
 
   /// Reads what `appendRFC3339` wrote; nil for anything else.
@@ -59,7 +59,7 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     let nanoseconds = Int128(seconds) * 1_000_000_000 + Int128(number(20..<29))
     guard let fitting = Int64(exactly: nanoseconds) else { return nil }
     self.init(nanoseconds: fitting)
-    // The 13th month and the 31st of February are read as days that have another name.
+    // A 13th month or a 31st of February reads as a day with another name.
     var again: [UInt8] = []
     appendRFC3339(to: &again)
     guard again == text else { return nil }
@@ -77,7 +77,7 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
     return Instant(nanoseconds: overflow ? .max : sum)
   }
 
-  /// The time between two instants; none if the second is the later one.
+  /// The time between two instants; zero if the second is later.
   public static func - (later: Instant, earlier: Instant) -> Interval {
     let (difference, overflow) = later.nanoseconds.subtractingReportingOverflow(earlier.nanoseconds)
     guard !overflow else { return Interval(nanoseconds: later > earlier ? .max : 0) }
@@ -152,7 +152,7 @@ public struct Offset: Hashable, Comparable, Sendable, BitwiseCopyable {
     self.value = value
   }
 
-  /// The offset of the next record; the largest offset has none behind it.
+  /// The offset of the next record; the largest offset has none after it.
   public var next: Offset { value < .max ? Offset(value + 1) : self }
 
   /// Orders by place.
@@ -186,7 +186,7 @@ extension Int64 {
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends `instant` as its `appendRFC3339` does. It takes room for `Instant.rfc3339Room`.
+  /// Appends `instant` as its `appendRFC3339` does. It needs `Instant.rfc3339Room` bytes of room.
   ///
   /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
   mutating func appendRFC3339(_ instant: Instant) {
@@ -197,7 +197,7 @@ extension OutputSpan<UInt8> {
     let dayOfYear = inEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
     let shiftedMonth = (5 * dayOfYear + 2) / 153
     let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-    // What an instant can say lies between 1677 and 2262: the year has four digits.
+    // Instants lie between 1677 and 2262: the year has four digits.
     let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
     let dayOfMonth = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
     let (seconds, nanosecond) = inDay.quotientAndRemainder(dividingBy: 1_000_000_000)

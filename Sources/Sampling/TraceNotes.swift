@@ -16,7 +16,7 @@ struct ServiceLists: ~Copyable {
   /// Bytes of memory in use.
   var byteCount: Int { blocks.byteCount }
 
-  /// Whether the list that begins at `first` and has `count` services holds `service`.
+  /// Whether the list that starts at `first` and has `count` services contains `service`.
   func contains(_ service: NameID, first: Int32, count: Int) -> Bool {
     var left = count
     var block = first
@@ -29,8 +29,8 @@ struct ServiceLists: ~Copyable {
     return false
   }
 
-  /// Adds `service` to a list of `count` services; returns the list's first block. The fullest block is the
-  /// last in the chain, the one that is being filled the first.
+  /// Adds `service` to a list of `count` services; returns the list's first block, the one being filled. The
+  /// blocks after it are full.
   mutating func add(_ service: NameID, first: Int32, count: Int) -> Int32 {
     let place = count % ServiceLists.perBlock
     if place > 0 {
@@ -42,7 +42,7 @@ struct ServiceLists: ~Copyable {
     return Int32(truncatingIfNeeded: blocks.take(block))
   }
 
-  /// Calls `body` with each service, in the order in which they were added.
+  /// Calls `body` with each service, in the order they were added.
   func forEach(first: Int32, count: Int, _ body: (NameID) -> Void) {
     guard count > 0 else { return }
     var chain: [Int32] = []
@@ -69,18 +69,18 @@ struct ServiceLists: ~Copyable {
     }
   }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() { blocks.trim() }
 }
 
-/// A span with status ERROR, as much of it as finding the error origin takes.
+/// What finding the error origin needs of a span with status ERROR.
 struct ErrorNote {
   var spanID: UInt64
   var parentID: UInt64
   var end: UInt64
   var service: NameID
   var operation: NameID
-  /// The note before it of the same trace.
+  /// The trace's previous note.
   var previous: Int32
 }
 
@@ -96,10 +96,10 @@ struct ErrorNotes: ~Copyable {
     Int32(truncatingIfNeeded: notes.take(note))
   }
 
-  /// The error span none of whose children is an error span; of several the one that ended first, then the
-  /// one with the smallest id. It answers "which service caused it".
+  /// The error span with no error span among its children; of several the one that ended first, then the one
+  /// with the smallest id. It answers "which service caused it".
   ///
-  /// Spans that name each other in a ring leave nobody childless: then the one that ended first of all.
+  /// If spans name each other in a ring, none is childless: then the one that ended first of all.
   func origin(from last: Int32) -> ErrorNote? {
     var origin: ErrorNote?
     var earliest: ErrorNote?
@@ -131,7 +131,7 @@ struct ErrorNotes: ~Copyable {
     }
   }
 
-  /// Frees a trace's notes and hands each to `body` first.
+  /// Frees a trace's notes, passing each to `body` first.
   mutating func release(from last: Int32, _ body: (ErrorNote) -> Void) {
     var slot = last
     while slot >= 0 {
@@ -142,7 +142,7 @@ struct ErrorNotes: ~Copyable {
     }
   }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() { notes.trim() }
 }
 

@@ -10,9 +10,9 @@ struct TraceTable: ~Copyable {
   private var index = HashIndex()
   private let seed: HashSeed
 
-  /// All open traces, in the order in which they were opened.
+  /// All open traces, in the order they were opened.
   private(set) var opened = SlotQueue()
-  /// Those that wait only for the time after their root to pass, in the order in which their roots came.
+  /// Those that only wait for the time after their root to pass, in the order their roots arrived.
   private(set) var rooted = SlotQueue()
 
   init(seed: HashSeed) {
@@ -22,10 +22,10 @@ struct TraceTable: ~Copyable {
   /// How many traces are open.
   var count: Int { index.count }
 
-  /// Whether a trace can be opened without taking more memory.
+  /// Whether a trace can be opened without more memory.
   var hasFreeSlot: Bool { traces.hasFree }
 
-  /// Whether there is a slot with this number, open or not. Those of a burst are gone when it is over.
+  /// Whether a slot with this number exists, open or not. Those of a burst are removed once it is over.
   func hasSlot(_ slot: Int) -> Bool { slot < traces.count }
 
   /// Bytes of memory in use.
@@ -56,7 +56,7 @@ struct TraceTable: ~Copyable {
     return slot
   }
 
-  /// Closes the trace in `slot`; the slot may be another trace's at once.
+  /// Closes the trace in `slot`, which another trace may take at once.
   mutating func close(_ slot: Int) {
     opened.remove(slot)
     if rooted.contains(slot) { rooted.remove(slot) }
@@ -64,7 +64,7 @@ struct TraceTable: ~Copyable {
     traces.release(slot)
   }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() {
     traces.trim()
     opened.removeSlots(from: traces.count)
@@ -83,9 +83,9 @@ struct TraceTable: ~Copyable {
     traces[slot].isRootWaitOver = true
   }
 
-  /// Lets the windows begin at `time` of traces that were opened since the record at `offset`, and the
-  /// waits after roots that came since `clock`: they were stamped by a clock that stood still. These are
-  /// the last in the queues, and `time` is later than all that is there, so the order stays.
+  /// Restarts, at `time`, the windows of traces opened since the record at `offset` and the waits after roots
+  /// that arrived since `clock`: they were stamped by a clock that stood still. These are the last in the
+  /// queues, and `time` is later than everything in them, so the order stays.
   mutating func delay(since offset: Offset, clock: Instant, to time: Instant) {
     var next = opened.last
     while let slot = next, traces[slot].firstOffset >= offset {
@@ -99,7 +99,7 @@ struct TraceTable: ~Copyable {
     }
   }
 
-  /// Makes no window begin later than `time`. Cutting all of them keeps their order.
+  /// Makes no window start later than `time`. Capping all of them keeps their order.
   mutating func turnBack(to time: Instant) {
     var next = opened.first
     while let slot = next {
@@ -113,7 +113,7 @@ struct TraceTable: ~Copyable {
     seed.hash(high: id.high, low: id.low)
   }
 
-  /// Checks that index, queues and slots agree. For tests: it looks at every trace.
+  /// Checks that index, queues and slots agree. For tests: it visits every trace.
   func checkInvariants() {
     invariant(opened.count == count, "\(opened.count) traces are queued but \(count) are indexed")
     traces.checkInvariants(used: count)
@@ -137,8 +137,8 @@ struct TraceTable: ~Copyable {
 
 /// First in, first out, with removal from the middle: a doubly linked list over slots.
 ///
-/// All windows have the same length, and where the stream clock is set back all that is later goes back
-/// with it. So a queue in the order of arrival is in the order of deadlines too: no heap, no timer wheel.
+/// All windows have the same length, and if the stream clock is set back, everything later goes back with it.
+/// So a queue in order of arrival is in order of deadline too: no heap, no timer wheel.
 struct SlotQueue {
   private struct Links {
     var previous: Int32
@@ -155,32 +155,32 @@ struct SlotQueue {
 
   var byteCount: Int { links.capacity * MemoryLayout<Links>.stride }
 
-  /// The slot that came first, or nil.
+  /// The slot queued first, or nil.
   var first: Int? { head < 0 ? nil : Int(head) }
 
-  /// The slot that came last, or nil.
+  /// The slot queued last, or nil.
   var last: Int? { tail < 0 ? nil : Int(tail) }
 
-  /// Makes room for a slot, the highest so far or one of those before.
+  /// Makes room for a slot, the highest so far or an earlier one.
   @inline(__always)
   mutating func makeRoom(for slot: Int) {
     if slot >= links.count { links.append(.none) }
   }
 
-  /// Gives back the room of slots that are gone, none of which is queued.
+  /// Releases the room of removed slots, none of which is queued.
   mutating func removeSlots(from slot: Int) {
-    // In memory of its own: an array that shrinks keeps its capacity.
+    // A new array: one that shrinks keeps its capacity.
     if slot < links.count { links = Array(links[..<slot]) }
   }
 
   func contains(_ slot: Int) -> Bool { links[slot].next != -2 }
 
-  /// The slot that came after, or nil.
+  /// The slot queued after `slot`, or nil.
   func next(after slot: Int) -> Int? {
     links[slot].next < 0 ? nil : Int(links[slot].next)
   }
 
-  /// The slot that came before, or nil.
+  /// The slot queued before `slot`, or nil.
   func previous(before slot: Int) -> Int? {
     links[slot].previous < 0 ? nil : Int(links[slot].previous)
   }

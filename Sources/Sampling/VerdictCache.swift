@@ -1,5 +1,4 @@
-// Verdicts already given, for spans that come late. Exact: 128-bit ids, no filter that could take one trace
-// for another.
+// Verdicts already given, for late spans. Exact: 128-bit ids, no filter that could confuse two traces.
 
 import Invariants
 import OTLP
@@ -7,7 +6,7 @@ import SpanStorage
 
 /// What was decided about a trace.
 ///
-/// Of a kept trace the threshold is remembered. A dropped one has none: in its place is what its late spans
+/// Of a kept trace the threshold is remembered. A dropped one has none; in its place is what its late spans
 /// are judged by.
 struct PastVerdict {
   let traceID: TraceID
@@ -15,7 +14,7 @@ struct PastVerdict {
   /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.
   private var packed: UInt64
 
-  /// What stands where no verdict does; the index never leads there.
+  /// Fills places without a verdict; the index never leads there.
   static let vacant = PastVerdict(
     traceID: TraceID(high: 0, low: 0), isKept: false, threshold: .never, decidedAt: .distantPast)
 
@@ -32,13 +31,13 @@ struct PastVerdict {
 
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
 
-  /// The threshold that its spans are handed out with; never, if it was dropped.
+  /// The threshold its spans are forwarded with; `never` if it was dropped.
   var threshold: SamplingThreshold {
     isKept ? SamplingThreshold(rejected: packed & (1 << 57 - 1)) : .never
   }
 
-  /// Whether the verdict, or the early keep before it, was given by an earlier owner of the partition: then
-  /// what is read again of the trace was dealt with.
+  /// Whether an earlier owner of the partition gave the verdict, or the early keep before it: what is read
+  /// again of the trace was already dealt with.
   var isRestored: Bool {
     get { packed & PastVerdict.restoredBit != 0 }
     set { packed = newValue ? packed | PastVerdict.restoredBit : packed & ~PastVerdict.restoredBit }
@@ -50,7 +49,7 @@ struct PastVerdict {
     set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
   }
 
-  /// Whether there is a later verdict on the same trace: then this one is not found.
+  /// Whether a later verdict on the same trace replaces this one, which is then not found.
   fileprivate var isReplaced: Bool {
     get { packed & PastVerdict.replacedBit != 0 }
     set { packed = newValue ? packed | PastVerdict.replacedBit : packed & ~PastVerdict.replacedBit }
@@ -58,12 +57,12 @@ struct PastVerdict {
 
   // MARK: Of a dropped trace
 
-  // 30 bits for the start, a bit each for a root and a veto, 25 for the policies that were reported.
+  // 30 bits for the start, one each for a root and a veto, 25 for the policies that were reported.
   private static let startBits: UInt64 = 1 << 30 - 1
   private static let rootBit: UInt64 = 1 << 30
   private static let vetoBit: UInt64 = 1 << 31
   private static let reportedShift: UInt64 = 32
-  /// Policies with a bit of their own. The others share one: of them the first is reported.
+  /// Policies with a bit of their own. The others share one: only the first of them is reported.
   static let reportedMax = 24
 
   /// Notes what is known of a dropped trace.
@@ -74,14 +73,14 @@ struct PastVerdict {
     if isVetoed { packed |= PastVerdict.vetoBit }
   }
 
-  /// Notes that the root of a dropped trace has come.
+  /// Notes that the root of a dropped trace has arrived.
   mutating func noteRoot() {
     invariant(!isKept, "a kept trace's threshold is overwritten")
     packed |= PastVerdict.rootBit
   }
 
-  /// When its first span began, in nanoseconds since 1970: at the verdict at the latest, and up to 1.05 ms
-  /// late; at most 13 days before the verdict.
+  /// When its first span started, in nanoseconds since 1970, up to 1.05 ms late; no later than the verdict,
+  /// and at most 13 days before it.
   var earliestStart: UInt64 {
     get {
       let ago = (packed & PastVerdict.startBits) << 20
@@ -101,13 +100,13 @@ struct PastVerdict {
     if !isKept { earliestStart = start }
   }
 
-  /// Whether its root has come.
+  /// Whether its root has arrived.
   var hasRoot: Bool { packed & PastVerdict.rootBit != 0 }
 
-  /// Whether a policy took it away.
+  /// Whether a policy vetoed it.
   var isVetoed: Bool { packed & PastVerdict.vetoBit != 0 }
 
-  /// Those of `policies`, a bit each, that have not been reported to keep it too late.
+  /// Those of `policies`, a bit each, not yet reported as keeping it too late.
   func unreported(of policies: UInt64) -> UInt64 {
     let reported = packed >> PastVerdict.reportedShift & (1 << UInt64(PastVerdict.reportedMax + 1) - 1)
     let own: UInt64 = 1 << UInt64(PastVerdict.reportedMax) - 1
@@ -115,7 +114,7 @@ struct PastVerdict {
     return policies & own & ~reported | others
   }
 
-  /// Notes that `policies`, a bit each, were reported to keep it too late.
+  /// Notes that `policies`, a bit each, were reported as keeping it too late.
   mutating func report(_ policies: UInt64) {
     invariant(!isKept, "a kept trace's threshold is overwritten")
     let own: UInt64 = 1 << UInt64(PastVerdict.reportedMax) - 1
@@ -123,7 +122,7 @@ struct PastVerdict {
     packed |= bits << PastVerdict.reportedShift
   }
 
-  /// Follows policies that have other places now: policy *i* is at `places[i]`, or nowhere.
+  /// Moves the bits of policies to their new places: policy *i* is at `places[i]`, or gone.
   fileprivate mutating func moveReported(to places: [Int?]) {
     guard !isKept else { return }
     var moved: UInt64 = 0
@@ -136,7 +135,7 @@ struct PastVerdict {
   }
 }
 
-/// What spans of a dropped trace have said, where policies combine it with what late spans say.
+/// Facts of a dropped trace's spans, for policies that combine them with those of late spans.
 struct RememberedFacts: BitwiseCopyable {
   var predicateMatches: UInt64 = 0
   var rootDuration: Int64 = 0
@@ -144,22 +143,22 @@ struct RememberedFacts: BitwiseCopyable {
   var latestEnd: UInt64 = 0
   var spanCount: UInt32 = 0
   var statuses: UInt8 = 0
-  /// Whether it is all that its spans said. It is not of traces that an earlier owner decided.
+  /// Whether it covers all the trace's spans. It does not for traces that an earlier owner decided.
   var isWhole = false
 }
 
 /// The verdicts of the last `late_window`, oldest first, found by trace id.
 ///
 /// A ring of 32-byte verdicts, doubled when full, and an index of two 8-byte buckets for each of its places:
-/// 48 to 96 bytes a trace. Verdicts come in the order of stream time, so the oldest is always at the head.
-/// Where policies combine what early and late spans say, 40 bytes more for each place.
+/// 48 to 96 bytes a trace. Verdicts arrive in order of stream time, so the oldest is always at the head. If
+/// policies combine facts of early and late spans, each place takes 40 bytes more.
 struct VerdictCache: ~Copyable {
   private var ring: [PastVerdict]
-  /// What the spans of each have said; empty unless that is asked for.
+  /// The facts of each trace's spans; empty unless policies need them.
   private var facts: [RememberedFacts]
   private var head = 0
   private(set) var count = 0
-  /// The number of the oldest verdict: they are numbered as they come.
+  /// The number of the oldest verdict; verdicts are numbered as they are added.
   private(set) var firstNumber = 0
   private var index: HashIndex
   private let seed: HashSeed
@@ -167,7 +166,7 @@ struct VerdictCache: ~Copyable {
   private var countMax = 0
   /// The places of an empty ring.
   private static let placesMin = 16
-  /// Keeps account of what all caches of a lane take.
+  /// Tracks what all caches of a lane take.
   private let memory: SpanMemory
 
   init(seed: HashSeed, memory: SpanMemory, remembersFacts: Bool = false) {
@@ -184,7 +183,7 @@ struct VerdictCache: ~Copyable {
     memory.verdictBytes -= byteCount
   }
 
-  /// Whether one verdict more takes no more memory than there is for verdicts.
+  /// Whether one more verdict fits the memory for verdicts.
   var hasRoom: Bool {
     count < ring.count || fits(2 * ring.count, remembersFacts: !facts.isEmpty)
   }
@@ -192,13 +191,13 @@ struct VerdictCache: ~Copyable {
   /// Bytes of memory in use.
   var byteCount: Int { VerdictCache.byteCount(ring.count, remembersFacts: !facts.isEmpty) }
 
-  /// The same for a ring with so many places.
+  /// The same for a ring with this many places.
   private static func byteCount(_ places: Int, remembersFacts: Bool) -> Int {
     places * MemoryLayout<PastVerdict>.stride + HashIndex.byteCount(capacity: places)
       + (remembersFacts ? places * MemoryLayout<RememberedFacts>.stride : 0)
   }
 
-  /// Whether a ring with so many places takes no more memory than there is for it.
+  /// Whether a ring with this many places fits the memory for it.
   private func fits(_ places: Int, remembersFacts: Bool) -> Bool {
     let others = memory.verdictBytes - byteCount
     return others + VerdictCache.byteCount(places, remembersFacts: remembersFacts) <= memory.verdictBytesMax
@@ -218,22 +217,22 @@ struct VerdictCache: ~Copyable {
     set { ring[slot] = newValue }
   }
 
-  /// What the spans of the trace in `slot` have said; nil if nobody asks.
+  /// The facts of the spans of the trace in `slot`; nil if no policy needs them.
   func facts(of slot: Int) -> RememberedFacts? { facts.isEmpty ? nil : facts[slot] }
 
-  /// Remembers what the spans of the trace in `slot` have said, if anybody asks.
+  /// Remembers the facts of the spans of the trace in `slot`, if policies need them.
   mutating func remember(_ remembered: RememberedFacts, of slot: Int) {
     if !facts.isEmpty { facts[slot] = remembered }
   }
 
-  /// Follows policies that were replaced. Nothing is known of what was not asked before.
+  /// Adapts to replaced policies. Nothing is known of what was not evaluated before.
   ///
-  /// Where there is no room for facts that are asked for now, the oldest verdicts go.
+  /// If there is no room for facts that are needed now, the oldest verdicts are forgotten.
   ///
   /// - Parameters:
-  ///   - places: where each policy is now; nil where it is gone.
-  ///   - move: where the yeses of spans are now.
-  /// - Returns: how many verdicts have gone.
+  ///   - places: where each policy is now; nil if it is gone.
+  ///   - move: where span predicate matches are now.
+  /// - Returns: how many verdicts were forgotten.
   mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) -> Int {
     var forgotten = 0
     if remembersFacts != !facts.isEmpty {
@@ -252,7 +251,7 @@ struct VerdictCache: ~Copyable {
     return forgotten
   }
 
-  /// Adds a verdict that is no older than those here, about a trace that is not here.
+  /// Adds a verdict no older than those in the cache, about a trace not in it.
   mutating func append(_ verdict: PastVerdict, _ remembered: RememberedFacts = RememberedFacts()) {
     if count == ring.count { rebuild(2 * count, remembersFacts: !facts.isEmpty) }
     let slot = (head + count) & (ring.count - 1)
@@ -266,10 +265,10 @@ struct VerdictCache: ~Copyable {
   /// The number of the verdict in `slot`, a result of `find`.
   func number(of slot: Int) -> Int { firstNumber + (slot - head) & (ring.count - 1) }
 
-  /// The number of the verdict that was added last.
+  /// The number of the newest verdict.
   var newestNumber: Int { firstNumber + count - 1 }
 
-  /// Makes no verdict later than `time`. Cutting all of them keeps their order.
+  /// Makes no verdict later than `time`. Capping all of them keeps their order.
   mutating func turnBack(to time: Instant) {
     for place in 0..<count {
       let slot = (head + place) & (ring.count - 1)
@@ -284,7 +283,7 @@ struct VerdictCache: ~Copyable {
     ring[slot].isReplaced = true
   }
 
-  /// Forgets the oldest verdict. Returns whether it could be found until now.
+  /// Forgets the oldest verdict. Returns whether it could still be found.
   @discardableResult
   mutating func removeOldest() -> Bool {
     guard count > 0 else { return false }
@@ -300,14 +299,14 @@ struct VerdictCache: ~Copyable {
     seed.hash(high: traceID.high, low: traceID.low)
   }
 
-  /// Gives back memory that has not been needed since the last call.
+  /// Releases memory not needed since the last call.
   mutating func trim() {
     let places = RingSize.trimmed(ring.count, needed: countMax, least: VerdictCache.placesMin)
     if places < ring.count { rebuild(places, remembersFacts: !facts.isEmpty) }
     countMax = count
   }
 
-  /// Moves the verdicts to a ring with so many places, a power of two. Slots move, so the index is made anew.
+  /// Moves the verdicts to a ring with this many places, a power of two. Slots move, so the index is rebuilt.
   private mutating func rebuild(_ places: Int, remembersFacts: Bool) {
     invariant(count <= places, "\(count) verdicts in \(places) places")
     var moved: [PastVerdict] = Array(repeating: .vacant, count: places)

@@ -1,4 +1,4 @@
-// The program of `Embedding.md`, as it stands there: a tidy test compares the two.
+// The program of `Embedding.md`, verbatim: a tidy test compares the two.
 
 import OTLP
 import Sampling
@@ -23,7 +23,7 @@ struct EmbeddedSampler: ~Copyable {
     let problem = request?.withRawBytes {
       sampler.ingest(offset: offset, timestamp: now, key: nil, value: $0, into: &effects)
     }
-    // What is in `effects` by then is returned by the next call.
+    // The outputs in `effects` so far are returned by the next call.
     if let problem = problem ?? nil { throw problem }
     sampler.advance(to: now, into: &effects)
     defer { effects.removeAll() }
