@@ -188,7 +188,7 @@ struct ClientHandle: ~Copyable {
       _ = unsafe Unmanaged.passRetained(context)
       return
     }
-    // Sound: the handle is owned by this value alone and destroyed once. A consumer's owner has closed it, as
+    // Sound: the handle is owned only by this value and destroyed once. A consumer's owner has closed it, as
     // far as possible.
     unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
   }
@@ -277,7 +277,7 @@ private final class RetiredClient {
   }
 
   private func destroy() {
-    // Sound: owned by this object alone, destroyed once. Its topics are gone: they kept the producer alive.
+    // Sound: owned only by this object, destroyed once. Its topics are gone: they kept the producer alive.
     unsafe ClientHandle.purge(pointer)
     unsafe rd_kafka_destroy(pointer)
   }
