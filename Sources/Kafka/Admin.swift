@@ -158,7 +158,7 @@ public final class Admin {
       case RD_KAFKA_RESP_ERR__TRANSPORT: break
       default: throw KafkaError(code)
       }
-      // Its callbacks note errors in the context.
+      // Its callbacks record errors in the context.
       unsafe rd_kafka_poll(handle.pointer, 0)
       for event in handle.context.takeEvents() { if case .error(let error) = event { trouble.note(error) } }
       if let error = trouble.settledError { throw error }

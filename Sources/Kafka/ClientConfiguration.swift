@@ -27,7 +27,7 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
     return secretWords.contains { name.contains($0) }
   }
 
-  /// The replacement of a secret.
+  /// Replaces a secret in output.
   public static let mask = "***"
 
   /// Parts of names. The command in `kinit.cmd` may include a password.

@@ -52,8 +52,8 @@ struct ConnectionTrouble {
     [.localResolve, .localSsl, .localAuthentication, .saslAuthenticationFailed].contains(error.known)
   }
 
-  /// The text without the parts that vary, such as ` (after 3ms in state CONNECT, 2 identical error(s)
-  /// suppressed)`.
+  /// The text without the parts that vary, such as
+  /// ` (after 3ms in state CONNECT, 2 identical error(s) suppressed)`.
   private static func lasting(_ text: String) -> String {
     text.replacing(#/ \(after \d+ms in state [^)]*(\(s\)[^)]*)?\)/#, with: "")
   }

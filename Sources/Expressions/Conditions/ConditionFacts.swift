@@ -46,7 +46,7 @@ struct ConditionFacts {
     let number = attribute.key.withRawBytes { key in
       keys[owner].number(of: ByteRange(offset: 0, count: UInt32(truncatingIfNeeded: key.byteCount)), in: key)
     }
-    invariant(number != nil, "an attribute that is not among the requirements")
+    invariant(number != nil, "an attribute missing from the requirements")
     return slots[owner].lowerBound + (number ?? 0)
   }
 

@@ -162,7 +162,7 @@ extension OTTLComparison {
 }
 
 extension RawSpan {
-  /// Whether these bytes come before `other`'s, compared as unsigned numbers: Go's order of strings.
+  /// Whether these bytes sort before `other`'s as unsigned numbers: Go's order of strings.
   func precedes(_ other: RawSpan) -> Bool {
     for offset in 0..<min(byteCount, other.byteCount) {
       let (left, right) = (byte(at: offset), other.byte(at: offset))

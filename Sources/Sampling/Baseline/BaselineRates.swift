@@ -25,7 +25,7 @@ public struct BaselineRates: Equatable, Sendable {
   /// How they were computed; nil before the first counts arrived.
   public var plan: BaselinePlan?
 
-  /// The most first traces of a new name to keep whole, per partition and interval.
+  /// How many first traces of a new name to keep whole at most, per partition and interval.
   static let newTracesPerNameMax = 4
   /// How many new names the whole fleet tracks individually in an interval; its partitions share it.
   static let newNamesOfFleet = 8192

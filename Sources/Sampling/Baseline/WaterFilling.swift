@@ -1,6 +1,6 @@
 // Max-min fairness: all get the same share, except that those who need less get what they need.
 
-/// What one key asks of the budget. Loads are per interval, in the budget's unit.
+/// One key's demand on the budget. Loads are per interval, in the budget's unit.
 struct KeyDemand: Equatable, Sendable {
   /// Weighted load of the traces that have the key: what its share is spread over.
   var present: Double

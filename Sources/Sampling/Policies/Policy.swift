@@ -39,7 +39,7 @@ public struct Policy: Equatable, Sendable {
     case booleanAttribute(key: String, value: Bool, inverted: Bool = false)
     /// A span whose tracestate has the member `key` with one of these values.
     case traceState(key: String, values: [String])
-    /// A span whose trace flags say that it was sampled.
+    /// A span whose trace flags include the sampled flag.
     case traceFlags
     /// A span for which one of the `spans` conditions holds, or one of `events` for one of its events.
     case ottlCondition(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode)

@@ -138,7 +138,7 @@ struct PolicyCompiler {
     return isInverted ? .noPredicate(bit: bit) : .predicate(bit: bit)
   }
 
-  /// The test of a group of conditions. Where errors count, a second bit says that there was one.
+  /// The test of a group of conditions. If errors count, a second bit records that one occurred.
   private mutating func condition(_ group: ConditionGroup) -> PolicyTest {
     let bit: UInt64 = 1 << UInt64(number(of: .conditions(group)))
     guard group.errorMode == .propagate else { return .predicate(bit: bit) }

@@ -6,8 +6,8 @@ extension PolicyProgram {
   /// The policies, one bit each, that would keep a dropped trace with its late spans but not without them.
   /// None if a policy drops the trace.
   ///
-  /// A rate limit is assumed to have room: its level at the verdict is unknown. In a composite, a part must
-  /// keep the trace that did not keep it before, and it must be evaluated before those that did.
+  /// A rate limit is assumed to have room: its level at the verdict is unknown. In a composite, a part that
+  /// did not keep the trace before must keep it now, and be evaluated before those that did.
   ///
   /// - Parameters:
   ///   - before: the facts without the late spans.

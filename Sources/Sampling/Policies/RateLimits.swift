@@ -48,7 +48,7 @@ struct TokenBucket {
 
   /// Restores what `level` returned; at most a full bucket.
   mutating func restore(_ level: ArraySlice<Int64>, at now: Instant) {
-    invariant(level.count == 2, "\(level.count) numbers are no level of a bucket")
+    invariant(level.count == 2, "\(level.count) numbers are not a bucket's level")
     tokens = min(level[level.startIndex], limit.burst)
     fraction = tokens < limit.burst ? min(level[level.startIndex + 1], 999_999_999) : 0
     filledAt = now
