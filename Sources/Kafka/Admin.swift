@@ -1,8 +1,8 @@
-// Topics: what there is, and making what is missing.
+// Describes topics, and creates missing ones.
 
 internal import CRdKafka
 
-/// What is known of a topic.
+/// A topic and its size.
 public struct TopicDescription: Equatable, Sendable {
   /// Its name.
   public var name: String
@@ -10,18 +10,18 @@ public struct TopicDescription: Equatable, Sendable {
   public var partitions: Int
 }
 
-/// A topic to be made.
+/// A topic to create.
 public struct TopicSpecification: Sendable {
   /// Its name.
   public var name: String
-  /// How many partitions it gets.
+  /// How many partitions to create.
   public var partitions: Int32
-  /// How many copies of each; -1 for the broker's default.
+  /// How many replicas of each; -1 for the broker's default.
   public var replicationFactor: Int32
   /// Its configuration, such as `message.timestamp.type`.
   public var configuration: [KafkaProperty]
 
-  /// Describes a topic to be made.
+  /// Describes a topic to create.
   public init(name: String, partitions: Int32, replicationFactor: Int32, configuration: [KafkaProperty] = [])
   {
     self.name = name
@@ -37,16 +37,16 @@ public struct TopicSpecification: Sendable {
 public final class Admin {
   private let handle: ClientHandle
 
-  /// Makes a client for administration.
+  /// Makes an administration client.
   public init(properties: [KafkaProperty], log: @escaping KafkaLog) throws(KafkaError) {
     handle = try ClientHandle(.producer, properties, log: log)
   }
 
-  /// Describes topics, in the order asked for; nil for each that does not exist.
+  /// Describes topics, in the order of the names; nil for each that does not exist.
   ///
-  /// - Parameter isCancelled: asked several times a second while no broker can be reached.
-  /// - Throws: when no broker answers within `timeout`, or one refuses. Where none can be reached the error
-  ///   has librdkafka's reasons, and comes as soon as they are known.
+  /// - Parameter isCancelled: called several times a second while no broker can be reached.
+  /// - Throws: if no broker answers within `timeout`, or one refuses. If none can be reached, the error has
+  ///   librdkafka's reasons and is thrown as soon as they are known.
   public func describe(
     _ names: [String], timeout: Duration, isCancelled: () -> Bool = { false }
   ) throws(KafkaError) -> [TopicDescription?] {
@@ -67,7 +67,7 @@ public final class Admin {
     return names.map { found[$0] }
   }
 
-  /// Creates a topic. One that is there already is left as it is.
+  /// Creates a topic, unless it already exists.
   public func create(_ topic: TopicSpecification, timeout: Duration) throws(KafkaError) {
     var message = [CChar](repeating: 0, count: 512)
     let specification = unsafe rd_kafka_NewTopic_new(
@@ -97,13 +97,13 @@ public final class Admin {
       code, unsafe rd_kafka_topic_result_error_string(result).map { unsafe String(cString: $0) })
   }
 
-  /// How long a cluster without a controller is given to have one.
+  /// How long to wait for a cluster without a controller to elect one.
   private static let controllerPatience = Duration.seconds(1)
 
   /// Values of a topic's configuration, by name.
   public func configuration(of topic: String, timeout: Duration) throws(KafkaError) -> [String: String] {
-    // librdkafka asks the controller. Where there is none, as with its own mock cluster, it would wait all of
-    // `timeout` for one.
+    // librdkafka asks the controller. If there is none, as in its own mock cluster, it would wait for one for
+    // all of `timeout`.
     let patience = min(timeout, Admin.controllerPatience)
     guard unsafe rd_kafka_controllerid(handle.pointer, patience.milliseconds) >= 0 else {
       throw KafkaError(timedOut: "the cluster has no controller")
@@ -135,10 +135,10 @@ public final class Admin {
     return values
   }
 
-  /// What the brokers know, to be destroyed by the caller.
+  /// The brokers' metadata, which the caller destroys.
   ///
-  /// librdkafka waits for a broker first, and says nothing of why there is none: so it is asked in short
-  /// steps, and its errors are heard in between. A request that was sent has longer and longer ones.
+  /// librdkafka first waits for a broker, without a reason if it can't reach one: so the calls are short,
+  /// with its errors read in between. Each timeout doubles the next step, which gives a sent request time.
   private func metadata(
     until deadline: ContinuousClock.Instant, _ isCancelled: () -> Bool
   ) throws(KafkaError) -> UnsafePointer<rd_kafka_metadata>? {
@@ -150,7 +150,7 @@ public final class Admin {
         throw trouble.error ?? KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
       }
       var metadata: UnsafePointer<rd_kafka_metadata>?
-      // All topics at once: asking for one by name may create it, where the broker does that by itself.
+      // All topics at once: asking for one by name may create it, if the broker auto-creates topics.
       let code = unsafe rd_kafka_metadata(handle.pointer, 1, nil, &metadata, min(step, left).milliseconds)
       switch code {
       case RD_KAFKA_RESP_ERR_NO_ERROR: return unsafe metadata
@@ -158,7 +158,7 @@ public final class Admin {
       case RD_KAFKA_RESP_ERR__TRANSPORT: break
       default: throw KafkaError(code)
       }
-      // Its callbacks note errors in the context.
+      // Its callbacks record errors in the context.
       unsafe rd_kafka_poll(handle.pointer, 0)
       for event in handle.context.takeEvents() { if case .error(let error) = event { trouble.note(error) } }
       if let error = trouble.settledError { throw error }
@@ -167,14 +167,14 @@ public final class Admin {
 
   private static let firstStep = Duration.milliseconds(250)
 
-  /// Sends a request with a queue of its own and waits for the answer.
+  /// Sends a request with its own queue and waits for the answer.
   private func request(
     _ timeout: Duration, _ send: (OpaquePointer) -> Void
   ) throws(KafkaError) -> OpaquePointer {
     guard let queue = unsafe rd_kafka_queue_new(handle.pointer) else {
       throw KafkaError(RD_KAFKA_RESP_ERR__FAIL)
     }
-    // Sound: the queue is ours and freed once; the event is handed to the caller, who frees it.
+    // Sound: the queue is ours and freed once; the event is returned to the caller, who frees it.
     defer { unsafe rd_kafka_queue_destroy(queue) }
     unsafe send(queue)
     guard let event = unsafe rd_kafka_queue_poll(queue, timeout.milliseconds) else {

@@ -1,4 +1,4 @@
-// Properties of a librdkafka client, and the making of its handle.
+// Properties of a librdkafka client, and its handle.
 
 internal import CRdKafka
 internal import Glibc
@@ -17,28 +17,29 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
     self.value = value
   }
 
-  /// Whether the value must never be shown.
+  /// Whether the value must never appear in output.
   public var isSecret: Bool { KafkaProperty.isSecret(name) }
 
-  /// Whether the value of the property `name` must never be shown. The one list there is: whatever shows
-  /// properties asks here.
+  /// Whether the value of the property `name` must never appear in output. This is the only list: all code
+  /// that shows properties checks it.
   public static func isSecret(_ name: String) -> Bool {
     let name = name.lowercased()
     return secretWords.contains { name.contains($0) }
   }
 
-  /// What stands in the place of a secret.
+  /// Replaces a secret in output.
   public static let mask = "***"
 
-  /// Parts of names. What `kinit.cmd` runs may have a password in it.
+  /// Parts of names. The command in `kinit.cmd` may include a password.
   private static let secretWords = [
     "password", "passphrase", "secret", "token", "jaas", "pem", "oauthbearer.config", "kinit.cmd",
   ]
 
-  /// The value as it may be shown: a secret masked, and credentials in an address.
+  /// The value for display: secrets, and credentials in addresses, are masked.
   public var shownValue: String { isSecret ? KafkaProperty.mask : Credentials.masked(value) }
 
-  /// Texts in the value that must not turn up anywhere. Very short ones may well be parts of harmless words.
+  /// Parts of the value that must not appear anywhere. Very short ones are likely to be parts of harmless
+  /// words.
   public var secrets: [String] {
     (isSecret ? [value] : Credentials.found(in: value)).filter { $0.utf8.count >= 4 }
   }
@@ -51,7 +52,7 @@ public struct KafkaProperty: Equatable, Sendable, CustomStringConvertible {
 public struct KafkaLogLine: Sendable {
   /// The syslog level: 3 error, 4 warning, 5 notice, 6 information, 7 debug.
   public var level: Int32
-  /// What part of librdkafka speaks, such as `FAIL`.
+  /// The part of librdkafka that logs, such as `FAIL`.
   public var facility: String
   /// The text.
   public var text: String
@@ -60,10 +61,9 @@ public struct KafkaLogLine: Sendable {
 /// Takes librdkafka's log lines, on its own threads.
 public typealias KafkaLog = @Sendable (KafkaLogLine) -> Void
 
-/// What librdkafka's callbacks are given as their opaque pointer. It outlives the client: the client's owner
-/// keeps it.
+/// The opaque pointer of librdkafka's callbacks. It outlives the client: the client's owner keeps it.
 ///
-/// Callbacks of a client come on the threads that poll it or on librdkafka's own, so what they touch is
+/// Callbacks of a client run on the threads that poll it or on librdkafka's own, so the shared state is
 /// locked.
 final class CallbackContext: Sendable {
   let log: KafkaLog
@@ -72,19 +72,19 @@ final class CallbackContext: Sendable {
   let statistics: KafkaStatistics?
   /// Who answers a consumer's rebalances.
   let answering = Atomic(Answering.byOwner)
-  /// Whether a consumer has asked to join its group.
+  /// Whether a consumer has requested to join its group.
   let isMember = Atomic(false)
-  /// Whether a consumer's group has ever given it an assignment, be it an empty one.
+  /// Whether a consumer has ever had an assignment, even an empty one.
   let wasAssigned = Atomic(false)
 
-  /// Whether the client is left as it is when its owner goes: destroying it might wait for ever.
+  /// Whether the client outlives its owner because destroying it might block forever.
   let isAbandoned = Atomic(false)
 
-  /// Whether another client is in its place: it is destroyed where nobody waits for it.
+  /// Whether another client has replaced it: then a separate thread destroys it.
   let isRetired = Atomic(false)
 
-  /// Whether librdkafka would end the process if the client were destroyed: before 2.3.0 it asserts that a
-  /// member with the cooperative assignor has that assignor's state, which comes with the first assignment.
+  /// Whether librdkafka would abort the process if the client were destroyed: before 2.3.0 it asserts that a
+  /// member with the cooperative assignor has that assignor's state, which arrives with the first assignment.
   /// Source: librdkafka, issue 4312 and pull request 4381.
   var mustOutliveOwner: Bool {
     isMember.load(ordering: .relaxed) && !wasAssigned.load(ordering: .relaxed)
@@ -93,22 +93,22 @@ final class CallbackContext: Sendable {
 
   /// Who answers a consumer's rebalances.
   enum Answering: UInt8, AtomicRepresentable {
-    /// The owner does, when it has taken the event.
+    /// The owner, after taking the event.
     case byOwner
-    /// The consumer closes: the callback does.
+    /// The callback, because the consumer is closing.
     case byCallback
     /// Nobody: the client is about to be destroyed, and a call into it might never return.
     case byNobody
   }
 
-  /// Notes an error of the client, for its owner. Of very many that nobody takes the first are kept.
+  /// Records an error of the client for its owner. If too many are not taken, only the first are kept.
   func note(_ error: KafkaError) {
     events.withLock { events in
       if events.count < CallbackContext.eventsMax { events.append(.error(error)) }
     }
   }
 
-  /// What has been noted since the last call.
+  /// The events since the last call.
   func takeEvents() -> [ConsumerEvent] {
     events.withLock { events in
       defer { events = [] }
@@ -126,7 +126,7 @@ final class CallbackContext: Sendable {
   /// The context behind an opaque pointer.
   static func from(_ opaque: UnsafeMutableRawPointer) -> CallbackContext {
     // Sound: the pointer was made from a CallbackContext that the client's owner keeps until the client is
-    // destroyed, and librdkafka calls nobody after that.
+    // destroyed, and librdkafka calls no callback after that.
     unsafe Unmanaged<CallbackContext>.fromOpaque(opaque).takeUnretainedValue()
   }
 }
@@ -135,7 +135,7 @@ final class CallbackContext: Sendable {
 @safe
 struct ClientHandle: ~Copyable {
   let pointer: OpaquePointer
-  /// Keeps what the callbacks use alive as long as the handle.
+  /// Keeps the state of the callbacks alive as long as the handle.
   let context: CallbackContext
 
   enum Kind {
@@ -143,9 +143,9 @@ struct ClientHandle: ~Copyable {
     case producer
   }
 
-  /// Makes a client. Of a property that comes twice the last one counts.
+  /// Makes a client. If a property appears twice, the last value counts.
   ///
-  /// - Throws: with librdkafka's own words, which name the property.
+  /// - Throws: with librdkafka's message, which names the property.
   init(
     _ kind: Kind, _ properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
   ) throws(KafkaError) {
@@ -161,14 +161,14 @@ struct ClientHandle: ~Copyable {
       }
     }
     var message = [CChar](repeating: 0, count: 512)
-    // Sound: the context is kept by this value, which destroys the client before it lets go of it.
+    // Sound: this value keeps the context, and destroys the client before it releases it.
     unsafe rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(context).toOpaque())
     unsafe ClientHandle.setCallbacks(configuration, kind)
     unsafe ThreadSignals.unblock(configuration)
     let type = kind == .consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER
     guard let pointer = unsafe rd_kafka_new(type, configuration, &message, message.count) else {
-      // The configuration is still ours when the client could not be made, but librdkafka has freed the
-      // interceptors in it, and would again with it (seen with 2.0.2). It is left as it is: some kilobytes.
+      // The configuration is still ours if the client could not be made, but librdkafka has freed its
+      // interceptors, and would free them again with it (seen with 2.0.2). It is leaked: some kilobytes.
       throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, message.text)
     }
     unsafe self.pointer = pointer
@@ -181,44 +181,44 @@ struct ClientHandle: ~Copyable {
       unsafe RetiredClient(pointer, context).destroyAside()
       return
     }
-    // A client that has failed for good may keep whoever destroys it waiting without end.
+    // Destroying a client that has failed for good may block forever.
     guard !context.mustOutliveOwner, !context.isAbandoned.load(ordering: .relaxed), fatalError == nil else {
-      // Sound: one reference too many, for the callbacks of a client that stays until the process ends, which
-      // is soon: nothing is left to do without the client.
+      // Sound: an extra reference for the callbacks of a client that stays until the process ends, which is
+      // soon: without the client nothing is left to do.
       _ = unsafe Unmanaged.passRetained(context)
       return
     }
-    // Sound: the handle is owned by this value alone and destroyed once. A consumer's
-    // owner has closed it as far as it can be closed.
+    // Sound: the handle is owned only by this value and destroyed once. A consumer's owner has closed it, as
+    // far as possible.
     unsafe rd_kafka_destroy_flags(pointer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
   }
 
-  /// Gives up all records of a producer. Without this, destroying it would wait for records that nobody asks
-  /// for any more.
+  /// Discards all records of a producer. Without this, destroying it would wait for records that are no
+  /// longer wanted.
   ///
   /// The client must be alive.
   @unsafe static func purge(_ client: OpaquePointer) {
-    // Sound: both calls only need a client that is alive.
+    // Sound: both calls only need a live client.
     unsafe rd_kafka_purge(client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
     unsafe rd_kafka_flush(client, 1000)
   }
 
-  /// The error that has made the client useless, if there is one.
+  /// The error that made the client unusable, if any.
   var fatalError: KafkaError? {
     var text = [CChar](repeating: 0, count: 512)
-    // Sound: librdkafka writes a terminated text that is no longer than said.
+    // Sound: librdkafka writes a terminated text that is no longer than stated.
     let code = unsafe rd_kafka_fatal_error(pointer, &text, text.count)
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(code, text.text, isFatal: true)
   }
 
-  /// The client's fatal error in the place of one that only says that there is one.
+  /// Replaces an error that only states that there is a fatal error with that fatal error.
   func explain(_ error: KafkaError) -> KafkaError {
     error.known == .localFatal ? fatalError ?? error : error
   }
 
   private static func setCallbacks(_ configuration: OpaquePointer, _ kind: Kind) {
     // Sound: in each callback the opaque pointer is the context that was set above; other pointers are used
-    // during the call only.
+    // only during the call.
     unsafe rd_kafka_conf_set_log_cb(configuration) { client, level, facility, text in
       guard let opaque = unsafe rd_kafka_opaque(client) else { return }
       let line = unsafe KafkaLogLine(
@@ -237,7 +237,7 @@ struct ClientHandle: ~Copyable {
       guard let json = unsafe json, let opaque = unsafe opaque else { return 0 }
       let bytes = unsafe UnsafeRawBufferPointer(start: json, count: length)
       let context = unsafe CallbackContext.from(opaque)
-      // The statistics are those of the client that is in its place now.
+      // The statistics are those of the client that has replaced it.
       if !context.isRetired.load(ordering: .relaxed) { unsafe context.statistics?.keep(bytes) }
       // Zero: librdkafka frees the text.
       return 0
@@ -249,11 +249,11 @@ struct ClientHandle: ~Copyable {
   }
 }
 
-/// A producer in whose place another is: its own thread destroys it.
+/// A producer that another has replaced: its own thread destroys it.
 @safe
 private final class RetiredClient {
   private let pointer: OpaquePointer
-  /// Keeps what the callbacks use alive as long as the client.
+  /// Keeps the state of the callbacks alive as long as the client.
   private let context: CallbackContext
 
   @unsafe init(_ pointer: OpaquePointer, _ context: CallbackContext) {
@@ -261,7 +261,7 @@ private final class RetiredClient {
     self.context = context
   }
 
-  /// Starts the thread. Where none can be started the client stays until the process ends.
+  /// Starts the thread. If none can be started, the client stays until the process ends.
   func destroyAside() {
     // Sound: the thread takes over the one reference that is retained for it.
     let client = unsafe Unmanaged.passRetained(self)
@@ -277,17 +277,17 @@ private final class RetiredClient {
   }
 
   private func destroy() {
-    // Sound: owned by this object alone, destroyed once. Its topics are gone: they kept the producer alive.
+    // Sound: owned only by this object, destroyed once. Its topics are gone: they kept the producer alive.
     unsafe ClientHandle.purge(pointer)
     unsafe rd_kafka_destroy(pointer)
   }
 }
 
 extension KafkaProperty {
-  /// Why librdkafka does not take the property: its own words, which name it; nil if it does. What depends on
-  /// files or on other properties is seen when a client is made. No file is opened.
+  /// Why librdkafka does not accept the property: its message, which names it; nil if it does. Problems that
+  /// depend on files or on other properties appear when a client is made. No file is opened.
   public var problem: String? {
-    // To set it is to load the libraries.
+    // Setting it would load the libraries.
     guard name != "plugin.library.paths" else { return nil }
     guard let configuration = unsafe rd_kafka_conf_new() else { return nil }
     defer { unsafe rd_kafka_conf_destroy(configuration) }
@@ -299,7 +299,7 @@ extension KafkaProperty {
   /// The configuration must be alive.
   @unsafe fileprivate func set(in configuration: OpaquePointer) -> String? {
     var message = [CChar](repeating: 0, count: 512)
-    // Sound: librdkafka copies name and value, and writes a terminated text that is no longer than said.
+    // Sound: librdkafka copies name and value, and writes a terminated text that is no longer than stated.
     let result = unsafe rd_kafka_conf_set(configuration, name, value, &message, message.count)
     return result == RD_KAFKA_CONF_OK ? nil : failure(message.text)
   }
@@ -319,7 +319,7 @@ extension [CChar] {
 }
 
 extension Duration {
-  /// Whole milliseconds, as librdkafka takes time-outs.
+  /// Whole milliseconds, librdkafka's unit of timeouts.
   var milliseconds: Int32 {
     Int32(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
   }

@@ -1,15 +1,15 @@
-// Why no broker can be reached: what librdkafka says of each, gathered.
+// Why no broker can be reached: librdkafka's errors for each, gathered.
 
 internal import CRdKafka
 
-/// The reasons that a client has heard while it tried to connect.
+/// The errors that a client got while it tried to connect.
 struct ConnectionTrouble {
-  /// The last error of each broker, in the order in which they first came.
+  /// The last error of each broker, in the order of their first errors.
   private var reasons: [(broker: String, error: KafkaError)] = []
   private var allDownSince: ContinuousClock.Instant?
 
-  /// A name may stand for several addresses, of which the first is not the right one: librdkafka has tried a
-  /// few of them after so long.
+  /// A name may have several addresses, and the first may be the wrong one: after this long librdkafka has
+  /// tried a few of them.
   private static let patience = Duration.seconds(1)
   private static let reasonsMax = 8
 
@@ -29,10 +29,10 @@ struct ConnectionTrouble {
     }
   }
 
-  /// The reasons as one error; nil while there is none. Who is told to wait may try it again.
+  /// The reasons as one error; nil while there is none. If it is retriable, the caller may try again.
   var error: KafkaError? {
     guard let first = reasons.first else { return nil }
-    // What somebody has to mend comes before what may pass.
+    // Errors that need a fix come before transient ones.
     let main = reasons.first { ConnectionTrouble.isLasting($0.error) } ?? first
     let text = reasons.map(\.error.message).joined(separator: "; ")
     return KafkaError(
@@ -40,7 +40,7 @@ struct ConnectionTrouble {
       isRetriable: main.error.isRetriable)
   }
 
-  /// The error once it is of no use to wait any longer; nil before.
+  /// The error once further waiting is pointless; nil before.
   var settledError: KafkaError? {
     guard let allDownSince, let error else { return nil }
     let isCertain = reasons.allSatisfy { ConnectionTrouble.isLasting($0.error) }
@@ -52,7 +52,7 @@ struct ConnectionTrouble {
     [.localResolve, .localSsl, .localAuthentication, .saslAuthenticationFailed].contains(error.known)
   }
 
-  /// The text without what differs each time, such as
+  /// The text without the parts that vary, such as
   /// ` (after 3ms in state CONNECT, 2 identical error(s) suppressed)`.
   private static func lasting(_ text: String) -> String {
     text.replacing(#/ \(after \d+ms in state [^)]*(\(s\)[^)]*)?\)/#, with: "")

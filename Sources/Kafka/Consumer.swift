@@ -3,17 +3,17 @@
 internal import CRdKafka
 internal import Synchronization
 
-/// What happens to a consumer beside records.
+/// Events of a consumer other than records.
 public enum ConsumerEvent: Equatable, Sendable {
-  /// Partitions are given to it; to be answered with `assign`.
+  /// Partitions are assigned; answer with `assign`.
   case assigned([TopicPartition])
-  /// Partitions are taken from it; to be answered with `unassign`, after what has to be committed.
+  /// Partitions are revoked; commit what is due, then answer with `unassign`.
   case revoked([TopicPartition])
-  /// Partitions were taken from it without asking; to be answered with `unassign`. Nothing may be committed.
+  /// Partitions were lost; answer with `unassign`. Nothing may be committed.
   case lost([TopicPartition])
   /// The partition has been read up to this offset.
   case endOfPartition(TopicPartition, offset: Int64)
-  /// Something is wrong; librdkafka goes on by itself unless the error is fatal.
+  /// An error; librdkafka recovers on its own unless it is fatal.
   case error(KafkaError)
 
   /// Whether librdkafka waits for an answer.
@@ -27,9 +27,8 @@ public enum ConsumerEvent: Equatable, Sendable {
 
 /// A consumer of one topic in a group, with cooperative rebalancing.
 ///
-/// Used from one thread. The rebalance callback only notes what happens: librdkafka waits until `assign` or
-/// `unassign` is called, whenever that is, so the owner answers between two polls and not in the middle of
-/// one.
+/// Used from one thread. The rebalance callback only records what happens: librdkafka waits until `assign` or
+/// `unassign` is called, however late, so the owner answers between two polls, not in the middle of one.
 @safe
 public final class Consumer: ConsumerClient {
   private let handle: ClientHandle
@@ -37,27 +36,26 @@ public final class Consumer: ConsumerClient {
   private let topic: String
   private var batch: RecordBatch
   private var isClosed = false
-  /// The rebalance that has been handed out and not been answered yet.
+  /// The rebalance that the owner has taken and not answered yet.
   private var unanswered: ConsumerEvent?
 
-  /// What a consumer sets unless its properties say otherwise.
+  /// The defaults, which a consumer's properties can override.
   private static let defaults = [
     KafkaProperty("partition.assignment.strategy", "cooperative-sticky"),
     KafkaProperty("auto.offset.reset", "earliest"),
   ]
 
-  /// What a consumer needs to be: offsets are committed by its owner alone, who wants to know the ends of
-  /// partitions.
+  /// Required: only the owner commits offsets, and it needs to know the ends of partitions.
   private static let required = [
     KafkaProperty("enable.auto.commit", "false"),
     KafkaProperty("enable.auto.offset.store", "false"),
     KafkaProperty("enable.partition.eof", "true"),
   ]
 
-  /// Makes a consumer; it joins no group yet.
+  /// Makes a consumer, which does not join its group yet.
   ///
-  /// - Parameter batchCapacity: how many records a poll brings at the most.
-  /// - Throws: if a property is unknown or has a value that librdkafka does not take.
+  /// - Parameter batchCapacity: the maximum number of records per poll.
+  /// - Throws: if a property is unknown or has a value that librdkafka does not accept.
   public init(
     topic: String, properties: [KafkaProperty], batchCapacity: Int = 512, log: @escaping KafkaLog,
     statistics: KafkaStatistics? = nil
@@ -75,7 +73,7 @@ public final class Consumer: ConsumerClient {
 
   deinit {
     close()
-    // Sound: the queue reference was taken in `init`; the client it belongs to is destroyed after it.
+    // Sound: the queue reference was taken in `init`; its client is destroyed after it.
     unsafe rd_kafka_queue_destroy(queue)
   }
 
@@ -86,7 +84,7 @@ public final class Consumer: ConsumerClient {
     try check(unsafe rd_kafka_subscribe(handle.pointer, list.pointer))
   }
 
-  /// Reads a batch and calls `body` with each record, waiting for the first no longer than `timeout`.
+  /// Reads a batch and calls `body` with each record, waiting for the first for at most `timeout`.
   ///
   /// Reading from the consumer's queue also serves the callbacks and counts as a poll for
   /// `max.poll.interval.ms`. Key and value are lent. Returns how many records there were.
@@ -107,13 +105,12 @@ public final class Consumer: ConsumerClient {
     return count
   }
 
-  /// The headers of the record that `poll` is handing out, `countMax` of them at the most, and how many there
-  /// are.
+  /// The headers of the record that `poll` is delivering, at most `countMax` of them, and the total count.
   public func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int) {
     batch.lentHeaders(countMax: countMax)
   }
 
-  /// What has happened since the last call, in order.
+  /// The events since the last call, in order.
   public func takeEvents() -> [ConsumerEvent] {
     let taken = handle.context.events.withLock { events in
       defer { events.removeAll() }
@@ -123,7 +120,7 @@ public final class Consumer: ConsumerClient {
     return taken
   }
 
-  /// Answers an assignment: reading starts at the given offsets. `PartitionOffset.stored` is the committed
+  /// Answers an assignment: starts reading at the given offsets. `PartitionOffset.stored` is the committed
   /// one.
   public func assign(_ offsets: [PartitionOffset]) throws(KafkaError) {
     unanswered = nil
@@ -137,7 +134,7 @@ public final class Consumer: ConsumerClient {
     }
   }
 
-  /// Stops to read partitions that are read, and answers a revocation if there is one.
+  /// Stops reading partitions, and answers a revocation if there is one.
   public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
     switch unanswered {
     case .revoked, .lost: break
@@ -154,7 +151,7 @@ public final class Consumer: ConsumerClient {
     }
   }
 
-  /// Reads more partitions, for a consumer that is in no group.
+  /// Reads more partitions, for a consumer outside any group.
   public func assignAlone(more offsets: [PartitionOffset]) throws(KafkaError) {
     let list = PartitionList(offsets)
     if let error = unsafe KafkaError(taking: rd_kafka_incremental_assign(handle.pointer, list.pointer)) {
@@ -162,7 +159,7 @@ public final class Consumer: ConsumerClient {
     }
   }
 
-  /// Stops to read partitions that were assigned with `assignAlone(more:)`.
+  /// Stops reading partitions that were assigned with `assignAlone(more:)`.
   public func unassignAlone(_ partitions: [TopicPartition]) throws(KafkaError) {
     guard !partitions.isEmpty else { return }
     let list = PartitionList(partitions.map { PartitionOffset($0, offset: PartitionOffset.invalid) })
@@ -171,14 +168,14 @@ public final class Consumer: ConsumerClient {
     }
   }
 
-  /// Looks offsets up: each element's `offset` is a timestamp in milliseconds since 1970 (the answer is the
+  /// Looks up offsets: each element's `offset` is a timestamp in milliseconds since 1970 (the answer is the
   /// first record with that timestamp or a later one, or below zero if there is none),
-  /// `PartitionOffset.beginning` or `PartitionOffset.end`. What is not stable counts for a consumer with
-  /// `read_uncommitted` only.
+  /// `PartitionOffset.beginning` or `PartitionOffset.end`. Unstable offsets count only for a consumer with
+  /// `read_uncommitted`.
   ///
-  /// Not `rd_kafka_query_watermark_offsets`: before librdkafka 2.3.0 that waits for an answer whatever its
-  /// timeout is (its issue 2588), so a broker that hangs would hang the caller. This request carries the
-  /// named offsets as the protocol does (ListOffsets: -1 latest, -2 earliest), and keeps its deadline.
+  /// Not `rd_kafka_query_watermark_offsets`: before librdkafka 2.3.0 that ignores its timeout (its issue
+  /// 2588), so a broker that hangs would hang the caller. This request passes the named offsets as the
+  /// protocol does (ListOffsets: -1 latest, -2 earliest), and keeps its deadline.
   public func lookUp(
     _ offsets: [PartitionOffset], timeout: Duration
   ) throws(KafkaError) -> [PartitionOffset] {
@@ -188,8 +185,8 @@ public final class Consumer: ConsumerClient {
     return list.offsets
   }
 
-  /// The offset behind a partition's last record, as the last answer to a fetch had it; nil before the first.
-  /// Asks nobody.
+  /// The offset after a partition's last record, from the last fetch response; nil before the first. Sends no
+  /// request.
   public func knownEnd(of partition: TopicPartition) -> Int64? {
     var low: Int64 = 0
     var high: Int64 = 0
@@ -198,15 +195,14 @@ public final class Consumer: ConsumerClient {
     return code == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
   }
 
-  /// Whether the group rebalances cooperatively; before the first rebalance it is not known and taken to be
-  /// so.
+  /// Whether the group rebalances cooperatively; assumed before the first rebalance, when it is unknown.
   private var isCooperative: Bool {
     // Sound: librdkafka returns a static string, or null before the first rebalance.
     guard let protocolName = unsafe rd_kafka_rebalance_protocol(handle.pointer) else { return true }
     return unsafe String(cString: protocolName) != "EAGER"
   }
 
-  /// The committed offsets, in the order asked for; `PartitionOffset.invalid` where there is none.
+  /// The committed offsets, in the order of `partitions`; `PartitionOffset.invalid` where there is none.
   public func committed(_ partitions: [TopicPartition], timeout: Duration) throws(KafkaError)
     -> [PartitionOffset]
   {
@@ -218,7 +214,7 @@ public final class Consumer: ConsumerClient {
 
   /// Commits offsets with their metadata and waits for the answer.
   ///
-  /// With a queue of its own and not with `rd_kafka_commit`, which waits for the coordinator without end.
+  /// Uses its own queue instead of `rd_kafka_commit`, which waits for the coordinator forever.
   public func commit(_ offsets: [PartitionOffset], timeout: Duration) throws(KafkaError) {
     let list = PartitionList(offsets)
     guard let answers = unsafe rd_kafka_queue_new(handle.pointer) else {
@@ -243,13 +239,13 @@ public final class Consumer: ConsumerClient {
     unsafe rd_kafka_consumer_group_metadata(handle.pointer).map { unsafe ConsumerGroupMetadata(taking: $0) }
   }
 
-  /// How long closing waits, at the most: for the answers to be taken, and then for the group.
+  /// The longest that closing waits: for answers to open rebalances, then for the group.
   private static let closeTimeout = (answers: Duration.seconds(1), group: Duration.seconds(10))
 
-  /// Leaves the group. Nothing else may be called afterwards.
+  /// Leaves the group. No other call may follow.
   ///
-  /// Closing waits for the answer to every rebalance. librdkafka 2.0.2 waits without end if an assignment is
-  /// answered only while it closes. So what is open is answered before, and the waiting has an end.
+  /// Closing waits for the answer to every rebalance. librdkafka 2.0.2 waits forever if an assignment is
+  /// answered only while it closes. So open rebalances are answered first, and the wait is bounded.
   public func close() {
     guard !isClosed else { return }
     isClosed = true
@@ -267,14 +263,14 @@ public final class Consumer: ConsumerClient {
     }
   }
 
-  /// Lets go of the client as it is. Its threads go on until the process ends.
+  /// Abandons the client as it is. Its threads run until the process ends.
   public func abandon() {
     isClosed = true
     handle.context.answering.store(.byNobody, ordering: .relaxed)
     handle.context.isAbandoned.store(true, ordering: .relaxed)
   }
 
-  /// Answers the rebalance that the owner has left unanswered, those that are queued, and the assignment that
+  /// Answers the rebalance that the owner left unanswered, those in the queue, and the assignment that
   /// follows a revocation in a cooperative group.
   private func answerWhatIsOpen() {
     let deadline = ContinuousClock.now + Consumer.closeTimeout.answers
@@ -305,7 +301,7 @@ public final class Consumer: ConsumerClient {
       switch context.answering.load(ordering: .relaxed) {
       case .byOwner: break
       case .byCallback:
-        // While it terminates, librdkafka takes every answer as an unassignment of all.
+        // While terminating, librdkafka treats every answer as an unassignment of all partitions.
         _ = unsafe KafkaError(taking: rd_kafka_incremental_unassign(client, list))
         return
       case .byNobody: return
@@ -323,7 +319,7 @@ public final class Consumer: ConsumerClient {
   }
 }
 
-/// A group's generation, by which brokers tell a member that was thrown out from one that is in.
+/// A group's generation, by which brokers tell current members from expelled ones.
 @safe
 struct ConsumerGroupMetadata: ~Copyable {
   let pointer: OpaquePointer
@@ -333,7 +329,7 @@ struct ConsumerGroupMetadata: ~Copyable {
   }
 
   deinit {
-    // Sound: owned by this value alone, destroyed once.
+    // Sound: owned only by this value, destroyed once.
     unsafe rd_kafka_consumer_group_metadata_destroy(pointer)
   }
 }

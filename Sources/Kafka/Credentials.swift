@@ -1,4 +1,4 @@
-// Credentials that stand in values which are no secrets themselves: `https://user:password@host/?token=x`.
+// Credentials in values that are not secrets themselves: `https://user:password@host/?token=x`.
 
 /// Finds credentials in addresses.
 enum Credentials {
@@ -13,7 +13,7 @@ enum Credentials {
     return masked + rest
   }
 
-  /// What is masked, and passwords among it by themselves: a library may show one without the name.
+  /// The masked parts, and also passwords by themselves: a library may show one without the name.
   static func found(in text: String) -> [String] {
     ranges(in: text).flatMap { range in
       let whole = text[range]
@@ -24,8 +24,7 @@ enum Credentials {
   /// Where credentials are, in order.
   private static func ranges(in text: String) -> [Range<String.Index>] {
     text.split(whereSeparator: { $0.isWhitespace || "\"'".contains($0) }).flatMap { word in
-      // In an address commas and semicolons may be part of a password; without a scheme they separate
-      // brokers.
+      // With a scheme, commas and semicolons may be part of a password; without one they separate brokers.
       word.contains("://")
         ? ranges(ofWord: word)
         : word.split(whereSeparator: { ",;".contains($0) }).flatMap { ranges(ofWord: $0) }
@@ -35,12 +34,13 @@ enum Credentials {
   private static func ranges(ofWord word: Substring) -> [Range<String.Index>] {
     var ranges: [Range<String.Index>] = []
     var rest = word
-    // Up to the last `@`: a password may well have one, or a slash, that nobody has escaped.
+    // Up to the last `@`: a password may contain an unescaped `@` or slash.
     let authority = word.firstRange(of: "://").map { word[$0.upperBound...] } ?? word
     if let end = authority.lastIndex(of: "@") {
       let user = authority[..<end]
       let hasPassword = user.contains(":") && user.last != ":"
-      // Beside a scheme a name alone may be a token; elsewhere it is a principal, such as `kafka/host@REALM`.
+      // After a scheme, a name without a password may be a token; elsewhere it is a principal, such as
+      // `kafka/host@REALM`.
       if hasPassword || authority.startIndex != word.startIndex && !user.isEmpty {
         ranges.append(user.startIndex..<end)
         rest = authority[end...]

@@ -2,15 +2,15 @@
 
 internal import CRdKafka
 
-/// What librdkafka, or a broker through it, says is wrong.
+/// An error of librdkafka, or of a broker through it.
 public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   /// librdkafka's number (`rd_kafka_resp_err_t`): below zero its own, above zero the broker's.
   public let code: Int32
   /// The number's name, such as `_ALL_BROKERS_DOWN`.
   public let name: String
-  /// What happened, for people.
+  /// What happened, for display.
   public let message: String
-  /// Whether the client instance is of no use any more.
+  /// Whether the client instance is no longer usable.
   public let isFatal: Bool
   /// Whether the same call may succeed later.
   public let isRetriable: Bool
@@ -20,7 +20,7 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Name and message.
   public var description: String { "\(message) (\(name))" }
 
-  /// The code by name; nil for one that this version does not know.
+  /// The code by name; nil if this version does not know it.
   public var known: KafkaErrorCode? { KafkaErrorCode(rawValue: code) }
 
   /// Makes the error that librdkafka would report with `code`.
@@ -49,12 +49,12 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
     self.requiresAbort = requiresAbort
   }
 
-  /// A time-out of the caller's own, with its reason.
+  /// A timeout of the caller's own, with its reason.
   public init(timedOut reason: String) {
     self.init(RD_KAFKA_RESP_ERR__TIMED_OUT, reason)
   }
 
-  /// Takes over an error object that librdkafka returned, and frees it. Nil for none.
+  /// Takes an error object that librdkafka returned, and frees it. Nil for none.
   init?(taking error: OpaquePointer?) {
     guard let error = unsafe error else { return nil }
     code = unsafe rd_kafka_error_code(error).rawValue
@@ -67,7 +67,7 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
     unsafe rd_kafka_error_destroy(error)
   }
 
-  /// Whether no answer came, or none in time: brokers may have carried the request out, or may do so yet.
+  /// Whether no answer arrived, or not in time: brokers may have carried out the request, or may still do so.
   public var isUnanswered: Bool {
     isRetriable
       || [.localTimedOut, .localTimedOutQueue, .localTransport, .requestTimedOut].contains(known)
@@ -78,28 +78,28 @@ public struct KafkaError: Error, Equatable, Sendable, CustomStringConvertible {
   public var isUnknownTopic: Bool {
     [.localUnknownTopic, .localUnknownPartition, .unknownTopicOrPart].contains(known)
   }
-  /// Whether the client's own properties are wrong: no broker was asked.
+  /// Whether the client's own properties are wrong: no broker was involved.
   public var isConfiguration: Bool { known == .localInvalidArg }
-  /// Whether the broker does not let this client do it.
+  /// Whether the client is not authorized.
   public var isAuthorization: Bool {
     [
       .topicAuthorizationFailed, .groupAuthorizationFailed, .clusterAuthorizationFailed,
       .transactionalIdAuthorizationFailed, .saslAuthenticationFailed, .localAuthentication,
     ].contains(known)
   }
-  /// Whether the brokers hold another producer of the same transactional id, or a later epoch of this one,
-  /// for the right one.
+  /// Whether brokers fenced this producer in favour of another with the same transactional id, or of a later
+  /// epoch of it.
   public var isFenced: Bool {
     [.localFenced, .producerFenced, .invalidProducerEpoch].contains(known)
   }
 }
 
-/// Throws unless `code` says that all is well.
+/// Throws unless `code` means success.
 func check(_ code: rd_kafka_resp_err_t) throws(KafkaError) {
   if code != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(code) }
 }
 
-/// The codes that the librdkafka that runs can report, without the marks at the ends of its ranges.
+/// The codes that the librdkafka in use can report, without the markers at the ends of its ranges.
 public func librdkafkaErrorCodes() -> [Int32] {
   var descriptions: UnsafePointer<rd_kafka_err_desc>?
   var count = 0

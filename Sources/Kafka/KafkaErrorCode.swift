@@ -1,9 +1,9 @@
-// Every error code that librdkafka 2.0 documents, by name: so that what is done about each is a decision.
+// Every error code that librdkafka 2.0 documents, by name, so that the handling of each is a decision.
 //
-// Source: `rd_kafka_resp_err_t` in rdkafka.h; the last four are of newer versions and of Kafka's protocol
-// guide. A test asks the librdkafka that runs whether it knows more.
+// Source: `rd_kafka_resp_err_t` in rdkafka.h; the last four are from newer versions and from Kafka's protocol
+// guide. A test checks whether the librdkafka in use knows more.
 
-/// A code of librdkafka's errors: its own below zero, the brokers' above.
+/// librdkafka's error codes: its own below zero, the brokers' above.
 public enum KafkaErrorCode: Int32, CaseIterable, Sendable {
   /// `_BAD_MSG`.
   case localBadMsg = -199

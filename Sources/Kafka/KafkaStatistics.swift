@@ -1,4 +1,4 @@
-// What a client tells about itself, as librdkafka writes it: kept here, read elsewhere.
+// A client's statistics as librdkafka writes them: kept here, read elsewhere.
 
 internal import CRdKafka
 internal import Synchronization
@@ -7,27 +7,27 @@ internal import Synchronization
 public final class KafkaStatistics: Sendable {
   private let last = Mutex<(text: [UInt8], at: ContinuousClock.Instant)>(([], .now))
 
-  /// Nothing told yet.
+  /// No statistics yet.
   public init() {}
 
-  /// How often a client with statistics tells them, unless its properties say otherwise.
+  /// How often a client with statistics reports them, by default.
   static let interval = KafkaProperty("statistics.interval.ms", "5000")
 
   /// The last statistics: JSON as librdkafka's STATISTICS.md describes it; empty before the first.
   public var latest: [UInt8] { last.withLock(\.text) }
 
-  /// How long ago they were told.
+  /// Their age.
   public var age: Duration { ContinuousClock.now - last.withLock(\.at) }
 
-  /// Takes the place of what was kept. A copy is all that happens on the client's thread.
+  /// Replaces the last statistics. The client's thread only makes a copy.
   func keep(_ json: UnsafeRawBufferPointer) {
-    // Sound: the bytes are read during the call only.
+    // Sound: the bytes are read only during the call.
     let copy = unsafe [UInt8](json)
     last.withLock { $0 = (copy, .now) }
   }
 }
 
-/// The version of librdkafka that runs, such as `2.0.2`.
+/// The version of the librdkafka in use, such as `2.0.2`.
 public var librdkafkaVersion: String {
   // Sound: librdkafka returns a static string.
   unsafe String(cString: rd_kafka_version_str())

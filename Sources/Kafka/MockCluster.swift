@@ -2,7 +2,7 @@
 
 internal import CRdKafka
 
-/// Brokers that live in this process and forget everything with it. A partition holds about 5 MB.
+/// Brokers that live in this process and lose everything with it. A partition holds about 5 MB.
 @safe
 public final class MockCluster {
   private let handle: ClientHandle
@@ -18,7 +18,7 @@ public final class MockCluster {
   }
 
   deinit {
-    // Sound: owned by this object alone, destroyed once, before the client that it runs on.
+    // Sound: owned only by this object, destroyed once, before the client that it runs on.
     unsafe rd_kafka_mock_cluster_destroy(cluster)
   }
 
@@ -34,14 +34,14 @@ public final class MockCluster {
     try check(unsafe rd_kafka_mock_topic_create(cluster, name, partitions, replicationFactor))
   }
 
-  /// Answers the next requests of a kind with errors, for tests of what a client makes of them.
+  /// Answers the next requests of a kind with errors, to test how a client handles them.
   ///
   /// - Parameters:
   ///   - api: the kind's number in the Kafka protocol.
-  ///   - codes: the brokers' error numbers, one for each request.
+  ///   - codes: the brokers' error codes, one for each request.
   public func failNext(api: Int16, with codes: [Int32]) {
     let errors = codes.map { rd_kafka_resp_err_t(rawValue: $0) }
-    // Sound: the array is read during the call.
+    // Sound: the array is read only during the call.
     unsafe rd_kafka_mock_push_request_errors_array(cluster, api, errors.count, errors)
   }
 }

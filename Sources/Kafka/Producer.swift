@@ -3,11 +3,11 @@
 internal import CRdKafka
 internal import Synchronization
 
-/// What is known of records on their way.
+/// The outcome of deliveries.
 struct DeliveryState {
   var delivered: UInt64 = 0
   var failed: UInt64 = 0
-  /// The first failures since they were last asked for; more are only counted.
+  /// The first failures since they were last taken; more are only counted.
   var failures: [DeliveryFailure] = []
 }
 
@@ -32,8 +32,7 @@ public struct DeliveryFailure: Equatable, Sendable {
 @safe
 public final class ProducerTopic {
   let pointer: OpaquePointer
-  /// The client that it belongs to. librdkafka wants the topic destroyed first, in whatever order their owner
-  /// lets go of the two.
+  /// Its client. librdkafka needs the topic destroyed first, in whatever order their owner releases the two.
   private let producer: Producer
 
   init(taking pointer: OpaquePointer, of producer: Producer) {
@@ -42,7 +41,7 @@ public final class ProducerTopic {
   }
 
   deinit {
-    // Sound: owned by this object alone, destroyed once, before the client, which it keeps until then.
+    // Sound: owned only by this object, destroyed once, before the client, which it keeps until then.
     unsafe rd_kafka_topic_destroy(pointer)
   }
 }
@@ -53,7 +52,7 @@ public final class ProducerTopic {
 public final class Producer: ProducerClient {
   private let handle: ClientHandle
 
-  /// What a producer sets unless its properties say otherwise.
+  /// The defaults, which a producer's properties can override.
   private static let defaults = [
     KafkaProperty("enable.idempotence", "true"),
     KafkaProperty("linger.ms", "20"),
@@ -62,7 +61,7 @@ public final class Producer: ProducerClient {
 
   /// Makes a producer.
   ///
-  /// - Throws: if a property is unknown or has a value that librdkafka does not take.
+  /// - Throws: if a property is unknown or has a value that librdkafka does not accept.
   public init(
     properties: [KafkaProperty], log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
   ) throws(KafkaError) {
@@ -71,7 +70,7 @@ public final class Producer: ProducerClient {
   }
 
   deinit {
-    // A client that has retired is destroyed, and its records purged, by a thread of its own.
+    // A separate thread purges and destroys a retired client.
     guard !handle.context.isAbandoned.load(ordering: .relaxed),
       !handle.context.isRetired.load(ordering: .relaxed)
     else { return }
@@ -87,7 +86,7 @@ public final class Producer: ProducerClient {
     return unsafe ProducerTopic(taking: pointer, of: self)
   }
 
-  /// How many partitions a topic has, as the brokers say now.
+  /// How many partitions a topic has, according to the brokers now.
   public func partitionCount(of topic: ProducerTopic, timeout: Duration) throws(KafkaError) -> Int {
     var metadata: UnsafePointer<rd_kafka_metadata>?
     try check(
@@ -103,11 +102,11 @@ public final class Producer: ProducerClient {
 
   /// Queues a record; the bytes are copied.
   ///
-  /// While the queue is full it waits for room, for `queueTimeout` at most.
+  /// While the queue is full it waits for room, for at most `queueTimeout`.
   ///
   /// - Parameters:
-  ///   - partition: where to; nil lets the key decide.
-  ///   - whileWaiting: called again and again while there is no room.
+  ///   - partition: the destination; nil lets the key decide.
+  ///   - whileWaiting: called repeatedly while there is no room.
   public func produce(
     _ topic: ProducerTopic, partition: Int32?, key: RawSpan?, value: RawSpan?,
     headers: [RecordHeader] = [], queueTimeout: Duration = .seconds(60),
@@ -141,7 +140,7 @@ public final class Producer: ProducerClient {
     }
   }
 
-  /// The same with headers, for which librdkafka has a call of its own.
+  /// The same with headers, for which librdkafka has a separate call.
   private func enqueue(
     _ topic: ProducerTopic, _ partition: Int32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
     headers: [RecordHeader]
@@ -161,7 +160,7 @@ public final class Producer: ProducerClient {
       rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_KEY, u: key),
       rd_kafka_vu_t(vtype: RD_KAFKA_VTYPE_HEADERS, u: .init(headers: list)),
     ]
-    // Sound: the headers are librdkafka's only when the call succeeds, and freed here when it does not.
+    // Sound: librdkafka owns the headers only if the call succeeds; otherwise they are freed here.
     let error = unsafe KafkaError(taking: rd_kafka_produceva(handle.pointer, arguments, arguments.count))
     if error != nil { unsafe rd_kafka_headers_destroy(list) }
     return error
@@ -170,12 +169,12 @@ public final class Producer: ProducerClient {
   private func makeHeaders(_ headers: [RecordHeader]) -> OpaquePointer? {
     guard let list = unsafe rd_kafka_headers_new(headers.count) else { return nil }
     for header in headers {
-      // Sound: librdkafka copies name and value. Null with no bytes is a header without a value.
+      // Sound: librdkafka copies name and value. A null pointer without bytes is a header without a value.
       guard let value = header.value else {
         _ = unsafe rd_kafka_header_add(list, header.name, -1, nil, 0)
         continue
       }
-      // With a byte behind it an empty value has an address too; without one it would be no value.
+      // The extra byte gives an empty value an address; without one it would be a missing value.
       unsafe (value + [0]).withUnsafeBytes { bytes in
         _ = unsafe rd_kafka_header_add(list, header.name, -1, bytes.baseAddress, value.count)
       }
@@ -185,23 +184,23 @@ public final class Producer: ProducerClient {
 
   /// Throws the error object that a call returned, if it did.
   @unsafe private func complete(_ error: OpaquePointer?) throws(KafkaError) {
-    // Sound: each error object is taken over once.
+    // Sound: each error object is taken once.
     if let error = unsafe KafkaError(taking: error) { throw handle.explain(error) }
   }
 
-  /// Serves delivery reports, waiting for the first no longer than `timeout`.
+  /// Serves delivery reports, waiting for the first for at most `timeout`.
   public func poll(timeout: Duration = .zero) {
     _ = unsafe rd_kafka_poll(handle.pointer, timeout.milliseconds)
   }
 
   /// Waits until everything queued is delivered or has failed.
   ///
-  /// - Throws: when `timeout` is over before.
+  /// - Throws: if that takes longer than `timeout`.
   public func flush(timeout: Duration) throws(KafkaError) {
     try check(unsafe rd_kafka_flush(handle.pointer, timeout.milliseconds))
   }
 
-  /// What has failed since the last call; of very many the first thousand.
+  /// Failures since the last call, at most the first thousand.
   public func takeFailures() -> [DeliveryFailure] {
     handle.context.deliveries.withLock { state in
       defer { state.failures.removeAll() }
@@ -222,8 +221,8 @@ public final class Producer: ProducerClient {
 
   // MARK: Transactions
 
-  /// Registers the transactional id; ends what an earlier producer of the same id left open. After a time-out
-  /// the same call goes on with it; librdkafka takes it once for each client.
+  /// Registers the transactional id, and ends what an earlier producer with the same id left open. After a
+  /// timeout, calling it again resumes it; librdkafka accepts one registration per client.
   public func initTransactions(timeout: Duration) throws(KafkaError) {
     try unsafe complete(rd_kafka_init_transactions(handle.pointer, timeout.milliseconds))
   }
@@ -238,7 +237,7 @@ public final class Producer: ProducerClient {
     _ offsets: [PartitionOffset], of consumer: Consumer, timeout: Duration
   ) throws(KafkaError) {
     guard let group = consumer.groupMetadata() else {
-      throw KafkaError(timedOut: "the group is not joined yet")
+      throw KafkaError(timedOut: "the consumer has not joined its group yet")
     }
     let list = PartitionList(offsets)
     try unsafe complete(
@@ -256,20 +255,20 @@ public final class Producer: ProducerClient {
     try unsafe complete(rd_kafka_abort_transaction(handle.pointer, timeout.milliseconds))
   }
 
-  /// Gives up what is queued and not sent yet: nobody hears of these records any more.
+  /// Discards queued records that are not sent yet, without reporting them as failures.
   public func purgeQueue() {
     _ = unsafe rd_kafka_purge(
       handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING)
     poll()
   }
 
-  /// Leaves its place to another producer. A thread of its own destroys the client as soon as its owner lets
-  /// go of it: that may take as long as a broker hangs, and the owner does not wait.
+  /// Makes way for another producer. A separate thread destroys the client once its owner releases it: that
+  /// may take as long as a broker hangs, and the owner does not wait.
   public func retire() {
     handle.context.isRetired.store(true, ordering: .relaxed)
   }
 
-  /// Lets go of the client as it is. Its threads go on until the process ends.
+  /// Abandons the client as it is. Its threads run until the process ends.
   public func abandon() {
     handle.context.isAbandoned.store(true, ordering: .relaxed)
   }
@@ -281,7 +280,7 @@ public final class Producer: ProducerClient {
       let code = unsafe message.pointee.err
       let isDelivered = code == RD_KAFKA_RESP_ERR_NO_ERROR
       var failure: DeliveryFailure?
-      // What its owner has given up is no failure.
+      // A record that its owner discarded is not a failure.
       if !isDelivered, code != RD_KAFKA_RESP_ERR__PURGE_QUEUE {
         failure = unsafe DeliveryFailure(
           topic: message.pointee.rkt.map { unsafe String(cString: rd_kafka_topic_name($0)) } ?? "",
@@ -298,10 +297,10 @@ public final class Producer: ProducerClient {
 /// Lends the bytes of `span`, or an empty buffer without an address, to `body`.
 private func withOptionalBytes<Result>(_ span: RawSpan?, _ body: (UnsafeRawBufferPointer) -> Result) -> Result
 {
-  // Sound: the pointer is used inside `body` only.
+  // Sound: the pointer is used only inside `body`.
   guard let span else { return unsafe body(UnsafeRawBufferPointer(start: nil, count: 0)) }
   return unsafe span.withUnsafeBytes { bytes in
-    // An empty value is not a missing one: it needs an address.
+    // Unlike a missing value, an empty one needs an address.
     if unsafe bytes.baseAddress == nil {
       let nothing: UInt8 = 0
       return unsafe withUnsafeBytes(of: nothing) {

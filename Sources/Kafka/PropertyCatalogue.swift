@@ -1,27 +1,27 @@
-// The properties that the librdkafka that runs knows, and what their values may be: its own table.
+// The properties of the librdkafka in use and their possible values, from its own table.
 
 internal import CRdKafka
 internal import Glibc
 
-/// A property of librdkafka, as its own table has it.
+/// A property of librdkafka, from its own table.
 public struct KafkaPropertyDescription: Equatable, Sendable {
   /// Its name.
   public var name: String
-  /// The words that it takes; empty where it takes others.
+  /// The words that it accepts; empty if it accepts other values.
   public var words: [String]
-  /// The numbers that it takes, such as `0 .. 900000`.
+  /// The numbers that it accepts, such as `0 .. 900000`.
   public var range: String?
 
-  /// Those that can be given as text, by name.
+  /// The properties that can be set as text, by name.
   public static let all: [String: KafkaPropertyDescription] = {
     let rows = table().split(separator: "\n").compactMap { KafkaPropertyDescription(row: $0) }
-    // Where a property of clients is one of topics as well, librdkafka sets that of clients, which comes
+    // If a property exists for clients and for topics, librdkafka sets the one for clients, which comes
     // first.
     return Dictionary(rows.map { ($0.name, $0) }) { first, _ in first }
   }()
 
-  /// A row has name, kind of client, range, default, importance and description. What a dedicated function
-  /// sets, such as a callback, can't be given as text.
+  /// A row has name, kind of client, range, default, importance and description. A property that a dedicated
+  /// function sets, such as a callback, can't be set as text.
   private init?(row: Substring) {
     let columns = row.split(separator: "|", maxSplits: 5, omittingEmptySubsequences: false)
     guard columns.count == 6, !columns[5].contains("see dedicated API") else { return nil }
@@ -40,13 +40,13 @@ public struct KafkaPropertyDescription: Equatable, Sendable {
     return String(text)
   }
 
-  /// librdkafka writes its table to a file: here one in memory.
+  /// librdkafka writes its table to a file, here one in memory.
   private static func table() -> String {
     var bytes: UnsafeMutablePointer<CChar>?
     var count = 0
     guard let file = unsafe open_memstream(&bytes, &count) else { return "" }
     unsafe rd_kafka_conf_properties_show(file)
-    // Sound: when the file is closed there are `count` bytes at `bytes`, which are ours to free.
+    // Sound: after the file is closed, `bytes` points to `count` bytes, which are ours to free.
     unsafe fclose(file)
     defer { unsafe free(bytes) }
     return unsafe bytes.map { unsafe String(cString: $0) } ?? ""

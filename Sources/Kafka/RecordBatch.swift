@@ -1,4 +1,4 @@
-// Records of a batch read, lent until the next one.
+// A batch of records, lent until the next batch.
 
 internal import CMemory
 internal import CRdKafka
@@ -11,7 +11,7 @@ public struct RecordInfo: Sendable {
   public var offset: Int64
   /// Milliseconds since 1970; nil if the record has no timestamp.
   public var timestampMilliseconds: Int64?
-  /// Whether the broker set the timestamp when it appended the record; else its producer did.
+  /// Whether the broker set the timestamp when it appended the record, instead of the producer.
   public var isLogAppendTime = false
 
   /// Describes a record.
@@ -25,7 +25,7 @@ public struct RecordInfo: Sendable {
   }
 }
 
-/// A header of a record. Names may come more than once; a value may be missing.
+/// A header of a record. Names may repeat; a value may be missing.
 public struct RecordHeader: Equatable, Sendable {
   /// Its name.
   public var name: String
@@ -39,15 +39,15 @@ public struct RecordHeader: Equatable, Sendable {
   }
 }
 
-/// The records that one poll has brought. It owns librdkafka's messages and frees them when it is cleared.
+/// The records of one poll. It owns librdkafka's messages and frees them when it is cleared.
 @safe
 struct RecordBatch: ~Copyable {
   private let messages: UnsafeMutablePointer<UnsafeMutablePointer<rd_kafka_message_t>?>
-  /// How many records a poll brings at the most.
+  /// The maximum number of records per poll.
   let capacity: Int
-  /// How many records there are.
+  /// The number of records.
   private(set) var count = 0
-  /// Which record is lent to somebody now.
+  /// The record that is lent now.
   private let lent = LentRecord()
 
   private final class LentRecord {
@@ -74,16 +74,16 @@ struct RecordBatch: ~Copyable {
     count = 0
   }
 
-  /// Reads what `queue` has, waiting for the first record no longer than `timeout`.
+  /// Reads what `queue` has, waiting for the first record for at most `timeout`.
   ///
-  /// One by one and not with `rd_kafka_consume_batch_queue`, which loses records in librdkafka 2.0.2: a
-  /// rebalance pauses every partition, and the pause throws away what the call holds of a partition although
-  /// the position is past it already (fixed in 2.1.0, librdkafka's pull request 4208). This call too counts
-  /// for `max.poll.interval.ms`.
+  /// One by one instead of with `rd_kafka_consume_batch_queue`, which loses records in librdkafka 2.0.2: a
+  /// rebalance pauses every partition, and the pause discards the partition's records that the call holds
+  /// although the position is already past them (fixed in 2.1.0, librdkafka's pull request 4208). This call,
+  /// too, counts for `max.poll.interval.ms`.
   mutating func fill(from queue: OpaquePointer, timeout: Duration) {
     clear()
     var wait = timeout.milliseconds
-    // Sound: each message is handed over to the batch; `count` stays below `capacity`.
+    // Sound: the batch takes ownership of each message; `count` stays below `capacity`.
     while count < capacity, let message = unsafe rd_kafka_consume_queue(queue, wait) {
       unsafe messages[count] = message
       count += 1
@@ -91,14 +91,14 @@ struct RecordBatch: ~Copyable {
     }
   }
 
-  /// The message in `index`, which may be an error or the end of a partition.
+  /// The message at `index`, which may be an error or the end of a partition.
   private func message(_ index: Int) -> UnsafeMutablePointer<rd_kafka_message_t>? {
     precondition(index >= 0 && index < count)
     return unsafe messages[index]
   }
 
-  /// Says that the record in `index` will be read soon, if there is one. Its bytes lie where librdkafka's
-  /// threads have put them, out of this one's caches: without the hint the scanner waits for each line.
+  /// Hints that the record at `index`, if any, will be read soon. librdkafka's threads wrote its bytes, so
+  /// they are not in this thread's cache: without the hint the scanner waits for each cache line.
   private func prefetch(_ index: Int) {
     guard index < count, let message = unsafe message(index), let payload = unsafe message.pointee.payload
     else { return }
@@ -106,13 +106,13 @@ struct RecordBatch: ~Copyable {
     unsafe tailrace_prefetch(payload, min(message.pointee.len, RecordBatch.prefetchedBytes))
   }
 
-  /// Behind so many bytes the processor has seen for itself that memory is read from one end to the other.
+  /// After this many bytes the processor itself detects that memory is read sequentially.
   private static let prefetchedBytes = 8192
 
-  /// Calls `body` with each record: where it stands, its key and its value, nil where it has none. Both are
-  /// lent.
+  /// Calls `body` with each record: its place, its key and its value, nil if missing. Both are lent.
   ///
-  /// - Parameter special: called instead for what is no record: an error's code, the place and the text.
+  /// - Parameter special: called instead for messages that are not records: an error's code, its place and
+  ///   its text.
   func forEach<Failure: Error>(
     _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void,
     special: (rd_kafka_resp_err_t, Int32, Int64, String) -> Void
@@ -147,14 +147,13 @@ struct RecordBatch: ~Copyable {
     }
   }
 
-  /// The headers of the record that is lent now, `countMax` of them at the most, and how many there are;
-  /// none outside `forEach`. librdkafka reads them when they are first asked for: records whose headers
-  /// nobody wants cost nothing.
+  /// The headers of the record that is lent now, at most `countMax` of them, and the total count; none
+  /// outside `forEach`. librdkafka parses headers on first use: unused ones cost nothing.
   func lentHeaders(countMax: Int) -> (headers: [RecordHeader], count: Int) {
     guard (0..<count).contains(lent.index), let message = unsafe message(lent.index) else { return ([], 0) }
     var list: OpaquePointer?
     // Sound: the message is owned by the batch and stays while the record is lent; the list and what it
-    // points to are the message's own, and are copied here.
+    // points to belong to the message, and are copied here.
     guard unsafe rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR,
       let list = unsafe list
     else { return ([], 0) }

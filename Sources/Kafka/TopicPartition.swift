@@ -17,20 +17,20 @@ public struct TopicPartition: Hashable, Sendable {
   }
 }
 
-/// An offset in a partition, with what is stored beside it when it is committed.
+/// An offset in a partition, with the metadata that is committed with it.
 public struct PartitionOffset: Equatable, Sendable {
   /// The partition.
   public var topicPartition: TopicPartition
-  /// The offset; below zero one of the named ones.
+  /// The offset; below zero, one of the named ones.
   public var offset: Int64
-  /// Text stored beside a committed offset.
+  /// Text stored with a committed offset.
   public var metadata: String
 
-  /// The first record there is.
+  /// The first existing record.
   public static let beginning: Int64 = -2
-  /// Behind the last record.
+  /// After the last record.
   public static let end: Int64 = -1
-  /// The committed offset, or `auto.offset.reset` where there is none.
+  /// The committed offset, or `auto.offset.reset` if there is none.
   public static let stored: Int64 = -1000
   /// No offset.
   public static let invalid: Int64 = -1001
@@ -66,20 +66,20 @@ struct PartitionList: ~Copyable {
   }
 
   deinit {
-    // Sound: owned by this value alone, destroyed once.
+    // Sound: owned only by this value, destroyed once.
     unsafe rd_kafka_topic_partition_list_destroy(pointer)
   }
 
   var offsets: [PartitionOffset] { unsafe PartitionList.read(pointer) }
 
-  /// The first element's error, as calls that answer per partition leave them.
+  /// Throws the first element's error, for calls that answer per partition.
   func checkElements() throws(KafkaError) {
     for index in 0..<Int(unsafe pointer.pointee.cnt) {
       try check(unsafe pointer.pointee.elems[index].err)
     }
   }
 
-  /// Copies a list of librdkafka's.
+  /// Copies one of librdkafka's lists.
   static func read(_ list: UnsafeMutablePointer<rd_kafka_topic_partition_list_t>) -> [PartitionOffset] {
     // Sound: the list holds `cnt` elements; texts are copied out with their own lengths.
     (0..<Int(unsafe list.pointee.cnt)).map { index in

@@ -1,4 +1,4 @@
-// What brokers say about topics.
+// Descriptions of topics from brokers.
 
 import Kafka
 import Testing
@@ -13,7 +13,7 @@ import Testing
     #expect(found.map { $0?.name } == ["five", nil, "one", "five"])
     #expect(found.map { $0?.partitions } == [5, nil, 1, 5])
     #expect(try admin.describe([], timeout: .seconds(10)).isEmpty)
-    // Asking did not create it.
+    // Describing it did not create it.
     #expect(try admin.describe(["missing"], timeout: .seconds(10)) == [nil])
   }
 

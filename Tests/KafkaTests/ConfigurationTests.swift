@@ -1,4 +1,4 @@
-// Properties: what is wrong with one is said by its name, and a secret is never shown.
+// Properties: errors name the property, and secrets are never shown.
 
 import Kafka
 import Synchronization
@@ -42,7 +42,7 @@ import Testing
     #expect(property.isSecret)
     #expect(property.description == "\(name)=***")
     let lines = Mutex<[String]>([])
-    // Whatever else is wrong, and whether librdkafka knows the property or not.
+    // Whatever else is wrong, and whether or not librdkafka knows the property.
     for more in [
       [], [KafkaProperty("no.such.property", "x")], [KafkaProperty("security.protocol", "sasl_ssl")],
     ] {
@@ -85,14 +85,14 @@ import Testing
     #expect(all["error_cb"] == nil && all["Property"] == nil)
   }
 
-  /// A client with it would run it.
+  /// A client with this property would run the command.
   @Test func theCommandForTicketsIsASecret() {
     let property = KafkaProperty("sasl.kerberos.kinit.cmd", "echo \(ConfigurationTests.secret) | kinit")
     #expect(property.isSecret && property.description == "sasl.kerberos.kinit.cmd=***")
     #expect(property.secrets == [property.value])
   }
 
-  /// To set this one is to load the library.
+  /// Setting this property would load the library.
   @Test func noPlugInIsLoadedToCheckAProperty() {
     #expect(KafkaProperty("plugin.library.paths", "/no/such").problem == nil)
   }
@@ -100,7 +100,7 @@ import Testing
   @Test func otherPropertiesAreShown() {
     #expect(KafkaProperty("linger.ms", "5").description == "linger.ms=5")
     #expect(!KafkaProperty("bootstrap.servers", "b:9092").isSecret)
-    #expect(!KafkaProperty("sasl.username", "tailrace").isSecret, "a name is no secret")
+    #expect(!KafkaProperty("sasl.username", "tailrace").isSecret, "a name is not a secret")
   }
 
   @Test func whatComesLaterCountsButForWhatAConsumerNeeds() throws {
@@ -111,7 +111,7 @@ import Testing
     ])
     try producer.send(try producer.topic("t"), key: nil, value: String(repeating: "x", count: 5000))
     try producer.flush(timeout: .seconds(10))
-    // Told to be quiet about ends and to commit by itself, it does neither.
+    // A consumer overrides these two properties.
     let member = try cluster.member(
       of: "g", reading: "t",
       [KafkaProperty("enable.partition.eof", "false"), KafkaProperty("enable.auto.commit", "true")])
@@ -126,7 +126,7 @@ import Testing
     other.consumer.close()
   }
 
-  /// What each kind of client says to the properties.
+  /// The errors of each kind of client for the properties.
   private func errors(of properties: [KafkaProperty], log: @escaping KafkaLog = { _ in }) -> [KafkaError] {
     let all = properties + [KafkaProperty("group.id", "g")]
     var errors: [KafkaError] = []

@@ -1,4 +1,4 @@
-// Every code that the librdkafka that runs knows has a name here.
+// Every code that the librdkafka in use knows has a name here.
 
 import Kafka
 import Testing
@@ -6,7 +6,7 @@ import Testing
 @Suite struct ErrorCodeTests {
   @Test func everyCodeOfLibrdkafkaHasAName() {
     let codes = librdkafkaErrorCodes()
-    // The marks at the ends of its own codes, and success.
+    // The markers at the ends of its own codes, and success.
     let marks: Set<Int32> = [-200, -100, 0]
     let unnamed = codes.filter { !marks.contains($0) && KafkaErrorCode(rawValue: $0) == nil }
     #expect(codes.count > 140)

@@ -1,4 +1,4 @@
-// Members of one group: what they are given and lose, what they commit, and how they leave.
+// Members of one group: assignments, revocations, commits, and how they leave.
 
 import Kafka
 import Synchronization
@@ -33,10 +33,10 @@ import Testing
       return first.assigned.count == 2 && second.assigned.count == 2
     }
     #expect(first.assigned.isDisjoint(with: second.assigned))
-    // Cooperative: what stays is not taken away and given back.
+    // Cooperative: a partition that stays is not revoked and reassigned.
     #expect(revoked(by: first).count == 2)
     #expect(revoked(by: second).isEmpty)
-    // Even the rebalance that gives nothing new is told, and has to be answered.
+    // Even a rebalance that assigns nothing new is an event, and must be answered.
     #expect(first.events.contains(.assigned([])))
     try send("together")
     try wait(for: "the records of both") {
@@ -99,7 +99,7 @@ import Testing
     other.consumer.close()
   }
 
-  /// Each way to be in a group; leaving must not wait for an answer that nobody gives any more.
+  /// Each state of a member; leaving must not wait for an answer that never comes.
   enum Situation: CaseIterable {
     case notSubscribed, joining, unanswered, owning, revoking
   }
@@ -131,14 +131,14 @@ import Testing
         return member.poll().contains(where: isAsked)
       }
     }
-    // The suite's time limit is what tells that closing hangs.
+    // If closing hangs, the suite's time limit fails the test.
     member.consumer.close()
     member.consumer.close()
     other.consumer.close()
   }
 
-  /// A member that leaves after the group has let it in and before it is given anything: librdkafka 2.0.2
-  /// ends the process where such a client is destroyed.
+  /// A member that leaves after joining and before its first assignment: librdkafka 2.0.2 aborts the process
+  /// when such a client is destroyed.
   @Test func leavingBeforeTheFirstAssignmentIsSurvived() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
@@ -166,8 +166,8 @@ import Testing
     }
   }
 
-  /// Commits what a member has read. Only while the group is at rest: the mock cluster does not take a commit
-  /// in the middle of a rebalance, and the member would lose all that it has.
+  /// Commits what a member has read. Only while the group is stable: the mock cluster rejects commits during
+  /// a rebalance, and the member would lose all its partitions.
   private func commit(_ member: Member) throws {
     var next: [TopicPartition: Int64] = [:]
     for record in member.records { next[TopicPartition("t", record.partition)] = record.offset + 1 }

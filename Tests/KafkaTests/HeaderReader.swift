@@ -1,5 +1,4 @@
-// Reads the headers of one partition's records with librdkafka alone: the wrapper's consumer has no use for
-// them.
+// Reads the headers of one partition's records with plain librdkafka, without the wrapper's consumer.
 
 import CRdKafka
 import Kafka

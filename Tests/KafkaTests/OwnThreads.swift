@@ -1,10 +1,10 @@
-// Gives each test a thread of its own: these tests wait for brokers most of their time. The few threads that
-// all tests share would be blocked by them, or kept from them by tests that compute.
+// Gives each test its own thread: these tests mostly wait for brokers. They would block the few threads that
+// all tests share, or wait for them while other tests compute.
 
 import Dispatch
 import Testing
 
-/// Runs the bodies of tests on threads of their own.
+/// Runs the bodies of tests on their own threads.
 struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
   let isRecursive = true
 
@@ -16,17 +16,17 @@ struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
 }
 
 extension Trait where Self == OwnThreads {
-  /// Each test on a thread of its own.
+  /// Runs each test on its own thread.
   static var ownThreads: Self { Self() }
 }
 
-/// Runs the jobs of one task one after the other, on a thread that nothing else waits for.
+/// Runs the jobs of one task one after the other, on a thread that nothing else uses.
 private final class ThreadExecutor: TaskExecutor {
   private let queue = DispatchQueue(label: "a test's own")
 
   func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
-    // Sound: each job is run once.
+    // Sound: each job runs once.
     queue.async { unsafe job.runSynchronously(on: self.asUnownedTaskExecutor()) }
   }
 }

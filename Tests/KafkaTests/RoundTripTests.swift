@@ -53,7 +53,7 @@ import Testing
     member.consumer.close()
   }
 
-  /// Headers are read while their record is lent: any bytes, none, and no value at all.
+  /// Headers are read while their record is lent: any bytes, an empty value, and no value.
   @Test func headersAreReadBack() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
@@ -137,7 +137,7 @@ import Testing
     let producer = try cluster.producer()
     let topic = try producer.topic("t")
     var failures: [DeliveryFailure] = []
-    // Once the client knows the topic it refuses the record at once, before that when it learns of it.
+    // If the client knows the topic it rejects the record at once, else when it learns of it.
     do {
       try producer.send(topic, partition: 7, key: nil, value: "v")
       try wait(for: "the failure") {
@@ -153,7 +153,7 @@ import Testing
   }
 
   @Test func aFullQueueIsWaitedForAndThenAnError() throws {
-    // Nobody listens at port 1, so that nothing leaves the queue.
+    // Nothing listens at port 1, so nothing leaves the queue.
     let producer = try Producer(
       properties: [
         KafkaProperty("bootstrap.servers", "127.0.0.1:1"),

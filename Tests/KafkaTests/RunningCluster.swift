@@ -1,9 +1,9 @@
-// A mock cluster for one test, and what tests do with it: produce, read a topic, wait for a condition.
+// A mock cluster for one test, and helpers to produce, read a topic, and wait for a condition.
 
 import Kafka
 import Testing
 
-/// A cluster in this process and clients that talk to it without a word in the log.
+/// A cluster in this process, and clients of it that log nothing.
 struct RunningCluster {
   let cluster: MockCluster
 
@@ -22,10 +22,10 @@ struct RunningCluster {
     try Producer(properties: properties + [KafkaProperty("linger.ms", "1")] + more, log: { _ in })
   }
 
-  /// A member of `group` that answers the group within tenths of a second.
+  /// A member of `group` that answers rebalances within tenths of a second.
   ///
-  /// The mock cluster lets the first member of a group wait for three seconds, and throws it out if its
-  /// session is shorter than that.
+  /// The mock cluster makes the first member of a group wait for three seconds, and expels it if its session
+  /// timeout is shorter.
   func member(of group: String, reading topic: String, _ more: [KafkaProperty] = []) throws -> Member {
     let quick = [
       KafkaProperty("group.id", group), KafkaProperty("heartbeat.interval.ms", "100"),
@@ -36,7 +36,7 @@ struct RunningCluster {
 }
 
 extension Producer {
-  /// Produces one record with texts.
+  /// Produces one record with a text key and value.
   func send(
     _ topic: ProducerTopic, partition: Int32? = 0, key: String?, value: String?,
     headers: [(name: String, value: String)] = []
@@ -51,7 +51,7 @@ extension Producer {
   }
 }
 
-/// Lends a text's bytes.
+/// Lends the bytes of a text.
 private func withBytes(_ text: String?, _ body: (RawSpan?) throws -> Void) throws {
   guard let text else { return try body(nil) }
   let bytes = Array(text.utf8)
@@ -73,20 +73,20 @@ final class Member {
   let consumer: Consumer
   /// Everything read so far.
   private(set) var records: [ReadRecord] = []
-  /// Their headers, of each two at the most, and how many each has.
+  /// Their headers, at most two of each, and how many each has.
   private(set) var headers: [(headers: [RecordHeader], count: Int)] = []
   /// Every event so far.
   private(set) var events: [ConsumerEvent] = []
-  /// What is assigned, by the events answered.
+  /// The assigned partitions, according to the answered events.
   private(set) var assigned: Set<TopicPartition> = []
-  /// Where to start; the committed offset unless a test says otherwise.
+  /// Where to start; by default the committed offset.
   var start = PartitionOffset.stored
 
   init(_ consumer: Consumer) {
     self.consumer = consumer
   }
 
-  /// Reads what has come; returns the events, unanswered.
+  /// Reads what has arrived; returns the events, unanswered.
   func poll() -> [ConsumerEvent] {
     _ = consumer.poll(timeout: .milliseconds(5)) { info, key, value in
       records.append(
@@ -100,7 +100,7 @@ final class Member {
     return new
   }
 
-  /// Reads what has come and does what the group asks.
+  /// Reads what has arrived and answers the group.
   func step() throws {
     for event in poll() {
       switch event {
@@ -115,7 +115,7 @@ final class Member {
     }
   }
 
-  /// Steps until something is true.
+  /// Steps until a condition is true.
   func step(until what: String, _ condition: () -> Bool) throws {
     try wait(for: what) {
       try step()
@@ -130,7 +130,7 @@ private func text(_ bytes: RawSpan?) -> String? {
   return unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
 }
 
-/// Calls `condition`, which waits a little itself, until it is true.
+/// Calls `condition`, which itself waits briefly, until it is true.
 func wait(for what: String, _ condition: () throws -> Bool) throws {
   let deadline = ContinuousClock.now + .seconds(25)
   while !(try condition()) {

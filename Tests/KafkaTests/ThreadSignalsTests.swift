@@ -1,20 +1,20 @@
-// What librdkafka's threads let through.
+// The signals that librdkafka's threads don't block.
 
 import Foundation
 import Kafka
 import Testing
 
 @Suite(.ownThreads) struct ThreadSignalsTests {
-  /// Swift's crash handler writes a line about each thread that blocks all of the signals it stops threads
-  /// with, and says so again at each of its rounds.
+  /// Swift's crash handler writes a line about each thread that blocks all of the signals that suspend
+  /// threads, and repeats it in each round.
   @Test func noThreadOfAClientBlocksTheSignalThatStopsIt() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer()
     try producer.send(try producer.topic("t"), key: nil, value: "x")
     try producer.flush(timeout: .seconds(10))
-    // The main thread, a broker's and the mock cluster's. One that has just started may be about to unblock
-    // it.
+    // The main thread, a broker's and the mock cluster's. A thread that has just started may not have
+    // unblocked it yet.
     let deadline = ContinuousClock.now + .seconds(20)
     var threads: [String: Bool] = [:]
     repeat { threads = try Self.blockingThreads() } while threads.values.contains(true) && .now < deadline
@@ -26,7 +26,7 @@ import Testing
   private static func blockingThreads() throws -> [String: Bool] {
     var threads: [String: Bool] = [:]
     for number in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task") {
-      // A thread may end in between.
+      // A thread may end meanwhile.
       guard let status = try? String(contentsOfFile: "/proc/self/task/\(number)/status", encoding: .utf8)
       else { continue }
       let fields = status.split(separator: "\n").map { $0.split(separator: "\t", maxSplits: 1) }

@@ -64,7 +64,7 @@ import Testing
     try producer.abortTransaction(timeout: .seconds(10))
   }
 
-  /// What the old one has left open, and its end, keep nobody waiting.
+  /// The new producer waits neither for the old one's open transaction nor for its end.
   @Test func aNewProducerTakesTheOldOnesPlace() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("out")

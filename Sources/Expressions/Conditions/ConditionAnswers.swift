@@ -1,12 +1,12 @@
-// What stays true while a span's events, or a resource's spans, are gone through.
+// Answers that stay valid for all events of a span, or all spans of a resource.
 //
-// A condition on events may ask about its span, and one on spans about its resource: text of megabytes, asked
-// for again with each of a million events. So an answer is noted for as long as what it is made of stays the
-// same, and a record takes time in proportion to its size.
+// A condition on events may depend on its span, and one on spans on its resource: megabytes of text,
+// evaluated again for each of a million events. So an answer is cached as long as its inputs stay the same,
+// and the time for a record is proportional to its size.
 
 import OTLP
 
-/// What an answer depends on. In order: what depends on several things lasts as long as the shortest.
+/// What an answer depends on. In order: with several inputs an answer lasts as long as the shortest-lived.
 enum AnswerReach: Int, Comparable {
   /// Literals, the resource and the scope.
   case scope
@@ -16,12 +16,12 @@ enum AnswerReach: Int, Comparable {
   static func < (left: AnswerReach, right: AnswerReach) -> Bool { left.rawValue < right.rawValue }
 }
 
-/// Answers by the numbers of steps, or of calls.
+/// Answers by the numbers of steps or calls.
 struct ConditionAnswers<Answer> {
-  /// By number; nil while nobody has asked, and for all that depends on an event.
+  /// By number; nil until evaluated, and for all that depend on an event.
   private var answers: [Result<Answer, EvaluationError>?] = []
   private var reaches: [AnswerReach] = []
-  /// The numbers of what lasts for a span and for a scope.
+  /// The numbers of answers that last for a span, and for a scope.
   private var ofSpan: [Int] = []
   private var ofScope: [Int] = []
 
@@ -38,23 +38,23 @@ struct ConditionAnswers<Answer> {
 
   func reach(of number: Int) -> AnswerReach { reaches[number] }
 
-  /// The answer that was noted, if there is one.
+  /// The cached answer, if any.
   func noted(_ number: Int) throws(EvaluationError) -> Answer? {
     guard let noted = answers[number] else { return nil }
     return try noted.get()
   }
 
-  /// Notes an answer, unless it depends on an event.
+  /// Caches an answer, unless it depends on an event.
   mutating func note(_ answer: Result<Answer, EvaluationError>, of number: Int) {
     if reaches[number] != .event { answers[number] = answer }
   }
 
-  /// Forgets what depended on the span before.
+  /// Forgets answers that depend on the previous span.
   mutating func startSpan() {
     for number in ofSpan { answers[number] = nil }
   }
 
-  /// Forgets what depended on the scope before, or on its resource.
+  /// Forgets answers that depend on the previous scope or its resource.
   mutating func startScope() {
     for number in ofScope { answers[number] = nil }
   }

@@ -4,9 +4,9 @@
 enum OTTLArithmetic: Equatable, Sendable {
   case add, subtract, multiply, divide
 
-  /// The result, by Go's rules: integers and durations wrap around at 64 bits, integers divide towards zero,
-  /// and dividing by zero is an error, also of floats. A time that has no room in 64 bits (after 2262) is the
-  /// last one that has; the Collector's times reach further.
+  /// The result, by Go's rules: integers and durations wrap around at 64 bits, integer division truncates
+  /// towards zero, and dividing by zero is an error, also for floats. A time that does not fit in 64 bits
+  /// (after 2262) becomes the last one that does; the Collector's times reach further.
   ///
   /// Source: `attemptMathOperation` in pkg/ottl/math.go.
   func callAsFunction(
@@ -37,7 +37,7 @@ enum OTTLArithmetic: Equatable, Sendable {
     case .multiply: return left &* right
     case .divide:
       guard right != 0 else { throw EvaluationError(reason: .divisionByZero) }
-      // The least integer divided by -1 is itself, as in Go.
+      // The smallest integer divided by -1 is itself, as in Go.
       return left.dividedReportingOverflow(by: right).partialValue
     }
   }
@@ -53,7 +53,7 @@ enum OTTLArithmetic: Equatable, Sendable {
     }
   }
 
-  /// A sum or difference, at the end of its range where it overflowed: then it has the sign of its left side.
+  /// A sum or difference, clamped on overflow: then it has the sign of its left side.
   private static func clamped(
     _ result: (partialValue: Int64, overflow: Bool), isNegative: Bool
   ) -> Int64 {
@@ -63,7 +63,7 @@ enum OTTLArithmetic: Equatable, Sendable {
 }
 
 extension OTTLTimeUnit {
-  /// A duration in this unit: an integer, cut off towards zero, of milliseconds and less, else a float.
+  /// A duration in this unit: an integer, truncated towards zero, up to milliseconds, else a float.
   ///
   /// Source: <https://pkg.go.dev/time#Duration>, `Milliseconds`, `Hours` and the like.
   func number(ofDuration nanoseconds: Int64) -> ConditionValue {
@@ -71,10 +71,10 @@ extension OTTLTimeUnit {
     return .double(Double(nanoseconds / rawValue) + Double(nanoseconds % rawValue) / Double(rawValue))
   }
 
-  /// How many whole units have passed from 1970 on; rounded down before it.
+  /// How many whole units have passed since 1970; rounded down before it.
   func integer(ofTime nanoseconds: Int64) -> Int64 {
     let (quotient, remainder) = nanoseconds.quotientAndRemainder(dividingBy: rawValue)
-    // Does not wrap: with a remainder the unit is above one, and the quotient far from the least integer.
+    // Does not wrap: with a remainder the unit is above one, and the quotient far from the smallest integer.
     return remainder < 0 ? quotient - 1 : quotient
   }
 }

@@ -1,24 +1,24 @@
-// What conditions know of the span at hand: the attributes and fields that they ask for, and no more.
+// The facts of the current span: only the attributes and fields that conditions need.
 
 import Invariants
 import OTLP
 
-/// Reads a span, its events, its resource and its scope as far as conditions need them. Reused from span to
-/// span: nothing is allocated after `init`.
+/// Reads what conditions need of a span, its events, its resource and its scope. Reused from span to span:
+/// nothing is allocated after `init`.
 struct ConditionFacts {
   private let requirements: ConditionRequirements
   /// The keys of the wanted attributes, by `AttributeOwner`.
   private let keys: [WantedKeys]
-  /// Which of `values` are of the attributes of each owner, in the order of its keys.
+  /// Which of `values` belong to the attributes of each owner, in the order of its keys.
   private let slots: [Range<Int>]
-  /// Nil where no such attribute has come.
+  /// Nil if there was no such attribute.
   private var values: [ConditionValue?]
   private(set) var statusMessage = ConditionFacts.nothing
   private(set) var scopeName = ConditionFacts.nothing
   private(set) var scopeVersion = ConditionFacts.nothing
   private(set) var eventName = ConditionFacts.nothing
   private(set) var eventTime: UInt64 = 0
-  /// Which resource and scope of the record have been read, and why they could not be.
+  /// Which resource and scope of the record were read, and the errors.
   private var resourceRead: UInt32?
   private var scopeRead: UInt32?
   private var resourceError: MalformedInput?
@@ -28,7 +28,7 @@ struct ConditionFacts {
 
   init(_ requirements: ConditionRequirements) {
     self.requirements = requirements
-    // Sorted, because a set's order differs from run to run.
+    // Sorted, because a set's order varies from run to run.
     keys = AttributeOwner.allCases.map { owner in
       WantedKeys(requirements.attributes(of: owner).sorted { $0.lexicographicallyPrecedes($1) })
     }
@@ -40,25 +40,25 @@ struct ConditionFacts {
     values = Array(repeating: nil, count: end)
   }
 
-  /// Where the value of `attribute`, one of those required, will be found.
+  /// The slot of the value of `attribute`, one of those required.
   func slot(of attribute: OTTLAttribute) -> Int {
     let owner = attribute.owner.rawValue
     let number = attribute.key.withRawBytes { key in
       keys[owner].number(of: ByteRange(offset: 0, count: UInt32(truncatingIfNeeded: key.byteCount)), in: key)
     }
-    invariant(number != nil, "an attribute that is not among the requirements")
+    invariant(number != nil, "an attribute missing from the requirements")
     return slots[owner].lowerBound + (number ?? 0)
   }
 
   func value(_ slot: Int) -> ConditionValue { values[slot] ?? .missing }
 
-  /// Forgets the resource and the scope that were read: indices begin anew with each record.
+  /// Forgets the resource and the scope that were read: indices restart with each record.
   mutating func startRecord() {
     resourceRead = nil
     scopeRead = nil
   }
 
-  /// Reads what is needed of `span` and of what it stands in.
+  /// Reads what conditions need of `span`, its resource and its scope.
   mutating func read(
     _ span: SpanView, resource: ArraySlice<ByteRange>, scope: ArraySlice<ByteRange>, in bytes: RawSpan
   ) throws(MalformedInput) {
@@ -80,7 +80,8 @@ struct ConditionFacts {
         scopeError = error
       }
     }
-    // Noted for all their spans: else a large resource that is damaged at its end is read for each of them.
+    // Cached for all their spans: otherwise a large resource that is malformed at its end is read for each of
+    // them.
     if requirements.needsResource, let resourceError { throw resourceError }
     if requirements.needsScope, let scopeError { throw scopeError }
     guard requirements.needsStatusMessage || !slots[AttributeOwner.span.rawValue].isEmpty else { return }
@@ -165,7 +166,7 @@ struct ConditionFacts {
     var code: Int64 = 0
     var outer = WireCursor(span.content)
     while let status = try outer.next(SpanField.status, in: bytes) {
-      // Of a status that is given twice the scanner too takes the last one as it stands.
+      // If a span has two statuses, the last one counts as a whole, as in the scanner.
       code = try enumeration(StatusField.code, in: status, of: bytes)
     }
     return code
@@ -193,8 +194,7 @@ struct ConditionFacts {
     return value
   }
 
-  /// Reads a `KeyValue` if its key is wanted. Of attributes with the same key the first one counts, as in the
-  /// Collector.
+  /// Reads a `KeyValue` if its key is wanted. The first attribute with a key counts, as in the Collector.
   private mutating func readAttribute(
     _ message: ByteRange, of owner: AttributeOwner, in bytes: RawSpan
   ) throws(MalformedInput) {

@@ -1,17 +1,17 @@
-// The bytes of literals, and of text that is made while conditions are evaluated.
+// The bytes of literals, and of text made while conditions are evaluated.
 
 import OTLP
 
-/// Literals, then text that lasts as long as the answers that it belongs to, then that of one test.
+/// Literals, then text that lasts as long as the answers that use it, then the text of one test.
 struct ConditionTexts {
-  /// The most that is made at a time: several times a record of Kafka's usual size.
+  /// The most text made at a time: several times a record of Kafka's usual size.
   static let madeBytesMax = 4 << 20
-  /// So much of it is kept allocated for the next test.
+  /// How much of it stays allocated for the next test.
   private static let bytesKept = 64 << 10
 
   private(set) var bytes: [UInt8]
   private let literalBytes: Int
-  /// Up to here text lasts as long as the scope, and as the span.
+  /// The ends of the text that lasts as long as the scope, and as the span.
   private var scopeEnd: Int
   private var spanEnd: Int
 
@@ -23,7 +23,7 @@ struct ConditionTexts {
     spanEnd = literals.count
   }
 
-  /// Makes a text, which is forgotten after the test unless `keep` is told of it.
+  /// Makes a text, which is forgotten after the test unless `keep` is called.
   mutating func make(
     _ append: (inout [UInt8]) throws(EvaluationError) -> Void
   ) throws(EvaluationError) -> ConditionValue {
@@ -33,14 +33,14 @@ struct ConditionTexts {
       bytes.removeLast(bytes.count - start)
       throw EvaluationError(reason: .tooLong)
     }
-    // Fits: the limit above, and literals of 16 KiB a condition.
+    // Fits: the limit above, and literals of 16 KiB per condition.
     return .ownText(
       ByteRange(
         offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: bytes.count - start)))
   }
 
-  /// Keeps what was made so far for as long as an answer lasts. Text of the span below text of its scope is
-  /// kept with it: each call makes one text a scope, so little is.
+  /// Keeps the text made so far for as long as an answer lasts. Text of the span that precedes text of its
+  /// scope is kept with it. That is little: each call makes one text per scope.
   mutating func keep(_ reach: AnswerReach) {
     switch reach {
     case .scope:
@@ -51,7 +51,7 @@ struct ConditionTexts {
     }
   }
 
-  /// Forgets all that lasted for one scope, span or test.
+  /// Forgets all text that lasts for one scope, span or test.
   @inline(__always)
   mutating func forget(_ reach: AnswerReach) {
     switch reach {
@@ -66,7 +66,7 @@ struct ConditionTexts {
 
   private mutating func shrink() {
     bytes.removeLast(bytes.count - spanEnd)
-    // A byte string of megabytes is written in digits: what that took is not kept for the next one.
+    // The digits of a byte string may take megabytes: that memory is not kept for the next one.
     if bytes.capacity > bytes.count + literalBytes + ConditionTexts.bytesKept {
       let kept = bytes
       bytes = []

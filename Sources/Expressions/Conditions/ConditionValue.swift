@@ -2,9 +2,9 @@
 
 import OTLP
 
-/// A value of a span, or one made of it.
+/// A value of a span, or one derived from it.
 enum ConditionValue: Equatable, Sendable {
-  /// OTTL's nil: an attribute that is not there or has no value.
+  /// OTTL's nil: an attribute that is missing or has no value.
   case missing
   /// A run of the record.
   case string(ByteRange)
@@ -19,7 +19,7 @@ enum ConditionValue: Equatable, Sendable {
   case time(Int64)
   case traceID(TraceID)
   case spanID(UInt64)
-  /// A byte string. An empty one compares as nil does, but is text, and has a length.
+  /// A byte string. An empty one compares like nil, but has text and a length.
   case bytes(ByteRange)
   /// A byte string in the evaluation's own texts: a literal, never empty.
   case ownBytes(ByteRange)
@@ -44,10 +44,10 @@ extension ConditionValue {
     }
   }
 
-  /// What stands in an array at `index`, or in a map under `key`.
+  /// The element of an array at an index, or of a map under a key.
   ///
-  /// A key that a map does not have leads to nil; a place that an array does not have is an error, and so is
-  /// a key of the wrong kind, or one of a value that holds no others.
+  /// A missing key of a map gives nil; a missing index of an array is an error, and so is a key of the wrong
+  /// kind, or a key of a value that is neither.
   ///
   /// Source: `getIndexableValue` in pkg/ottl/contexts/internal/ctxutil/value.go.
   func element(_ key: OTTLKey, in bytes: RawSpan, own: RawSpan) throws(EvaluationError) -> ConditionValue {
@@ -87,7 +87,7 @@ extension ConditionValue {
     return count
   }
 
-  /// What OTTL compares: its empty byte string is a slice that is nil.
+  /// The value that OTTL compares: an empty byte string is a nil slice.
   fileprivate var compared: ConditionValue {
     if case .bytes(let range) = self, range.count == 0 { .missing } else { self }
   }
@@ -103,8 +103,8 @@ extension ConditionValue {
 }
 
 extension OTTLComparison {
-  /// Whether the comparison holds, by OTTL's rules: numbers of two kinds compare as 64-bit floats, nil equals
-  /// nil, values of different types are unequal and in no order.
+  /// Whether the comparison holds, by OTTL's rules: an integer and a float compare as 64-bit floats, nil
+  /// equals nil, values of different types are unequal and have no order.
   ///
   /// - Parameter own: the evaluation's own texts.
   ///
@@ -140,7 +140,7 @@ extension OTTLComparison {
     }
   }
 
-  /// Of values that have no order.
+  /// For values that have no order.
   private func holds(areSame: Bool) -> Bool {
     switch self {
     case .equal: areSame
@@ -162,7 +162,7 @@ extension OTTLComparison {
 }
 
 extension RawSpan {
-  /// Whether these bytes come before `other`'s, compared as unsigned numbers: Go's order of strings.
+  /// Whether these bytes sort before `other`'s as unsigned numbers: Go's order of strings.
   func precedes(_ other: RawSpan) -> Bool {
     for offset in 0..<min(byteCount, other.byteCount) {
       let (left, right) = (byte(at: offset), other.byte(at: offset))
@@ -172,7 +172,7 @@ extension RawSpan {
   }
 }
 
-/// The messages in an array or a map, one after the other: an `AnyValue` each, or a `KeyValue`.
+/// The messages in an array or a map, one after the other: each an `AnyValue` or a `KeyValue`.
 struct ConditionElements {
   private var cursor: WireCursor
 
@@ -182,7 +182,7 @@ struct ConditionElements {
 
   /// The next message; nil at the end.
   mutating func next(in bytes: RawSpan) throws(EvaluationError) -> ByteRange? {
-    // The same number in both.
+    // The same field number in both.
     try EvaluationError.reading { () throws(MalformedInput) in
       try cursor.next(ArrayValueField.values, in: bytes)
     }
@@ -212,6 +212,6 @@ enum SpanKindName {
     "SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT",
     "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER",
   ]
-  /// As `kind.string` has them.
+  /// As `kind.string` spells them.
   static let texts = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"]
 }

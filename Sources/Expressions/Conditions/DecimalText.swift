@@ -1,8 +1,8 @@
 // Floating-point numbers as the text that a pattern is matched against.
 
 enum DecimalText {
-  /// Appends a finite number as the Collector writes it, which is as JSON: with the fewest digits that tell
-  /// it from its neighbours, and an exponent below 1e-6 and from 1e21 on. 100, 0.25, 1e+21.
+  /// Appends a finite number as the Collector writes it in JSON: with the fewest digits that distinguish it
+  /// from its neighbours, and an exponent below 1e-6 and from 1e21. 100, 0.25, 1e+21.
   ///
   /// Source: `AppendFloat64` of <https://github.com/goccy/go-json>, which `StandardStringLikeGetter` of
   /// pkg/ottl calls, on <https://pkg.go.dev/strconv#AppendFloat> with the formats 'f' and 'e'.

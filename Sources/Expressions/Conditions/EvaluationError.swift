@@ -5,34 +5,34 @@ import OTLP
 /// Why a condition could not be evaluated. A trivial value: throwing it costs no allocation.
 struct EvaluationError: Error, Equatable, Sendable {
   enum Reason: String, Sendable {
-    /// Bytes that the scanner steps over are no protobuf.
+    /// Bytes that the scanner skips are not valid protobuf.
     case malformed
-    /// `IsMatch` or `String` on what has no text here: a time, an id, a float that is no number, alone or in
-    /// an array or a map.
+    /// `IsMatch` or `String` on a value without text: a time, an id, or a float that is not a finite number,
+    /// also in an array or a map.
     case noText = "no_text"
-    /// A function of text on another value.
+    /// A string function on another value.
     case noString = "no_string"
-    /// Arithmetic, `Int` or `Double` on what is no number.
+    /// Arithmetic, `Int` or `Double` on a value that is not a number.
     case noNumber = "no_number"
-    /// A function of durations on another value.
+    /// A duration function on another value.
     case noDuration = "no_duration"
-    /// A function of times on another value.
+    /// A time function on another value.
     case noTime = "no_time"
     /// `Len` of a value that has no length.
     case noLength = "no_length"
-    /// `ContainsValue` on what is no array.
+    /// `ContainsValue` on a value that is not an array.
     case noList = "no_list"
-    /// A key of a value that has no such place.
+    /// A key or index that the value does not have.
     case noElement = "no_element"
     /// Two arrays or two maps compared with each other.
     case notComparable = "not_comparable"
     case divisionByZero = "division_by_zero"
-    /// More is asked of a list, or of the text that is made for a span, than there is a limit for.
+    /// A list, or the text made for a span, exceeds its limit.
     case tooLong = "too_long"
   }
 
   var reason: Reason
-  /// The offset of the bytes that it is about, from the start of the record; 0 where it is about none.
+  /// The offset of the bytes in question, from the start of the record; 0 if there are none.
   var offset = 0
 }
 

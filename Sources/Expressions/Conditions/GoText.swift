@@ -1,10 +1,10 @@
-// Text that functions make of text, and numbers that they read from it, as Go's packages do.
+// Text that functions make from text, and numbers that they parse from it, as Go's packages do.
 
 import OTLP
 
 enum GoText {
-  /// Appends what `count` bytes of UTF-8 are in the other case, code point by code point; a byte that is not
-  /// part of a well-formed sequence becomes U+FFFD.
+  /// Appends `count` bytes of UTF-8 in upper or lower case, code point by code point; a byte that is not part
+  /// of a well-formed sequence becomes U+FFFD.
   ///
   /// Source: <https://pkg.go.dev/strings#ToLower>.
   ///
@@ -32,8 +32,8 @@ enum GoText {
     }
   }
 
-  /// Reads one code point of UTF-8, and says how many bytes it takes; nil and one for a byte that is not part
-  /// of a well-formed sequence.
+  /// Reads one code point of UTF-8, and returns how many bytes it takes; nil and one for a byte that is not
+  /// part of a well-formed sequence.
   ///
   /// - Parameter octet: the byte at a place below `end`.
   static func scalar(
@@ -50,21 +50,21 @@ enum GoText {
       value = value << 6 | UInt32(next & 0x3f)
       taken += 1
     }
-    // Neither a stray byte, nor cut short, nor longer than needed, nor a surrogate, nor beyond Unicode.
+    // Not a stray byte, truncated, overlong, a surrogate, or beyond Unicode.
     let least: UInt32 = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000
     let isWellFormed = first >= 0xc2 && first <= 0xf4 && taken == length && value >= least
     guard isWellFormed, let scalar = Unicode.Scalar(value) else { return (nil, 1) }
     return (scalar, length)
   }
 
-  /// The one code point that the scalar is in lower case.
+  /// The scalar in lower case, as one code point.
   private static func lower(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-    // Only this one has two: an i, and the dot above it.
+    // Only this one maps to two: an i, and the dot above it.
     scalar.value == 0x130 ? "i" : only(scalar.properties.lowercaseMapping) ?? scalar
   }
 
-  /// The one code point that the scalar is in upper case. Where it takes several (ß is SS), there may be one
-  /// for titles, which then is Unicode's simple mapping: ᾳ is ᾼ.
+  /// The scalar in upper case, as one code point. If the upper case has several (ß is SS), the title case may
+  /// have one, which then is Unicode's simple mapping: ᾳ is ᾼ.
   private static func upper(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
     only(scalar.properties.uppercaseMapping) ?? only(scalar.properties.titlecaseMapping) ?? scalar
   }
@@ -74,9 +74,10 @@ enum GoText {
     return scalars.count == 1 ? scalars.first : nil
   }
 
-  /// The integer that a text is in decimal digits, with a sign or without; nil if it is none of 64 bits.
+  /// The integer that a text spells in decimal digits, with or without a sign; nil if it is not a 64-bit
+  /// integer.
   ///
-  /// Source: <https://pkg.go.dev/strconv#ParseInt>, with the base 10.
+  /// Source: <https://pkg.go.dev/strconv#ParseInt>, in base 10.
   static func integer(_ text: RawSpan) -> Int64? {
     guard text.byteCount > 0 else { return nil }
     let sign = text.byte(at: 0)
@@ -87,7 +88,7 @@ enum GoText {
     for place in start..<text.byteCount {
       let digit = text.byte(at: place)
       guard (0x30...0x39).contains(digit) else { return nil }
-      // Downwards, since the least integer has no opposite.
+      // Downwards, since the smallest integer has no opposite.
       let (product, isOver) = value.multipliedReportingOverflow(by: 10)
       let (sum, isSumOver) = product.subtractingReportingOverflow(Int64(digit - 0x30))
       guard !isOver, !isSumOver else { return nil }
@@ -97,9 +98,9 @@ enum GoText {
     return value == .min ? nil : -value
   }
 
-  /// The float that a text stands for; nil if it is none, or is beyond the largest one.
+  /// The float that a text spells; nil if it is not a float, or too large.
   ///
-  /// Source: <https://pkg.go.dev/strconv#ParseFloat>. Underscores in hexadecimal floats are not taken.
+  /// Source: <https://pkg.go.dev/strconv#ParseFloat>. Underscores in hexadecimal floats are not accepted.
   static func double(_ octets: RawSpan) -> Double? {
     let bytes = (0..<octets.byteCount).map { octets.byte(at: $0) }
     let text = String(decoding: bytes, as: UTF8.self)
@@ -112,7 +113,7 @@ enum GoText {
     }
     let digits = bytes.dropFirst(isSigned ? 1 : 0)
     let isHexadecimal = digits.starts(with: "0x".utf8) || digits.starts(with: "0X".utf8)
-    // What else Swift would take: the words above in other forms, and hexadecimal digits without an exponent.
+    // Swift would also accept other forms of the words above, and hexadecimal digits without an exponent.
     guard let first = digits.first, (0x30...0x39).contains(first) || first == UInt8(ascii: "."),
       !isHexadecimal || digits.contains(where: { $0 | 0x20 == UInt8(ascii: "p") }),
       let value = Double(text), value.isFinite
@@ -120,8 +121,8 @@ enum GoText {
     return value
   }
 
-  /// A float as an integer, cut off towards zero. What has no room is the least integer, as Go has it on
-  /// x86-64.
+  /// A float as an integer, truncated towards zero. One that does not fit becomes the smallest integer, as in
+  /// Go on x86-64.
   static func integer(_ double: Double) -> Int64 {
     Int64(exactly: double.rounded(.towardZero)) ?? .min
   }

@@ -1,14 +1,14 @@
-// The JSON of arrays and maps, as the text that patterns are matched against.
+// The JSON of arrays and maps, as text for patterns to match.
 
 import OTLP
 
 /// Writes attribute values as the Collector does: `["a",1,null]`, `{"a":true,"b":"AQI="}`.
 ///
-/// Source: `StandardStringLikeGetter` in pkg/ottl/expression.go, which gives `AsRaw` of a value to
-/// <https://github.com/goccy/go-json>. Keys are sorted, of equal ones the last counts; byte strings are
-/// written in base 64, empty ones as null; `<`, `>` and `&` are escaped.
+/// Source: `StandardStringLikeGetter` in pkg/ottl/expression.go, which passes `AsRaw` of a value to
+/// <https://github.com/goccy/go-json>. Keys are sorted, and the last of equal ones counts; byte strings are
+/// in base 64, empty ones null; `<`, `>` and `&` are escaped.
 enum JSONText {
-  /// So deep may arrays and maps stand in each other: writing them is a call for each.
+  /// The maximum nesting of arrays and maps: writing recurses once per level.
   static let nestingMax = 64
 
   /// Appends the JSON of a value of the record.

@@ -12,7 +12,7 @@ public enum OTTLContext: Equatable, Sendable {
 
 /// What the policy does when evaluating fails.
 public enum ConditionErrorMode: String, CaseIterable, Sendable {
-  /// The error is counted and worth a log line; the condition counts as false.
+  /// The error is counted and logged; the condition counts as false.
   case ignore
   /// The error is counted; the condition counts as false.
   case silent
@@ -36,7 +36,7 @@ public struct OTTLCondition: Sendable {
 
   /// Compiles `text`.
   ///
-  /// - Throws: `OTTLError` with the first token that can't be accepted.
+  /// - Throws: `OTTLError` with the first token that is not accepted.
   public init(_ text: String, context: OTTLContext) throws(OTTLError) {
     let bytes = Array(text.utf8)
     guard bytes.count <= OTTLCondition.textBytesMax else {
@@ -48,7 +48,7 @@ public struct OTTLCondition: Sendable {
     program = try OTTLParser(bytes, context: context).program
   }
 
-  /// What has to be read before it can be evaluated.
+  /// What to read before it can be evaluated.
   public var requirements: ConditionRequirements { ConditionRequirements(program) }
 }
 
@@ -59,7 +59,7 @@ extension OTTLCondition: Equatable {
   }
 }
 
-/// What conditions look at beside the fields of a `SpanView`.
+/// What conditions read besides the fields of a `SpanView`.
 public struct ConditionRequirements: Equatable, Sendable {
   /// Keys of span attributes, in UTF-8.
   public private(set) var spanAttributes: Set<[UInt8]> = []
@@ -69,9 +69,9 @@ public struct ConditionRequirements: Equatable, Sendable {
   public private(set) var resourceAttributes: Set<[UInt8]> = []
   /// Keys of the scope's attributes, in UTF-8.
   public private(set) var scopeAttributes: Set<[UInt8]> = []
-  /// Whether the status message is looked at.
+  /// Whether the status message is needed.
   public private(set) var needsStatusMessage = false
-  /// Whether the scope's name or version is looked at.
+  /// Whether the scope's name or version is needed.
   public private(set) var needsScopeFields = false
 
   /// Nothing is needed.
@@ -90,7 +90,7 @@ public struct ConditionRequirements: Equatable, Sendable {
     needsScopeFields = program.fields.contains(.scopeName) || program.fields.contains(.scopeVersion)
   }
 
-  /// Adds what others need.
+  /// Adds the requirements of other conditions.
   public mutating func formUnion(_ other: ConditionRequirements) {
     spanAttributes.formUnion(other.spanAttributes)
     eventAttributes.formUnion(other.eventAttributes)

@@ -1,14 +1,14 @@
-// Why a condition's text was refused: which token, where it stands, and what would have been right there.
+// Why a condition's text was rejected: which token, where, and what was expected instead.
 
-/// The error for a text that is no condition of the subset.
+/// The error for a text that is not a condition of the subset.
 public struct OTTLError: Error, Equatable, Sendable {
-  /// The line of the token, from one up.
+  /// The line of the token, from one.
   public let line: Int
-  /// The token's first character in its line, from one up, in Unicode scalars.
+  /// The column of the token's first character, from one, in Unicode scalars.
   public let column: Int
-  /// The token as it is written, cut after 40 characters; empty at the end of the text.
+  /// The token as written, cut after 40 characters; empty at the end of the text.
   public let token: String
-  /// What could stand there.
+  /// What was expected.
   public let expected: String
 
   /// - Parameter range: the token's bytes in `text`; empty at its end.
@@ -24,7 +24,7 @@ public struct OTTLError: Error, Equatable, Sendable {
 }
 
 extension OTTLError: CustomStringConvertible {
-  /// For people: "1:6: found '=', expected a comparison operator".
+  /// For display: "1:6: found '=', expected a comparison operator".
   public var description: String {
     "\(line):\(column): found \(token.isEmpty ? "the end" : "'\(token)'"), expected \(expected)"
   }

@@ -2,10 +2,10 @@
 //
 // Source: opentelemetry-collector-contrib, pkg/ottl/grammar.go, `buildLexer`.
 
-/// One token and where it stands.
+/// One token and its place.
 struct OTTLToken: Equatable {
   enum Kind: Equatable {
-    /// In double quotes, escapes and all.
+    /// In double quotes, with its escapes.
     case string
     case integer
     case decimal
@@ -13,7 +13,7 @@ struct OTTLToken: Equatable {
     case byteString
     /// A word that begins with a capital: a function or an enum's symbol.
     case capitalized
-    /// Any other word that is no keyword: a part of a path.
+    /// Any other word that is not a keyword: a part of a path.
     case name
     case and, or, not, `true`, `false`, `nil`
     case comparison(OTTLComparison)
@@ -41,7 +41,7 @@ struct OTTLLexer {
     self.text = text
   }
 
-  /// The next token; at the end of the text `end`, again and again.
+  /// The next token; at the end of the text always `end`.
   mutating func next() throws(OTTLError) -> OTTLToken {
     while let byte = byte(0), byte == 0x20 || (0x09...0x0d).contains(byte) && byte != 0x0b { offset += 1 }
     guard let first = byte(0) else { return OTTLToken(kind: .end, range: offset..<offset) }
@@ -72,12 +72,12 @@ struct OTTLLexer {
       count += next == UInt8(ascii: "\\") ? 2 : 1
     }
     guard byte(count) != nil else {
-      throw OTTLError(offset..<text.count, of: text, expected: "a string that ends with a double quote")
+      throw OTTLError(offset..<text.count, of: text, expected: "a closing double quote")
     }
     return take(.string, count + 1)
   }
 
-  /// Reads a number. Its sign is a token of its own, since `a -1` is a difference.
+  /// Reads a number. Its sign is a separate token, since `a -1` is a difference.
   private mutating func number() throws(OTTLError) -> OTTLToken {
     var count = 0
     if byte(0) == UInt8(ascii: "0"), byte(1) == UInt8(ascii: "x") {

@@ -1,10 +1,10 @@
-// What literals stand for: strings with Go's escapes, and Go's durations.
+// The values of literals: strings with Go's escapes, and Go's durations.
 
 import OTLP
 
 enum OTTLLiteral {
-  /// The bytes of a string literal, given with its quotes. Nil where Go would not take it: an escape that
-  /// does not exist, or a line break.
+  /// The bytes of a string literal, given with its quotes. Nil if Go would not accept it: an unknown escape,
+  /// or a line break.
   ///
   /// Source: <https://go.dev/ref/spec#String_literals>, interpreted string literals.
   static func unquote(_ literal: ArraySlice<UInt8>) -> [UInt8]? {
@@ -45,7 +45,7 @@ enum OTTLLiteral {
     return bytes
   }
 
-  /// Takes a number of exactly `digits` digits off the front.
+  /// Removes a number of exactly `digits` digits from the front.
   private static func number(_ rest: inout ArraySlice<UInt8>, digits: Int, radix: UInt32) -> UInt32? {
     var value: UInt32 = 0
     for _ in 0..<digits {
@@ -56,7 +56,7 @@ enum OTTLLiteral {
     return value
   }
 
-  /// The bytes that hexadecimal digits stand for, two for each; nil if they are none, or an odd number.
+  /// The bytes of hexadecimal digits, two digits each; nil for other characters, or an odd number of digits.
   static func bytes(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
     guard digits.count.isMultiple(of: 2) else { return nil }
     var bytes: [UInt8] = []
@@ -68,8 +68,8 @@ enum OTTLLiteral {
     return bytes
   }
 
-  /// The nanoseconds of a duration such as "1h30m", "1.5s" or "-250ms"; nil if it is none, or has no room in
-  /// 64 bits. What a fraction has beyond nanoseconds is cut off.
+  /// The nanoseconds of a duration such as "1h30m", "1.5s" or "-250ms"; nil if it is not a duration, or does
+  /// not fit in 64 bits. Fractions of a nanosecond are truncated.
   ///
   /// Source: <https://pkg.go.dev/time#ParseDuration>.
   static func nanoseconds(_ text: [UInt8]) -> Int64? {
@@ -88,7 +88,7 @@ enum OTTLLiteral {
     return isNegative ? -total : total
   }
 
-  /// Takes one number with its unit off the front, in nanoseconds.
+  /// Removes one number with its unit from the front, in nanoseconds.
   private static func durationPart(_ rest: inout ArraySlice<UInt8>) -> Int64? {
     let whole = rest.prefix { (0x30...0x39).contains($0) }
     rest.removeFirst(whole.count)
@@ -120,7 +120,7 @@ enum OTTLLiteral {
     }
     let (product, overflow) = value.multipliedReportingOverflow(by: unit)
     guard !overflow else { return nil }
-    // Thirteen digits say all that an hour's nanoseconds can tell, and their product stays below 2^127.
+    // Thirteen digits are enough for the nanoseconds of an hour, and their product stays below 2^127.
     var part: Int128 = 0
     var scale: Int128 = 1
     for digit in fraction.prefix(13) {

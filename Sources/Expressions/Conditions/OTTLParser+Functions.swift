@@ -1,4 +1,4 @@
-// Functions: their names, their arguments, and what stands in for those that are outside the subset.
+// Functions: their names, their arguments, and alternatives to those outside the subset.
 
 import OTLP
 
@@ -35,13 +35,13 @@ enum OTTLFunction: String, CaseIterable {
   case unixMilli = "UnixMilli"
   case unixSeconds = "UnixSeconds"
 
-  /// The nearest thing to a function of OTTL that is not one of these.
+  /// The nearest alternative to an OTTL function outside the subset.
   static func nearest(to name: String) -> String? {
     switch name {
     case "IsRootSpan": "span.parent_span_id == SpanID(0x0000000000000000)"
     case "Contains", "Index", "Substring", "Split", "Trim", "TrimPrefix", "TrimSuffix", "ExtractPatterns",
       "ExtractGrokPatterns", "ParseJSON", "ParseKeyValue", "ParseCSV", "URL", "UserAgent", "IsInCIDR":
-      "IsMatch, HasPrefix and HasSuffix look into text"
+      "IsMatch, HasPrefix and HasSuffix test strings"
     case "Concat", "Format": "compare the parts, joined by 'and'"
     case "ConvertCase": "ToLowerCase or ToUpperCase"
     case "Keys", "Values", "Any", "All", "Find", "Filter":
@@ -49,7 +49,7 @@ enum OTTLFunction: String, CaseIterable {
     case "Now", "Time", "Unix", "TruncateTime", "FormatTime", "Year", "Month", "Day", "Weekday", "Hour",
       "Minute",
       "Second", "Nanosecond":
-      "conditions know no clock; the span's own times can be compared"
+      "conditions have no clock; compare the span's own times"
     case "Bool", "ParseInt", "Hex", "Decode", "Base64Decode": "Int, Double or String"
     case "FNV", "MD5", "SHA1", "SHA256", "SHA512", "Murmur3Hash", "XXH3", "UUID", "UUIDv7":
       "the policy 'probabilistic' samples by a hash of the trace id"
@@ -60,7 +60,7 @@ enum OTTLFunction: String, CaseIterable {
 }
 
 extension OTTLParser {
-  /// Reads the arguments of the function `name`; its opening parenthesis is looked at.
+  /// Reads the arguments of the function `name`; the current token is the opening parenthesis.
   mutating func function(_ name: OTTLToken) throws(OTTLError) -> OTTLOperand {
     let known = OTTLFunction.allCases.filter { $0 != .isRootSpan || context == .span }
     let spelled = spelling(name)
@@ -138,7 +138,7 @@ extension OTTLParser {
       let element = try value("a value")
       switch element {
       case .duration, .spanID, .traceID, .byteString:
-        throw unexpected("text, a number or a boolean", at: first)
+        throw unexpected("a string, a number or a boolean", at: first)
       default: elements.append(element)
       }
     } while token.kind == .comma
@@ -178,7 +178,7 @@ extension OTTLParser {
         low: bytes.suffix(8).reduce(0) { $0 << 8 | UInt64($1) }))
   }
 
-  /// Reads an id's bytes: as they are, or in hexadecimal digits.
+  /// Reads an id's bytes: a byte string, or hexadecimal digits in a string.
   private mutating func identifier(_ count: Int) throws(OTTLError) -> [UInt8] {
     let literal = token
     let bytes: [UInt8] =
@@ -197,13 +197,13 @@ extension OTTLParser {
 
   // MARK: Durations and times
 
-  /// What is known of a value's type before it is evaluated.
+  /// What is known about a value's type before evaluation.
   private enum Timing {
     case duration, time, neither, unknown
   }
 
-  /// Refuses a comparison that has to be false since one side alone is a duration or a time: an attribute is
-  /// neither, and the unit of a number is anybody's guess. nil may stand beside anything.
+  /// Rejects a comparison that is always false because only one side is a duration or a time: an attribute is
+  /// neither, and a number has no unit. nil compares with anything.
   func check(
     _ left: OTTLOperand, _ leftToken: OTTLToken, _ right: OTTLOperand, _ rightToken: OTTLToken
   ) throws(OTTLError) {
@@ -219,9 +219,9 @@ extension OTTLParser {
   }
 
   private static let onlyDurations =
-    "a duration, which compares with durations only: 'duration', end_time - start_time or Duration(\"2s\")"
+    "a duration, which compares only with durations: 'duration', end_time - start_time or Duration(\"2s\")"
   private static let onlyTimes =
-    "a time, which compares with times only: start_time and end_time (start_time_unix_nano is an integer)"
+    "a time, which compares only with times: start_time and end_time (start_time_unix_nano is an integer)"
 
   private func timing(of operand: OTTLOperand) -> Timing {
     switch operand {

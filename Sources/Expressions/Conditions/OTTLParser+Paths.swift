@@ -1,12 +1,12 @@
-// Paths: what the words and keys of a path stand for in a span's or a span event's condition.
+// Paths: what the words and keys of a path mean in a span's or a span event's condition.
 
 import OTLP
 
-/// One word of a path, with the keys behind it.
+/// One word of a path, with the keys after it.
 private struct Segment {
   var name: String
   var token: OTTLToken
-  /// The first token of each key; for keys that are strings their bytes, else an index.
+  /// The first token of each key, with its bytes for a string key, else an index.
   var keys: [(token: OTTLToken, text: [UInt8]?, index: Int64)] = []
 }
 
@@ -49,7 +49,7 @@ extension OTTLParser {
   }
 
   private mutating func segment() throws(OTTLError) -> Segment {
-    guard token.kind == .name else { throw unexpected("the name of a field") }
+    guard token.kind == .name else { throw unexpected("a field name") }
     var segment = Segment(name: spelling(token), token: token)
     try advance()
     while token.kind == .leftBracket {
@@ -58,7 +58,7 @@ extension OTTLParser {
       switch token.kind {
       case .string: segment.keys.append((bracket, try string(), 0))
       case .integer:
-        guard let index = Int64(spelling(token)) else { throw unexpected("an index of 64 bits") }
+        guard let index = Int64(spelling(token)) else { throw unexpected("a 64-bit index") }
         segment.keys.append((token, nil, index))
         try advance()
       default: throw unexpected("a key in double quotes, or the index of an element")
@@ -68,7 +68,7 @@ extension OTTLParser {
     return segment
   }
 
-  /// What `segments`, without a prefix such as `span`, stand for.
+  /// Resolves `segments`, without a prefix such as `span`.
   private mutating func resolve(
     _ segments: ArraySlice<Segment>, of owner: AttributeOwner
   ) throws(OTTLError) -> OTTLOperand {
@@ -91,14 +91,14 @@ extension OTTLParser {
     return .field(field)
   }
 
-  /// An attribute, or what keys lead to in it.
+  /// An attribute, or an element in it.
   private mutating func attribute(
     _ segments: ArraySlice<Segment>, of owner: AttributeOwner
   ) throws(OTTLError) -> OTTLOperand {
     let first = segments[segments.startIndex]
     let next = segments.dropFirst().first?.token
     guard let key = first.keys.first else {
-      throw unexpected("'[' and the key of an attribute in double quotes", at: next ?? token)
+      throw unexpected("'[' and an attribute key in double quotes", at: next ?? token)
     }
     guard let text = key.text else { throw unexpected("a key in double quotes", at: key.token) }
     if let next { throw unexpected("the end of the path", at: next) }
@@ -115,7 +115,7 @@ extension OTTLParser {
     return try add(.element(attribute, inner))
   }
 
-  /// The one key behind a map of strings; nil where there is none.
+  /// The only key after a map of strings; nil if there is none.
   private func soleKey(of segment: Segment) throws(OTTLError) -> [UInt8]? {
     guard let key = segment.keys.first else { return nil }
     guard let text = key.text else { throw unexpected("a key in double quotes", at: key.token) }
@@ -132,12 +132,12 @@ extension OTTLParser {
     }
   }
 
-  /// The nearest thing to a path of OTTL that is outside the subset.
+  /// The nearest alternative to an OTTL path outside the subset.
   private static func nearest(to path: String) -> String {
     let hint: String? =
       switch path {
       case "status": "status.code and status.message"
-      case "events": "conditions under 'spanevent' are asked of each event"
+      case "events": "conditions under 'spanevent' are evaluated for each event"
       case "span", "resource", "instrumentation_scope", "scope": "its fields"
       default: nil
       }

@@ -1,4 +1,4 @@
-// Reads a condition: recursive descent over OTTL's grammar, as far as the subset goes.
+// Parses a condition: recursive descent over a subset of OTTL's grammar.
 //
 //   condition  = term { "or" term }
 //   term       = factor { "and" factor }
@@ -11,33 +11,33 @@
 //   function   = name "(" [ argument { "," argument } ] ")"
 //   path       = segment { "." segment },  segment = name { "[" key "]" }
 //
-// What stands in parentheses shows only behind them whether it is a condition or a sum, so that one function
-// reads both: a node is either.
+// Only the token after the closing parenthesis shows whether the content is a condition or a sum, so one
+// function reads both: a node is either.
 //
 // Source: opentelemetry-collector-contrib, pkg/ottl/grammar.go.
 
 import OTLP
 
 struct OTTLParser {
-  /// So deep may parentheses and functions stand in each other, and so many calls be made of one value.
+  /// The maximum nesting of parentheses and functions, and of calls in one value.
   static let nestingMax = 64
 
   private enum Node {
     case condition(OTTLExpression)
-    /// `isNumeric` where it may take part in arithmetic, by the grammar: no text, boolean, enum or nil.
+    /// `isNumeric` if the grammar allows it in arithmetic: not a string, boolean, enum or nil.
     case value(OTTLOperand, isNumeric: Bool)
   }
 
   let context: OTTLContext
   var program = OTTLProgram()
   private var lexer: OTTLLexer
-  /// The token that is looked at.
+  /// The current token.
   private(set) var token = OTTLToken(kind: .end, range: 0..<0)
   private var depth = 0
-  /// How deep calls stand in each of the program's calls.
+  /// The nesting depth of each of the program's calls.
   private var callDepths: [Int] = []
 
-  /// Reads the whole of `text` and leaves the result in `program`.
+  /// Parses all of `text` into `program`.
   init(_ text: [UInt8], context: OTTLContext) throws(OTTLError) {
     self.context = context
     lexer = OTTLLexer(text)
@@ -54,7 +54,7 @@ struct OTTLParser {
     token = try lexer.next()
   }
 
-  /// The error for `token`, or for the one that is looked at.
+  /// The error for `token`, by default the current one.
   func unexpected(_ expected: String, at token: OTTLToken? = nil) -> OTTLError {
     OTTLError((token ?? self.token).range, of: lexer.text, expected: expected)
   }
@@ -71,7 +71,7 @@ struct OTTLParser {
   /// Goes one level deeper, into parentheses or a function's arguments.
   mutating func enter() throws(OTTLError) {
     guard depth < OTTLParser.nestingMax else {
-      throw unexpected("at most \(OTTLParser.nestingMax) parentheses in each other")
+      throw unexpected("at most \(OTTLParser.nestingMax) nested parentheses")
     }
     depth += 1
     try advance()
@@ -82,7 +82,7 @@ struct OTTLParser {
     depth -= 1
   }
 
-  /// Adds a call to the program, unless too many stand in each other in it: evaluating is a call for each.
+  /// Adds a call to the program, unless it nests too deeply: evaluation recurses once per level.
   mutating func add(_ call: OTTLCall) throws(OTTLError) -> OTTLOperand {
     let inner = call.operands.map { if case .call(let index) = $0 { callDepths[index] } else { 0 } }
     let own = (inner.max() ?? 0) + 1
@@ -127,8 +127,8 @@ struct OTTLParser {
     return .condition(.not(try asCondition(inner)))
   }
 
-  /// What a node says as a condition: a boolean, or a function that gives one. The token behind it is looked
-  /// at.
+  /// The node as a condition: a boolean, or a function that returns one. The current token is the one after
+  /// it.
   private func asCondition(_ node: Node) throws(OTTLError) -> OTTLExpression {
     switch node {
     case .condition(let expression): return expression
@@ -155,14 +155,14 @@ struct OTTLParser {
 
   /// Reads a value.
   ///
-  /// - Parameter wanted: what to ask for where there is none.
+  /// - Parameter wanted: what the error expects if there is none.
   mutating func value(_ wanted: String) throws(OTTLError) -> OTTLOperand {
     let first = token
     guard case .value(let operand, _) = try sum(wanted) else { throw unexpected(wanted, at: first) }
     return operand
   }
 
-  static let noArithmetic = "strings, booleans, enums and nil take no part in arithmetic"
+  static let noArithmetic = "strings, booleans, enums and nil can't be used in arithmetic"
 
   private mutating func sum(_ wanted: String) throws(OTTLError) -> Node {
     var left = try product(wanted)
@@ -218,10 +218,10 @@ struct OTTLParser {
     let text = (isNegative ? "-" : "") + spelling(token)
     let operand: OTTLOperand
     if token.kind == .integer {
-      guard let integer = Int64(text) else { throw unexpected("an integer of 64 bits") }
+      guard let integer = Int64(text) else { throw unexpected("a 64-bit integer") }
       operand = .integer(integer)
     } else {
-      guard let double = Double(text), double.isFinite else { throw unexpected("a decimal of 64 bits") }
+      guard let double = Double(text), double.isFinite else { throw unexpected("a 64-bit decimal") }
       operand = .double(double)
     }
     try advance()
@@ -247,7 +247,7 @@ struct OTTLParser {
     case .name: return .value(try path(), isNumeric: true)
     case .leftParenthesis: return try parenthesized()
     case .leftBracket:
-      throw unexpected("\(wanted) (lists are outside the subset, but for ContainsValue([…], value))")
+      throw unexpected("\(wanted) (lists are outside the subset, except in ContainsValue([…], value))")
     case .leftBrace: throw unexpected("\(wanted) (maps are outside the subset; compare their values)")
     default: throw unexpected(wanted)
     }
@@ -265,7 +265,7 @@ struct OTTLParser {
   /// Reads a string literal.
   mutating func string() throws(OTTLError) -> [UInt8] {
     guard let bytes = OTTLLiteral.unquote(lexer.text[token.range]) else {
-      throw unexpected("a string on one line with Go's escapes (a backslash is written \\\\)")
+      throw unexpected("a one-line string with Go's escapes (write a backslash as \\\\)")
     }
     try advance()
     return bytes

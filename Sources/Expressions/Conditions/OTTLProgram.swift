@@ -1,7 +1,7 @@
-// A condition in the form that is evaluated: tests that jump, and what they compare.
+// A condition in its evaluated form: tests that jump, and their operands.
 //
-// `and`, `or` and `not` become jumps, so that evaluating is a loop over a few tests: no recursion, and what
-// need not be looked at is not.
+// `and`, `or` and `not` become jumps, so evaluation is a loop over a few tests, without recursion, and skips
+// tests that don't matter.
 
 import OTLP
 
@@ -27,13 +27,13 @@ enum AttributeOwner: Int, CaseIterable, Sendable {
   case span, event, resource, scope
 }
 
-/// An attribute that a condition looks at.
+/// An attribute that a condition reads.
 struct OTTLAttribute: Hashable, Sendable {
   var owner: AttributeOwner
   var key: [UInt8]
 }
 
-/// What a path other than an attribute stands for.
+/// The field of a path that is not an attribute.
 enum OTTLField: Hashable, Sendable {
   case spanName, kind, kindText, kindSymbol, statusCode, statusMessage, traceState
   case duration
@@ -46,7 +46,7 @@ enum OTTLField: Hashable, Sendable {
   case scopeName, scopeVersion
 }
 
-/// What is compared, or given to a function. Numbers in it are indices into the program's tables.
+/// An operand of a comparison or a function. Its numbers are indices into the program's tables.
 enum OTTLOperand: Equatable, Sendable {
   case null
   /// A run of the program's texts.
@@ -67,12 +67,12 @@ enum OTTLOperand: Equatable, Sendable {
   case call(Int)
 }
 
-/// A function or an operator, and its arguments. An argument may be another call, which stands before it in
-/// the program's table.
+/// A function or an operator, and its arguments. An argument may be another call, which precedes it in the
+/// program's table.
 enum OTTLCall: Equatable, Sendable {
-  /// No function of the language: looking a member of the tracestate up takes a walk.
+  /// Not a function of the language: finding a member of the tracestate takes a scan.
   case traceStateMember(ByteRange)
-  /// What keys behind an attribute lead to: `attributes["a"]["b"][0]`.
+  /// An element of an attribute: `attributes["a"]["b"][0]`.
   case element(OTTLOperand, [OTTLKey])
   case arithmetic(OTTLArithmetic, OTTLOperand, OTTLOperand)
   case negative(OTTLOperand)
@@ -81,10 +81,10 @@ enum OTTLCall: Equatable, Sendable {
   case isOfType(OTTLOperand, OTTLType)
   case length(OTTLOperand)
   case hasAffix(OTTLOperand, OTTLOperand, isSuffix: Bool)
-  /// Whether a list has an item. Where the list lasts longer than the item, it is gone through again and
-  /// again, and may not be long.
+  /// Whether a list has an item. If the list lasts longer than the item, it is scanned repeatedly and must be
+  /// short.
   case containsValue(OTTLOperand, OTTLOperand, isRepeated: Bool)
-  /// The same, of a list in the condition's text.
+  /// The same for a list in the condition's text.
   case isOneOf([OTTLOperand], OTTLOperand)
   case changeCase(OTTLOperand, isUpper: Bool)
   /// `Int`, `Double` or `String`.
@@ -92,7 +92,7 @@ enum OTTLCall: Equatable, Sendable {
   case durationAsNumber(OTTLOperand, OTTLTimeUnit)
   case timeAsInteger(OTTLOperand, OTTLTimeUnit)
 
-  /// What it is given.
+  /// Its operands.
   var operands: [OTTLOperand] {
     switch self {
     case .traceStateMember, .isRootSpan: []
@@ -107,7 +107,7 @@ enum OTTLCall: Equatable, Sendable {
     }
   }
 
-  /// Whether it gives a truth value, and so may be a condition.
+  /// Whether it returns a boolean, and so may be a condition.
   var isBoolean: Bool {
     switch self {
     case .isMatch, .isRootSpan, .isOfType, .hasAffix, .containsValue, .isOneOf: true
@@ -117,7 +117,7 @@ enum OTTLCall: Equatable, Sendable {
     }
   }
 
-  /// The same call where operands, texts and patterns have other places.
+  /// The same call with its operands, texts and patterns moved.
   func moved(
     _ operand: (OTTLOperand) -> OTTLOperand, text: (ByteRange) -> ByteRange, pattern base: Int
   ) -> OTTLCall {
@@ -147,7 +147,7 @@ enum OTTLCall: Equatable, Sendable {
   }
 }
 
-/// A key behind an attribute.
+/// A key after an attribute.
 enum OTTLKey: Equatable, Sendable {
   /// Of a map: a run of the program's texts.
   case text(ByteRange)
@@ -155,12 +155,12 @@ enum OTTLKey: Equatable, Sendable {
   case index(Int64)
 }
 
-/// The types that conditions can ask for, or change values to.
+/// The types that conditions can test for, or convert values to.
 enum OTTLType: Equatable, Sendable {
   case string, integer, double, boolean, list, map
 }
 
-/// What numbers of a duration or of a time count.
+/// The units of durations and times as numbers.
 enum OTTLTimeUnit: Int64, Sendable {
   case nanosecond = 1
   case microsecond = 1000
@@ -176,15 +176,15 @@ enum OTTLTest: Equatable, Sendable {
   case call(Int)
 }
 
-/// A test and where to go on: the index of another step, or an end.
+/// A test and where to continue: the index of another step, or an end.
 struct OTTLStep: Equatable, Sendable {
   var test: OTTLTest
   var ifTrue: Int
   var ifFalse: Int
 
-  /// Where a condition ends that holds.
+  /// The end of a condition that holds.
   static let accept = -1
-  /// Where a condition ends that does not.
+  /// The end of a condition that does not hold.
   static let reject = -2
 }
 
@@ -214,9 +214,9 @@ struct OTTLProgram: Sendable {
     return .attribute(attributes.count - 1)
   }
 
-  /// Appends the steps of `expression`, the last ones first, and returns where it begins.
+  /// Appends the steps of `expression`, last ones first, and returns its entry.
   ///
-  /// Recursive, as deep as the parser has let parentheses go.
+  /// Recursive, as deep as the parser's limit on parentheses.
   mutating func lower(_ expression: OTTLExpression, ifTrue: Int, ifFalse: Int) -> Int {
     switch expression {
     case .constant(let value):
@@ -234,7 +234,7 @@ struct OTTLProgram: Sendable {
   }
 }
 
-/// A condition as it is written.
+/// A condition as written.
 indirect enum OTTLExpression {
   case constant(Bool)
   case test(OTTLTest)

@@ -1,10 +1,10 @@
-// What paths, functions and operators of conditions give for the span or event at hand.
+// The values of paths, functions and operators for the current span or event.
 
 import OTLP
 
 extension SpanConditionSet {
-  /// A list that is gone through again for each span or event may have at most so many elements: else a
-  /// record takes time as the square of its size.
+  /// The most elements of a list that is scanned for each span or event: otherwise the time for a record
+  /// would be quadratic in its size.
   static let repeatedElementsMax: Int64 = 1024
 
   mutating func value(
@@ -63,7 +63,7 @@ extension SpanConditionSet {
     }
   }
 
-  /// The status code's number, also of a code that OTLP does not know: those few are read again.
+  /// The status code's number. The few codes unknown to OTLP are read again.
   private func statusCode(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     guard span.status == .other else { return Int64(span.status.rawValue) }
     return try EvaluationError.reading { () throws(MalformedInput) in
@@ -71,7 +71,7 @@ extension SpanConditionSet {
     }
   }
 
-  /// The kind's number. The scanner has room for small ones: those few that are larger are read again.
+  /// The kind's number. The scanner only stores small ones: the few that are larger are read again.
   private func kind(of span: SpanView, in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     guard span.kind == .max else { return Int64(span.kind) }
     return try EvaluationError.reading { () throws(MalformedInput) in
@@ -103,7 +103,7 @@ extension SpanConditionSet {
     return try result.get()
   }
 
-  /// Recursive, as deep as the parser has let calls stand in each other.
+  /// Recursive, as deep as the parser's limit on nested calls.
   private mutating func evaluate(
     _ call: OTTLCall, _ span: SpanView, in bytes: RawSpan
   ) throws(EvaluationError) -> ConditionValue {
@@ -157,7 +157,7 @@ extension SpanConditionSet {
   private func element(
     _ value: ConditionValue, _ keys: [OTTLKey], in bytes: RawSpan
   ) throws(EvaluationError) -> ConditionValue {
-    // Of an attribute that is not there nothing is asked.
+    // A missing attribute has no elements.
     if case .missing = value { return .missing }
     return try texts.bytes.withRawBytes { own throws(EvaluationError) in
       var value = value
@@ -204,7 +204,7 @@ extension SpanConditionSet {
 
   // MARK: Text
 
-  /// Where a string stands: in the record, or among the evaluation's own texts.
+  /// The place of a string: in the record, or among the evaluation's own texts.
   private typealias TextPlace = (range: ByteRange, isOwn: Bool)
 
   private func place(of value: ConditionValue) throws(EvaluationError) -> TextPlace {
@@ -275,8 +275,7 @@ extension SpanConditionSet {
     }
   }
 
-  /// A value's text: JSON of all but strings, which are their own, and byte strings, which are hexadecimal
-  /// digits.
+  /// A value's text: a string itself, hexadecimal digits for a byte string, JSON for others.
   private mutating func text(
     of value: ConditionValue, in bytes: RawSpan
   ) throws(EvaluationError) -> ConditionValue {
@@ -287,7 +286,7 @@ extension SpanConditionSet {
     case .integer(let integer), .duration(let integer):
       return try texts.make { $0.appendDecimal(integer) }
     case .double(let double):
-      // JSON has no word for others.
+      // JSON can't express others.
       guard double.isFinite else { throw EvaluationError(reason: .noText) }
       return try texts.make { DecimalText.append(double, to: &$0) }
     case .bytes(let range), .ownBytes(let range):
@@ -306,7 +305,7 @@ extension SpanConditionSet {
     }
   }
 
-  /// Whether the pattern is found in the value's text. Nil has none.
+  /// Whether the pattern matches the value's text. Nil has no text.
   private mutating func isMatch(
     _ value: ConditionValue, _ pattern: Int, in bytes: RawSpan
   ) throws(EvaluationError) -> Bool {
@@ -321,7 +320,7 @@ extension SpanConditionSet {
 }
 
 extension ConditionValue {
-  /// The bytes of a string or byte string, the elements of an array or a map.
+  /// The number of bytes in a string or byte string, or of elements in an array or a map.
   fileprivate func length(in bytes: RawSpan) throws(EvaluationError) -> Int64 {
     switch self {
     case .string(let range), .ownText(let range), .bytes(let range), .ownBytes(let range):

@@ -3,24 +3,24 @@
 import Invariants
 package import OTLP
 
-/// What a policy's conditions say about a span and its events.
+/// The outcome of a policy's conditions for a span and its events.
 package enum ConditionOutcome: Equatable, Sendable {
   /// At least one holds.
   case matches
   /// None holds.
   case doesNotMatch
-  /// Evaluating failed, and the error mode is `propagate`: the policy must not sample the trace for this span
-  /// or a later one.
+  /// Evaluation failed in the error mode `propagate`: the policy must not sample the trace for this span or a
+  /// later one.
   case failed
 }
 
-/// All conditions of a policy, compiled into one table of steps. They share what is read of a span.
+/// All conditions of a policy, compiled into one table of steps. They share the facts read from a span.
 ///
-/// Evaluating allocates nothing, except for the text of a float, for the float that a long text stands for,
-/// and where text that is made has no room yet.
+/// Evaluation allocates nothing, except for the text of a float, for parsing a float from a long text, and to
+/// grow the buffer of made text.
 package struct SpanConditionSet {
   private let errorMode: ConditionErrorMode
-  /// What has to be read before the conditions can be evaluated.
+  /// What to read before the conditions can be evaluated.
   let requirements: ConditionRequirements
   package private(set) var errorCount: UInt64 = 0
   /// The latest error.
@@ -30,19 +30,19 @@ package struct SpanConditionSet {
   private var steps: [OTTLStep] = []
   private(set) var calls: [OTTLCall] = []
   private(set) var matchers: [RegularExpressionMatcher] = []
-  /// The conditions' literals, and text that is made while they are evaluated.
+  /// The conditions' literals, and text made while they are evaluated.
   var texts: ConditionTexts
-  /// What steps and calls have answered, as far as it lasts.
+  /// The cached answers of steps and calls.
   private var stepAnswers = ConditionAnswers<Bool>()
   var callAnswers = ConditionAnswers<ConditionValue>()
-  /// The resource and the scope of the span before.
+  /// The resource and the scope of the previous span.
   private var place: (resource: UInt32, scope: UInt32)?
   private var spanEntries: [Int] = []
   private var eventEntries: [Int] = []
 
   /// - Parameters:
-  ///   - spans: conditions of which each span is asked.
-  ///   - events: conditions of which each event of each span is asked.
+  ///   - spans: conditions to evaluate on each span.
+  ///   - events: conditions to evaluate on each event of each span.
   package init(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode) {
     invariant(
       spans.allSatisfy { $0.context == .span } && events.allSatisfy { $0.context == .spanEvent },
@@ -58,7 +58,7 @@ package struct SpanConditionSet {
     eventEntries = events.map { append($0.program, textBase: &textBase) }
   }
 
-  /// Appends a program's tables to the set's, its indices moved up, and returns its entry.
+  /// Appends a program's tables to the set's, with its indices shifted, and returns its entry.
   private mutating func append(_ program: OTTLProgram, textBase: inout Int) -> Int {
     let base = (step: steps.count, call: calls.count, pattern: matchers.count, text: textBase)
     textBase += program.texts.count
@@ -95,13 +95,13 @@ package struct SpanConditionSet {
     return moved(program.entry)
   }
 
-  /// The states of its regular expressions.
+  /// The automata of its regular expressions.
   package var automata: [SharedAutomaton] { matchers.map(\.automaton) }
 
-  /// How many bytes and program parts its patterns have looked at: the measure of their work.
+  /// How many bytes and program parts its patterns have processed: a measure of their work.
   var patternSteps: Int { matchers.reduce(0) { $0 + $1.steps } }
 
-  /// Announces the spans of another record.
+  /// Prepares for the spans of another record.
   package mutating func startRecord() {
     facts.startRecord()
     place = nil
@@ -109,14 +109,14 @@ package struct SpanConditionSet {
 
   /// Whether any of the conditions holds for `span` or for one of its events.
   ///
-  /// In the modes `ignore` and `silent` a condition that fails counts as false, and so do all of a span's or
-  /// an event's conditions where its bytes can't be read.
+  /// In the modes `ignore` and `silent` a condition that fails counts as false, and so do all conditions on a
+  /// span or an event whose bytes can't be read.
   ///
   /// - Parameters:
-  ///   - resource: the fields of the span's `ResourceSpans`, in runs of whole fields; not looked at unless
+  ///   - resource: the fields of the span's `ResourceSpans`, in runs of whole fields; not read unless
   ///     `requirements.needsResource`.
-  ///   - scope: the fields of its `ScopeSpans` alike; not looked at unless `requirements.needsScope`.
-  ///   - bytes: the record that all of them lie in.
+  ///   - scope: the same for its `ScopeSpans`; not read unless `requirements.needsScope`.
+  ///   - bytes: the record that contains all of them.
   package mutating func outcome(
     of span: SpanView, resource: ArraySlice<ByteRange>, scope: ArraySlice<ByteRange>, in bytes: RawSpan
   ) -> ConditionOutcome {
@@ -128,7 +128,7 @@ package struct SpanConditionSet {
     }
     stepAnswers.startSpan()
     callAnswers.startSpan()
-    // At the end, so that nothing of a large span is held until the next one comes.
+    // At the end, so that nothing of a large span is held until the next one arrives.
     defer { texts.forget(.span) }
     do {
       try facts.read(span, resource: resource, scope: scope, in: bytes)

@@ -3,8 +3,8 @@
 import OTLP
 
 enum TraceStateEntry {
-  /// The value of the member `key` of the tracestate in `range`: empty text where there is no such member,
-  /// and `missing` where the tracestate breaks the rules, as in the Collector.
+  /// The value of the member `key` of the tracestate in `range`: empty text if there is no such member, and
+  /// `missing` if the tracestate is invalid, as in the Collector.
   static func value(of key: RawSpan, in range: ByteRange, of bytes: RawSpan) -> ConditionValue {
     let list = TraceStateList(range, of: bytes)
     guard list.isReadByCollectors else { return .missing }

@@ -1,21 +1,22 @@
-// The keys of open traces, where the baseline is shared over attributes and not over services.
+// The keys of open traces, if the baseline is shared over attributes instead of services.
 //
-// A span's key is the tuple of its values: under each name its own, else its resource's. A value that is
-// missing stays empty, so a key may say less than another one of its trace: of the spans of one server, one
-// names the route and the others only the service. Such keys are left out when the trace is decided: what
-// they say is said. What remains does not depend on the order in which spans come.
+// A span's key is the tuple of its values: for each name its own, else its resource's. A missing value stays
+// empty, so a key may have fewer values than another one of its trace: one span of a server names the route,
+// the others only the service. Such implied keys are left out when the trace is decided, so the result does
+// not depend on the order in which spans arrive.
 
 import OTLP
 
-/// The keys of a partition's open traces. Names are stored once and go with the last trace that has them.
+/// The keys of a partition's open traces. Names are stored once and released with the last trace that has
+/// them.
 struct AttributeKeys {
   /// A key of a trace, before the trace is decided.
   private struct Note {
-    /// `none` for all keys that are not told apart.
+    /// `none` for all keys that are not tracked individually.
     var name: NameID
     /// Whether a span with this key failed.
     var isFailed: Bool
-    /// The note before it of the same trace, or the next free one.
+    /// The previous note of the same trace, or the next free one.
     var previous: Int32
   }
 
@@ -24,33 +25,33 @@ struct AttributeKeys {
     var count: UInt16 = 0
   }
 
-  /// A key of a trace that is decided.
+  /// A key of a trace that is being decided.
   struct Gathered {
     var name: NameID
     var isFailed: Bool
-    /// Whether another key of the trace says the same and more.
+    /// Whether another key of the trace has the same values and more.
     fileprivate(set) var isImplied = false
   }
 
   /// The names of the keys: values in the order of the attributes, joined by `TrafficName.separator`.
   private(set) var names: NameTable
-  /// What `gather` found, in the order in which the keys came.
+  /// What `gather` found, in order of arrival.
   private(set) var gathered: [Gathered] = []
-  /// The key that `read` has made.
+  /// The key that `read` made.
   private(set) var name: [UInt8] = []
 
   private var wanted: WantedAttributes
   private let attributeCount: Int
-  /// Longer values are cut, so that a name is never cut as a whole: no value costs another one its place.
+  /// Longer values are cut, so the name as a whole never is: no value crowds out another.
   private let valueBytesMax: Int
   private let keysPerTraceMax: Int
-  /// By the name's number: bit *i* is set if it has a value of attribute *i*.
+  /// By the name's number: bit *i* is set if it has a value for attribute *i*.
   private var shapes: [UInt8] = []
   private var shape: UInt8 = 0
-  /// The values of each resource of the record that is being read, and those of the span.
+  /// The values of each resource of the current record, and those of the span.
   private var resourceValues: [AttributeValue] = []
   private var values: [AttributeValue] = []
-  /// Whether the trace has the key that the resource alone makes.
+  /// Whether the trace has the key of the resource's values only.
   private var isResourceNoted = false
 
   private var notes: [Note] = []
@@ -58,7 +59,7 @@ struct AttributeKeys {
   /// By the trace's slot.
   private var lists: [NoteList] = []
 
-  /// Nil where the baseline is not shared over attributes.
+  /// Nil if the baseline is not shared over attributes.
   init?(_ key: BaselineKey, limits: Limits, seed: HashSeed) {
     guard case .attributes(let attributes) = key else { return nil }
     wanted = WantedAttributes(keys: attributes)
@@ -76,7 +77,7 @@ struct AttributeKeys {
       + names.byteCount + shapes.capacity + resourceValues.capacity * MemoryLayout<AttributeValue>.stride
   }
 
-  /// Gives back what the resources of a record took.
+  /// Frees the memory for a record's resources.
   mutating func releaseResources() {
     resourceValues = []
   }
@@ -94,13 +95,13 @@ struct AttributeKeys {
     }
   }
 
-  /// Announces spans of another resource, or another trace.
+  /// Prepares for spans of another resource or another trace.
   mutating func startResource() {
     isResourceNoted = false
   }
 
-  /// Makes the key of a span. Returns whether it has to be added: not if the span has no key, or the trace
-  /// has it already.
+  /// Makes the key of a span. Returns whether to add it: not if the span has no key or the trace already has
+  /// it.
   mutating func read(_ span: SpanView, of bytes: RawSpan) -> Bool {
     wanted.read(span, of: bytes)
     let isOwn = !wanted.found.isEmpty
@@ -137,7 +138,7 @@ struct AttributeKeys {
 
   // MARK: Keys of traces
 
-  /// Adds the key that was read to the trace in `slot`, if its name is known.
+  /// Adds the key just read to the trace in `slot`, if its name is known.
   mutating func addKnown(to slot: Int, isFailed: Bool) -> Bool {
     guard let known = name.withRawBytes({ names.find($0) }) else { return false }
     if note(known, in: slot, isFailed) { names.retain(known) }
@@ -147,8 +148,8 @@ struct AttributeKeys {
   /// Whether a new name stays within the limit.
   mutating func makeRoom() -> Bool { names.makeRoom() }
 
-  /// Adds the key that was read, whose name is new, to the trace in `slot`. Returns the name's number, which
-  /// another name may have had before.
+  /// Adds the key just read, whose name is new, to the trace in `slot`. Returns the name's number, which may
+  /// be reused from another name.
   mutating func addNew(to slot: Int, isFailed: Bool) -> NameID {
     let bytes = name
     let id = bytes.withRawBytes { names.intern($0) }
@@ -158,12 +159,12 @@ struct AttributeKeys {
     return id
   }
 
-  /// Adds the key that all share which are not told apart to the trace in `slot`.
+  /// Adds the shared key of all names that are not tracked individually to the trace in `slot`.
   mutating func addOther(to slot: Int, isFailed: Bool) {
     _ = note(.none, in: slot, isFailed)
   }
 
-  /// Adds a key to a trace. Returns whether it is new there.
+  /// Adds a key to a trace. Returns whether the trace did not have it.
   private mutating func note(_ name: NameID, in slot: Int, _ isFailed: Bool) -> Bool {
     while lists.count <= slot { lists.append(NoteList()) }
     var place = lists[slot].last
@@ -189,7 +190,7 @@ struct AttributeKeys {
     return true
   }
 
-  /// Lets go of the keys of the trace in `slot`, which is closed.
+  /// Releases the keys of the closed trace in `slot`.
   mutating func release(_ slot: Int) {
     guard slot < lists.count else { return }
     var place = lists[slot].last
@@ -205,8 +206,8 @@ struct AttributeKeys {
 
   // MARK: Deciding
 
-  /// Finds the keys of the trace in `slot`, and which of them others imply: a failure of theirs is one of the
-  /// others.
+  /// Finds the keys of the trace in `slot`, and which of them are implied by others, which inherit their
+  /// failures.
   mutating func gather(_ slot: Int) {
     gathered.removeAll(keepingCapacity: true)
     var place = slot < lists.count ? lists[slot].last : -1
@@ -224,7 +225,7 @@ struct AttributeKeys {
     }
   }
 
-  /// Whether `more` has all the values that `less` has, and others beside them.
+  /// Whether `more` has all the values that `less` has, and others.
   private func isImplied(_ less: NameID, by more: NameID) -> Bool {
     guard less != .none, more != .none else { return false }
     let (part, whole) = (shapes[Int(less.slot)], shapes[Int(more.slot)])
@@ -239,15 +240,15 @@ struct AttributeKeys {
     return true
   }
 
-  /// Where the value that starts at `start` ends.
+  /// The end of the value that starts at `start`.
   private static func end(of name: [UInt8], _ start: Int) -> Int {
     name[start...].firstIndex(of: TrafficName.separator) ?? name.count
   }
 }
 
 extension AttributeValue {
-  /// Whether a key can have it: text that is not empty, a truth value, a whole number (also one that an
-  /// encoder wrote as a floating-point number). All others are as if they were not there.
+  /// Whether a key can have it: a non-empty string, a boolean, or a whole number (even one encoded as a
+  /// floating-point number). All others count as missing.
   fileprivate var isKeyValue: Bool {
     switch self {
     case .string(let text): text.count > 0

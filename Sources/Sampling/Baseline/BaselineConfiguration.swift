@@ -1,4 +1,4 @@
-// What the user says about the baseline: how much may be kept, and how it is shared.
+// The user's configuration of the baseline: how much may be kept, and how it is shared.
 
 /// How much the sampler may keep.
 public enum BaselineBudget: Equatable, Sendable {
@@ -8,7 +8,7 @@ public enum BaselineBudget: Equatable, Sendable {
   case shareOfSpans(Double)
   /// A share of all bytes of spans, above 0 and up to 1.
   case shareOfBytes(Double)
-  /// Spans per second of stream time, for all partitions together.
+  /// Spans per second of stream time, all partitions together.
   case spansPerSecond(Double)
 }
 
@@ -16,32 +16,33 @@ public enum BaselineBudget: Equatable, Sendable {
 public enum BaselineKey: Equatable, Sendable {
   /// The services of a trace.
   case service
-  /// The tuples of values that the spans of a trace have under these attributes, 1 to `attributesMax` names:
-  /// their own, else their resources'. A tuple that says less than another one of its trace does not count.
+  /// The tuples of values that the spans of a trace have for these attributes, 1 to `attributesMax` names:
+  /// their own, else their resources'. A tuple with only part of the values of another one of its trace does
+  /// not count.
   case attributes([String])
 
   /// The most attributes of a key.
   public static let attributesMax = 8
 }
 
-/// How baseline rates are found. Every worker of a fleet must have the same.
+/// How baseline rates are computed. It must be the same on every worker of a fleet.
 public struct BaselineConfiguration: Equatable, Sendable {
   /// How much may be kept.
   public var budget = BaselineBudget.shareOfTraces(0.01)
-  /// Whether traces that are kept for their own sake (errors, slow ones) count against the budget. If not,
-  /// the budget is the baseline's alone, and they come on top.
+  /// Whether traces that other policies keep (errors, slow ones) count against the budget. If not, the budget
+  /// is only for the baseline, and they come on top.
   public var includesForced = true
-  /// What is told apart.
+  /// What the baseline is shared over.
   public var key = BaselineKey.service
-  /// Traces a minute that a key with traffic keeps at least, on average.
+  /// The fewest traces per minute that a key with traffic keeps, on average.
   public var floor = 1.0
-  /// The largest rate of any key, above 0 and up to 1. New names are not held to it.
+  /// The largest rate of any key, above 0 and up to 1. It does not limit new names.
   public var ceiling = 1.0
-  /// How many times its fair share a key gets whose error rate has risen; 1 is off, at most 64.
+  /// The multiple of its fair share that a key gets when its error rate has risen; 1 is off, at most 64.
   public var boost = 4.0
   /// How often rates are computed: 1 second to 10 minutes of stream time, whole milliseconds.
   public var interval = Interval.seconds(10)
-  /// How many intervals are remembered, 2 to 48: a rate forgets a burst after this many.
+  /// How many intervals are remembered, 2 to 48: after this many, a burst no longer affects a rate.
   public var history = 6
   /// Keys with a rate of their own, 1 to 100,000; the rest share one.
   public var servicesMax = 10_000
@@ -49,12 +50,12 @@ public struct BaselineConfiguration: Equatable, Sendable {
   /// The defaults: one percent of all traces, per service.
   public init() {}
 
-  /// What is wrong with a configuration. The raw values are the names of its properties.
+  /// A property with an invalid value. The raw values are the names of the properties.
   public enum Fault: String, Error, Equatable, Sendable, CaseIterable {
     case budget, key, floor, ceiling, boost, interval, history, servicesMax
   }
 
-  /// Throws the first property that is out of its range.
+  /// Throws the first property that is out of range.
   public func validate() throws(Fault) {
     switch budget {
     case .shareOfTraces(let share), .shareOfSpans(let share), .shareOfBytes(let share):
@@ -78,7 +79,7 @@ public struct BaselineConfiguration: Equatable, Sendable {
     guard (1...100_000).contains(servicesMax) else { throw .servicesMax }
   }
 
-  /// Whether one who goes by `other` counts the same: then this one can take its place while a worker runs.
+  /// Whether a worker with `other` counts the same: then this one can replace it while a worker runs.
   public func counts(like other: BaselineConfiguration) -> Bool {
     key == other.key && interval == other.interval && history == other.history
       && servicesMax == other.servicesMax
@@ -93,21 +94,21 @@ public enum TrafficName {
   /// Longer names are cut to this many bytes.
   public static let bytesMax = 256
 
-  /// Stands between the values of several attributes: the unit separator, which in a value becomes `?`.
+  /// Separates the values of several attributes: the unit separator, which in a value becomes `?`.
   static let separator: UInt8 = 0x1f
 }
 
-/// The number of a stretch of stream time: its start is this many intervals after 1970.
+/// The number of an interval of stream time: it starts this many intervals after 1970.
 public struct IntervalNumber: Hashable, Comparable, Sendable {
   /// Intervals since 1970; never negative.
   public let value: Int64
 
-  /// Makes a number; a negative one counts as zero.
+  /// Makes a number; a negative one becomes zero.
   public init(_ value: Int64) {
     self.value = max(0, value)
   }
 
-  /// The stretch that `instant` lies in, in stretches of `length`.
+  /// The interval that contains `instant`, for intervals of `length`.
   public init(of instant: Instant, length: Interval) {
     self.init(max(0, instant.nanoseconds) / max(1, length.nanoseconds))
   }

@@ -1,8 +1,8 @@
-// The rates of one interval, as they are handed to the samplers.
+// The rates of one interval, as the samplers get them.
 
 public import OTLP
 
-/// The rate of every key, and how new names are dealt with. The same on every worker.
+/// The rate of every key, and how new names are treated. The same on every worker.
 public struct BaselineRates: Equatable, Sendable {
   /// One key's rate.
   public struct Entry: Equatable, Sendable {
@@ -10,7 +10,7 @@ public struct BaselineRates: Equatable, Sendable {
     public var name: [UInt8]
     /// Its rate.
     public var threshold: SamplingThreshold
-    /// Whether it has more than its share because its error rate has risen.
+    /// Whether it gets more than its share because its error rate has risen.
     public var isBoosted: Bool
   }
 
@@ -18,20 +18,20 @@ public struct BaselineRates: Equatable, Sendable {
   public var entries: [Entry] = []
   /// The rate of all other keys, and of traces without a key.
   public var other: SamplingThreshold
-  /// How many new names a partition tells apart in an interval.
+  /// How many new names a partition tracks individually in an interval.
   public var newNamesMax: Int
   /// How many traces of new names a partition may keep whole in an interval.
   public var newTracesMax: Int
-  /// How they were found; nil before the first numbers came.
+  /// How they were computed; nil before the first counts arrived.
   public var plan: BaselinePlan?
 
-  /// Each new name has at most this many of its first traces kept whole per partition and interval.
+  /// How many first traces of a new name to keep whole at most, per partition and interval.
   static let newTracesPerNameMax = 4
-  /// What the whole fleet tells apart of new names in an interval; its partitions share it.
+  /// How many new names the whole fleet tracks individually in an interval; its partitions share it.
   static let newNamesOfFleet = 8192
 
-  /// The rates to begin with, when nothing is known of the traffic: the budget's own share of everything, one
-  /// percent where the budget is in spans per second.
+  /// The initial rates, when the traffic is unknown: the budget's share of everything, or one percent if the
+  /// budget is in spans per second.
   public init(starting configuration: BaselineConfiguration) {
     var share = 0.01
     switch configuration.budget {
@@ -51,7 +51,8 @@ public struct BaselineRates: Equatable, Sendable {
     self.plan = plan
   }
 
-  /// Bytes of memory in use, but for the names, which the traffic that they were computed from holds.
+  /// Bytes of memory in use, without the names, which belong to the traffic that the rates were computed
+  /// from.
   public var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride }
 
   /// The rate of `name`; nil if it shares the rate of the others.
@@ -65,17 +66,17 @@ public struct BaselineRates: Equatable, Sendable {
   }
 }
 
-/// The numbers behind a set of rates, for people. Per interval, in the budget's unit (traces, spans, bytes).
+/// The numbers behind a set of rates, for display. Per interval, in the budget's unit (traces, spans, bytes).
 public struct BaselinePlan: Equatable, Sendable {
-  /// The last interval that was looked at.
+  /// The last interval evaluated.
   public var interval: IntervalNumber
   /// What may be kept.
   public var budget: Double
-  /// What is expected to be kept for its own sake.
+  /// What other policies are expected to keep.
   public var forced: Double
-  /// What the baseline is meant to keep: budget less forced, corrected for what was really kept.
+  /// What the baseline should keep: budget less forced, corrected for what was actually kept.
   public var aim: Double
-  /// What the rates are expected to keep. Above `aim` where the floor needs it.
+  /// What the rates are expected to keep. Above `aim` if the floor requires it.
   public var expected: Double
   /// The correction: what should have been kept over what was, half to double.
   public var correction: Double

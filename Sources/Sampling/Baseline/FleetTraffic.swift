@@ -1,38 +1,39 @@
 // The fleet's traffic of the last intervals: the sum of all partitions' records.
 //
 // Records are added up and forgotten, so memory is that of `history` intervals of names, whatever the number
-// of partitions. Sums are of integers: their order does not matter.
+// of partitions. Sums are integers, so order does not matter.
 
-/// What all partitions counted in the last intervals.
+/// The counts of all partitions in the last intervals.
 ///
-/// Trace ids are hashed to partitions, so each partition sees a random part of all traffic: what the missing
-/// ones would have counted is what the others counted, in proportion. A partition is missing from an interval
-/// if it is behind, or nobody has it; one without traffic writes records all the same.
+/// Trace ids are hashed to partitions, so each partition sees a random part of all traffic: the counts of
+/// missing partitions are extrapolated from the others. A partition is missing from an interval if it lags or
+/// is not assigned; one without traffic still writes records.
 public struct FleetTraffic: Sendable {
   /// What became of a record that was merged.
   public enum Merge: Equatable, Sendable {
     /// It was added.
     case added
-    /// The partition's record of this interval is in already: the first one counts.
+    /// The partition's record of this interval was already added: the first one counts.
     case repeated
-    /// Its interval is over for too long.
+    /// Its interval is too old.
     case old
-    /// Its interval has not begun yet, or intervals have another length where it was counted, or there are
-    /// too many partitions: nobody who goes by the configuration has written it.
+    /// Its interval is in the future, or it was counted with another interval length, or there are too many
+    /// partitions: no worker with this configuration wrote it.
     case implausible
   }
 
-  /// Partitions that are told apart at most.
+  /// The maximum number of partitions.
   public static let partitionsMax = 65_536
-  /// A partition that wrote nothing for this many intervals is no longer waited for. Until then its traffic
-  /// is taken to be in the log, still to come.
+  /// After this many intervals without a record, a partition is no longer waited for. Until then its traffic
+  /// is assumed to be in the log, not yet counted.
   static let silenceMax: Int64 = 60
-  /// How far the slower half of the partitions may be behind the fastest before it is not waited for.
+  /// How many intervals the slower half of the partitions may lag the fastest before it is no longer waited
+  /// for.
   static let lagMax: Int64 = 2
 
   private struct Presence {
     var newest: Int64
-    /// Bit *i* is set if the record of `newest - i` is in.
+    /// Bit *i* is set if the record of `newest - i` was added.
     var taken: UInt64
   }
 
@@ -60,11 +61,11 @@ public struct FleetTraffic: Sendable {
 
   /// Adds a partition's record.
   ///
-  /// What results depends on which records were merged, not on their order, as long as a repeated one says
-  /// the same. Where it does not (a worker that delivers at least once counted again after a crash), workers
-  /// may differ until the interval is forgotten.
+  /// The result depends on which records were merged, not on their order, as long as repeated records are
+  /// equal. If they are not (an at-least-once worker counted again after a crash), workers may differ until
+  /// the interval is forgotten.
   ///
-  /// `latest` is the interval of the wall clock. Later records would make all others old.
+  /// `latest` is the interval of the wall clock: a later record would make all others old.
   public mutating func merge(_ record: TrafficRecord, latest: IntervalNumber) -> Merge {
     guard record.interval <= latest, record.intervalMilliseconds == configuration.intervalMilliseconds else {
       return .implausible
@@ -102,12 +103,12 @@ public struct FleetTraffic: Sendable {
     presence.newest > newest - FleetTraffic.silenceMax
   }
 
-  /// More keys than honest partitions can send: a wall against hostile records only, because which keys are
-  /// behind it depends on the order of arrival.
+  /// More keys than honest partitions can send: a limit against hostile records only, because which keys
+  /// exceed it depends on the order of arrival.
   private var keysMax: Int { 2 * configuration.servicesMax + 4 * BaselineRates.newNamesOfFleet }
 
-  /// Bytes of memory in use, about: for each name with the 32 that the header of its bytes takes, and a byte
-  /// for each place of a dictionary.
+  /// Bytes of memory in use, approximately: each name includes the 32-byte header of its array, and each
+  /// dictionary place takes one byte.
   public var byteCount: Int {
     let key = MemoryLayout<[UInt8]>.stride + MemoryLayout<KeySum>.stride + 1
     let partition = MemoryLayout<Int32>.stride + MemoryLayout<Presence>.stride + 1
@@ -119,8 +120,8 @@ public struct FleetTraffic: Sendable {
   /// How many partitions write, or are waited for.
   public var partitionCount: Int { partitions.values.count { isAlive($0) } }
 
-  /// The last interval that half of the partitions have finished: what rates are computed for. It is at most
-  /// two intervals behind the fastest partition. Nil if nothing was merged.
+  /// The last interval that half of the partitions have finished: rates are computed for it. It lags the
+  /// fastest partition by at most two intervals. Nil if nothing was merged.
   public var horizon: IntervalNumber? {
     guard newest >= 0 else { return nil }
     let reached = partitions.values.filter(isAlive).map(\.newest).sorted(by: >)
@@ -150,7 +151,7 @@ extension FleetTraffic.IntervalSum {
   }
 }
 
-/// The window that rates are computed from: its last interval, and the others together.
+/// The window that rates are computed from: its last interval, and all others together.
 struct TrafficWindow {
   /// One key.
   struct Key {
@@ -162,13 +163,13 @@ struct TrafficWindow {
 
   /// The last interval.
   var interval: IntervalNumber
-  /// How much of the last interval all partitions together have counted: 1 is all of it.
+  /// The fraction of the last interval that all partitions together have counted: 1 is all of it.
   var latestCoverage: Double
   /// The same for all earlier intervals together: `history - 1` is all of them.
   var earlierCoverage: Double
   /// Partitions waited for.
   var partitionCount: Int
-  /// What is told apart, in ascending order of names, `servicesMax` at most.
+  /// Keys tracked individually, in ascending order of names, at most `servicesMax`.
   var keys: [Key]
   /// All the rest.
   var other: Key
@@ -177,7 +178,7 @@ struct TrafficWindow {
 extension FleetTraffic {
   /// The window that ends at the horizon; nil if nothing was merged.
   ///
-  /// Where there are more names than may have a rate, those come first that had one, then those with more
+  /// If there are more names than may have a rate, those that had one take precedence, then those with more
   /// traces.
   func window() -> TrafficWindow? {
     guard let horizon else { return nil }
@@ -186,7 +187,7 @@ extension FleetTraffic {
       interval: horizon, latestCoverage: 0, earlierCoverage: 0, partitionCount: partitionCount, keys: [],
       other: TrafficWindow.Key(name: [], isKnown: true))
     var places: [[UInt8]: Int] = [:]
-    // Places follow a hash table's order here; the keys are sorted below.
+    // The order here is the hash table's; the keys are sorted below.
     for age in 0..<Int64(configuration.history) {
       guard let sum = intervals[horizon.value - age] else { continue }
       let coverage = Double(sum.coveredMilliseconds) / whole
@@ -216,9 +217,9 @@ extension TrafficWindow.Key {
 }
 
 extension TrafficWindow {
-  /// Keeps the largest keys, in the order of their names.
+  /// Keeps the largest keys, ordered by name.
   fileprivate mutating func keepLargest(_ count: Int) {
-    // Numbers are sorted and not keys, which are large.
+    // Sorts indices instead of keys, which are large.
     var order = Array(keys.indices)
     if keys.count > count {
       order.sort { [keys] left, right in

@@ -1,4 +1,4 @@
-// What was counted of one key in one interval, and the record that tells the fleet.
+// The counts of one key in one interval, and the record that shares them with the fleet.
 
 /// Traces, with their spans and bytes.
 public struct TrafficTally: Equatable, Sendable {
@@ -16,7 +16,7 @@ public struct TrafficTally: Equatable, Sendable {
     self.bytes = bytes
   }
 
-  /// Adds, and stays at the largest number instead of overflowing: then too, the order does not matter.
+  /// Adds, saturating at the largest number, so order still does not matter.
   mutating func add(_ other: TrafficTally) {
     traces = traces.addingSaturated(other.traces)
     spans = spans.addingSaturated(other.spans)
@@ -29,13 +29,13 @@ public struct TrafficTally: Equatable, Sendable {
   }
 }
 
-/// What was counted of one key.
+/// The counts of one key.
 ///
-/// A trace with several keys is *present* at each of them, and *attributed* to one: the key whose rate was
-/// the largest, which decided about it. `present` and `offered` are weighted: a trace that head sampling
-/// has thinned counts as many times as it stands for, because a rate is a share of what there was before.
+/// A trace with several keys is *present* at each of them, and *attributed* to one: the key with the largest
+/// rate, which decided it. `present` and `offered` are weighted: a head-sampled trace counts with its
+/// adjusted count, because a rate is a share of the traffic before head sampling.
 public struct KeyTraffic: Equatable, Sendable {
-  /// Traces that have the key, whatever became of them.
+  /// Traces that have the key, kept or dropped.
   public var seen: UInt64 = 0
   /// Those of them in which this key's own spans failed.
   public var failed: UInt64 = 0
@@ -43,7 +43,7 @@ public struct KeyTraffic: Equatable, Sendable {
   public var present = TrafficTally()
   /// Attributed: all traces.
   public var decided = TrafficTally()
-  /// Attributed: traces that were kept for their own sake.
+  /// Attributed: traces that other policies kept.
   public var forced = TrafficTally()
   /// Attributed and weighted: traces that only the baseline could keep.
   public var offered = TrafficTally()
@@ -53,7 +53,7 @@ public struct KeyTraffic: Equatable, Sendable {
   /// Nothing.
   public init() {}
 
-  /// Adds what was counted elsewhere.
+  /// Adds counts from elsewhere.
   mutating func add(_ other: KeyTraffic) {
     seen = seen.addingSaturated(other.seen)
     failed = failed.addingSaturated(other.failed)
@@ -64,7 +64,7 @@ public struct KeyTraffic: Equatable, Sendable {
     kept.add(other.kept)
   }
 
-  /// Whether the numbers can be true of any traffic.
+  /// Whether any traffic can have these numbers.
   var isConsistent: Bool {
     var whole = forced
     whole.add(kept)
@@ -78,9 +78,9 @@ public struct TrafficRecord: Equatable, Sendable {
   public struct Entry: Equatable, Sendable {
     /// The key's name, at most `TrafficName.bytesMax` bytes.
     public var name: [UInt8]
-    /// Whether the key had a rate of its own when it was counted.
+    /// Whether the key had its own rate when it was counted.
     public var isKnown: Bool
-    /// What was counted.
+    /// The counts.
     public var traffic: KeyTraffic
 
     /// Makes an entry.
@@ -95,12 +95,12 @@ public struct TrafficRecord: Equatable, Sendable {
   public var partition: PartitionID
   /// Which interval.
   public var interval: IntervalNumber
-  /// How long intervals are: milliseconds.
+  /// The length of intervals, in milliseconds.
   public var intervalMilliseconds: Int64
-  /// How much of the interval was counted: milliseconds, 1 to the interval's length. Less where a worker took
-  /// the partition over in the middle.
+  /// How much of the interval was counted: milliseconds, 1 to the interval's length. Less if the partition
+  /// was assigned to a worker in the middle of it.
   public var coveredMilliseconds: Int64
-  /// Keys that have none of the entries, and traces without a key.
+  /// Keys without an entry, and traces without a key.
   public var other = KeyTraffic()
   /// The keys with traffic in ascending order of their names, each once.
   public var entries: [Entry] = []
@@ -123,7 +123,7 @@ public struct TrafficRecord: Equatable, Sendable {
 }
 
 extension UInt64 {
-  /// The sum, or the largest number if it does not fit.
+  /// The sum, or the largest number on overflow.
   func addingSaturated(_ other: UInt64) -> UInt64 {
     let (sum, overflow) = addingReportingOverflow(other)
     return overflow ? .max : sum
@@ -131,7 +131,7 @@ extension UInt64 {
 }
 
 extension [UInt8] {
-  /// Whether the bytes come before those of `other` in the dictionary's order.
+  /// Whether the bytes precede those of `other` in lexicographic order.
   func precedes(_ other: [UInt8]) -> Bool {
     lexicographicallyPrecedes(other)
   }

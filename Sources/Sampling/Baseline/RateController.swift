@@ -1,26 +1,26 @@
 // The control law: from the fleet's traffic to the rate of every key.
 //
-// It remembers nothing. What a controller usually keeps (estimates, hysteresis, an integral) is computed anew
-// from the window each time, so a worker that has just started has the same rates as all others. See "The
-// baseline's control law" in ARCHITECTURE.md for the formulas.
+// It is stateless. What a controller usually keeps (estimates, hysteresis, an integral) is computed from the
+// window each time, so a worker that has just started has the same rates as all others. See "The baseline's
+// control law" in ARCHITECTURE.md for the formulas.
 
 import OTLP
 
 /// Computes rates. A pure function: the same traffic gives the same rates, bit for bit.
 public struct RateController: Sendable {
-  /// A load counts as risen if it is above the mean by this many standard deviations and by `deadBand`.
+  /// A load has risen if it exceeds the mean by this many standard deviations and by `deadBand`.
   static let deviations = 3.0
   /// See `deviations`.
   static let deadBand = 0.1
-  /// The variance of a sum of sizes over that of a count, squared mean size taken out: 2 is that of
+  /// The ratio of the variance of a sum of sizes to that of a count, divided by the squared mean size: 2 for
   /// exponential sizes.
   static let sizeDispersion = 2.0
-  /// Of what the baseline may keep, this share at most goes to the first traces of new names.
+  /// At most this share of what the baseline may keep goes to the first traces of new names.
   static let newTracesShare = 0.05
-  /// An error rate has risen if it is at least this many times the norm, and significantly.
+  /// An error rate has risen if it is at least this many times the norm, and the rise is significant.
   static let failureRise = 1.5
-  /// What is significant: standard deviations. With ten thousand keys, three would be passed by chance in
-  /// every interval.
+  /// Significance in standard deviations. With ten thousand keys, some would exceed three by chance in every
+  /// interval.
   static let failureDeviations = 4.5
 
   private let configuration: BaselineConfiguration
@@ -49,10 +49,10 @@ public struct RateController: Sendable {
     let thresholds = filling.demands.map { demand in
       SamplingThreshold(probability: demand.rate(at: level, ceiling: configuration.ceiling))
     }
-    // A new name's load is not known. At the mean rate of all traffic it costs no more than its own share of
-    // it, however much it brings.
+    // A new name's load is unknown. At the mean rate of all traffic it costs no more than its share, however
+    // large it is.
     let offered = filling.demands.reduce(0) { $0 + $1.offered }
-    // After a silence nothing is known of anybody: then all begin as at the start.
+    // After a silence all loads are unknown: start over with the initial rates.
     let mean =
       offered > 0
       ? SamplingThreshold(probability: RateGrid.rounded(min(configuration.ceiling, aim / offered)))
@@ -96,7 +96,7 @@ public struct RateController: Sendable {
   }
 
   /// One key's loads: the last interval's if they have risen, else the window's mean. So a rate falls as soon
-  /// as its load has risen, and rises as the window forgets.
+  /// as its load rises, and recovers as the window moves on.
   private func estimate(of key: TrafficWindow.Key, in window: TrafficWindow) -> Estimate {
     var basis = key.latest
     var coverage = window.latestCoverage
@@ -111,8 +111,8 @@ public struct RateController: Sendable {
     var demand = KeyDemand(
       present: rate(amount(basis.present)), offered: rate(amount(basis.offered)),
       costMax: rate(amount(basis.decided) - amount(basis.forced)), shares: 1, floor: 0)
-    // A key that set no trace's rate yet may set the next one's: nothing is free. With little traffic most
-    // keys are such.
+    // A key that has not set any trace's rate may set the next one's: it is not free. With little traffic
+    // most keys are like this.
     let presentTraces = Double(key.latest.present.traces) + Double(key.earlier.present.traces)
     if presentTraces > 0 {
       let presentAmount = Double(amount(key.latest.present)) + Double(amount(key.earlier.present))
@@ -125,14 +125,15 @@ public struct RateController: Sendable {
     demand.floor = traces > 0 ? min(1, perInterval / traces) : 0
     if configuration.boost > 1, hasFailed(key) {
       demand.shares = configuration.boost
-      // With more than its share it sets the rate of traces that others set so far: up to all that it is in.
+      // With a boosted share it also sets the rate of traces that other keys set so far: up to all traces
+      // that have it.
       demand.offered = max(demand.offered, demand.present)
       demand.costMax = max(demand.costMax, demand.present)
     }
     return Estimate(demand: demand, load: load)
   }
 
-  /// Whether the last interval's load is above the mean of the others by more than chance and the dead band.
+  /// Whether the last interval's load exceeds the mean of the others by more than chance and the dead band.
   private func hasRisen(_ key: TrafficWindow.Key, in window: TrafficWindow) -> Bool {
     guard window.latestCoverage > 0 else { return false }
     guard window.earlierCoverage > 0 else { return true }
@@ -147,11 +148,10 @@ public struct RateController: Sendable {
     return latest > mean * (1 + RateController.deadBand) + noise
   }
 
-  /// Whether the share of failed traces has risen above what it was.
+  /// Whether the share of failed traces has risen.
   ///
-  /// Compared are square roots, whose variance is a quarter whatever the mean: small counts, which are
-  /// skewed, give no false alarms. Source: Bartlett, "The Square Root Transformation in Analysis of
-  /// Variance", 1936.
+  /// It compares square roots, whose variance is a quarter whatever the mean: small counts, which are skewed,
+  /// cause no false alarms. Source: Bartlett, "The Square Root Transformation in Analysis of Variance", 1936.
   private func hasFailed(_ key: TrafficWindow.Key) -> Bool {
     let (count, failures) = (Double(key.latest.seen), Double(key.latest.failed))
     let (countBefore, failuresBefore) = (Double(key.earlier.seen), Double(key.earlier.failed))
@@ -176,7 +176,7 @@ public struct RateController: Sendable {
 
   /// What may be kept of a load.
   ///
-  /// - Parameter intervals: how many intervals the load is of.
+  /// - Parameter intervals: how many intervals the load covers.
   private func budget(of decided: Double, intervals: Double = 1) -> Double {
     switch configuration.budget {
     case .shareOfTraces(let share), .shareOfSpans(let share), .shareOfBytes(let share): share * decided
@@ -189,7 +189,7 @@ public struct RateController: Sendable {
     configuration.includesForced ? max(0, budget - forced) : budget
   }
 
-  /// The demands with floors that cost no more than the whole budget: above that they shrink alike.
+  /// The demands, with their floors scaled down equally if these would cost more than the whole budget.
   private func boundedFloors(_ demands: [KeyDemand], budget: Double) -> (demands: [KeyDemand], cost: Double) {
     var cost = 0.0
     for demand in demands { cost += demand.cost(at: demand.floor) }
@@ -200,10 +200,10 @@ public struct RateController: Sendable {
   }
 
   /// What should have been kept in the window over what was: the square root, half to double. The root halves
-  /// the gain: estimates lag behind a step of the load already, and both together would overshoot.
+  /// the gain: estimates already lag a step of the load, and both together would overshoot.
   ///
-  /// Where the floors cost more than was left, or there was less than the budget, that is what should have
-  /// been kept: a budget that can't be met is not chased.
+  /// If the floors cost more than was left, or there was less traffic than the budget, that is what should
+  /// have been kept: the correction does not chase a budget that can't be met.
   private func correction(in window: TrafficWindow, floorCost: Double) -> Double {
     var (decided, forced, kept) = (0.0, 0.0, 0.0)
     for key in window.keys + [window.other] {

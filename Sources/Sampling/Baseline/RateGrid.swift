@@ -1,8 +1,8 @@
-// The rates that there are: sixteen to an octave, so that noise in the counts does not move them.
+// The possible rates: sixteen per octave, so noise in the counts does not move them.
 
 /// Rounds rates down to 2^(-n/16).
 ///
-/// Neighbours are 4.4 % apart. The grid is the dead band: a count has to change by that much, on average, to
+/// Neighbours are 4.4 % apart. The grid is the dead band: on average, a count must change by that much to
 /// change a rate.
 enum RateGrid {
   /// The factor between two neighbours, rounded up.
@@ -11,13 +11,13 @@ enum RateGrid {
   /// The smallest rate. A key of 2^40 traces per interval still keeps one.
   static let least = 0x1p-40
 
-  /// The largest rate of the grid that is not above `rate`; 1 for anything above.
+  /// The largest rate of the grid that is at most `rate`; 1 for anything above 1.
   ///
-  /// - Precondition: `rate` is a number. Below the grid it is the grid's least.
+  /// - Precondition: `rate` is not NaN. A rate below the grid becomes the grid's smallest.
   static func rounded(_ rate: Double) -> Double {
     guard rate < 1 else { return 1 }
     guard rate > least else { return least }
-    // The significand lies in 1..<2: the largest step that is not above it.
+    // The significand is in 1..<2: the largest step that is at most the significand.
     let significand = rate.significand
     var (low, high) = (0, steps.count)
     while high - low > 1 {

@@ -1,46 +1,46 @@
-// What one partition counts, and the rates it decides with: the part of the baseline inside a sampler.
+// One partition's counts, and the rates that it decides with: the part of the baseline inside a sampler.
 
 public import OTLP
 
-/// A key of a partition's `TrafficCounts`. Good until `TrafficCounts.generation` changes.
+/// A key of a partition's `TrafficCounts`. Valid until `TrafficCounts.generation` changes.
 public struct TrafficKey: Hashable, Sendable {
   let slot: Int32
 
-  /// All keys that are not told apart, and traces without a key.
+  /// All keys that are not tracked individually, and traces without a key.
   public static let other = TrafficKey(slot: 0)
 }
 
-/// Which key decided about a trace, and with which rate.
+/// Which key decided a trace, and with which rate.
 public struct BaselineRate: Equatable, Sendable {
-  /// The rate: the trace is kept if its randomness says so.
+  /// The rate: the trace is kept if its randomness is at or above the threshold.
   public var threshold: SamplingThreshold
   /// The key that set it.
   public var key: TrafficKey
 }
 
-/// What became of a trace, for the counts.
+/// The outcome of a trace, for the counts.
 public struct TraceOutcome: Equatable, Sendable {
   /// Why a trace is kept or dropped.
   public enum Fate: Sendable {
-    /// Kept for its own sake: it is an error, slow, or another policy wanted it.
+    /// Kept by another policy: an error, slow, and so on.
     case forced
     /// Left to the baseline, which kept it.
     case kept
     /// Left to the baseline, which dropped it.
     case passed
-    /// Dropped by a policy: the baseline was not asked.
+    /// Dropped by a policy: the baseline was not evaluated.
     case refused
   }
 
-  /// What became of it.
+  /// Whether and why it was kept or dropped.
   public var fate: Fate
-  /// How many traces; more than one where alike traces are counted together.
+  /// How many traces; more than one if equal traces are counted together.
   public var traces: Int
-  /// Spans of all of them.
+  /// The spans of all of them.
   public var spans: Int
-  /// Bytes of their spans.
+  /// The bytes of their spans.
   public var bytes: Int
-  /// The threshold that head sampling has thinned them with.
+  /// The threshold of their head sampling.
   public var incoming: SamplingThreshold
 
   /// Makes an outcome.
@@ -55,7 +55,7 @@ public struct TraceOutcome: Equatable, Sendable {
   }
 }
 
-/// One partition's rates and counts of the interval that is under way.
+/// One partition's rates, and its counts of the current interval.
 ///
 /// For each trace: `key(of:)` for its names, `rate(of:)`, then `count`. For each move of the stream clock:
 /// `advance(to:)`. Memory is bounded by the keys of the rates and `newNamesMax` names more.
@@ -65,14 +65,14 @@ public struct TrafficCounts: Sendable {
     var hash: UInt32
     var threshold: SamplingThreshold
     var isKnown: Bool
-    /// Traces that may still be kept whole because the name is new.
+    /// How many more traces may be kept whole because the name is new.
     var newTracesLeft: Int
     var traffic = KeyTraffic()
   }
 
-  /// Changes whenever keys handed out before are void.
+  /// Changes whenever earlier keys become invalid.
   public private(set) var generation = 0
-  /// Traces of names that were not told apart because there were too many, in all.
+  /// The total of traces whose names were not tracked individually because there were too many.
   public private(set) var crowdedOut: UInt64 = 0
   /// The rates in use.
   public private(set) var rates: BaselineRates
@@ -86,7 +86,7 @@ public struct TrafficCounts: Sendable {
   private var newNamesLeft = 0
   private var newTracesLeft = 0
   private var interval: IntervalNumber
-  /// Where counting began in this interval: nanoseconds since 1970.
+  /// When counting began in this interval: nanoseconds since 1970.
   private var countedFrom: Int64
 
   /// Begins to count at `clock`. The hash seed changes no output; see ``SamplerConfiguration/hashSeed``.
@@ -104,23 +104,23 @@ public struct TrafficCounts: Sendable {
     newTracesLeft = rates.newTracesMax
   }
 
-  /// Bytes of memory in use, for each name with the 32 that the header of its bytes takes.
+  /// Bytes of memory in use; each name includes the 32-byte header of its array.
   var byteCount: Int {
     slots.capacity * MemoryLayout<Slot>.stride + slots.count * 32 + nameBytes + index.byteCount
   }
 
-  /// How many keys are told apart now, `other` not counted.
+  /// How many keys are tracked individually, without `other`.
   public var keyCount: Int { slots.count - 1 }
 
   // MARK: Rates
 
-  /// Takes new rates. What was counted in this interval stays.
+  /// Adopts new rates. Keeps the counts of this interval.
   public mutating func adopt(_ rates: BaselineRates) {
     self.rates = rates
     restart(with: slots)
   }
 
-  /// Lays out the slots anew for the rates in use, with the counts of `old`, whose first is `other`.
+  /// Rebuilds the slots for the current rates, with the counts of `old`, whose first is `other`.
   private mutating func restart(with old: [Slot]) {
     generation += 1
     var other = Slot(name: [], hash: 0, threshold: rates.other, isKnown: true, newTracesLeft: 0)
@@ -151,10 +151,10 @@ public struct TrafficCounts: Sendable {
     slots.append(slot)
   }
 
-  /// The key for `name`, cut to `TrafficName.bytesMax`; `other` if too many new names have come.
+  /// The key for `name`, cut to `TrafficName.bytesMax`; `other` after too many new names.
   ///
-  /// A name `isNew` if the partition has never seen it. One that merely was silent for a window has no rate
-  /// either, but no claim to be seen at once: with little traffic all names are such.
+  /// A name `isNew` if the partition has never seen it. A name that was only silent for a window has no rate
+  /// either, but none of its first traces are kept whole: with little traffic all names are like this.
   public mutating func key(of name: RawSpan, isNew: Bool = true) -> TrafficKey {
     let cut = name.extracting(first: TrafficName.bytesMax)
     let hash = seed.hash(cut)
@@ -184,8 +184,8 @@ public struct TrafficCounts: Sendable {
 
   /// The rate of a trace with these keys: the largest of theirs; that of `other` if it has none.
   ///
-  /// The first traces of a new name are kept whole. Which they are follows from the log and not from their
-  /// randomness, so they rightly stand for themselves alone.
+  /// The first traces of a new name are kept whole. The log determines which, not their randomness, so they
+  /// rightly stand only for themselves.
   public mutating func rate(of keys: [TrafficKey]) -> BaselineRate {
     var best = BaselineRate(threshold: .never, key: keys.first ?? .other)
     if keys.isEmpty { best.threshold = slots[0].threshold }
@@ -205,12 +205,12 @@ public struct TrafficCounts: Sendable {
 
   // MARK: Counts
 
-  /// Counts traces that `rate(of:)` was asked about, or would have been.
+  /// Counts traces for which `rate(of:)` was called, or would have been.
   ///
   /// - Parameters:
-  ///   - outcome: what became of the traces, and how large they are.
+  ///   - outcome: the outcome and the size of the traces.
   ///   - keys: the traces' keys, each once.
-  ///   - failed: those of them whose own spans failed.
+  ///   - failed: the keys whose own spans failed.
   ///   - key: the key that set the rate.
   public mutating func count(
     _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey
@@ -218,11 +218,11 @@ public struct TrafficCounts: Sendable {
     let counted = TrafficTally(
       traces: UInt64(clamping: outcome.traces), spans: UInt64(clamping: outcome.spans),
       bytes: UInt64(clamping: outcome.bytes))
-    // Weights above a million do no more than this: the rate that they ask for is below any grid step.
+    // Larger weights than a million make no difference: the rate that they ask for is below any grid step.
     let weight = min(max(1, outcome.incoming.adjustedCount), 1_048_576)
     let weighted = weight == 1 ? counted : counted.times(weight)
     let isOffered = outcome.fate == .kept || outcome.fate == .passed
-    // Several names of a trace may be `other`, which has the trace once.
+    // Several names of a trace may be `other`, which counts the trace once.
     var isOther = keys.isEmpty
     for key in keys {
       if key == .other { isOther = true } else { see(counted, isOffered ? weighted : nil, at: key) }
@@ -236,7 +236,7 @@ public struct TrafficCounts: Sendable {
     let slot = Int(key.slot)
     var whole = slots[slot].traffic.decided
     whole.addCapped(counted)
-    // Past the largest number nothing is counted, so that parts never exceed their whole.
+    // Beyond the largest number nothing is counted, so parts never exceed their whole.
     guard slots[slot].traffic.decided.isWithin(whole, by: counted) else { return }
     slots[slot].traffic.decided = whole
     if isOffered { slots[slot].traffic.offered.addCapped(weighted) }
@@ -252,14 +252,14 @@ public struct TrafficCounts: Sendable {
     if let weighted { slots[Int(key.slot)].traffic.present.addCapped(weighted) }
   }
 
-  /// When the interval that is counted is over.
+  /// When the current interval ends.
   var intervalEnd: Instant {
     let length = configuration.interval.nanoseconds
     return Instant(nanoseconds: (interval.value + 1).multipliedClamped(by: length))
   }
 
-  /// Moves the stream clock. What comes back is to be written to `stats`: the records of the intervals that
-  /// are over. For a gap in the stream's time, its last `history` intervals come as records without traffic.
+  /// Moves the stream clock. Returns the records of the finished intervals, to write to `stats`. A gap in
+  /// stream time yields records without traffic for its last `history` intervals.
   public mutating func advance(to clock: Instant) -> [TrafficRecord] {
     let now = IntervalNumber(of: clock, length: configuration.interval)
     guard now > interval else { return [] }
@@ -294,7 +294,7 @@ public struct TrafficCounts: Sendable {
 }
 
 extension UInt64 {
-  /// Adds, and stays at the largest count of a record.
+  /// Adds, saturating at the largest count of a record.
   fileprivate mutating func addCapped(_ other: UInt64) {
     self = Swift.min(addingSaturated(other), TrafficRecord.countMax)
   }
@@ -307,13 +307,13 @@ extension TrafficTally {
     bytes.addCapped(other.bytes)
   }
 
-  /// Whether `whole` is this and `part`, nothing cut off.
+  /// Whether `whole` is this plus `part`, nothing cut off.
   fileprivate func isWithin(_ whole: TrafficTally, by part: TrafficTally) -> Bool {
     whole.traces - traces == part.traces && whole.spans - spans == part.spans
       && whole.bytes - bytes == part.bytes
   }
 
-  /// Each number multiplied, rounded, and at most the largest count of a record.
+  /// Each number multiplied, rounded, and limited to the largest count of a record.
   fileprivate func times(_ weight: Double) -> TrafficTally {
     func product(_ count: UInt64) -> UInt64 {
       UInt64(min((Double(count) * weight).rounded(), Double(TrafficRecord.countMax)))
@@ -323,7 +323,7 @@ extension TrafficTally {
 }
 
 extension Int64 {
-  /// The product, or the largest number if it does not fit. For numbers that are not negative.
+  /// The product, or the largest number on overflow. For non-negative numbers.
   fileprivate func multipliedClamped(by other: Int64) -> Int64 {
     let (product, overflow) = multipliedReportingOverflow(by: other)
     return overflow ? .max : product

@@ -1,4 +1,4 @@
-// `stats` records as bytes. Binary, because ten thousand keys as JSON are past Kafka's usual record limit.
+// `stats` records as bytes. Binary, because ten thousand keys as JSON exceed Kafka's usual record limit.
 //
 // Version 1, every number a minimal varint (base 128, least significant group first):
 //
@@ -7,7 +7,7 @@
 //     traffic = seen failed present decided forced offered kept          each of the last five:
 //     tally  = traces spans bytes
 //
-// Names ascend strictly, so that there is one encoding of a record and no name comes twice.
+// Names are in strictly ascending order, so a record has one encoding and no name appears twice.
 
 import OTLP
 
@@ -17,20 +17,20 @@ public enum TrafficRecordError: Error, Equatable, Sendable {
   case version
   /// The bytes end in the middle of a number or name.
   case truncated
-  /// A number is not in its shortest form, or above its limit.
+  /// A number is not in its shortest form, or exceeds its limit.
   case number
-  /// More keys or longer names than allowed.
+  /// There are too many keys, or a name is too long.
   case tooLarge
-  /// Names do not ascend, or a flag is unknown.
+  /// Names are not in ascending order, or a flag is unknown.
   case entry
-  /// Parts are larger than their whole.
+  /// A part is larger than its whole.
   case inconsistent
   /// Bytes follow the last entry.
   case trailingBytes
 }
 
 extension TrafficRecord {
-  /// The largest count in a record: 2^48. Ten seconds at 28 TB a second fit.
+  /// The largest count in a record: 2^48, enough for ten seconds at 28 TB per second.
   static let countMax: UInt64 = 1 << 48
   /// The largest number of keys in a record.
   static let entriesMax = 200_000
@@ -51,10 +51,10 @@ extension TrafficRecord {
     return writer.bytes
   }
 
-  /// Counts the keys with the least traces as `other` where the record's bytes would be more than `bytesMax`,
-  /// of which there are 300 at least. Returns how many keys that were.
+  /// Counts the keys with the fewest traces as `other` if the record would exceed `bytesMax` bytes, which is
+  /// at least 300. Returns how many keys that were.
   public mutating func shorten(toBytes bytesMax: Int) -> Int {
-    // What an entry can take at the most: most records fit at a glance.
+    // With the largest possible entries: most records evidently fit.
     let most = entries.reduce(TrafficRecord.headBytesMax) { $0 + $1.name.count + Entry.bytesMaxBesideName }
     guard most > bytesMax else { return 0 }
     let sizes = entries.map { entry in
@@ -77,12 +77,10 @@ extension TrafficRecord {
     return left.count
   }
 
-  /// The version, the four numbers of the head and the count of keys, with ten bytes each at the most, and
-  /// `other`.
+  /// The version, the four numbers of the head and the key count, at most ten bytes each, and `other`.
   private static var headBytesMax: Int { 6 * 10 + KeyTraffic.encodedBytesMax }
 
-  /// Reads a record. Its bytes may be anybody's: nothing in them is trusted, and memory is at most a small
-  /// multiple of their number.
+  /// Reads a record. Its bytes are untrusted, and memory use is at most a small multiple of their number.
   public init(decoding bytes: [UInt8]) throws(TrafficRecordError) {
     var reader = TrafficReader(bytes: bytes)
     guard bytes.first == 1 else { throw .version }
@@ -100,7 +98,7 @@ extension TrafficRecord {
     other = try reader.traffic()
     let count = try reader.number(atMost: UInt64.max)
     guard count <= UInt64(TrafficRecord.entriesMax) else { throw .tooLarge }
-    // An entry has at least 19 bytes: room is made for no more than can come.
+    // An entry has at least 19 bytes: reserve no more than can follow.
     entries.reserveCapacity(min(Int(count), reader.bytesLeft / 19))
     for _ in 0..<count {
       let name = try reader.name()
@@ -136,7 +134,7 @@ extension KeyTraffic {
     func append(_ count: UInt64) { writer.varint(min(count, TrafficRecord.countMax)) }
     append(seen)
     append(failed)
-    // Where numbers are cut, parts must still be no more than their whole.
+    // Even when numbers are cut, parts must not exceed their whole.
     func cut(_ part: UInt64, besides other: UInt64) -> UInt64 {
       min(part, TrafficRecord.countMax - min(other, TrafficRecord.countMax))
     }
@@ -175,7 +173,7 @@ private struct TrafficReader {
       guard let byte = byte() else { throw .truncated }
       value |= UInt64(byte & 0x7f) << shift
       guard byte < 0x80 else { continue }
-      // A last group of zeros says nothing: the number has a shorter form.
+      // A last group of zeros is redundant: the number has a shorter form.
       guard byte != 0 || shift == 0, value <= most else { throw .number }
       return value
     }

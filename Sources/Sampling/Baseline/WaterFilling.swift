@@ -1,16 +1,16 @@
-// Max-min fairness: everybody gets the same, who needs less gets what he needs.
+// Max-min fairness: all get the same share, except that those who need less get what they need.
 
-/// What one key asks of the budget. Loads are per interval, in the budget's unit.
+/// One key's demand on the budget. Loads are per interval, in the budget's unit.
 struct KeyDemand: Equatable, Sendable {
   /// Weighted load of the traces that have the key: what its share is spread over.
   var present: Double
   /// Weighted load of the traces whose rate the key sets: what its rate costs.
   var offered: Double
-  /// The load of the same as it comes: it can't cost more.
+  /// The unweighted load of the same traces: the rate can't cost more.
   var costMax: Double
   /// How many shares it gets.
   var shares: Double
-  /// The least rate it must have.
+  /// The smallest rate it must have.
   var floor: Double
 
   /// What a rate of the key costs.
@@ -18,7 +18,7 @@ struct KeyDemand: Equatable, Sendable {
     min(rate * offered, costMax)
   }
 
-  /// The rate at a water level, on the grid. The floor is rounded up, as it is a promise.
+  /// The rate at a water level, on the grid. The floor is rounded up because it is a guarantee.
   func rate(at level: Double, ceiling: Double) -> Double {
     let share = present > 0 ? level * shares / present : .infinity
     return RateGrid.rounded(min(ceiling, max(share, floor * RateGrid.step)))
@@ -30,22 +30,22 @@ struct WaterFilling {
   let demands: [KeyDemand]
   let ceiling: Double
 
-  /// What all rates together cost at a level. Summed in the order of the demands.
+  /// What all rates together cost at a level, summed in the order of the demands.
   func cost(at level: Double) -> Double {
     var sum = 0.0
     for demand in demands { sum += demand.cost(at: demand.rate(at: level, ceiling: ceiling)) }
     return sum
   }
 
-  /// The largest level that costs at most `budget`: infinite if everything may be kept, zero if the floors
-  /// alone cost as much.
+  /// The largest level that costs at most `budget`: infinite if everything may be kept, zero if the floors by
+  /// themselves cost that much.
   ///
-  /// Costs are those of rates on the grid: rounding has its place in the sum and does not bias it. One key's
-  /// step at most, 4.4 % of its own cost, is left unspent.
+  /// Costs are those of rates on the grid, so the sum includes rounding and is not biased by it. At most one
+  /// key's step, 4.4 % of its cost, is left unspent.
   func level(for budget: Double) -> Double {
     guard cost(at: .infinity) > budget else { return .infinity }
     guard cost(at: 0) <= budget else { return 0 }
-    // At `budget` times two, a key that sets any trace's rate alone costs more than all that there is, or is
+    // At twice the `budget`, a key that sets the rate of all its traces costs more than the budget, or is
     // kept whole.
     var (low, high) = (0.0, 1.0)
     while cost(at: high) <= budget { (low, high) = (high, high * 2) }

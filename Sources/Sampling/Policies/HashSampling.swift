@@ -1,5 +1,5 @@
 // A share of traces by a hash of the trace id, bit for bit as the OpenTelemetry Collector's `tail_sampling`
-// picks it: a fleet of both agrees on every trace.
+// picks it: a mixed fleet agrees on every trace.
 
 public import OTLP
 
@@ -7,11 +7,11 @@ public import OTLP
 ///
 /// Source: `probabilistic.go` of the Collector's `tailsamplingprocessor`; the hash: RFC 9923.
 public struct HashSampling: Equatable, Sendable {
-  /// What is hashed before the id: policies with different salts pick independently.
+  /// Hashed before the id: policies with different salts pick independently.
   public let salt: String
   /// The largest hash that is sampled.
   public let limit: UInt64
-  /// The hash of the salt alone.
+  /// The hash of the salt only.
   private let seed: UInt64
 
   /// Samples `percentage` of all traces, from 0 to 100.
@@ -36,8 +36,8 @@ public struct HashSampling: Equatable, Sendable {
     (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
   }
 
-  /// `ratio` of 2^64 - 1. The Collector multiplies floating-point numbers with a mantissa of 64 bits, rounds
-  /// to even, and cuts the fraction off.
+  /// `ratio` of 2^64 - 1. The Collector multiplies floating-point numbers with a 64-bit mantissa, rounds to
+  /// even, and truncates.
   private static func limit(ratio: Double) -> UInt64 {
     guard ratio > 0 else { return 0 }
     guard ratio < 1 else { return .max }

@@ -1,4 +1,4 @@
-// Policies: what is worth keeping. Compiled once, then fed with accumulators, never with decoded spans.
+// Policies: which traces are worth keeping. Compiled once, then fed accumulators, never decoded spans.
 
 public import Expressions
 public import OTLP
@@ -16,54 +16,52 @@ public struct Policy: Equatable, Sendable {
     case alwaysSample
     /// Any span with one of these statuses.
     case statusCode(Set<SpanStatus>)
-    /// A trace that lasted `threshold` or longer. Where `upper` is given: longer than `threshold`, and no
-    /// longer than `upper`, both in whole milliseconds.
+    /// A trace that lasted `threshold` or longer. With `upper`: longer than `threshold` and at most `upper`,
+    /// both in whole milliseconds.
     case latency(threshold: Interval, upper: Interval?, measure: DurationMeasure = .root)
-    /// A share of all traces, by their own randomness.
+    /// A share of all traces, by their randomness.
     case probabilistic(SamplingThreshold)
-    /// A share of all traces that the fleet's traffic decides, by their own randomness: the baseline. Once,
-    /// and as a policy of its own; see `SamplerConfiguration.baseline`.
+    /// The baseline: a share of all traces that follows from the fleet's traffic, by their randomness. At
+    /// most once, and only as a top-level policy; see `SamplerConfiguration.baseline`.
     case adaptive
-    /// A share of all traces, by a hash of their ids.
+    /// A share of all traces, by a hash of their trace ids.
     case hashed(HashSampling)
-    /// As many spans as this; no upper bound where `most` is nil.
+    /// A trace with this many spans; no upper bound if `most` is nil.
     case spanCount(least: Int, most: Int?)
     /// A span or resource that has the attribute with an integer in the range.
     case numericAttribute(key: String, range: ClosedRange<Int64>, inverted: Bool = false)
-    /// A span or resource that has the attribute with one of these texts. Empty texts match nothing.
+    /// A span or resource that has the attribute with one of these strings. Empty strings match nothing.
     case stringAttribute(key: String, values: [String], inverted: Bool = false)
-    /// A span or resource that has the attribute with a text that one of these regular expressions finds
-    /// something in. Each must be one that `RegularExpression` takes.
+    /// A span or resource that has the attribute with a string that one of these regular expressions matches.
+    /// `RegularExpression` must accept each of them.
     case patternAttribute(key: String, patterns: [String], inverted: Bool = false)
-    /// A span or resource that has the attribute with this truth value.
+    /// A span or resource that has the attribute with this boolean.
     case booleanAttribute(key: String, value: Bool, inverted: Bool = false)
     /// A span whose tracestate has the member `key` with one of these values.
     case traceState(key: String, values: [String])
-    /// A span whose trace flags say that it was sampled.
+    /// A span whose trace flags include the sampled flag.
     case traceFlags
-    /// A span for which one of these conditions holds, or one of whose events one of those holds. `spans` are
-    /// conditions on spans, `events` on span events.
+    /// A span for which one of the `spans` conditions holds, or one of `events` for one of its events.
     case ottlCondition(spans: [OTTLCondition], events: [OTTLCondition], errorMode: ConditionErrorMode)
-    /// Traces while there are tokens in the bucket: a trace costs its spans.
+    /// Traces while the bucket has tokens: a trace costs its span count.
     case rateLimiting(RateLimit)
-    /// Traces while there are tokens in the bucket: a trace costs its bytes.
+    /// Traces while the bucket has tokens: a trace costs its bytes.
     case bytesLimiting(RateLimit)
     /// A trace that all of these sample.
     case and([Rule])
-    /// A trace that this one does not sample.
+    /// A trace that this rule does not sample.
     indirect case not(Rule)
-    /// Takes away what all of these sample, whatever keeps it. Only as a policy of its own.
+    /// Drops a trace that all of these sample, even if another policy keeps it. Only as a top-level policy.
     case drop([Rule])
-    /// Several rules with a budget of spans a second each. Only as a policy of its own.
+    /// Several rules, each with a budget of spans per second. Only as a top-level policy.
     case composite(Composite)
   }
 
-  /// What a trace's duration is.
+  /// How a trace's duration is measured.
   public enum DurationMeasure: String, Equatable, Sendable, CaseIterable {
-    /// The root span's own, by one clock; only where no root came that of all spans together, less the skew
-    /// tolerance.
+    /// The root span's duration, by one clock; if no root arrived, the envelope less the skew tolerance.
     case root
-    /// From the earliest start to the latest end of all spans, as the Collector has it.
+    /// From the earliest start to the latest end of all spans, as in the Collector.
     case spans
   }
 
@@ -81,13 +79,13 @@ public struct Policy: Equatable, Sendable {
   ]
 }
 
-/// Rules that are asked one after the other, each with a budget of its own.
+/// Rules evaluated one after the other, each with its own budget.
 public struct Composite: Equatable, Sendable {
   /// One of the rules.
   public struct Part: Equatable, Sendable {
     /// What it looks for.
     public var rule: Policy.Rule
-    /// The spans that it may keep in one second of stream time.
+    /// How many spans it may keep in one second of stream time.
     public var spansPerSecond: Int64
 
     /// Makes a part.
@@ -97,17 +95,18 @@ public struct Composite: Equatable, Sendable {
     }
   }
 
-  /// The most spans that a part may keep in one second of stream time; with `capsTotal`, that all of them
-  /// together may.
+  /// The most spans that a part, or with `capsTotal` all parts together, may keep in one second of stream
+  /// time.
   public var spansPerSecondMax: Int64
-  /// The rules, in the order in which they are asked.
+  /// The rules, in the order of evaluation.
   public var parts: [Part]
-  /// Whether a trace that a part samples but has no budget for is passed on to the next; else it ends there.
+  /// Whether a trace that a part samples but has no budget for goes on to the next part; else evaluation
+  /// stops.
   public var fallsThrough = false
   /// Whether all parts together stay under `spansPerSecondMax`.
   public var capsTotal = false
 
-  /// Makes a composite that behaves as the Collector's.
+  /// Makes a composite that behaves like the Collector's.
   public init(spansPerSecondMax: Int64, parts: [Part]) {
     self.spansPerSecondMax = spansPerSecondMax
     self.parts = parts

@@ -2,20 +2,19 @@
 
 /// The budgets of one partition's policies, in the order of the program.
 struct PolicyBudgets: Sendable {
-  /// Of each rate limit.
+  /// One for each rate limit.
   var buckets: [TokenBucket] = []
-  /// Of each composite.
+  /// One for each composite.
   var composites: [SecondBudgets] = []
 
   /// What is left, or spent, at `now`: not negative, at most two numbers for each of
-  /// `PolicyCompiler.budgetsMax`. Empty where there are none.
+  /// `PolicyCompiler.budgetsMax`. Empty if there are no budgets.
   func levels(at now: Instant) -> [Int64] {
     guard !buckets.isEmpty || !composites.isEmpty else { return [] }
     return buckets.flatMap { $0.level(at: now) } + composites.flatMap { $0.spent(at: now) }
   }
 
-  /// Takes over what `levels` said at `now`. Numbers of other policies, as far as that shows, are of no
-  /// effect.
+  /// Restores what `levels` returned at `now`. Ignores levels that evidently belong to other policies.
   mutating func restore(_ levels: [Int64], at now: Instant) {
     let parts = composites.map(\.partCount)
     guard levels.count == 2 * buckets.count + parts.reduce(0, +) else { return }

@@ -1,4 +1,4 @@
-// From rules, a tree, to tests in one flat list that is evaluated without following a reference.
+// Compiles the tree of rules into one flat list of tests, evaluated without following references.
 
 import Expressions
 import OTLP
@@ -8,57 +8,57 @@ enum PolicyTest {
   case always
   /// Bit *s* is set if status *s* matches.
   case status(mask: UInt8)
-  /// Nanoseconds, both included; of all spans together, or the root's own.
+  /// Nanoseconds, both inclusive; of all spans together, or the root's own.
   case latency(least: Int64, most: Int64, measure: Policy.DurationMeasure)
-  /// Both included.
+  /// Both inclusive.
   case spanCount(least: UInt32, most: UInt32)
   /// Samples randomness from `rejected` up.
   case randomness(rejected: UInt64)
   /// Samples randomness from the baseline's threshold for the trace up.
   case baseline
-  /// Which of `PolicyProgram.hashes` is meant.
+  /// An index into `PolicyProgram.hashes`.
   case hash(Int)
   /// Whether a span or resource matched.
   case predicate(bit: UInt64)
-  /// Whether none did.
+  /// Whether no span or resource matched.
   case noPredicate(bit: UInt64)
-  /// Whether a span matched before evaluating failed for one. A trace for which it failed is not sampled by
-  /// the policy, wherever in it the test stands.
+  /// Whether a span matched before evaluation failed for one. If it failed, the policy does not sample the
+  /// trace, wherever in the policy the test appears.
   case condition(bit: UInt64, failure: UInt64)
-  /// Which of `PolicyBudgets.buckets` pays the trace's spans, or its bytes.
+  /// Which of `PolicyBudgets.buckets` pays for the trace's spans, or its bytes.
   case bucket(Int, paysBytes: Bool)
   /// All of these tests.
   case all(Range<Int>)
-  /// The contrary of this test.
+  /// The negation of this test.
   case not(Int)
-  /// Which of `PolicyBudgets.composites` is meant, and its parts' tests.
+  /// An index into `PolicyBudgets.composites`, and the tests of its parts.
   case composite(Int, Range<Int>)
 }
 
-/// What a policy's answer does to the verdict.
+/// What a policy's match does to the verdict.
 enum PolicyRole {
-  /// A yes keeps the trace.
+  /// A match keeps the trace.
   case samples
-  /// A yes takes it away, whatever else keeps it.
+  /// A match drops the trace, even if another policy keeps it.
   case drops
-  /// An inverted policy as Collectors before version 0.144 have it: a span that matches takes the trace away.
+  /// An inverted policy as in Collectors before version 0.144: a span that matches drops the trace.
   case vetoes(bit: UInt64)
 }
 
 /// A compiled composite.
 struct CompiledComposite {
   let fallsThrough: Bool
-  /// The bit of its first part among those that say which budgets refused.
+  /// The bit of its first part in the set of budgets that refused.
   let firstBit: Int
 }
 
 /// Builds the parts of a policy set.
 struct PolicyCompiler {
-  /// So that the answers of all hashes are one word.
+  /// The answers of all hashes fit in one word.
   static let hashesMax = 64
-  /// More combinations of their answers are not gone through for each kept trace.
+  /// The most combinations of their answers to go through for each kept trace.
   static let chancesMax = 1024
-  /// Buckets and parts of composites, so that those that refused are one word.
+  /// Buckets and parts of composites: the set of those that refused fits in one word.
   static let budgetsMax = 64
 
   private(set) var tests: [PolicyTest] = []
@@ -66,12 +66,12 @@ struct PolicyCompiler {
   private(set) var roles: [PolicyRole] = []
   private(set) var predicates: [SpanPredicate] = []
   private(set) var hashes: [HashSampling] = []
-  /// The budgets as nobody has used them yet.
+  /// The unused budgets.
   private(set) var budgets = PolicyBudgets()
   private(set) var bucketBits: [Int] = []
   private(set) var composites: [CompiledComposite] = []
   private(set) var budgetCount = 0
-  /// Of each policy: which bucket and which composite would have been its first.
+  /// For each policy, the index that its first bucket and its first composite would have.
   private(set) var firstBudgets: [(bucket: Int, composite: Int)] = []
 
   /// - Parameter invertDecisions: whether inverted policies veto.
@@ -90,7 +90,7 @@ struct PolicyCompiler {
     }
   }
 
-  /// Compiles `rules` into neighbouring tests.
+  /// Compiles `rules` into adjacent tests.
   private mutating func place(_ rules: [Policy.Rule]) -> Range<Int> {
     let start = tests.count
     tests.append(contentsOf: repeatElement(.always, count: rules.count))
@@ -132,13 +132,13 @@ struct PolicyCompiler {
       }
   }
 
-  /// The test of a predicate. The same question asked twice has one bit.
+  /// The test of a predicate. Equal predicates share a bit.
   private mutating func predicate(_ predicate: SpanPredicate, _ isInverted: Bool) -> PolicyTest {
     let bit: UInt64 = 1 << UInt64(number(of: predicate))
     return isInverted ? .noPredicate(bit: bit) : .predicate(bit: bit)
   }
 
-  /// The test of a group of conditions. Where errors count, a second bit says that there was one.
+  /// The test of a group of conditions. If errors count, a second bit records that one occurred.
   private mutating func condition(_ group: ConditionGroup) -> PolicyTest {
     let bit: UInt64 = 1 << UInt64(number(of: .conditions(group)))
     guard group.errorMode == .propagate else { return .predicate(bit: bit) }
@@ -177,13 +177,14 @@ struct PolicyCompiler {
     return (compiled.bucketBits.count, compiled.composites.count)
   }
 
-  /// Whether a policy combines what several spans say: then what late spans make of a dropped trace depends
-  /// on what came before them. Otherwise the earlier spans had their chance, or a policy has taken them away.
+  /// Whether a policy combines facts of several spans: then what late spans change about a dropped trace
+  /// depends on the spans before them. Otherwise the earlier spans had their chance, or a policy has dropped
+  /// them.
   func combines(sampleOnFirstMatch: Bool) -> Bool {
     roots.indices.contains { policy in
       switch roles[policy] {
       case .samples, .drops: combines(roots[policy])
-      // Whether one was asked depends on what the policies before it said.
+      // Whether it was evaluated depends on the policies before it.
       case .vetoes: sampleOnFirstMatch
       }
     }
@@ -194,13 +195,13 @@ struct PolicyCompiler {
     case .always, .status, .randomness, .baseline, .hash, .predicate, .noPredicate, .bucket: false
     case .latency(_, let most, let measure): most < .max || measure == .spans
     case .all(let parts): parts.count > 1 || parts.contains { combines($0) }
-    // One that failed earlier counts for the whole trace.
+    // A condition that failed earlier counts for the whole trace.
     case .spanCount, .condition, .not, .composite: true
     }
   }
 
   /// Every combination of answers that the hashes can give, with its probability in units of 2^-56. Hashes of
-  /// one salt are nested: a trace that the smaller share has, the larger one has too.
+  /// one salt are nested: the larger share includes the smaller one.
   var chances: [(answers: UInt64, weight: UInt64)] {
     guard !hashes.isEmpty else { return [] }
     let full = SamplingThreshold.randomnessCount
@@ -212,7 +213,7 @@ struct PolicyCompiler {
       var steps: [(answers: UInt64, weight: UInt64)] = []
       var below: UInt64 = 0
       for (place, number) in nested.enumerated() {
-        // 2^64 - 1 stands for all of them.
+        // 2^64 - 1 means all traces.
         let share = hashes[number].limit == .max ? full : hashes[number].limit >> 8
         steps.append((nested[place...].reduce(0) { $0 | 1 << UInt64($1) }, share - below))
         below = share
@@ -234,8 +235,7 @@ struct PolicyCompiler {
 }
 
 extension Policy {
-  /// What `policies` together have too much of for a sampler, as in "more than 64 rate limits"; nil if they
-  /// fit.
+  /// Which limit of a sampler `policies` together exceed, as in "more than 64 rate limits"; nil if they fit.
   public static func excess(in policies: [Policy]) -> String? {
     let compiled = PolicyCompiler(policies)
     if compiled.predicates.count > SpanPredicates.countMax {

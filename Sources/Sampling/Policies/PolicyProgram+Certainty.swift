@@ -1,9 +1,9 @@
-// What is certain of a trace while its window is open.
+// What is certain about a trace while its window is open.
 
 import OTLP
 
 extension PolicyProgram {
-  /// An answer that further spans may still change, or not. In order: `and` takes the smaller.
+  /// An answer, which further spans may change only if it is `open`. In order: `and` takes the smaller.
   private enum Answer: Int {
     case no = 0
     case open = 1
@@ -12,9 +12,9 @@ extension PolicyProgram {
     var contrary: Answer { self == .yes ? .no : self == .no ? .yes : .open }
   }
 
-  /// What is certain before the window closes: only policies that no further span can take back, and nothing
-  /// as long as a veto can still come. Probabilities and rate limits are never certain: what they keep could
-  /// be kept for a better reason later, and its spans would carry the wrong threshold.
+  /// What is certain before the window closes: only matches that no further span can undo, and nothing while
+  /// a veto is still possible. Probabilities and rate limits are never certain: a trace that they keep could
+  /// later be kept for a better reason, and its spans would carry the wrong threshold.
   func certain(_ trace: TraceFacts) -> PolicyOutcome {
     var outcome = PolicyOutcome()
     for policy in drops where answer(of: roots[policy], trace) != .no { return outcome }
@@ -32,8 +32,8 @@ extension PolicyProgram {
     return outcome
   }
 
-  /// Whether spans that are still to come could change what the policies say of the trace, chance and budgets
-  /// apart. A second root is not waited for.
+  /// Whether further spans could change what the policies decide about the trace, chance and budgets aside.
+  /// Does not wait for a second root.
   func mayChange(_ trace: TraceFacts) -> Bool {
     guard !isVetoCertain(trace), !certain(trace).isKept else { return false }
     for policy in roots.indices {
@@ -45,7 +45,7 @@ extension PolicyProgram {
     return false
   }
 
-  /// What the facts so far answer to a test; nil where it does not depend on facts.
+  /// The answer to a test by the facts so far; nil if it does not depend on facts.
   private func settled(_ test: Int, _ trace: TraceFacts) -> Answer? {
     switch tests[test] {
     case .always, .randomness, .baseline, .hash, .bucket: return nil
@@ -69,7 +69,7 @@ extension PolicyProgram {
     }
   }
 
-  /// Whether the trace is taken away whatever else comes.
+  /// Whether the trace is dropped whatever else arrives.
   func isVetoCertain(_ trace: TraceFacts) -> Bool {
     for policy in drops where answer(of: roots[policy], trace) == .yes { return true }
     guard !stopsAtFirstMatch else { return false }
@@ -82,7 +82,7 @@ extension PolicyProgram {
     case .always: return .yes
     case .status(let mask): return trace.statuses & mask != 0 ? .yes : .open
     case .latency(let least, let most, let measure):
-      // A root may come and put an end to the envelope; its own duration, and all envelopes, only grow.
+      // A root may still arrive and replace the envelope; the root's duration, and every envelope, only grow.
       guard trace.hasRoot || measure == .spans else { return .open }
       let duration = measure == .spans ? trace.envelope : trace.rootDuration
       if duration > most { return .no }
@@ -93,7 +93,8 @@ extension PolicyProgram {
     case .randomness, .baseline, .hash, .bucket, .composite: return .open
     case .predicate(let bit): return trace.predicateMatches & bit != 0 ? .yes : .open
     case .noPredicate(let bit): return trace.predicateMatches & bit != 0 ? .no : .open
-    // One that failed makes the policy say no, but not where it stands: nothing is certain of it.
+    // A failed condition makes the whole policy not match, but not the test itself: nothing is certain about
+    // it.
     case .condition(let bit, _): return trace.predicateMatches & bit != 0 ? .yes : .open
     case .all(let parts):
       var answer = Answer.yes

@@ -1,18 +1,18 @@
-// What policies would have said of a dropped trace, now that late spans have come.
+// What policies would have decided about a dropped trace, had its late spans been on time.
 
 import OTLP
 
 extension PolicyProgram {
-  /// The policies, a bit each, that would keep a dropped trace now that late spans have come, and would not
-  /// have kept it without them. None where a policy takes the trace away.
+  /// The policies, one bit each, that would keep a dropped trace with its late spans but not without them.
+  /// None if a policy drops the trace.
   ///
-  /// A rate limit is taken to have room for it: what it had at the verdict is not known. Of a composite, a
-  /// part has to keep the trace that did not, and that is asked before those that did.
+  /// A rate limit is assumed to have room: its level at the verdict is unknown. In a composite, a part that
+  /// did not keep the trace before must keep it now, and be evaluated before those that did.
   ///
   /// - Parameters:
-  ///   - before: what was known without the late spans.
-  ///   - now: what is known with them.
-  ///   - budgets: left as they are.
+  ///   - before: the facts without the late spans.
+  ///   - now: the facts with them.
+  ///   - budgets: not changed.
   func missed(_ before: TraceFacts, _ now: TraceFacts, _ budgets: inout PolicyBudgets) -> UInt64 {
     var evaluation = Evaluation(
       now: .distantPast, baseline: SamplingThreshold.never.rejected, hashes: answers(for: now.id))
@@ -46,7 +46,7 @@ extension PolicyProgram {
     guard case .composite(let number, let parts) = tests[test] else {
       return keeps(test, now, &evaluation, &budgets) && !keeps(test, before, &evaluation, &budgets)
     }
-    // One that sampled the trace had no budget for it. Where that ends the matter, so does it now.
+    // A part that sampled the trace before had no budget for it. If evaluation stopped there, it does so now.
     for part in parts {
       if keeps(part, now, &evaluation, &budgets) {
         if !keeps(part, before, &evaluation, &budgets) { return true }

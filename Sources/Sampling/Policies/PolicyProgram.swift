@@ -1,37 +1,37 @@
-// The compiled policies, and what they say about a trace at the end of its window.
+// The compiled policies, and what they decide about a trace at the end of its window.
 //
-// A policy's answer is not yes or no but a threshold: from which randomness on a trace with these facts is
-// kept. Facts give the least or the greatest threshold, probabilities give their own; `and` takes the
-// greater, a choice of policies the smaller. So the threshold of the verdict is exact however deep a
-// probability sits. Below a `not` or a `drop` a probability picks its share from the low end, so that what is
-// kept is always the upper end of the randomness space, as `th` says it is.
+// A policy's answer is a threshold, not a boolean: the randomness from which a trace with these facts is
+// kept. Facts give the lowest or the highest threshold, probabilities give their own; `and` takes the higher,
+// a choice of policies the lower. So the threshold of the verdict is exact however deeply a probability is
+// nested. Below a `not` or a `drop` a probability picks its share from the low end, so kept traces are always
+// at the upper end of the randomness space, as `th` requires.
 
 import OTLP
 
-/// Policies as they are compiled: what they ask of traces. Immutable, and shared by a lane's partitions; what
-/// rate limits have left is each partition's own (`PolicyBudgets`).
+/// The compiled policies. Immutable, and shared by a lane's partitions; each partition has its own
+/// `PolicyBudgets`.
 final class PolicyProgram: Sendable {
   let names: [String]
-  /// The budgets as nobody has used them yet.
+  /// The unused budgets.
   let budgets: PolicyBudgets
   let tests: [PolicyTest]
   let roots: [Int]
   let roles: [PolicyRole]
   let drops: [Int]
   let composites: [CompiledComposite]
-  /// The bits of buckets among those that say which budgets refused.
+  /// The bits of buckets in the set of budgets that refused.
   private let bucketBits: [Int]
   private let hashes: [HashSampling]
-  /// Every combination of answers that the hashes can give, and its probability.
+  /// Every combination of answers that the hashes can give, with its probability.
   private let chances: [(answers: UInt64, weight: UInt64)]
-  /// The policies as they were given, and where the budgets of each begin.
+  /// The policies as given, and where the budgets of each begin.
   private let policies: [(policy: Policy, firstBucket: Int, firstComposite: Int)]
   private let skewTolerance: Int64
   let stopsAtFirstMatch: Bool
-  /// Whether every policy vetoes. Only then do they keep what they don't veto: the Collector kept it unless
-  /// another policy said no, and where all others say yes it is kept by these.
+  /// Whether every policy vetoes. Only then do they keep what they don't veto: the Collector kept a trace
+  /// unless another policy did not match, and if all others match, those keep it.
   private let isOnlyVetoes: Bool
-  /// Whether policies combine what several spans say, so that late spans can't be judged by themselves.
+  /// Whether policies combine facts of several spans, so late spans can't be judged by themselves.
   let remembersFacts: Bool
 
   init(
@@ -54,15 +54,15 @@ final class PolicyProgram: Sendable {
     remembersFacts = compiled.combines(sampleOnFirstMatch: sampleOnFirstMatch)
   }
 
-  /// The policies with these names, a bit each.
+  /// The policies with these names, one bit each.
   func named(_ wanted: [String]) -> UInt64 {
     var named: UInt64 = 0
     for (policy, name) in names.enumerated() where wanted.contains(name) { named |= 1 << UInt64(policy) }
     return named
   }
 
-  /// Carries budgets over from `earlier`, which this program replaces: policies that are the same in both keep
-  /// what they had left in `old`.
+  /// Carries budgets over from `earlier`, which this program replaces: policies that are the same in both
+  /// keep what was left in `old`.
   func carry(_ old: PolicyBudgets, of earlier: PolicyProgram, into new: inout PolicyBudgets) {
     for (policy, bucket, composite) in policies {
       guard let before = earlier.policies.first(where: { $0.policy == policy }) else { continue }
@@ -80,9 +80,9 @@ final class PolicyProgram: Sendable {
 
   /// Which end of the randomness space a test's threshold cuts off.
   enum Side {
-    /// The test says yes from the threshold up.
+    /// The test matches from the threshold up.
     case keeping
-    /// The test says yes below the threshold.
+    /// The test matches below the threshold.
     case dropping
 
     var other: Side { self == .keeping ? .dropping : .keeping }
@@ -98,7 +98,7 @@ final class PolicyProgram: Sendable {
       (self == .keeping) == (randomness >= threshold)
     }
 
-    /// The threshold of both of two tests together.
+    /// The threshold of two tests together.
     @inline(__always)
     func both(_ left: UInt64, _ right: UInt64) -> UInt64 {
       self == .keeping ? max(left, right) : min(left, right)
@@ -112,20 +112,20 @@ final class PolicyProgram: Sendable {
     let baseline: UInt64
     /// Bit *i* is set if hash *i* samples the trace.
     var hashes: UInt64
-    /// Whether budgets are asked, and pay. Not for policies that the Collector would not come to, whose
-    /// thresholds count all the same; they are taken to have budget left, unless they just refused.
+    /// Whether budgets are checked and charged. Not for policies that the Collector would not reach, whose
+    /// thresholds count all the same; they are assumed to have budget left unless they just refused.
     var isPaying = true
     /// The bits of the budgets that refused.
     var refused: UInt64 = 0
-    /// Whether the policy at hand keeps traces, or takes them away.
+    /// Whether the current policy keeps traces or drops them.
     var role = Side.keeping
   }
 
-  /// The verdict on all that is known. Asked once a trace: budgets are spent.
+  /// The verdict on all known facts. Called once per trace: it spends budgets.
   ///
-  /// The threshold is that of the whole set: one that only probabilities keep stands for all traces of its
-  /// kind, one that anything else keeps stands for itself. A rate limit counts as certain: how many traces a
-  /// kept one stands for then, nobody knows.
+  /// The threshold is that of the whole set: a trace that only probabilities keep stands for all traces of
+  /// its kind, one that anything else keeps stands for itself. A rate limit counts as certain: how many
+  /// traces it stands for is unknown.
   ///
   /// - Parameter baseline: the baseline's threshold for this trace.
   func decide(
@@ -142,17 +142,17 @@ final class PolicyProgram: Sendable {
     return outcome
   }
 
-  /// The hashes that sample the trace, a bit each.
+  /// The hashes that sample the trace, one bit each.
   func answers(for trace: TraceID) -> UInt64 {
     var answers: UInt64 = 0
     for (number, hash) in hashes.enumerated() where hash.samples(trace) { answers |= 1 << UInt64(number) }
     return answers
   }
 
-  /// The probability of being kept over all answers that the hashes could have given.
+  /// The probability that the trace is kept, over all answers that the hashes could have given.
   ///
-  /// A hash knows nothing of the trace's randomness: the threshold then says how likely the trace was, not
-  /// which randomness it takes.
+  /// A hash is independent of the trace's randomness: the threshold then states how likely the trace was
+  /// kept, not which randomness it needs.
   private func chance(
     of trace: TraceFacts, _ evaluation: Evaluation, _ budgets: inout PolicyBudgets, actual: UInt64
   ) -> SamplingThreshold {
@@ -167,12 +167,12 @@ final class PolicyProgram: Sendable {
       if threshold != actual { isSettled = false }
       kept += SamplingThreshold.product(chance.weight, SamplingThreshold.randomnessCount - threshold)
     }
-    // Where the hashes make no difference the threshold needs no rounding.
+    // If the hashes make no difference, the threshold needs no rounding.
     guard !isSettled else { return SamplingThreshold(rejected: actual) }
     return SamplingThreshold(rounding: SamplingThreshold.randomnessCount - max(1, kept))
   }
 
-  /// From which randomness on the trace is kept; fills in the outcome while budgets pay.
+  /// The randomness from which the trace is kept; fills in the outcome while budgets pay.
   private func threshold(
     _ trace: TraceFacts, _ evaluation: inout Evaluation, _ budgets: inout PolicyBudgets,
     _ outcome: inout PolicyOutcome
@@ -198,7 +198,7 @@ final class PolicyProgram: Sendable {
           continue
         }
         if evaluation.isPaying { outcome.veto(by: policy) }
-        // Policies behind it count for nothing; those before it only if they were asked first and said yes.
+        // Policies after it count for nothing; those before it only if evaluation stops at the first match.
         return stopsAtFirstMatch ? max(dropped, sampled) : SamplingThreshold.randomnessCount
       case .samples:
         let threshold = threshold(of: roots[policy], .keeping, trace, &evaluation, &budgets)
@@ -232,7 +232,7 @@ final class PolicyProgram: Sendable {
     case .predicate(let bit): return side.threshold(trace.predicateMatches & bit != 0)
     case .noPredicate(let bit): return side.threshold(trace.predicateMatches & bit == 0)
     case .condition(let bit, let failure):
-      // Not the contrary of a yes: below a `not`, too, the policy as a whole says no.
+      // A failure is not the negation of a match: below a `not`, too, the whole policy does not match.
       guard trace.predicateMatches & failure == 0 else { return evaluation.role.threshold(false) }
       return side.threshold(trace.predicateMatches & bit != 0)
     case .bucket(let number, let paysBytes):
@@ -245,7 +245,7 @@ final class PolicyProgram: Sendable {
     case .all(let parts):
       return threshold(ofAll: parts, side, trace, &evaluation, &budgets)
     case .not(let part):
-      // Where the part says no is the other side of the same threshold.
+      // The part does not match on the other side of the same threshold.
       return threshold(of: part, side.other, trace, &evaluation, &budgets)
     case .composite(let number, let parts):
       return threshold(ofComposite: number, parts, trace, &evaluation, &budgets)
@@ -261,7 +261,7 @@ final class PolicyProgram: Sendable {
     for part in parts {
       let threshold = threshold(of: part, side, trace, &evaluation, &budgets)
       result = side.both(result, threshold)
-      // The Collector asks no further once one says no: no budget behind it is spent.
+      // The Collector stops at the first part that does not match: no later budget is spent.
       if !side.says(threshold, at: trace.randomness) { evaluation.isPaying = false }
     }
     evaluation.isPaying = wasPaying

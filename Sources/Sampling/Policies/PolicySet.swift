@@ -1,15 +1,15 @@
-// One partition's policies: the program that a lane's partitions share, and what is the partition's own.
+// One partition's policies: the program that a lane's partitions share, and the partition's own state.
 
 import Invariants
 import OTLP
 
-/// What a policy set says about a trace.
+/// What a policy set decides about a trace.
 struct PolicyOutcome: Equatable {
-  /// Bit *i* is set if policy *i* samples the trace; if it `isVetoed`, if policy *i* takes it away.
+  /// Bit *i* is set if policy *i* samples the trace or, if it `isVetoed`, drops it.
   var matches: UInt64 = 0
-  /// The threshold that the trace was kept with; meaningful only if it is kept.
+  /// The threshold that the trace was kept with; meaningful only if it was kept.
   var threshold = SamplingThreshold.never
-  /// Whether a policy takes the trace away, whatever samples it.
+  /// Whether a policy drops the trace, even if another samples it.
   var isVetoed = false
 
   var isKept: Bool { matches != 0 && !isVetoed }
@@ -25,18 +25,18 @@ struct PolicyOutcome: Equatable {
 
 /// The policies of one partition.
 struct PolicySet {
-  /// At most this many, so that a set of matches is one word.
+  /// The maximum number of policies: a set of matches fits in one word.
   static let countMax = 64
 
-  /// What is asked of traces, and by whom.
+  /// Evaluated on traces.
   let program: PolicyProgram
-  /// What is asked of each span and resource.
+  /// Evaluated on each span and resource.
   var predicates: SpanPredicates
   /// What rate limits and composites have left.
   private var budgets: PolicyBudgets
 
   /// - Parameters:
-  ///   - skewTolerance: by how much clocks of different hosts may differ.
+  ///   - skewTolerance: how far clocks of different hosts may differ.
   ///   - sampleOnFirstMatch: whether evaluation stops at the first policy that samples a trace.
   ///   - invertDecisions: whether inverted policies veto; see `SamplerConfiguration`.
   init(
@@ -61,22 +61,22 @@ struct PolicySet {
       sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions)
   }
 
-  /// Takes the place of `earlier`: policies that are the same there go on with the budget that they had.
+  /// Replaces `earlier`: policies that are the same in both keep the budget that they had.
   ///
-  /// - Returns: where the yeses of spans have gone.
+  /// - Returns: how to carry over the matches of spans.
   mutating func succeed(_ earlier: PolicySet) -> PredicateMove {
     program.carry(earlier.budgets, of: earlier.program, into: &budgets)
     return predicates.succeed(earlier.predicates)
   }
 
-  /// The verdict on all that is known: see `PolicyProgram.decide`. Asked once a trace: budgets are spent.
+  /// The verdict on all known facts: see `PolicyProgram.decide`. Called once per trace: it spends budgets.
   mutating func decide(
     _ trace: TraceFacts, at now: Instant, baseline: SamplingThreshold = .never
   ) -> PolicyOutcome {
     program.decide(trace, at: now, baseline: baseline, &budgets)
   }
 
-  /// The policies that would keep a dropped trace now that late spans have come: see `PolicyProgram.missed`.
+  /// The policies that would keep a dropped trace with its late spans: see `PolicyProgram.missed`.
   mutating func missed(_ before: TraceFacts, _ now: TraceFacts) -> UInt64 {
     program.missed(before, now, &budgets)
   }
@@ -84,6 +84,6 @@ struct PolicySet {
   /// What budgets have left, or spent, at `now`: see `PolicyBudgets.levels`.
   func budgetLevels(at now: Instant) -> [Int64] { budgets.levels(at: now) }
 
-  /// Takes over what `budgetLevels` said at `now`.
+  /// Restores what `budgetLevels` returned at `now`.
   mutating func restoreBudgets(_ levels: [Int64], at now: Instant) { budgets.restore(levels, at: now) }
 }

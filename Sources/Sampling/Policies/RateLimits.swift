@@ -5,24 +5,24 @@ import Invariants
 
 /// How much a limiting policy lets through.
 public struct RateLimit: Equatable, Sendable {
-  /// Tokens that flow in each second of stream time: at least 1.
+  /// Tokens added per second of stream time: at least 1.
   public var perSecond: Int64
-  /// Tokens that the bucket holds: what may go at once, and the most that one trace may cost.
+  /// Tokens that the bucket holds: what may pass at once, and the most that one trace may cost.
   public var burst: Int64
 
-  /// Makes a limit; without a burst the bucket holds two seconds' worth, as the Collector's does.
+  /// Makes a limit; without a burst the bucket holds two seconds' worth of tokens, as in the Collector.
   public init(perSecond: Int64, burst: Int64? = nil) {
     self.perSecond = perSecond
     self.burst = burst ?? (perSecond < .max / 2 ? 2 * perSecond : .max)
   }
 }
 
-/// A bucket of tokens that starts full, or where another sampler left it, at the rules of
+/// A token bucket that starts full, or where another sampler left it, by the rules of
 /// `golang.org/x/time/rate`.
 struct TokenBucket {
   private let limit: RateLimit
   private var tokens: Int64
-  /// What has flowed in beside whole tokens, in billionths of one.
+  /// The fraction of a token in addition to the whole ones, in billionths.
   private var fraction: Int64 = 0
   private var filledAt = Instant.distantPast
 
@@ -31,7 +31,7 @@ struct TokenBucket {
     tokens = limit.burst
   }
 
-  /// Takes `cost` tokens out, if there are so many.
+  /// Takes out `cost` tokens, if the bucket has that many.
   mutating func take(_ cost: Int64, at now: Instant) -> Bool {
     fill(at: now)
     guard cost <= tokens else { return false }
@@ -39,16 +39,16 @@ struct TokenBucket {
     return true
   }
 
-  /// What is in it: tokens, and billionths of one.
+  /// Its level: whole tokens, and billionths of one.
   func level(at now: Instant) -> [Int64] {
     var filled = self
     filled.fill(at: now)
     return [filled.tokens, filled.fraction]
   }
 
-  /// Takes over what `level` said. More than the bucket holds is a full bucket.
+  /// Restores what `level` returned; at most a full bucket.
   mutating func restore(_ level: ArraySlice<Int64>, at now: Instant) {
-    invariant(level.count == 2, "\(level.count) numbers are no level of a bucket")
+    invariant(level.count == 2, "\(level.count) numbers are not a bucket's level")
     tokens = min(level[level.startIndex], limit.burst)
     fraction = tokens < limit.burst ? min(level[level.startIndex + 1], 999_999_999) : 0
     filledAt = now
@@ -56,7 +56,7 @@ struct TokenBucket {
 
   private mutating func fill(at now: Instant) {
     guard now > filledAt else { return }
-    // From the distant past on, which overflows, the bucket is full as it is after any long time.
+    // From the distant past this overflows: the bucket is full, as after any long time.
     let (elapsed, overflow) = now.nanoseconds.subtractingReportingOverflow(filledAt.nanoseconds)
     filledAt = now
     let stock = Int128(tokens) * 1_000_000_000 + Int128(fraction)
@@ -90,7 +90,7 @@ struct SecondBudgets {
 
   var partCount: Int { budgets.count }
 
-  /// Spends `spans` of the budget of part `part`, if they fit.
+  /// Spends `spans` from the budget of part `part`, if they fit.
   mutating func spend(_ spans: Int64, of part: Int, at now: Instant) -> Bool {
     let current = SecondBudgets.second(of: now)
     if current != second {
@@ -98,7 +98,7 @@ struct SecondBudgets {
       for place in spent.indices { spent[place] = 0 }
       spentInAll = 0
     }
-    // What is left is asked for, not what would be spent: a budget may be the largest number.
+    // Compares with what is left, not with the sum spent: a budget may be the largest number.
     guard spans <= budgets[part] - spent[part], !capsTotal || spans <= total - spentInAll else {
       return false
     }
@@ -107,12 +107,12 @@ struct SecondBudgets {
     return true
   }
 
-  /// What each part has spent of its second.
+  /// What each part has spent in the current second.
   func spent(at now: Instant) -> [Int64] {
     second == SecondBudgets.second(of: now) ? spent : spent.map { _ in 0 }
   }
 
-  /// Takes over what `spent` said. More than a part may spend is all of it.
+  /// Restores what `spent` returned; at most each part's budget.
   mutating func restore(_ spent: ArraySlice<Int64>, at now: Instant) {
     invariant(spent.count == budgets.count, "\(spent.count) numbers for \(budgets.count) parts")
     second = SecondBudgets.second(of: now)
@@ -127,7 +127,7 @@ struct SecondBudgets {
 }
 
 extension Int64 {
-  /// The sum of two numbers that are not negative, or the largest number if it does not fit.
+  /// The sum of two non-negative numbers, or the largest number on overflow.
   fileprivate func addingSaturated(_ other: Int64) -> Int64 {
     let (sum, overflow) = addingReportingOverflow(other)
     return overflow ? .max : sum

@@ -1,10 +1,10 @@
-// What policies ask of single spans and resources. A yes is a bit that stays set on the trace.
+// What policies test on single spans and resources. A match is a bit that stays set on the trace.
 
 import Expressions
 import Invariants
 import OTLP
 
-/// A question about a span or a resource that is answered for good by the first yes.
+/// A test of a span or a resource; the first match settles it for the trace.
 enum SpanPredicate: Equatable {
   case integer(key: String, range: ClosedRange<Int64>)
   case boolean(key: String, value: Bool)
@@ -13,10 +13,10 @@ enum SpanPredicate: Equatable {
   case traceState(key: String, values: [String])
   case sampledFlag
   case conditions(ConditionGroup)
-  /// Whether evaluating the conditions failed before one of them held.
+  /// Whether evaluation of the conditions failed before one of them held.
   case failure(of: ConditionGroup)
 
-  /// The attribute that it is about, if it is about one.
+  /// The attribute that it tests, if any.
   fileprivate var attributeKey: String? {
     switch self {
     case .integer(let key, _), .boolean(let key, _), .text(let key, _), .pattern(let key, _): key
@@ -32,13 +32,13 @@ struct ConditionGroup: Equatable {
   var errorMode: ConditionErrorMode
 }
 
-/// Where the yeses of spans go when predicates are replaced.
+/// How matches are carried over when predicates are replaced.
 struct PredicateMove {
-  /// The bits of each predicate that stays: before and now.
+  /// The old and new bit of each predicate that stays.
   private var stays: [(before: UInt64, now: UInt64)] = []
-  /// The bits, as they are now, of what was asked before.
+  /// The new bits of predicates that were tested before.
   private(set) var asked: UInt64 = 0
-  /// Whether something is asked that was not asked before.
+  /// Whether there are predicates that were not tested before.
   let hasNew: Bool
 
   init(from before: [SpanPredicate], to now: [SpanPredicate]) {
@@ -50,7 +50,7 @@ struct PredicateMove {
     }
   }
 
-  /// A trace's yeses as they are now.
+  /// A trace's matches in the new bits.
   func callAsFunction(_ matches: UInt64) -> UInt64 {
     stays.reduce(0) { $0 | (matches & $1.before != 0 ? $1.now : 0) }
   }
@@ -58,15 +58,15 @@ struct PredicateMove {
 
 /// All predicates of a policy set. Predicate *i* has bit *i*.
 struct SpanPredicates {
-  /// At most this many, so that a trace's yeses are one word.
+  /// The maximum number of predicates: a trace's matches fit in one word.
   static let countMax = 64
 
   private enum Test {
     case integer(ClosedRange<Int64>)
     case boolean(Bool)
-    /// Which of `texts` holds the values.
+    /// The index into `texts` of the values.
     case text(Int)
-    /// Which of `matchers` are meant.
+    /// Indices into `matchers`.
     case pattern(Range<Int>)
   }
 
@@ -84,13 +84,13 @@ struct SpanPredicates {
 
   private struct ConditionTest {
     var bit: UInt64
-    /// Zero if errors count as a no.
+    /// Zero if errors count as no match.
     var failure: UInt64
     var set: SpanConditionSet
     var areErrorsSaid: Bool
   }
 
-  /// What is asked. Predicate *i* has bit *i*.
+  /// Predicate *i* has bit *i*.
   private let predicates: [SpanPredicate]
   private var attributes: WantedAttributes
   /// The tests of attribute key *i* are `testsOfKey[i]` in `tests`.
@@ -107,7 +107,7 @@ struct SpanPredicates {
   private var conditionBits: UInt64 = 0
   /// Conditions that could not be evaluated.
   private(set) var conditionErrors: UInt64 = 0
-  /// Those among them that are to be logged.
+  /// Those of them to log.
   private(set) var conditionErrorsSaid: UInt64 = 0
   private var sampledFlagBit: UInt64 = 0
 
@@ -155,7 +155,7 @@ struct SpanPredicates {
       }
       addAttribute(.pattern(start..<matchers.count), bit)
     case .traceState(let key, let values):
-      // A member has at most 256 characters, the equals sign included.
+      // A member has at most 256 characters, including the equals sign.
       let possible = values.filter { key.utf8.count + $0.utf8.count < 256 }
       traceStateTests.append(TraceStateTest(bit: bit, key: Array(key.utf8), values: TextSet(possible)))
       traceStateBits |= bit
@@ -169,28 +169,28 @@ struct SpanPredicates {
     attributeBits |= bit
   }
 
-  /// Takes the place of `earlier`, and goes on with its counts.
+  /// Replaces `earlier`, and continues its counts.
   ///
-  /// - Returns: where its yeses have gone.
+  /// - Returns: how to carry over its matches.
   mutating func succeed(_ earlier: SpanPredicates) -> PredicateMove {
     conditionErrors = earlier.conditionErrors
     conditionErrorsSaid = earlier.conditionErrorsSaid
     return PredicateMove(from: earlier.predicates, to: predicates)
   }
 
-  /// The states of all regular expressions in it.
+  /// The automata of all its regular expressions.
   var automata: [SharedAutomaton] {
     matchers.map(\.automaton) + conditionTests.flatMap(\.set.automata)
   }
 
-  // MARK: Asking
+  // MARK: Matching
 
-  /// Announces the spans of another record.
+  /// Prepares for the spans of another record.
   mutating func startRecord() {
     for place in conditionTests.indices { conditionTests[place].set.startRecord() }
   }
 
-  /// Asks what is not answered yet of a span, and adds the yeses to `matches`.
+  /// Tests a span against the predicates that have not matched yet, and adds new matches to `matches`.
   @inline(__always)
   mutating func match(
     _ span: SpanView, of record: ScannedRecord, _ bytes: RawSpan, into matches: inout UInt64
@@ -225,7 +225,7 @@ struct SpanPredicates {
     }
   }
 
-  /// The yeses of a resource.
+  /// The matches of a resource.
   mutating func matches(_ resource: ResourceView, of record: ScannedRecord, _ bytes: RawSpan) -> UInt64 {
     var matches: UInt64 = 0
     attributes.read(resource, of: record, bytes)
@@ -242,7 +242,7 @@ struct SpanPredicates {
           case (.integer(let range), .integer(let value)): range.contains(value)
           case (.boolean(let wanted), .boolean(let value)): value == wanted
           case (.text(let set), .string(let text)): texts[set].contains(bytes.extracting(text.indices))
-          // As the Collector has it: of spans, empty text matches no pattern.
+          // As in the Collector: an empty string on a span matches no pattern.
           case (.pattern, .string(let text)) where isSpan && text.count == 0: false
           case (.pattern(let range), .string(let text)): isFound(range, in: bytes.extracting(text.indices))
           default: false
@@ -269,7 +269,7 @@ struct SpanPredicates {
   }
 }
 
-/// A set of texts that bytes are looked up in as they are. It never holds the empty text.
+/// A set of strings, looked up by their bytes. It never holds the empty string.
 struct TextSet {
   private let texts: [[UInt8]]
 
@@ -277,7 +277,7 @@ struct TextSet {
     self.texts = Set(texts).subtracting([""]).map { Array($0.utf8) }.sorted(by: TextSet.isOrdered)
   }
 
-  /// Shorter ones first: nearly all lookups end with the length.
+  /// Shorter ones first: the length settles nearly all lookups.
   private static func isOrdered(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     left.count != right.count ? left.count < right.count : left.lexicographicallyPrecedes(right)
   }
@@ -295,7 +295,7 @@ struct TextSet {
 }
 
 extension RawSpan {
-  /// Negative, zero or positive as these bytes come before `other`, are the same, or come after: by length
+  /// Negative, zero or positive if these bytes sort before `other`, equal it, or sort after it: by length
   /// first.
   fileprivate func order(to other: RawSpan) -> Int {
     guard byteCount == other.byteCount else { return byteCount - other.byteCount }

@@ -5,10 +5,10 @@ import Testing
 @testable import Expressions
 
 @Suite struct ConditionComparisonTests {
-  /// A value: how it is written as a literal (nil where the subset has none for it), and as an attribute.
+  /// A value as a literal (nil if the subset has none for it) and as an attribute.
   struct Sample: Sendable, CustomTestStringConvertible {
     var type: String
-    /// Its place among the values of its type.
+    /// Its rank among the values of its type.
     var rank: Double
     var literal: String?
     var attribute: ModelValue?
@@ -80,7 +80,7 @@ import Testing
     #expect(try span.holds("attributes[\"n\"] != 1"))
   }
 
-  /// As 64-bit floats, where an integer meets a float: beyond 2^53 neighbours are equal.
+  /// An integer and a float compare as 64-bit floats: beyond 2^53 neighbours are equal.
   @Test func integersMeetFloats() throws {
     var span = ModelSpan()
     span.attributes = [

@@ -1,4 +1,4 @@
-// Functions, arithmetic, ids, times and what is nested in attributes.
+// Functions, arithmetic, ids, times and nested attributes.
 
 import Testing
 
@@ -41,7 +41,7 @@ import Testing
     return span
   }()
 
-  /// What public configurations of samplers ask most.
+  /// The most common conditions of public sampler configurations.
   @Test(arguments: [
     #"end_time - start_time > Duration("2s")"#, #"end_time - start_time == duration"#,
     #"(end_time - start_time) >= Duration("2500ms")"#, #"not end_time - start_time > Duration("3s")"#,
@@ -163,7 +163,7 @@ import Testing
     #expect(try ConditionFunctionTests.span.error(condition) == reason, "\(condition)")
   }
 
-  /// Arrays and maps have the text that the Collector's JSON has.
+  /// Arrays and maps have the text of the Collector's JSON.
   @Test(
     arguments: [
       (.array([]), "[]"), (.map([]), "{}"),
@@ -219,7 +219,7 @@ import Testing
     #expect(try span.error(#"IsMatch(attributes["deeper"], "1")"#) == .tooLong)
   }
 
-  /// Ends of ranges: times stay where they are, and nothing traps.
+  /// Ends of ranges: times are clamped, and nothing traps.
   @Test func timesAtTheEnds() throws {
     var span = ModelSpan()
     span.start = 0
@@ -251,7 +251,7 @@ import Testing
     }
   }
 
-  /// A byte that is not part of a well-formed sequence becomes U+FFFD, one for each.
+  /// Each byte that is not part of a well-formed sequence becomes U+FFFD.
   @Test(
     arguments: [
       ([0xff], 1), ([0x80, 0x41], 1), ([0xc3], 1), ([0xe2, 0x82], 2), ([0xe0, 0x80, 0x80], 3),
@@ -265,7 +265,7 @@ import Testing
     #expect(String(decoding: bytes, as: UTF8.self).unicodeScalars.count { $0 == "\u{FFFD}" } == count)
   }
 
-  /// Text that is made of a span lasts as long as the span, and that of a resource for all its spans.
+  /// Text made from a span lasts as long as the span, and text from a resource for all its spans.
   @Test func madeTextLasts() throws {
     var span = ModelSpan()
     span.name = "NAME"
@@ -283,11 +283,11 @@ import Testing
     for _ in 0..<3 {
       #expect(try set.outcomes(of: record.bytes) == [.matches, .doesNotMatch, .matches])
     }
-    // No more than literals, and what was made for the last span and its scope.
+    // Only literals, and the text made for the last span and its scope.
     #expect(set.texts.bytes.count < condition.utf8.count + 64)
   }
 
-  /// However many events ask, a list of their span and its text are gone through a bounded number of times.
+  /// However many events there are, lists and strings of their span are scanned a bounded number of times.
   @Test func longListsAndTexts() throws {
     var span = ModelSpan()
     let long = ModelValue.array((0..<1025).map { .integer($0) })
@@ -302,14 +302,14 @@ import Testing
     #expect(try span.holds(#"ContainsValue(attributes["l"], 1024)"#))
     #expect(try span.holds(#"ContainsValue(span.attributes["l"], 1024)"#, .spanEvent))
     #expect(try span.error(#"ContainsValue(span.attributes["l"], name)"#, .spanEvent) == .tooLong)
-    // Two hundred copies of 100 kB have no room.
+    // Two hundred copies of 100 kB exceed the limit.
     let copies = (0..<200).map { _ in #"ToLowerCase(attributes["t"]) == "a""# }.joined(separator: " or ")
     #expect(try span.error(copies) == .tooLong)
     var few = try SpanConditionSet([#"ToLowerCase(attributes["t"]) != ToUpperCase(attributes["t"])"#])
     for _ in 0..<10 { #expect(try few.outcomes(of: span.encoded) == [.matches]) }
   }
 
-  /// Values nested as deep as bytes allow are no deeper for the evaluator than the condition's own keys.
+  /// For values nested as deep as bytes allow, the evaluator goes no deeper than the condition's keys.
   @Test func deepValues() throws {
     var value = ModelValue.integer(1)
     for _ in 0..<2000 { value = .array([value]) }

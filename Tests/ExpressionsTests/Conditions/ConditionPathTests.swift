@@ -1,4 +1,4 @@
-// Every path, on spans in either order of fields.
+// Every path, on spans with fields in either order.
 
 import Testing
 
@@ -108,7 +108,7 @@ import Testing
     #expect(try !ModelSpan().holds("true", .spanEvent), "a span without events")
   }
 
-  /// What is not there: text is empty, numbers are zero, only attributes are nil.
+  /// Missing fields: strings are empty, numbers are zero, only attributes are nil.
   @Test(arguments: [
     "name == \"\"", "kind == 0", "kind.string == \"Unspecified\"", "status.code == 0",
     "status.message == \"\"",
@@ -187,7 +187,7 @@ import Testing
     #expect(String(decoding: bytes, as: UTF8.self) == expected)
   }
 
-  /// Where JSON has no word for a number, matching fails as it does in the Collector.
+  /// If JSON can't express a number, matching fails as it does in the Collector.
   @Test(arguments: [Double.nan, .infinity, -.infinity])
   func noText(value: Double) throws {
     var span = ModelSpan()
@@ -196,7 +196,7 @@ import Testing
     #expect(try span.holds("IsMatch(attributes[\"big\"], \"^2e.21$\")"))
   }
 
-  /// Equal to nil, and yet a byte string: with a length, and with a text that patterns may match.
+  /// Equal to nil, and yet a byte string: it has a length, and text that patterns may match.
   @Test(arguments: [
     "attributes[\"b\"] == nil", "nil <= attributes[\"b\"]", "attributes[\"b\"] == attributes[\"none\"]",
     "attributes[\"b\"] == attributes[\"b\"]", "attributes[\"b\"] != attributes[\"c\"]",
@@ -210,7 +210,7 @@ import Testing
     #expect(try span.holds(condition), "\(condition)")
   }
 
-  /// A code that OTLP does not know is a number like another; protobuf keeps 32 bits of it.
+  /// A code unknown to OTLP is a number like any other; protobuf keeps 32 bits of it.
   @Test(arguments: [
     (UInt64(3), "3"), (7, "7"), (255, "255"), (300, "300"), (UInt64(UInt32.max), "-1"), (.max, "-1"),
     (0x1_0000_0002, "2"), (0x1_0000_0005, "5"),

@@ -1,4 +1,4 @@
-// Spans for conditions to look at, as real records: encoded, scanned, and asked through a `SpanConditionSet`.
+// Spans for conditions, as real records: encoded, scanned, and evaluated with a `SpanConditionSet`.
 
 import Testing
 
@@ -61,7 +61,7 @@ struct ModelEvent: Sendable {
   var attributes: [ModelAttribute] = []
 }
 
-/// A record with one span. Where `isDescending`, fields come in the order of the Collector's encoder.
+/// A record with one span. If `isDescending`, fields are in the order of the Collector's encoder.
 struct ModelSpan: Sendable {
   var name = "GET /cart"
   var kind: UInt64 = 2
@@ -162,7 +162,7 @@ struct ModelSpan: Sendable {
     return outcome == .matches
   }
 
-  /// The error that evaluating `condition` gives.
+  /// The error from evaluating `condition`.
   func error(_ condition: String, _ context: OTTLContext = .span) throws -> EvaluationError.Reason? {
     var set = try SpanConditionSet([condition], context)
     #expect(try set.outcomes(of: encoded)[0] == .failed)
@@ -181,7 +181,7 @@ extension SpanConditionSet {
       errorMode: errorMode)
   }
 
-  /// What the conditions say about each span of a record.
+  /// The outcome of the conditions for each span of a record.
   mutating func outcomes(of record: [UInt8]) throws -> [ConditionOutcome] {
     var scanned = ScannedRecord()
     try record.withRawBytes { bytes throws(MalformedInput) in try scanned.scan(bytes) }

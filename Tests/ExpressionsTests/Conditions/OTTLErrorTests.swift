@@ -12,16 +12,16 @@ import Testing
     + "trace_state, trace_id, trace_id.string, span_id, span_id.string, parent_span_id, parent_span_id.string"
   private static let eventFields =
     "a field of the span event: attributes[\"…\"], name, time, time_unix_nano"
-  private static let arithmetic = "strings, booleans, enums and nil take no part in arithmetic"
+  private static let arithmetic = "strings, booleans, enums and nil can't be used in arithmetic"
   private static let number = "a number, a path or a function"
   private static let symbols =
     "a function, or one of SPAN_KIND_UNSPECIFIED, SPAN_KIND_INTERNAL, SPAN_KIND_SERVER, SPAN_KIND_CLIENT, "
     + "SPAN_KIND_PRODUCER, SPAN_KIND_CONSUMER, STATUS_CODE_UNSET, STATUS_CODE_OK, STATUS_CODE_ERROR"
-  private static let attributeKey = "'[' and the key of an attribute in double quotes"
+  private static let attributeKey = "'[' and an attribute key in double quotes"
   private static let durationOnly =
-    "a duration, which compares with durations only: 'duration', end_time - start_time or Duration(\"2s\")"
+    "a duration, which compares only with durations: 'duration', end_time - start_time or Duration(\"2s\")"
   private static let timeOnly =
-    "a time, which compares with times only: start_time and end_time (start_time_unix_nano is an integer)"
+    "a time, which compares only with times: start_time and end_time (start_time_unix_nano is an integer)"
   private static let eventFunctions =
     "one of the functions for span events: IsMatch, HasPrefix, HasSuffix, ContainsValue, IsString, IsInt, "
     + "IsDouble, IsBool, IsList, IsMap, Len, ToLowerCase, ToUpperCase, Int, Double, String, Duration, "
@@ -66,29 +66,29 @@ import Testing
   }
 
   @Test(arguments: [
-    ("name == \"a", "1:9: found '\"a', expected a string that ends with a double quote"),
-    ("name == \"a\\\"", "1:9: found '\"a\\\"', expected a string that ends with a double quote"),
+    ("name == \"a", "1:9: found '\"a', expected a closing double quote"),
+    ("name == \"a\\\"", "1:9: found '\"a\\\"', expected a closing double quote"),
     ("name == 'a'", "1:9: found ''', expected a path, a literal, an operator or a parenthesis"),
     (
       #"IsMatch(name, "\d+")"#,
-      #"1:15: found '"\d+"', expected a string on one line with Go's escapes (a backslash is written \\)"#
+      #"1:15: found '"\d+"', expected a one-line string with Go's escapes (write a backslash as \\)"#
     ),
     (
       #"name == "\400""#,
-      #"1:9: found '"\400"', expected a string on one line with Go's escapes (a backslash is written \\)"#
+      #"1:9: found '"\400"', expected a one-line string with Go's escapes (write a backslash as \\)"#
     ),
     (
       #"name == "\ud800""#,
-      #"1:9: found '"\ud800"', expected a string on one line with Go's escapes (a backslash is written \\)"#
+      #"1:9: found '"\ud800"', expected a one-line string with Go's escapes (write a backslash as \\)"#
     ),
     (
       #"name == "\x4""#,
-      #"1:9: found '"\x4"', expected a string on one line with Go's escapes (a backslash is written \\)"#
+      #"1:9: found '"\x4"', expected a one-line string with Go's escapes (write a backslash as \\)"#
     ),
     ("kind == 1e5", "1:9: found '1e5', expected an integer such as 12, or a decimal such as 1.2 or 1.2e3"),
     ("kind == 1.5x", "1:9: found '1.5x', expected an integer such as 12, or a decimal such as 1.2 or 1.2e3"),
-    ("kind == 9223372036854775808", "1:9: found '9223372036854775808', expected an integer of 64 bits"),
-    ("kind == 1.5e999", "1:9: found '1.5e999', expected a decimal of 64 bits"),
+    ("kind == 9223372036854775808", "1:9: found '9223372036854775808', expected a 64-bit integer"),
+    ("kind == 1.5e999", "1:9: found '1.5e999', expected a 64-bit decimal"),
     ("kind == 0xf", "1:9: found '0xf', expected a byte string: 0x and two hexadecimal digits for each byte"),
     (
       "kind == 0xfg", "1:9: found '0xfg', expected a byte string: 0x and two hexadecimal digits for each byte"
@@ -96,7 +96,7 @@ import Testing
     ("kind == 0x", "1:9: found '0x', expected a byte string: 0x and two hexadecimal digits for each byte"),
     (
       "kind == [1]",
-      "1:9: found '[', expected a value (lists are outside the subset, but for ContainsValue([…], value))"
+      "1:9: found '[', expected a value (lists are outside the subset, except in ContainsValue([…], value))"
     ),
     ("{} == nil", "1:1: found '{', expected a condition (maps are outside the subset; compare their values)"),
     ("kind == SERVER", "1:9: found 'SERVER', expected \(symbols)"),
@@ -115,7 +115,7 @@ import Testing
     (
       "name == \"0123456789012345678901234567890123456789",
       "1:9: found '\"012345678901234567890123456789012345678…', "
-        + "expected a string that ends with a double quote"
+        + "expected a closing double quote"
     ),
   ])
   func literals(text: String, expected: String) throws {
@@ -134,13 +134,13 @@ import Testing
     (
       "events == nil",
       "1:1: found 'events', expected \(spanFields) (instead of events: conditions under 'spanevent' are "
-        + "asked of each event)"
+        + "evaluated for each event)"
     ),
     ("spanevent.name == \"a\"", "1:1: found 'spanevent', expected \(spanFields)"),
     ("span == nil", "1:6: found '==', expected '.' and \(spanFields)"),
     ("span[\"a\"].name == 1", "1:5: found '[', expected '.' and a field"),
-    ("span. == nil", "1:7: found '==', expected the name of a field"),
-    ("span.Name == nil", "1:6: found 'Name', expected the name of a field"),
+    ("span. == nil", "1:7: found '==', expected a field name"),
+    ("span.Name == nil", "1:6: found 'Name', expected a field name"),
     ("resource.name == 1", "1:10: found 'name', expected a field of the resource: attributes[\"…\"]"),
     (
       "scope.foo == 1",
@@ -152,7 +152,7 @@ import Testing
     ("attributes[\"a\"][\"b\"].c == 1", "1:22: found 'c', expected the end of the path"),
     (
       "attributes[\"a\"][9223372036854775808] == 1",
-      "1:17: found '9223372036854775808', expected an index of 64 bits"
+      "1:17: found '9223372036854775808', expected a 64-bit index"
     ),
     (
       "attributes[\"a\"][-1] == 1",
@@ -191,7 +191,7 @@ import Testing
     (
       "Split(name, \",\") == nil",
       "1:1: found 'Split', expected \(spanFunctions) (instead of Split: IsMatch, HasPrefix and HasSuffix "
-        + "look into text)"
+        + "test strings)"
     ),
     ("Foo(name) == nil", "1:1: found 'Foo', expected \(spanFunctions)"),
     ("IsRootSpan", "1:1: found 'IsRootSpan', expected \(symbols)"),
@@ -203,7 +203,7 @@ import Testing
     ("ContainsValue([\"a\" \"b\"], name)", "1:20: found '\"b\"', expected ',' or ']'"),
     (
       "ContainsValue([Duration(\"1s\")], name)",
-      "1:16: found 'Duration', expected text, a number or a boolean"
+      "1:16: found 'Duration', expected a string, a number or a boolean"
     ),
     (
       "span_id == SpanID(0x00)", "1:19: found '0x00', expected an id of 8 bytes, such as 0x0000000000000000"
@@ -246,7 +246,7 @@ import Testing
     #expect(try message(text) == expected)
   }
 
-  /// The regular expression's own error stands behind ours.
+  /// The regular expression's own error follows ours.
   @Test func patterns() throws {
     let message = try message(#"name == "x" or IsMatch(name, "a(")"#)
     #expect(message.hasPrefix(#"1:30: found '"a("', expected a regular expression: "#))

@@ -1,4 +1,4 @@
-// What is a condition and what is none, and how its parts bind.
+// What is a condition and what is not, and how its parts bind.
 
 import Simulation
 import Testing
@@ -6,7 +6,7 @@ import Testing
 @testable import Expressions
 
 @Suite struct OTTLGrammarTests {
-  /// Constants alone, so that the outcome is the grammar's doing.
+  /// Only constants, so that the outcome depends only on the grammar.
   @Test(arguments: [
     ("true", true), ("false", false), ("not false", true), ("not true", false),
     ("true and false", false), ("false or true", true),
@@ -75,7 +75,7 @@ import Testing
     #expect(OTTLLiteral.nanoseconds(Array(text.utf8)) == nil)
   }
 
-  /// As deep and as long as allowed, and a long chain: no recursion over its parts.
+  /// The deepest and longest conditions allowed, and a long chain, which must not recurse over its parts.
   @Test func limits() throws {
     let parentheses = { (depth: Int) in
       String(repeating: "(", count: depth) + "true" + String(repeating: ")", count: depth)
@@ -83,11 +83,11 @@ import Testing
     #expect(try ModelSpan().holds(parentheses(64)))
     #expect(
       throws: OTTLError(
-        64..<65, of: Array(parentheses(65).utf8), expected: "at most 64 parentheses in each other")
+        64..<65, of: Array(parentheses(65).utf8), expected: "at most 64 nested parentheses")
     ) {
       try OTTLCondition(parentheses(65), context: .span)
     }
-    // Operators and functions in one value too.
+    // The same for operators and functions in one value.
     for (count, isFine) in [(63, true), (64, true), (65, false)] {
       let sum = Array(repeating: "1", count: count + 1).joined(separator: "+") + " == \(count + 1)"
       let nested =
@@ -108,7 +108,7 @@ import Testing
     #expect(error.expected == "at most 16384 bytes of text")
   }
 
-  /// Random conditions of constants and comparisons against the plainest of evaluators.
+  /// Random conditions of constants and comparisons against the simplest evaluator.
   @Test func randomConditions() throws {
     var random = RandomSource(seed: 11)
     for _ in 0..<2000 {
@@ -117,7 +117,7 @@ import Testing
     }
   }
 
-  /// No text crashes the parser: pieces of conditions, cut and put together at random.
+  /// No text crashes the parser: pieces of conditions, cut and joined at random.
   @Test func randomTexts() {
     let pieces = [
       "attributes", "[", "]", "\"", "\"k\"", "\\", "(", ")", "not", "and", "or", "==", "=", "<=", "!", "1",
@@ -147,7 +147,7 @@ import Testing
 }
 
 extension RandomSource {
-  /// A condition and what it is. Parentheses stand only where precedence asks for them.
+  /// A condition and its value. It has parentheses only where precedence requires them.
   fileprivate mutating func condition(depth: Int) -> (text: String, value: Bool) {
     let terms = (0..<1 + number(in: 0...2)).map { _ in
       let factors = (0..<1 + number(in: 0...2)).map { _ in factor(depth: depth) }

@@ -1,4 +1,4 @@
-// Conditions together: what they need, records of many spans, errors and their modes, hostile bytes.
+// Sets of conditions: requirements, records of many spans, errors and their modes, hostile bytes.
 
 import Simulation
 import Testing
@@ -31,7 +31,7 @@ import Testing
     #expect(try one != OTTLCondition("(true)", context: .span))
   }
 
-  /// Any condition of the set is enough; each has literals, patterns and functions of its own.
+  /// Any condition of the set is enough; each has its own literals, patterns and functions.
   @Test func anyIsEnough() throws {
     let conditions = [
       "attributes[\"a\"] == \"x\" and IsMatch(name, \"^one\")",
@@ -56,7 +56,7 @@ import Testing
     #expect(try outcome("four", []) == .doesNotMatch)
   }
 
-  /// Nothing of a span, an event or a resource is left over for the next one.
+  /// Nothing of a span, an event or a resource leaks into the next one.
   @Test func spansAreApart() throws {
     var with = ModelSpan()
     with.attributes = [ModelAttribute("a", .integer(1))]
@@ -90,7 +90,7 @@ import Testing
     }
   }
 
-  /// `and` and `or` stop where the outcome is known: what comes after can't fail.
+  /// `and` and `or` stop once the outcome is known: later operands can't fail.
   @Test func whatNeedNotBeLookedAtIsNot() throws {
     var span = ModelSpan()
     span.attributes = [ModelAttribute("nan", .double(.nan))]
@@ -126,8 +126,8 @@ import Testing
     #expect(first.errorCount == 0)
   }
 
-  /// A span's conditions come before those of its events, and an event that fails stops the later ones only
-  /// where errors propagate.
+  /// A span's conditions are evaluated before those of its events, and an event that fails stops the later
+  /// ones only if errors propagate.
   @Test func spansComeBeforeEvents() throws {
     var span = ModelSpan()
     span.events = [ModelEvent(name: "a"), ModelEvent(name: "b")]
@@ -146,7 +146,7 @@ import Testing
     #expect(try outcome([], [], .propagate) == .doesNotMatch)
   }
 
-  /// Bytes that the scanner steps over can be no protobuf: that is an error, and its place is known.
+  /// Bytes that the scanner skips may be invalid protobuf: that is an error with an offset.
   @Test func malformedAttributes() throws {
     var span = ModelSpan()
     span.attributes = [ModelAttribute("key", .string("value"))]
@@ -159,12 +159,12 @@ import Testing
     #expect(set.lastError == EvaluationError(reason: .malformed, offset: value + 1))
     var lenient = try SpanConditionSet(["attributes[\"key\"] == nil"], errorMode: .ignore)
     #expect(try lenient.outcomes(of: record) == [.doesNotMatch])
-    // Nobody looks at the attribute: nothing is wrong.
+    // No condition reads the attribute: no error.
     var other = try SpanConditionSet(["attributes[\"kez\"] == nil"])
     #expect(try other.outcomes(of: record) == [.matches])
   }
 
-  /// Text of the span is looked at once, however many events ask, and that of a resource once for all spans.
+  /// Text of a span is scanned once, however many events need it, and text of a resource once for all spans.
   @Test func answersLastAsLongAsWhatTheyAreMadeOf() throws {
     var span = ModelSpan()
     span.name = String(repeating: "a", count: 20_000)
@@ -178,7 +178,7 @@ import Testing
       spans: [], events: [try OTTLCondition(condition, context: .spanEvent)], errorMode: .ignore)
     #expect(try set.outcomes(of: span.encoded) == [.matches])
     #expect(set.patternSteps < 50_000)
-    // Of the next span only its own text is looked at, in a record of its own the resource's too.
+    // For the next span only its own text is scanned; in a new record the resource's, too.
     span.name = "x"
     span.events.removeLast()
     #expect(try set.outcomes(of: span.encoded) == [.doesNotMatch])
@@ -190,7 +190,7 @@ import Testing
     #expect(try set.outcomes(of: span.encoded) == [.matches])
   }
 
-  /// Conditions on the resource are asked of each span, and answered for all of them.
+  /// Conditions on the resource are evaluated once for all its spans.
   @Test func aResourceIsLookedAtOnce() throws {
     var record = WireWriter()
     record.message(1) { resourceSpans in
@@ -212,7 +212,7 @@ import Testing
     #expect(set.patternSteps < 25_000)
   }
 
-  /// Records with bytes changed at random: conditions may hold, fail or not hold, and nothing else happens.
+  /// Records with randomly changed bytes: conditions may hold, fail or not hold, and nothing else happens.
   @Test func hostileBytes() throws {
     var span = ConditionPathTests.span
     span.events.append(ModelEvent(name: "x", attributes: span.attributes))
