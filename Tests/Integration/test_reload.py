@@ -47,7 +47,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     publish(path, replace(topology, policies=(ERRORS, checkout)).text, 2)
     wait_until(lambda: version_of(console) != first, "another version")
     second = version_of(console)
-    worker.wait_for(lambda: f"configuration taken over version={second}" in worker.output, "a line of the log")
+    worker.wait_for(lambda: f"configuration applied version={second}" in worker.output, "a line of the log")
     outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
     outcomes.await_decisions(before, worker.require_running)
     for decision in outcomes.final.values():
@@ -69,7 +69,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     others = replace(topology, policies=(EVERYTHING,), decision_wait="20s", limits="log: {level: debug}\n")
     publish(path, others.text, 4)
     os.kill(worker.process.pid, signal.SIGHUP)
-    worker.wait_for(lambda: "changes that take a restart: windows" in worker.output, "what waits")
+    worker.wait_for(lambda: "changes that need a restart: windows" in worker.output, "what waits")
     page = console.metrics()
     assert (page.value("tailrace_config_refused"), page.value("tailrace_config_waiting_settings")) == (0, 1)
     third = version_of(console)
@@ -77,7 +77,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     assert f"# version {third}\n# changed in the file, waiting for a restart: windows\n" in text
     assert "decision_wait: 30s" in text and "level: debug" in text
     # The log level is applied too: at this level lanes log that they have the new configuration.
-    wait_until(lambda: worker.output.count("debug configuration taken over lane=") >= 2, "lines for debugging")
+    wait_until(lambda: worker.output.count("debug configuration applied lane=") >= 2, "lines for debugging")
     after = produce(broker, topology, maker, 4)
     broker.flush()
     outcomes.await_decisions([*before, *after], worker.require_running)

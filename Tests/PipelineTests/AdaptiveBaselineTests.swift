@@ -88,7 +88,7 @@ import Testing
     link.areStatsRead = false
     let lane = Lane(link: link, configuration: configuration()) { _ in }
     for second in 0..<9 { try lane.step(at: moment(at(100 + Double(second))), timeout: .seconds(0)) }
-    #expect(lane.snapshot().partitions.isEmpty, "it waits for what the fleet has counted")
+    #expect(lane.snapshot().partitions.isEmpty, "it waits for the fleet's counts")
     link.areStatsRead = true
     for second in 9..<11 { try lane.step(at: moment(at(100 + Double(second))), timeout: .seconds(0)) }
     #expect(lane.snapshot().partitions == [PartitionID(0)])
@@ -96,7 +96,7 @@ import Testing
     other.areStatsRead = false
     let impatient = Lane(link: other, configuration: configuration()) { _ in }
     for second in 0..<12 { try impatient.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
-    #expect(impatient.snapshot().partitions == [PartitionID(0)], "but not for ever")
+    #expect(impatient.snapshot().partitions == [PartitionID(0)], "but not forever")
   }
 
   /// The same records, in another order and on other lanes, give the same rates.

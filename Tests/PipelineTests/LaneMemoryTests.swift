@@ -158,7 +158,7 @@ enum Flood: CaseIterable {
     #expect(lane.snapshot().counters.recordsMalformed == 1)
     #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["split_too_large"])
     let isWhole = broker.outputs(to: .deadLetters).first?.value == hostile
-    #expect(isWhole, "it is there as it came")
+    #expect(isWhole, "it is unchanged")
   }
 
   @Test func recordGrowthIsBoundedByItsSize() {

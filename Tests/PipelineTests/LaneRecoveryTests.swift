@@ -48,7 +48,7 @@ import Testing
     let lane = lane(link)
     try lane.step(at: moment(at(10)), timeout: .seconds(0))
     try lane.step(at: moment(at(10)), timeout: .seconds(0))
-    #expect(broker.answers == 1, "the group waits for nobody's recovery")
+    #expect(broker.answers == 1, "the group does not wait for recovery")
     #expect(lane.snapshot().partitions == [PartitionID(1)])
     #expect(lane.snapshot().openTraces == 1)
     #expect(lane.snapshot().recovering == 1)

@@ -146,7 +146,7 @@ import Testing
     link.strays = [(0, 1), (0, 2)]
     try lane.step(at: moment(at(101)), timeout: .seconds(0))
     #expect(lane.snapshot().lane.recordsRepeated == 2)
-    #expect(said == [Offset(1)], "said once a minute")
+    #expect(said == [Offset(1)], "reported once a minute")
   }
 
   /// Windows of several quiet partitions close after one request; a missing answer is waited for once, then

@@ -44,7 +44,7 @@ struct RecordingContents {
       }
     }
     // The end remains the end.
-    if try reader.next() != nil { damages.append((-1, 0, "more behind the end")) }
+    if try reader.next() != nil { damages.append((-1, 0, "more after the end")) }
   }
 }
 

@@ -185,7 +185,7 @@ import Testing
     let long = Array(#"{"x":""#.utf8) + [UInt8](repeating: 0x61, count: 65 << 20) + [0x0a]
     let reader = try RecordingReader(bytes: long + RecordingFormTests.lines)
     guard case .damaged(0, let count, let reason) = try reader.next() else {
-      Issue.record("the line is no damage")
+      Issue.record("the line is not reported as damage")
       return
     }
     #expect(count == long.count - 1 && reason.contains("a line of more than"))

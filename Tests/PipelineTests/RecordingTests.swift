@@ -156,7 +156,7 @@ import Testing
     let content = try name.hasSuffix(".zst") ? ZstandardWriter(level: 3).compress(bytes, isLast: true) : bytes
     let reader = try RecordingReader(bytes: content + (name.hasSuffix(".zst") ? [] : [7]))
     guard case .damaged(let offset, let count, _) = try reader.next() else {
-      Issue.record("zeros are no record")
+      Issue.record("zeros are not a record")
       return
     }
     #expect(offset == 0 && count >= bytes.count)

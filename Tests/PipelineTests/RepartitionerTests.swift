@@ -220,7 +220,7 @@ extension Lane where Job == RepartitionJob {
         .committed([first: 1, PartitionID(1): 1]), .released([PartitionID(1)]), .released([first]),
         .aborted, .released([]),
       ])
-    #expect(broker.answers == 2, "an assignment of nothing wants an answer too")
+    #expect(broker.answers == 2, "an assignment of nothing needs an answer too")
     try repartitioner.stop()
     #expect(broker.steps.last == .closed)
   }

@@ -66,7 +66,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     try wait(for: "another refusal") { status().refused == 2 }
     file.remove()
     watch.reload()
-    try wait(for: "a refusal of a file that is not there") { status().refused == 3 }
+    try wait(for: "a refusal of a missing file") { status().refused == 3 }
 
     try file.write("kind: tail-sampling\n")
     try wait(for: "the first version") { status().version == first }
@@ -94,14 +94,14 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
       try wait(for: "a refusal") { status().isRefused }
       #expect(status().refused == UInt64(number + 1))
       try file.write(text)
-      try wait(for: "the file to be well again") { !status().isRefused }
+      try wait(for: "the file to be accepted again") { !status().isRefused }
     }
     #expect(status().taken == 0, "nothing has changed")
     // A file that it refers to is missing, then appears.
     try file.write(text + "log: {level: '${file:\(secret.path)}'}\n")
     try wait(for: "a refusal") { status().isRefused }
     try secret.write("debug\n")
-    try wait(for: "the file to be well again") { !status().isRefused }
+    try wait(for: "the file to be accepted again") { !status().isRefused }
     #expect(worker.topology.worker.log.level == .debug)
   }
 }

@@ -73,7 +73,7 @@ private final class LogLines: LogHandler, Sendable {
     cluster.failNext(api: request, with: Array(repeating: code, count: 50))
     let failure = #expect(throws: WorkerFailure.self) { try worker.run() }
     #expect(
-      failure?.description.contains(text) == true, "\(failure?.description ?? "it ended without a word")")
+      failure?.description.contains(text) == true, "\(failure?.description ?? "it ended without an error")")
     #expect(lines.all.contains { $0.hasPrefix("critical") && $0.contains(text) }, "\(lines.all)")
   }
 

@@ -1,17 +1,17 @@
-// Attributes on kept spans, as a reader of the topic finds them: read with a decoder of these tests' own.
+// Attributes on kept spans, as a reader of the topic sees them: read with the tests' own decoder.
 
 import OTLP
 import Sampling
 import Testing
 
-/// A value of an attribute.
+/// An attribute's value.
 private enum PlainValue: Equatable {
   case text(String)
   case texts([String])
   case number(Double)
 }
 
-/// A kept span: its fields as they stand, and its attributes.
+/// A kept span: its raw fields, and its attributes.
 private struct PlainSpan {
   var id: UInt64
   var fields: [PlainField]
@@ -85,7 +85,7 @@ private struct SentSpan {
   }
 }
 
-/// A sampler and what it has handed out.
+/// A sampler and its output.
 private final class Outlet {
   private var sampler: Sampler
   private var effects = Effects()
@@ -100,7 +100,7 @@ private final class Outlet {
 
   var counters: SamplerCounters { sampler.counters }
 
-  /// The records of kept spans that come out when these are sent as one record.
+  /// The records of kept spans that result from sending these as one record.
   func send(_ spans: SentSpan..., at time: Int64 = 0) throws -> [[PlainSpan]] { try send(spans, at: time) }
 
   func send(_ spans: [SentSpan], at time: Int64 = 0) throws -> [[PlainSpan]] {
@@ -155,7 +155,7 @@ private final class Outlet {
     }
   }
 
-  /// Nothing else of a span changes: its fields, unknown ones too, and then three attributes.
+  /// Nothing else in a span changes: all its fields, unknown ones too, are followed by three attributes.
   @Test func nothingElseMoves() throws {
     let spans = [
       SentSpan(id: 1, isError: true, filling: 300), SentSpan(id: 2, parent: 1, traceState: "ot=th:zz"),
@@ -173,12 +173,14 @@ private final class Outlet {
       #expect(kept.map(\.value) == before.fields.map(\.value))
       #expect(after.fields.suffix(3).map(\.number) == [9, 9, 9])
     }
-    // A tracestate that can't be written is left alone, and counted; the attributes come all the same.
+    // A tracestate that can't be written is left unchanged and counted; the attributes are added all the
+    // same.
     #expect(annotated.counters.tracestatesLeftAlone == 1)
     #expect(after[1].own == reasons("errors"))
   }
 
-  /// At each moment what is known then: the first reason at once, both later, of a late span only how likely.
+  /// Each span gets what is known when it is written: the first reason at once, both later, and only the
+  /// probability for a late span.
   @Test func whatIsKnown() throws {
     let outlet = Outlet(.all)
     #expect(try outlet.send(SentSpan(id: 2, parent: 1, isError: true)).first?.first?.own == reasons("errors"))
@@ -210,7 +212,7 @@ private final class Outlet {
     #expect(error.map(\.own) == [reasons("errors", "trace_limit")])
   }
 
-  /// What is added counts against the size of a portion.
+  /// Added attributes count towards the size of a portion.
   @Test(arguments: [AnnotatedSpans.none, .root, .all])
   func portions(annotate: AnnotatedSpans) throws {
     let name = String(repeating: "n", count: 200)

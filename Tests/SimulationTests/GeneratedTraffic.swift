@@ -1,4 +1,4 @@
-// Traffic that a workload has generated, taken apart for the tests.
+// A workload's generated traffic, decoded for the tests.
 
 import Simulation
 

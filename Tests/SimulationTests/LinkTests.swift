@@ -1,4 +1,4 @@
-// The production link over virtual clients: fencing has a cause, waits have an end, limits hold.
+// The production link over virtual clients: fencing reports its cause, waits end, limits hold.
 
 import Kafka
 import Pipeline
@@ -68,7 +68,7 @@ import Testing
     #expect(error?.message.contains("another producer") == false)
   }
 
-  /// Each question has its deadline, and all that a round asks leaves the transaction time to be committed.
+  /// Each request has a deadline, and all requests of a round together leave time to commit the transaction.
   @Test func silentBrokersKeepNobodyForLong() throws {
     let process = process()
     let first = try link(process)
@@ -92,7 +92,7 @@ import Testing
   @Test func aCommitWithoutAnAnswerIsFinishedLater() throws {
     let first = try link(process())
     try write(first)
-    // The offsets are added, and then nobody answers.
+    // The offsets are added, and then no broker answers.
     var answers = 0
     cluster.onPass = { answers += 1 }
     faults.plan.requestFailure = 0
@@ -101,7 +101,7 @@ import Testing
     try write(first)
     cluster.fallSilent(for: .seconds(4))
     try first.commit(point)
-    #expect(!first.isCommitting, "an answer within the transaction's time is waited for")
+    #expect(!first.isCommitting, "it waits for an answer within the transaction's time")
   }
 
   @Test func whoIsToldToStopDoesNotWaitLong() throws {
@@ -115,8 +115,8 @@ import Testing
     #expect(cluster.now - begin <= .seconds(2))
   }
 
-  /// A record that its topic does not take ends the process: a new one reads the limits anew. One that the
-  /// queue does not take is given up with its transaction.
+  /// A record that its topic does not accept ends the process: a new one reads the limits again. One that the
+  /// queue does not accept is aborted with its transaction.
   @Test func recordsThatCanNotBeWritten() throws {
     cluster.recordBytesMax[SimulatedTopic.decisions] = 100
     let first = try link(process())
@@ -133,8 +133,8 @@ import Testing
 
   // MARK: Requests without an answer
 
-  /// Brokers go on after an outage and carry out an abort that the link has given up waiting for: it must not
-  /// end the transaction that has begun since.
+  /// After an outage, brokers carry out an abort that the link no longer waits for: it must not end the
+  /// transaction begun since.
   @Test func aLateAbortEndsNoOtherTransaction() throws {
     faults.plan.late = 1
     let process = process()
@@ -155,7 +155,7 @@ import Testing
     #expect(cluster.committedRecords(of: id).count == 2)
   }
 
-  /// The same of a commit: it would commit half of the next transaction.
+  /// The same for a commit: it would commit half of the next transaction.
   @Test(arguments: 1...5 as ClosedRange<UInt64>)
   func aLateCommitEndsNoOtherTransaction(_ seed: UInt64) throws {
     let process = process()
@@ -184,8 +184,8 @@ import Testing
     #expect(cluster.committedRecords(of: id).count == before + 2)
   }
 
-  /// A registration that was repeated may be carried out once more, and fences the producer that came of it:
-  /// no other one is in its place.
+  /// A repeated registration may be carried out once more, and fences the producer that it registered: no
+  /// other producer has its id.
   @Test func whoFencesItselfGoesOn() throws {
     faults.plan.late = 1
     cluster.fallSilent(for: .milliseconds(1500))
@@ -201,7 +201,7 @@ import Testing
     _ = try link(process())
     try? write(first)
     let other = #expect(throws: BrokerError.self) { try first.commit(point) }
-    #expect(other?.remedy == .stop, "the second time it is another")
+    #expect(other?.remedy == .stop, "the second time, it is another producer")
   }
 
   /// Each registration without an answer may be carried out later, one after the other.

@@ -1,6 +1,6 @@
-// A decoder of OTLP traces for these tests, written apart from the scanner: slow, plain, one value a span.
+// A decoder of OTLP traces for these tests, independent of the scanner: slow, plain, one value per span.
 
-/// A span as the wire has it, with its resource's service.
+/// A span as on the wire, with its resource's service.
 struct DecodedSpan {
   var traceID: [UInt8] = []
   var id: UInt64 = 0
@@ -17,7 +17,7 @@ struct DecodedSpan {
 
   var isError: Bool { status == 2 }
 
-  /// The halves of the trace id, as truths give them.
+  /// The halves of the trace id, as in truths.
   var trace: TraceKey {
     TraceKey(high: traceID.prefix(8).bigEndian, low: traceID.suffix(8).bigEndian)
   }
@@ -34,7 +34,7 @@ struct PlainField {
   var number: UInt64
   /// The value of a varint or fixed field.
   var value: UInt64 = 0
-  /// The content of any other.
+  /// The content of any other field.
   var content: ArraySlice<UInt8> = []
 
   var text: String { String(decoding: content, as: UTF8.self) }
@@ -42,7 +42,7 @@ struct PlainField {
 
 struct PlainDecodingError: Error {}
 
-/// Takes a message apart.
+/// Splits a message into its fields.
 func decodeFields(_ message: ArraySlice<UInt8>) throws -> [PlainField] {
   var fields: [PlainField] = []
   var rest = message
@@ -75,7 +75,7 @@ func decodeFields(_ message: ArraySlice<UInt8>) throws -> [PlainField] {
   return fields
 }
 
-/// All spans of a `TracesData`, in the order of its bytes.
+/// All spans of a `TracesData`, in byte order.
 func decodeSpans(_ record: [UInt8]) throws -> [DecodedSpan] {
   var spans: [DecodedSpan] = []
   for resourceSpans in try decodeFields(record[...]) where resourceSpans.number == 1 {

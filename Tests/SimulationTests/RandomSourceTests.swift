@@ -1,10 +1,10 @@
-// The seeded generator: the published algorithm, and what is made of its numbers.
+// The seeded generator: the published algorithm, and the distributions built on it.
 
 import Simulation
 import Testing
 
 @Suite struct RandomSourceTests {
-  /// Computed with a program of our own in another language, from the algorithms' published form.
+  /// Computed with a separate program in another language, from the published algorithms.
   @Test(arguments: [
     (UInt64(0), [0x99ec_5f36_cb75_f2b4, 0xbf6e_1f78_4956_452a, 0x1a5f_849d_4933_e6e0] as [UInt64]),
     (UInt64(42), [0x1578_0b2e_0c2e_c716, 0x6104_d986_6d11_3a7e, 0xae17_5332_39e4_99a1]),
@@ -64,7 +64,7 @@ import Testing
   }
 }
 
-/// Whether `count` of `total` is within five standard deviations of what the share makes one expect.
+/// Whether `count` of `total` is within five standard deviations of the expected share.
 func isPlausible(_ count: Int, of total: Int, share: Double) -> Bool {
   let expected = Double(total) * share
   return abs(Double(count) - expected) <= 5 * (expected * (1 - share)).squareRoot() + 1e-9

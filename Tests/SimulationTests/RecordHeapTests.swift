@@ -1,4 +1,4 @@
-// The heap of records that wait to be published, against a sorted array.
+// The heap of records waiting to be published, compared with a sorted array.
 
 import Testing
 
@@ -12,7 +12,7 @@ import Testing
     var model: [PendingRecord] = []
     for sequence in 0..<500 {
       if random.chance(0.6) {
-        // Few different times, so that many records have the same one.
+        // Few distinct times, so that many records share one.
         let record = pending(at: Int64(random.number(in: 0...40)), sequence)
         heap.insert(record)
         model.append(record)

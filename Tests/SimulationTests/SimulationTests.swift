@@ -1,5 +1,5 @@
 // The production lanes over a virtual Kafka: a bounded share of `make simulate`, and the proof that the
-// auditor bites.
+// auditor detects faults.
 
 import Simulation
 import Testing
@@ -13,14 +13,14 @@ struct SimulatedRunTests {
     }
   }
 
-  /// Seeds that were red once. 3: a commit made during recovery forgot how far the last owner had come. 937:
-  /// a verdict that was given during recovery hid spans that came after it. 2778: a member went on with
-  /// partitions that it had lost before it had taken them up. 874: an abort met a commit that had not ended,
-  /// for ever. 10: a clock ahead of the time of day, and a takeover minutes later that did not look far
-  /// enough back for verdicts. 100236: a commit that could not be finished was tried without a pause.
-  /// 5: records of a clock that is wrong, read again, were taken for records after a silence, and the clock
-  /// began where it never was. 48: while a clock stood still it was less and less ahead of the time of day,
-  /// and verdicts were looked for where there were none.
+  /// Seeds that once failed. 3: a commit made during recovery forgot how far the last owner had read. 937: a
+  /// verdict given during recovery hid spans that arrived after it. 2778: a member continued with partitions
+  /// that it had lost before resuming them. 874: an abort met an unfinished commit, forever. 10: a stream
+  /// clock was ahead of the wall clock, and minutes later a new owner did not look far enough back for
+  /// verdicts. 100236: a commit that could not be finished was retried without a pause. 5: replayed records
+  /// with a wrong clock were mistaken for records after a silence, and the stream clock began where it had
+  /// never been. 48: while a stream clock stood still, its lead over the wall clock shrank, and verdicts were
+  /// looked for where there were none.
   @Test(arguments: [3, 937, 2778, 874, 10, 100236, 5, 48] as [UInt64])
   func whatWasRedStaysGreen(_ seed: UInt64) {
     #expect(Simulation(seed: seed).run().objections == [])

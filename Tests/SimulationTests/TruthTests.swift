@@ -1,10 +1,11 @@
-// The truth about generated traces, against what a plain decoder finds in their records; and their shape.
+// The truth about generated traces, compared with what a plain decoder finds in their records; and their
+// shape.
 
 import Simulation
 import Testing
 
 @Suite struct TruthTests {
-  /// Every kind of trace often, clocks in step, so that records show how late they are.
+  /// Many traces of every kind, and synchronised clocks, so that records show how late they are.
   private func traffic() throws -> GeneratedTraffic {
     try GeneratedTraffic(traces: 800) {
       smallTraces(&$0)
@@ -124,7 +125,7 @@ import Testing
       smallTraces(&$0)
       $0.rootlessShare = 0.1
     }
-    // A trace of one span keeps its root: they are left out.
+    // Traces of one span keep their root: they are left out.
     let large = traffic.truths.filter { $0.spanCount > 1 || $0.rootDurationNanoseconds == nil }
     let rootless = large.count { $0.rootDurationNanoseconds == nil }
     #expect(isPlausible(rootless, of: large.count, share: 0.1))
@@ -154,12 +155,12 @@ import Testing
       #expect(roots.count + missing.count == 1, "more than one tree")
       #expect(roots.isEmpty == (truth.rootDurationNanoseconds == nil))
       for span in spans {
-        // Every way up ends at the root, or at the one span that never comes.
+        // Every path up ends at the root, or at the one span that never arrives.
         var (current, steps) = (span, 0)
         while let parent = current.parent, let next = byID[parent]?.first, steps <= spans.count {
           (current, steps) = (next, steps + 1)
         }
-        #expect(steps <= spans.count, "a ring of parents")
+        #expect(steps <= spans.count, "a cycle of parents")
       }
     }
   }

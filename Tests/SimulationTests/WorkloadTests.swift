@@ -1,5 +1,5 @@
-// The workload: the same again from the same seed, records in order and well formed, shares and sizes as
-// asked for.
+// The workload: the same seed gives the same records, in order and well formed, with shares and sizes as
+// configured.
 
 import Simulation
 import Testing
@@ -48,7 +48,7 @@ import Testing
     }
   }
 
-  /// What is delivered again is nothing new, and changes nothing else.
+  /// Redelivered records hold nothing new, and change nothing else.
   @Test func recordsThatAreDeliveredAgainHoldNothingNew() throws {
     let once = try GeneratedTraffic(traces: 60)
     let twice = try GeneratedTraffic(traces: 60) { $0.redeliveredShare = 0.5 }
@@ -57,7 +57,7 @@ import Testing
     #expect(Set(twice.truths.map(\.trace)) == Set(once.truths.map(\.trace)))
     let whole = Set(once.records.map(\.bytes))
     #expect(whole.isSubset(of: twice.records.map(\.bytes)))
-    #expect(twice.records.contains { !whole.contains($0.bytes) }, "some are cut otherwise")
+    #expect(twice.records.contains { !whole.contains($0.bytes) }, "some are split differently")
   }
 
   @Test func mixedRecordsHoldTheSameSpansWithoutAKey() throws {
@@ -102,8 +102,8 @@ import Testing
     let bytes = traffic.records.reduce(0) { $0 + $1.bytes.count }
     let spansPerTrace = Double(spans) / 400
     let bytesPerSpan = Double(bytes) / Double(spans)
-    #expect(abs(spansPerTrace - 50) < 0.15 * 50, "\(spansPerTrace) spans a trace")
-    #expect(abs(bytesPerSpan - 430) < 0.15 * 430, "\(bytesPerSpan) bytes a span")
+    #expect(abs(spansPerTrace - 50) < 0.15 * 50, "\(spansPerTrace) spans per trace")
+    #expect(abs(bytesPerSpan - 430) < 0.15 * 430, "\(bytesPerSpan) bytes per span")
   }
 
   @Test(arguments: [2.0, 10, 120])
@@ -115,7 +115,7 @@ import Testing
     let spans = traffic.records.reduce(0) { $0 + $1.spanCount }
     let mean = Double(spans) / 400
     // Small traces are rounded up to one span.
-    #expect(abs(mean - spansPerTrace) < 0.15 * spansPerTrace + 0.3, "\(mean) spans a trace")
+    #expect(abs(mean - spansPerTrace) < 0.15 * spansPerTrace + 0.3, "\(mean) spans per trace")
   }
 
   @Test func tracesStartAsOftenAsAskedFor() throws {

@@ -1,11 +1,11 @@
-// An assigned partition: its sampler, and what the lane knows of it.
+// An assigned partition: its sampler, and what the lane knows about it.
 
 internal import OTLP
 internal import Sampling
 internal import Topology
 
-/// One assigned partition. What changes is one struct, lent as a whole for a record or a step of time: each
-/// access to a property of a class is checked for overlaps as the program runs.
+/// One assigned partition. Its mutable state is one struct, lent as a whole for a record or a time step: each
+/// access to a class's property costs a run-time exclusivity check.
 final class AssignedPartition {
   let id: PartitionID
   var state: PartitionState
@@ -16,29 +16,29 @@ final class AssignedPartition {
   }
 }
 
-/// The sampler of one assigned partition, and what the lane knows of the partition.
+/// The sampler of one assigned partition, and what the lane knows about it.
 struct PartitionState: ~Copyable {
   var sampler: Sampler
-  /// Steady time of the last record, or of when reading began.
+  /// Steady time of the last record, or of the start of reading.
   private var activeAt: Instant
   /// The stream clock then.
   private var clockWhenActive: Instant
-  /// Whether every record there is has been read.
+  /// Whether all records have been read.
   private var isCaughtUp = false
-  /// When the broker was last asked where it ends.
+  /// When the broker was last asked for its end.
   var askedAt = Instant.distantPast
-  /// What was committed last.
+  /// The last committed point.
   var committed: CommitPoint?
   /// When it was assigned and when reading began, by the steady clock.
   let assignedAt: Instant
   private var readingSince: Instant
-  /// What was committed when it was assigned.
+  /// The committed point when it was assigned.
   let point: CommitPoint?
   /// Past verdicts that were read back.
   var verdicts = 0
-  /// Whether it still has to come to where its last owner was.
+  /// Whether it still has to catch up with its last owner.
   var isBehind: Bool
-  /// How far the stream clock was ahead of the time of day at the most, and where it stood then.
+  /// The most that the stream clock was ahead of the wall clock, and its value then.
   private var ahead: (most: Interval, clock: Instant)
 
   init(_ sampler: consuming Sampler, _ point: CommitPoint?, assignedAt: Instant, at moment: Moment) {
@@ -53,7 +53,7 @@ struct PartitionState: ~Copyable {
     self.sampler = sampler
   }
 
-  /// Its past is known, and its records are read from now on.
+  /// Its past is restored, and its records are read from now on.
   mutating func beginReading(at moment: Moment) {
     activeAt = moment.steady
     readingSince = moment.steady
@@ -61,10 +61,10 @@ struct PartitionState: ~Copyable {
 
   // MARK: Records
 
-  /// A record has come: the partition is no longer quiet.
+  /// A record has arrived: the partition is no longer quiet.
   mutating func wake(for place: RecordPlace, at steady: Instant, idleAfter: Interval) {
     if isCaughtUp, activeAt + idleAfter <= steady {
-      // No further than the record itself says: fetching may have hung, and the record may be old.
+      // No further than the record's own timestamp: fetching may have hung, and the record may be old.
       let quiet = quietClock(at: steady)
       sampler.drift(to: place.timestamp.map { min($0, quiet) } ?? quiet)
     }
@@ -72,9 +72,9 @@ struct PartitionState: ~Copyable {
     isCaughtUp = false
   }
 
-  /// Reads a record, which is converted first where it is no OTLP protobuf.
+  /// Reads a record, converting it first unless it is OTLP protobuf.
   ///
-  /// - Returns: why it can't be read; nothing of it was taken then.
+  /// - Returns: why it can't be read; then none of it was used.
   mutating func ingest(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, decoder: inout InputDecoder, bytesMax: Int,
     into effects: inout Effects
@@ -103,17 +103,17 @@ struct PartitionState: ~Copyable {
 
   /// All records before `offset` have been delivered.
   mutating func noteEnd(at offset: Offset) {
-    // The end may lie after the next offset to read: the markers of transactions take offsets too. If it lies
-    // before it, records have come since.
+    // The end may be after the next offset to read: transaction markers take offsets too. If it is before it,
+    // records have arrived since.
     guard (sampler.nextOffset ?? offset) <= offset else { return }
     isCaughtUp = true
     sampler.noteEnd(at: offset)
   }
 
-  /// What the stream clock is, by the time that has passed since the last record.
+  /// The stream clock, advanced by the time elapsed since the last record.
   func quietClock(at now: Instant) -> Instant { clockWhenActive + (now - activeAt) }
 
-  /// Whether all is read, nothing has come for a while, and time alone has closed a window.
+  /// Whether everything has been read, nothing has arrived for a while, and time alone closes a window.
   func isDue(at now: Instant, idleAfter: Interval) -> Bool {
     isCaughtUp && clockWhenActive != .distantPast && activeAt + idleAfter <= now
       && sampler.hasWorkDue(by: quietClock(at: now))
@@ -121,26 +121,26 @@ struct PartitionState: ~Copyable {
 
   // MARK: Commits
 
-  /// Where it can be resumed, with how far the stream clock was ahead of the time of day when verdicts were
-  /// given that may be asked for there. By whole seconds: what the time of day does meanwhile is nothing to
-  /// commit.
+  /// Where it can be resumed, with how far the stream clock was ahead of the wall clock when the verdicts
+  /// needed there were given. In whole seconds: the wall clock's own movement is not worth a commit.
   mutating func commitPoint(at wall: Instant, lateWindow: Interval) -> CommitPoint? {
     guard var point = sampler.commitPoint else { return nil }
     let now = Interval.seconds(max(0, (point.clock - wall).nanoseconds / 1_000_000_000))
-    // Where the clock stands still it is less ahead by the minute, and the verdicts are as old as they are.
+    // While the stream clock stands still, its lead shrinks, but the verdicts keep their timestamps.
     if now >= ahead.most || point.clockAtSafeOffset > ahead.clock + lateWindow { ahead = (now, point.clock) }
     point.clockAhead = ahead.most
     return point
   }
 
-  /// Whether `point` says more than the one committed last. How far the clock is ahead is no news by itself.
+  /// Whether `point` adds anything to the last committed one. A change of the clock's lead alone does not
+  /// count.
   func hasMoved(to point: CommitPoint) -> Bool {
     var known = committed
     known?.clockAhead = point.clockAhead
     return point != known
   }
 
-  /// How far it is on its way to where its last owner was.
+  /// Its progress towards its last owner's position.
   func progress(at now: Instant) -> RecoveryProgress {
     let highWater = committed?.highWater.value ?? 0
     let begin = point?.safeOffset.value ?? highWater

@@ -1,9 +1,9 @@
-// The seam between the pipeline and a broker: what a lane asks of Kafka, and of the simulated cluster.
+// The seam between the pipeline and a broker: what a lane needs from Kafka, or from the simulated cluster.
 //
-// One link is one member of the consumer group and one producer. It is used from the lane's own thread only,
-// and its calls block: each for seconds at the most, and no longer than an open transaction has left.
-// Everything that a lane writes between two commits belongs together: a transactional link writes it and the
-// commit points at once, or not at all; a plain one writes it before it commits.
+// A link is one member of the consumer group and one producer. It is used only from the lane's thread, and
+// its calls block: each for a few seconds at most, and never beyond the timeout of an open transaction.
+// Everything a lane writes between two commits belongs together: a transactional link commits it atomically
+// with the commit points; a plain one makes it durable before it commits.
 
 public import Sampling
 
@@ -27,13 +27,13 @@ public struct RecordPlace: Sendable {
   }
 }
 
-/// What happens to a member of a consumer group beside records.
+/// What a member of a consumer group receives besides records.
 public enum GroupEvent: Equatable, Sendable {
-  /// Partitions are given to this member. It answers with `resume`.
+  /// Partitions are assigned to this member, which answers with `resume`.
   case assigned([PartitionID])
-  /// Partitions are to be given up. The member finishes with them and answers with `release`.
+  /// Partitions are being revoked. The member finishes its work on them and answers with `release`.
   case revoked([PartitionID])
-  /// Partitions are another member's already. Nothing of them may be committed; the answer is `release`.
+  /// Partitions already belong to another member. Nothing may be committed for them; the answer is `release`.
   case lost([PartitionID])
   /// All records of the partition before this offset have been delivered.
   case caughtUp(PartitionID, Offset)
@@ -41,7 +41,7 @@ public enum GroupEvent: Equatable, Sendable {
   case disturbed(BrokerError)
 }
 
-/// The one error of a link, in the three classes that a lane tells apart.
+/// The one error type of a link, in the three classes that a lane distinguishes.
 public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What can be done about it.
   public enum Remedy: Sendable {
@@ -57,8 +57,8 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var remedy: Remedy
   /// What happened, for the log.
   public var message: String
-  /// Whether it comes from the brokers' state or the network, and goes when they are well again. Errors that
-  /// are not transient end the process when they come again and again.
+  /// Whether its cause is the state of the brokers or the network, so that it passes when they recover. Other
+  /// errors end the process if they keep recurring.
   public var isTransient: Bool
 
   /// Makes an error.
@@ -72,7 +72,7 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { message }
 }
 
-/// Where a lane writes to. Decisions and kept spans go to the partition of their input.
+/// Where a lane writes. Decisions and kept spans go to the partition of their input.
 public enum OutputTopic: Hashable, Sendable, CaseIterable {
   /// Spans keyed by trace id: what `repartition` makes.
   case spans
@@ -80,9 +80,9 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case decisions
   /// Kept spans.
   case sampled
-  /// Records that could not be taken.
+  /// Records, or spans of one, that could not be processed.
   case deadLetters
-  /// What each partition counted, for the adaptive baseline.
+  /// Each partition's traffic counts, for the adaptive baseline.
   case stats
 }
 
@@ -99,47 +99,47 @@ public struct RecordHeaderField: Equatable, Sendable {
     self.value = value
   }
 
-  /// Makes a header with a text in UTF-8.
+  /// Makes a header with a UTF-8 value.
   public init(_ name: String, _ value: String) {
     self.init(name, bytes: Array(value.utf8))
   }
 }
 
-/// How far the reading back of a partition's decision records is.
+/// How far a partition's decision records have been read back.
 public enum PastDecisions: Equatable, Sendable {
-  /// So many offsets have been read, of so many.
+  /// This many offsets out of this many have been read.
   case reading(read: Int64, of: Int64)
-  /// All have been read. If they are not whole, the topic no longer reaches back far enough.
+  /// All have been read. They are incomplete if the topic no longer reaches back far enough.
   case read(isWhole: Bool)
 }
 
-/// What a lane needs of a broker.
+/// What a lane needs from a broker.
 public protocol BrokerLink {
-  /// Hands out records that have come, waiting for the first no longer than `timeout`. Returns how many there
+  /// Delivers the records that have arrived, waiting at most `timeout` for the first. Returns how many there
   /// were.
   ///
-  /// Key and value are lent for the call only. A record of a partition that the lane has released may still
-  /// come.
+  /// Key and value are lent for the call only. Records of a partition that the lane has released may still
+  /// arrive.
   func poll(
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int
 
-  /// The headers of the record that `poll` is delivering, `countMax` of them at the most, and how many there
-  /// are. None outside the call of `poll`'s body.
+  /// At most `countMax` headers of the record that `poll` is delivering, and how many it has. None outside
+  /// the body passed to `poll`.
   func lentHeaders(countMax: Int) -> (headers: [RecordHeaderField], count: Int)
 
-  /// What has happened since the last call, in order.
+  /// The events since the last call, in order.
   func takeEvents() -> [GroupEvent]
 
-  /// The last committed points of partitions, in the order of `partitions`; nil where there is none, or where
+  /// The last committed point of each partition, in the order of `partitions`; nil if there is none, or if
   /// only the offset is known (then the metadata was not ours).
   func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?]
 
-  /// Starts to read the partitions, each from its offset; nil is the configured start for groups without a
+  /// Starts reading the partitions, each from its offset; nil means the configured start for groups without a
   /// commit.
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError)
 
-  /// Stops to read the partitions.
+  /// Stops reading the partitions.
   func release(_ partitions: [PartitionID]) throws(BrokerError)
 
   /// Queues a record. The bytes are copied.
@@ -150,54 +150,51 @@ public protocol BrokerLink {
     headers: [RecordHeaderField]
   ) throws(BrokerError)
 
-  /// Makes everything written so far durable, then commits the points. After `retry`, and while
-  /// `isCommitting`, nothing else may be asked for before the same call has ended otherwise.
+  /// Makes everything written so far durable, then commits the points. If it throws `retry` while
+  /// `isCommitting`, it must be repeated until it ends otherwise, before any other call.
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError)
 
-  /// Whether something has been written that only a commit makes durable.
+  /// Whether there is output that only a commit makes durable.
   var hasUncommitted: Bool { get }
 
-  /// Whether a commit has begun of which nobody knows what became.
+  /// Whether a commit has begun whose outcome is unknown.
   var isCommitting: Bool { get }
 
-  /// Goes on reading the partition's own decision records back: those written since `time`, as a
-  /// `read_committed` reader sees them. Called again until they are `.read`; `release` ends it too.
+  /// Reads back more of the partition's own decision records: those written since `time`, as a
+  /// `read_committed` reader sees them. It is called until it returns `.read`; `release` ends it too.
   ///
-  /// Verdicts are delivered as they come, oldest first, and not kept: those of this partition, and of others
-  /// that are being read back at the same time. Everything that an earlier owner of the partition may have
-  /// committed is among them; while it is not certain what that is, the error is `retry`. A call takes no
-  /// longer than a round should.
+  /// Verdicts of this partition, and of others being read back at the same time, are delivered as they
+  /// arrive, oldest first, and not kept. They include everything that an earlier owner of the partition may
+  /// have committed; until that is certain, the error is `retry`. A call takes no longer than a round should.
   func readDecisions(
     _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
-  /// The offsets after the last records that partitions have now, whether they can be read yet or not: one
-  /// question for all.
+  /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]
 
-  /// The same of one partition, as far as it is known without asking; nil if it is not.
+  /// The same for one partition; nil if it is not known without a request.
   func knownEnd(of partition: PartitionID) -> Offset?
 
-  /// Hands out the counts that the fleet has written since the last call, from the topic's start on. Returns
-  /// whether those are out that were there when the link was made. It does not wait.
+  /// Delivers the counts that the fleet has written since the last call, beginning at the topic's start.
+  /// Returns whether all counts present when the link was made have been delivered. It does not wait.
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool
 
-  /// Whether what is written and the points become durable together. If not, some of what was written may
-  /// have outlived the commit that it was meant for.
+  /// Whether output and commit points become durable atomically. If not, some output may exist although its
+  /// commit failed.
   var commitsTogether: Bool { get }
 
-  /// Whether every topic that mirrors the input's partitions has this one. Asks the brokers only where they
-  /// are not known to have it, and not more often than once a second.
+  /// Whether every topic that mirrors the input's partitions has this one. It asks the brokers only while
+  /// that is not known, and at most once a second.
   func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool
 
-  /// Takes back everything written since the last commit, as far as the link can.
+  /// Undoes everything written since the last commit, if the link can.
   func abort() throws(BrokerError)
 
-  /// Leaves the group. What was written after the last commit may be lost.
+  /// Leaves the group. Output since the last commit may be lost.
   func close()
 
-  /// Lets go of everything as it is, without a word to any broker: for a process that is about to end while
-  /// none answers.
+  /// Drops everything without contacting a broker: for a process that is about to end while none answers.
   func abandon()
 }
 
@@ -205,7 +202,7 @@ public protocol BrokerLink {
 public struct CommittedPoint: Equatable, Sendable {
   /// The committed offset.
   public var offset: Offset
-  /// What was stored beside it; empty if nothing was.
+  /// The metadata stored with it; empty if there was none.
   public var metadata: String
 
   /// Makes a point.

@@ -1,44 +1,44 @@
-// What is said of a record, or of some spans of one, that could not be taken.
+// What a dead letter states about a record, or some spans of one, that could not be processed.
 
 import Topology
 internal import OTLP
 internal import Sampling
 
-/// What is said of a record, or of some spans of one, that could not be taken.
+/// What a dead letter states about a record, or some spans of one, that could not be processed.
 struct DeadLetter {
   /// One word, for counting.
   var reason: String
-  /// The same for people, with the byte offset.
+  /// The same in words, with the byte offset.
   var error: String
   var partition: PartitionID
-  /// The record that it is about has one of these.
+  /// Its record's offset is one of these.
   var offsets: ClosedRange<Offset>
-  /// The record's timestamp, where that is known.
+  /// The record's timestamp, if known.
   var timestamp: Instant?
-  /// What the value seems to be, where it is not what the topic should hold.
+  /// What the value appears to be, if it is not what the topic should hold.
   var form: PayloadForm?
-  /// How many spans are in it; nil for a record whose spans could not be told apart.
+  /// How many spans are in it; nil if they could not be counted.
   var spans: Int?
-  /// Its first span's trace and id; nil where there is none.
+  /// The trace and id of its first span; nil if there is none.
   var traceID: TraceID?
   var spanID: UInt64?
 
-  /// A record that can't be taken.
+  /// A record that can't be read.
   init(_ place: RecordPlace, _ malformed: MalformedInput) {
     self.init(place, reason: malformed.reason.rawValue, error: "\(malformed)")
   }
 
-  /// Spans of a record of which the rest was taken.
+  /// Rejected spans of a record whose other spans were accepted.
   init(_ place: RecordPlace, _ rejected: RejectedSpans) {
     let what = rejected.count == 1 ? "a span" : "\(rejected.count) spans, the first"
     self.init(
       place, reason: rejected.error.reason.rawValue,
-      error: "\(rejected.error): \(what) of a record whose other spans were taken")
+      error: "\(rejected.error): \(what) of a record whose other spans were accepted")
     spans = rejected.count
     note(rejected)
   }
 
-  /// Spans that are larger than their topic takes: several only where their resource alone is too large.
+  /// Spans larger than their topic accepts: several only if their resource alone is too large.
   ///
   /// - Parameter value: the spans as a `TracesData`.
   init(
@@ -47,7 +47,7 @@ struct DeadLetter {
   ) {
     let what = spans == 1 ? "a span" : "\(spans) spans of one resource"
     reason = DeadLetter.spanTooLarge
-    error = "\(what) of \(value.byteCount) bytes: the topic of spans takes \(bytesMax)"
+    error = "\(what) of \(value.byteCount) bytes: the topic accepts at most \(bytesMax)"
     self.partition = partition
     self.offsets = offsets
     self.spans = spans
@@ -63,16 +63,16 @@ struct DeadLetter {
     timestamp = place.timestamp
   }
 
-  /// The reason of spans that can be read but are larger than their topic takes.
+  /// The reason for spans that can be read but are larger than their topic accepts.
   static let spanTooLarge = "span_too_large"
 
-  /// Names the first of some spans.
+  /// Names the first of the rejected spans.
   mutating func note(_ rejected: RejectedSpans) {
     traceID = rejected.traceID.isZero ? nil : rejected.traceID
     spanID = rejected.spanID == 0 ? nil : rejected.spanID
   }
 
-  /// Says what the value of a record that can't be taken seems to be.
+  /// Adds what the value of an unreadable record appears to be.
   mutating func recognise(_ value: RawSpan?, insteadOf encoding: SpanEncoding) {
     guard let value else { return }
     form = PayloadForm(value, insteadOf: encoding)

@@ -1,35 +1,35 @@
-// Records and spans that could not be taken: written as they came, with the reason and the place they came
-// from.
+// Records and spans that could not be processed: written unchanged, with the reason and their place in the
+// input.
 
 internal import OTLP
 public import Sampling
 import Topology
 
-/// Writes dead letters, counts them, and remembers what is to be said of them in the log.
+/// Writes dead letters, counts them, and collects notices about them for the log.
 struct DeadLetterOutput {
   let topic: String
-  /// The most bytes that key, value and headers may have together.
+  /// The most bytes of key, value and headers together.
   let bytesMax: Int
   /// Dead letters by reason,
   private(set) var letters: [String: UInt64] = [:]
-  /// and their spans, as far as they could be told apart.
+  /// and their spans, if they could be counted.
   private(set) var spans: [String: UInt64] = [:]
-  /// What was not said yet, and when something of its kind was said last. As many as there are reasons.
+  /// By reason: when the last notice was reported, and the one not reported yet.
   private var notices: [String: (toldAt: Instant, untold: DeadLetterNotice?)] = [:]
-  /// Whether anything is left to be said.
+  /// Whether a notice is pending.
   private var hasUntold = false
 
-  /// A record's own headers beyond these are counted, not copied.
+  /// A record's own headers beyond this many are counted, not copied.
   static let sourceHeadersMax = 256
-  /// The log names a reason no more often than this.
+  /// The minimum time between two notices for one reason.
   static let noticeInterval = Interval.seconds(60)
-  /// What a dead letter's own headers are called, all of them.
+  /// The names of all of a dead letter's own headers.
   private static let ownNames: Set<String> = [
     "reason", "error", "source_topic", "source_partition", "source_offset", "source_offset_last",
     "source_timestamp", "looks_like", "spans", "trace_id", "span_id", "value_left_out_bytes",
     "key_left_out_bytes", "headers_left_out",
   ]
-  /// What the headers take that say what was left out.
+  /// The size of the headers that report what was left out.
   private static let leftOutBytesMax = bytes(
     of: ["value_left_out_bytes", "key_left_out_bytes", "headers_left_out"].map {
       RecordHeaderField($0, "2147483647")
@@ -40,9 +40,9 @@ struct DeadLetterOutput {
     self.bytesMax = bytesMax
   }
 
-  /// Writes a letter. Of a record that is lent at the moment, its own headers go with it.
+  /// Writes a letter. If it is about the record being delivered, that record's own headers are copied.
   ///
-  /// - Parameter isOfLentRecord: whether it is about the record that `link` is handing out.
+  /// - Parameter isOfLentRecord: whether it is about the record that `link` is delivering.
   mutating func write(
     _ letter: DeadLetter, key: RawSpan?, value: RawSpan?, isOfLentRecord: Bool, to link: some BrokerLink
   ) throws(BrokerError) {
@@ -54,11 +54,11 @@ struct DeadLetterOutput {
     try write(letter.headers(topic: topic), source, key, value, to: link)
   }
 
-  /// Writes a record that can't be taken, as it came.
+  /// Writes an unreadable record unchanged.
   ///
   /// - Parameters:
-  ///   - rejected: its spans, if nothing else is wrong with it and it was read as protobuf.
-  ///   - decoder: what has converted it, where it was converted.
+  ///   - rejected: its rejected spans, if nothing else is wrong with it and it was read as protobuf.
+  ///   - decoder: the decoder that converted it, if it was converted.
   mutating func writeRecord(
     _ place: RecordPlace, _ malformed: MalformedInput, _ rejected: [RejectedSpans], _ decoder: InputDecoder,
     key: RawSpan?, value: RawSpan?, to link: some BrokerLink
@@ -66,7 +66,7 @@ struct DeadLetterOutput {
     let rejected = decoder.rejected.groups.isEmpty ? rejected : decoder.rejected.groups
     var letter = DeadLetter(place, malformed)
     letter.recognise(value, insteadOf: decoder.encoding)
-    // Spans may be wrong for several reasons; the letter has that of the first.
+    // Spans may be rejected for several reasons; the letter has the first.
     if let first = rejected.first, first.error == malformed {
       letter.note(first)
       letter.spans = first.count
@@ -75,7 +75,7 @@ struct DeadLetterOutput {
     try write(letter, key: key, value: value, isOfLentRecord: true, to: link)
   }
 
-  /// Writes the spans of a document that could not be converted, as they came.
+  /// Writes a document's spans that could not be converted, unchanged.
   mutating func writeRejected(
     _ decoder: InputDecoder, of document: RawSpan, at place: RecordPlace, key: RawSpan?,
     to link: some BrokerLink
@@ -94,15 +94,15 @@ struct DeadLetterOutput {
     if count > 0 { spans[reason, default: 0] += UInt64(count) }
   }
 
-  /// Writes what fits: the value first, then the key, then the record's own headers. Headers say what was
-  /// left out, and where the record stands in its own topic.
+  /// Writes what fits: the value first, then the key, then the record's own headers. Headers report what was
+  /// left out, and the record's place in its own topic.
   private func write(
     _ own: [RecordHeaderField], _ source: (headers: [RecordHeaderField], count: Int), _ key: RawSpan?,
     _ value: RawSpan?, to link: some BrokerLink
   ) throws(BrokerError) {
     var headers = own
     let (keyBytes, valueBytes) = (key?.byteCount ?? 0, value?.byteCount ?? 0)
-    // Sizes are anybody's: each is taken off what is left, and none is added to another.
+    // Sizes come from outside: each is subtracted from what is left, and none are added up.
     var room = bytesMax - DeadLetterOutput.bytes(of: own) - DeadLetterOutput.leftOutBytesMax
     let hasValue = valueBytes <= room
     if hasValue { room -= valueBytes }
@@ -123,7 +123,7 @@ struct DeadLetterOutput {
       .deadLetters, partition: nil, key: hasKey ? key : nil, value: hasValue ? value : nil, headers: headers)
   }
 
-  /// What headers take in a record: their names, their values and the length of each.
+  /// The size of headers in a record: their names, their values and the length of each.
   private static func bytes(of headers: [RecordHeaderField]) -> Int {
     headers.reduce(0) { $0 + bytes(of: $1) }
   }
@@ -146,8 +146,8 @@ struct DeadLetterOutput {
     hasUntold = true
   }
 
-  /// What is to be said now: each reason at once when it comes up, then no more than once in a while, with
-  /// the number since and the first place.
+  /// The notices due now: each reason at once when it first occurs, then at most once per interval, with the
+  /// number since and the first place.
   mutating func takeNotices(at now: Instant, all: Bool = false) -> [DeadLetterNotice] {
     guard hasUntold else { return [] }
     var due: [DeadLetterNotice] = []
@@ -165,18 +165,18 @@ struct DeadLetterOutput {
   }
 }
 
-/// Dead letters for one reason, since something was last said of it.
+/// Dead letters for one reason since its last notice.
 public struct DeadLetterNotice: Equatable, Sendable {
   /// The reason.
   public var reason: String
   /// What was wrong with the first of them,
   public var error: String
-  /// and where it, or the first record that it may have been in, stands.
+  /// its partition,
   public var partition: PartitionID
-  /// See `partition`.
+  /// and the offset of its record, or of the first record that it may have been in.
   public var offset: Offset
   /// How many letters there were.
   public var letters: UInt64 = 0
-  /// How many spans are in them, as far as they could be told apart.
+  /// How many spans are in them, if they could be counted.
   public var spans: UInt64 = 0
 }

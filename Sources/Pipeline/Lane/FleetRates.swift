@@ -1,8 +1,9 @@
-// The fleet's counts, as they come from `stats`, and the baseline rates that follow from them.
+// The fleet's counts, read from `stats`, and the baseline rates computed from them.
 
 internal import Sampling
 
-/// What a lane, or a replay, knows of the fleet's traffic. The same records give the same rates everywhere.
+/// What a lane, or a replay, knows about the fleet's traffic. The same records give the same rates
+/// everywhere.
 struct FleetRates {
   private var configuration: BaselineConfiguration
   private var controller: RateController
@@ -11,11 +12,10 @@ struct FleetRates {
   private var computedAt = Instant.distantPast
   /// The rates in use.
   private(set) var rates: BaselineRates
-  /// Records that nobody who goes by the configuration has written.
+  /// Records that no worker with this configuration can have written.
   private(set) var recordsRefused: UInt64 = 0
 
-  /// A partition's records of one interval come within a moment of each other: rates are computed no more
-  /// often than this.
+  /// The partitions' records for one interval arrive close together: rates are computed at most this often.
   private static let pause = Interval.seconds(1)
 
   init(_ configuration: BaselineConfiguration) {
@@ -28,7 +28,7 @@ struct FleetRates {
   /// Bytes of memory in use.
   var byteCount: Int { fleet.byteCount + rates.byteCount }
 
-  /// Goes by another configuration, one that counts the same. Returns the rates that follow.
+  /// Adopts another configuration that counts the same way. Returns the new rates.
   mutating func adopt(_ configuration: BaselineConfiguration) -> BaselineRates {
     self.configuration = configuration
     controller = RateController(configuration: configuration)
@@ -38,7 +38,7 @@ struct FleetRates {
 
   /// Adds a record of `stats`.
   ///
-  /// - Parameter now: the latest time that anybody may have counted at.
+  /// - Parameter now: the latest time at which a partition may have counted.
   mutating func merge(_ value: [UInt8], now: Instant) {
     guard let record = try? TrafficRecord(decoding: value) else { return recordsRefused += 1 }
     switch fleet.merge(record, latest: IntervalNumber(of: now, length: configuration.interval)) {
@@ -48,7 +48,7 @@ struct FleetRates {
     }
   }
 
-  /// New rates, if the counts have changed and the last ones are not too new.
+  /// New rates, if the counts have changed and enough time has passed since the last ones.
   mutating func newRates(at now: Instant) -> BaselineRates? {
     guard isChanged, computedAt + FleetRates.pause <= now || now < computedAt else { return nil }
     isChanged = false

@@ -1,4 +1,4 @@
-// Encodings other than OTLP protobuf are converted at the door, so that everything after it knows one form.
+// Other encodings are converted to OTLP protobuf on input, so that everything downstream handles one form.
 
 internal import OTLP
 import Topology
@@ -7,7 +7,7 @@ import Topology
 struct InputDecoder {
   let encoding: SpanEncoding
   private var converted = WireWriter()
-  /// The spans that can't be used of the document that was converted last.
+  /// Unusable spans of the last converted document.
   private(set) var rejected = RejectedJSONSpans()
 
   init(encoding: SpanEncoding) {
@@ -17,15 +17,15 @@ struct InputDecoder {
   /// Bytes of memory in use.
   var byteCount: Int { converted.byteCount + rejected.byteCount }
 
-  /// Gives back what a record took.
+  /// Releases its storage.
   mutating func release() {
     converted = WireWriter()
     rejected = RejectedJSONSpans()
   }
 
-  /// Lends the record's OTLP protobuf bytes to `body`: its own bytes where they are that already.
+  /// Lends the record's OTLP protobuf bytes to `body`: its own bytes if they already are that.
   ///
-  /// Spans of a document that can't be used are left out and are in `rejected`.
+  /// A document's unusable spans are left out; they are in `rejected`.
   mutating func decode(
     _ value: RawSpan, bytesMax: Int, _ body: (RawSpan) -> MalformedInput?
   ) -> MalformedInput? {
@@ -39,7 +39,7 @@ struct InputDecoder {
     }
     guard converted.count > 0 else { return MalformedInput(.noSpans, at: 0) }
     let malformed = converted.bytes.withRawBytes(body)
-    // What is left without them is not what is wrong with the record.
+    // That no spans are left is only a consequence: the first rejection is the reason.
     guard malformed?.reason == .noSpans, let first = rejected.groups.first else { return malformed }
     return first.error
   }

@@ -1,37 +1,38 @@
-// How a lane ends: with a last commit, or without one where it can't have it.
+// How a lane ends: with a last commit if possible.
 
 package import Sampling
 
-/// How a lane has left.
+/// How a lane left its group.
 package enum LaneEnd: Sendable {
   /// With everything committed.
   case committed
-  /// The last commit was refused, as by a rebalance: what it held is done again by whoever takes over.
+  /// The last commit was refused, as by a rebalance: the partitions' next owners redo its work.
   case uncommitted
-  /// No broker answered: the group sees that the member is gone when its session times out.
+  /// No broker answered: the group notices that the member is gone when its session times out.
   case unanswered
 }
 
 extension Lane where Job: ~Copyable {
-  /// Commits everything done so far and leaves the group. No window is closed: the log keeps what is open.
+  /// Commits everything done so far and leaves the group. No window is closed: the log still holds the open
+  /// traces.
   func stop() throws(BrokerError) {
     try commit()
     job.finish(at: now().steady)
     link.close()
   }
 
-  /// Gives up what is not committed and leaves the group: whoever takes the partitions over does it again.
+  /// Aborts uncommitted work and leaves the group: the partitions' next owners redo it.
   private func leave() {
     try? link.abort()
     link.close()
   }
 
-  /// Leaves the group after a last commit, for which it takes `patience` and one answer more at the most.
+  /// Leaves the group after a last commit, which takes at most `patience` plus one request.
   ///
-  /// The last commit may meet a rebalance, as when several lanes stop at once: the lane answers it and tries
-  /// again. What can't be committed is done again by whoever takes the partitions over: that is no failure.
+  /// A rebalance may interfere, as when several lanes stop at once: the lane answers it and tries again. What
+  /// can't be committed is redone by the partitions' next owners: that is not a failure.
   ///
-  /// - Throws: `stop` if something else than brokers' answers is in the way.
+  /// - Throws: `stop` for an error that waiting for brokers does not fix.
   package func finish(
     patience: Interval, _ note: (BrokerError) -> Void
   ) throws(BrokerError) -> LaneEnd {
@@ -51,7 +52,7 @@ extension Lane where Job: ~Copyable {
         }
       }
       guard now().steady < deadline else {
-        // Without a word to any broker: none answers, and the process is about to end.
+        // No broker is contacted: none answers, and the process is about to end.
         link.abandon()
         return .unanswered
       }

@@ -1,22 +1,21 @@
-// What a lane answers to its group: partitions that are assigned, revoked, lost; and starting over after an
-// abort.
+// How a lane answers its group when partitions are assigned, revoked or lost, and starts over after an abort.
 
 internal import Sampling
 
 extension Lane where Job: ~Copyable {
-  /// An event is gone only when it has been answered: an answer that fails is given again in the next round.
+  /// An event is removed only once it has been answered: a failed answer is repeated in the next round.
   func answerGroup(at moment: Moment) throws(BrokerError) {
     while let event = membership.events.first {
       switch event {
       case .assigned(let ids):
-        // The answer comes at once, and reading begins when it can: the group waits for nobody's recovery.
+        // The answer is immediate, and reading begins when it can: the group does not wait for recovery.
         try link.resume([])
         membership.waiting += ids.map { WaitingPartition(id: $0, since: moment.steady) }
       case .revoked(let ids):
         if !membership.mustStartOver { membership.mustStartOver = try !commitBeforeRelease() }
         try release(ids)
       case .lost(let ids):
-        // They are somebody else's: what was written for them since the last commit must not be committed.
+        // They belong to another member: output for them since the last commit must not be committed.
         membership.mustStartOver = true
         try release(ids)
       case .caughtUp(let id, let offset): job.noteEnd(of: id, at: offset)
@@ -28,11 +27,10 @@ extension Lane where Job: ~Copyable {
     if membership.mustStartOver { try startOver(at: moment) }
   }
 
-  /// Commits everything, for the sake of partitions that are given up: their outputs and those of the others
-  /// are in one transaction. Returns false if that failed; they are given up all the same, and their next
-  /// owner reads again.
+  /// Commits everything before partitions are released: their output shares a transaction with that of the
+  /// others. Returns false if that failed; they are released all the same, and their next owner replays.
   ///
-  /// - Throws: `retry` while it is not known what became of the commit: the group waits so long.
+  /// - Throws: `retry` while the commit's outcome is unknown: the group waits until then.
   private func commitBeforeRelease() throws(BrokerError) -> Bool {
     do {
       try commit()
@@ -53,14 +51,14 @@ extension Lane where Job: ~Copyable {
 
   // MARK: Resuming
 
-  /// Whether partitions wait for something that can be done now.
+  /// Whether waiting partitions can be resumed now.
   func isResuming(at moment: Moment) -> Bool {
     membership.pausedUntil <= moment.steady
       && membership.waiting.contains { $0.lookAgainAt <= moment.steady }
   }
 
-  /// Resumes partitions that were assigned. What they wait for is asked for all of them at once, and one
-  /// broker that does not answer costs one wait: the others are asked in a later round.
+  /// Resumes assigned partitions. Committed points are requested for all of them at once, and an unresponsive
+  /// broker costs one wait: the other partitions are tried in a later round.
   func resumeWaiting(at moment: Moment) throws(BrokerError) {
     guard membership.pausedUntil <= moment.steady else { return }
     let begin = now().steady
@@ -68,7 +66,7 @@ extension Lane where Job: ~Copyable {
       try askForCommits()
       for id in membership.waiting.filter({ $0.lookAgainAt <= moment.steady }).map(\.id) {
         guard let index = membership.waiting.firstIndex(where: { $0.id == id }) else { continue }
-        // The next round begins with the others.
+        // The next round begins with the other partitions.
         var partition = membership.waiting.remove(at: index)
         var isRead = false
         defer { if !isRead { membership.waiting.append(partition) } }
@@ -78,12 +76,12 @@ extension Lane where Job: ~Copyable {
     } catch {
       guard error.remedy == .retry else { throw error }
       report(.disturbed(error))
-      // The round's moment lies before what has been waited for.
+      // The round's moment is from before the wait.
       membership.pausedUntil = moment.steady + (now().steady - begin) + Self.pause
     }
   }
 
-  /// Asks for the committed points of all partitions that nobody has asked for yet.
+  /// Requests the committed points of all partitions for which they have not been requested yet.
   private func askForCommits() throws(BrokerError) {
     let ids = membership.waiting.filter { $0.committed == nil }.map(\.id)
     guard !ids.isEmpty else { return }
@@ -96,18 +94,18 @@ extension Lane where Job: ~Copyable {
 
   /// How long a round works on partitions that are not read yet.
   private static var resumptionSlice: Interval { .milliseconds(50) }
-  /// How long the lane waits before it asks again for what was not there.
+  /// How long the lane waits after an error before it tries again.
   private static var pause: Interval { .milliseconds(500) }
 
   // MARK: Aborts
 
-  /// How many aborts in a row that no broker's state explains are too many.
+  /// How many non-transient aborts in a row end the process.
   private static var abortsMax: Int { 10 }
 
-  /// After an abort nothing that was done since the last commit counts: all partitions are resumed from what
-  /// was committed.
+  /// After an abort, everything since the last commit is void: all partitions are resumed from their
+  /// committed points.
   ///
-  /// - Throws: `stop` when aborts of a kind that waiting does not mend come again and again.
+  /// - Throws: `stop` after too many aborts that waiting does not fix.
   func startOver(after error: BrokerError? = nil, at moment: Moment) throws(BrokerError) {
     membership.mustStartOver = true
     membership.cause = error
@@ -118,7 +116,7 @@ extension Lane where Job: ~Copyable {
       if !error.isTransient { membership.abortsInARow += 1 }
       guard membership.abortsInARow < Self.abortsMax else {
         throw BrokerError(
-          .stop, "given up after \(Self.abortsMax) aborts without a commit between them: \(error.message)")
+          .stop, "gave up after \(Self.abortsMax) aborts without a commit in between: \(error.message)")
       }
       membership.pausedUntil = moment.steady + (now().steady - begin) + Self.pause
     }

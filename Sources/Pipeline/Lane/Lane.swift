@@ -1,8 +1,8 @@
-// A lane: one member of the group, one producer, one thread. Round by round it reads records, answers the
-// group, and commits.
+// A lane: one member of the group, one producer, one thread. Each round it reads records, answers the group,
+// and commits.
 //
-// A record's way leads straight down: the worker's loop calls `step`, `step` polls the link and hands each
-// record to the job, the job writes what comes of it to the link. Nothing calls back.
+// Calls go straight down: the worker's loop calls `step`, `step` polls the link and passes each record to the
+// job, and the job writes its output to the link. Nothing calls back.
 
 package import Sampling
 
@@ -14,18 +14,18 @@ package struct CommitPace: Sendable {
   package var records = 250_000
 }
 
-/// One member of the group with its producer, and the job that it does.
+/// One member of the group with its producer and its job.
 ///
 /// Not thread-safe: it lives on one thread. `step` does one round; nothing happens between rounds.
 package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   let link: Link
   var job: Job
   var membership = Membership()
-  /// Records taken since the last commit.
+  /// Records read since the last commit.
   var recordsSinceCommit = 0
-  /// What time it is by now: a round's moment is when it began.
+  /// The current time: a round's moment is when it began.
   let now: () -> Moment
-  /// Told what happens, on the lane's thread.
+  /// Receives events, on the lane's thread.
   let report: (LaneEvent) -> Void
   private let pace: CommitPace
   /// When the last commit was, by the steady clock.
@@ -44,10 +44,10 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     self.report = report
   }
 
-  /// One round: reads what there is, answers the group, does what is due, commits if it is time to.
+  /// One round: reads what has arrived, answers the group, does what is due, and commits if it is time.
   ///
   /// - Parameter timeout: how long to wait for a record.
-  /// - Throws: what the link throws. After `retry` the same call may be made again.
+  /// - Throws: the link's errors. After `retry` the call may be repeated.
   package func step(at moment: Moment, timeout: Interval) throws(BrokerError) {
     do {
       if membership.mustStartOver { try startOver(after: membership.cause, at: moment) }
@@ -61,7 +61,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   }
 
   private func doRound(at moment: Moment, timeout: Interval) throws(BrokerError) {
-    // While partitions are being resumed there is something to do other than to wait for records.
+    // While partitions are being resumed, there is more to do than wait for records.
     let patience = isResuming(at: moment) ? .seconds(0) : timeout
     let link = link
     let count = try link.poll(timeout: patience) { (place, key, value) throws(BrokerError) in
@@ -78,14 +78,15 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     }
   }
 
-  /// Makes everything done so far durable, and commits. After `retry` it finishes what it has begun.
+  /// Makes everything done so far durable, and commits. After `retry`, the next call finishes what this one
+  /// began.
   func commit() throws(BrokerError) {
     guard !membership.mustStartOver else {
-      throw BrokerError(.abort, "what was written since the last commit must not be committed")
+      throw BrokerError(.abort, "output since the last commit must not be committed")
     }
     var points = membership.unfinished ?? job.points(all: false, at: now().wall)
-    // Outputs come from records or from time, and both move the point, but for what is written for want of
-    // memory while records are read again.
+    // Records and time cause output, and both move the point, with one exception: output written because
+    // memory runs short while records are replayed.
     if points.isEmpty, link.hasUncommitted { points = job.points(all: true, at: now().wall) }
     recordsSinceCommit = 0
     guard !points.isEmpty else { return }
@@ -103,13 +104,12 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     report(.committed(snapshot()))
   }
 
-  /// Takes over the policies, the baseline and the version of `sampler` between two rounds; see
-  /// `Sampler.adopt`.
+  /// Adopts the policies, the baseline and the version of `sampler` between two rounds; see `Sampler.adopt`.
   package func adopt(_ sampler: SamplerConfiguration) {
     job.adopt(sampler)
   }
 
-  /// What it holds and has done.
+  /// Its contents and counts.
   package func snapshot() -> LaneSnapshot {
     var snapshot = job.snapshot()
     snapshot.lane.commits = commits
@@ -117,7 +117,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     return snapshot
   }
 
-  /// What it has measured, and where its partitions stand; costs more than a snapshot.
+  /// Its measurements and its partitions' positions; costs more than a snapshot.
   package func measured() -> LaneMeasures {
     var all = job.measured(by: link)
     all.hasJoined = membership.hasJoined

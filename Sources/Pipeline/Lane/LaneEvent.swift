@@ -1,28 +1,28 @@
-// What a lane tells about itself.
+// What a lane reports about itself.
 
 public import Sampling
 
 /// Something that happened on a lane.
 public enum LaneEvent: Sendable {
-  /// A partition resumed from its committed offset, or from the configured start where there was none; so
-  /// many records are read again, and so many past verdicts are known.
+  /// A partition resumed from its committed offset, or from the configured start if there was none;
+  /// `recordsAgain` records are replayed, and `verdicts` past verdicts are known.
   case assigned(PartitionID, from: Offset?, recordsAgain: Int64, verdicts: Int)
-  /// How far partitions are that are not where their last owner left them yet. Told every
+  /// The progress of partitions that have not caught up with their last owner yet. Reported every
   /// `progressInterval`.
   case recovering([RecoveryProgress])
-  /// A partition is where its last owner left it, so long after it was assigned.
+  /// A partition has caught up with its last owner, this long after it was assigned.
   case recovered(PartitionID, after: Interval)
-  /// The partition's decisions no longer reach back to this time: verdicts older than what is left are
-  /// forgotten, and spans of their traces are taken for new ones.
+  /// The partition's decisions no longer reach back to this time: older verdicts are lost, and spans of their
+  /// traces are treated as new ones.
   case decisionsMissing(PartitionID, since: Instant)
-  /// A record came whose offset lies before the next one to read. It is skipped: it was read before, or the
-  /// log was cut short and this is another record.
+  /// A record arrived with an offset before the next one to read. It is skipped: it was read before, or the
+  /// log was truncated and this is a different record.
   case repeated(PartitionID, Offset, next: Offset)
-  /// Partitions were given up.
+  /// Partitions were released.
   case released([PartitionID])
   /// Outputs and offsets are durable.
   case committed(LaneSnapshot)
-  /// Dead letters were written. Each reason is reported at once, then no more than once a minute.
+  /// Dead letters were written. Each reason is reported at once, then at most once a minute.
   case deadLettered(DeadLetterNotice)
   /// A transient error; the lane carries on.
   case disturbed(BrokerError)
@@ -33,7 +33,7 @@ extension LaneEvent {
   static let progressInterval = Interval.seconds(5)
 }
 
-/// How far the recovery of a partition is.
+/// The progress of a partition's recovery.
 public struct RecoveryProgress: Equatable, Sendable {
   /// What is being read.
   public enum Phase: String, Sendable {
@@ -49,13 +49,13 @@ public struct RecoveryProgress: Equatable, Sendable {
   public var phase: Phase
   /// Offsets read in this phase,
   public var done: Int64
-  /// of so many; 0 while that is not known.
+  /// out of this many; 0 while unknown.
   public var total: Int64
-  /// How long this phase has taken.
+  /// How long this phase has taken so far.
   public var elapsed: Interval
 
-  /// How long it will take, if it goes on as it has gone; nil while nothing has been read. One that does not
-  /// fit is clamped: offsets are the broker's, and with the first of very many read it is long.
+  /// The time left at the rate so far; nil while nothing has been read. It is clamped: offsets come from the
+  /// broker, and after the first of very many records the estimate is huge.
   public var estimate: Interval? {
     guard done > 0, total >= done else { return nil }
     let left = Int128(elapsed.nanoseconds) * Int128(total - done) / Int128(done)
@@ -71,15 +71,15 @@ public struct LaneCounters: Equatable, Sendable {
   public var sampled: UInt64 = 0
   /// Dead letters by reason.
   public var deadLetters: [String: UInt64] = [:]
-  /// Spans in them by reason, as far as they could be told apart.
+  /// Spans in them by reason, if they could be counted.
   public var deadLetterSpans: [String: UInt64] = [:]
   /// Commits.
   public var commits: UInt64 = 0
   /// Records of spans that a repartitioner has written.
   public var spans: UInt64 = 0
-  /// Records that came for partitions that were not assigned any more; whoever has them now reads them.
+  /// Records of partitions that were no longer assigned; their current owner reads them.
   public var recordsNotAssigned: UInt64 = 0
-  /// Records that came with an offset before the next one to read, and were skipped.
+  /// Records with an offset before the next one to read, which were skipped.
   public var recordsRepeated: UInt64 = 0
 
   /// Nothing yet.
@@ -88,25 +88,25 @@ public struct LaneCounters: Equatable, Sendable {
 
 /// The state of a lane at one moment.
 public struct LaneSnapshot: Equatable, Sendable {
-  /// The samplers' counters, summed over partitions, those given up included.
+  /// The samplers' counters, summed over partitions, including those released.
   public var counters: SamplerCounters
   /// The lane's own.
   public var lane: LaneCounters
   /// Partitions assigned.
   public var partitions: [PartitionID] = []
-  /// Partitions that are not where their last owner left them yet.
+  /// Partitions that have not caught up with their last owner yet.
   public var recovering = 0
-  /// Traces open.
+  /// Open traces.
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
-  /// Bytes of memory that a lane takes: for spans, tables and past verdicts, and to work with.
+  /// Bytes of memory that a lane uses: for spans, tables, past verdicts and work.
   public var residentBytes = 0
-  /// Segments of spans that are compressed.
+  /// Compressed segments of spans.
   public var compressedSegments = 0
-  /// Bytes of memory that the buffered spans are kept in.
+  /// Bytes of memory that hold the buffered spans.
   public var residentBufferBytes = 0
-  /// Verdicts remembered for spans that come late.
+  /// Verdicts remembered for late spans.
   public var pastVerdicts = 0
 
   /// Nothing yet.
@@ -117,7 +117,7 @@ public struct LaneSnapshot: Equatable, Sendable {
 }
 
 extension LaneSnapshot {
-  /// Adds what another lane holds and has done.
+  /// Adds another lane's contents and counts.
   public mutating func add(_ other: LaneSnapshot) {
     counters.add(other.counters)
     lane.add(other.lane)

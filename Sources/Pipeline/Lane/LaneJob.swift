@@ -1,4 +1,4 @@
-// What a lane's job is: what becomes of the records of its partitions.
+// A lane's job: what it does with the records of its partitions.
 
 package import Sampling
 
@@ -9,13 +9,13 @@ package protocol LaneJob: ~Copyable {
   /// The partitions that are read.
   var partitionIDs: [PartitionID] { get }
 
-  /// Takes a record, which `link` is delivering.
+  /// Processes the record that `link` is delivering.
   mutating func take(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
   ) throws(BrokerError)
 
-  /// Restores what is known of an assigned partition, then has the link read it. Returns whether it is read
-  /// now; if not, the lane calls again in a later round.
+  /// Restores the state of an assigned partition, then has the link read it. Returns whether it is being
+  /// read; if not, the lane calls again in a later round.
   mutating func resume(
     _ partition: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
   ) throws(BrokerError) -> Bool
@@ -23,9 +23,9 @@ package protocol LaneJob: ~Copyable {
   /// All records of a partition before an offset have been delivered.
   mutating func noteEnd(of id: PartitionID, at offset: Offset)
 
-  /// Does what is due beside records, once a round.
+  /// Does what is due besides records, once a round.
   ///
-  /// - Parameter waiting: the partitions that are assigned and not read yet.
+  /// - Parameter waiting: the partitions that are assigned but not read yet.
   mutating func work(
     at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
   ) throws(BrokerError)
@@ -36,18 +36,18 @@ package protocol LaneJob: ~Copyable {
   /// The points have been committed.
   mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant)
 
-  /// Drops what is known of partitions, and what was not written yet.
+  /// Drops the state of partitions, and all output not written yet.
   mutating func forget(_ ids: [PartitionID])
 
   /// Everything is committed, and the lane is about to leave the group.
   mutating func finish(at steady: Instant)
 
-  /// Takes over the policies, the baseline and the version of `sampler`.
+  /// Adopts the policies, the baseline and the version of `sampler`.
   mutating func adopt(_ sampler: SamplerConfiguration)
 
-  /// What it holds and has done.
+  /// Its contents and counts.
   func snapshot() -> LaneSnapshot
 
-  /// What it has measured, and where its partitions stand; costs more than a snapshot.
+  /// Its measurements and its partitions' positions; costs more than a snapshot.
   func measured(by link: some BrokerLink) -> LaneMeasures
 }

@@ -1,14 +1,14 @@
-// What a lane measures beside its counters, for whoever watches it.
+// What a lane measures besides its counters, for monitoring.
 
 public import Sampling
 
-/// Where a partition that is read stands.
+/// The position of a partition.
 public struct PartitionPosition: Equatable, Sendable {
   /// The partition.
   public var partition: PartitionID
   /// The next offset to read; nil before the first record.
   public var next: Offset?
-  /// The end of the log as far as it is known.
+  /// The end of the log; nil if it is not known.
   public var end: Offset?
   /// The stream clock; nil before the first record with a timestamp.
   public var clock: Instant?
@@ -21,13 +21,13 @@ public struct PartitionPosition: Equatable, Sendable {
     self.clock = clock
   }
 
-  /// Records between the next one and the end; nil while either is not known. Markers of transactions count.
+  /// Records between the next one and the end; nil while either is unknown. Transaction markers count.
   public var lagRecords: Int64? {
     guard let next, let end else { return nil }
     return max(0, end.value - next.value)
   }
 
-  /// How far the stream clock is behind the time of day; none where everything is read.
+  /// How far the stream clock is behind the wall clock; zero if everything has been read.
   public func lag(at now: Instant) -> Interval? {
     guard let lagRecords else { return nil }
     guard lagRecords > 0 else { return .seconds(0) }
@@ -35,7 +35,7 @@ public struct PartitionPosition: Equatable, Sendable {
   }
 }
 
-/// Verdicts by when they were given.
+/// Verdicts by trigger.
 public struct VerdictCounts: Equatable, Sendable {
   /// Final verdicts, by trigger.
   public var kept: [Decision.Trigger: UInt64] = [:]
@@ -64,13 +64,13 @@ public struct VerdictCounts: Equatable, Sendable {
   }
 }
 
-/// What a lane has measured from its start on, and where it stands.
+/// What a lane has measured since its start, and its positions.
 public struct LaneMeasures: Equatable, Sendable {
-  /// Whether its group has told it what it reads, be it nothing.
+  /// Whether its group has assigned it partitions, perhaps none.
   public var hasJoined = false
   /// Assignments, revocations and losses of partitions.
   public var rebalances: [String: UInt64] = [:]
-  /// Times that everything since the last commit was given up and done again.
+  /// How many times everything since the last commit was aborted and redone.
   public var aborts: UInt64 = 0
   /// Verdicts by trigger.
   public var verdicts = VerdictCounts()
@@ -83,11 +83,11 @@ public struct LaneMeasures: Equatable, Sendable {
   /// Time from the timestamp of the record that made a trace certain to be kept to the commit of its early
   /// decision.
   public var eagerLatencies = Histogram()
-  /// Time from a partition's assignment until it was where its last owner had left it.
+  /// Time from a partition's assignment until it caught up with its last owner.
   public var recoveryDurations = Histogram()
-  /// Where the partitions stand.
+  /// The partitions' positions.
   public var positions: [PartitionPosition] = []
-  /// The rates of the adaptive baseline; nil where there is none.
+  /// The rates of the adaptive baseline; nil if there is none.
   public var rates: BaselineRates?
 
   /// Nothing measured yet.
@@ -112,7 +112,7 @@ public struct LaneMeasures: Equatable, Sendable {
     rates = rates ?? other.rates
   }
 
-  /// Adds verdicts by service. Names that are not UTF-8 are mended: two of them may become one.
+  /// Adds verdicts by service. Names that are not UTF-8 are repaired: two of them may become one.
   mutating func addServices(of sampler: borrowing Sampler) {
     sampler.forEachServiceVerdicts { name, verdicts in
       services[String(decoding: name, as: UTF8.self), default: ServiceVerdicts()].add(verdicts)

@@ -1,13 +1,13 @@
-// What time it is, twice: one clock can be set, the other can't.
+// The time by two clocks: one can be set, the other can't.
 
 internal import Foundation
 public import Sampling
 
 /// A moment by two clocks.
 public struct Moment: Sendable {
-  /// The time of day. It may be wrong, and it may jump; only timestamps are held against it.
+  /// The wall clock. It may be wrong and may jump; it is only compared with timestamps.
   public var wall: Instant
-  /// Time that has passed since some start. It never jumps: everything that waits, waits by it.
+  /// Time elapsed since some start. It never jumps: all waiting goes by it.
   public var steady: Instant
 
   /// Makes a moment.
@@ -27,8 +27,7 @@ public struct Moment: Sendable {
 }
 
 extension Instant {
-  /// The point in time that a host's clock shows; one that does not fit is clamped, for a clock may be set to
-  /// any year.
+  /// The time that a host's clock shows, clamped: a clock may be set to any year.
   init(secondsSince1970 seconds: Double) {
     let nanoseconds = (seconds * 1e9).rounded(.towardZero)
     self.init(nanoseconds: Int64(exactly: nanoseconds) ?? (seconds < 0 ? .min : .max))

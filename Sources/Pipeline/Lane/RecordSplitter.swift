@@ -1,11 +1,11 @@
-// A record taken apart by trace, and its pieces written keyed by trace id.
+// Splits a record by trace, and writes the pieces keyed by trace id.
 
 internal import OTLP
 internal import Sampling
 
 /// Writes the spans of records keyed by trace id. Reused: it keeps its storage.
 struct RecordSplitter {
-  /// The largest value that the topic of spans takes.
+  /// The largest value that the topic of spans accepts.
   let bytesMax: Int
   private let limits = Limits()
   private var record = ScannedRecord()
@@ -21,27 +21,27 @@ struct RecordSplitter {
     self.bytesMax = bytesMax
   }
 
-  /// The spans that can't be used, by reason, of the record that was read last.
+  /// Unusable spans of the last record read, by reason.
   var rejectedSpans: [RejectedSpans] { record.rejected }
 
   /// Bytes of memory in use.
   var byteCount: Int { record.byteCount + groups.byteCount + piece.byteCount }
 
-  /// Gives back what a record took.
+  /// Releases its storage.
   mutating func release() {
     record = ScannedRecord()
     groups = TraceGroups()
     piece = WireWriter()
   }
 
-  /// Reads a record, of which `write` then writes the pieces.
+  /// Reads a record, whose pieces `write` then writes.
   mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     try record.scan(bytes)
     try groups.group(record, bytesMax: limits.splitBytes(ofRecord: bytes.byteCount))
     spansRead += UInt64(record.spans.count)
   }
 
-  /// Writes each trace's piece of the record that was read, and aside what can't be used.
+  /// Writes each trace's piece of the last record read, and its unusable spans to `aside`.
   mutating func write(
     _ bytes: RawSpan, key recordKey: RawSpan?, from place: RecordPlace, aside: inout DeadLetterOutput,
     to link: some BrokerLink
@@ -64,7 +64,7 @@ struct RecordSplitter {
     }
   }
 
-  /// Writes some spans of one trace, in as many records as the topic's limit makes necessary.
+  /// Writes some spans of one trace, in as many records as the topic's limit requires.
   private mutating func write(
     _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
     aside: inout DeadLetterOutput, to link: some BrokerLink
@@ -87,7 +87,7 @@ struct RecordSplitter {
     let piece = piece.bytes
     try piece.withRawBytes { (value) throws(BrokerError) in
       guard value.byteCount > bytesMax else { return try write(value, of: traceID, to: link) }
-      // Spans that are larger than their topic takes are not lost, but a dead letter.
+      // Spans larger than their topic accepts are not lost: they become a dead letter.
       var letter = DeadLetter(
         tooLarge: value, spans: spans.count, traceID: traceID, bytesMax: bytesMax,
         partition: place.partition, offsets: place.offset...place.offset)

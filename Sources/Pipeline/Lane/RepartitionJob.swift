@@ -1,27 +1,26 @@
-// The job of a lane that repartitions: it takes records of any key apart and writes their spans keyed by
-// trace id.
+// The job of a repartitioning lane: it splits records with any key and writes their spans keyed by trace id.
 
 package import Topology
 internal import OTLP
 package import Sampling
 
-/// Reads `raw-spans` and writes `spans`. It keeps nothing: a record is done with when its pieces are written.
+/// Reads `raw-spans` and writes `spans`. It keeps no state: a record is done once its pieces are written.
 package struct RepartitionJob: ~Copyable, LaneJob {
-  /// What a lane that repartitions does.
+  /// What configures a repartitioning lane.
   package struct Configuration: Sendable {
     /// How records are encoded.
     package var encoding = SpanEncoding.otlpProto
     /// The input topic's name, for dead letters.
     package var topic: String
-    /// How often it is committed.
+    /// How often to commit.
     package var pace = CommitPace()
     /// Larger records are malformed.
     package var recordBytesMax = Limits().recordBytes
-    /// The largest value that the topic of spans takes.
+    /// The largest value that the topic of spans accepts.
     package var spansBytesMax = 900_000
-    /// The most bytes that key, value and headers of a dead letter may have together.
+    /// The most bytes of a dead letter's key, value and headers together.
     package var deadLetterBytesMax = 900_000
-    /// What a record needs while it is read and written is kept up to this much for the next one.
+    /// Working memory up to this much is kept from one record to the next.
     package var workingBytesKept = 16 << 20
 
     /// Makes a configuration with the defaults above.
@@ -35,7 +34,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     let id: PartitionID
     /// The next offset to read; nil before the first record of a partition without a commit.
     var next: Offset?
-    /// What was committed last by this lane.
+    /// The offset last committed by this lane.
     var committed: Offset?
     /// The largest timestamp.
     var clock: Instant?
@@ -60,7 +59,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     splitter = RecordSplitter(bytesMax: configuration.spansBytesMax)
   }
 
-  /// Nothing that it does depends on policies.
+  /// It does not depend on policies.
   package mutating func adopt(_ sampler: SamplerConfiguration) {}
 
   // MARK: Records
@@ -108,7 +107,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     }
   }
 
-  /// Says what there is to be said, and gives back what a large record took.
+  /// Reports dead letters, and releases a large record's working memory.
   package mutating func work(
     at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
   ) throws(BrokerError) {
@@ -190,11 +189,11 @@ package struct RepartitionJob: ~Copyable, LaneJob {
 }
 
 extension Lane where Job == RepartitionJob {
-  /// Makes a lane that repartitions over a link that has joined its group.
+  /// Makes a repartitioning lane over a link that has joined its group.
   ///
   /// - Parameters:
-  ///   - now: what time it is, to measure by.
-  ///   - report: told what happens, on the lane's thread.
+  ///   - now: the clock for measurements.
+  ///   - report: receives events, on the lane's thread.
   package convenience init(
     link: Link, configuration: RepartitionJob.Configuration, now: @escaping () -> Moment = { .now },
     report: @escaping (LaneEvent) -> Void

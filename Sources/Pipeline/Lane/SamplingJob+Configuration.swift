@@ -1,10 +1,10 @@
-// What the job of a lane that samples goes by.
+// The configuration of a sampling lane's job.
 
 package import Topology
 package import Sampling
 
 extension SamplingJob {
-  /// What a lane that samples does, beside its samplers' own configuration.
+  /// What configures a sampling lane, including its samplers.
   package struct Configuration: Sendable {
     /// The samplers' configuration.
     package var sampler: SamplerConfiguration
@@ -12,20 +12,20 @@ extension SamplingJob {
     package var encoding = SpanEncoding.otlpProto
     /// The input topic's name, for dead letters.
     package var topic: String
-    /// How often it is committed.
+    /// How often to commit.
     package var pace = CommitPace()
-    /// Bytes of memory that all partitions of the lane may take together: for undecided spans, for what is
-    /// known of open traces, and for past verdicts.
+    /// Bytes of memory that all partitions of the lane may take together: for undecided spans, for the tables
+    /// of open traces, and for past verdicts.
     package var memoryBytesMax = 1 << 30
-    /// Memory that a burst has left over is given back after this long, twice at the most.
+    /// Memory left over from a burst is released after this long, or twice as long at most.
     static let trimInterval = Interval.seconds(60)
-    /// Spans are compressed when they take this much of what they may.
+    /// Spans are compressed when they use this much of their share.
     package var compressAbovePercent = 50
-    /// A partition that is caught up and quiet for this long lets its clock run by itself.
+    /// The clock of a partition that has caught up and been quiet for this long advances with time.
     package var idleAfter = Interval.seconds(1)
-    /// The largest value that the topic of kept spans takes.
+    /// The largest value that the topic of kept spans accepts.
     package var sampledBytesMax = 900_000
-    /// The most bytes that key, value and headers of a dead letter may have together.
+    /// The most bytes of a dead letter's key, value and headers together.
     package var deadLetterBytesMax = 900_000
 
     /// Makes a configuration with the defaults above.
@@ -34,14 +34,14 @@ extension SamplingJob {
       self.topic = topic
     }
 
-    /// The most that the pieces of one record may take of memory: a sixteenth, or what it takes to double the
-    /// largest record, if that is more and no more than a quarter.
+    /// The most memory for the pieces of one record: a sixteenth of the lane's, or twice the largest record
+    /// if that is more, but at most a quarter.
     var splitBytesMax: Int {
       let doubled = min(2 * min(sampler.limits.recordBytes, memoryBytesMax), memoryBytesMax / 4)
       return min(sampler.limits.splitBytes, max(memoryBytesMax / 16, doubled))
     }
 
-    /// What a record needs while it is read and written is kept up to this much for the next one.
+    /// Working memory up to this much is kept from one record to the next.
     var workingBytesKept: Int { max(1 << 20, memoryBytesMax / 64) }
   }
 }

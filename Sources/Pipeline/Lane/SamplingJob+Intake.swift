@@ -1,4 +1,4 @@
-// A record's way in: to its partition's sampler, or aside.
+// The intake of records: to their partition's sampler, or to the dead letters.
 
 internal import OTLP
 internal import Sampling

@@ -1,4 +1,4 @@
-// What the samplers of a lane hold and have done, for whoever watches it.
+// The contents and counts of a lane's samplers, for monitoring.
 
 internal import Sampling
 internal import SpanStorage

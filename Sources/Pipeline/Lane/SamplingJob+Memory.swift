@@ -1,20 +1,20 @@
-// The lane's memory: what spans may take of it, and what happens when it runs short.
+// The lane's memory: the share for spans, and what happens when it runs short.
 
 internal import Sampling
 internal import SpanStorage
 
 extension SamplingJob {
-  /// What spans may take. Room for the pieces of one record is left: when they are written it is too late to
-  /// look.
+  /// The bytes that spans may use. It leaves room for the pieces of one record: when they are written it is
+  /// too late to check.
   var spanBytesMax: Int {
     let others =
       memory.tableBytes + memory.verdictBytes + workingBytes + configuration.sampler.limits.splitBytes
     return max(configuration.memoryBytesMax - others, configuration.memoryBytesMax / 8)
   }
 
-  /// Gives back what is not needed, once a round.
+  /// Releases unused memory, once a round.
   mutating func manageMemory(at now: Instant) {
-    // What a large record took is given back at once: traces would have to go for it.
+    // A large record's working memory is released at once: otherwise it would crowd out traces.
     if workspace.scratchBytes > configuration.workingBytesKept { workspace.releaseScratch() }
     if effects.capacity > configuration.workingBytesKept { effects = Effects() }
     if decoder.byteCount > configuration.workingBytesKept { decoder.release() }
@@ -30,7 +30,7 @@ extension SamplingJob {
     workspace.releaseAutomata(all: false)
   }
 
-  /// Takes memory from the partition that holds most, while spans of all together take too much.
+  /// Frees memory of the partition that holds most, while all spans together use too much.
   mutating func relieveMemory(to link: some BrokerLink) throws(BrokerError) {
     while memory.usedBytes > spanBytesMax {
       let largest = partitions.max {
@@ -38,7 +38,7 @@ extension SamplingJob {
       }
       guard let largest else { return }
       let before = largest.state.sampler.usage.bufferedBytes
-      // A tenth more than needed, so that the next record does not bring the lane here again.
+      // A tenth more than needed, so that the next record does not trigger this again.
       let excess = memory.usedBytes - spanBytesMax / 10 * 9
       largest.state.sampler.relieve(toBytes: max(0, before - excess), into: &effects)
       try drain(largest, to: link)

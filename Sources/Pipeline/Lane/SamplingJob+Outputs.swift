@@ -1,14 +1,14 @@
-// What samplers hand out, and where it is written.
+// The samplers' outputs, and where they are written.
 
 internal import OTLP
 internal import Sampling
 
 extension SamplingJob {
-  /// Writes what a sampler wants written.
+  /// Writes a sampler's effects.
   ///
   /// - Parameters:
-  ///   - offset: of the record that was read last.
-  ///   - record: that record, if it is what the outputs come from, with its key.
+  ///   - offset: the offset of the last record read.
+  ///   - record: that record, if it caused the outputs.
   mutating func drain(
     _ partition: PartitionID, offset: Offset, record: RecordPlace? = nil, key recordKey: RawSpan? = nil,
     to link: some BrokerLink
@@ -37,7 +37,7 @@ extension SamplingJob {
         written.sampled += 1
         try write(.sampled, partition, traceID, range, to: link)
       case .leaveOut(let traceID, let range, let spans):
-        // The record stands between the offsets of a trace that is decided now, or else it is the last one.
+        // The spans' record is within the offsets of the trace being decided, or else it is the last one.
         let decided = latest?.traceID == traceID ? latest : nil
         let offsets = decided.map { $0.firstOffset...max($0.firstOffset, $0.lastOffset) } ?? offset...offset
         try writeTooLarge(partition, traceID, range, spans, from: offsets, to: link)
@@ -74,7 +74,7 @@ extension SamplingJob {
     }
   }
 
-  /// Kept spans that are larger than their topic takes are not lost, but a dead letter.
+  /// Kept spans larger than their topic accepts are not lost: they become a dead letter.
   private mutating func writeTooLarge(
     _ partition: PartitionID, _ traceID: TraceID, _ range: Range<Int>, _ spans: Int,
     from offsets: ClosedRange<Offset>, to link: some BrokerLink

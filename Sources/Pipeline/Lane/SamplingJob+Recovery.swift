@@ -1,5 +1,5 @@
-// What is restored of a partition before it is read: its commit point, and its own decisions, which are read
-// back; and the progress of that.
+// Restores a partition before it is read: its commit point, and its own decisions, which are read back.
+// Reports the progress.
 
 internal import Sampling
 
@@ -8,7 +8,7 @@ extension SamplingJob {
     _ waiting: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
   ) throws(BrokerError) -> Bool {
     let id = waiting.id
-    // Whoever starts takes the fleet's rates, not its own first guess; but not for ever.
+    // A new lane waits for the fleet's rates instead of using its own first guess, but not forever.
     guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else {
       waiting.lookAgainAt = moment.steady + .milliseconds(50)
       return false
@@ -25,7 +25,7 @@ extension SamplingJob {
     let point = committed.flatMap { CommitPoint(safeOffset: $0.offset, metadata: $0.metadata) }
     let partition =
       restoring[id] ?? makePartition(waiting, at: point, moment, isWhole: link.commitsTogether)
-    // Kept until it is read: an assignment that fails is made again.
+    // Kept until it is read: a failed assignment is repeated.
     restoring[id] = partition
     if let point {
       guard try readDecisions(&waiting, at: point, wall: moment.wall, from: link) else { return false }
@@ -43,7 +43,7 @@ extension SamplingJob {
 
   /// How long partitions wait for the fleet's counts to be read,
   private static var fleetPatience: Interval { .seconds(10) }
-  /// and how often it is looked whether a partition's counterparts are there.
+  /// and the time between checks for a partition's counterparts.
   private static var outputsInterval: Interval { .seconds(2) }
 
   private func makePartition(
@@ -55,13 +55,13 @@ extension SamplingJob {
     return AssignedPartition(PartitionState(sampler, point, assignedAt: waiting.since, at: moment))
   }
 
-  /// Reads back more of the decisions that were committed with `point` or before. Returns whether all are
-  /// read.
+  /// Reads back more of the decisions that were committed with `point` or before. Returns whether that was
+  /// all.
   private func readDecisions(
     _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant, from link: some BrokerLink
   ) throws(BrokerError) -> Bool {
-    // Decisions are stamped by the time of day, which producers' clocks may be ahead of: then, by as much as
-    // the last owner saw, or now.
+    // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
+    // saw, or by what they are ahead now.
     let since =
       min(point.clockAtSafeOffset - point.clockAhead, wall) - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
@@ -80,7 +80,7 @@ extension SamplingJob {
     }
   }
 
-  /// Reports how far partitions are that have not caught up with their last owners yet.
+  /// Reports the progress of partitions that have not caught up with their last owners yet.
   mutating func tellProgress(of waiting: [WaitingPartition], at now: Instant) {
     for partition in partitions where partition.state.isBehind && !partition.state.sampler.isRecovering {
       partition.state.isBehind = false
@@ -103,12 +103,11 @@ extension SamplingJob {
 extension PartitionState {
   /// Takes a verdict that was read back.
   ///
-  /// A verdict that was written after the commit may be there although the spans that it lets through are
-  /// not, unless what is written and the commit points become durable together. Only traces that began before
-  /// the safe offset were decided before the commit for certain. The others are decided again: once too
-  /// often, perhaps, but nothing is lost.
+  /// Unless output and commit points become durable atomically, a verdict written after the commit may exist
+  /// although the spans that it keeps don't. Only traces that began before the safe offset were certainly
+  /// decided before the commit. The others are decided again: some of them twice, but nothing is lost.
   ///
-  /// - Parameter isCertain: whether outputs and commit points become durable together.
+  /// - Parameter isCertain: whether output and commit points become durable atomically.
   fileprivate mutating func restore(_ verdict: RestoredVerdict, isCertain: Bool) {
     guard let point else { return }
     let began = verdict.firstOffset

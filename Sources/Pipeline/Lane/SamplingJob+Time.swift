@@ -7,12 +7,12 @@ extension SamplingJob {
     find(id)?.state.noteEnd(at: offset)
   }
 
-  /// Lets the clocks of quiet partitions run on: from where they were, by the time that has passed since. The
-  /// time of day has no say in it, so a host whose clock is wrong, or is set, closes no window early.
+  /// Advances the clocks of quiet partitions from where they were, by the time elapsed since. The wall clock
+  /// plays no part in it, so a host whose clock is wrong, or is set, closes no window early.
   ///
-  /// Quiet is not the same as read to the end: fetching may hang while records are written. So before a
-  /// window closes by itself the broker is asked where the log ends, once for all partitions. What is written
-  /// after `now` is too late for it, and what was written before has been read.
+  /// Quiet does not mean read to the end: fetching may hang while records are written. So before time alone
+  /// closes a window, the broker is asked where the log ends, once for all partitions. Records written after
+  /// `now` are too late for the window, and those written before have been read.
   mutating func letTimePass(at now: Instant, to link: some BrokerLink) throws(BrokerError) {
     guard askAgainAt <= now else { return }
     let idleAfter = configuration.idleAfter
@@ -26,7 +26,7 @@ extension SamplingJob {
       ends = try link.ends(of: due.map(\.id))
     } catch {
       guard error.remedy == .retry else { throw error }
-      // Windows wait for an answer. Those who ask too often keep the lane from its other work.
+      // Windows wait for an answer. Frequent requests would keep the lane from its other work.
       askAgainAt = now + Self.askPause
       return report(.disturbed(error))
     }
@@ -38,24 +38,24 @@ extension SamplingJob {
     }
   }
 
-  /// How often brokers are asked for the end of a quiet partition,
+  /// The time between requests for the end of a quiet partition,
   private static var askInterval: Interval { .milliseconds(500) }
-  /// and how long they are left alone when they did not answer.
+  /// and the pause after one without an answer.
   private static var askPause: Interval { .seconds(3) }
 
-  /// Writes what a sampler hands out without a record.
+  /// Writes what a sampler emits without a record.
   mutating func drain(_ partition: AssignedPartition, to link: some BrokerLink) throws(BrokerError) {
     let last = Offset(max(0, (partition.state.sampler.nextOffset?.value ?? 1) - 1))
     try drain(partition.id, offset: last, to: link)
   }
 
-  /// Reads what the fleet has counted, and takes the rates that follow.
+  /// Reads the fleet's counts, and adopts the rates that follow.
   mutating func followFleet(at moment: Moment, through link: some BrokerLink) throws(BrokerError) {
     guard var fleet = fleetRates.take() else { return }
     defer { fleetRates = fleet }
     let now = partitions.reduce(moment.wall) { max($0, $1.state.sampler.clock) }
     isFleetKnown = try link.readStats { fleet.merge($0, now: now) } || isFleetKnown
-    // While the past is read, rates would change with every record of it.
+    // While old counts are read, rates would change with every record.
     guard isFleetKnown, let rates = fleet.newRates(at: moment.steady) else { return }
     for partition in partitions { partition.state.sampler.adopt(rates) }
   }

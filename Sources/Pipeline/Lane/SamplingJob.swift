@@ -1,4 +1,4 @@
-// The job of a lane that samples: it feeds the samplers of its partitions and does what they say.
+// The job of a lane that samples: it feeds records to its partitions' samplers and carries out their effects.
 
 internal import OTLP
 package import Sampling
@@ -10,19 +10,19 @@ package struct SamplingJob: ~Copyable, LaneJob {
   let report: (LaneEvent) -> Void
   var decoder: InputDecoder
   var deadLetters: DeadLetterOutput
-  /// By number, so that the lane's outputs do not depend on a hash table's order.
+  /// Ordered by number, so that the lane's outputs do not depend on a hash table's order.
   var partitions: [AssignedPartition] = []
-  /// Partitions whose past is being read back. Verdicts go into their samplers' caches as they come, under
-  /// the caches' limit; nothing is gathered.
+  /// Partitions whose decisions are being read back. Verdicts go into their samplers' caches as they arrive,
+  /// under the caches' limit; none are collected first.
   var restoring: [PartitionID: AssignedPartition] = [:]
-  /// The partition of the record before: most records come in runs.
+  /// The partition of the previous record: records mostly arrive in runs.
   private var latest: AssignedPartition?
   /// What the samplers share.
   let memory: SpanMemory
   let workspace = SamplerWorkspace()
-  /// What the lane holds beside spans, tables and verdicts, as of the last round.
+  /// Bytes that the lane holds besides spans, tables and verdicts, as of the last round.
   var workingBytes = 0
-  /// When memory was last given back, by the steady clock.
+  /// When memory was last released, by the steady clock.
   var trimmedAt = Instant.distantPast
   var effects = Effects()
   var key = TraceKey()
@@ -30,16 +30,16 @@ package struct SamplingJob: ~Copyable, LaneJob {
   private(set) var pastCounters = SamplerCounters()
   var written = LaneCounters()
   var skipped = SkippedRecords()
-  /// What is measured as it happens. What was measured of partitions that are no longer assigned, too.
+  /// Measurements taken as things happen, and those of partitions that are no longer assigned.
   var measures = LaneMeasures()
-  /// Timestamps of the records that made traces certain since the last commit.
+  /// Timestamps of the records that caused eager keeps since the last commit.
   var eagerSince: [Instant] = []
-  /// What is known of the fleet's traffic, where the baseline is adaptive.
+  /// What is known about the fleet's traffic; nil unless the baseline is adaptive.
   var fleetRates: FleetRates?
   var isFleetKnown: Bool
-  /// When progress was last told, by the steady clock.
+  /// When progress was last reported, by the steady clock.
   var progressToldAt = Instant.distantPast
-  /// Brokers are not asked for the ends of quiet partitions before then, by the steady clock.
+  /// The ends of quiet partitions are not requested before then, by the steady clock.
   var askAgainAt = Instant.distantPast
 
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
@@ -52,7 +52,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
-    // Half is left for spans, less what the lane works with and the room for a record.
+    // That leaves half for spans, less the lane's working memory and room for one record.
     memory.tableBytesMax = configuration.memoryBytesMax / 4
     memory.verdictBytesMax = configuration.memoryBytesMax / 4
   }
@@ -87,14 +87,14 @@ package struct SamplingJob: ~Copyable, LaneJob {
     partitions.first { $0.id == id }
   }
 
-  /// The partition that a record is of; nil if it is not read any more.
+  /// The partition of a record; nil if it is no longer read.
   mutating func partition(of place: RecordPlace) -> AssignedPartition? {
     if let latest, latest.id == place.partition { return latest }
     latest = find(place.partition)
     return latest
   }
 
-  /// From now on its records are taken.
+  /// Accepts the partition's records from now on.
   mutating func add(_ partition: AssignedPartition) {
     partitions.append(partition)
     partitions.sort { $0.id < $1.id }
@@ -133,11 +133,11 @@ package struct SamplingJob: ~Copyable, LaneJob {
 }
 
 extension Lane where Job == SamplingJob {
-  /// Makes a lane that samples over a link that has joined its group.
+  /// Makes a sampling lane over a link that has joined its group.
   ///
   /// - Parameters:
-  ///   - now: what time it is, to measure by.
-  ///   - report: told what happens, on the lane's thread.
+  ///   - now: the clock for measurements.
+  ///   - report: receives events, on the lane's thread.
   package convenience init(
     link: Link, configuration: SamplingJob.Configuration, now: @escaping () -> Moment = { .now },
     report: @escaping (LaneEvent) -> Void

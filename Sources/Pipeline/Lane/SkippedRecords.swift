@@ -1,25 +1,25 @@
-// Records that were delivered and are not taken: counted, and reported.
+// Records that are delivered but skipped: they are counted and reported.
 
 internal import Sampling
 
 /// What a lane has skipped.
 struct SkippedRecords {
-  /// Records of partitions that were not assigned any more; whoever has them now reads them.
+  /// Records of partitions that were no longer assigned; their current owner reads them.
   private(set) var notAssigned: UInt64 = 0
   /// Records with an offset before the next one to read.
   private(set) var repeated: UInt64 = 0
-  /// When a record that came again was last reported, by the steady clock.
+  /// When a repeated record was last reported, by the steady clock.
   private var toldAt = Instant.distantPast
 
-  /// How often records that come again are reported.
+  /// The minimum time between reports of repeated records.
   private static let interval = Interval.seconds(60)
 
   mutating func noteNotAssigned() { notAssigned += 1 }
 
-  /// After a rebalance the broker may deliver records again that were fetched before. So it may when a log
-  /// was cut short (an unclean election) and has grown again: then these are other records.
+  /// After a rebalance the broker may redeliver records fetched before. After an unclean leader election the
+  /// log may have been truncated and grown again: then these are different records.
   ///
-  /// - Returns: what to report, no more than once a minute.
+  /// - Returns: what to report, at most once a minute.
   mutating func noteRepeated(_ place: RecordPlace, before next: Offset, at steady: Instant) -> LaneEvent? {
     repeated += 1
     guard toldAt + SkippedRecords.interval <= steady else { return nil }

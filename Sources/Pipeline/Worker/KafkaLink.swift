@@ -5,48 +5,47 @@ package import Sampling
 
 /// One consumer and one producer.
 ///
-/// With a transactional id, what is written and the commit points are one transaction: committed together or
-/// not at all, and fenced by the group's generation (KIP-447). Without one, `commit` waits until everything
-/// written before is acknowledged and only then commits the offsets: what may happen twice after a crash is
-/// the writing, what can't happen is a commit of something that was not written.
+/// With a transactional id, output and commit points are one transaction: committed atomically, and fenced by
+/// the group's generation (KIP-447). Without one, `commit` waits until all output is acknowledged and only
+/// then commits the offsets: after a crash output may be written twice, but no offset is committed before its
+/// output is written.
 ///
-/// No call waits for longer than a few seconds, or half of what an open transaction has left: a broker that
-/// hangs keeps a lane from its next round for seconds, and never for so long that its transaction times out
-/// meanwhile.
+/// No call waits longer than a few seconds, or half the time that an open transaction has left: a hanging
+/// broker delays a lane's next round by seconds, and never until its transaction times out.
 package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let clients: Clients
   private let consumer: Clients.Consumer
   private var producer: Clients.Producer
   private let producerProperties: [KafkaProperty]
   private var standing = Standing.registered
-  /// Registrations that no broker has answered. Brokers may still carry each of them out, which fences the
-  /// producer that has registered since: as often as that, it is no sign of another one with its id.
+  /// Registrations that no broker has answered. Brokers may still carry out each of them and so fence the
+  /// producer registered since: that many fences need no other producer with its id.
   private var unansweredRegistrations = 0
-  /// When the last registration was answered. A minute later nothing is left of those before it.
+  /// When the last registration was answered. A minute later no earlier one is still under way.
   private var registeredAt: Duration
   private let outputNames: OutputNames
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
   private let tail: DecisionTail<Clients>?
   private let stats: StatsReader<Clients.Consumer>?
-  /// Sees the ends of logs as they are, uncommitted records included.
+  /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
   private let transactionalID: String?
-  /// Told whenever the link makes progress, and while it waits for a broker.
+  /// Called whenever the link makes progress, and while it waits for a broker.
   private let beat: () -> Void
   /// Partitions that librdkafka reads for this member.
   private var reading: Set<PartitionID> = []
   private var transaction = Transaction.none
-  /// What brokers are told: they end a transaction that is open for longer.
+  /// What brokers are told: they abort a transaction that is open for longer.
   private let transactionTimeout: Duration
 
-  /// Where the producer stands between two transactions.
+  /// The state of the producer's transaction.
   private enum Transaction {
     /// None is open.
     case none
     /// One has been open since then.
     case open(since: Duration)
-    /// Its commit has begun and its outcome is not known: it has to be asked for before anything else.
+    /// Its commit has begun and the outcome is unknown: it has to be found out before anything else.
     case committing(since: Duration)
     /// Its abort has begun.
     case aborting(since: Duration)
@@ -59,42 +58,42 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  /// What can be relied on of the producer.
+  /// Whether the producer can be relied on.
   private enum Standing {
-    /// Its requests were answered.
+    /// All its requests were answered.
     case registered
-    /// One of its requests to add offsets, commit or abort was not. Brokers may carry it out at any time, and
-    /// those before KIP-890 do so to whatever transaction of the same epoch is open then. So no other
-    /// transaction begins with this producer: a new one, with a new epoch, takes its place.
+    /// A request to add offsets, commit or abort was not answered. Brokers may carry it out at any time, and
+    /// those before KIP-890 apply it to whatever transaction of the same epoch is open then. So this producer
+    /// begins no other transaction: a new one, with a new epoch, replaces it.
     case doubtful
-    /// It takes the place of a doubtful one, and its registration has not been answered yet.
+    /// It replaces a doubtful one, and its registration has not been answered yet.
     case registering
   }
 
-  /// Whether the process is told to stop.
+  /// Whether the process is stopping.
   private let isStopping: () -> Bool
 
-  /// How long one request waits for its answer,
+  /// How long a request waits for its answer,
   private static var requestTimeoutUsual: Duration { .seconds(5) }
-  /// and when the process is told to stop.
+  /// and how long while the process is stopping.
   private static var requestTimeoutLast: Duration { .seconds(1) }
   private var requestTimeout: Duration {
     isStopping() ? KafkaLink.requestTimeoutLast : KafkaLink.requestTimeoutUsual
   }
-  /// How long a quiet partition's end is waited for: the lane's others wait as long.
+  /// How long to wait for a quiet partition's end: the lane's other partitions wait too.
   private static var endTimeout: Duration { .seconds(1) }
-  /// A request is not made for the sake of an answer that would come after this.
+  /// The least time in which a request can expect an answer.
   private static var leastPatience: Duration { .milliseconds(250) }
-  /// How long it is between two attempts that fail at once.
+  /// The pause after an attempt that fails at once.
   private static var attemptInterval: Duration { .milliseconds(100) }
 
   /// Joins `group` to read `topic`.
   ///
   /// - Parameters:
-  ///   - transactionalID: the same for the same place in the fleet, if there is such a thing: a worker that
-  ///     comes back under its id ends at once what it left open. Nil for at-least-once delivery.
-  ///   - commitInterval: how often it is committed: a transaction may be open for longer.
-  ///   - isStopping: whether the process is told to stop: then nothing is waited for very long.
+  ///   - transactionalID: stable for a place in the fleet, if there are such places: a worker that returns
+  ///     under its id ends at once what it left open. Nil for at-least-once delivery.
+  ///   - commitInterval: the time between commits: transactions may be open for longer.
+  ///   - isStopping: whether the process is stopping: then waits are short.
   ///   - beat: called whenever the link makes progress, and while it waits for a broker.
   package init(
     topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
@@ -119,7 +118,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     if transactionalID != nil {
       let producer = producer
       var unanswered = 0
-      // Registering waits for what an earlier producer of the id left open.
+      // Registration waits for what an earlier producer of the id left open.
       try KafkaLink.persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
         do throws(KafkaError) { try producer.initTransactions(timeout: timeout) } catch {
           unanswered += 1
@@ -129,7 +128,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       unansweredRegistrations = unanswered
     }
     registeredAt = clients.uptime
-    // Members of no group; librdkafka wants a name all the same.
+    // Not members of a group, but librdkafka requires a name.
     let outside =
       consumerProperties.filter { $0.name != "group.instance.id" }
       + [KafkaProperty("group.id", "\(group)-outside")]
@@ -153,7 +152,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     } else {
       stats = nil
     }
-    // Whoever takes a partition over must not see a commit that is still being made.
+    // A partition's next owner must not see a commit that is still in progress.
     let isolation =
       transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
     consumer = try clients.makeMember(
@@ -161,7 +160,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try consumer.subscribe()
   }
 
-  /// Asks again while brokers do not answer, or do not know yet what others know: for a minute.
+  /// Repeats a request for up to a minute while brokers do not answer, or have not learnt yet what others
+  /// know.
   private static func persistently<Result>(
     _ producer: Clients.Producer, _ clients: Clients, _ isStopping: () -> Bool, _ beat: () -> Void,
     _ body: (Duration) throws(KafkaError) -> Result
@@ -185,7 +185,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     timeout: Interval, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) -> Int {
     producer.poll(timeout: .zero)
-    // Whoever asks for bounds gets no records; without this nobody would take its events.
+    // `bounds` reads no records; without this its events would pile up.
     _ = bounds.poll(timeout: .zero) { _, _, _ in }
     _ = bounds.takeEvents()
     tail?.rest()
@@ -223,8 +223,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       + producer.takeErrors().map { .disturbed(besideCalls(sort(inTransaction: $0, "producer"), $0)) }
   }
 
-  /// An error that a client reports beside its calls: unless it is fatal, the client goes on, and what cannot
-  /// succeed fails where it is called.
+  /// An error that a client reports outside its calls: unless it is fatal, the client carries on, and a call
+  /// that can't succeed fails itself.
   private func besideCalls(_ sorted: BrokerError, _ error: KafkaError) -> BrokerError {
     var sorted = sorted
     if sorted.remedy == .abort || error.known == nil { sorted.remedy = .retry }
@@ -251,7 +251,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.forget(partitions)
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
-    try attempt("giving partitions up") { () throws(KafkaError) in
+    try attempt("releasing partitions") { () throws(KafkaError) in
       try consumer.unassign(stopping.map(place))
     }
     reading.subtract(stopping)
@@ -259,7 +259,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {
     let patience = try patience(requestTimeout)
-    return try attempt("looking at the output topics") { () throws(KafkaError) in
+    return try attempt("checking the output topics") { () throws(KafkaError) in
       try outputs.mirrors(partition, asking: producer, at: clients.uptime, timeout: patience / 2)
     }
   }
@@ -269,7 +269,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   ) throws(BrokerError) -> PastDecisions {
     guard let tail else { return .read(isWhole: true) }
     let patience = try patience(requestTimeout)
-    return try attempt("reading decisions of partition \(partition.value) back") { () throws(KafkaError) in
+    return try attempt("reading back decisions of partition \(partition.value)") { () throws(KafkaError) in
       try tail.read(partition, since: time, timeout: patience, take)
     }
   }
@@ -282,7 +282,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {
     let patience = try patience(KafkaLink.endTimeout)
-    return try attempt("asking for the log's end") { () throws(KafkaError) in
+    return try attempt("looking up the log's end") { () throws(KafkaError) in
       let ends = partitions.map { PartitionOffset(place($0), offset: PartitionOffset.end) }
       return try bounds.lookUp(ends, timeout: patience).map { Offset($0.offset) }
     }
@@ -300,7 +300,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   ) throws(BrokerError) {
     try beginTransaction()
     guard let output = outputs[topic] else {
-      throw BrokerError(.stop, "this topology has no topic of \(topic)")
+      throw BrokerError(.stop, "this topology has no topic for \(topic)")
     }
     let queueTimeout = min(requestTimeout, max(transactionLeft ?? .seconds(60), .zero) / 2)
     do {
@@ -309,7 +309,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         headers: headers.map { RecordHeader($0.name, $0.value) }, queueTimeout: queueTimeout,
         whileWaiting: beat)
     } catch {
-      // The sampler has moved on: what could not be queued can only come from reading the input again.
+      // The sampler has moved on: only replaying the input can produce this output again.
       throw causeOr(error, "writing to topic '\(output.name)'")
     }
   }
@@ -318,7 +318,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     guard transactionalID != nil, case .none = transaction else { return }
     do { try renewProducer() } catch {
       var error = error
-      // What is about to be written can't wait for it.
+      // The output about to be written can't wait for it.
       if error.remedy == .retry { error.remedy = .abort }
       throw error
     }
@@ -352,14 +352,14 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     if case .committing = transaction { true } else { false }
   }
 
-  /// Ends the transaction whose commit has begun. librdkafka takes no other call before it has.
+  /// Finishes the commit that has begun. librdkafka accepts no other call before that.
   private func finishCommit() throws(BrokerError) {
     do {
       try untilDone("committing the transaction", else: .retry) { (timeout) throws(KafkaError) in
         try answered { () throws(KafkaError) in try producer.commitTransaction(timeout: timeout) }
       }
     } catch {
-      // An answer that says no leaves the transaction open: it is aborted next.
+      // A refusal leaves the transaction open: it is aborted next.
       if error.remedy == .abort { transaction = .open(since: transaction.since ?? clients.uptime) }
       throw error
     }
@@ -376,15 +376,15 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  /// A transaction fails where one of its records did, and later calls only say that it has failed: the
-  /// record's own error is the cause.
+  /// A transaction fails if one of its records does, and later calls report only that: the record's own error
+  /// is the cause.
   private func causeOr(_ error: KafkaError, _ action: String) -> BrokerError {
     producer.poll(timeout: .zero)
     if !error.isFatal, let cause = deliveryFailure { return cause }
     return sort(inTransaction: error, action)
   }
 
-  /// Why a record was not delivered, if one was not.
+  /// Why a record was not delivered; nil if all were.
   private var deliveryFailure: BrokerError? {
     let failures = producer.takeFailures()
     guard let failure = failures.first(where: { $0.error.remedy == .stop }) ?? failures.first else {
@@ -408,10 +408,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let since = transaction.since ?? clients.uptime
     transaction = .aborting(since: since)
     do {
-      // What a doubtful producer has left open is ended by the registration of the next one.
+      // The registration of a doubtful producer's successor ends what it left open.
       if case .registered = standing { try abortTransaction(since: since) } else { try renewProducer() }
     } catch {
-      // An abort is not given up for another: it is tried again.
+      // The remedy for a failed abort is not another abort, but a retry.
       var error = error
       if error.remedy == .abort { error.remedy = .retry }
       throw error
@@ -425,14 +425,14 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       do throws(KafkaError) {
         try answered { () throws(KafkaError) in try producer.abortTransaction(timeout: timeout) }
       } catch {
-        // A commit that librdkafka has not ended is in the way: it is ended first, the next time.
+        // A commit that librdkafka has not finished is in the way: the next attempt finishes it first.
         if error.known == .localConflict { transaction = .committing(since: since) }
         throw error
       }
     }
   }
 
-  /// Notes that a request of the transaction's was not answered, if it was not.
+  /// Notes if a request of the transaction was not answered.
   private func answered(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
     do { try body() } catch {
       if error.isUnanswered { standing = .doubtful }
@@ -440,10 +440,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  /// Puts a new producer in the place of a doubtful one. Its registration ends what the old one left open,
-  /// and brokers refuse what still reaches them of the old one: its epoch is over.
+  /// Replaces a doubtful producer. The new one's registration ends what the old one left open, and brokers
+  /// refuse the old one's requests that still reach them: its epoch is over.
   ///
-  /// librdkafka registers a client once, so it takes a new client.
+  /// librdkafka registers a client only once, so this needs a new client.
   private func renewProducer() throws(BrokerError) {
     switch standing {
     case .registered: return
@@ -453,7 +453,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         outputs = try KafkaOutputs(outputNames, successor)
         producer.retire()
         producer = successor
-      } catch { throw sort(error, "making a new producer") }
+      } catch { throw sort(error, "creating a new producer") }
       if !mayHaveFencedItself { unansweredRegistrations = 0 }
       standing = .registering
     case .registering: break
@@ -479,10 +479,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     unansweredRegistrations > 0 && clients.uptime < registeredAt + .seconds(60)
   }
 
-  /// Calls `body` again while librdkafka says that it may succeed, for as long as the transaction has left,
-  /// but once at least.
+  /// Repeats `body` while librdkafka reports that it may succeed, for the time that the transaction has left,
+  /// but calls it at least once.
   ///
-  /// - Parameter remedy: what remains when that was in vain.
+  /// - Parameter remedy: the remedy if that fails.
   private func untilDone(
     _ action: String, else remedy: BrokerError.Remedy, _ body: (Duration) throws(KafkaError) -> Void
   ) throws(BrokerError) {
@@ -498,7 +498,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
         if error.isFatal || error.requiresAbort || !error.isRetriable {
           throw causeOr(error, action)
         }
-        // Whoever comes back at once does not turn round and round.
+        // Calls that fail at once must not spin.
         if clients.uptime - begin < KafkaLink.attemptInterval {
           producer.poll(timeout: KafkaLink.attemptInterval)
         }
@@ -521,7 +521,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   // MARK: Waiting
 
-  /// What the open transaction has left before brokers end it; nil if none is open.
+  /// The time left before brokers abort the open transaction; nil if none is open.
   private var transactionLeft: Duration? {
     transaction.since.map { $0 + transactionTimeout - clients.uptime }
   }
@@ -550,33 +550,33 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     error.isFenced ? fenced(error, action) : BrokerError(error, action)
   }
 
-  /// Sorts an error of the producer.
+  /// Classifies an error of the producer.
   private func sort(inTransaction error: KafkaError, _ action: String) -> BrokerError {
     if error.isFenced, mayHaveFencedItself {
       unansweredRegistrations -= 1
       standing = .doubtful
     }
-    // The end of a producer whose place another takes anyway ends nothing else.
+    // The end of a producer that is being replaced anyway ends nothing else.
     if case .doubtful = standing, error.isFatal || error.isFenced {
       return BrokerError(.abort, "\(action): a new producer takes over: \(error)")
     }
     return error.isFenced ? fenced(error, action) : BrokerError(inTransaction: error, action)
   }
 
-  /// Brokers fence a producer for two reasons, with one error: another has its id, or they have ended a
-  /// transaction of its own that was open for too long. How long it was open tells the two apart.
+  /// Brokers fence a producer for two reasons, with one error: another has its id, or they have aborted its
+  /// transaction, which was open for too long. How long it was open distinguishes the two.
   private func fenced(_ error: KafkaError, _ action: String) -> BrokerError {
     let id = transactionalID ?? ""
     let cause: String
     if let since = transaction.since, clients.uptime - since >= transactionTimeout {
       cause =
-        "its transaction was open for \((clients.uptime - since).components.seconds) s, and brokers end one "
-        + "after \(transactionTimeout.components.seconds) s (transaction.timeout.ms): this process was "
-        + "frozen or starved, or no broker answered for so long"
+        "its transaction was open for \((clients.uptime - since).components.seconds) s, and brokers abort "
+        + "one after \(transactionTimeout.components.seconds) s (transaction.timeout.ms): this process was "
+        + "frozen or starved, or no broker answered for that long"
     } else {
       cause =
-        "another producer has its transactional id '\(id)': give each worker a transactional.id or "
-        + "group.instance.id of its own, or none"
+        "another producer has its transactional id '\(id)': give each worker its own transactional.id or "
+        + "group.instance.id, or none"
     }
     return BrokerError(.stop, "\(action): fenced: \(cause): \(error)", isTransient: false)
   }

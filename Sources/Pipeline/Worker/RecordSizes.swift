@@ -113,7 +113,7 @@ extension SamplingJob.Configuration {
 }
 
 extension RepartitionJob.Configuration {
-  /// Keeps everything that is written below what its topic takes.
+  /// Keeps all output within its topic's limit.
   mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
     spansBytesMax = sizes.valueBytes(of: outputs.spans)
     deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)

@@ -1,4 +1,4 @@
-// A worker process: as many lanes as the topology says, each on a thread of its own.
+// A worker process: as many lanes as the topology configures, each on its own thread.
 
 internal import Foundation
 internal import Kafka
@@ -22,7 +22,7 @@ public final class Worker: Sendable {
   private let logger: Logger
   private let log: WorkerLog
   private let isStopping = Atomic(false)
-  /// Wakes whoever waits for something else than a lane.
+  /// Ends all waits except those for lanes.
   private let stopSignal = DispatchSemaphore(value: 0)
   private let boards: [LaneBoard]
   private let state: Mutex<State>
@@ -44,16 +44,16 @@ public final class Worker: Sendable {
     plan = LanePlan(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
-    // Statistics that are seldom told say nothing of brokers that were silent for half a minute.
+    // Infrequent statistics can't show that brokers have been silent for half a minute.
     let interval = plan.properties.last { $0.name == "statistics.interval.ms" }.flatMap { Int($0.value) }
     let hasStatistics = (1...10_000).contains(interval ?? 1)
     boards = (0..<plan.lanes).map { _ in LaneBoard(hasStatistics: hasStatistics) }
   }
 
-  /// What lines of `inspectTopics` begin with that somebody should look at.
+  /// The prefix of the lines of `inspectTopics` that need attention.
   public static let warningPrefix = "warning: "
 
-  /// Checks the topics without changing anything. Returns a line for each thing found.
+  /// Checks the topics without changing anything. Returns a line for each finding.
   ///
   /// - Throws: `WorkerFailure` with a line for each problem.
   public func inspectTopics() throws(WorkerFailure) -> [String] {
@@ -63,7 +63,7 @@ public final class Worker: Sendable {
 
   /// Runs until `stop` is called. Blocks.
   ///
-  /// - Throws: `WorkerFailure` when topics do not fit, or a lane can't go on.
+  /// - Throws: `WorkerFailure` if topics do not match, or a lane can't continue.
   public func run() throws(WorkerFailure) {
     guard let facts = try prepareTopics() else { return }
     for note in facts.notes { logger.notice("\(note)") }
@@ -87,7 +87,7 @@ public final class Worker: Sendable {
     logger.info("stopped")
   }
 
-  /// Waits until all lanes have ended, but no longer than it may take them once they are told to.
+  /// Waits until all lanes have ended; once they are told to stop, for the stop timeout at most.
   private func waitForLanes(_ group: DispatchGroup) throws(WorkerFailure) {
     var deadline: ContinuousClock.Instant?
     while group.wait(timeout: .now() + .milliseconds(100)) == .timedOut {
@@ -95,11 +95,11 @@ public final class Worker: Sendable {
       let end = deadline ?? ContinuousClock.now + plan.stopTimeout
       deadline = end
       guard ContinuousClock.now < end else {
-        // Nothing is lost: what is not committed is in the log, and the process's end aborts what is open.
+        // Nothing is lost: uncommitted records are still in the log, and open transactions are aborted.
         throw WorkerFailure(
           state.withLock(\.failure)
             ?? "the lanes did not finish within stop_timeout (\(plan.stopTimeout.components.seconds) s): "
-            + "what is not committed is done again by whoever takes the partitions over")
+            + "the partitions' next owners redo what is not committed")
       }
     }
   }
@@ -111,7 +111,7 @@ public final class Worker: Sendable {
     stopSignal.signal()
   }
 
-  /// What all lanes hold and have done, a moment ago.
+  /// The contents and counts of all lanes, a moment ago.
   public var snapshot: LaneSnapshot {
     var total = LaneSnapshot()
     for board in boards { total.add(board.snapshot) }
@@ -119,7 +119,7 @@ public final class Worker: Sendable {
     return total
   }
 
-  /// What the worker is doing. May be asked by any thread; no lane waits for it.
+  /// What the worker is doing. May be read from any thread; no lane waits for it.
   public var status: WorkerStatus {
     var status = WorkerStatus()
     status.isStopping = isStopping.load(ordering: .relaxed)
@@ -134,13 +134,13 @@ public final class Worker: Sendable {
 
   // MARK: Configuration
 
-  /// What it runs by.
+  /// The topology in effect.
   public var topology: Topology { state.withLock(\.topology) }
 
-  /// Takes over what of a changed topology file needs no restart: policies, baseline and log level.
+  /// Applies the parts of a changed topology file that need no restart: policies, baseline and log level.
   ///
-  /// Lanes take it over between two rounds. The traces whose windows are open then are decided by the new
-  /// policies, on all their spans; those that were kept early stay kept.
+  /// Lanes adopt it between two rounds. Traces open then are decided by the new policies, on all their spans;
+  /// those kept early stay kept.
   func adopt(_ new: Topology) {
     let change = TopologyChange(from: topology, to: new)
     var isOther = false
@@ -161,15 +161,15 @@ public final class Worker: Sendable {
         let sampler = SamplerConfiguration(topology)
         for board in boards { board.leave(sampler) }
       }
-      logger.notice("configuration taken over", metadata: ["version": "\(status.version)"])
+      logger.notice("configuration applied", metadata: ["version": "\(status.version)"])
     }
     if !change.waiting.isEmpty {
       let names = change.waiting.joined(separator: ", ")
-      logger.warning("the topology file has changes that take a restart: \(names)")
+      logger.warning("the topology file has changes that need a restart: \(names)")
     }
   }
 
-  /// Notes that a changed topology file can't be taken over: what is in effect stays.
+  /// Notes that a changed topology file can't be applied: the current topology stays in effect.
   func refuse(_ error: TopologyError) {
     state.withLock { state in
       state.configuration.refused += 1
@@ -182,7 +182,7 @@ public final class Worker: Sendable {
 
   // MARK: Topics
 
-  /// Prepares the topics; while no broker answers, again and again. Nil if the worker is stopped meanwhile.
+  /// Prepares the topics, retrying while no broker answers. Nil if the worker is stopped meanwhile.
   private func prepareTopics() throws(WorkerFailure) -> TopicFacts? {
     while !isStopping.load(ordering: .relaxed) {
       do {
@@ -227,7 +227,7 @@ public final class Worker: Sendable {
     return "\(what): \(error)"
   }
 
-  /// librdkafka's log lines as ours.
+  /// Logs librdkafka's lines as ours.
   private var kafkaLog: KafkaLog {
     let logger = logger
     return { line in
@@ -267,18 +267,18 @@ public final class Worker: Sendable {
         run(lane, number)
       }
     } catch {
-      // Who is told to stop while it connects has nothing to finish.
+      // A lane told to stop while it connects has nothing to finish.
       if !isStopping.load(ordering: .relaxed) { fail("lane \(number): \(error)") }
     }
   }
 
-  /// Runs a lane to its end, and says why it ended before its clients are torn down: that may hang for good,
-  /// as after a broker has forgotten a producer, and must not keep the process from ending.
+  /// Runs a lane to its end, and reports why it ended before its clients are torn down: teardown may hang for
+  /// good, as after a broker has forgotten a producer, and must not keep the process from ending.
   private func run<Job: LaneJob & ~Copyable>(_ lane: WorkerLane<Job>, _ number: Int) {
     do { try loop(lane, number) } catch { fail("lane \(number): \(error)") }
   }
 
-  /// Steps until the worker stops or an error can't be waited out.
+  /// Runs rounds until the worker stops or an error can't be retried.
   private func loop<Job: LaneJob & ~Copyable>(
     _ lane: WorkerLane<Job>, _ number: Int
   ) throws(BrokerError) {
@@ -288,7 +288,7 @@ public final class Worker: Sendable {
       let moment = Moment.now
       if let configuration = boards[number].takeConfiguration() {
         lane.adopt(configuration)
-        logger.debug("configuration taken over", metadata: ["lane": "\(number)"])
+        logger.debug("configuration applied", metadata: ["lane": "\(number)"])
       }
       do {
         try lane.step(at: moment, timeout: .milliseconds(100))
@@ -309,15 +309,15 @@ public final class Worker: Sendable {
     boards[number].publish(lane.measured())
   }
 
-  /// How often what lanes hold is made known,
+  /// How often lanes publish their contents,
   private static let snapshotInterval = Interval.milliseconds(50)
-  /// and what they have measured, which costs more: nobody looks more often than once a second.
+  /// and their measurements, which cost more: they are read at most once a second.
   private static let measureInterval = Interval.milliseconds(500)
 
   private func finish<Job: LaneJob & ~Copyable>(
     _ lane: WorkerLane<Job>, _ number: Int
   ) throws(BrokerError) {
-    // Half of what the worker may take: the rest is for leaving.
+    // Half of the stop timeout: the rest is for leaving.
     let patience = min(Worker.finishPatience, Interval(plan.stopTimeout / 2))
     let end = try lane.finish(patience: patience) { note(.disturbed($0), lane: number) }
     let metadata: Logger.Metadata = ["lane": "\(number)"]
@@ -325,12 +325,12 @@ public final class Worker: Sendable {
     case .committed: break
     case .uncommitted:
       logger.notice(
-        "left without the last commit: whoever takes the partitions over does it again", metadata: metadata)
+        "left without the last commit: the partitions' next owners redo its work", metadata: metadata)
     case .unanswered:
       logger.warning(
         """
-        no answer from the brokers: left without the last commit, and whoever takes the partitions over does \
-        it again once the group has missed this member
+        no answer from the brokers: left without the last commit; once this member's session has timed out, \
+        the partitions' next owners redo its work
         """, metadata: metadata)
     }
   }
@@ -338,7 +338,7 @@ public final class Worker: Sendable {
   /// How long a lane tries its last commit.
   private static let finishPatience = Interval.seconds(3)
 
-  /// One lane that can't go on ends the whole process: the group gives its partitions to others at once.
+  /// A lane that can't continue ends the whole process: the group assigns its partitions to others at once.
   private func fail(_ message: String) {
     state.withLock { state in
       if state.failure == nil { state.failure = message }
@@ -358,7 +358,7 @@ public final class Worker: Sendable {
     }
   }
 
-  /// Makes known what a lane holds and has done.
+  /// Publishes a lane's contents and counts.
   private func publish(_ snapshot: LaneSnapshot, of lane: Int) {
     let before = boards[lane].publish(snapshot)
     log.compare(before.counters, with: snapshot.counters)
