@@ -1,8 +1,8 @@
 // What a dead letter states about a record, or some spans of one, that could not be processed.
 
-import Topology
 internal import OTLP
 internal import Sampling
+import Topology
 
 /// What a dead letter states about a record, or some spans of one, that could not be processed.
 struct DeadLetter {

@@ -1,8 +1,8 @@
 // The job of a repartitioning lane: it splits records with any key and writes their spans keyed by trace id.
 
-package import Topology
 internal import OTLP
 package import Sampling
+package import Topology
 
 /// Reads `raw-spans` and writes `spans`. It keeps no state: a record is done once its pieces are written.
 package struct RepartitionJob: ~Copyable, LaneJob {

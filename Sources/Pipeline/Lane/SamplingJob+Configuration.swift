@@ -1,7 +1,7 @@
 // The configuration of a sampling lane's job.
 
-package import Topology
 package import Sampling
+package import Topology
 
 extension SamplingJob {
   /// What configures a sampling lane, including its samplers.

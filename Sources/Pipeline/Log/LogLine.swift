@@ -65,7 +65,7 @@ struct LogLine: Equatable {
     return printable
   }
 
-  /// Control characters, and characters that some readers take for a line break: the ones JSON strings escape.
+  /// Control characters, and those that some readers take for a line break: what JSON strings escape.
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}"
   }
