@@ -54,27 +54,41 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
     let start = output.count
     let chunk = ZSTD_DStreamOutSize()
     repeat {
-      let before = output.count
-      output.append(contentsOf: repeatElement(0, count: chunk))
-      var left = 0
-      var written = 0
-      unsafe input.withUnsafeBufferPointer { source in
-        unsafe output.withUnsafeMutableBufferPointer { target in
-          // Sound: both buffers outlive the call, and zstd stays within the given sizes.
-          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
-          var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
-          left = unsafe ZSTD_decompressStream(context, &to, &from)
-          place = unsafe from.pos
-          written = unsafe to.pos - before
-        }
+      let (left, written) = try unsafe append(chunk, to: &output, of: input, from: &place) { to, from in
+        unsafe ZSTD_decompressStream(context, to, from)
       }
-      output.removeLast(chunk - written)
-      if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
       isAtFrameEnd = left == 0
       // If the chunk is full, zstd may hold more, unless the frame has ended: then that is all.
       hasMore = written == chunk && !isAtFrameEnd
     } while (place < input.count || hasMore) && output.count - start < bytesMax
   }
+}
+
+/// One step of a zstd stream: appends at most `chunk` bytes to `output`, made of `input` from `place` on.
+///
+/// - Parameter place: set to the end of the consumed input.
+/// - Returns: zstd's answer to the step, and how many bytes it has written.
+private func append(
+  _ chunk: Int, to output: inout [UInt8], of input: [UInt8], from place: inout Int,
+  _ step: (UnsafeMutablePointer<ZSTD_outBuffer>, UnsafeMutablePointer<ZSTD_inBuffer>) -> Int
+) throws(ZstandardError) -> (left: Int, written: Int) {
+  let before = output.count
+  output.append(contentsOf: repeatElement(0, count: chunk))
+  var left = 0
+  var written = 0
+  unsafe input.withUnsafeBufferPointer { source in
+    unsafe output.withUnsafeMutableBufferPointer { target in
+      // Sound: both buffers outlive the call, and zstd stays within the given sizes.
+      var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
+      var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
+      left = unsafe step(&to, &from)
+      place = unsafe from.pos
+      written = unsafe to.pos - before
+    }
+  }
+  output.removeLast(chunk - written)
+  if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
+  return (left, written)
 }
 
 /// Compresses a stream into one zstd frame, with a checksum. Safe to use, as `ZstandardReader` is.
@@ -100,22 +114,9 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
     var consumed = 0
     let chunk = ZSTD_CStreamOutSize()
     while true {
-      let before = output.count
-      output.append(contentsOf: repeatElement(0, count: chunk))
-      var left = 0
-      var written = 0
-      unsafe input.withUnsafeBufferPointer { source in
-        unsafe output.withUnsafeMutableBufferPointer { target in
-          // Sound: as in `decompress`.
-          var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: consumed)
-          var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
-          left = unsafe ZSTD_compressStream2(context, &to, &from, isLast ? ZSTD_e_end : ZSTD_e_continue)
-          consumed = unsafe from.pos
-          written = unsafe to.pos - before
-        }
+      let (left, _) = try unsafe append(chunk, to: &output, of: input, from: &consumed) { to, from in
+        unsafe ZSTD_compressStream2(context, to, from, isLast ? ZSTD_e_end : ZSTD_e_continue)
       }
-      output.removeLast(chunk - written)
-      if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
       if isLast ? left == 0 : consumed == input.count { return output }
     }
   }
