@@ -38,7 +38,8 @@ TRACE_SECONDS = 1.0
 WAIT, WAIT_AFTER_ROOT = "8s", "4s"
 STRAGGLER_SECONDS = 12.0
 """From a trace's first span to one that arrives long after the verdict."""
-LULL_SECONDS = 6.0
+LULL_SECONDS = 5.5
+"""Less a trace's second, the gap is shorter than 5 s: the clock of a worker that reads it later follows at once."""
 SETTLED_SECONDS = 1.5
 LAG_MAX = 2.5
 """Seconds by which a span may be late in the log and still in time for its trace's window.

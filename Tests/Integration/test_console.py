@@ -291,7 +291,7 @@ def test_a_port_that_is_taken(broker, tailrace, children):
     assert result.returncode == 1
     assert result.stdout == (
         f"tailrace: {path}: console: 127.0.0.1:{port} is in use: "
-        "choose another console.port, or 0 for any that is free\n"
+        "choose another console.port, or 0 for any free port\n"
     )
 
 

@@ -63,7 +63,7 @@ def test_policies_change_without_a_restart(broker, children, session_children, t
     assert page.value("tailrace_config_refused") == 1
     assert page.by("tailrace_config_reloads_total", "result")["taken"] == 1
     assert version_of(console) == second
-    assert "# the file was changed and refused" in console.get("/configz")[1]
+    assert "# the changed file was refused" in console.get("/configz")[1]
 
     # Settings that need a restart are named and wait; the rest is applied.
     others = replace(topology, policies=(EVERYTHING,), decision_wait="20s", limits="log: {level: debug}\n")
