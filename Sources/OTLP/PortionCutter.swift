@@ -36,8 +36,8 @@ public struct PortionCutter: Sendable {
     bytesLeft = PortionCutter.ratioMax * recordBytes
   }
 
-  /// Adds a span, which grows by `growth` bytes when it is written. Returns whether the portion before it is
-  /// complete, and its size: the span then begins the next one.
+  /// Adds a span, which grows by `growth` bytes when it is written. If the span begins a new portion, returns
+  /// the size of the one before.
   public mutating func add(_ span: SpanView, of record: ScannedRecord, growth: Int = 0) -> Int? {
     var next = self
     next.grow(by: span, of: record, growth)

@@ -52,7 +52,7 @@ struct ReportCommand: ParsableCommand {
     options.seed = seed
     let files = CommandFiles(outputs: [("--output", output)])
     try files.check()
-    // Whether the figures can be written is known before the day has been simulated.
+    // Fail before the simulation if the figures can't be written.
     let file = try OutputFile(path: output)
     let line = Progress("intervals", total: intervals, progress)
     let report = BaselineDay.run(options) { line.show($0) }
@@ -74,11 +74,11 @@ struct ReportCommand: ParsableCommand {
       figures              \(output)
       """)
     guard report.deviationMax < 0.1, report.unseen == 0 else {
-      throw CommandFailure.failed("the baseline does not do what it promises")
+      throw CommandFailure.failed("the baseline missed its targets")
     }
   }
 
-  /// A row for each interval. An event stands in the row of the interval in which it begins.
+  /// A row for each interval. An event appears in the row of the interval in which it begins.
   private func csv(_ report: BaselineDayReport, _ options: BaselineDayOptions) -> String {
     let seconds = Double(options.configuration.interval.nanoseconds) / 1e9
     let events = [
