@@ -215,7 +215,7 @@ import Testing
     let events = try world.send(large, at: 0) + world.send(.child(2), at: 0)
     #expect(sizes(events).allSatisfy { $0 <= 1000 })
     #expect(events.kept.first?.rest == large.bytesWithoutState)
-    #expect((events.kept.last?.rest.count ?? 0) > 600, "the other trace has them")
+    #expect((events.kept.last?.rest.count ?? 0) > 600, "the other span has them")
   }
 
   @Test func aLargeRecordOfAKeptTraceIsSplitToo() throws {

@@ -350,7 +350,7 @@ public final class Simulation {
     }
     worker.process.beat()
     let snapshot = worker.lane.snapshot()
-    if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
+    if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) is too large") }
     if worker.link.unaccountedBytes > 0 {
       auditor.object("worker \(number) holds \(worker.link.unaccountedBytes) bytes outside all limits")
     }

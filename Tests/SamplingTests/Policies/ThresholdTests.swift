@@ -100,8 +100,8 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
       ("either", [hashed("a", 50), hashed("b", 50)], 0.75), ("not", [.not(hashed("a", 25))], 0.75),
       ("drop", [.alwaysSample, .drop([hashed("a", 75)])], 0.25),
       ("and a probability", [.and([hashed("a", 50), Self.half])], 0.25),
-      ("beside a probability", [hashed("a", 50), Self.half], 0.75),
-      ("beside all", [hashed("a", 25), .alwaysSample], 1),
+      ("with a probability", [hashed("a", 50), Self.half], 0.75),
+      ("with all", [hashed("a", 25), .alwaysSample], 1),
     ]
     for (name, rules, share) in cases {
       var policies = PolicySet(rules.map { Policy(name: "p", rule: $0) })

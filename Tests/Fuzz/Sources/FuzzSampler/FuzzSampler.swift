@@ -356,7 +356,7 @@ private struct Story: ~Copyable {
       case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
         if case .forward = output { spansForwarded += UInt64(spans) }
         do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }
-        expect(reader.spans.count == spans, "\(reader.spans.count) spans handed out, \(spans) counted")
+        expect(reader.spans.count == spans, "\(reader.spans.count) spans written, \(spans) counted")
         expect(reader.isSingleTrace && reader.spans[0].traceID == traceID, "a span of another trace")
       }
     }
