@@ -1,7 +1,7 @@
-// The reader of attributes: `KeyValue` and `AnyValue` messages, for all that look into them.
+// The reader of attributes: `KeyValue` and `AnyValue` messages.
 
-/// A `KeyValue` message: an attribute, or an entry of a map. As in protobuf, the last key counts if there are
-/// several, and a missing one is empty.
+/// A `KeyValue` message: an attribute, or an entry of a map. As in protobuf, the last of several keys counts,
+/// and a missing one is empty.
 public struct KeyValueView: Sendable {
   /// The key.
   public let key: ByteRange
@@ -15,7 +15,7 @@ public struct KeyValueView: Sendable {
     hasSeveralValues = false
   }
 
-  /// Reads a `KeyValue`. Of its value only the length is checked.
+  /// Reads a `KeyValue`. Only the length of its value is checked.
   @inline(__always)
   public init(_ message: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     if let usual = KeyValueView(usual: message, in: bytes) {
@@ -52,7 +52,7 @@ public struct KeyValueView: Sendable {
     hasSeveralValues ? try mergedValue(in: bytes) : try AttributeValue(source, in: bytes)
   }
 
-  /// Reads all values as one message, as protobuf has it.
+  /// Reads all values as one message, as protobuf does.
   @inline(never)
   private func mergedValue(in bytes: RawSpan) throws(MalformedInput) -> AttributeValue {
     var value = AttributeValue.missing
@@ -82,8 +82,7 @@ public enum AttributeValue: Equatable, Sendable {
   /// A byte string.
   case bytes(ByteRange)
 
-  /// Reads an `AnyValue`. Of several values in it the last one counts, as in protobuf; unknown fields change
-  /// nothing.
+  /// Reads an `AnyValue`. Of several values the last one counts, as in protobuf; unknown fields are ignored.
   @inline(__always)
   public init(_ message: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     if let usual = AttributeValue(usual: message, in: bytes) {

@@ -1,6 +1,6 @@
-// The field table: the number of each field of each message of OTLP traces, for all that read or write them.
+// The field table: the number of each field of each message of OTLP traces, for all readers and writers.
 //
-// Each stands under its declaration in `trace.proto`, `resource.proto` or `common.proto` of
+// Each follows its declaration in `trace.proto`, `resource.proto` or `common.proto` of
 // <https://github.com/open-telemetry/opentelemetry-proto>. Left out are `key_strindex` and
 // `string_value_strindex`, which point into a profile's string table.
 
@@ -133,7 +133,7 @@ public enum LinkField {
 
 /// Fields of `Status`.
 public enum StatusField {
-  /// `DeprecatedStatusCode deprecated_code`, the status code of before OTLP 0.6.
+  /// `DeprecatedStatusCode deprecated_code`, the status code before OTLP 0.6.
   public static let deprecatedCode: UInt32 = 1
   /// `string message`
   public static let message: UInt32 = 2

@@ -1,11 +1,11 @@
-// Writing kept spans: the threshold goes into each one's tracestate, attributes to its end, and nothing else
-// changes.
+// Writes kept spans: sets the threshold in each one's tracestate, appends attributes, and changes nothing
+// else.
 
 /// How a kept piece was rewritten.
 public struct RewriteCounts: Equatable, Sendable {
   /// Spans written.
   public var spans = 0
-  /// Spans whose tracestate was left as it was because it breaks the rules or has no room for another member.
+  /// Spans whose tracestate was left unchanged because it breaks the rules or has no room for another member.
   public var tracestatesLeftAlone = 0
 
   /// Nothing counted yet.
@@ -16,15 +16,15 @@ extension WireWriter {
   /// Appends `piece`, a `TracesData`, with `threshold` in the tracestate of each span and the attributes of
   /// `annotation` at its end; all else byte for byte.
   ///
-  /// A span that was sampled before with a greater threshold keeps that one: the sampling was consistent, so
-  /// the greater of the two is the threshold of both together. Spans that carry the right threshold are
-  /// copied as they are.
+  /// A span already sampled with a greater threshold keeps that one: the sampling was consistent, so the
+  /// greater of the two is the threshold of both together. Spans that carry the right threshold are copied
+  /// unchanged.
   ///
   /// - Parameters:
   ///   - piece: bytes that `ScannedRecord.scan` has accepted.
   ///   - threshold: the threshold of the verdict that keeps the spans.
-  ///   - annotation: attributes to be added. Spans that have attributes of these keys have them twice then.
-  ///   - counts: what could not be done is added here.
+  ///   - annotation: attributes to add. A span that already has such a key then has it twice.
+  ///   - counts: where spans are counted.
   /// - Throws: only if `piece` was never accepted by the scanner.
   public mutating func appendKept(
     _ piece: RawSpan, threshold: SamplingThreshold, annotation: SpanAnnotation = .none,
@@ -42,7 +42,7 @@ extension WireWriter {
     }
   }
 
-  /// Appends the message field at `field`: a `ResourceSpans` or a `ScopeSpans`, with what is in it rewritten.
+  /// Appends the message field at `field`: a `ResourceSpans` or a `ScopeSpans`, with its content rewritten.
   private mutating func appendKept(
     level: Level, _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold,
     _ annotation: SpanAnnotation, _ counts: inout RewriteCounts
@@ -76,7 +76,7 @@ extension WireWriter {
     case scope
   }
 
-  /// Appends the span field at `field`, its tracestate set and attributes added.
+  /// Appends the span field at `field`, with its tracestate set and attributes added.
   private mutating func appendSpan(
     _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold, _ annotation: SpanAnnotation,
     _ counts: inout RewriteCounts
@@ -117,7 +117,7 @@ extension WireWriter {
     if isStateRight {
       append(piece.extracting(content.indices))
     } else {
-      // A tracestate that is there is replaced where it stands, so that an encoder's field order is kept.
+      // An existing tracestate is replaced in place, to keep the encoder's field order.
       let cut = place ?? content.indices.upperBound..<content.indices.upperBound
       append(piece.extracting(content.indices.lowerBound..<cut.lowerBound))
       message(SpanField.traceState) { writer in
@@ -129,7 +129,7 @@ extension WireWriter {
     closeMessage(contentStart: start)
   }
 
-  /// Appends a tracestate whose first member is `ot` with `th` set; the rest of `ot`, then the other members,
+  /// Appends a tracestate whose first member is `ot` with `th` set; the rest of `ot` and the other members
   /// follow.
   private mutating func appendTraceState(
     _ list: TraceStateList, _ range: ByteRange, of bytes: RawSpan, threshold: SamplingThreshold
@@ -156,7 +156,8 @@ extension TraceStateList {
   /// The length of "th:", 14 digits and ";".
   private static let thresholdTextMax = 18
 
-  /// Whether `th` can be set: the list holds 32 members at most, and the value of `ot` 256 characters.
+  /// Whether `th` can be set: the list holds at most 32 members, and the value of `ot` at most 256
+  /// characters.
   fileprivate func hasRoomForThreshold(in bytes: RawSpan) -> Bool {
     guard let value = openTelemetryValue(in: bytes) else { return count < TraceStateList.membersMax }
     return Int(value.count) + TraceStateList.thresholdTextMax <= 256
@@ -165,8 +166,7 @@ extension TraceStateList {
 
 extension WireWriter {
   mutating func append(_ text: StaticString) {
-    // Sound: a static string has `utf8CodeUnitCount` bytes behind `utf8Start` for the whole run of the
-    // program.
+    // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start` for the lifetime of the program.
     unsafe append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount).bytes)
   }
 

@@ -16,21 +16,21 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
     self.offset = offset
   }
 
-  /// The kinds of malformed input. The raw values stand in dead-letter headers and metrics.
+  /// The kinds of malformed input. The raw values appear in dead-letter headers and metrics.
   public enum Reason: String, Sendable, CaseIterable {
     /// The record has no value at all: a tombstone.
     case tombstone
     /// The record has no bytes.
     case empty
-    /// The record can be read but holds no span.
+    /// The record is readable but holds no spans.
     case noSpans = "no_spans"
     /// The bytes end inside a field.
     case truncated
-    /// A varint goes on past ten bytes, or past 64 bits.
+    /// A varint longer than ten bytes, or wider than 64 bits.
     case varintTooLong = "varint_too_long"
     /// A tag names field number 0, or one above 2^29 - 1, or a wire type that does not exist.
     case invalidTag = "invalid_tag"
-    /// A known field comes with another wire type than its own.
+    /// A known field with the wrong wire type.
     case wrongWireType = "wrong_wire_type"
     /// A length claims more bytes than its message holds.
     case lengthPastEnd = "length_past_end"
@@ -44,15 +44,15 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
     case nestingTooDeep = "nesting_too_deep"
     /// The bytes are not a JSON document.
     case invalidJSON = "invalid_json"
-    /// A JSON value of another type than the field's.
+    /// A JSON value whose type is not the field's.
     case wrongType = "wrong_type"
     /// A number that its field can't hold.
     case numberOutOfRange = "number_out_of_range"
-    /// A hexadecimal or base64 string with other characters in it.
+    /// A hexadecimal or base64 string with invalid characters.
     case invalidText = "invalid_text"
     /// Text that is not UTF-8.
     case invalidUTF8 = "invalid_utf8"
-    /// Taking the record apart by trace would multiply its bytes beyond the limit.
+    /// Splitting the record by trace would multiply its bytes beyond the limit.
     case splitTooLarge = "split_too_large"
     /// The record is larger than the configured limit.
     case recordTooLarge = "record_too_large"
@@ -60,6 +60,6 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
 }
 
 extension MalformedInput: CustomStringConvertible {
-  /// For people: "varint_too_long at byte 17".
+  /// Human-readable: "varint_too_long at byte 17".
   public var description: String { "\(reason.rawValue) at byte \(offset)" }
 }

@@ -1,28 +1,27 @@
-// Cuts spans of one record into portions that fit a topic, before anything is written.
+// Cuts the spans of one record into portions that fit a topic, before anything is written.
 //
-// A portion is a `TracesData` of its own and repeats what stands around its spans, resource and scope: see
-// `WireWriter.appendPiece`. So a span is written wherever it fits together with these, alone if need be.
-// Where they are too large by themselves, or where portions would multiply a hostile resource, nothing is
-// gained by cutting: those spans stay together, larger than the limit, and whoever writes them sees that.
+// A portion is a `TracesData` of its own and repeats its spans' surroundings, resource and scope: see
+// `WireWriter.appendPiece`. So a span is written wherever it fits together with these, on its own if need be.
+// Where the surroundings themselves are too large, or portions would multiply a hostile resource, cutting
+// gains nothing: those spans stay together, larger than the limit, and the writer notices.
 
-/// Cuts a run of spans into portions: `add` them one by one in the order of the record.
+/// Cuts a run of spans into portions: `add` them one by one in record order.
 public struct PortionCutter: Sendable {
-  /// The portion so far: an upper bound of its bytes, with what stands around the spans.
+  /// The portion so far: an upper bound of its bytes, with the spans' surroundings.
   public private(set) var byteCount = 0
   private let bytesMax: Int
   /// Bytes that may still be cut off.
   private var bytesLeft: Int
-  /// What stands around the latest span.
+  /// The surroundings of the latest span.
   private var headBytes = 0
   private var resource = UInt32.max
   private var scope = UInt32.max
   private var isEmpty = true
-  /// What stands around every span, and around those of the resource that was measured last: each is summed
-  /// once.
+  /// The surroundings of every span, and of the spans of the resource measured last: each is summed once.
   private var topBytes: Int?
   private var measured = (resource: UInt32.max, bytes: 0)
 
-  /// Portions of a run of spans may have about this many times its bytes in all.
+  /// All portions of a run of spans together may have about this many times its bytes.
   private static let ratioMax = 8
   /// A tag and a length: one byte and at most five.
   private static let headerBytesMax = 6
@@ -30,19 +29,19 @@ public struct PortionCutter: Sendable {
   /// Prepares to cut.
   ///
   /// - Parameters:
-  ///   - recordBytes: how large the record is.
-  ///   - bytesMax: how large a portion may be.
+  ///   - recordBytes: the size of the record.
+  ///   - bytesMax: the size limit of a portion.
   public init(recordBytes: Int, bytesMax: Int) {
     self.bytesMax = bytesMax
     bytesLeft = PortionCutter.ratioMax * recordBytes
   }
 
-  /// Adds a span, which becomes `growth` bytes larger when it is written. Returns whether the portion before
-  /// it is at its end, and how large that is: the span begins the next one then.
+  /// Adds a span, which grows by `growth` bytes when it is written. If the span begins a new portion, returns
+  /// the size of the one before.
   public mutating func add(_ span: SpanView, of record: ScannedRecord, growth: Int = 0) -> Int? {
     var next = self
     next.grow(by: span, of: record, growth)
-    // Two neighbours that fit nowhere, because of what stands around them, stay together.
+    // Two neighbours that fit nowhere, because of their surroundings, stay together.
     let isWorthCutting = byteCount <= bytesMax || next.headBytes < bytesMax
     guard next.byteCount > bytesMax, !isEmpty, isWorthCutting, bytesLeft > 0 else {
       self = next

@@ -6,7 +6,7 @@ extension [UInt8] {
   public func withRawBytes<Result, Failure: Error>(
     _ body: (RawSpan) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
+    // Sound: `Span.bytes` is unsafe because of padding, and UInt8 has none.
     try body(unsafe span.bytes)
   }
 }
@@ -30,14 +30,14 @@ extension RawSpan {
     return lastWord(from: offset) == other.lastWord(from: offset)
   }
 
-  /// Eight bytes from `offset` on, which must be there.
+  /// The eight bytes at `offset`, which must exist.
   @inlinable @inline(__always)
   package func word(at offset: Int) -> UInt64 {
     // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
     unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
   }
 
-  /// The bytes from `offset` on, seven at most, as one word.
+  /// The bytes from `offset`, at most seven, as one word.
   @inlinable @inline(__always)
   package func lastWord(from offset: Int) -> UInt64 {
     var word: UInt64 = 0

@@ -1,7 +1,7 @@
-// Takes a record that holds several traces apart: one piece per trace, each a whole `TracesData` of its own.
+// Splits a record that holds several traces: one piece per trace, each a whole `TracesData` of its own.
 //
 // A piece repeats the resource and scope of its spans, byte for byte, with every field that Tailrace does not
-// know. The order of fields may change (what is not a span comes before the spans); their content never does.
+// know. The order of fields may change (other fields come before the spans); their content never does.
 
 /// The spans of a scanned record, grouped by trace. Reused from record to record: it keeps its storage.
 public struct TraceGroups: Sendable {
@@ -9,16 +9,16 @@ public struct TraceGroups: Sendable {
   public struct Group: Sendable {
     /// The trace.
     public let traceID: TraceID
-    /// Where the group's spans stand in `order`, in the order of the record.
+    /// Where the group's spans are in `order`, in record order.
     let members: Range<Int>
     /// The index of its first span in the record.
     let firstSpan: Int32
   }
 
-  /// The groups, in the order in which their first spans stand in the record.
+  /// The groups, in the order of their first spans in the record.
   public private(set) var groups = ReusedList<Group>(capacity: 64)
-  /// Indices of the record's spans, group by group. Of a record of one trace they ascend from zero, and what
-  /// an earlier one left behind them is in nobody's way.
+  /// Indices of the record's spans, group by group. For a record of one trace they ascend from zero; what an
+  /// earlier record left after them does no harm.
   private var order: [Int32] = []
   private var isAscending = true
 
@@ -64,13 +64,13 @@ public struct TraceGroups: Sendable {
     guard fits(record, bytesMax: bytesMax) else { throw MalformedInput(.splitTooLarge, at: 0) }
   }
 
-  /// The indices into `record.spans` of the group's spans, in the order of the record.
+  /// The indices into `record.spans` of the group's spans, in record order.
   public func spanIndices(of group: Group) -> ArraySlice<Int32> {
     order[group.members]
   }
 
-  /// Whether the pieces stay under `bytesMax`, counted before any is written. Stops counting at the limit, so
-  /// that a hostile record costs no more time than an honest one of that size.
+  /// Whether the pieces stay under `bytesMax`, computed before any is written. Stops counting at the limit,
+  /// so a hostile record costs no more time than an honest one of that size.
   private func fits(_ record: ScannedRecord, bytesMax: Int) -> Bool {
     var total = 0
     for group in groups {
@@ -98,7 +98,7 @@ public struct TraceGroups: Sendable {
     return bytes
   }
 
-  /// Appends the piece of `group` to `writer`: a `TracesData` with that trace's spans alone.
+  /// Appends the piece of `group` to `writer`: a `TracesData` with only that trace's spans.
   public func append(_ group: Group, of record: ScannedRecord, bytes: RawSpan, to writer: inout WireWriter) {
     writer.appendPiece(order[group.members], of: record, bytes: bytes)
   }
@@ -107,14 +107,14 @@ public struct TraceGroups: Sendable {
 /// A tag and a length: one byte and at most five.
 private let headerBytesMax = 6
 
-/// The resource and scope that a walk over spans stands in. Scopes are numbered through the whole record.
+/// The current resource and scope of a walk over spans. Scopes are numbered through the whole record.
 struct Place {
   var resource = UInt32.max
   var scope = UInt32.max
   var isInside: Bool { scope != UInt32.max }
 }
 
-/// Where a piece that is being written stands, and where the contents of its open messages begin.
+/// The position of a piece being written, and where the contents of its open messages begin.
 struct PiecePlace {
   var at = Place()
   var resourceStart = 0
@@ -125,7 +125,7 @@ extension WireWriter {
   /// Appends a `TracesData` with some of a record's spans, each in its resource and scope.
   ///
   /// - Parameters:
-  ///   - spans: indices into the record's spans, ascending and not none.
+  ///   - spans: indices into the record's spans, ascending and not empty.
   ///   - record: the record.
   ///   - bytes: the bytes that it was scanned from.
   public mutating func appendPiece(_ spans: ArraySlice<Int32>, of record: ScannedRecord, bytes: RawSpan) {
@@ -139,8 +139,7 @@ extension WireWriter {
     leave(place)
   }
 
-  /// Goes to where the next span stands: closes the scope and resource that it is not in, opens those that it
-  /// is in.
+  /// Moves to the next span: closes the scope and resource that it is not in, opens those that it is in.
   @inline(__always)
   mutating func enter(
     resource: UInt32, scope: UInt32, of record: ScannedRecord, _ bytes: RawSpan, _ place: inout PiecePlace
@@ -159,7 +158,7 @@ extension WireWriter {
     place.at = Place(resource: resource, scope: scope)
   }
 
-  /// Closes what is open behind the last span.
+  /// Closes what is open after the last span.
   mutating func leave(_ place: PiecePlace) {
     closeMessage(contentStart: place.scopeStart)
     closeMessage(contentStart: place.resourceStart)
@@ -171,7 +170,7 @@ extension WireWriter {
 }
 
 extension ScannedRecord {
-  /// Whether all spans are of one trace: then the record is its own, only piece.
+  /// Whether all spans belong to one trace: then the record is its own, only piece.
   public var isSingleTrace: Bool {
     guard let first = spans.first else { return true }
     for span in spans where span.traceID != first.traceID { return false }

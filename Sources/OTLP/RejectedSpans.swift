@@ -1,12 +1,12 @@
-// Spans that can't be used, in a record that can be read. They are set aside, and the others are taken.
+// Unusable spans in a readable record: they are set aside, and the others are used.
 
-/// The spans of one record that can't be used for one and the same reason.
+/// The unusable spans of one record that share a reason.
 public struct RejectedSpans: Equatable, Sendable {
   /// What is wrong with the first of them.
   public let error: MalformedInput
-  /// How many they are.
+  /// How many there are.
   public internal(set) var count: Int
-  /// The trace that the first of them belongs to; all zeros if it does not say so.
+  /// The trace of the first of them; all zeros if it names none.
   public let traceID: TraceID
   /// The first one's span id; zero if it has none.
   public let spanID: UInt64
@@ -21,7 +21,7 @@ public struct RejectedSpans: Equatable, Sendable {
 }
 
 /// Neighbours in one scope that were rejected for the same reason. A rejected span takes as little as two
-/// bytes of a record, so what is noted of a row of them is one range.
+/// bytes of a record, so a row of them is noted as one range.
 struct RejectedRun {
   /// Their whole fields: tags, lengths and contents.
   var fields: ByteRange
@@ -31,7 +31,7 @@ struct RejectedRun {
 }
 
 extension MalformedInput.Reason {
-  /// Whether it can be a single span's fault, in a record whose wire format is sound.
+  /// Whether a single span can be at fault while the record's wire format is sound.
   var isOfOneSpan: Bool {
     switch self {
     case .identifierLength, .identifierMissing, .wrongWireType: true
@@ -41,9 +41,9 @@ extension MalformedInput.Reason {
 }
 
 extension ScannedRecord {
-  /// Sets a span aside for which `error` was found.
+  /// Sets aside the span in which `error` was found.
   ///
-  /// - Throws: `error` if it is about the wire format; or what else is wrong with that behind the error.
+  /// - Throws: `error` if it concerns the wire format; or the next wire format error after it.
   mutating func reject(
     _ span: SpanView, _ error: MalformedInput, in bytes: RawSpan
   ) throws(MalformedInput) {
@@ -68,8 +68,8 @@ extension ScannedRecord {
 }
 
 extension SpanView {
-  /// Reads the ids of a span that can't be used, as far as it has any, and checks the wire format of all its
-  /// fields, as reading it would have.
+  /// Reads the ids of an unusable span, where it has any, and checks the wire format of all its fields, as
+  /// reading it would have.
   fileprivate mutating func readIdentifiers(_ bytes: RawSpan) throws(MalformedInput) {
     (traceID, spanID) = (TraceID(high: 0, low: 0), 0)
     var cursor = WireCursor(content)
@@ -96,8 +96,8 @@ extension SpanView {
 }
 
 extension WireWriter {
-  /// Appends a `TracesData` with those spans of `record` that were rejected for `reason`, each in its
-  /// resource and scope.
+  /// Appends a `TracesData` with the spans of `record` that were rejected for `reason`, each in its resource
+  /// and scope.
   public mutating func appendRejected(
     _ reason: MalformedInput.Reason, of record: ScannedRecord, bytes: RawSpan
   ) {

@@ -1,10 +1,10 @@
 // A list that is filled and emptied for every record.
 
-/// A list of plain values that keeps its storage, and what lies in it, when it is emptied.
+/// A list of plain values that keeps its storage, old elements included, when it is emptied.
 ///
-/// `Array.removeAll(keepingCapacity:)` replaces a range by nothing: some 20 instructions each, which was a
-/// twentieth of what a span costs the sampler. Here it is an assignment; old elements stay until they are
-/// written over, so they must be plain values, with nothing to be released.
+/// `Array.removeAll(keepingCapacity:)` replaces a range by nothing: some 20 instructions each time, a
+/// twentieth of what a span cost the sampler. Here it is an assignment; old elements stay until they are
+/// overwritten, so they must be plain values, with nothing to release.
 public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
   @usableFromInline var storage: [Element] = []
   @usableFromInline var length = 0
@@ -23,18 +23,18 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
   @inlinable
   public subscript(position: Int) -> Element {
     @inline(__always) get {
-      precondition(position < length, "there is no element at \(position)")
+      precondition(position < length, "no element at \(position)")
       return storage[position]
     }
     @inline(__always) set {
-      precondition(position < length, "there is no element at \(position)")
+      precondition(position < length, "no element at \(position)")
       storage[position] = newValue
     }
   }
 
   /// The elements at `positions`, bounds-checked.
   func slice(_ positions: Range<Int>) -> ArraySlice<Element> {
-    precondition(positions.upperBound <= length, "there are no elements at \(positions)")
+    precondition(positions.upperBound <= length, "no elements at \(positions)")
     return storage[positions]
   }
 
@@ -52,7 +52,7 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     length = 0
   }
 
-  /// Forgets all elements but the first `count`.
+  /// Removes all elements but the first `count`.
   @inline(__always)
   mutating func truncate(to count: Int) {
     precondition(count <= length, "there are no \(count) elements")

@@ -16,7 +16,7 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
   /// Keeps everything.
   public static let always = SamplingThreshold(rejected: 0)
 
-  /// Keeps nothing. It has no `th` form, because nothing that carries it exists.
+  /// Keeps nothing. It has no `th` form, because nothing ever carries it.
   public static let never = SamplingThreshold(rejected: randomnessCount)
 
   /// Rejects `rejected` of 2^56 randomness values; anything above 2^56 counts as 2^56.
@@ -99,9 +99,9 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends the value of `th`, as above. It takes room for 16 bytes.
+  /// Appends the value of `th`, as above. Needs room for 16 bytes.
   package mutating func appendHexadecimal(_ threshold: SamplingThreshold) {
-    // One digit stays of what is zero.
+    // Zero keeps one digit.
     let zeros = min(threshold.rejected.trailingZeroBitCount / 4, 13)
     appendHexadecimal(threshold.rejected >> UInt64(4 * zeros), digits: 14 - zeros)
   }

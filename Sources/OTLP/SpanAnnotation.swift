@@ -15,7 +15,7 @@ public struct SpanAnnotation: Sendable {
 
   /// Which spans get them.
   public let scope: Scope
-  /// Whole `attributes` fields of a span, one behind the other.
+  /// Whole `attributes` fields of a span, concatenated.
   public private(set) var fields: [UInt8] = []
 
   /// Makes an annotation without attributes.
@@ -26,10 +26,10 @@ public struct SpanAnnotation: Sendable {
   /// Whether there are no attributes.
   public var isEmpty: Bool { fields.isEmpty }
 
-  /// By how many bytes a span may grow: the attributes, and what its own length grows by.
+  /// How many bytes a span may grow by: the attributes, and the growth of its own length.
   public var growth: Int { isEmpty ? 0 : fields.count + SpanAnnotation.lengthGrowth }
 
-  /// A length has one byte to five.
+  /// A length takes one to five bytes.
   private static let lengthGrowth = 4
 
   /// Adds an attribute with a text.

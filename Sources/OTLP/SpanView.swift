@@ -1,4 +1,4 @@
-// What the scanner hands on: identifiers and the few fields of a span that the sampler decides by.
+// What the scanner returns: identifiers and the few span fields that the sampler decides by.
 
 /// The 16 bytes of a trace id, as two big-endian halves.
 public struct TraceID: Hashable, Sendable, BitwiseCopyable {
@@ -13,7 +13,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
     self.low = low
   }
 
-  /// Reads the 16 bytes from `offset` on, bounds-checked.
+  /// Reads the 16 bytes at `offset`, bounds-checked.
   @inline(__always)
   init(in bytes: RawSpan, at offset: Int) {
     self.init(high: bytes.bigEndian64(at: offset), low: bytes.bigEndian64(at: offset + 8))
@@ -44,7 +44,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
     }
   }
 
-  /// Whether `key` is what `appendHexadecimal` makes of the id. Quicker than reading the key.
+  /// Whether `key` is the id as `appendHexadecimal` writes it. Faster than parsing the key.
   public func isWritten(in key: RawSpan) -> Bool {
     key.byteCount == 32
       && key.bigEndian64(at: 0) == Hexadecimal.characters(of: high >> 32)
@@ -70,16 +70,16 @@ extension TraceID: CustomStringConvertible {
 
 /// A span's status, as OTLP numbers it.
 public enum SpanStatus: UInt8, Sendable {
-  /// Status 0: nobody has set it.
+  /// Status 0: not set.
   case unset = 0
   /// Status 1: set to OK by the application.
   case ok = 1
   /// Status 2: the operation failed.
   case error = 2
-  /// Any other code, also one that OTLP does not know: none of the above.
+  /// Any other code, whether OTLP knows it or not.
   case other = 3
 
-  /// The status with the code that a record has: an enum's value, of which protobuf keeps 32 bits.
+  /// The status for the code in a record: an enum value, of which protobuf keeps 32 bits.
   init(code: UInt64) {
     switch UInt32(truncatingIfNeeded: code) {
     case 0: self = .unset
@@ -118,17 +118,17 @@ public struct SpanView: Sendable {
   public var flags: UInt32 = 0
   /// The status.
   public var status = SpanStatus.unset
-  /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or another: not
-  /// given.
+  /// The kind, as OTLP numbers it: 1 internal, 2 server, 3 client, 4 producer, 5 consumer; 0 or anything
+  /// else: not given.
   public var kind: UInt8 = 0
   /// Whether it links to other spans.
   public var hasLinks = false
 
-  /// Whether no parent is named.
+  /// Whether it names no parent.
   public var isRoot: Bool { parentID == 0 }
 
-  /// Whether it shows that work of its trace may go on after the caller: a producer, a consumer, or a span
-  /// with links.
+  /// Whether it suggests that its trace may continue after the caller: a producer, a consumer, or a span with
+  /// links.
   public var isAsynchronous: Bool { kind >> 1 == 2 || hasLinks }
 
   /// How long the span lasted, in nanoseconds; zero if it ends before it starts.

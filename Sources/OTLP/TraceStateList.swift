@@ -1,22 +1,22 @@
-// The parser of W3C tracestates: everything that reads one reads it here.
+// The only parser of W3C tracestates.
 
-/// The members of a tracestate, if all of it keeps to the rules: else it has none.
+/// The members of a tracestate; none if any of it breaks the rules.
 ///
 /// Source: W3C Trace Context (Level 1), section 3.3.1. One pass, which ends at the first byte that breaks a
-/// rule; no member behind the 32nd is read.
+/// rule; members after the 32nd are not read.
 public struct TraceStateList: Sendable {
   /// A tracestate has at most this many members.
   static let membersMax = 32
 
   /// Whether the tracestate keeps to W3C's rules. An empty one does.
   public private(set) var isWellFormed = true
-  /// Whether a member has nothing but spaces and tabs. W3C allows it.
+  /// Whether a member is only spaces and tabs. W3C allows it.
   private var hasBlankMember = false
   private var members: [32 of Member] = .init(repeating: Member())
-  /// How many members there are; empty ones are not counted.
+  /// The number of members, not counting empty ones.
   private(set) var count = 0
 
-  /// Where a member stands. Its value begins one byte behind its key.
+  /// Where a member is. Its value begins one byte after its key.
   fileprivate struct Member: BitwiseCopyable {
     var offset: UInt32 = 0
     var keyCount: UInt16 = 0
@@ -64,11 +64,11 @@ public struct TraceStateList: Sendable {
 
   // MARK: Members by their keys
 
-  /// Whether the Collector's parser (go.opentelemetry.io/otel/trace) takes it too. That one refuses members
-  /// of spaces and tabs alone.
+  /// Whether the Collector's parser (go.opentelemetry.io/otel/trace) accepts it too. That one rejects members
+  /// of only spaces and tabs.
   public var isReadByCollectors: Bool { isWellFormed && !hasBlankMember }
 
-  /// Where the value of the member `key` stands; nil if there is none, or the Collector would not find it.
+  /// Where the value of the member `key` is; nil if there is none, or the Collector would not find it.
   public func value(of key: RawSpan, in bytes: RawSpan) -> ByteRange? {
     guard isReadByCollectors else { return nil }
     for number in 0..<count where bytes.extracting(members[number].key.indices).isEqual(to: key) {
@@ -77,7 +77,7 @@ public struct TraceStateList: Sendable {
     return nil
   }
 
-  /// Where the value of OpenTelemetry's own member stands.
+  /// Where the value of OpenTelemetry's own member is.
   func openTelemetryValue(in bytes: RawSpan) -> ByteRange? {
     for number in 0..<count where bytes.spells("ot", in: members[number].key) { return members[number].value }
     return nil
@@ -90,14 +90,14 @@ extension TraceStateList.Member {
   private static let systemMax = 14
   private static let valueMax = 256
 
-  /// Reads `key=value` and the blanks behind it, with the comma; nil if it breaks the rules.
+  /// Reads `key=value` and the blanks after it, with the comma; nil if it breaks the rules.
   fileprivate init?(_ offset: inout Int, _ end: Int, of bytes: RawSpan) {
     let start = offset
     guard let equals = readKey(&offset, end, of: bytes) else { return nil }
     // Sound: offsets in a record fit into 32 bits, and the lengths are 256 at most.
     self.offset = UInt32(truncatingIfNeeded: start)
     keyCount = UInt16(truncatingIfNeeded: equals - start)
-    // The last byte that is no blank, and whether a tab came: it may stand only behind that byte.
+    // The last non-blank byte, and whether there was a tab, which is allowed only after that byte.
     var valueEnd = equals + 1
     var hasTab = false
     offset = valueEnd
@@ -119,10 +119,10 @@ extension TraceStateList.Member {
     valueCount = UInt16(truncatingIfNeeded: valueEnd - equals - 1)
   }
 
-  /// A key is up to 256 characters that begin with a small letter; or a tenant of up to 241 that begins with
-  /// a small letter or a digit, `@`, and a system of up to 14 that begins with a small letter.
+  /// A key is up to 256 characters that begin with a lower-case letter; or a tenant of up to 241 that begins
+  /// with a lower-case letter or a digit, `@`, and a system of up to 14 that begins with a lower-case letter.
   ///
-  /// - Returns: where the equals sign stands behind it.
+  /// - Returns: the offset of the equals sign after it.
   private mutating func readKey(_ offset: inout Int, _ end: Int, of bytes: RawSpan) -> Int? {
     let start = offset
     var partStart = start
@@ -152,10 +152,10 @@ extension TraceStateList.Member {
   }
 }
 
-// MARK: For whoever writes one
+// MARK: For writers
 
 extension TraceStateList {
-  /// The members before that of OpenTelemetry, or all where there is none, and those behind it, without the
+  /// The members before OpenTelemetry's own (all of them if it is missing) and those after it, without the
   /// commas in between.
   func surroundings(_ range: ByteRange, of bytes: RawSpan) -> (before: ByteRange, after: ByteRange) {
     let nothing = ByteRange(offset: range.offset, count: 0)

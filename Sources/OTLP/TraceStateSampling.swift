@@ -1,15 +1,15 @@
-// What OpenTelemetry's member of a tracestate says: the sub-keys `th` and `rv`.
+// OpenTelemetry's member of a tracestate: the sub-keys `th` and `rv`.
 
 /// What OpenTelemetry's member of a tracestate says about sampling.
 public struct TraceStateSampling: Equatable, Sendable {
-  /// The threshold that spans were sampled with before (`th`).
+  /// The threshold of earlier sampling (`th`).
   public var threshold: SamplingThreshold?
   /// The trace's explicit randomness (`rv`): 56 bits.
   public var randomness: UInt64?
-  /// Whether the tracestate, or its `ot` member, breaks the rules. Its values then count for nothing.
+  /// Whether the tracestate, or its `ot` member, breaks the rules. Its values are then ignored.
   public var isMalformed = false
 
-  /// Nothing said.
+  /// Says nothing.
   public init() {}
 
   /// Reads the tracestate in `range` of `bytes`.
@@ -24,7 +24,7 @@ public struct TraceStateSampling: Equatable, Sendable {
   /// Reads the `ot` member of `list`.
   ///
   /// Source: OpenTelemetry specification, "TraceState Handling": `key:value`, separated by semicolons. A `th`
-  /// or `rv` that comes twice is none, as keys have to be unique; so is one that is no number of its kind.
+  /// or `rv` that appears twice counts as absent, as keys have to be unique; so does an invalid number.
   init(_ list: TraceStateList, of bytes: RawSpan) {
     guard list.isWellFormed else {
       isMalformed = true
@@ -41,7 +41,7 @@ public struct TraceStateSampling: Equatable, Sendable {
     } while !fields.isAtEnd
   }
 
-  /// Takes a sub-key in; false if it breaks the rules.
+  /// Adds a sub-key; false if it breaks the rules.
   private mutating func take(_ field: SubKeys.Field, of bytes: RawSpan) -> Bool {
     if bytes.spells("th", in: field.key) {
       guard threshold == nil, let rejected = bytes.hexadecimal(field.value, digits: 1...14) else {
@@ -69,7 +69,7 @@ struct SubKeys {
 
   private var offset: Int
   private let end: Int
-  /// Whether the last one has been taken. There is always one: an empty text has one that breaks the rules.
+  /// Whether the last one has been read. There is always one: an empty text has one that breaks the rules.
   private(set) var isAtEnd = false
 
   init(_ value: ByteRange) {
@@ -77,8 +77,8 @@ struct SubKeys {
     end = value.indices.upperBound
   }
 
-  /// The next `key:value`; nil if it breaks the rules: a key is small letters and digits, a letter first, a
-  /// value letters, digits and `.`, `_`, `-`.
+  /// The next `key:value`; nil if it breaks the rules: a key is lower-case letters and digits, a letter
+  /// first; a value is letters, digits and `.`, `_`, `-`.
   mutating func next(in bytes: RawSpan) -> Field? {
     let start = offset
     while offset < end, bytes.isSubKey(at: offset, isFirst: offset == start) { offset += 1 }
@@ -115,8 +115,8 @@ extension RawSpan {
     }
   }
 
-  /// The hexadecimal number in `range`, as a left-aligned 56-bit value; nil if there are other characters
-  /// than lower-case digits, or not so many of them.
+  /// The hexadecimal number in `range`, as a left-aligned 56-bit value; nil unless it has `digits` lower-case
+  /// digits and nothing else.
   fileprivate func hexadecimal(_ range: ByteRange, digits: ClosedRange<Int>) -> UInt64? {
     let count = Int(range.count)
     guard digits.contains(count) else { return nil }

@@ -1,6 +1,6 @@
-// Reads the few attributes that somebody asked for, from the bytes of a span or a resource.
+// Reads the few wanted attributes from the bytes of a span or a resource.
 
-/// An attribute that was asked for and found.
+/// A wanted attribute that was found.
 public struct FoundAttribute: Equatable, Sendable {
   /// Which of the wanted keys it has.
   public var key: Int
@@ -8,16 +8,17 @@ public struct FoundAttribute: Equatable, Sendable {
   public var value: AttributeValue
 }
 
-/// A set of attribute keys, and what the last span or resource that was read has under them. Reused from span
-/// to span: it keeps its storage.
+/// A set of attribute keys, and their values in the last span or resource read. Reused from span to span: it
+/// keeps its storage.
 ///
-/// The scanner steps over attributes, so nothing about them has been checked. The rule: an attribute that
-/// can't be read is none; those around it still count. Of several attributes with one key the first counts.
+/// The scanner steps over attributes, so nothing about them has been checked. The rule: an unreadable
+/// attribute counts as absent; those around it still count. Of several attributes with one key the first
+/// counts.
 public struct WantedAttributes: Sendable {
   /// The most keys in a set.
   public static let countMax = 64
 
-  /// What was found, in the order of the bytes. No key twice.
+  /// What was found, in byte order, each key at most once.
   public private(set) var found: [FoundAttribute] = []
 
   private let keys: WantedKeys
@@ -40,7 +41,7 @@ public struct WantedAttributes: Sendable {
     readAttributes(SpanField.attributes, in: span.content, of: bytes)
   }
 
-  /// Reads the attributes of one of the record's resources. A resource that is given in several parts has the
+  /// Reads the attributes of one of the record's resources. A resource given in several parts has the
   /// attributes of all of them.
   public mutating func read(_ resource: ResourceView, of record: ScannedRecord, _ bytes: RawSpan) {
     forget()
@@ -51,7 +52,7 @@ public struct WantedAttributes: Sendable {
           readAttributes(ResourceField.attributes, in: message, of: bytes)
         }
       } catch {
-        // The scanner has walked these fields; nothing of them is left to throw.
+        // The scanner has walked these fields, so nothing here can throw.
       }
     }
   }
@@ -75,7 +76,7 @@ public struct WantedAttributes: Sendable {
         }
       }
     } catch {
-      // Of a resource nothing after its service's name was checked: what came before the damage counts.
+      // A resource is checked only up to its service name: what was read before the damage counts.
     }
   }
 
@@ -89,7 +90,7 @@ public struct WantedAttributes: Sendable {
       found.append(FoundAttribute(key: number, value: try attribute.value(in: bytes)))
       seen |= bit
     } catch {
-      // An attribute that can't be read is none.
+      // An unreadable attribute counts as absent.
     }
   }
 }

@@ -1,19 +1,19 @@
-// Tells the keys that somebody asked for from all others.
+// Recognises the attribute keys that are wanted.
 
-/// A set of attribute keys, numbered as they were given.
+/// A set of attribute keys, numbered in the order given.
 public struct WantedKeys: Sendable {
   private struct Key {
     /// Where its bytes begin in `keyBytes`.
     var start: Int
-    /// Its number among the keys as they were given.
+    /// Its position in the order given.
     var number: Int
   }
 
-  /// Keys in the order of their lengths.
+  /// Keys, sorted by length.
   private let keys: [Key]
   private let keyBytes: [UInt8]
-  /// Keys of length *n* are `firstOfLength[n]..<firstOfLength[n + 1]`: most attributes are told by their
-  /// keys' lengths not to be wanted.
+  /// Keys of length *n* are `firstOfLength[n]..<firstOfLength[n + 1]`: most attributes are ruled out by the
+  /// lengths of their keys.
   private let firstOfLength: [Int]
 
   /// A set of keys without repeats.
@@ -38,14 +38,14 @@ public struct WantedKeys: Sendable {
   /// Whether no key is in the set.
   public var isEmpty: Bool { keys.isEmpty }
 
-  /// The number of the key that stands in `range`; nil if it is not wanted.
+  /// The number of the key in `range`; nil if it is not wanted.
   @inline(__always)
   public func number(of range: ByteRange, in bytes: RawSpan) -> Int? {
     let count = Int(range.count)
     guard count + 1 < firstOfLength.count else { return nil }
     for place in firstOfLength[count]..<firstOfLength[count + 1] {
       let start = keys[place].start
-      // From the end: keys differ there, and begin alike (`http.`).
+      // From the end: keys share prefixes (`http.`) and differ there.
       var index = count - 1
       while index >= 0, keyBytes[start + index] == bytes.byte(at: Int(range.offset) + index) { index -= 1 }
       if index < 0 { return keys[place].number }

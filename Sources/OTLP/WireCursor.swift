@@ -1,13 +1,13 @@
 // Reads the protobuf wire format from borrowed bytes, one field at a time, allocating nothing.
 //
-// The one reader: the scanner, the rewriting of kept spans and the conditions all read with it. What other
-// modules call is `@inlinable`, since it is called for each field.
+// The only reader: the scanner, the rewriting of kept spans and the conditions all use it. What other modules
+// call is `@inlinable`, since it is called for each field.
 
-/// A position in a record and the end of the message that is being read.
+/// A position in a record and the end of the message being read.
 ///
 /// The bytes are not stored here but passed to each call, so that the cursor stays a plain pair of integers
-/// that the optimiser keeps in registers. Every load is bounds-checked by `RawSpan`; the checks that come
-/// before it turn bad input into `MalformedInput` instead of a trap.
+/// that the optimiser keeps in registers. `RawSpan` bounds-checks every load; the checks before it turn bad
+/// input into `MalformedInput` instead of a trap.
 ///
 /// Invariant: `offset <= end <= bytes.byteCount` for the bytes that it was made for.
 public struct WireCursor: Sendable {
@@ -31,7 +31,7 @@ public struct WireCursor: Sendable {
     end = bytes.byteCount
   }
 
-  /// Whether the message has no further field.
+  /// Whether the message has no more fields.
   @inlinable
   public var isAtEnd: Bool { offset == end }
 
@@ -55,7 +55,7 @@ public struct WireCursor: Sendable {
         offset += 1
         return UInt64(first)
       }
-      // Two bytes hold the length of nearly every span and attribute that one does not.
+      // Nearly every span or attribute length that does not fit one byte fits two.
       if offset + 1 < end {
         let second = bytes.byte(at: offset + 1)
         if second < 0x80 {
@@ -75,7 +75,7 @@ public struct WireCursor: Sendable {
     while offset < end {
       let byte = bytes.byte(at: offset)
       offset += 1
-      // The tenth byte holds bit 63 alone: anything above 1 there, a further byte included, is past 64 bits.
+      // The tenth byte holds only bit 63: anything above 1 there, a further byte included, is past 64 bits.
       if shift == 63, byte > 1 { throw MalformedInput(.varintTooLong, at: start) }
       value |= UInt64(byte & 0x7f) << shift
       if byte < 0x80 { return value }
@@ -91,15 +91,15 @@ public struct WireCursor: Sendable {
     let lengthOffset = offset
     let length = try varint(in: bytes)
     guard length <= UInt64(end - offset) else { throw MalformedInput(.lengthPastEnd, at: lengthOffset) }
-    // Fits: `scan` takes no record of more than `Int32.max` bytes.
+    // Fits: `scan` rejects records of more than `Int32.max` bytes.
     let range = ByteRange(
       offset: UInt32(truncatingIfNeeded: offset), count: UInt32(truncatingIfNeeded: length))
     offset += Int(length)
     return range
   }
 
-  /// The content of the next field with the number `field`, which has to be length-delimited; nil if there is
-  /// no further one. Steps over what comes before it.
+  /// The content of the next field numbered `field`, which has to be length-delimited; nil if there are no
+  /// more. Steps over the fields before it.
   @inlinable @inline(__always)
   public mutating func next(_ field: UInt32, in bytes: RawSpan) throws(MalformedInput) -> ByteRange? {
     while !isAtEnd {
@@ -111,10 +111,10 @@ public struct WireCursor: Sendable {
   }
 
   /// Steps over the next field if its tag is the byte `tag` and its length takes one or two bytes, and
-  /// returns its content. Nil at anything else, which then is for the caller to read, or to refuse.
+  /// returns its content. Otherwise nil: the caller then reads the field, or rejects it.
   @inline(__always)
   mutating func usualContent(of tag: UInt8, in bytes: RawSpan) -> ByteRange? {
-    // No sum here can wrap: offsets are below 2 to the 31st, and lengths of two bytes below 2 to the 14th.
+    // No sum here can wrap: offsets are below 2^31, and two-byte lengths below 2^14.
     guard end <= bytes.byteCount, end &- offset > 2 else { return nil }
     // Sound: three bytes are left before `end`, which lies in the record; `offset` is never negative.
     guard unsafe bytes.uncheckedByte(at: offset) == tag else { return nil }
@@ -131,11 +131,11 @@ public struct WireCursor: Sendable {
     return ByteRange(offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: count))
   }
 
-  /// Bytes that are left of the message.
+  /// Bytes left in the message.
   @inline(__always)
   var left: Int { end &- offset }
 
-  /// Steps over `count` bytes, of which the caller knows that they are left.
+  /// Steps over `count` bytes, which the caller knows are left.
   @inline(__always)
   mutating func step(_ count: Int) {
     offset &+= count
@@ -168,7 +168,7 @@ public struct WireCursor: Sendable {
     return try varint(in: bytes)
   }
 
-  /// Steps over the value of a field that nobody asked for.
+  /// Steps over the value of an unwanted field.
   @inlinable @inline(__always)
   public mutating func skip(_ tag: WireTag, in bytes: RawSpan) throws(MalformedInput) {
     switch tag.type {
@@ -181,7 +181,7 @@ public struct WireCursor: Sendable {
   }
 }
 
-/// The tag of one field and where it stands.
+/// The tag of one field and its position.
 public struct WireTag: Sendable {
   /// The field's number.
   public let field: UInt32
@@ -203,7 +203,7 @@ public struct WireTag: Sendable {
     UInt8(truncatingIfNeeded: field << 3) | type.rawValue
   }
 
-  /// The error for a field whose wire type is not the one that the schema gives it.
+  /// The error for a field with a wire type other than the schema's.
   @usableFromInline
   var misplaced: MalformedInput {
     MalformedInput(type == .groupStart || type == .groupEnd ? .group : .wrongWireType, at: offset)
@@ -310,8 +310,7 @@ extension RawSpan {
   func spells(_ text: StaticString, in range: ByteRange) -> Bool {
     guard Int(range.count) == text.utf8CodeUnitCount else { return false }
     for index in 0..<Int(range.count) {
-      // Sound: a static string has `utf8CodeUnitCount` bytes from `utf8Start` on for the whole run of the
-      // program.
+      // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start` for the lifetime of the program.
       if byte(at: Int(range.offset) + index) != (unsafe text.utf8Start[index]) { return false }
     }
     return true

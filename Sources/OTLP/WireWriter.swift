@@ -1,8 +1,8 @@
 // Writes the protobuf wire format into one growing byte array.
 //
-// Used wherever bytes are made rather than passed through: records taken apart, tracestate rewritten,
-// documents of another encoding converted, traffic generated. What is only passed through is copied, never
-// written again.
+// Used wherever bytes are made rather than passed through: records split, tracestate rewritten, documents
+// converted from another encoding, traffic generated. Bytes that only pass through are copied, never written
+// anew.
 
 /// Appends protobuf fields to a byte array. Lengths are always minimal varints.
 ///
@@ -23,7 +23,7 @@ public struct WireWriter: Sendable {
   /// Bytes of memory in use.
   public var byteCount: Int { bytes.capacity }
 
-  /// Forgets what was written and keeps the storage.
+  /// Discards what was written but keeps the storage.
   public mutating func removeAll() {
     bytes.removeAll(keepingCapacity: true)
   }
@@ -85,7 +85,7 @@ public struct WireWriter: Sendable {
     append(content)
   }
 
-  /// Appends raw bytes, as they are: whole fields that are passed through.
+  /// Appends raw bytes unchanged: whole fields that are passed through.
   public mutating func append(_ content: borrowing RawSpan) {
     // Sound: the pointer is used inside the closure only, for the span's own length.
     unsafe content.withUnsafeBytes { source in
@@ -93,15 +93,15 @@ public struct WireWriter: Sendable {
     }
   }
 
-  /// Appends what `body` appends to a byte array: text that has an encoder of its own.
+  /// Appends what `body` appends to a byte array: text with an encoder of its own.
   public mutating func appendBytes(_ body: (inout [UInt8]) -> Void) {
     body(&bytes)
   }
 
   /// Appends a message field whose content `body` writes.
   ///
-  /// The length is not known before the content is written, so the content is written first and moved up by
-  /// the one to five bytes that its length needs.
+  /// The length is not known before the content is written, so the content is written first and then shifted
+  /// by the one to five bytes that its length needs.
   public mutating func message(_ field: UInt32, _ body: (inout WireWriter) -> Void) {
     tag(field, .lengthDelimited)
     let start = bytes.count

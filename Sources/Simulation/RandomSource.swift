@@ -1,4 +1,4 @@
-// Randomness from a seed: the only randomness there is, so that everything made from it can be made again.
+// Seeded randomness: there is no other, so that every result can be reproduced.
 
 /// A seeded generator: xoshiro256**, its state filled by SplitMix64.
 ///
@@ -38,7 +38,7 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
     Double(next() >> 11) * 0x1p-53
   }
 
-  /// Whether something of probability `share` happens.
+  /// Whether an event of probability `share` happens.
   public mutating func chance(_ share: Double) -> Bool {
     unit() < share
   }
@@ -53,8 +53,8 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
     low + (high - low) * unit()
   }
 
-  /// A number with the given mean, skewed to small ones, never above eight times the mean: the product of two
-  /// independent uniform numbers, of mean 1/4.
+  /// A number with the given mean, skewed towards small ones, never above eight times the mean: the product
+  /// of two independent uniform numbers has a mean of 1/4.
   public mutating func skewed(mean: Double) -> Double {
     4 * mean * unit() * unit() + mean * 0.02
   }

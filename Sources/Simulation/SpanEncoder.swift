@@ -2,7 +2,7 @@
 
 import OTLP
 
-/// What is the same for all spans of a trace.
+/// What all spans of a trace share.
 struct TraceIdentity {
   var high: UInt64
   var low: UInt64
@@ -14,7 +14,7 @@ struct TraceIdentity {
   }
 }
 
-/// The services' names and what their resources and spans say.
+/// The services' names and the content of their resources and spans.
 struct ServiceCatalogue: Sendable {
   private static let names = [
     "frontend", "checkout", "cart", "catalogue", "payment", "inventory", "shipping", "recommendation",
@@ -41,13 +41,12 @@ struct ServiceCatalogue: Sendable {
 /// Writes records.
 struct SpanEncoder {
   let catalogue: ServiceCatalogue
-  /// Characters of filling in each span's statement, to reach the wanted size.
+  /// Characters of padding in each span's statement, to reach the wanted size.
   let filling: String
 
   init(catalogue: ServiceCatalogue, spanBytes: Int) {
     self.catalogue = catalogue
-    // What a span has without filling, its share of a resource for five spans included: measured, about 310
-    // bytes.
+    // A span without padding, its share of a resource for five spans included: about 310 bytes, measured.
     filling =
       String(repeating: "select id, name, price from items where id = $1; ", count: 40)
       .prefix(max(0, spanBytes - 310)).description
@@ -163,7 +162,7 @@ extension UInt64 {
 }
 
 extension WireWriter {
-  /// Writes two parts, the second one first where fields descend.
+  /// Writes two parts, the second one first if fields descend.
   fileprivate mutating func inOrder(
     _ isDescending: Bool, _ first: (inout WireWriter) -> Void, then second: (inout WireWriter) -> Void
   ) {

@@ -1,9 +1,9 @@
 // One trace before it is encoded: a tree of spans in time.
 
-/// A span to be encoded.
+/// A span to encode.
 struct PlannedSpan {
   var id: UInt64
-  /// The parent's place in the plan; nil for the root.
+  /// The parent's index in the plan; nil for the root.
   var parent: Int?
   var service: Int
   var operation: Int
@@ -15,7 +15,7 @@ struct PlannedSpan {
   var isError = false
 }
 
-/// Grows traces: services call services, work inside, and now and then send a message.
+/// Grows traces: services call services, do internal work, and now and then send a message.
 struct TracePlanner {
   let options: WorkloadOptions
 
@@ -24,7 +24,7 @@ struct TracePlanner {
     let count = spanCount(using: &random)
     var spans = [root(startingAt: start, using: &random)]
     while spans.count < count {
-      // Most work hangs off one of the spans before: deep chains and wide fans both come of it.
+      // Most work hangs off one of the latest spans: that gives both deep chains and wide fans.
       let recent = max(0, spans.count - 8)
       let parent =
         random.chance(0.6) ? random.number(in: recent...spans.count - 1) : random.number(in: 0...recent)
@@ -54,7 +54,7 @@ struct TracePlanner {
       start: start, end: start + Int64(duration))
   }
 
-  /// Adds a call to another service (a client span and its server span) or some work inside.
+  /// Adds a call to another service (a client span and its server span) or some internal work.
   private func grow(
     _ spans: inout [PlannedSpan], under parent: Int, room: Int, using random: inout RandomSource
   ) {
@@ -89,7 +89,7 @@ struct TracePlanner {
     return (start, start + Int64(rest * random.number(from: 0.1, to: 0.95)))
   }
 
-  /// A message goes to a queue; whoever takes it works after the sender has gone on, perhaps after the root's
+  /// A message goes to a queue; its consumer works after the sender has continued, perhaps after the root's
   /// end.
   private func sendMessage(_ spans: inout [PlannedSpan], using random: inout RandomSource) {
     let sender = random.number(in: 0...spans.count - 1)
@@ -107,7 +107,7 @@ struct TracePlanner {
         operation: operation, kind: 5, start: end + wait, end: end + wait + Int64(random.skewed(mean: 1e8))))
   }
 
-  /// A deep span fails; its callers fail with it, up to one that copes.
+  /// A deep span fails; its callers fail with it, up to one that handles the error.
   private func fail(_ spans: inout [PlannedSpan], using random: inout RandomSource) {
     var failing: Int? = random.number(in: spans.count / 2...spans.count - 1)
     while let current = failing {

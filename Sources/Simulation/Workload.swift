@@ -1,10 +1,10 @@
-// The workload generator: traffic of distributed traces whose truth is known.
+// The workload generator: distributed traces whose truth is known.
 
 import OTLP
 
-/// Generates records in the order in which they are published, and the truth about their traces.
+/// Generates records in publication order, and the truth about their traces.
 ///
-/// It holds only what is not published yet, so it can go on for as long as wanted.
+/// It holds only what is not published yet, so it can run forever.
 public struct Workload: Sendable {
   private let options: WorkloadOptions
   private let planner: TracePlanner
@@ -12,7 +12,7 @@ public struct Workload: Sendable {
   private let encoder: SpanEncoder
   private let skews: [Int64]
   private var random: RandomSource
-  /// Of its own, so that what is published again changes nothing else.
+  /// A separate source, so that republished records change nothing else.
   private var redelivery: RandomSource
   private var nextStart: Int64
   private var startedCount = 0
@@ -42,32 +42,32 @@ public struct Workload: Sendable {
     guard options.mixed else { return nextOfOneTrace() }
     let finishedBefore = finished.count
     guard var record = nextOfOneTrace() else { return nil }
-    // What a collector that does not partition does: it batches whatever has come, up to a size.
+    // Does what a collector that does not partition does: batches whatever has arrived, up to a size.
     while record.spanCount < max(50, options.spansPerRecord), let following = nextOfOneTrace() {
       record.bytes += following.bytes
       record.spanCount += following.spanCount
       record.publishedAt = following.publishedAt
     }
     record.key = []
-    // What ends in a batch ends when the batch is published.
+    // Whatever ends in a batch ends when the batch is published.
     for place in finishedBefore..<finished.count { finished[place].lastPublishedAt = record.publishedAt }
     return record
   }
 
-  /// Truths of traces whose last record has been given out since the last call.
+  /// Truths of traces whose last record has been returned since the last call.
   public mutating func takeFinishedTruths() -> [TraceTruth] {
     defer { finished.removeAll() }
     return finished
   }
 
-  /// Starts no more traces; `next` gives out what is left.
+  /// Starts no more traces; `next` returns what is left.
   public mutating func finish() {
     isFinishing = true
   }
 
   private mutating func nextOfOneTrace() -> WorkloadRecord? {
-    // A trace's records are never published before it starts: once the next start lies behind the first
-    // pending record, that one can go.
+    // A trace's records are never published before it starts: once the next start is after the first pending
+    // record, that one can go out.
     while !isFinishing, (pending.first?.publishedAt ?? .max) >= nextStart {
       if let count = options.traceCount, startedCount >= count {
         isFinishing = true
@@ -141,7 +141,7 @@ public struct Workload: Sendable {
     sequence += 1
   }
 
-  /// Spans of one service together, as one instance exports them, in the order in which they ended.
+  /// Groups the spans of one service, as one instance exports them, in the order in which they ended.
   private func chunk(_ spans: [PlannedSpan], isRootless: Bool) -> [[Int]] {
     var places = spans.indices.filter { !isRootless || $0 > 0 }
     places.sort { (spans[$0].service, spans[$0].end, $0) < (spans[$1].service, spans[$1].end, $1) }
@@ -178,7 +178,7 @@ public struct Workload: Sendable {
       lastPublishedAt: lastPublishedAt)
   }
 
-  /// When a span ended by its own service's clock, then its id: the order that decides between origins.
+  /// When a span ended by its own service's clock, then its id: the order that picks the origin.
   private func end(of place: Int, _ spans: [PlannedSpan]) -> (Int64, UInt64) {
     (spans[place].end + skews[spans[place].service], spans[place].id)
   }
@@ -198,7 +198,7 @@ struct PendingRecord: Sendable {
   }
 }
 
-/// A binary heap: the record to be published first is first.
+/// A binary heap: the record to publish next comes first.
 struct RecordHeap: Sendable {
   private var records: [PendingRecord] = []
 

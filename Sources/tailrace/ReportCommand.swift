@@ -13,7 +13,7 @@ struct ReportCommand: ParsableCommand {
     abstract: "Simulate a day under the adaptive baseline: budget, rates and coverage.",
     discussion: """
       A thousand services with Zipf-distributed traffic, load that doubles and halves, a new service and an \
-      outage. It runs the fleet's own counts, records and controller, in counts instead of traces. \
+      outage. It runs the fleet's own counts, records and controller, on counts instead of traces. \
       Exits with 1 if the budget is missed by a tenth in any ten minutes outside the outage, or a service \
       with traffic is not seen in ten minutes.
       """)
@@ -52,7 +52,7 @@ struct ReportCommand: ParsableCommand {
     options.seed = seed
     let files = CommandFiles(outputs: [("--output", output)])
     try files.check()
-    // Whether the figures can be written is known before the day has been simulated.
+    // Fail before the simulation if the figures can't be written.
     let file = try OutputFile(path: output)
     let line = Progress("intervals", total: intervals, progress)
     let report = BaselineDay.run(options) { line.show($0) }
@@ -65,8 +65,8 @@ struct ReportCommand: ParsableCommand {
     try files.report(
       """
       intervals            \(intervals), \(services) services, \(partitions) partitions
-      budget               kept \(text(kept / budget, 3)) of it; in ten minutes off by \
-      \(text(100 * report.deviationMax, 1)) % at the most, outside the outage
+      budget               kept \(text(kept / budget, 3)) of it; off by at most \
+      \(text(100 * report.deviationMax, 1)) % in any ten minutes outside the outage
       coverage             \(report.unseen) times a service with traffic was not seen in ten minutes
       new service          seen after \(report.newServiceIntervals) intervals
       counts scaled up     \(text(deviations, 2)) standard deviations off; \(report.servicesFarOff) services \
@@ -74,11 +74,11 @@ struct ReportCommand: ParsableCommand {
       figures              \(output)
       """)
     guard report.deviationMax < 0.1, report.unseen == 0 else {
-      throw CommandFailure.failed("the baseline does not do what it promises")
+      throw CommandFailure.failed("the baseline missed its targets")
     }
   }
 
-  /// A row for each interval. An event stands in the row of the interval in which it begins.
+  /// A row for each interval. An event appears in the row of the interval in which it begins.
   private func csv(_ report: BaselineDayReport, _ options: BaselineDayOptions) -> String {
     let seconds = Double(options.configuration.interval.nanoseconds) / 1e9
     let events = [

@@ -1,4 +1,4 @@
-// OTLP/JSON that is none: every kind of error at its exact offset, and no input that crashes the reader.
+// Invalid OTLP/JSON: every kind of error at its exact offset, and no input that crashes the reader.
 
 import OTLP
 import Testing
@@ -223,7 +223,7 @@ struct JSONErrorTests {
     }
   }
 
-  @Test("After an error the writer is as it was")
+  @Test("An error leaves the writer unchanged")
   func writerStays() {
     var writer = WireWriter()
     writer.stringField(1, "before")
@@ -245,7 +245,7 @@ struct JSONErrorTests {
     }
   }
 
-  @Test("No flipped bit and no lost byte does more than throw")
+  @Test("Flipped bits and lost bytes only throw")
   func mutations() {
     let document = Array(wholeDocument.utf8)
     for index in document.indices {
@@ -261,7 +261,7 @@ struct JSONErrorTests {
 
   private func expectNoMoreThanThrow(_ document: [UInt8]) {
     do throws(MalformedInput) {
-      // No JSON spells a field more briefly than protobuf does.
+      // No field is shorter in JSON than in protobuf.
       let bytes = try converted(document)
       if bytes.count > document.count { Issue.record("\(bytes.count) bytes of \(document.count)") }
     } catch {

@@ -130,7 +130,7 @@ struct JSONFieldTests {
     FieldCase(.value, #""array_value":{"values":[{"bool_value":false}]}"#) {
       $0.message(5) { $0.message(1) { $0.varintField(2, 0) } }
     },
-    // Neither one spelling nor the other.
+    // Neither of the two spellings.
     FieldCase(.span, #""trace_State":"a","trace__state":"a","_name":"a","name_":"a","dropped_linksCount":1"#),
   ]
 
@@ -182,7 +182,7 @@ struct JSONFieldTests {
     },
   ]
 
-  /// What comes twice is written twice, for protobuf's readers to merge; a default takes a value back.
+  /// A repeated key is written twice, for protobuf's readers to merge; a default overrides an earlier value.
   static let repeated: [FieldCase] = [
     FieldCase(.span, #""name":"a","name":"b""#) {
       $0.stringField(5, "a")
@@ -217,7 +217,7 @@ struct JSONFieldTests {
     #expect(try converted(field.place.document(field.members)) == field.place.wire(field.fields))
   }
 
-  @Test("Whitespace may stand between any two tokens")
+  @Test("Whitespace is allowed between any two tokens")
   func whitespace() throws {
     let text =
       "\t\r\n { \"resourceSpans\" : [ { \"schemaUrl\" : \"u\" , \"a\" : [ 1 , { } , [ ] ] } , { } ] } \n"
@@ -228,7 +228,7 @@ struct JSONFieldTests {
     #expect(try converted(text) == expected)
   }
 
-  @Test("What is in the writer stays, and a document is appended")
+  @Test("A document is appended to what the writer holds")
   func appends() throws {
     var writer = WireWriter()
     writer.stringField(99, "before")

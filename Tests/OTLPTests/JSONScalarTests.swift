@@ -22,7 +22,7 @@ struct JSONScalarTests {
     #expect(try converted(Place.value.document("\"intValue\":\"\(text)\"")) == expected)
   }
 
-  @Test("A million zeros cost no more than their length")
+  @Test("A million zeros cost no more than other text of their length")
   func longNumbers() throws {
     let zeros = String(repeating: "0", count: 1_000_000)
     let integer = Place.value.document("\"intValue\":1\(zeros)e-1000000")
@@ -89,7 +89,7 @@ struct JSONScalarTests {
   }
 
   @Test(
-    "Each special character is found at each place of the eight bytes that are read at once",
+    "Each special character is found at each position of the eight bytes that are read at once",
     arguments: 0..<17)
   func specialCharacterPlaces(_ place: Int) throws {
     let before = String(repeating: "~", count: place)

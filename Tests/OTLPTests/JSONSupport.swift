@@ -1,4 +1,4 @@
-// What the tests of OTLP/JSON share: converting text, and places in a document to put fields.
+// Shared by the tests of OTLP/JSON: converting text, and places in a document to put fields.
 
 import OTLP
 

@@ -1,4 +1,4 @@
-// JSON strings as they are written, and read back.
+// JSON strings, written and read back.
 
 import Foundation
 import Testing
@@ -14,7 +14,7 @@ import Testing
     return json
   }
 
-  /// Reads a string with the reader of this module, and makes sure that another reads the same.
+  /// Reads a string with this module's reader, and makes sure that another reads the same.
   private func readBack(_ json: [UInt8]) throws -> String {
     let text = try json.withRawBytes { json in
       var cursor = JSONCursor()
@@ -28,7 +28,7 @@ import Testing
     return read
   }
 
-  /// Each byte at each place of a word, with others before it and after it.
+  /// Each byte at each position of a word, with others before and after it.
   @Test func everyByteMakesAStringThatCanBeRead() throws {
     for byte in UInt8.min...UInt8.max {
       for place in 0..<9 {
@@ -65,8 +65,8 @@ import Testing
     }
   }
 
-  /// A lone continuation, a cut sequence, an overlong slash, a surrogate, a value above U+10FFFF; and bytes
-  /// of which most are no UTF-8. As many characters stand for them as the standard library has.
+  /// A lone continuation, a truncated sequence, an overlong slash, a surrogate, a value above U+10FFFF; and
+  /// bytes that are mostly not UTF-8. They become as many replacement characters as in the standard library.
   @Test func brokenTextIsReplaced() throws {
     var texts: [[UInt8]] = [
       [0x80], [0xe2, 0x82], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80], [0xf0, 0x9f, 0x9a],

@@ -1,4 +1,4 @@
-// Kept pieces: the threshold goes into each span's tracestate, and nothing else moves.
+// Kept pieces: the threshold goes into each span's tracestate, and nothing else changes.
 
 import OTLP
 import Testing
@@ -7,21 +7,21 @@ import Testing
   static let onePercent = SamplingThreshold(probability: 0.01)
 
   @Test(arguments: [
-    // Without one, and without `ot`.
+    // Without a tracestate, and without `ot`.
     ("", "ot=th:fd70a"), ("a=b", "ot=th:fd70a,a=b"), ("a=b,c=d", "ot=th:fd70a,a=b,c=d"),
-    // The member moves to the front, as W3C asks of whoever changes it; the others are kept verbatim.
+    // The modified member moves to the front, as W3C requires; the others are kept verbatim.
     ("ot=th:8,a=b", "ot=th:fd70a,a=b"), ("a=b,ot=th:8", "ot=th:fd70a,a=b"),
     ("a=b,ot=th:8,c=d", "ot=th:fd70a,a=b,c=d"), ("a=b , ot=th:8 ,c=d", "ot=th:fd70a,a=b ,c=d"),
     ("tenant@sys=Opaque value!;th:1,ot=th:0", "ot=th:fd70a,tenant@sys=Opaque value!;th:1"),
     // Other sub-keys stay, in their order.
     ("ot=rv:6e6d1a75832a2f", "ot=th:fd70a;rv:6e6d1a75832a2f"),
     ("ot=p:8;th:8;r:62", "ot=th:fd70a;p:8;r:62"), ("ot=p:8;r:62", "ot=th:fd70a;p:8;r:62"),
-    // Empty members, and those of blanks.
+    // Empty members, and blank ones.
     (",", "ot=th:fd70a"), (" ", "ot=th:fd70a"), (" ,\t", "ot=th:fd70a"), ("a=b,,c=d", "ot=th:fd70a,a=b,,c=d"),
-    // Whoever sampled harder before is believed.
+    // The stricter earlier sampling counts.
     ("ot=th:ffbe77", "ot=th:ffbe77"), ("a=b,ot=p:1;th:ffbe77", "a=b,ot=p:1;th:ffbe77"),
     ("ot=th:fd70a1", "ot=th:fd70a1"),
-    // The same threshold in other words is the same.
+    // The same threshold spelled differently is the same.
     ("a=b,ot=th:fd70a", "a=b,ot=th:fd70a"), ("ot=th:fd70a000000000", "ot=th:fd70a000000000"),
   ])
   func setsTheThreshold(_ before: String, _ after: String) throws {
@@ -31,7 +31,7 @@ import Testing
     #expect(counts.tracestatesLeftAlone == 0)
   }
 
-  /// What is kept for its own sake stands for itself: adjusted count 1, unless it was sampled before.
+  /// What is kept for its own sake represents only itself: adjusted count 1, unless it was sampled before.
   @Test(arguments: [
     ("", "ot=th:0"), ("a=b", "ot=th:0,a=b"), ("ot=rv:6e6d1a75832a2f", "ot=th:0;rv:6e6d1a75832a2f"),
     ("ot=th:0", "ot=th:0"), ("ot=th:000", "ot=th:000"), ("a=b,ot=th:8", "a=b,ot=th:8"),
@@ -48,7 +48,7 @@ import Testing
     #expect(counts.tracestatesLeftAlone == 3)
   }
 
-  /// What breaks W3C's rules, or OpenTelemetry's for `ot`, goes on as it came.
+  /// A tracestate that breaks W3C's rules, or OpenTelemetry's for `ot`, is forwarded unchanged.
   @Test(arguments: [
     "x:y", "=", "a=1,a=2", "ot=th:8,ot=th:8", "ot=th:8;th:4", "ot=rv:abc123;th:def456", "ot=th:8;", "ot=",
     "ot=th:8,b=", "congo=t61é", "A=1", "0a=1", "a =1", "big=" + String(repeating: "x", count: 300),
@@ -74,8 +74,7 @@ import Testing
     #expect(counts.tracestatesLeftAlone == 1)
   }
 
-  /// "TraceState Handling": the value of `ot` has at most 256 characters; what would make it longer is not
-  /// set.
+  /// "TraceState Handling": the value of `ot` has at most 256 characters; what would exceed that is not set.
   @Test func aFullMemberIsLeftAlone() throws {
     let fits = "ot=x:" + String(repeating: "y", count: 236)
     let full = fits + "y"
@@ -96,7 +95,7 @@ import Testing
     let expected = [
       [first[0], .string(3, "ot=th:fd70a,a=b"), first[2]],
       second + [state],
-      // Of a repeated field the last one counts, so it is the one to be replaced.
+      // The last of a repeated field counts, so that is the one to replace.
       [third[0], .string(3, "ot=th:fd70a,c=d")] + third[2...],
     ]
     #expect(kept == expected.record)
@@ -129,7 +128,7 @@ import Testing
     #expect(throws: MalformedInput(.lengthPastEnd, at: 1)) { try keep([0x0a, 5], threshold: .always) }
   }
 
-  /// Attributes are appended to the spans that they are for; without them the bytes are as ever.
+  /// Attributes are appended to their spans; without them the bytes are unchanged.
   @Test(arguments: UInt64(0)..<4)
   func annotationsComeLast(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
@@ -219,7 +218,7 @@ private func sampling(_ state: [UInt8]) -> TraceStateSampling {
   state.withRawBytes { TraceStateSampling(ByteRange(offset: 0, count: UInt32(state.count)), of: $0) }
 }
 
-/// The members of a tracestate but the first `ot`, and the sub-keys of that one but `th`.
+/// The members of a tracestate except the first `ot`, and that one's sub-keys except `th`.
 private func otherMembers(_ state: [UInt8]) -> [[UInt8]] {
   var members = state.split(separator: 0x2c).map { Array($0) }
   members.removeAll { $0.allSatisfy { $0 == 0x20 || $0 == 0x09 } }

@@ -1,4 +1,4 @@
-// Every way in which a record can be wrong, with the error and the exact byte it names.
+// Every way in which a record can be malformed, with the error and the exact byte it names.
 
 import OTLP
 import Testing
@@ -26,7 +26,7 @@ import Testing
   func refusesEveryOtherWireType(_ field: KnownField) {
     for type in UInt8(0)...7 where type != field.type {
       let tag = varint(UInt64(field.number) << 3 | UInt64(type))
-      // A value of that type, so that the wire format is sound.
+      // A value of that type, so that the wire format is valid.
       let count = type == 0 || type == 2 ? 1 : type == 5 ? 4 : 8
       let (record, offset) = field.place(tag + [UInt8](repeating: 0, count: count))
       let reason: MalformedInput.Reason =
@@ -59,7 +59,7 @@ import Testing
 
   @Test(arguments: KnownField.levels.filter { !$0.parents.isEmpty })
   func refusesLengthsPastTheirMessage(_ level: KnownField) {
-    // The record goes on behind the message, so that only the message's own end can catch it.
+    // The record continues after the message, so only the message's own end can catch it.
     let (record, offset) = level.place(varint(1001 << 3 | 2) + [1])
     let padded = record + [UInt8](repeating: 0, count: 64)
     #expect(fault(of: padded) == MalformedInput(.lengthPastEnd, at: offset + 2))
@@ -82,7 +82,7 @@ import Testing
     }
   }
 
-  /// Cuts the span's content at every length, with sound lengths around it, and works out what must happen
+  /// Cuts the span's content at every length, with valid lengths around it, and works out what must happen
   /// from the layout of the fields.
   @Test(arguments: FieldOrder.allCases)
   func refusesEverySpanCutShort(_ order: FieldOrder) {
@@ -110,8 +110,8 @@ import Testing
     }
   }
 
-  /// Only the messages on the way to spans are entered. An unknown field is one step, whatever is in it: so
-  /// there is no depth that could exhaust the stack, and what is nested in it need not even be protobuf.
+  /// Only the messages that lead to spans are entered. An unknown field is one step, whatever its content: no
+  /// depth can exhaust the stack, and the content need not even be protobuf.
   @Test func unknownFieldsAreNeverEntered() throws {
     var nested: [UInt8] = [0xff, 0xff, 0xff]
     for _ in 0..<10_000 { nested = [0x0a] + varint(UInt64(nested.count)) + nested }
@@ -166,7 +166,7 @@ extension MalformedRecordTests {
     Case("eleven bytes", [0x18] + [UInt8](repeating: 0x80, count: 10) + [0], .varintTooLong, at: 1),
     Case("bit 64", [0x18] + [UInt8](repeating: 0xff, count: 9) + [2], .varintTooLong, at: 1),
     Case(
-      "ten bytes that go on", [0x18] + [UInt8](repeating: 0x80, count: 9) + [0x81, 0], .varintTooLong, at: 1),
+      "more than ten bytes", [0x18] + [UInt8](repeating: 0x80, count: 9) + [0x81, 0], .varintTooLong, at: 1),
     Case("tag of eleven bytes", [UInt8](repeating: 0x80, count: 10) + [0], .varintTooLong, at: 0),
     Case("length of eleven bytes", [0x0a] + [UInt8](repeating: 0x80, count: 10) + [0], .varintTooLong, at: 1),
     spanCase(
@@ -178,7 +178,7 @@ extension MalformedRecordTests {
   static let tags: [Case] = [
     Case("field 2^29", varint((1 << 29) << 3), .invalidTag, at: 0),
     Case("field 2^61 - 1", varint(.max), .invalidTag, at: 0),
-    Case("field 0 behind a sound field", [0x18, 0, 0x00], .invalidTag, at: 2),
+    Case("field 0 after a valid field", [0x18, 0, 0x00], .invalidTag, at: 2),
     Case("over-long field 0", [0x80, 0x00], .invalidTag, at: 0),
     spanCase("field 0 in a span", [0x02, 0], .invalidTag, at: 0),
     spanCase("group in a span", [0x0b, 0x0c], .group, at: 0),
@@ -226,7 +226,7 @@ extension MalformedRecordTests {
       missing("a trace id replaced by zeros", soundIdentifiers + [0x0a, 16] + bigEndian(0) + bigEndian(0)),
     ]
 
-  /// A span with sound ids, then `fields`, whose fault is at `offset` in them.
+  /// A span with valid ids, then `fields`, whose fault is at `offset` in them.
   private static func spanCase(
     _ description: String, _ fields: [UInt8], _ reason: MalformedInput.Reason, at offset: Int
   ) -> Case {
@@ -240,7 +240,7 @@ extension MalformedRecordTests {
   }
 }
 
-/// What the scanner finds wrong with `bytes`; nil if nothing.
+/// The scanner's error for `bytes`; nil if there is none.
 private func fault(of bytes: [UInt8]) -> MalformedInput? {
   do throws(MalformedInput) {
     _ = try scan(bytes)
@@ -259,7 +259,7 @@ private func varint(_ value: UInt64) -> [UInt8] {
   return writer.bytes
 }
 
-/// A record with this one span, and where the span's content begins.
+/// A record with this single span, and where the span's content begins.
 private func place(span: [UInt8]) -> (record: [UInt8], offset: Int) {
   wrap(span, in: [1, 2, 2])
 }
@@ -279,7 +279,7 @@ struct KnownField: CustomTestStringConvertible, Sendable {
   var number: UInt32
   var type: UInt8
 
-  /// A record in which `bytes` stand behind all else in the field's message, and where they begin.
+  /// A record in which `bytes` come last in the field's message, and where they begin.
   func place(_ bytes: [UInt8]) -> (record: [UInt8], offset: Int) {
     // A span needs its ids, and `service.name` its key, for the field to be read at all.
     let isValue = parents == [1, 1, 1, 2]
@@ -321,7 +321,7 @@ struct KnownField: CustomTestStringConvertible, Sendable {
   }
 }
 
-/// Where the fields of a span lie, to say what must happen when it is cut short.
+/// Where the fields of a span are, to tell what must happen when it is cut short.
 private struct SpanLayout {
   private let nodes: [WireNode]
 
@@ -329,7 +329,7 @@ private struct SpanLayout {
     self.nodes = nodes
   }
 
-  /// The error of a reader that gets the first `length` bytes; nil if those are a sound span.
+  /// The error of a reader that gets the first `length` bytes; nil if those are a valid span.
   func outcome(cutAt length: Int) -> (reason: MalformedInput.Reason, offset: Int)? {
     var offset = 0
     var identifiers: Set<UInt32> = []

@@ -33,7 +33,7 @@ import Testing
     #expect(text { $0.appendDecimal(UInt64.max) } == String(UInt64.max))
   }
 
-  /// The room that is asked for is all that is taken.
+  /// No more room is taken than is reserved.
   @Test func theRoomIsEnough() {
     for value in [0, .max, .min] as [Int64] {
       var bytes: [UInt8] = []

@@ -1,11 +1,11 @@
-// Portions of a record: every span in one, in order, and none larger than was said.
+// Portions of a record: every span in one, in order, and none larger than announced.
 
 import Testing
 
 @testable import OTLP
 
 @Suite struct PortionCutterTests {
-  /// The portions of a record's spans, each with the size that was said of it.
+  /// The portions of a record's spans, each with its announced size.
   private func portions(of record: ScannedRecord, _ recordBytes: Int, _ bytesMax: Int) -> [([Int32], Int)] {
     var cutter = PortionCutter(recordBytes: recordBytes, bytesMax: bytesMax)
     var portions: [([Int32], Int)] = []

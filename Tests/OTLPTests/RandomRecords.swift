@@ -1,4 +1,4 @@
-// Random records: all shapes that the schema allows, in small.
+// Small random records: all shapes that the schema allows.
 
 import OTLP
 
@@ -9,7 +9,7 @@ extension RecordModel {
       resources: (0..<Int.random(in: 1...3, using: &random)).map { _ in
         ResourceModel.random(traceCount: traceCount, &random)
       }, others: WireNode.unknown(&random))
-    // A record without a span is no record; the last resource sees to it that there is one.
+    // A record must have a span; the last resource makes sure of that.
     model.resources[model.resources.count - 1].scopes.append(
       ScopeModel(spans: [.random(traceCount: traceCount, &random)]))
     return model
@@ -46,7 +46,7 @@ extension SpanModel {
   }
 }
 
-/// A tracestate of a few members, `ot` among them or not, now and then no tracestate at all.
+/// A tracestate of a few members, `ot` among them or not; sometimes none at all.
 private func randomTraceState(_ random: inout SeededGenerator) -> [UInt8] {
   let openTelemetry = [
     "ot=th:0", "ot=th:8", "ot=th:fd70a", "ot=rv:0123456789abcd", "ot=rv:fedcba98765432;th:c;x:y", "ot=p:8",

@@ -1,8 +1,8 @@
-// Records as a test means them, and what the scanner is expected to see in them.
+// Models of records, and what the scanner should find in them.
 
 import OTLP
 
-/// One span, and fields of it that the scanner steps over.
+/// One span, including fields that the scanner steps over.
 struct SpanModel: Hashable, Sendable {
   var traceID: TraceID
   var spanID: UInt64
@@ -60,8 +60,8 @@ struct RecordModel {
   }
 }
 
-/// The order in which an encoder writes a message's fields. Elements of a repeated field keep theirs in all
-/// of them.
+/// The order in which an encoder writes a message's fields. Elements of a repeated field keep their order in
+/// all of them.
 enum FieldOrder: CaseIterable, Sendable {
   /// By ascending number, as most encoders do.
   case ascending
@@ -108,7 +108,7 @@ extension RecordModel {
     return order.arrange(top + others, keeping: 1, &random).encoded
   }
 
-  /// What the scanner should see, in the order of the record.
+  /// What the scanner should find, in record order.
   var facts: [SpanFacts] {
     resources.flatMap { resource in
       resource.scopes.flatMap(\.spans).map { SpanFacts($0, service: resource.service ?? []) }
@@ -116,7 +116,7 @@ extension RecordModel {
   }
 }
 
-/// What can be told of a span without regard to where its bytes lie.
+/// What is known about a span, regardless of where its bytes are.
 struct SpanFacts: Hashable {
   var traceID: TraceID
   var spanID: UInt64
@@ -153,7 +153,7 @@ func scan(_ bytes: [UInt8]) throws(MalformedInput) -> ScannedRecord {
   return record
 }
 
-/// The facts of the spans that the scanner finds in `bytes`, in its order.
+/// The facts of the spans that the scanner finds in `bytes`, in order.
 func scannedFacts(_ bytes: [UInt8]) throws(MalformedInput) -> [SpanFacts] {
   let record = try scan(bytes)
   return record.spans.map { SpanFacts($0, of: record, bytes) }
@@ -171,7 +171,7 @@ extension TraceID {
 }
 
 extension Sequence {
-  /// Sorts and keeps equal elements in their order, which the library's sort does not promise.
+  /// Sorts and keeps equal elements in order, which the library's sort does not promise.
   func stablySorted(_ areInOrder: (Element, Element) -> Bool) -> [Element] {
     enumerated().sorted { left, right in
       if areInOrder(left.element, right.element) { return true }
@@ -182,6 +182,6 @@ extension Sequence {
 }
 
 extension Collection where Element: Hashable {
-  /// How often each element is there.
+  /// How often each element occurs.
   var counts: [Element: Int] { reduce(into: [:]) { $0[$1, default: 0] += 1 } }
 }

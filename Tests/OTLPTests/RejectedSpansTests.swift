@@ -1,12 +1,11 @@
-// Spans that can't be used are set aside, with what stands around them; the others are read as if these were
-// not there.
+// Unusable spans are set aside, with their resource and scope; the others are read as if these were missing.
 
 import Testing
 
 @testable import OTLP
 
 @Suite struct RejectedSpansTests {
-  /// A way to spoil a span, and the reason that it is to be rejected for.
+  /// A way to break a span, and the reason for which it must be rejected.
   struct Fault: Sendable, CustomTestStringConvertible {
     var testDescription: String
     var reason: MalformedInput.Reason
@@ -43,7 +42,7 @@ import Testing
     SpanModel(traceID: TraceID(trace), spanID: id, start: 1, end: 2, name: Array("op \(id)".utf8), kind: 2)
   }
 
-  /// Two resources of two scopes with two spans each; the one at `bad` is spoilt.
+  /// Two resources of two scopes with two spans each; the one at `bad` is broken.
   private func record(_ fault: Fault, at bad: [Int]) -> [UInt8] {
     var number = -1
     return (0..<2).map { resource in
@@ -72,7 +71,7 @@ import Testing
     let rejected = try #require(scanned.rejected.first)
     #expect(scanned.rejected.count == 1 && rejected.count == bad.count)
     #expect(rejected.error.reason == fault.reason)
-    // The piece has these spans alone, each where it stood.
+    // The piece has only these spans, each in its place.
     var piece = WireWriter()
     bytes.withRawBytes { piece.appendRejected(fault.reason, of: scanned, bytes: $0) }
     var again = ScannedRecord()
@@ -82,7 +81,7 @@ import Testing
     for resource in 0..<2 {
       #expect(text.contains("resource \(resource)") == bad.contains { $0 / 4 == resource })
     }
-    // So have the pieces of the others.
+    // So do the pieces of the others.
     var rest = WireWriter()
     bytes.withRawBytes {
       rest.appendPiece((0..<Int32(scanned.spans.count))[...].map { $0 }[...], of: scanned, bytes: $0)
@@ -110,7 +109,7 @@ import Testing
     #expect(scanned.rejected.map(\.spanID) == [0, 11])
   }
 
-  /// Damage behind a bad field of the same span, or behind the span, is about the record.
+  /// Damage after a bad field of the same span, or after the span, concerns the record.
   @Test(arguments: faults) func damageIsAboutTheRecord(_ fault: Fault) throws {
     let bad = WireNode.message(2, fault.spoil(Self.span(1, 1).nodes))
     let good = WireNode.message(2, Self.span(1, 2).nodes)
@@ -120,7 +119,7 @@ import Testing
       var bytes = [WireNode.message(1, [.message(2, [good, within])])].encoded
       #expect(throws: MalformedInput.self) { try bytes.withRawBytes { try scanned.scan($0) } }
       #expect(scanned.rejected.isEmpty)
-      // What is damage in a status is an unknown field of a scope.
+      // Damage in a status would be an unknown field in a scope.
       if damage[0] == 0x7a { continue }
       bytes = [WireNode.message(1, [.bytes(2, [bad, good].encoded + damage)])].encoded
       #expect(throws: MalformedInput.self) { try bytes.withRawBytes { try scanned.scan($0) } }
@@ -128,7 +127,7 @@ import Testing
     }
   }
 
-  /// A million bad spans of two bytes each take no more of memory than one.
+  /// A million bad spans of two bytes each take no more memory than one.
   @Test func aRowTakesTheRoomOfOne() throws {
     let row = (0..<1_000_000).flatMap { _ in [0x12, 0x00] as [UInt8] }
     let content = WireNode.bytes(2, [WireNode.message(2, Self.span(1, 1).nodes)].encoded + row)
@@ -143,7 +142,7 @@ import Testing
     .message(2, SpanModel(traceID: TraceID(1), spanID: id).nodes)
   }
 
-  /// Alone, beside scopes of today, before and behind them: all spans are read, none is passed over.
+  /// By themselves, and before and after current scopes: all spans are read, none is skipped.
   @Test(arguments: [[1000], [1000, 2], [2, 1000], [1000, 1000, 2, 1000]] as [[UInt32]])
   func librarySpansAreRead(_ fields: [UInt32]) throws {
     let library = WireNode.message(1, [.string(1, "lib"), .string(2, "1.2")])
@@ -156,7 +155,7 @@ import Testing
       let scanned = try scan(bytes)
       #expect(scanned.spans.map(\.spanID) == (1...UInt64(fields.count)).map { $0 })
       #expect(!scanned.isWhole && scanned.rejected.isEmpty)
-      // Handed on, they stand where readers of today look.
+      // When forwarded, they are where current readers look.
       var piece = WireWriter()
       bytes.withRawBytes { raw in
         piece.appendPiece((0..<Int32(fields.count)).map { $0 }[...], of: scanned, bytes: raw)
@@ -181,7 +180,7 @@ import Testing
     #expect(throws: MalformedInput.self) { try scan(number) }
   }
 
-  /// The rule of the schema of that time: the old code counts where the new one is unset.
+  /// The rule of that time's schema: the old code counts if the new one is unset.
   @Test(
     arguments: [
       (0, 0, SpanStatus.unset), (2, 0, .error), (16, 0, .error), (1, 0, .error), (2, 1, .ok), (0, 1, .ok),
@@ -273,7 +272,7 @@ import Testing
         """)
   }
 
-  /// What is wrong with the document, and not with a span, is said as before.
+  /// An error of the document, not of a span, is reported as before.
   @Test(arguments: [
     #"{"name":"#, #"{"name":"a"#, #"{"name":tru}"#, "{\"name\":\"\u{1}\"}", #"{"name":"\x"}"#,
   ])

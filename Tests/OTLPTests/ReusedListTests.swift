@@ -26,7 +26,7 @@ import Testing
     }
   }
 
-  /// Old elements lie in the storage; none of them is ever given out.
+  /// Old elements stay in the storage; none of them is ever returned.
   @Test func givesNothingOutThatIsGone() async {
     await #expect(processExitsWith: .failure) {
       var list = ReusedList<Int>(capacity: 2)

@@ -39,7 +39,7 @@ import Testing
     #expect(SamplingThreshold.never.probability == 0)
   }
 
-  /// However small, a probability above zero keeps something; however large below one, it is never above one.
+  /// A probability above zero keeps something, however small; one below one never exceeds one, however large.
   @Test func smallProbabilitiesKeepSomething() {
     var probability = 0.5
     while probability > 0 {
@@ -61,8 +61,8 @@ import Testing
     }
   }
 
-  /// Four digits behind the leading `f`s: what is kept is off by a share of 2^-13 at most, where `f`s lead,
-  /// and the written form is no longer than that.
+  /// Four digits after the leading `f`s: the kept share is off by at most 2^-13, wherever there are leading
+  /// `f`s, and the written form is no longer than that.
   @Test func roundingIsFine() {
     var random = SeededGenerator(seed: 6)
     for _ in 0..<10_000 {
@@ -115,7 +115,7 @@ extension SamplingThreshold {
 }
 
 extension Double {
-  /// Ten to this power, by ten to the 1/16th at a time: near enough to choose probabilities by.
+  /// Ten to this power, in steps of ten to the 1/16th: close enough to choose probabilities by.
   fileprivate var powerOfTen: Double {
     (0..<Int(self * 16)).reduce(1) { power, _ in power * 1.154_781_984_689_458_2 }
   }

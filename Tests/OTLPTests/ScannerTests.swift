@@ -1,4 +1,4 @@
-// What the scanner sees in sound records, in whatever order their fields come.
+// What the scanner finds in valid records, whatever the order of their fields.
 
 import OTLP
 import Testing
@@ -23,7 +23,7 @@ import Testing
     #expect(span.name.count == 0 && span.traceState.count == 0)
   }
 
-  /// Producers, consumers and spans with links, in whatever place the links stand.
+  /// Producers, consumers and spans with links, wherever the links are.
   @Test func tellsAsynchronousSpans() throws {
     let link = WireNode.message(13, [.bytes(1, Array(repeating: 1, count: 16))])
     for kind in [0, 1, 2, 3, 4, 5, 6, 7, 255] as [UInt8] {
@@ -66,7 +66,7 @@ import Testing
     #expect(record.spans.map { SpanFacts($0, of: record, bytes) } == model.facts)
     #expect(record.spans.map(\.resource) == [0, 0, 0, 1, 2, 2])
     #expect(record.spans.map(\.scope) == [0, 0, 1, 2, 3, 4])
-    #expect(record.resources.count == 3, "one without spans says nothing of any")
+    #expect(record.resources.count == 3, "one without spans is left out")
   }
 
   // MARK: Repeated and unknown fields
@@ -125,7 +125,7 @@ import Testing
   }
 
   @Test func longerVarintsThanNeededAreRead() throws {
-    // Tag 10 in two bytes, length 0 in three, before a sound record: both are legal protobuf.
+    // Tag 10 in two bytes, length 0 in three, before a valid record: both are legal protobuf.
     let record: [UInt8] = [0x8a, 0x00, 0x80, 0x80, 0x00] + RecordModel(.full).encoded()
     #expect(try scannedFacts(record) == RecordModel(.full).facts)
   }
@@ -158,7 +158,7 @@ import Testing
 
   // MARK: Durations
 
-  /// Two bytes of a record, or six with a field that nobody knows, must not become fifty of memory.
+  /// Two bytes of a record, or six with an unknown field, must not become fifty bytes of memory.
   @Test func whatHasNoSpansIsNotNoted() throws {
     let one = RecordModel(resources: [ResourceModel(scopes: [.numbered(1)])]).encoded(.ascending)
     let nothing: [[UInt8]] = [
@@ -202,7 +202,7 @@ import Testing
     }
   }
 
-  /// Damaged records are refused or read, never trapped on, and whatever is read lies inside the record.
+  /// Damaged records are rejected or read, never trapped on, and whatever is read lies inside the record.
   @Test(arguments: UInt64(0)..<8)
   func survivesDamage(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
@@ -230,7 +230,7 @@ extension WireNode {
 }
 
 extension ScopeModel {
-  /// A scope with spans of these numbers, each of a trace of its own.
+  /// A scope with spans of these numbers, each in its own trace.
   static func numbered(_ numbers: UInt64...) -> ScopeModel {
     ScopeModel(spans: numbers.map { SpanModel(traceID: TraceID($0), spanID: $0) })
   }

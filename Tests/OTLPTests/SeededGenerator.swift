@@ -1,4 +1,4 @@
-// Randomness that a failing test can repeat.
+// Reproducible randomness for tests.
 
 /// SplitMix64: small, and the same numbers for the same seed on every machine.
 ///

@@ -1,4 +1,4 @@
-// Records taken apart by trace: nothing lost, nothing changed, nothing multiplied beyond the limit.
+// Records split by trace: nothing lost, nothing changed, nothing multiplied beyond the limit.
 
 import OTLP
 import Testing
@@ -31,7 +31,7 @@ import Testing
     #expect(pieces.map(\.indices) == [[0, 2, 6], [1, 4], [3], [5]])
   }
 
-  /// Ids that differ in their high half alone are different traces.
+  /// Ids that differ only in their high half are different traces.
   @Test func bothHalvesOfAnIdCount() throws {
     let ids = [TraceID(high: 1, low: 5), TraceID(high: 2, low: 5), TraceID(high: 1, low: 6)]
     let spans = (ids + ids).map { SpanModel(traceID: $0, spanID: 1) }
@@ -76,7 +76,7 @@ import Testing
     let bytes = RecordModel(resources: [resource]).encoded()
     let size = try split(bytes).reduce(0) { $0 + $1.bytes.count }
     #expect(size > 4 * 500)
-    // The size is reckoned before the lengths of the messages are known, with their longest form.
+    // The size is computed before the lengths of the messages are known, with their longest form.
     let slack = 4 * 2 * 6
     #expect(try split(bytes, bytesMax: size + slack).count == 4)
     #expect(throws: MalformedInput(.splitTooLarge, at: 0)) { try split(bytes, bytesMax: size - 1) }
@@ -93,8 +93,8 @@ import Testing
     }
   }
 
-  /// 20,000 pieces of 1 MB each would be 20 GB. Refused at the first 16 MB, before a byte is written: were it
-  /// not, this test would not end.
+  /// 20,000 pieces of 1 MB each would be 20 GB. Rejected at the first 16 MB, before a byte is written:
+  /// otherwise this test would not end.
   @Test(.timeLimit(.minutes(1)), arguments: [1, 3, 1001] as [UInt32])
   func manyTracesUnderOneLargeFieldAreRefusedAtOnce(_ field: UInt32) throws {
     let large = WireNode.bytes(field, field == 1 ? [] : [UInt8](repeating: 1, count: 1 << 20))
@@ -175,7 +175,7 @@ func split(_ bytes: [UInt8], bytesMax: Int = .max) throws(MalformedInput) -> [Pi
   }
 }
 
-/// Takes a record apart and checks each piece against a reading that shares no code with the splitter.
+/// Splits a record and checks each piece against a reading that shares no code with the splitter.
 private func checkPieces(of bytes: [UInt8]) throws {
   let record = try scan(bytes)
   let facts = record.spans.map { SpanFacts($0, of: record, bytes) }
@@ -188,7 +188,7 @@ private func checkPieces(of bytes: [UInt8]) throws {
     try #require(spansInPlace(piece.bytes) == piece.indices.map { inPlace[$0] })
     try #require(scannedFacts(piece.bytes) == piece.indices.map { facts[$0] })
   }
-  // Repeated protobuf fields concatenate, so the pieces one after the other are one record again.
+  // Repeated protobuf fields concatenate, so the concatenated pieces are one record again.
   try #require(scannedFacts(pieces.flatMap(\.bytes)).counts == facts.counts)
 }
 

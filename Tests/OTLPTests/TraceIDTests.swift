@@ -15,7 +15,7 @@ import Testing
 
   @Test func readsRawBytes() {
     #expect(traceID(bigEndian(Self.id.high) + bigEndian(Self.id.low)) == Self.id)
-    // Sixteen characters are sixteen bytes, whatever they spell.
+    // Sixteen characters are sixteen bytes, whatever they are.
     #expect(
       traceID(Array("0123456789abcdef".utf8))
         == TraceID(high: 0x3031_3233_3435_3637, low: 0x3839_6162_6364_6566))
@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  /// Every character at every place, beside others that are right.
+  /// Every character at every position, next to valid ones.
   @Test func eightCharactersAreReadAsOneByOne() {
     let others = Array("09afAF7c".utf8)
     for place in 0..<8 {
@@ -73,7 +73,7 @@ import Testing
     }
   }
 
-  /// Only the form that every written key has: other forms of the id are read, not compared.
+  /// Only the form that every written key has: other forms of the id are parsed, not compared.
   @Test func knowsItsOwnForm() {
     #expect(isWritten(Array(Self.text.utf8)))
     #expect(!isWritten(Array(Self.text.uppercased().utf8)))

@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct TraceStateListTests {
   private func read(_ text: String) -> (list: TraceStateList, bytes: [UInt8]) {
-    // Bytes on either side that must not be looked at.
+    // Bytes on either side that must not be read.
     let bytes = Array("x".utf8) + Array(text.utf8) + Array("y,a=8".utf8)
     let range = ByteRange(offset: 1, count: UInt32(text.utf8.count))
     return (bytes.withRawBytes { TraceStateList(range, of: $0) }, bytes)
@@ -50,7 +50,7 @@ import Testing
     #expect(value("a", in: text) == nil)
   }
 
-  /// W3C allows members of blanks; the Collector's parser does not.
+  /// W3C allows blank members; the Collector's parser does not.
   @Test(arguments: [" ", "\t", "a=1, ", "a=1, ,b=2", " ,a=1"])
   func membersOfBlanks(text: String) {
     #expect(read(text).list.isWellFormed)
@@ -73,13 +73,13 @@ import Testing
     #expect(value("a", in: "\(members),a=1") == "1")
     #expect(value("a", in: "\(members),,,a=1,,") == "1")
     #expect(value("a", in: "\(members),a=1,b=2") == nil)
-    // Keys that differ in one character only, wherever it stands.
+    // Keys that differ in only one character, wherever it is.
     let like = (0..<32).map { long.prefix(200 + $0) + "x" + text("k", 55 - $0) + "=v" }
     #expect(read(like.joined(separator: ",")).list.isWellFormed)
     #expect(!read((like.dropLast() + [like[7]]).joined(separator: ",")).list.isWellFormed)
   }
 
-  /// However long it is, it is read once.
+  /// It is read once, however long it is.
   @Test(arguments: [("a=b,", false), (",", true), (" a=b ,c=d,", false), (" ", true), ("a", false)])
   func longOnes(part: String, isWellFormed: Bool) {
     #expect(read(String(repeating: part, count: 100_000)).list.isWellFormed == isWellFormed)

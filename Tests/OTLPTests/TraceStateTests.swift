@@ -1,5 +1,4 @@
-// What is read from a tracestate, by the rules of OpenTelemetry ("TraceState Handling") and of W3C Trace
-// Context.
+// Reading a tracestate by the rules of OpenTelemetry ("TraceState Handling") and of W3C Trace Context.
 
 import OTLP
 import Testing
@@ -9,7 +8,7 @@ import Testing
     ("ot=th:0", UInt64(0)), ("ot=th:8", 0x80_0000_0000_0000), ("ot=th:c", 0xc0_0000_0000_0000),
     ("ot=th:fd70a4", 0xfd_70a4_0000_0000), ("ot=th:1000", 0x10_0000_0000_0000),
     ("ot=th:abcdefabcdefab", 0xab_cdef_abcd_efab), ("ot=th:00000000000001", 1),
-    // Beside other sub-keys, and beside other members.
+    // Next to other sub-keys, and next to other members.
     ("ot=th:2;extra:stuff", 0x20_0000_0000_0000), ("ot=extra:stuff;th:2", 0x20_0000_0000_0000),
     ("ot=e100:100;th:1;e101:101", 0x10_0000_0000_0000),
     ("ot=x1y2z3:1-2-3;y1:y_1;xy:-;th:50", 0x50_0000_0000_0000),
@@ -18,7 +17,7 @@ import Testing
     // Spaces and tabs around members are allowed.
     ("a=b , ot=th:8 ,c=d", 0x80_0000_0000_0000), ("a=b\t,\tot=th:8\t", 0x80_0000_0000_0000),
     (" ot=th:8 ", 0x80_0000_0000_0000),
-    // Empty members are allowed, those of blanks too.
+    // Empty members are allowed, blank ones too.
     (",,ot=th:8,,", 0x80_0000_0000_0000), ("a=b, ,ot=th:8", 0x80_0000_0000_0000),
   ])
   func readsThresholds(_ text: String, _ rejected: UInt64) {
@@ -63,10 +62,10 @@ import Testing
     "ot=rv:0123456789abcg", "ot=th:8;rv:1", "ot=rv:1;th:8", "a=b,ot=th:zz,c=d", "ot=th:8;th:4",
     "ot=th:8;th:8",
     "ot=rv:00000000000001;rv:00000000000001", "ot=th:8;x:1;th:8",
-    // What is no list of sub-keys.
+    // Not a list of sub-keys.
     "ot=th", "ot=th:8;", "ot=;th:8", "ot=th:8;;p:1", "ot=;;", "ot=:8", "ot=th:8;P:1", "ot=th:8;1p:1",
     "ot=th:8;p:1:2", "ot=th:8;p:~", "ot= th:8", "ot=th:8;p",
-    // What is no tracestate: of such a one nothing counts.
+    // Not a tracestate: all of it is ignored.
     "ot=", "ot", "o", ";", "=", "OT=th:8", "ot =th:8", "ot=th:8,ot=th:c", "ot=th:8,ot=th:8",
     "a=1,a=2,ot=th:8",
     "ot=th:8,B=1", "ot=th:8,é=1", "ot=th:8,b=é", "ot=th:8,b",
@@ -95,7 +94,7 @@ func sampling(_ text: String) -> TraceStateSampling {
 }
 
 private func sampling(_ text: [UInt8]) -> TraceStateSampling {
-  // Bytes on either side that must not be looked at.
+  // Bytes on either side that must not be read.
   let bytes = Array("8".utf8) + text + Array("8;th:1".utf8)
   return bytes.withRawBytes { TraceStateSampling(ByteRange(offset: 1, count: UInt32(text.count)), of: $0) }
 }

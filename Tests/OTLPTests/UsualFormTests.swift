@@ -1,13 +1,12 @@
 // The scanner reads what encoders usually write in runs of fields, with a check for each run. The same fields
-// with their tags spelled longer than they need be are never read so: both ways must see the same and fail
-// alike.
+// with overlong tags never take that path: both ways must give the same result and the same errors.
 
 import Testing
 
 @testable import OTLP
 
 @Suite struct UsualFormTests {
-  /// Every prefix of spans in all orders of fields, most of them as encoders write them, some odd.
+  /// Every prefix of spans in all field orders, most of them as encoders write them, some odd.
   @Test(arguments: FieldOrder.allCases)
   func areReadLikeAllOthers(_ order: FieldOrder) throws {
     var random = SeededGenerator(seed: 12)
@@ -26,7 +25,7 @@ import Testing
     #expect(sound > 300)
   }
 
-  /// What stands behind a span in the record is never taken for a part of it.
+  /// What follows a span in the record is never taken for a part of it.
   @Test(arguments: FieldOrder.allCases)
   func endWithTheirSpan(_ order: FieldOrder) throws {
     var random = SeededGenerator(seed: 13)
@@ -44,7 +43,7 @@ import Testing
     }
   }
 
-  /// What the fast paths for attributes read, the reader of all forms reads alike, damaged bytes included.
+  /// The general reader reads attributes as the fast paths do, damaged bytes included.
   @Test func attributesAreReadLikeAllOthers() throws {
     var random = SeededGenerator(seed: 14)
     var (pairs, texts) = (0, 0)
@@ -69,7 +68,7 @@ import Testing
         pairs += 1
         let other = try KeyValueView(ofAnyForm: whole, in: bytes)
         #expect(usual.key == other.key)
-        // The value stands where the key does not.
+        // The value is where the key is not.
         let isKeyFirst = usual.key.offset == 2
         let value = ByteRange(
           from: isKeyFirst ? usual.key.indices.upperBound + 2 : 2,
@@ -83,7 +82,7 @@ import Testing
     #expect(pairs > 5000 && texts > 1000)
   }
 
-  /// What the scanner makes of a span with this content: with an offset from the content's start.
+  /// The scanner's result for a span with this content: with an offset from the content's start.
   private func seen(in content: [UInt8]) -> Outcome {
     let record = [WireNode.message(1, [.message(2, [.bytes(2, content)])])].encoded
     do {
@@ -94,7 +93,7 @@ import Testing
   }
 }
 
-/// What the scanner says of a span.
+/// The scanner's facts about a span.
 private enum Outcome: Equatable {
   case facts(SpanFacts)
   case fault(MalformedInput.Reason, offset: Int)
@@ -107,7 +106,7 @@ private enum Outcome: Equatable {
   }
 }
 
-/// Fields as they are, and with tags that are a byte longer than they need be.
+/// Fields unchanged, and with tags that are a byte longer than necessary.
 private struct LongTags {
   let short: [UInt8]
   private var long: [UInt8] = []
@@ -136,8 +135,8 @@ private struct LongTags {
 }
 
 extension SpanModel {
-  /// A span as encoders write it, with any of the fields that may be left out, and names around the length
-  /// whose own length takes a second byte.
+  /// A span as encoders write it, with any of the optional fields, and names around the length whose own
+  /// length takes a second byte.
   fileprivate static func usual(_ random: inout SeededGenerator) -> SpanModel {
     SpanModel(
       traceID: TraceID(.random(in: 0 ... .max, using: &random)),
@@ -156,7 +155,7 @@ extension SpanModel {
 }
 
 extension WireNode {
-  /// A status: empty, with a code alone, with more beside it.
+  /// A status: empty, with only a code, with more than that.
   fileprivate static func status(_ random: inout SeededGenerator) -> WireNode {
     let code = WireNode.varint(3, [0, 1, 2, 3, 127, 128, 300].randomElement(using: &random) ?? 0)
     return .message(

@@ -1,4 +1,4 @@
-// Attributes that somebody asked for: found in any order of fields, and damage that stays where it is.
+// Wanted attributes: found in any order of fields, and damage stays local.
 
 import Testing
 
@@ -53,7 +53,7 @@ import Testing
       ([.message(5, [])], .array(nothing)), ([.message(6, [])], .map(nothing)),
       ([.bytes(7, [1])], .bytes(nothing)), ([], .missing),
       ([.varint(3, 1), .varint(2, 1)], .boolean(true)), ([.varint(3, 1), .bytes(7, [])], .bytes(nothing)),
-      // What is not known changes nothing.
+      // Unknown fields change nothing.
       ([.varint(3, 1), .varint(8, 1)], .integer(1)),
       ([.string(1, "text"), .bytes(9, long)], .string(nothing)),
       ([.varint(8, 1)], .missing),
@@ -68,7 +68,7 @@ import Testing
     }
   }
 
-  /// As protobuf has it: the last key counts, values are merged, and a key that is not given is empty.
+  /// As in protobuf: the last key counts, values are merged, and a missing key is empty.
   @Test func whatIsGivenTwice() throws {
     let one = WireNode.message(2, [.varint(3, 1)])
     let attributes: [([WireNode], [FoundAttribute])] = [
@@ -115,7 +115,7 @@ import Testing
     #expect(found == [.init(key: 0, value: .integer(1)), .init(key: 1, value: .integer(2))])
   }
 
-  /// Damage ends its own attribute. What has another wire type is no attribute.
+  /// Damage ends only its own attribute. A field with the wrong wire type is not an attribute.
   @Test func damageStaysWhereItIs() throws {
     let sound = WireNode.message(9, pair("k", [.varint(3, 1)]))
     let expected = [FoundAttribute(key: 0, value: .integer(1))]
@@ -132,7 +132,7 @@ import Testing
     }
   }
 
-  /// Of a resource only what stands before its service's name was checked by the scanner.
+  /// The scanner checks a resource only up to its service name.
   @Test func aResourceThatEndsInDamage() throws {
     let name = WireNode.message(1, pair("service.name", [.string(1, "a")]))
     let sound = WireNode.message(1, pair("k", [.varint(3, 1)]))

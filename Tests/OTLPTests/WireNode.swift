@@ -1,5 +1,4 @@
-// Protobuf fields as a tree: written by the module's own writer, read back by a reader that shares nothing
-// with it.
+// Protobuf fields as a tree: written by the module's own writer, read back by an independent reader.
 
 import OTLP
 
@@ -44,7 +43,7 @@ extension [WireNode] {
   }
 }
 
-/// A field as it stands in bytes that are known to be sound.
+/// A field as it appears in valid bytes.
 struct WireField: Hashable {
   var number: UInt32
   /// Tag, length and content.
@@ -53,7 +52,7 @@ struct WireField: Hashable {
   var content: [UInt8]
 }
 
-/// Takes bytes that are known to be sound apart, one level deep. Slow and plain on purpose.
+/// Parses valid bytes, one level deep. Slow and plain on purpose.
 func fields(of bytes: [UInt8]) -> [WireField] {
   var fields: [WireField] = []
   var offset = 0
@@ -90,9 +89,9 @@ func fields(of bytes: [UInt8]) -> [WireField] {
   return fields
 }
 
-/// A span with everything that stands around it: what a piece must keep of it.
+/// A span with its surroundings: what a piece must keep of it.
 struct SpanInPlace: Hashable {
-  /// The fields beside the resource spans, the scope spans and the spans: each in its own order.
+  /// The fields next to the resource spans, the scope spans and the spans: each in order.
   var besideResources: [WireField]
   var besideScopes: [WireField]
   var besideSpans: [WireField]
@@ -100,8 +99,7 @@ struct SpanInPlace: Hashable {
   var span: [UInt8]
 }
 
-/// All spans of a record, read without the scanner: a resource's scopes in their order, a scope's spans in
-/// theirs.
+/// All spans of a record, read without the scanner: resources, scopes and spans in order.
 func spansInPlace(_ record: [UInt8]) -> [SpanInPlace] {
   let top = fields(of: record)
   var spans: [SpanInPlace] = []

@@ -1,4 +1,4 @@
-// The writer against bytes written down by hand, after the protobuf encoding guide.
+// The writer against bytes written by hand, after the protobuf encoding guide.
 
 import OTLP
 import Testing

@@ -1,6 +1,6 @@
-"""Draws what `tailrace report` and `tailrace bench-scaling` measured: plot.py FIGURES.csv PLOT.svg
+"""Plots the figures of `tailrace report` and `tailrace bench-scaling`: plot.py FIGURES.csv PLOT.svg
 
-The header of the figures says which of the two they are. The same figures make the same file, byte for byte.
+The header of the figures tells the two apart. The same figures give the same file, byte for byte.
 """
 
 import csv
@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-# Texts stay texts, and ids depend on what they name alone.
+# Text stays text, and ids depend only on what they name.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tailrace", "font.size": 9})
 
 from matplotlib import pyplot, ticker  # noqa: E402
@@ -21,7 +21,7 @@ Table = dict[str, list[str]]
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 
 POINTS_MAX = 960
-"""Of a line over the day. More of them are finer than the eye."""
+"""The most points of a line over the day. More would be too fine to see."""
 
 
 def read(path: Path) -> Table:
@@ -35,7 +35,7 @@ def numbers(table: Table, column: str) -> list[float]:
 
 
 def thin(values: list[float]) -> list[float]:
-    """The mean of each few values, where there are more than can be seen."""
+    """Means of a few values each, where there are more than can be seen."""
     step = max(1, len(values) // POINTS_MAX)
     return [sum(values[start : start + step]) / step for start in range(0, len(values) - step + 1, step)]
 
@@ -91,7 +91,7 @@ def draw_day(table: Table) -> pyplot.Figure:
 
 
 def draw_scaling(table: Table) -> pyplot.Figure:
-    """A line for each quantity that grew: the cost of a span against the first point."""
+    """A line for each quantity that grew: the cost of a span relative to the first point."""
     figure, axes = pyplot.subplots(figsize=(10, 4), layout="constrained")
     points = list(zip(table["quantity"], numbers(table, "value"), numbers(table, "relative cost"), strict=True))
     for colour, quantity in zip(COLOURS, dict.fromkeys(table["quantity"]), strict=False):

@@ -1,4 +1,4 @@
-"""Figures in, a plot out: with figures that the program has written."""
+"""Plots of figures that the program has written."""
 
 import os
 import subprocess

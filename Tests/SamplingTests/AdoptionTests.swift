@@ -1,4 +1,4 @@
-// Other policies while traces are open.
+// Changes of policies while traces are open.
 
 import Expressions
 import Simulation
@@ -39,7 +39,7 @@ import Testing
     #expect(try world.send(.child(2, .error), at: 6000).written.map(\.config) == ["old"])
   }
 
-  /// What is asked for the first time is asked of the spans that have come, and of their resources.
+  /// New tests are evaluated on the spans that have arrived, and on their resources.
   @Test func bufferedSpansAreAskedAgain() throws {
     let world = World()
     var span = TestSpan.root(of: 1)
@@ -52,7 +52,7 @@ import Testing
     #expect(try world.pass(to: 5000).decisions.map(\.isKept) == [true, true, false])
   }
 
-  /// The answers that spans have given stay, though the bits that hold them move.
+  /// The results on earlier spans stay, though the bits that hold them move.
   @Test func knownAnswersMove() throws {
     let never = Policy.Rule.latency(threshold: .seconds(7200), upper: nil)
     let help = Policy.Rule.stringAttribute(key: "shop.page", values: ["help"])
@@ -69,7 +69,7 @@ import Testing
     #expect(try world.pass(to: 5000).written.map(\.policy) == ["checkout"])
   }
 
-  /// Its spans have gone out: the last decision can't take that back, and says what it was.
+  /// Its spans have been forwarded: the last decision can't undo that, and states what it was.
   @Test func aTraceThatWasKeptEarlyStaysKept() throws {
     let world = World()
     #expect(try world.send(.root(1, .error), at: 0).keptIDs == [1])
@@ -82,7 +82,7 @@ import Testing
     #expect(world.counters.keptByReason["earlier_policies"] == 1)
   }
 
-  /// A budget that goes on is not filled up again by a change of something else.
+  /// A budget that continues is not refilled when something else changes.
   @Test func budgetsOfPoliciesThatStayGoOn() throws {
     func limited(_ perSecond: Int64) -> Policy {
       Policy(name: "limited", rule: .rateLimiting(RateLimit(perSecond: perSecond, burst: 2)))
@@ -104,7 +104,7 @@ import Testing
     #expect(try kept(after: limited(2)) == [true, true])
   }
 
-  /// Policies that combine what several spans say remember more of each trace, of fewer traces if need be.
+  /// Policies that combine facts of several spans remember more of each trace, of fewer traces if need be.
   @Test func whatIsRememberedForNewPoliciesStaysWithinItsLimit() throws {
     let memory = SpanMemory()
     let world = World()
@@ -120,13 +120,13 @@ import Testing
     #expect(memory.verdictBytes == world.usage.verdictBytes)
     let left = UInt64(world.usage.pastVerdicts)
     #expect(left > 400 && world.counters.verdictsForgottenEarly == 1000 - left)
-    // The oldest went.
+    // The oldest was evicted.
     for (trace, isKnown) in [(1000 - left, false), (1001 - left, true), (1000, true)] {
       let late = world.counters.lateSpansDropped
       try world.send(.child(2, of: trace), at: 6000)
       #expect((world.counters.lateSpansDropped > late) == isKnown)
     }
-    // What does not combine gives the room back.
+    // Policies that don't combine release the room.
     adopt(world, AdoptionTests.all)
     #expect(memory.verdictBytes == world.usage.verdictBytes)
   }
@@ -160,10 +160,10 @@ import Testing
     #expect(old.baseline == other.baseline)
   }
 
-  /// Wherever in a stream they come, the new policies say of every trace that is open what they would have
-  /// said had they been there from the start.
+  /// Wherever in a stream they arrive, the new policies decide every open trace as if they had been there
+  /// from the start.
   @Test(arguments: 1...8) func verdictsAreThoseOfPoliciesThatWereAlwaysThere(seed: UInt64) throws {
-    // Relief closes what is undecided: without early verdicts that is more.
+    // Relief closes what is undecided: without early verdicts there is more of it.
     let stream = randomStream(seed: seed, steps: 400).filter { !$0.isRelief }.map(withAttributes)
     var random = RandomSource(seed: seed &+ 77)
     let policies = try newPolicies()
@@ -200,7 +200,7 @@ import Testing
     ]
   }
 
-  /// A policy that asks some of the same, in other places, and keeps nothing.
+  /// A policy with some of the same tests, in other places, which keeps nothing.
   private func silenced(_ policy: Policy) -> Policy {
     let never = Policy.Rule.latency(threshold: .seconds(7200), upper: nil)
     let isAsked = policy.name == "items" || policy.name == "basket"
@@ -218,7 +218,7 @@ import Testing
   }
 }
 
-/// What was decided of a trace.
+/// The decisions on a trace.
 private struct FinalVerdict: Equatable {
   var trace: TraceID
   var isKept: Bool

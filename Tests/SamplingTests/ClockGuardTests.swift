@@ -1,5 +1,5 @@
-// Producers whose clocks are wrong: what they stamp far ahead closes no window, a log that has moved on is
-// followed, and a clock that is ahead of its log finds back.
+// Producers whose clocks are wrong: timestamps far ahead close no window, a log that has moved on is
+// followed, and a clock that is ahead of its log recovers.
 
 import Testing
 
@@ -7,7 +7,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct ClockGuardTests {
-  /// A sampler that believes 10 records which cover 5 s, with a clock at 1 s that is believed.
+  /// A sampler that trusts 10 records which cover 5 s, with a trusted clock at 1 s.
   private func world(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) throws -> World {
     let world = World {
       $0.clockWitnesses = 10
@@ -36,7 +36,7 @@ import Testing
     #expect(world.counters.clockTurnedBack == 0)
   }
 
-  /// A producer sends what it has at once: hundreds of records in a row, all of its host's time.
+  /// A producer sends its backlog at once: hundreds of records in a row, all with its host's time.
   @Test func aBatchOfAnHourAheadClosesNothing() throws {
     let world = try world()
     for number in 0..<300 as Range<Int64> {
@@ -47,7 +47,7 @@ import Testing
     #expect(world.counters.timestampsClamped == 300)
   }
 
-  /// Nor do two hosts that are wrong by different times.
+  /// The same for two hosts that are off by different times.
   @Test func twoHostsThatAreAheadCloseNothing() throws {
     let world = try world()
     for number in 0..<200 as Range<Int64> {
@@ -61,7 +61,7 @@ import Testing
 
   @Test func theClockFollowsALogThatHasMovedOn() throws {
     let world = try world()
-    // One with its root, which came just before the gap; its wait is over after it.
+    // One with its root, which arrived just before the gap; its wait is over after it.
     try world.send(.root(of: 500), at: 1000)
     for number in 0..<9 as Range<Int64> {
       #expect(try world.send(.root(of: UInt64(1 + number)), at: hour + 600 * number).isEmpty)
@@ -71,12 +71,12 @@ import Testing
     #expect(world.clock == .at(hour + 5400))
     #expect(moved.decisions.map(\.traceID.low).sorted() == [500] + (1001...1010))
     #expect(world.counters.timestampsClamped == 0)
-    // What came after the gap has its whole wait, from the moment at which the clock was found to stand.
+    // What arrived after the gap has its whole wait, from the moment at which the clock was found to stall.
     #expect(try world.pass(to: hour + 10_399).isEmpty)
     #expect(try world.pass(to: hour + 10_400).decisions.map(\.traceID.low) == Array(1...10))
   }
 
-  /// A root that comes while the clock stands still has its wait too, of a trace from before.
+  /// A root that arrives while the clock stalls, for an earlier trace, has its wait too.
   @Test func aRootAfterTheGapHasItsWait() throws {
     let world = try world()
     for number in 0..<10 as Range<Int64> {
@@ -88,7 +88,7 @@ import Testing
     #expect(try world.pass(to: 17_400).decisions.map(\.traceID.low) == [1010])
   }
 
-  /// After a gap a host that is wrong by still more does not carry the clock away.
+  /// After a gap a host that is off by even more does not carry the clock away.
   @Test func theClockGoesNoFurtherThanTheLog() throws {
     let world = try world()
     for number in 0..<12 as Range<Int64> {
@@ -98,7 +98,7 @@ import Testing
     #expect(world.usage.openTraces == 12)
   }
 
-  /// Records of long ago are no news about where the log is.
+  /// Old records tell nothing about where the log is.
   @Test func whatIsOfLongAgoHoldsNothingUp() throws {
     let world = try world()
     for number in 0..<12 as Range<Int64> {
@@ -160,7 +160,7 @@ import Testing
     #expect(try world.pass(to: 30_800).decisions.count == 9)
   }
 
-  /// A record without a timestamp that comes first is not closed by the first that has one.
+  /// A first record without a timestamp is not closed by the first that has one.
   @Test func theFirstRecordMayHaveNoTimestamp() throws {
     let world = World()
     #expect(world.ingest(record([.child(2)]), key: nil, at: nil) == nil)
@@ -170,8 +170,8 @@ import Testing
 
   // MARK: A clock that is ahead
 
-  /// However the clock came to be ahead: if the whole log is behind it, it is set back, and windows,
-  /// budgets and verdicts go by the log's time again.
+  /// However the clock got ahead: if the whole log is behind it, it is set back, and windows, budgets and
+  /// verdicts follow the log's time again.
   @Test func aClockThatIsAheadOfItsLogIsSetBack() throws {
     let world = World {
       $0.clockWitnesses = 10
@@ -186,14 +186,14 @@ import Testing
     #expect(world.clock == .at(5400))
     #expect(world.counters.clockTurnedBack == 1)
     #expect(world.commitPoint?.clock == .at(5400))
-    // The budget has its 10 tokens again by the log's time, and by that the verdict is forgotten.
+    // The budget has its 10 tokens again by the log's time, by which the verdict is forgotten, too.
     #expect(try world.pass(to: 50_000).decisions.map(\.isKept) == [true])
     #expect(world.usage.pastVerdicts == 2)
     try world.pass(to: 700_000)
     #expect(world.usage.pastVerdicts == 0)
   }
 
-  /// What a host that is behind sends at once does not set it back.
+  /// The backlog of a host that is behind does not set it back.
   @Test func aBatchOfLongAgoSetsNothingBack() throws {
     let world = try world()
     for number in 0..<300 as Range<Int64> {
@@ -203,7 +203,7 @@ import Testing
     #expect(world.counters.clockTurnedBack == 0)
   }
 
-  /// The baseline counts on from where the log is.
+  /// The baseline continues counting from where the log is.
   @Test func theBaselineGoesBackToo() throws {
     let world = World {
       $0.clockWitnesses = 10
@@ -220,12 +220,12 @@ import Testing
 
   // MARK: Commit points and silence
 
-  /// Whoever takes over reads the dissent again.
+  /// The next owner reads the dissenting records again.
   @Test func theSafeOffsetWaitsForTheEndOfADissent() throws {
     let world = try world()
     try world.pass(to: 60_000)
     #expect(world.commitPoint?.safeOffset == Offset(10))
-    try world.send(.child(2, of: 1001), at: hour)  // Late: it opens nothing.
+    try world.send(.child(2, of: 1001), at: hour)  // Late: opens nothing.
     try world.send(.child(2, of: 1001), at: hour)
     let point = try #require(world.commitPoint)
     #expect(point.safeOffset == Offset(10) && point.highWater == Offset(12))
@@ -234,7 +234,7 @@ import Testing
     #expect(world.commitPoint?.safeOffset == Offset(13))
   }
 
-  /// In a silence nobody refutes it. It is forgotten once nothing is open that it has opened.
+  /// In a silence nothing refutes it. It is forgotten once nothing that it opened is open.
   @Test func aSilenceEndsADissent() throws {
     let world = try world()
     try world.pass(to: 60_000)
@@ -254,7 +254,7 @@ import Testing
     #expect(world.counters.timestampsClamped == 0)
   }
 
-  /// Time that passes moves the clock, but only as far as nothing closes.
+  /// Passing time advances the clock, but only as long as nothing closes.
   @Test func aRecordAfterASilenceIsNotAhead() throws {
     let world = try world()
     world.sampler.drift(to: .at(20_000))

@@ -56,7 +56,7 @@ import Testing
         """)
   }
 
-  /// Whoever reads a shortened record back has to know that its trace is a skeleton.
+  /// A reader of a shortened record has to know that its trace is a skeleton.
   @Test func theReasonOfASkeletonIsNotLeftOut() {
     for (policies, left) in [
       (["a", "b", "c", "trace_limit"], ["a", "trace_limit"]), (["a", "b", "c"], ["a"]),
@@ -86,7 +86,7 @@ import Testing
     #expect(written.startTime == "2262-04-11T23:47:16.854775807Z")
   }
 
-  /// What a producer calls its services and spans can't end the line, or the record.
+  /// Names of services and spans from a producer can't end the line, or the record.
   @Test func namesAreEscaped() throws {
     var names = DecisionNames()
     names.policies = ["\"\n"]
@@ -105,7 +105,7 @@ import Testing
     #expect(verdict.firstOffset == Offset(4))
   }
 
-  /// The longest that every field can be has its room.
+  /// Every field has room for its longest form.
   @Test func theLargestNumbersFit() throws {
     var large = decision()
     (large.spanCount, large.errorCount, large.byteCount) = (.max, .max, .max)

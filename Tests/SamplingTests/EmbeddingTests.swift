@@ -1,4 +1,4 @@
-// The program that the documentation shows does what its article says.
+// The program in the documentation does what its article states.
 
 import OTLP
 import Sampling
@@ -23,7 +23,7 @@ import Testing
     var sampler = EmbeddedSampler()
     #expect(try sampler.spans(after: record([.root(1, of: 2)]), at: .at(0)).isEmpty)
     let child = TestSpan.child(2, of: 2, .error)
-    // Kept at once, since the error makes it certain; the request after it can't be read.
+    // Kept at once, since the error makes it certain; the next request is malformed.
     let kept = try sampler.spans(after: record([child]), at: .at(10))
     do {
       _ = try sampler.spans(after: [0xff], at: .at(20))

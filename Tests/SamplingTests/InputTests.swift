@@ -1,4 +1,4 @@
-// What comes in: records that can't be read, keys, and records of several traces.
+// Input: malformed records, keys, and records of several traces.
 
 import Testing
 
@@ -26,7 +26,7 @@ import Testing
     #expect(read(record([.root()])) == nil)
   }
 
-  /// A record that breaks off in its last span gives none of its spans away.
+  /// A record truncated in its last span delivers none of its spans.
   @Test func nothingIsTakenFromABrokenRecord() {
     let whole = record([.root(of: 1), .root(of: 2), .root(of: 3)])
     for length in 0..<whole.count { #expect(read(Array(whole[..<length])) != nil) }
@@ -44,7 +44,7 @@ import Testing
     #expect(read(bytes) == nil)
   }
 
-  /// The clock moves by it all the same: a run of records that can't be read must not stop time.
+  /// The clock advances all the same: a run of malformed records must not stop time.
   @Test func timePasses() throws {
     let world = World()
     try world.send(.child(2), at: 0)
@@ -99,7 +99,7 @@ import Testing
     effects.outputs.compactMap { if case .reject(let rejected, _) = $0 { rejected } else { nil } }
   }
 
-  /// Good spans are decided as if the others were not there, and are handed out without them.
+  /// Good spans are decided as if the others were missing, and are forwarded without them.
   @Test func theOthersAreTaken() throws {
     let world = World()
     let plain = World()
@@ -127,7 +127,7 @@ import Testing
     #expect(world.counters.recordsMalformed == 1 && world.counters.spansRejected == 0)
   }
 
-  /// What was dealt with before the last commit is not handed out again.
+  /// What was processed before the last commit is not forwarded again.
   @Test func aRecordThatIsReadAgainGivesNone() throws {
     let first = World()
     #expect(first.ingest(record([.child(2)]) + bad, key: nil, at: .at(0)) == nil)

@@ -1,4 +1,4 @@
-// Our own bugs stop the process: each of these would have gone on with broken state.
+// Our own bugs stop the process: each of these would have continued with broken state.
 
 import Testing
 
@@ -63,7 +63,7 @@ import Testing
 }
 
 extension ExitTest.Result {
-  /// Whether the process gave `reason` as its last words.
+  /// Whether the process ended with `reason`.
   fileprivate func says(_ reason: String) -> Bool {
     String(decoding: standardErrorContent, as: UTF8.self).contains("invariant broken: ")
       && String(decoding: standardErrorContent, as: UTF8.self).contains(reason)

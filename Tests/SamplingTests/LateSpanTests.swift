@@ -1,4 +1,4 @@
-// Spans that come after their trace was dropped: which policies say that they would have kept it.
+// Spans that arrive after their trace was dropped: which policies report that they would have kept it.
 
 import Expressions
 import Testing
@@ -7,7 +7,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct MissedTraceTests {
-  /// Drops the trace of `early` at its end, then sends each of `late`; returns what is said of it.
+  /// Drops the trace of `early` at its end, then sends each of `late`; returns what is reported about it.
   private func missed(
     _ policies: [Policy], _ early: [TestSpan], late: [TestSpan]..., sampleOnFirstMatch: Bool = false,
     invertDecisions: Bool = false
@@ -89,7 +89,7 @@ import Testing
     #expect(try missed(policies, [child()], late: [.root(lasting: 2000, .error)]) == [["slow", "errors"]])
   }
 
-  /// A late child may make the trace long, even where no root has come.
+  /// A late child may make the trace long, even if no root has arrived.
   @Test func aLongEnvelopeIsReported() throws {
     let late = child(3, start: 44_000, end: 44_010)
     #expect(try missed([policy("long", Self.long)], [.root(), child()], late: [late]) == [["long"]])
@@ -97,7 +97,7 @@ import Testing
       try missed([policy("long", Self.long)], [.root(), child()], late: [child(3, start: 1400, end: 1499)])
         == [])
     #expect(try missed([policy("slow", Self.slow)], [child()], late: [late]) == [["slow"]])
-    // The root has said how long it took.
+    // The root has determined its duration.
     #expect(try missed([policy("slow", Self.slow)], [.root(), child()], late: [late]) == [])
   }
 
@@ -122,7 +122,7 @@ import Testing
         == [["p"]])
   }
 
-  /// What came in time and what came late, together.
+  /// On-time and late spans together.
   @Test func factsAreCombined() throws {
     let both = [policy("both", .and([Self.gold, Self.error]))]
     #expect(try missed(both, [child(with: Self.golden)], late: [child(3, .error)]) == [["both"]])
@@ -137,7 +137,7 @@ import Testing
     #expect(try missed(many, [.root(), child()], late: [child(3)], [child(4)]) == [["many"]])
   }
 
-  /// A part of a composite that had its say, and no budget, is not reported; another part is.
+  /// A part of a composite that was evaluated, without a budget, is not reported; another part is.
   @Test func aPartOfACompositeIsReported() throws {
     func composite(_ fallsThrough: Bool) -> [Policy] {
       var composite = Composite(
@@ -157,14 +157,14 @@ import Testing
     #expect(try missed(composite(true), early, late: [child(3, with: Self.golden)]) == [["composite"]])
   }
 
-  /// What a policy takes away is no loss.
+  /// What a policy drops is not a loss.
   @Test func vetoesAreRespected() throws {
     let health = [TestAttribute("route", .text("/health"))]
     let drop = policy("health", .drop([.stringAttribute(key: "route", values: ["/health"])]))
     let policies = [policy("errors", Self.error), drop]
     #expect(try missed(policies, [child(with: health)], late: [child(3, .error)]) == [])
     #expect(try missed(policies, [child()], late: [child(3, .error, with: health)]) == [])
-    // A veto that did not come is none.
+    // A veto that did not happen is none.
     #expect(
       try missed(policies, [child()], late: [child(3, .error)]) == [["errors"]])
     let some = policy(
@@ -191,7 +191,7 @@ import Testing
     }
   }
 
-  /// Chance had its say, budgets too.
+  /// Chance has decided, and so have budgets.
   @Test func chanceAndBudgetsAreNotAskedAgain() throws {
     let share = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.5))
     let limit = Policy.Rule.rateLimiting(RateLimit(perSecond: 1, burst: 1))
@@ -208,7 +208,7 @@ import Testing
     #expect(try missed(policies, [child()], late: late, sampleOnFirstMatch: true) == [["errors"]])
   }
 
-  /// Policies that are replaced take their reports along.
+  /// Replaced policies take their reports with them.
   @Test func reportsFollowTheirPolicies() throws {
     let world = World { $0.policies = [self.policy("errors", Self.error), self.policy("slow", Self.slow)] }
     try world.send(child(), at: 1000)
@@ -230,7 +230,7 @@ import Testing
     #expect(try world.send(child(7, with: Self.golden), at: 36_000).isEmpty)
   }
 
-  /// Whoever takes the partition over knows what was reported, and when the trace was dropped.
+  /// The next owner of the partition knows what was reported, and when the trace was dropped.
   @Test func reportsSurviveATakeover() throws {
     let world = World { $0.policies = [self.policy("errors", Self.error), self.policy("slow", Self.slow)] }
     try world.send(child(), at: 1000)
@@ -242,7 +242,7 @@ import Testing
       try next.send(child(5, start: 44_000, end: 44_010), at: 45_000).written.map(\.policy) == ["slow"])
   }
 
-  /// Another world that goes on where `world` is, and knows what `records` say.
+  /// Another world that resumes where `world` is, and knows what `records` contain.
   private func successor(of world: World, _ records: [Event]) throws -> World {
     let point = try #require(world.commitPoint)
     let next = World { $0 = world.sampler.configuration }
@@ -255,7 +255,7 @@ import Testing
     return next
   }
 
-  /// What a policy took away is no loss for the next owner either: the record says so.
+  /// What a policy dropped is not a loss for the next owner either: the record states it.
   @Test(arguments: [DroppedRecords.compact, .full], [false, true])
   func vetoesSurviveATakeover(form: DroppedRecords, isInverted: Bool) throws {
     let health = [TestAttribute("route", .text("/health"))]
@@ -287,7 +287,7 @@ import Testing
     }
   }
 
-  /// A root that came late has come, whoever asks next.
+  /// A root that arrived late has arrived, for the next owner too.
   @Test func aLateRootSurvivesATakeover() throws {
     let world = World { $0.policies = [self.policy("errors", Self.error), self.policy("slow", Self.slow)] }
     try world.send(child(), at: 1000)
@@ -309,7 +309,7 @@ import Testing
     return span
   }
 
-  /// An error of the work that the root has started comes within the whole wait.
+  /// An error in work that the root has started arrives within the whole wait.
   @Test(arguments: [(4, 0), (5, 0), (3, 1), (0, 2)] as [(UInt64, Int)])
   func asynchronousSpansWaitTheWholeWait(kind: UInt64, links: Int) throws {
     for isFirst in [false, true] {
@@ -334,7 +334,7 @@ import Testing
     }
   }
 
-  /// The consumer comes while the wait after the root runs, or after it, while a parent is missing.
+  /// The consumer arrives while the wait after the root runs, or after it, while a parent is missing.
   @Test func theyMayComeAfterTheRoot() throws {
     let world = World()
     try world.send(.root(of: 1), at: 0)
@@ -351,7 +351,7 @@ import Testing
     #expect(try world.pass(to: 31_000).decisions.map(\.traceID.low) == [1, 3])
   }
 
-  /// Where no more spans can change the verdict there is nothing to wait for.
+  /// Where no further spans can change the verdict there is nothing to wait for.
   @Test func onlyAPolicyThatCouldBeSatisfiedIsWaitedFor() throws {
     func waits(_ rules: Policy.Rule...) throws -> Bool {
       let world = World {
@@ -370,7 +370,7 @@ import Testing
     #expect(try !waits(share, limit))
     #expect(try !waits(.alwaysSample))
     #expect(try !waits(.alwaysSample, error), "it is kept already")
-    #expect(try !waits(slow, share), "its root has come")
+    #expect(try !waits(slow, share), "its root has arrived")
     #expect(try !waits(.and([slow, error])))
     #expect(try !waits(.spanCount(least: 0, most: 1), share))
     #expect(try waits(error))
@@ -386,7 +386,7 @@ import Testing
           Composite(spansPerSecondMax: 10, parts: [Composite.Part(rule: error, spansPerSecond: 5)]))))
   }
 
-  /// A root alone shows nothing of what it has started.
+  /// A lone root tells nothing about what it has started.
   @Test func loneRootsWaitWhereTheyAreToldTo() throws {
     for isTold in [false, true] {
       let world = World { $0.windows.loneRootsWait = isTold }
@@ -394,7 +394,7 @@ import Testing
       try world.send(.root(of: 2), .child(2, of: 2), at: 0)
       #expect(try world.pass(to: 5000).decisions.map(\.traceID.low) == (isTold ? [2] : [1, 2]))
       guard isTold else { continue }
-      // What comes now came long after the root.
+      // These spans arrive long after the root.
       #expect(try world.send(.child(2, of: 1), at: 10_000).isEmpty)
       #expect(try world.send(.child(3, of: 1, .error), at: 20_000).keptIDs.sorted() == [1, 2, 3])
     }

@@ -1,4 +1,4 @@
-// Giant traces, portions, memory relief, and what bounds names.
+// Giant traces, portions, memory relief, and limits on names.
 
 import Testing
 
@@ -6,7 +6,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct SkeletonTests {
-  /// A trace that never ends has counts that do.
+  /// The counts of a trace that never ends do end.
   @Test func countsStayAtTheLargestNumber() throws {
     let world = world(spans: 1)
     try world.send(.root(), .child(2), at: 0)
@@ -19,7 +19,7 @@ import Testing
     let final = try #require(try world.pass(to: 5001).written.last)
     #expect(final.truncatedSpans == Int(UInt32.max))
     #expect(final.spanCount == Int(UInt32.max))
-    #expect(world.counters.spansTruncated == 14, "the sampler's own counts go on")
+    #expect(world.counters.spansTruncated == 14, "the sampler's own counts continue")
   }
 
   private func world(spans: Int) -> World {
@@ -44,7 +44,8 @@ import Testing
     #expect(world.counters.spansTruncated == 4)
   }
 
-  /// The record that crosses the limit is cut at it: the first N of the trace go out, not the first records.
+  /// The record that crosses the limit is cut at it: the first N spans of the trace are forwarded, not the
+  /// first records.
   @Test func theFirstNGoOut() throws {
     let world = world(spans: 4)
     try world.send(.child(2), .child(3), at: 0)
@@ -76,7 +77,7 @@ import Testing
     #expect(try world.pass(to: 5000).written.map(\.truncatedSpans) == [1])
   }
 
-  /// Even a trace of errors alone ends: they have the allowance once more.
+  /// Even a trace of only errors ends: they have the allowance once more.
   @Test func errorsBeyondTheLimitHaveALimit() throws {
     let world = world(spans: 3)
     let spans = (1...20).map { TestSpan.child(UInt64($0), under: 99, .error) }
@@ -129,7 +130,7 @@ import Testing
     #expect(kept.allSatisfy { $0.traceState == "ot=th:fd70a" })
     #expect(sizes.allSatisfy { $0 <= forwardBytes })
     if forwardBytes == 1 << 20 { #expect(sizes.count == 1) }
-    // And they are filled: no more portions than three times what the bytes need.
+    // And they are full: no more portions than three times what the bytes need.
     #expect(sizes.count <= 1 + 3 * sizes.reduce(0, +) / forwardBytes)
   }
 
@@ -145,8 +146,8 @@ import Testing
     }
   }
 
-  /// Spans under a resource with an attribute of `resourceBytes`, in one record, and the sizes that they go
-  /// out in.
+  /// Spans under a resource with an attribute of `resourceBytes`, in one record, and the sizes in which they
+  /// are forwarded.
   private func portions(
     of count: Int, under resourceBytes: Int, _ change: (inout SamplerConfiguration) -> Void = { _ in }
   ) throws -> (sizes: [Int], kept: [KeptSpan], recordBytes: Int) {
@@ -168,7 +169,7 @@ import Testing
     return (sizes(events), events.kept, record(spans).count)
   }
 
-  /// What stands around the spans has more than half of what a portion should have.
+  /// The surroundings of the spans take more than half of a portion's limit.
   @Test(arguments: [500, 600, 700]) func spansThatFitWithTheirResourceDo(resourceBytes: Int) throws {
     let (sizes, _, _) = try portions(of: 20, under: resourceBytes)
     #expect(sizes.allSatisfy { $0 <= 1000 }, "\(sizes)")
@@ -178,7 +179,7 @@ import Testing
     #expect(try portions(of: 20, under: 2000).sizes.count == 1)
   }
 
-  /// A resource that leaves room for one span a portion is not repeated for each of very many.
+  /// A resource that leaves room for only one span per portion is not repeated for each of very many spans.
   @Test func aHostileResourceIsNotMultiplied() throws {
     let (sizes, _, recordBytes) = try portions(of: 500, under: 850)
     #expect(sizes.reduce(0, +) <= 10 * recordBytes)
@@ -214,7 +215,7 @@ import Testing
     let events = try world.send(large, at: 0) + world.send(.child(2), at: 0)
     #expect(sizes(events).allSatisfy { $0 <= 1000 })
     #expect(events.kept.first?.rest == large.bytesWithoutState)
-    #expect((events.kept.last?.rest.count ?? 0) > 600, "the other one has them")
+    #expect((events.kept.last?.rest.count ?? 0) > 600, "the other span has them")
   }
 
   @Test func aLargeRecordOfAKeptTraceIsSplitToo() throws {
@@ -227,7 +228,7 @@ import Testing
 }
 
 @Suite struct RecordSizeTests {
-  /// A name of which each byte takes six in a record.
+  /// A name whose every byte takes six in a record.
   private func name(_ number: Int) -> String { "\(number)" + String(repeating: "\u{1}", count: 250) }
 
   private func decision(
@@ -264,7 +265,7 @@ import Testing
     #expect(shortened == 1)
   }
 
-  /// Names as long as they get, each byte escaped: nothing is left to leave out.
+  /// Names at their longest, each byte escaped: nothing can be left out any more.
   @Test func theLargestDecisionFits() throws {
     let policies = (0..<64).map {
       Policy(name: "\($0)" + String(repeating: "\u{1}", count: 4000), rule: .alwaysSample)
@@ -326,7 +327,7 @@ import Testing
     #expect(world.commitPoint?.safeOffset == Offset(6))
   }
 
-  /// They are decided by all that is known, not dropped: the lucky one is kept.
+  /// They are decided by all that is known, not dropped: the one with lucky randomness is kept.
   @Test func theVerdictIsTheUsualOne() throws {
     let world = World()
     try world.send(.child(2, of: TestSpan.lucky), at: 0)
@@ -384,7 +385,7 @@ import Testing
     try world.send(spans, at: 0)
     #expect(try world.pass(to: 30_000).written.first?.services == ["s1", "s2", "(other services)"])
     #expect(world.counters.servicesBeyondLimit == 3)
-    // Those told apart stay told apart.
+    // The distinguished ones stay distinguished.
     try world.send(TestSpan(trace: 2, id: 1, service: "s2"), at: 30_000)
     #expect(try world.pass(to: 60_000).written.map(\.root?.service) == ["s2"])
   }
@@ -406,7 +407,7 @@ import Testing
   }
 }
 
-/// Kept spans that the topic of kept spans does not take.
+/// Kept spans that are too large for their topic.
 @Suite struct TooLargeSpanTests {
   private func world(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) -> World {
     World {
@@ -430,12 +431,12 @@ import Testing
     }
   }
 
-  /// Buffered with the trace, come after the early record, come after the final one.
+  /// Buffered with the trace, arriving after the early record, arriving after the final one.
   @Test func theDecisionCountsThem() throws {
     let world = world()
     try world.send(large(.child(2)), .child(3), at: 0)
     let early = try world.send(.child(4, .error), at: 100)
-    #expect(early[0].written?.tooLargeSpans == 1, "the record comes first, and knows")
+    #expect(early[0].written?.tooLargeSpans == 1, "the record comes first, and counts them")
     #expect(leftOut(early) == [2] && early.keptIDs == [3, 4])
     let later = try world.send(large(.root()), .child(5), at: 200)
     #expect(leftOut(later) == [1] && later.keptIDs == [5])
@@ -466,7 +467,7 @@ import Testing
     #expect(final.truncatedSpans == 1 && final.tooLargeSpans == 1)
   }
 
-  /// What an earlier owner has left out is counted again, and not written again.
+  /// What an earlier owner has left out is counted again, but not written again.
   @Test func aTakeoverCountsThemAgain() throws {
     let world = world()
     var records = try world.send(.root(1, .error), at: 0)

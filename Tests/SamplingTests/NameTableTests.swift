@@ -56,15 +56,14 @@ import Testing
     #expect(Array("n4".utf8).withRawBytes { names.find($0) } == nil)
     names.retain(ids[2])
     for id in ids.dropFirst() { names.release(id) }
-    // Not at once after all these sweeps in vain, but soon.
+    // Not at once after all these futile sweeps, but soon.
     for _ in 0..<4 { isRoom = isRoom || names.makeRoom() }
     #expect(isRoom)
     #expect(names.count == 2)
     #expect(names.bytes(of: ids[2]) == Array("n2".utf8))
   }
 
-  /// Random interning and releasing: what is referred to is never lost or changed, and what nobody refers to
-  /// goes.
+  /// Random interning and releasing: referenced names are never lost or changed, and unreferenced ones go.
   @Test(arguments: 1...4) func keepsWhatIsReferredTo(seed: UInt64) {
     var random = RandomSource(seed: seed)
     var names = table(capacity: 50)
@@ -84,8 +83,8 @@ import Testing
     for (id, name) in held { #expect(names.bytes(of: id) == name) }
   }
 
-  /// After a burst of names that were all referred to at once, a sweep still pays for itself: it must not
-  /// walk the whole burst again for every few names.
+  /// After a burst of names that were all referenced at once, a sweep still pays off: it must not walk the
+  /// whole burst again for every few names.
   @Test func aSweepAfterABurstIsRare() {
     var names = table(capacity: 10)
     var burst: [NameID] = []

@@ -47,7 +47,7 @@ import Testing
     #expect(!matches(rule, trace((0, 5, 2_000_000_004, .unset))))
   }
 
-  /// As the Collector has it: with an upper threshold both are in whole milliseconds, the lower one left out.
+  /// As in the Collector: with an upper threshold both are in whole milliseconds, the lower one excluded.
   @Test func anUpperThresholdChangesTheLowerOne() {
     let rule = Policy.Rule.latency(threshold: .seconds(2), upper: .seconds(3))
     #expect(!matches(rule, trace((0, 0, 2_000_999_999, .unset))))
@@ -56,7 +56,7 @@ import Testing
     #expect(!matches(rule, trace((0, 0, 3_001_000_000, .unset))))
   }
 
-  /// With a root, its own clock alone decides: no envelope, and no tolerance to take off.
+  /// With a root, only its own clock decides: no envelope, and no tolerance to subtract.
   @Test func aRootIsJudgedByItself() {
     let rule = Policy.Rule.latency(threshold: .seconds(2), upper: nil)
     let skewed = trace((0, 0, 100, .unset), (1, 5_000_000_000, 9_000_000_000, .unset))
@@ -88,7 +88,7 @@ import Testing
     #expect(trace((9, 0, .max, .unset)).envelope == .max)
   }
 
-  /// Certain is what no further span takes back: an upper threshold can be passed, an envelope replaced by a
+  /// Certain is what no further span can undo: an upper threshold can be passed, an envelope replaced by a
   /// root.
   @Test func onlyTheIrrevocableIsCertain() {
     let slowRoot = trace((0, 0, 3_000_000_000, .unset))
@@ -108,13 +108,13 @@ import Testing
     let threshold = SamplingThreshold(rejected: 1000)
     #expect(matches(.probabilistic(threshold), trace(low: 1000, (0, 0, 1, .unset))))
     #expect(!matches(.probabilistic(threshold), trace(low: 999, (0, 0, 1, .unset))))
-    // The top byte of the low half is no part of the randomness.
+    // The top byte of the low half is not part of the randomness.
     #expect(!matches(.probabilistic(threshold), trace(low: 0xff00_0000_0000_03e7, (0, 0, 1, .unset))))
     #expect(!matches(.probabilistic(.never), trace(low: .max, (0, 0, 1, .unset))))
   }
 
-  /// Several probabilities together keep what the greatest keeps; any other match makes the trace stand for
-  /// itself.
+  /// Several probabilities together keep what the greatest keeps; with any other match the trace represents
+  /// only itself.
   @Test func thresholdsTogether() {
     var policies = PolicySet([
       Policy(name: "tenth", rule: .probabilistic(SamplingThreshold(rejected: 900))),
@@ -147,8 +147,8 @@ import Testing
 }
 
 @Suite struct IdentifierFilterTests {
-  /// It may take a missing parent for one that came, never one that came for a missing one: a window may
-  /// close early, but it can't be held open for nothing.
+  /// It may take a missing parent for one that arrived, never the reverse: a window may close early, but it
+  /// can't be held open for nothing.
   @Test func whatCameIsAlwaysCovered() {
     var random = RandomSource(seed: 8)
     for _ in 0..<2000 {
@@ -163,7 +163,7 @@ import Testing
     }
   }
 
-  /// In traces of usual size a missing parent is nearly always told.
+  /// In traces of usual size a missing parent is nearly always detected.
   @Test func aMissingParentIsMostlyTold() {
     var random = RandomSource(seed: 9)
     var missed = 0

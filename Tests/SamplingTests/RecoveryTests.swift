@@ -1,4 +1,4 @@
-// A partition that is taken up again gives the verdicts that it would have given: with budgets, too.
+// A partition that resumes gives the verdicts that it would have given, even with budgets.
 
 import Simulation
 import Testing
@@ -58,7 +58,7 @@ import Testing
     try entries.flatMap { try world.send($0.spans, at: $0.time).decisions }
   }
 
-  /// Cut at many places, and taken up from what a commit there says.
+  /// Cut at many places, and resumed from what a commit there contains.
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func whatWasCutGoesOnAsItWas(_ seed: UInt64) throws {
     let log = log(seed)
     let whole = world()
@@ -70,7 +70,7 @@ import Testing
       guard number % 29 == 3, let point = whole.commitPoint else { continue }
       let read = try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata))
       #expect(read == point)
-      // What comes after, had nothing happened.
+      // What follows without an interruption.
       let other = world()
       _ = try self.read(log[...number], other)
       let expected = try self.read(log[(number + 1)...], other) + other.pass(to: 60_000).decisions
@@ -84,7 +84,7 @@ import Testing
     #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
   }
 
-  /// A verdict from the end of time, which nobody who goes by the log has written, is forgotten like others.
+  /// A verdict from the end of time, which nobody who follows the log has written, is forgotten like others.
   @Test func aVerdictIsNoYoungerThanThePoint() throws {
     let world = World { $0.windows.lateWindow = .seconds(60) }
     let past = [Instant.distantFuture, .at(500)].enumerated().map { number, time in
@@ -101,8 +101,8 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
-  /// A log with all that its clock has to get over: hosts that are ahead and behind, alone and many at
-  /// once; a gap; a beginning that is wrong.
+  /// A log with everything that its clock has to cope with: hosts that are ahead and behind, single and many
+  /// at once; a gap; a wrong beginning.
   private func wrongClocks(_ seed: UInt64) -> [Entry] {
     var random = RandomSource(seed: seed)
     var batch = 0
@@ -122,9 +122,8 @@ import Testing
     }
   }
 
-  /// The clock follows time that passes without records; whoever reads again sees only the records, which
-  /// look as if they were ahead. A window that was opened after the silence must not be over when the reading
-  /// is.
+  /// The clock follows time that passes without records; a replay sees only the records, which look as if
+  /// they were ahead. A window opened after the silence must not close when the replay ends.
   @Test func aSilenceDoesNotCloseTheWindowsAfterIt() throws {
     func world() -> World {
       World {
@@ -137,7 +136,7 @@ import Testing
     }
     let first = world()
     for number in 1...9 as ClosedRange<UInt64> { try first.send(.root(of: number), at: Int64(number)) }
-    // It misses its parent, so it stays open, and the safe offset with it.
+    // It lacks its parent, so it stays open, and holds the safe offset.
     try first.send(.child(7, under: 6, of: 50), at: 100)
     first.sampler.advance(to: .at(9_990), into: &first.effects)
     first.sampler.drift(to: .at(10_000))
@@ -158,7 +157,7 @@ import Testing
     #expect(kept, "an error a second after its root is in its window")
   }
 
-  /// Cut at every place, whoever takes over judges timestamps as its predecessor would have.
+  /// Cut at every place, the next owner judges timestamps as its predecessor would have.
   @Test(arguments: 1...3 as ClosedRange<UInt64>) func aDissentIsJudgedAsItWas(_ seed: UInt64) throws {
     func world() -> World {
       World {
@@ -181,7 +180,7 @@ import Testing
           decided.append((number, decision))
         }
       }
-      // The first clock is believed after 8 records.
+      // The first clock is trusted after 8 records.
       if number > 10, let point = whole.commitPoint { cuts.append((number, point, past.count)) }
     }
     #expect(whole.counters.timestampsClamped > 0)
@@ -197,8 +196,8 @@ import Testing
     }
   }
 
-  /// Other policies than the last owner's would decide halfway: whoever came next would take the rest of the
-  /// trace for handed out.
+  /// Other policies than the last owner's would decide halfway: the next owner would assume that the rest of
+  /// the trace was forwarded.
   @Test func nothingElseIsDecidedBelowTheHighWater() throws {
     let before = World()
     try before.send(.child(2), at: 0)
@@ -237,7 +236,7 @@ import Testing
     return second
   }
 
-  /// A verdict that is forgotten while records are read again does not take the trace's second life along.
+  /// A verdict that is forgotten during a replay does not take the trace's second life along.
   @Test(arguments: [false, true]) func aTraceThatRecursIsTwoTraces(isDecided: Bool) throws {
     func adjust(_ configuration: inout SamplerConfiguration) {
       configuration.windows.lateWindow = .seconds(10)
@@ -278,7 +277,7 @@ import Testing
     #expect(end.keptIDs == [2])
   }
 
-  /// Where decisions may be missing they are given again as the records are read.
+  /// Where decisions may be missing they are made again during the replay.
   @Test func whatMayHaveBeenDecidedIsDecidedAgain() throws {
     let before = World()
     try before.send(.child(2, .error), at: 0)

@@ -1,4 +1,4 @@
-// Spans that are delivered again: left out of every number, written once, whatever their trace has come to.
+// Redelivered spans: left out of every number, written once, whatever became of their trace.
 
 import Simulation
 import SpanStorage
@@ -17,7 +17,7 @@ import Testing
     }
   }
 
-  /// What is said of the trace in the end, offsets apart.
+  /// What is finally reported of the trace, except offsets.
   private func verdict(_ events: [Event]) throws -> Verdict {
     let final = try #require(events.last { $0.decision?.isFinal == true })
     guard case .verdict(var verdict) = ReferenceEvent(final) else { throw MalformedInput(.empty, at: 0) }
@@ -25,7 +25,7 @@ import Testing
     return verdict
   }
 
-  /// However the spans come again before the verdict, it is what it would have been.
+  /// However spans are redelivered before the verdict, it does not change.
   @Test func theyCountOnce() throws {
     let other = TestSpan.child(9, of: 77)
     let (first, second, third) = (spans[0], spans[1], spans[2])
@@ -64,7 +64,7 @@ import Testing
     #expect(final.map(\.lastOffset) == [0])
   }
 
-  /// The same id with other bytes is another span: both stand.
+  /// The same id with other bytes is another span: both count.
   @Test func otherBytesAreAnotherSpan() throws {
     for change in [{ $0.name = "GET +" }, { $0.end += 1 }, { $0.flags = 1 }] as [(inout TestSpan) -> Void] {
       var changed = spans[1]
@@ -106,7 +106,7 @@ import Testing
     #expect([final.spanCount, final.errorCount, final.truncatedSpans] == [6, 2, 1])
   }
 
-  /// A trace that goes on for ever over its limit is not remembered for ever.
+  /// A trace that stays over its limit for ever is not remembered for ever.
   @Test func aGiantTraceIsRememberedUpToALimit() throws {
     let world = World { $0.limits.spansPerTrace = 10 }
     for id in 1...1000 as ClosedRange<UInt64> { try world.send(.child(id, under: 5000), at: 0) }
@@ -131,7 +131,7 @@ import Testing
     #expect(world.counters.spansRedelivered == 4)
   }
 
-  /// What was known at the verdict is no news afterwards.
+  /// What was known at the verdict is not reported again afterwards.
   @Test func lateOnesAreNoNewsOfADroppedTrace() throws {
     let world = world(Policy(name: "slow", rule: .latency(threshold: .seconds(2), upper: nil)))
     let failed = TestSpan.child(2, .error)
@@ -161,7 +161,7 @@ import Testing
 
   // MARK: Memory
 
-  /// Notes end with their trace, those on past traces with the verdict or where there is no room.
+  /// Notes end with their trace, those on past traces with the verdict or for lack of room.
   @Test func notesAreGivenBack() throws {
     let world = World {
       $0.windows.lateWindow = .seconds(60)
@@ -174,7 +174,7 @@ import Testing
     try world.pass(to: 30_000)
     let (kept, dropped) = (world.sampler.pastKept, world.sampler.pastDropped)
     #expect((1...5).contains(kept.count) && (1...9).contains(dropped.count))
-    // The latest are the ones that are known.
+    // The latest are the ones that are remembered.
     try world.send((1...20).map { .child($0, of: 200, .error) }, at: 30_000)
     #expect(world.counters.spansRedelivered == 20)
     try world.pass(to: 90_001)
@@ -182,7 +182,7 @@ import Testing
     #expect(keptThen.count == 0 && droppedThen.count == 0)
   }
 
-  /// Where tables have no room, nothing is remembered, nothing breaks, and it is counted.
+  /// When tables have no room, nothing is remembered, nothing breaks, and it is counted.
   @Test func withoutMemoryTheyCountAgain() throws {
     let memory = SpanMemory()
     memory.tableBytesMax = 1
@@ -200,14 +200,14 @@ import Testing
     #expect(counters.spansUnremembered > 1000 && counters.spansRedelivered == 0)
   }
 
-  /// A span that nobody remembers is counted once, though its notes are made again when the trace is kept.
+  /// A span that is not remembered is counted once, though its notes are rebuilt when the trace is kept.
   @Test func whatIsNotRememberedIsCountedOnce() throws {
     let memory = SpanMemory()
     memory.tableBytesMax = 0
     let world = World { $0.limits.spansPerTrace = 40 }
     world.sampler = Sampler(
       partition: PartitionID(7), configuration: world.sampler.configuration, memory: memory)
-    // One that is kept early, one that goes over the limit, one that is dropped and goes on.
+    // One that is kept early, one that exceeds the limit, one that is dropped and continues.
     try world.send((1...20).map { .child($0, of: 1) }, at: 0)
     try world.send((21...30).map { .child($0, of: 1, .error) }, at: 0)
     for record in 0..<4 as Range<UInt64> {
@@ -216,14 +216,14 @@ import Testing
     try world.send((1...10).map { .child($0, of: 3) }, at: 0)
     try world.pass(to: 30_000)
     try world.send((11...30).map { .child($0, of: 3) }, at: 30_000)
-    // The count is taken over from time to time.
+    // The count is collected from time to time.
     for number in 1...16 as ClosedRange<UInt64> { try world.send(.root(of: 100 + number), at: 30_000) }
     let counters = world.counters
     #expect(counters.spansUnremembered > 100)
     #expect(counters.spansUnremembered <= counters.spansRead)
   }
 
-  /// Once a burst is over its memory is given back, and there is room for notes on past traces again.
+  /// After a burst its memory is released, and there is room for notes on past traces again.
   @Test func aBurstLeavesNoRoomTaken() throws {
     let memory = SpanMemory()
     let world = world()
@@ -246,7 +246,7 @@ import Testing
       return handedOut.count
     }
     #expect(try copiesHandedOut(1 << 60, at: 31_000) == 2)
-    // What was needed until a moment ago stays for once.
+    // What was needed until a moment ago stays for one more round.
     for _ in 0..<3 {
       world.sampler.trim()
       _ = try world.take()
@@ -258,9 +258,9 @@ import Testing
 
   // MARK: Recovery
 
-  /// Cut at every place: what was handed out before and after it is every span of the kept traces, once, but
-  /// for one case: a late span of a trace that was decided before the safe offset. Nothing that is read again
-  /// says that it came.
+  /// Cut at every place: what was forwarded before and after it is every span of the kept traces, once, with
+  /// one exception: a late span of a trace that was decided before the safe offset. Nothing in the replay
+  /// tells that it arrived.
   @Test(arguments: 1...4 as ClosedRange<UInt64>) func aTakeoverHandsOutNothingTwice(seed: UInt64) throws {
     var random = RandomSource(seed: seed)
     var log: [(spans: [TestSpan], time: Int64)] = []
@@ -302,7 +302,7 @@ import Testing
     }
   }
 
-  /// The same of a trace that was kept early and of one that is final.
+  /// The same for a trace that was kept early and for one that is final.
   @Test func aCopyBehindTheHighWaterIsRecognised() throws {
     let first = World()
     try first.send(.child(8, under: 7, of: 50), at: 0)
@@ -344,7 +344,7 @@ import Testing
         sets.release(numbers[which])
         (numbers[which], models[which]) = (-1, [])
       }
-      // Few numbers, and all in few places; zero among them, which counts as one.
+      // Few numbers, all in few places; zero among them, which counts as one.
       let number = UInt64(random.number(in: 0...3000)) << UInt64(random.number(in: 0...2) * 20)
       let isKnown = models[which].contains(max(number, 1))
       if sets.contains(number, in: numbers[which]) != isKnown { Issue.record("\(number) is lost") }
@@ -368,7 +368,7 @@ import Testing
     #expect(bytesLeft < 2000)
   }
 
-  /// A past trace is found by its verdict as long as it is there.
+  /// A past trace is found by its verdict as long as that exists.
   @Test func pastSpansAreFoundByTheirVerdicts() {
     var past = PastSpans()
     for number in stride(from: 0, to: 300, by: 3) {

@@ -1,11 +1,11 @@
-// The sampler once more, without any of its data structures: dictionaries, arrays and decoded spans.
+// The sampler again, without any of its data structures: dictionaries, arrays and decoded spans.
 
 import Testing
 
 @testable import OTLP
 @testable import Sampling
 
-/// What was decided, as both samplers can say it.
+/// A decision in the form that both samplers can express.
 struct Verdict: Equatable {
   var trace: UInt64
   var isKept, isFinal, isLate: Bool
@@ -22,11 +22,11 @@ struct Verdict: Equatable {
 
 enum ReferenceEvent: Equatable {
   case verdict(Verdict)
-  /// Spans handed out for a trace: ids and thresholds.
+  /// Spans forwarded for a trace: ids and thresholds.
   case kept(UInt64, [UInt64], [String])
 }
 
-/// Keeps every span and looks at all of them each time. For records of small traces that fit one portion.
+/// Keeps every span and examines all of them each time. For records of small traces that fit one portion.
 struct ReferenceSampler {
   private struct Trace {
     var id: UInt64
@@ -36,7 +36,7 @@ struct ReferenceSampler {
     var isRootWaitOver = false
     var waitsOn = false
     var spans: [TestSpan] = []
-    /// The bytes of those that are remembered: all, but for a trace that goes on for long over a limit.
+    /// The bytes of the spans that are remembered: all, except in a trace that stays over a limit for long.
     var known: [[UInt8]] = []
     var isKept = false
     var isSkeleton = false
@@ -51,7 +51,7 @@ struct ReferenceSampler {
     var threshold: SamplingThreshold
     var decidedAt: Instant
     var reported: [String] = []
-    /// Of a dropped trace: when it began, and whether its root has come, as they are remembered.
+    /// For a dropped trace: when it began, and whether its root has arrived, as they are remembered.
     var facts: PastVerdict
     var known: [[UInt8]]
   }
@@ -143,7 +143,7 @@ struct ReferenceSampler {
     }
     settle()
     guard own > clock else { return }
-    // After it was set back, the clock goes on to where it was: everything that is open is of today.
+    // After it was set back, the clock returns to where it was: everything open is recent.
     for place in open.indices {
       if isTurnedBack || open[place].firstOffset >= offset { open[place].openedAt = own }
       if let root = open[place].rootArrivedAt, isTurnedBack || root >= clockThen {
@@ -200,7 +200,7 @@ struct ReferenceSampler {
   private func nextDeadline() -> (place: Int, deadline: Instant, trigger: Decision.Trigger)? {
     var ends: [(place: Int, deadline: Instant, trigger: Decision.Trigger)] = []
     if let first = open.first { ends.append((0, first.openedAt + configuration.windows.decisionWait, .wait)) }
-    // Those whose roots came at the same time end in the order of the records, and of the spans in them.
+    // Those whose roots arrived at the same time end in the order of the records, and of the spans in them.
     let rooted = open.indices.filter { open[$0].rootArrivedAt != nil && !open[$0].isRootWaitOver }
     for place in rooted {
       guard let root = open[place].rootArrivedAt else { continue }
@@ -232,8 +232,8 @@ struct ReferenceSampler {
     }
   }
 
-  /// The spans that did not come before, byte for byte. What goes beyond a limit is remembered up to a number
-  /// of spans; errors and roots, which go out, up to half as many more.
+  /// The spans that are new, byte for byte. Beyond a limit only a number of spans is remembered; errors and
+  /// roots, which are forwarded, up to half as many more.
   private func fresh(_ spans: [TestSpan], _ known: inout [[UInt8]], limit: Int? = nil) -> [TestSpan] {
     spans.filter { span in
       let isWanted = span.parent == 0 || span.status == .error
@@ -274,7 +274,7 @@ struct ReferenceSampler {
     if open[place].isRootWaitOver, isComplete(open[place]), !waitsOn(place) { close(place, .root) }
   }
 
-  /// Once a trace has shown asynchronous work, or nothing but its root, it waits, unless its keep is certain:
+  /// A trace that has shown asynchronous work, or nothing but its root, waits, unless its keep is certain:
   /// any trace may still get an error.
   private mutating func waitsOn(_ place: Int) -> Bool {
     let spans = open[place].spans
@@ -361,7 +361,7 @@ struct ReferenceSampler {
 
   private let baselineThreshold = SamplingThreshold(probability: 0.25)
 
-  /// The policies that match for good; `atEnd`, those that match, the baseline apart.
+  /// The policies that match for good; `atEnd`, those that match, except the baseline.
   private func certain(_ trace: Trace, atEnd: Bool = false) -> [String] {
     var names: [String] = []
     if trace.spans.contains(where: { $0.status == .error }) { names.append("errors") }
@@ -381,7 +381,7 @@ struct ReferenceSampler {
     baselineThreshold.keeps(randomness: trace.id & 0x00ff_ffff_ffff_ffff)
   }
 
-  /// As the sampler tells it: by filters, which have their own tests.
+  /// As the sampler sees it: by filters, which have their own tests.
   private func isComplete(_ trace: Trace) -> Bool {
     var seen = IdentifierFilter()
     var named = IdentifierFilter()

@@ -1,4 +1,4 @@
-// Random streams: the sampler and the reference must say the same, event by event.
+// Random streams: the sampler and the reference must agree, event by event.
 
 import Simulation
 import Testing
@@ -14,8 +14,8 @@ enum Step {
 }
 
 /// A random stream of small traces: children before roots, errors, slow roots, missing parents, mixed
-/// records, late spans, silences, thresholds of head sampling, traces that go over `spansPerTrace`, and spans
-/// that are delivered again, whole records and single ones.
+/// records, late spans, silences, thresholds of head sampling, traces that exceed `spansPerTrace`, and
+/// redelivered spans, whole records and single ones.
 func randomStream(seed: UInt64, steps: Int) -> [Step] {
   var random = RandomSource(seed: seed)
   var time: Int64 = 0
@@ -96,7 +96,7 @@ func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
     configuration.clockWitnesses = 1
     configuration.windows.loneRootsWait = seed % 2 == 0
     let counters = try sayTheSame(randomStream(seed: seed, steps: 1500), configuration)
-    // The stream has something of everything.
+    // The stream has a bit of everything.
     for count in [
       counters.tracesKept, counters.tracesDropped, counters.tracesKeptEarly, counters.tracesTruncated,
       counters.tracesShed, counters.lateSpansKept, counters.lateSpansDropped,
@@ -171,7 +171,7 @@ extension ReferenceEvent {
     var counters = SamplerCounters()
   }
 
-  /// Runs a stream and empties the effects after each step where `drains` says so.
+  /// Runs a stream and empties the effects after each step where `drains` is true.
   private func run(_ steps: [Step], hashSeed: UInt64, drains: (Int) -> Bool) -> Output {
     let world = World {
       $0.hashSeed = hashSeed

@@ -1,4 +1,4 @@
-// What stands in `decisions` may have been written by anybody who may write there.
+// Anybody with write access may have written what is in `decisions`.
 
 import OTLP
 import Sampling
@@ -22,7 +22,7 @@ import Testing
     #expect(throws: (any Error).self) { try RestoredVerdict(record: Array(deep.utf8)) }
   }
 
-  /// A writer may escape what it likes, put fields in any order and add more.
+  /// A writer may escape anything, put fields in any order and add more.
   @Test func anyJSONOfADecisionIsRead() throws {
     let text = #"""
       { "more": [1, {"a": null}], "decided_at":"2023-11-14T22:13:20.000000000Z", "fin\u0061l" : false,

@@ -1,4 +1,4 @@
-// Slots that are taken and given back, and what is left of them after a burst.
+// Slots that are taken and released, and what remains of them after a burst.
 
 import Simulation
 import Testing
@@ -7,7 +7,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct SlotPoolTests {
-  /// Large enough that a chunk has few.
+  /// So large that a chunk has few.
   private struct Item {
     var number: Int
     var filling = [4096 of UInt64](repeating: 0)
@@ -45,7 +45,7 @@ import Testing
     #expect(pool.take(Item(number: 1)) == 0)
   }
 
-  /// One slot in use above many that are not holds them only until it is given back: then low ones are taken.
+  /// One slot in use above many free ones holds them only until it is released: then low ones are taken.
   @Test func lowSlotsAreTakenFirst() {
     var pool = SlotPool<Int>()
     let slots = (0..<1000).map { pool.take($0) }

@@ -56,7 +56,7 @@ struct SmallTrace {
     }
   }
 
-  /// All spans in one record are no other trace than each in its own.
+  /// All spans in one record give the same trace as each in its own.
   @Test func howRecordsAreCutDoesNotMatter() throws {
     for trace in SmallTrace.all(upTo: 4) {
       let single = World { $0.dropped = .full }
@@ -75,7 +75,7 @@ struct SmallTrace {
   }
 
   /// With silences that end the wait after the root, or the window, before any of the spans; and a second
-  /// trace whose spans come in between.
+  /// trace whose spans arrive in between.
   @Test(arguments: 1...4) func silencesLoseNothing(count: Int) throws {
     let silences: [Int64] = [0, 6000, 31_000]
     for trace in SmallTrace.all(upTo: count) where trace.spans.count == count {
@@ -105,7 +105,7 @@ struct SmallTrace {
     (0..<exponent).reduce(1) { product, _ in product * base }
   }
 
-  /// The last words on the trace in question.
+  /// The final decisions on the trace in question.
   private func finals(_ events: [Event]) -> [Verdict] {
     events.compactMap { event in
       guard let decision = event.decision, decision.isFinal, decision.traceID.low == TestSpan.unlucky,
@@ -115,14 +115,14 @@ struct SmallTrace {
     }
   }
 
-  /// What must hold in every world, whatever came when.
+  /// What must hold in every world, whatever the order of arrival.
   private func check(_ events: [Event], of trace: SmallTrace, in world: World) throws {
     #expect(world.usage.openTraces == 0)
     #expect(world.usage.bufferedBytes == 0)
     let ids = Set(events.decisions.map(\.traceID))
     for id in ids {
       #expect(events.decisions.filter { $0.traceID == id && $0.isFinal }.count == 1)
-      // No decision but a late one comes after the last word.
+      // Only late decisions follow the final one.
       let all = events.decisions.filter { $0.traceID == id }
       #expect(all.drop { !$0.isFinal }.dropFirst().allSatisfy { $0.isLate && !$0.isKept })
     }
@@ -134,14 +134,14 @@ struct SmallTrace {
         isAnnounced = true
       }
       guard case .kept(let traceID, let spans, _) = event, traceID.low == TestSpan.unlucky else { continue }
-      // A trace's first spans never go out before the decision that keeps it.
+      // A trace's first spans are never forwarded before the decision that keeps it.
       #expect(isAnnounced)
       kept += spans.map(\.id)
     }
     // All spans or none, each once, late ones included.
     #expect(kept.sorted() == (verdict.isKept ? trace.spans.map(\.id).sorted() : []))
     if verdict.errorCount > 0 { #expect(verdict.isKept) }
-    // What a policy would have kept it for is said, once for each policy.
+    // What a policy would have kept it for is reported, once per policy.
     let late = events.written.filter { $0.late && $0.traceId == trace.spans[0].traceID.description }
     let wanted = (trace.hasError ? ["errors"] : []) + (trace.isSlow ? ["slow"] : [])
     #expect(late.flatMap { $0.reasons ?? [] }.sorted() == (verdict.isKept ? [] : wanted))

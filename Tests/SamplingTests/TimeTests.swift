@@ -1,4 +1,4 @@
-// Points in time, and where a partition can be taken up again.
+// Points in time, and where a partition can resume.
 
 import Testing
 
@@ -49,7 +49,8 @@ import Testing
     #expect(Instant(rfc3339: Array(text(nanoseconds).utf8)) == Instant(nanoseconds: nanoseconds))
   }
 
-  /// Also what would overflow: whoever may write to `decisions` must not end every worker that reads it.
+  /// Also values that would overflow: a writer to `decisions` must not be able to end every worker that reads
+  /// it.
   @Test(arguments: [
     "", "Z", "999999999999-01-01T00:00:00.000000000Z", "9223372036854775807-12-31T23:59:59.999999999Z",
     "-9223372036854775808-01-01T00:00:00.000000000Z", "9999-12-31T23:59:59.999999999Z",

@@ -1,4 +1,4 @@
-// Service lists and error notes: what does not fit a trace's slot.
+// Service lists and error notes: what does not fit into a trace's slot.
 
 import Simulation
 import Testing
@@ -30,7 +30,7 @@ import Testing
     }
   }
 
-  /// What is left of another trace in a reused block is not taken for a member.
+  /// Leftovers of another trace in a reused block are not taken for members.
   @Test func reusedBlocksAreClean() {
     var lists = ServiceLists()
     var first: Int32 = -1
@@ -69,7 +69,7 @@ import Testing
 }
 
 @Suite struct ErrorNotesTests {
-  /// Notes by span id, parent and end, in the order of arrival.
+  /// Notes by span id, parent and end, in arrival order.
   private func origin(_ spans: [(id: UInt64, parent: UInt64, end: UInt64)]) -> UInt64? {
     var notes = ErrorNotes()
     var last: Int32 = -1

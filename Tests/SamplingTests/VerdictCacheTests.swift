@@ -1,4 +1,4 @@
-// The verdicts given: exact, first in first out, and small.
+// Past verdicts: exact, first in first out, and small.
 
 import Simulation
 import SpanStorage
@@ -34,7 +34,7 @@ import Testing
         && verdict.threshold.rejected == (number % 3 == 0 ? UInt64(number) : SamplingThreshold.never.rejected)
         && verdict.decidedAt == .at(Int64(number))
       if !isRight { wrong += 1 }
-      // The same half, or one bit beside.
+      // The same half, or one bit different.
       if cache.find(TraceID(high: id.high, low: id.low ^ 1)) != nil { wrong += 1 }
       if cache.find(TraceID(high: ~id.high, low: id.low)) != nil { wrong += 1 }
     }
@@ -66,7 +66,7 @@ import Testing
     }
   }
 
-  /// A later verdict on the same trace is the one that is found, until it is forgotten in its turn.
+  /// A later verdict on the same trace is the one that is found, until it is forgotten in turn.
   @Test func theLatestVerdictOnATraceIsFound() {
     var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
     for round in 0..<3 as Range<Int64> {
@@ -86,7 +86,7 @@ import Testing
     #expect(!isLeft)
   }
 
-  /// Room that was not needed between two looks is given back.
+  /// Room that was not needed between two checks is released.
   @Test(arguments: [false, true]) func aPeakDoesNotLast(remembersFacts: Bool) {
     let memory = SpanMemory()
     var cache = VerdictCache(seed: HashSeed(value: 1), memory: memory, remembersFacts: remembersFacts)
@@ -131,7 +131,7 @@ import Testing
     }
   }
 
-  /// What late spans of a dropped trace are judged by fits beside the flags.
+  /// What late spans of a dropped trace are judged by fits next to the flags.
   @Test func packsWhatIsKnownOfADroppedTrace() {
     let verdict = UInt64(Instant.start.nanoseconds)
     for (start, remembered) in [
@@ -158,7 +158,8 @@ import Testing
     }
   }
 
-  /// A full ring has 32 bytes a verdict and two 8-byte buckets; one that has just doubled has twice as much.
+  /// A full ring takes 32 bytes and two 8-byte buckets per verdict; one that has just doubled takes twice as
+  /// much.
   @Test func takesTensOfBytesATrace() {
     #expect(MemoryLayout<PastVerdict>.stride == 32)
     var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())

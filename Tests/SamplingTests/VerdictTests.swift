@@ -1,4 +1,4 @@
-// Verdicts: errors, slow traces, the baseline, early and late spans, and how kept spans are handed out.
+// Verdicts: errors, slow traces, the baseline, early and late spans, and how kept spans are forwarded.
 
 import Testing
 
@@ -47,7 +47,7 @@ import Testing
     #expect(try world.pass(to: 5000).written.map(\.policy) == [nil, "slow"])
   }
 
-  /// A long envelope may still get a short root: it is not certain before the window closes.
+  /// A long envelope may still get a short root: it is not certain until the window closes.
   @Test func aLongEnvelopeWaits() throws {
     let world = World()
     #expect(try world.send(TestSpan(id: 2, parent: 1, end: 9000), at: 0).isEmpty)
@@ -95,7 +95,7 @@ import Testing
     #expect(world.counters.keptByReason == ["errors": 0, "slow": 0, "baseline": 1])
   }
 
-  /// What is kept for its own sake stands for itself, whatever its randomness.
+  /// What is kept for its own sake represents only itself, whatever its randomness.
   @Test func aKeptErrorStandsForItself() throws {
     let world = World()
     let early = try world.send(.root(of: TestSpan.lucky, .error), at: 0)
@@ -105,8 +105,8 @@ import Testing
     #expect(final.map(\.reasons) == [["errors", "baseline"]])
   }
 
-  /// Head sampling left `th:8` (one in two): the baseline keeps one in a hundred of all, and an error stands
-  /// for two.
+  /// Head sampling left `th:8` (one in two): the baseline keeps one in a hundred of all, and an error
+  /// represents two.
   @Test func anIncomingThresholdIsRespected() throws {
     let world = World()
     var baseline = TestSpan.root(of: TestSpan.lucky)
@@ -135,8 +135,7 @@ import Testing
     #expect(events.kept.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
   }
 
-  /// The root's own threshold counts, in whatever order the spans come; children's only while no root is
-  /// there.
+  /// The root's own threshold counts, whatever the order of spans; children's only while there is no root.
   @Test func theRootsThresholdCounts() throws {
     var root = TestSpan.root(1, .error)
     var child = TestSpan.child(2)
@@ -158,7 +157,7 @@ import Testing
     #expect(try rootless.pass(to: 30_000).written.map(\.adjustedCount) == [4])
   }
 
-  /// A broken tracestate counts for nothing, is passed through and counted.
+  /// A broken tracestate is ignored, passed through and counted.
   @Test func aBrokenTracestateIsLeftAlone() throws {
     let world = World()
     var root = TestSpan.root(.init(1), .error)
@@ -260,7 +259,7 @@ import Testing
     let events = try world.pass(to: 5000)
     #expect(events.decisions.map(\.isKept) == [false, true])
     #expect(events.written.map(\.verdict) == ["keep"])
-    // A late error is reported all the same: it says what was lost.
+    // A late error is reported all the same: it tells what was lost.
     #expect(try world.send(.child(2, .error), at: 6000).written.map(\.late) == [true])
   }
 }

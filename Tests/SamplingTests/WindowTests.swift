@@ -55,7 +55,7 @@ import Testing
     #expect(try world.pass(to: 30_000).decisions.map(\.trigger) == [.wait])
   }
 
-  /// The parent comes while the wait after the root still runs: then that wait goes on.
+  /// The parent arrives while the wait after the root still runs: that wait then continues.
   @Test func aParentInTimeLeavesTheWaitAsItIs() throws {
     let world = World()
     try world.send(.root(), .child(3, under: 2), at: 0)
@@ -75,7 +75,7 @@ import Testing
     #expect(decisions.map(\.decidedAt) == Array(repeating: .at(100_000), count: 3))
   }
 
-  /// Of two windows that end at the same moment the whole wait comes first, of the same trace too.
+  /// Of two windows that end at the same moment, the whole wait comes first, even within one trace.
   @Test func theWholeWaitComesFirst() throws {
     let world = World()
     try world.send(.child(2, of: 1), at: 0)
@@ -85,7 +85,7 @@ import Testing
     #expect(decisions.map(\.trigger) == [.wait, .root])
   }
 
-  /// A record closes the windows that are over by its timestamp before it is read: its span is late.
+  /// A record closes the windows that its timestamp ends before it is read: its span is late.
   @Test func aRecordClosesWindowsFirst() throws {
     let world = World()
     try world.send(.child(2), at: 0)
@@ -107,7 +107,7 @@ import Testing
     }
   }
 
-  /// A second root does not start the wait anew.
+  /// A second root does not restart the wait.
   @Test func theFirstRootStartsTheWait() throws {
     let world = World()
     try world.send(.root(1), at: 0)
@@ -143,7 +143,7 @@ import Testing
     #expect(world.clock == .at(31_000))
   }
 
-  /// However far time jumps, everything that is open closes, and the call returns.
+  /// However far time jumps, everything open closes, and the call returns.
   @Test func theEndOfTimeClosesEverything() throws {
     let world = World()
     try world.send(.child(2, of: 1), .root(of: 2), at: 0)
@@ -178,7 +178,7 @@ import Testing
     #expect(world.commitPoint?.clock == .at(31_000))
   }
 
-  /// An early keep does not move it: the final record is still owed.
+  /// An early keep does not move it: the final record is still due.
   @Test func anEarlyKeepHoldsIt() throws {
     let world = World()
     try world.send(.root(1, of: 1, .error), at: 0)

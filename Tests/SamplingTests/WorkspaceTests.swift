@@ -1,4 +1,4 @@
-// What the samplers of a lane share: it is there once, it counts, and it can be given back at any time.
+// What the samplers of a lane share: it exists once, is accounted for, and can be released at any time.
 
 import Expressions
 import SpanStorage
@@ -71,7 +71,7 @@ import Testing
     TestSpan(trace: trace, id: 1, parent: 9, attributes: [TestAttribute("route", .text(route))])
   }
 
-  /// What policies are compiled to is there once a lane; what they have spent is each partition's own.
+  /// What policies are compiled to exists once per lane; what they have spent is per partition.
   @Test func partitionsShareAProgramAndNoBudget() {
     let workspace = SamplerWorkspace()
     var configuration = SamplerConfiguration()
@@ -90,7 +90,7 @@ import Testing
     #expect(first.program !== second.program && second.budgetLevels(at: .at(0)) == [3, 0])
   }
 
-  /// The states that one partition's texts have called for are there for all others.
+  /// The states that one partition's texts have built are available to all others.
   @Test func automataAreSharedByAllPartitions() throws {
     let lane = Partitions(8, try policies())
     #expect(lane.workspace.automataBytes == 0)
@@ -104,13 +104,13 @@ import Testing
     #expect(lane.kept() == Array(repeating: 1, count: 8))
   }
 
-  /// What is given back is made again, and changes nothing.
+  /// What is released is rebuilt, and changes nothing.
   @Test func automataAreGivenBack() throws {
     let lane = Partitions(2, try policies())
     try lane.send([span("/xx/z12", trace: 1)], to: 0)
     let used = lane.workspace.automataBytes
     lane.workspace.releaseAutomata(all: false)
-    #expect(lane.workspace.automataBytes == used, "they were in use")
+    #expect(lane.workspace.automataBytes == used, "in use")
     lane.workspace.releaseAutomata(all: false)
     #expect(lane.workspace.automataBytes == 0)
     try lane.send([span("/xx/z12", trace: 2), span("/ab/c", trace: 3), span("/no", trace: 4)], to: 1)
@@ -120,7 +120,7 @@ import Testing
     #expect(lane.kept() == [1, 3])
   }
 
-  /// Budgets are each partition's own, also where the policies come from one compilation.
+  /// Budgets are per partition, even if the policies come from one compilation.
   @Test func budgetsAreNotShared() throws {
     let lane = Partitions(2, [Policy(name: "two", rule: .rateLimiting(RateLimit(perSecond: 1, burst: 2)))])
     for partition in 0..<2 {
@@ -152,11 +152,11 @@ import Testing
     for partition in 1..<4 { try lane.send(large, to: partition) }
     #expect(lane.workspace.scratchBytes == once)
     lane.workspace.releaseScratch()
-    #expect(lane.workspace.scratchBytes < 2 * small, "but for how the allocator rounds")
+    #expect(lane.workspace.scratchBytes < 2 * small, "up to the allocator's rounding")
     try lane.send([.root(of: 7)], to: 0)
   }
 
-  /// Names of the baseline's keys, and what is counted of them, are memory too.
+  /// Names of the baseline's keys, and their counts, are memory too.
   @Test func namesOfKeysAreCounted() throws {
     let attributes = Policy(name: "adaptive", rule: .adaptive)
     let lane = Partitions(1, [attributes]) {

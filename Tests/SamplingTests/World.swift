@@ -1,5 +1,4 @@
-// What the tests share: spans in a few words, a sampler that is fed with them, and its outputs in a readable
-// form.
+// Shared by the tests: compact spans, a sampler that is fed with them, and its outputs in a readable form.
 
 import Foundation
 import Testing
@@ -21,7 +20,7 @@ struct TestSpan: Equatable {
   var traceState = ""
   var filling = 0
   var attributes: [TestAttribute] = []
-  /// Attributes of the span's resource, beside the service's name.
+  /// Attributes of the span's resource, in addition to the service name.
   var resource: [TestAttribute] = []
   var flags: UInt32 = 0
   var events: [TestEvent] = []
@@ -101,7 +100,7 @@ struct TestAttribute: Equatable, Sendable {
     case map(String)
     case bytes([UInt8])
     case nothing
-    /// These bytes in the place of an `AnyValue`.
+    /// These bytes instead of an `AnyValue`.
     case raw([UInt8])
   }
 
@@ -132,8 +131,8 @@ struct TestAttribute: Equatable, Sendable {
   }
 }
 
-/// A record with `spans`, in a `ResourceSpans` for each run of spans of one service. An empty service is left
-/// out.
+/// A record with `spans`, in a `ResourceSpans` for each run of spans of one service. An empty service is
+/// omitted.
 func record(_ spans: [TestSpan]) -> [UInt8] {
   var writer = WireWriter()
   var rest = spans[...]
@@ -181,7 +180,7 @@ struct WrittenDecision: Decodable, Equatable {
   var final, late: Bool
   var spanCount, errorCount, byteCount, truncatedSpans, partition, firstOffset, lastOffset: Int
   var root: Root?
-  // Of full records only.
+  // Only in full records.
   var policy, threshold, startTime: String?
   var reasons, services: [String]?
   var probability, adjustedCount: Double?
@@ -195,11 +194,11 @@ struct WrittenDecision: Decodable, Equatable {
   }
 }
 
-/// One kept span as it was handed out.
+/// One kept span as it was forwarded.
 struct KeptSpan: Equatable {
   var id: UInt64
   var traceState: String
-  /// Its fields, but for the tracestate.
+  /// Its fields, except the tracestate.
   var rest: [UInt8]
 }
 
@@ -207,7 +206,7 @@ struct KeptSpan: Equatable {
 enum Event {
   /// A verdict and its record; none if it is not written.
   case decision(Decision, [UInt8]?)
-  /// Spans of one trace, and how many bytes they went out as.
+  /// Spans of one trace, and how many bytes they were forwarded in.
   case kept(TraceID, [KeptSpan], byteCount: Int)
   /// Spans of one trace that are too large.
   case leftOut(TraceID, [KeptSpan])
@@ -289,7 +288,7 @@ extension [Event] {
   var keptIDs: [UInt64] { kept.map(\.id) }
 }
 
-/// A sampler and what feeds it: each call is one record, or one moment.
+/// A sampler and its input: each call is one record, or one moment.
 final class World {
   var sampler: Sampler
   var effects = Effects()
@@ -297,7 +296,7 @@ final class World {
 
   init(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) {
     var configuration = SamplerConfiguration()
-    // Single records move the clock of most tests.
+    // Single records advance the clock in most tests.
     configuration.clockWitnesses = 1
     adjust(&configuration)
     sampler = Sampler(partition: PartitionID(7), configuration: configuration)
@@ -323,7 +322,7 @@ final class World {
     return try take()
   }
 
-  /// Sends raw bytes. The outputs wait for `take`.
+  /// Sends raw bytes. `take` returns the outputs.
   func ingest(_ value: [UInt8]?, key: [UInt8]?, at time: Instant?) -> MalformedInput? {
     defer { offset += 1 }
     let place = Offset(offset)

@@ -1,7 +1,8 @@
-// Dead code: what the sources declare and never name again.
+// Dead code: declarations of the sources that are never named again.
 //
-// It compares names, not what they refer to. So a member called like another that is used (`count`), or an
-// overload, passes; what it reports is dead, or is called from outside by a name that only its caller knows.
+// It compares names, not what they refer to. So a member with the name of another that is used (`count`), or
+// an overload, passes; what it reports is dead, or is called from outside by a name that only its caller
+// knows.
 
 /// What a file declares, and the names in it.
 private struct FileNames {
@@ -15,16 +16,16 @@ private struct FileNames {
     }
 
     var name: String
-    /// From zero up.
+    /// From zero.
     var line: Int
     var reach: Reach
   }
 
   let file: SourceFile
   private(set) var declarations: [Declaration] = []
-  /// How often each name stands in code, declarations included.
+  /// How often each name occurs in code, declarations included.
   private(set) var counts: [String: Int] = [:]
-  /// What the file's protocols require: it is used through the protocol, wherever that can be seen.
+  /// What the file's protocols require: it is used through the protocol, wherever that is visible.
   private(set) var required: Set<String> = []
 
   init(_ file: SourceFile) {
@@ -78,7 +79,7 @@ private struct FileNames {
       case "public", "package": reach = .everywhere
       case let modifier where modifiers.contains(modifier) || modifier.hasPrefix("@"): continue
       default:
-        // `private(set)` and its like say nothing of who may read.
+        // `private(set)` and the like don't limit who may read.
         guard let parenthesis = word.firstIndex(of: "("), modifiers.contains(String(word[..<parenthesis]))
         else {
           return nil
@@ -90,7 +91,7 @@ private struct FileNames {
 
   private static func words(of code: String) -> [String] { code.split(separator: " ").map(String.init) }
 
-  /// The names after `case`; none if it is the pattern of a `switch`, which ends with a colon.
+  /// The names after `case`; none in the pattern of a `switch`, which ends with a colon.
   private static func cases(_ text: String) -> [String] {
     var depth = 0
     let plain = text.filter { character in
@@ -125,7 +126,7 @@ private struct FileNames {
 }
 
 extension Rules {
-  /// Names that are used where the sources don't name them, and by whom.
+  /// Names that are used where the sources don't name them, and by what.
   static let usedFromOutside: [String: String] = [
     "InboundIn": "NIO", "OutboundOut": "NIO", "channelActive": "NIO", "channelInactive": "NIO",
     "channelRead": "NIO", "userInboundEventTriggered": "NIO", "errorCaught": "NIO",
@@ -133,22 +134,22 @@ extension Rules {
     "customMirror": "the standard library", "debugDescription": "the standard library",
     "Main": "the system: the program begins there",
     "defaultValueDescription": "ArgumentParser", "validate": "ArgumentParser",
-    // What shows tests what nothing else does.
-    "all": "MetricTableTests: all sections, beside docs/metrics.md",
+    // Tests need these, and nothing else does.
+    "all": "MetricTableTests: all sections, compared with docs/metrics.md",
     "ascending": "WorkloadTests: orders of fields that encoders have",
     "failNext": "WorkerErrorTests: a broker's answers",
     "librdkafkaErrorCodes": "ErrorCodeTests: that each code has a remedy",
     "patternSteps": "SpanConditionSetTests: that a pattern runs in linear time",
   ]
 
-  /// Declarations that nothing uses where they can be seen: private ones in their file, public ones and
-  /// protocols' requirements in all files, others in their module. Tests are no use.
+  /// Declarations that nothing uses where they are visible: private ones in their file, public ones and
+  /// protocols' requirements in all files, others in their module. Tests don't count as uses.
   static func checkDeadCode(
     _ files: [SourceFile], usedFromOutside: Set<String> = Set(usedFromOutside.keys)
   ) -> [Breach] {
     let all = files.map(FileNames.init)
     let required = all.reduce(into: Set()) { $0.formUnion($1.required) }
-    // How often a name is declared is taken from how often it stands there: what is left are uses.
+    // The occurrences of a name minus its declarations are its uses.
     var (uses, usesInModule): ([String: Int], [String: [String: Int]]) = ([:], [:])
     let usesInFile = all.map { names in
       let own = names.declarations.reduce(into: names.counts) { $0[$1.name, default: 0] -= 1 }

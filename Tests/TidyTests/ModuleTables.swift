@@ -1,4 +1,4 @@
-// Which modules use which, as the package and as ARCHITECTURE.md have it.
+// Which modules use which, according to the package and to ARCHITECTURE.md.
 
 import Foundation
 
@@ -7,7 +7,7 @@ extension SourceTree {
 }
 
 extension SourceFile {
-  /// By target, the names in its dependencies: of a package's description.
+  /// The names in each target's dependencies, from a package's description.
   var targetDependencies: [String: Set<String>] {
     let text = lines.map { $0.components(separatedBy: " // ")[0] }.joined(separator: " ")
     let target =
@@ -20,7 +20,7 @@ extension SourceFile {
     return found
   }
 
-  /// By module, the names in the last column of the table `| module | job | uses |`.
+  /// The names in each module's last column of the table `| module | job | uses |`.
   var moduleTable: [String: Set<String>] {
     guard let head = lines.firstIndex(of: "| module | job | uses |") else { return [:] }
     var found: [String: Set<String>] = [:]

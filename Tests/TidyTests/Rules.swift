@@ -1,11 +1,11 @@
-// The rules that the tidy tests hold the tree to. Each takes a file and says where it is broken.
+// The rules that the tidy tests enforce. Each takes a file and reports where it breaks the rule.
 
 import Foundation
 
 /// Where a rule is broken.
 struct Breach: Equatable, CustomStringConvertible {
   var path: String
-  /// From one up.
+  /// From one.
   var line: Int
   var what: String
 
@@ -35,7 +35,7 @@ enum Rules {
   ]
 
   static let columnsMax = 110
-  /// Comments and text literals are broken by hand, where the sense breaks.
+  /// Comments and text literals are wrapped by hand, where the sense breaks.
   static let textColumnsMax = 110
   static let functionLinesMax = 70
 
@@ -63,7 +63,7 @@ enum Rules {
     }
   }
 
-  /// What a merge leaves where it could not decide, in any text file.
+  /// What a merge leaves where it found a conflict, in any text file.
   static func checkMergeMarkers(_ file: SourceFile) -> [Breach] {
     let markers = ["<", ">"].map { String(repeating: $0, count: 7) + " " }
     return breaches(in: file, file.lines) { line in
@@ -71,7 +71,7 @@ enum Rules {
     }
   }
 
-  /// Steps that stop the process or the thread, which no source may take.
+  /// Calls that stop the process or the thread, which no source may make.
   static func checkBannedCode(_ file: SourceFile) -> [Breach] {
     breaches(in: file, file.outline.code) { line in
       let found = line.firstMatch(of: /\btry!|\bas!|\.unsafelyUnwrapped\b|\b(?:Task|Thread)\.sleep\b/)
@@ -98,7 +98,7 @@ enum Rules {
     }
   }
 
-  /// A file says what its job is before anything else.
+  /// A file states its job before anything else.
   static func checkOpening(_ file: SourceFile) -> [Breach] {
     let first = file.lines.first ?? ""
     guard file.name != "Package.swift" else { return [] }
@@ -108,7 +108,7 @@ enum Rules {
     return []
   }
 
-  /// Names that say nothing about what a file or type is for.
+  /// Names that tell nothing about what a file or type is for.
   static func checkNames(_ file: SourceFile) -> [Breach] {
     let empty = /(?:Utils?|Utilit(?:y|ies)|Managers?|Helpers?)$/
     let declaration = /\b(?:struct|enum|class|actor|protocol|typealias) (\w+)/
@@ -122,8 +122,8 @@ enum Rules {
     return breaches
   }
 
-  /// Every `unsafe` step has its proof, a comment with the word "Sound": beside it, or elsewhere in the type
-  /// around it or above that, where one argument holds for several steps.
+  /// Every `unsafe` step has its proof, a comment with the word "Sound": next to it, or elsewhere in the type
+  /// around it or above that, where one argument covers several steps.
   static func checkUnsafe(_ file: SourceFile) -> [Breach] {
     let outline = file.outline
     return outline.code.indices.compactMap { line in
@@ -137,7 +137,7 @@ enum Rules {
     }
   }
 
-  /// Paths of somebody's machine.
+  /// Paths of a particular machine.
   static func checkPaths(_ file: SourceFile) -> [Breach] {
     let roots = ["wo" + "rk", "t" + "mp", "ho" + "me", "Us" + "ers"].map { "/\($0)/" }
     return breaches(in: file, file.lines) { line in

@@ -1,10 +1,10 @@
-// The files of this project as they stand on disk: what the tidy tests look at.
+// This project's files on disk: what the tidy tests look at.
 
 import Foundation
 
 /// A text file of the project.
 struct SourceFile: Sendable, CustomStringConvertible {
-  /// The path from the project's root on.
+  /// The path from the project's root.
   let path: String
   let lines: [String]
   /// The file as Swift; empty if it is something else.
@@ -30,7 +30,7 @@ struct SourceFile: Sendable, CustomStringConvertible {
 }
 
 enum SourceTree {
-  /// Every text file of the project but build products, and what version control keeps for itself.
+  /// Every text file of the project except build products and version control's own.
   static let files: [SourceFile] = read()
 
   static let swift: [SourceFile] = files.filter { $0.name.hasSuffix(".swift") }
@@ -54,7 +54,7 @@ enum SourceTree {
         walk.skipDescendants()
         continue
       }
-      // What is not text, like most of a fuzz target's corpus, is left out.
+      // Binary files, like most of a fuzz target's corpus, are left out.
       guard let data = try? Data(contentsOf: url), !data.contains(0),
         let text = String(data: data, encoding: .utf8)
       else { continue }

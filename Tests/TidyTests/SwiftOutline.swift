@@ -1,10 +1,10 @@
-// Swift source seen from afar: code without comments and text, and where each declaration begins and ends.
+// An outline of Swift source: code without comments and text, and where each declaration begins and ends.
 //
 // It counts braces and knows no grammar. That is enough for code that the formatter has laid out.
 
 import Foundation
 
-/// The lines of a Swift file, taken apart.
+/// The lines of a Swift file, parsed.
 struct SwiftOutline: Sendable {
   /// A declaration with a body.
   struct Declaration: Sendable {
@@ -16,7 +16,7 @@ struct SwiftOutline: Sendable {
     }
 
     var kind: Kind
-    /// The first line of the declaration itself, from zero up.
+    /// The first line of the declaration itself, from zero.
     var start: Int
     /// The line of the brace that closes it.
     var end: Int
@@ -26,9 +26,9 @@ struct SwiftOutline: Sendable {
 
   /// Each line without comments and the content of string literals.
   private(set) var code: [String] = []
-  /// What the string literals of each line interpolate, roughly: their text from the first interpolation on.
+  /// What the string literals of each line interpolate, roughly: their text from the first interpolation.
   private(set) var interpolations: [String] = []
-  /// What stands in comments on each line.
+  /// The comments on each line.
   private(set) var comments: [String] = []
   private(set) var declarations: [Declaration] = []
 
@@ -50,7 +50,7 @@ struct SwiftOutline: Sendable {
     for line in lines {
       let quotes = line.components(separatedBy: "\"\"\"").count - 1
       if isInText || quotes % 2 == 1 {
-        // A multi-line literal begins behind its opening quotes and ends before its closing ones.
+        // A multi-line literal begins after its opening quotes and ends before its closing ones.
         let parts = line.components(separatedBy: "\"\"\"")
         code.append(isInText ? (quotes > 0 ? parts[parts.count - 1] : "") : parts[0])
         interpolations.append(isInText ? SwiftOutline.interpolation(in: line[...]) : "")
@@ -78,7 +78,7 @@ struct SwiftOutline: Sendable {
     let function = #/^\s*(?:@?[a-z]\w*(?:\([^)]*\))? )*(?:func |init[?(<]|deinit\b|subscript[(<])/#
     let variable = #/^\s*(?:@?[a-z]\w*(?:\([^)]*\))? )*var .*\{/#
     let type = #/^\s*(?:@?[a-z]\w*(?:\([^)]*\))? )*(?:struct|enum|class|actor|protocol|extension) /#
-    // Depth of parentheses, and of each open brace the declaration that it opened, if it did.
+    // Depth of parentheses, and for each open brace the declaration that it opened, if any.
     var parentheses = 0
     var open: [Declaration?] = []
     var pending: (declaration: Declaration, parentheses: Int)?
@@ -99,7 +99,7 @@ struct SwiftOutline: Sendable {
           open.append(isBody ? pending?.declaration : nil)
           if isBody { pending = nil }
         case "}":
-          // A requirement of a protocol has no body: the brace closes what is around it.
+          // A requirement of a protocol has no body: the brace closes its surroundings.
           if pending?.parentheses == parentheses { pending = nil }
           guard let closed = open.popLast(), var declaration = closed else { continue }
           declaration.end = number

@@ -12,7 +12,7 @@ import Testing
     #expect(SourceTree.sources.flatMap(Rules.checkImports) == [])
   }
 
-  /// The package, the table of imports and ARCHITECTURE.md's table of modules say the same.
+  /// The package, the table of imports and ARCHITECTURE.md's table of modules agree.
   @Test func modulesAreDescribedAsTheyAre() throws {
     let package = try #require(SourceTree.file("Package.swift")).targetDependencies
     let page = try #require(SourceTree.file("ARCHITECTURE.md")).moduleTable
@@ -58,7 +58,7 @@ import Testing
 
   @Test func nothingIsDead() {
     #expect(Rules.checkDeadCode(SourceTree.sources) == [])
-    // What is excused would be found without the excuse.
+    // Each excuse is needed: without it the name would be found.
     let found = Rules.checkDeadCode(SourceTree.sources, usedFromOutside: []).map(\.what)
     #expect(Rules.usedFromOutside.keys.filter { !found.contains("nothing uses \($0)") } == [])
   }

@@ -1,16 +1,16 @@
 // Reads JSON from borrowed bytes, value by value, allocating nothing.
 //
-// It checks all that it passes, skipped values included: grammar, escapes, UTF-8, depth. Every byte is read a
-// fixed number of times, so that no document costs more than its length.
+// It checks everything it passes, skipped values included: grammar, escapes, UTF-8, depth. Every byte is read
+// a bounded number of times, so the cost is linear in the document's length.
 
 /// A position in a JSON document.
 ///
-/// The bytes are passed to each call, as with `WireCursor`. The caller opens an object or array, asks for
-/// member after member until there is none, and reads or skips each value exactly once.
+/// The bytes are passed to each call, as with `WireCursor`. The caller opens an object or array, steps
+/// through its members until there are no more, and reads or skips each value exactly once.
 ///
 /// Every error's offset is that of the first byte that can't be accepted, or the end if the bytes end early.
 ///
-/// Format: RFC 8259, with no byte order mark, and with only such escapes as name a Unicode scalar value.
+/// Format: RFC 8259, with no byte order mark, and with only escapes that name a Unicode scalar value.
 package struct JSONCursor {
   /// How many objects and arrays may be open at once.
   ///
@@ -22,35 +22,35 @@ package struct JSONCursor {
   /// The offset of the next byte to read.
   package private(set) var offset = 0
   private var depth = 0
-  /// Where spans that can't be used are set aside; nil where they are errors.
+  /// Where unusable spans are set aside; nil where they are errors.
   var rejected: RejectedJSONSpans?
   /// No member of the innermost open object or array has been read yet, so no comma comes before the next.
   private var isBeforeFirstMember = false
 
-  /// Stands before the document.
+  /// Starts before the document.
   package init() {}
 
-  /// A place in a document to go back to.
+  /// A position in a document to return to.
   struct Mark {
     let offset: Int
     fileprivate let depth: Int
     fileprivate let isBeforeFirstMember: Bool
   }
 
-  /// Where it stands.
+  /// The current position.
   var mark: Mark { Mark(offset: offset, depth: depth, isBeforeFirstMember: isBeforeFirstMember) }
 
-  /// Goes back to where it stood.
+  /// Returns to `mark`.
   mutating func goBack(to mark: Mark) {
     (offset, depth, isBeforeFirstMember) = (mark.offset, mark.depth, mark.isBeforeFirstMember)
   }
 
-  /// What the first byte of a value says about it.
+  /// The kinds of values, told apart by their first byte.
   package enum ValueKind {
     case object, array, string, number, boolean, null
   }
 
-  /// Steps to the next value and tells its kind from its first byte.
+  /// Steps to the next value and tells its kind by its first byte.
   package mutating func valueKind(in bytes: RawSpan) throws(MalformedInput) -> ValueKind {
     skipWhitespace(in: bytes)
     switch try bytes.required(at: offset) {
@@ -70,12 +70,12 @@ package struct JSONCursor {
 
   // MARK: Objects and arrays
 
-  /// Enters the object that comes next.
+  /// Enters the next value, an object.
   package mutating func openObject(in bytes: RawSpan) throws(MalformedInput) {
     try open(.object, in: bytes)
   }
 
-  /// Enters the array that comes next.
+  /// Enters the next value, an array.
   package mutating func openArray(in bytes: RawSpan) throws(MalformedInput) {
     try open(.array, in: bytes)
   }
@@ -100,7 +100,8 @@ package struct JSONCursor {
     return key
   }
 
-  /// Steps to the next element of the innermost open array; closes the array and is false if there is none.
+  /// Steps to the next element of the innermost open array; if there is none, closes the array and returns
+  /// false.
   package mutating func nextElement(in bytes: RawSpan) throws(MalformedInput) -> Bool {
     try nextMember(closedBy: UInt8(ascii: "]"), in: bytes)
   }
@@ -121,7 +122,7 @@ package struct JSONCursor {
     return true
   }
 
-  /// Reads to the end of the bytes, where nothing but whitespace may stand.
+  /// Reads to the end of the bytes, where only whitespace is allowed.
   package mutating func finish(in bytes: RawSpan) throws(MalformedInput) {
     skipWhitespace(in: bytes)
     guard offset == bytes.byteCount else { throw MalformedInput(.invalidJSON, at: offset) }
@@ -145,7 +146,7 @@ package struct JSONCursor {
 
   // MARK: Scalars
 
-  /// Steps over the next value if it is `null`, and tells whether it was.
+  /// Steps over the next value if it is `null`, and returns whether it was.
   package mutating func skipNull(in bytes: RawSpan) throws(MalformedInput) -> Bool {
     guard try valueKind(in: bytes) == .null else { return false }
     try step(over: "null", in: bytes)
@@ -212,7 +213,7 @@ package struct JSONCursor {
 }
 
 extension RawSpan {
-  /// The byte at `offset`, which must be there for the document to be whole.
+  /// The byte at `offset`; without it the document is truncated.
   @inline(__always)
   fileprivate func required(at offset: Int) throws(MalformedInput) -> UInt8 {
     guard offset < byteCount else { throw MalformedInput(.truncated, at: byteCount) }
@@ -274,7 +275,7 @@ extension RawSpan {
 package struct JSONToken {
   /// The offset of the first character's first byte.
   private(set) var start: Int
-  /// The offset just past the characters; a string's closing quote stands there.
+  /// The offset just past the characters: that of a string's closing quote.
   fileprivate(set) var end: Int
   /// Whether any character is written as an escape.
   fileprivate(set) var hasEscapes = false
@@ -307,7 +308,7 @@ package struct JSONToken {
     return escape.scalar.isASCII ? UInt8(escape.scalar.value) : 0xff
   }
 
-  /// The text behind `prefix`; all of it if it does not begin so.
+  /// The text after `prefix`; all of it if it has another beginning.
   func dropping(_ prefix: StaticString, in bytes: RawSpan) -> JSONToken {
     let count = prefix.utf8CodeUnitCount
     guard !hasEscapes, end - start > count,
@@ -334,7 +335,7 @@ package struct JSONToken {
     return writer.bytes
   }
 
-  /// The number of characters, where each that is not ASCII may count as several.
+  /// The number of characters, where one that is not ASCII may count as several.
   func count(in bytes: RawSpan) throws(MalformedInput) -> Int {
     guard hasEscapes else { return end - start }
     var count = 0

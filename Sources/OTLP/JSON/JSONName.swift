@@ -1,6 +1,6 @@
 // Keys and enum names, packed so that comparing two takes a few instructions and no memory.
 
-/// A short ASCII name: up to 32 bytes, of which none is zero, padded with zeros.
+/// A short ASCII name: up to 32 bytes, none of them zero, padded with zeros.
 struct JSONName: Equatable {
   private var first: UInt64 = 0
   private var second: UInt64 = 0
@@ -12,7 +12,7 @@ struct JSONName: Equatable {
 
   private init() {}
 
-  /// Appends `byte`, and is false if a name can't hold it.
+  /// Appends `byte`; false if a name can't hold it.
   private mutating func append(_ byte: UInt8) -> Bool {
     guard count < Self.countMax, byte != 0 else { return false }
     let bits = UInt64(byte) << UInt64(count % 8 * 8)
@@ -26,8 +26,8 @@ struct JSONName: Equatable {
     return true
   }
 
-  /// The name of a field as a document spells it: in `lowerCamelCase`, or as in the protobuf schema in
-  /// `snake_case`, which gives the same name. Nil for text that can't be a field's name.
+  /// The name of a field as a document spells it: in `lowerCamelCase`, or in `snake_case` as in the protobuf
+  /// schema, which gives the same name. Nil for text that can't be a field's name.
   init?(key text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     var hasUppercase = false
     var hasUnderscore = false
@@ -55,7 +55,7 @@ struct JSONName: Equatable {
 }
 
 extension JSONName: ExpressibleByStringLiteral {
-  /// Makes a name of this module's own; a literal that is too long stops the program.
+  /// Makes one of this module's own names; a literal that is too long is fatal.
   init(stringLiteral literal: String) {
     for byte in literal.utf8 {
       guard append(byte) else { fatalError("a name has up to 32 bytes: \(literal)") }

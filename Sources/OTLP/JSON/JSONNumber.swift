@@ -1,4 +1,4 @@
-// A JSON number, taken apart exactly: the integers of OTLP have 64 bits, more than a `Double` can tell apart.
+// A JSON number, parsed exactly: OTLP's integers have 64 bits, more than a `Double` can tell apart.
 
 /// A number as `±significand × 10^exponent`, checked against JSON's grammar.
 package struct JSONNumber {
@@ -9,10 +9,10 @@ package struct JSONNumber {
   private var exponent = 0
   /// How many zeros follow the last digit that is not zero.
   private var trailingZeros = 0
-  /// The significand takes more than 64 bits, and `significand` is of no use.
+  /// The significand takes more than 64 bits, and `significand` is meaningless.
   private var isTooLong = false
 
-  /// Whether `byte` can stand anywhere in a number.
+  /// Whether `byte` can appear in a number.
   static func mayContain(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."),
@@ -24,7 +24,8 @@ package struct JSONNumber {
 
   /// Reads all of `text`.
   ///
-  /// - Throws: `invalidJSON` at the first character that no number has there, or `truncated` at the end.
+  /// - Throws: `invalidJSON` at the first character that a number can't have there, or `truncated` at the
+  ///   end.
   init(_ text: JSONToken, in bytes: RawSpan) throws(MalformedInput) {
     self.text = text
     var characters = try Characters(text, in: bytes)
@@ -63,9 +64,9 @@ package struct JSONNumber {
     return count
   }
 
-  /// Appends the zeros that have turned out to be no trailing ones, then `digit`.
+  /// Appends the zeros that turned out not to be trailing, then `digit`.
   private mutating func append(_ digit: UInt8) {
-    // 10^20 takes more than 64 bits: a million zeros need no million multiplications.
+    // 10^20 takes more than 64 bits: a million zeros don't take a million multiplications.
     isTooLong = isTooLong || trailingZeros >= 20
     if !isTooLong {
       for _ in 0...trailingZeros { multiply(by: 10) }
@@ -85,7 +86,7 @@ package struct JSONNumber {
   private func power(of characters: inout Characters, in bytes: RawSpan) throws(MalformedInput) -> Int {
     var power = 0
     repeat {
-      // Capped where no document is long enough to offset it with its digits.
+      // Capped at a value that no document has enough digits to offset.
       power = min(power * 10 + Int(try characters.digit(in: bytes)), 1 << 48)
     } while characters.nextIsDigit
     return power
@@ -94,7 +95,7 @@ package struct JSONNumber {
   /// Where the value begins.
   var offset: Int { text.valueOffset }
 
-  /// The number without its sign; nil if it is no integer or takes more than 64 bits.
+  /// The number without its sign; nil if it is not an integer or takes more than 64 bits.
   var magnitude: UInt64? {
     guard !isTooLong else { return nil }
     guard significand != 0 else { return 0 }
@@ -105,7 +106,7 @@ package struct JSONNumber {
     return number.isTooLong ? nil : number.significand
   }
 
-  /// The number as an integer of 64 bits; nil if it is none.
+  /// The number as a 64-bit integer; nil if it is not one.
   package var int64: Int64? {
     guard let magnitude else { return nil }
     if isNegative { return magnitude <= 1 << 63 ? Int64(truncatingIfNeeded: 0 &- magnitude) : nil }
@@ -124,7 +125,7 @@ package struct JSONNumber {
 /// The characters of a number, with one read ahead.
 private struct Characters {
   private var rest: JSONToken
-  /// Where `next` stands.
+  /// The offset of `next`.
   private var offset: Int
   /// The next character; nil at the end.
   private(set) var next: UInt8?
@@ -140,7 +141,7 @@ private struct Characters {
     next = try rest.nextASCII(in: bytes)
   }
 
-  /// Steps over `character` if it is next, and tells whether it was.
+  /// Steps over `character` if it is next, and returns whether it was.
   mutating func skip(_ character: Unicode.Scalar, in bytes: RawSpan) throws(MalformedInput) -> Bool {
     guard next == UInt8(ascii: character) else { return false }
     try advance(in: bytes)
@@ -152,14 +153,14 @@ private struct Characters {
     return UInt8(ascii: "0")...UInt8(ascii: "9") ~= next
   }
 
-  /// Takes a digit, which must be there, and returns what it is worth.
+  /// Takes a digit, which must be there, and returns its value.
   mutating func digit(in bytes: RawSpan) throws(MalformedInput) -> UInt8 {
     guard nextIsDigit, let next else { throw unexpected(in: bytes) }
     try advance(in: bytes)
     return next - UInt8(ascii: "0")
   }
 
-  /// The error for a number that can't go on with `next`.
+  /// The error for a number that can't continue with `next`.
   func unexpected(in bytes: RawSpan) -> MalformedInput {
     MalformedInput(offset == bytes.byteCount ? .truncated : .invalidJSON, at: offset)
   }

@@ -1,24 +1,24 @@
 // Writes JSON: every string that Tailrace writes by hand goes through here.
 //
-// There is no writer that knows of objects and commas: keys are fixed text, so they stand in the fixed runs
-// between the values, as in `,"span_count":`.
+// It knows nothing of objects and commas: keys are fixed text, part of the fixed runs between the values, as
+// in `,"span_count":`.
 
-/// What JSON takes.
+/// The space that JSON takes.
 @usableFromInline
 package enum JSONSize {
-  /// The most room that a string of `count` bytes takes: each byte becomes an escape of six, and an escape
-  /// is stored as a word.
+  /// The most room that a string of `count` bytes needs: each byte becomes an escape of six, and an escape is
+  /// stored as a word.
   @inlinable
   package static func stringMax(_ count: Int) -> Int { 6 * count + 10 }
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends a JSON string. It takes room for `JSONSize.stringMax`.
+  /// Appends a JSON string. Needs room for `JSONSize.stringMax`.
   ///
-  /// Escaped are quote, backslash, and what some reader may take for the end of a line: control characters,
-  /// and the separators of lines and paragraphs. A record stays on its line, whatever a producer names its
-  /// spans. Bytes that are not UTF-8 become the replacement character, one for each sequence that is cut
-  /// short, as `String(decoding:as:)` has it: no name makes a record that no reader can parse.
+  /// Escapes quote, backslash, and whatever a reader may take for the end of a line: control characters, and
+  /// the line and paragraph separators. A record stays on its line, whatever a producer names its spans.
+  /// Bytes that are not UTF-8 become the replacement character, one for each truncated sequence, as in
+  /// `String(decoding:as:)`: no name makes a record that readers can't parse.
   ///
   /// Format: RFC 8259, section 7.
   package mutating func appendJSONString(_ text: RawSpan) {
@@ -33,8 +33,8 @@ extension OutputSpan<UInt8> {
     append(0x22)
   }
 
-  /// Appends what stands for the character at `place`, which can't be copied, and returns how many bytes it
-  /// takes in `text`.
+  /// Appends the replacement of the character at `place`, which can't be copied, and returns how many bytes
+  /// of `text` the character takes.
   private mutating func appendEscape(at place: Int, of text: RawSpan) -> Int {
     let byte = text.byte(at: place)
     if byte == 0x22 || byte == 0x5c {
@@ -69,7 +69,7 @@ extension OutputSpan<UInt8> {
 extension OutputSpan<UInt8> {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
-    // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
+    // Sound: `Span.bytes` is unsafe because of padding, and UInt8 has none.
     appendJSONString(unsafe text.utf8Span.span.bytes)
   }
 }
@@ -82,7 +82,7 @@ extension [UInt8] {
 }
 
 extension RawSpan {
-  /// The end of what can be copied as it is: the end, or the offset of what must be escaped or replaced.
+  /// The end of what can be copied unchanged: the end, or the offset of what must be escaped or replaced.
   fileprivate func endOfJSONRun(from start: Int) -> Int {
     var place = start
     while true {
@@ -99,7 +99,7 @@ extension RawSpan {
     }
   }
 
-  /// The bytes from `start` on, seven at most, filled up with spaces; the first is the lowest.
+  /// The bytes from `start`, at most seven, padded with spaces; the first is the lowest.
   private func lastCharacters(from start: Int) -> UInt64 {
     let count = byteCount - start
     guard count > 0 else { return 0x2020_2020_2020_2020 }

@@ -1,41 +1,42 @@
-// The door for OTLP/JSON: a document becomes the protobuf bytes that everything behind the door reads.
+// The entry point for OTLP/JSON: a document becomes protobuf bytes, which everything after it reads.
 
 /// The JSON encoding of OTLP traces.
 ///
 /// Format: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, which changes protobuf's own
 /// JSON mapping (<https://protobuf.dev/programming-guides/json/>) in that trace and span ids are hexadecimal.
-/// Beyond that, it takes what parsers of the mapping must take and what senders are known to write:
+/// Beyond that, it accepts what parsers of the mapping must accept and what senders are known to write:
 ///
 /// - keys in `snake_case`, as in the protobuf schema;
 /// - integers as numbers or strings, with a fraction or exponent as long as the value is integral (`1e3`);
-/// - an enum's values by name, in any case, with or without its prefix; numbers that the schema lacks stay;
-/// - ids in either case, an empty one for none; base64 in either alphabet, with or without padding.
+/// - an enum's values by name, in any case, with or without its prefix; numbers that the schema lacks are
+///   kept;
+/// - ids in either case, empty for none; base64 in either alphabet, with or without padding.
 ///
 /// Unknown keys are skipped. `null` is an absent field; in a list of attribute values it is the empty value,
-/// in any other list it has the wrong type. Scalars that have their default value are left out, as protobuf
-/// does, except in an attribute's value, where it counts which of the kinds is there.
+/// in any other list it has the wrong type. Scalars that have their default value are left out, as in
+/// protobuf, except in an attribute's value, where the kind matters.
 ///
-/// A key that comes twice in an object means what a field that comes twice means in protobuf: of scalars and
-/// of an attribute value's kinds the last one counts, messages are merged, lists are concatenated.
+/// A key that appears twice in an object means what a field that appears twice means in protobuf: the last
+/// scalar counts, and the last kind of an attribute's value; messages are merged, lists are concatenated.
 public enum OTLPJSON {
   /// Converts one `TracesData` or `ExportTraceServiceRequest` document to protobuf bytes, and appends them.
   ///
-  /// Fields are written in the order of the document. An object without `resourceSpans` gives no bytes.
+  /// Fields are written in document order. An object without `resourceSpans` gives no bytes.
   ///
   /// - Throws: `MalformedInput`; `writer` is then as it was. The offset is
-  ///   - that of the first byte that can't be accepted if the bytes are no JSON document (`empty`,
+  ///   - that of the first byte that can't be accepted if the bytes are not a JSON document (`empty`,
   ///     `truncated`, `invalidJSON`, `invalidUTF8`), or have more than 128 objects and arrays open at once
   ///     (`nestingTooDeep`);
-  ///   - that of the character that is no hexadecimal or base64 digit, or of the closing quote if base64 has
-  ///     too few digits (`invalidText`);
-  ///   - that of the value that its field can't take (`wrongType`, `numberOutOfRange`, `identifierLength`).
+  ///   - that of the character that is not a hexadecimal or base64 digit, or of the closing quote if base64
+  ///     has too few digits (`invalidText`);
+  ///   - that of the value that its field can't hold (`wrongType`, `numberOutOfRange`, `identifierLength`).
   public static func convert(_ json: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
     var cursor = JSONCursor()
     try convert(json, with: &cursor, into: &writer)
   }
 
-  /// The same, but spans that can't be converted, or can't be used without an id, are left out and noted in
-  /// `rejected`, as long as they are JSON.
+  /// The same, but spans that can't be converted or lack an id are left out and noted in `rejected`, as long
+  /// as they are JSON.
   public static func convert(
     _ json: RawSpan, into writer: inout WireWriter, rejected: inout RejectedJSONSpans
   ) throws(MalformedInput) {
@@ -62,12 +63,12 @@ public enum OTLPJSON {
 }
 
 extension JSONCursor {
-  /// Reads an object and writes the fields of the message that it stands for.
+  /// Reads an object and writes the fields of the message that it represents.
   fileprivate mutating func convert(
     _ message: OTLPMessage, in json: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
     let fields = message.fields
-    // One bit for each field that came before: a default value then takes the earlier value back.
+    // One bit for each field seen so far: a default value then overrides the earlier value.
     var seen: UInt32 = 0
     try openObject(in: json)
     while let key = try nextKey(in: json) {
@@ -124,7 +125,7 @@ extension JSONCursor {
     }
   }
 
-  /// Lists and messages, which are written as long as they are there.
+  /// Lists and messages, which are written whenever they are present.
   private mutating func convertNested(
     _ field: OTLPField, in json: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
@@ -168,7 +169,7 @@ extension JSONCursor {
     }
   }
 
-  /// The ids of the span that comes next, as far as it has any.
+  /// The ids of the next span, where it has any.
   private func identifiers(in json: RawSpan) -> (trace: TraceID, span: UInt64) {
     var ids = (trace: TraceID(high: 0, low: 0), span: UInt64(0))
     var cursor = self
@@ -195,7 +196,7 @@ extension JSONCursor {
         }
       }
     } catch {
-      // What came before is what there is.
+      // The ids read so far are all there is.
     }
     return ids
   }
@@ -295,7 +296,7 @@ extension JSONCursor {
     do throws(MalformedInput) {
       return try JSONNumber(text, in: json)
     } catch {
-      // It is JSON, only no number.
+      // It is JSON, but not a number.
       throw MalformedInput(.wrongType, at: text.valueOffset)
     }
   }
@@ -334,7 +335,7 @@ extension JSONCursor {
     return try integer(number, max: UInt64(Int32.max), negativeMax: 1 << 31)
   }
 
-  /// Reads a number, or a string that holds one or names one of the three values that no JSON number has.
+  /// Reads a number, or a string that holds one or names one of the three values that JSON numbers lack.
   private mutating func double(in json: RawSpan) throws(MalformedInput) -> Double {
     let number: JSONNumber
     if try valueKind(in: json) == .string {
@@ -356,9 +357,9 @@ extension JSONCursor {
 }
 
 extension WireWriter {
-  /// Makes sure that the span whose field begins at `start` can be used.
+  /// Makes sure that the span whose field begins at `start` is usable.
   ///
-  /// - Parameter offset: where it stands in the document.
+  /// - Parameter offset: its position in the document.
   fileprivate func checkSpan(from start: Int, writtenFor offset: Int) throws(MalformedInput) {
     do throws(MalformedInput) {
       try bytes.withRawBytes { (bytes) throws(MalformedInput) in

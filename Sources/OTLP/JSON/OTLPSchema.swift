@@ -23,7 +23,7 @@ struct OTLPField {
   let name: JSONName
   let number: UInt32
   let kind: Kind
-  /// The field is one of a `oneof`: that it is there says something, so its default is written, too.
+  /// The field is one of a `oneof`: its presence means something, so its default is written, too.
   let isChoice: Bool
 
   init(_ number: UInt32, _ name: JSONName, _ kind: Kind, isChoice: Bool = false) {
@@ -38,10 +38,10 @@ struct OTLPField {
 enum OTLPEnumeration {
   case spanKind
   case statusCode
-  /// The status code of before OTLP 0.6.
+  /// The status code before OTLP 0.6.
   case deprecatedStatusCode
 
-  /// What the enum's names begin with, where they are too long for a `JSONName` with it.
+  /// The prefix of the enum's names, where they are too long for a `JSONName` with it.
   var longPrefix: StaticString? { self == .deprecatedStatusCode ? "DEPRECATED_STATUS_CODE_" : nil }
 
   /// The number of the value called `name`, with or without the enum's prefix (without a long one).
@@ -104,7 +104,7 @@ enum OTLPMessage {
     OTLPField(ResourceSpansField.resource, "resource", .message(.resource)),
     OTLPField(ResourceSpansField.scopeSpans, "scopeSpans", .messages(.scopeSpans)),
     OTLPField(ResourceSpansField.schemaURL, "schemaUrl", .string),
-    // The name of before OTLP 0.15: written as today's field, whose form it has.
+    // The name before OTLP 0.15: written as today's field, which has the same form.
     OTLPField(ResourceSpansField.scopeSpans, "instrumentationLibrarySpans", .messages(.librarySpans)),
   ]
   private static let librarySpansFields = [

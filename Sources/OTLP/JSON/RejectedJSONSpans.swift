@@ -1,11 +1,11 @@
-// Spans of a JSON document that can't be converted, and the document without all others.
+// Spans of a JSON document that can't be converted, and the document reduced to them.
 
-/// The spans of one document that can't be converted to protobuf: a field has another type than its own, or a
-/// value that it can't hold, or an id is missing.
+/// The spans of one document that can't be converted to protobuf: a field has the wrong type or a value that
+/// it can't hold, or an id is missing.
 public struct RejectedJSONSpans: Sendable {
-  /// By reason, in the order in which the reasons came.
+  /// By reason, in order of appearance.
   public private(set) var groups: [RejectedSpans] = []
-  /// Where each begins, in the order of the document.
+  /// Where each begins, in document order.
   private var places: [(start: Int, reason: MalformedInput.Reason)] = []
 
   /// Makes an empty list.
@@ -16,7 +16,7 @@ public struct RejectedJSONSpans: Sendable {
     places.capacity * MemoryLayout<(start: Int, reason: MalformedInput.Reason)>.stride
   }
 
-  /// Forgets what was found in the document before.
+  /// Forgets the previous document.
   public mutating func removeAll() {
     guard !groups.isEmpty else { return }
     groups.removeAll()
@@ -32,8 +32,8 @@ public struct RejectedJSONSpans: Sendable {
     }
   }
 
-  /// Appends `json`, the document that was converted, with no other spans than those that were rejected for
-  /// `reason`, each in its resource and scope; what is copied is copied as it is written there.
+  /// Appends `json`, the converted document, with only the spans that were rejected for `reason`, each in its
+  /// resource and scope; everything is copied as written there.
   public func append(
     _ reason: MalformedInput.Reason, of json: RawSpan, to writer: inout WireWriter
   ) {
@@ -41,7 +41,7 @@ public struct RejectedJSONSpans: Sendable {
     do throws(MalformedInput) {
       try copier.copy(.tracesData, of: json, to: &writer)
     } catch {
-      // The document has been read before; nothing of it is left to throw.
+      // The document has been read before, so nothing here can throw.
     }
   }
 

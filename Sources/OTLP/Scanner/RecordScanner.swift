@@ -1,4 +1,4 @@
-// The walk through a record of OTLP traces, which notes, per span, what the sampler needs.
+// The walk through a record of OTLP traces, which notes what the sampler needs of each span.
 //
 // It reads tags and lengths and steps over everything else, so that attributes, events and links cost one
 // addition each. Fields may come in any order: the Collector's own encoder writes a resource after its spans.
@@ -8,29 +8,28 @@
 /// The spans of one record, and where everything lies in it. Reused from record to record: it keeps its
 /// storage.
 public struct ScannedRecord: Sendable {
-  /// The record's spans, in the order of its bytes.
+  /// The record's spans, in byte order.
   public internal(set) var spans = ReusedList<SpanView>(capacity: 64)
-  /// The record's resources with spans, in the order of its bytes. One without spans takes two bytes of a
-  /// record: it must take no more of memory.
+  /// The record's resources with spans, in byte order. One without spans takes two bytes of a record: it must
+  /// not take more memory than that.
   public internal(set) var resources = ReusedList<ResourceView>(capacity: 8)
   var scopes = ReusedList<ScopeView>(capacity: 8)
-  /// Runs of bytes that are neither a span nor the way to one: a resource, a scope, a schema URL, unknown
-  /// fields.
+  /// Runs of bytes that neither are spans nor lead to one: a resource, a scope, a schema URL, unknown fields.
   var extras = ReusedList<ByteRange>(capacity: 32)
-  /// Which of `extras` stand at the top level.
+  /// Which of `extras` are at the top level.
   var topLevelExtras = 0..<0
-  /// Spans that can't be used, by reason: the others are taken without them.
+  /// Unusable spans, by reason: the others are used without them.
   public internal(set) var rejected: [RejectedSpans] = []
   var rejectedRuns = ReusedList<RejectedRun>(capacity: 0)
-  /// Whether spans stand in the field of before OTLP 0.15 (`instrumentation_library_spans`).
+  /// Whether spans are in the field used before OTLP 0.15 (`instrumentation_library_spans`).
   private var hasLibrarySpans = false
-  /// Scratch: the scope messages of the resource that is being read.
+  /// Scratch: the scope messages of the resource being read.
   private var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
   private static var resourceSpansTag: UInt8 { WireTag.byte(TracesDataField.resourceSpans, .lengthDelimited) }
   private static var spansTag: UInt8 { WireTag.byte(ScopeSpansField.spans, .lengthDelimited) }
 
-  /// Makes an empty record with room for a usual one.
+  /// Makes an empty record with room for a typical one.
   public init() {}
 
   /// Bytes of memory in use.
@@ -39,26 +38,25 @@ public struct ScannedRecord: Sendable {
       + rejectedRuns.byteCount
   }
 
-  /// Whether the record's bytes are what its spans are to be handed on as: all of them can be used, and none
-  /// stands in a field that readers of today do not know. If not, they are written with
-  /// `WireWriter.appendPiece`.
+  /// Whether the record's spans can be forwarded as its own bytes: all of them are usable, and none is in a
+  /// field that current readers do not know. If not, they are written with `WireWriter.appendPiece`.
   public var isWhole: Bool { rejected.isEmpty && !hasLibrarySpans }
 
-  /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces what was
-  /// here.
+  /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces the
+  /// previous record.
   ///
-  /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is not,
-  /// beyond that its length lies inside its parent.
+  /// Everything on the way to the spans is checked, and each span's own fields; what is stepped over is
+  /// checked only to end inside its parent.
   ///
-  /// Spans that can't be used (an id is missing or has another length, a field has another wire type than
-  /// its own) are in `rejected`, as long as there are others.
+  /// Unusable spans (an id is missing or has the wrong length, a field has the wrong wire type) are in
+  /// `rejected`, as long as there are others.
   ///
-  /// Spans in `instrumentation_library_spans`, the field of before OTLP 0.15, are read as those in
-  /// `scope_spans`, whose form it has. The Collector reads it only where `scope_spans` is empty; here none is
-  /// passed over.
+  /// Spans in `instrumentation_library_spans`, the field used before OTLP 0.15, are read like those in
+  /// `scope_spans`, which has the same form. The Collector reads it only where `scope_spans` is empty; here
+  /// no span is skipped.
   ///
-  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. What is here then
-  ///   is of no use, but for `rejected`: if it is not empty, nothing but these spans was wrong.
+  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. The content is then
+  ///   meaningless, except `rejected`: if it is not empty, only these spans were wrong.
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
   public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
@@ -99,19 +97,19 @@ public struct ScannedRecord: Sendable {
     if !spans.isEmpty || !rejected.isEmpty { try collectTopLevelExtras(in: bytes) }
   }
 
-  /// The fields of the `ResourceSpans` that `span` is in, but for its scope spans: the resource among them.
-  /// In runs of whole fields, in the order of the bytes.
+  /// The fields of the `ResourceSpans` that `span` is in, except its scope spans: the resource among them. In
+  /// runs of whole fields, in byte order.
   public func resourceFields(of span: SpanView) -> ArraySlice<ByteRange> {
     extras.slice(resources[Int(span.resource)].extras)
   }
 
-  /// The fields of the `ScopeSpans` that `span` is in, but for its spans: the scope among them. In runs of
-  /// whole fields, in the order of the bytes.
+  /// The fields of the `ScopeSpans` that `span` is in, except its spans: the scope among them. In runs of
+  /// whole fields, in byte order.
   public func scopeFields(of span: SpanView) -> ArraySlice<ByteRange> {
     extras.slice(scopes[Int(span.scope)].extras)
   }
 
-  /// Unknown fields beside the resource spans are so rare that they get a walk of their own, at the end, so
+  /// Unknown fields next to the resource spans are so rare that they get a walk of their own, at the end, so
   /// that each resource's and scope's extras stay in one run.
   private mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
     let first = extras.count
@@ -198,7 +196,7 @@ public struct ScannedRecord: Sendable {
     }
   }
 
-  /// Notes a run of bytes to be kept with every piece; runs that touch become one.
+  /// Notes a run of bytes to keep with every piece; adjacent runs become one.
   private mutating func noteExtra(from start: Int, to end: Int, first: Int) {
     if extras.count > first, extras[extras.count - 1].indices.upperBound == start {
       extras[extras.count - 1].count += UInt32(truncatingIfNeeded: end - start)

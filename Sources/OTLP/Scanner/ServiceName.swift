@@ -1,4 +1,4 @@
-// Finds the name of the service that a resource describes.
+// Finds the service name of a resource.
 
 extension ResourceView {
   /// The first text under `service.name` among the attributes of the `Resource` message `resource`. Nil if

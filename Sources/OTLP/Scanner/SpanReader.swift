@@ -1,7 +1,7 @@
-// Reads a span's own fields, in whatever form they come.
+// Reads a span's own fields, whatever their form.
 
 extension SpanView {
-  /// Reads the span's own fields from `content`. Of a field that comes twice, the last one counts, as in
+  /// Reads the span's own fields from `content`. If a field appears twice, the last one counts, as in
   /// protobuf.
   @inline(__always)
   mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
@@ -59,8 +59,8 @@ extension SpanView {
 
 /// Reads the code of a `Status` message.
 ///
-/// Where the code is unset, one of before OTLP 0.6 that is not OK is an error: what receivers were told to do
-/// by the schema of that time, and what the Collector's migration did.
+/// Where the code is unset, a code from before OTLP 0.6 that is not OK is an error: what the schema of that
+/// time told receivers to do, and what the Collector's migration did.
 private func statusCode(in message: ByteRange, of bytes: RawSpan) throws(MalformedInput) -> SpanStatus {
   var code: UInt64 = 0
   var deprecatedCode: UInt64 = 0

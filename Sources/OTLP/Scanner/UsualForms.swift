@@ -1,7 +1,7 @@
 // Fast paths for the forms that encoders usually give a span's fields and attributes.
 //
-// Each reads as much as has the form that it knows and leaves the rest, errors included, to the reader of all
-// forms. Without them the results would be the same, only slower.
+// Each reads as much as has the form that it knows and leaves the rest, errors included, to the general
+// reader. Without them the results would be the same, only slower.
 
 /// Tags of one byte, and tags of one byte followed by a length of one byte.
 private enum Usual {
@@ -23,7 +23,7 @@ private enum Usual {
   static var endTag: UInt8 { tag(SpanField.end, .fixed64) }
   static var statusCodeTag: UInt8 { tag(StatusField.code, .varint) }
   static var attributesTag: UInt8 { tag(SpanField.attributes, .lengthDelimited) }
-  /// The two bytes of the flags' tag: the one field of these whose number takes a second byte.
+  /// The two bytes of the flags' tag: of these fields, the only one whose number takes a second byte.
   static var flagsTag: UInt16 {
     UInt16(SpanField.flags << 3 & 0x7f | UInt32(WireType.fixed32.rawValue) | 0x80)
       | UInt16(SpanField.flags >> 4) << 8
@@ -31,14 +31,14 @@ private enum Usual {
 }
 
 extension SpanView {
-  /// Reads what encoders write first, as far as it comes in the order of the fields' numbers: ids, parent,
-  /// name, kind and times, with one check for each run of fixed length.
+  /// Reads what encoders write first, as long as it comes in the order of field numbers: ids, parent, name,
+  /// kind and times, with one check for each run of fixed length.
   @inline(__always)
   mutating func readUsualHead(_ cursor: inout WireCursor, _ bytes: RawSpan) {
     guard cursor.end <= bytes.byteCount, cursor.left >= 40 else { return }
     var start = cursor.offset
-    // Sound, here and below: of 40 bytes that are left before the span's end, which lies in the record, two
-    // ids take 28, a parent ten and the name's tag and length two.
+    // Sound, here and below: 40 bytes are left before the span's end, which lies in the record; two ids take
+    // 28 of them, a parent ten and the name's tag and length two.
     let (traceTag, spanTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 18))
     guard traceTag == Usual.traceIDHead, spanTag == Usual.spanIDHead else { return }
     traceID = unsafe bytes.uncheckedTraceID(at: start &+ 2)
@@ -69,17 +69,17 @@ extension SpanView {
   }
 
   /// Reads the next field if it has the form that encoders give it: a tag of one byte, a length of one byte,
-  /// ids of the right length. Everything else is left to the reader of all forms, errors included.
+  /// ids of the right length. Everything else is left to the general reader, errors included.
   @inline(__always)
   mutating func readUsual(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
-    // The longest of the forms below whose length is fixed. So one check serves them all.
+    // The longest of the fixed-length forms below, so that one check serves them all.
     guard cursor.left >= 18, cursor.end <= bytes.byteCount else { return readUsualEnd(&cursor, bytes) }
     let start = cursor.offset
     // Sound, here and below: 18 bytes are left before the span's end, which lies in the record.
     let length = unsafe bytes.uncheckedByte(at: start &+ 1)
     switch unsafe bytes.uncheckedByte(at: start) {
     case Usual.attributesTag:
-      // Most of a span's fields, and nothing that is read here.
+      // Most of a span's fields; they are not read here.
       while cursor.usualContent(of: Usual.attributesTag, in: bytes) != nil {}
       return cursor.offset != start
     case UInt8(truncatingIfNeeded: Usual.flagsTag):
@@ -117,20 +117,19 @@ extension SpanView {
     return true
   }
 
-  /// Reads the end time, and what follows it as far as the numbers of fields descend: the other time, kind,
-  /// name, parent and ids.
+  /// Reads the end time, and what follows it as long as field numbers descend: the other time, kind, name,
+  /// parent and ids.
   ///
-  /// - Parameter cursor: stands at the end time, of which the caller has seen the tag and that it is all
-  ///   there.
+  /// - Parameter cursor: at the end time, which the caller has checked to be complete, tag included.
   @inline(__always)
   private mutating func readUsualTail(_ cursor: inout WireCursor, _ bytes: RawSpan) {
     var start = cursor.offset
-    // Sound: the end time has nine bytes, which the caller has seen.
+    // Sound: the end time has nine bytes, which the caller has checked.
     end = unsafe bytes.uncheckedWord(at: start &+ 1)
     cursor.step(9)
     // The other time, the kind, tag and length of the name, and two ids after it.
     guard cursor.left >= 9 &+ 2 &+ 2 &+ 28 else { return }
-    // Sound, here and below: so many bytes are left before the span's end, which lies in the record.
+    // Sound, here and below: that many bytes are left before the span's end, which lies in the record.
     let kind = unsafe bytes.uncheckedByte(at: start &+ 19)
     let count = Int(unsafe bytes.uncheckedByte(at: start &+ 21))
     guard unsafe bytes.uncheckedByte(at: start &+ 9) == Usual.startTag,
@@ -159,13 +158,13 @@ extension SpanView {
     cursor.step(28)
   }
 
-  /// Reads what encoders write last, in fewer bytes than `readUsual` wants to have left: a status that says
-  /// nothing or has a code alone, and flags.
+  /// Reads what encoders write last, in fewer bytes than `readUsual` needs: a status that is empty or has
+  /// only a code, and flags.
   @inline(__always)
   private mutating func readUsualEnd(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
     guard cursor.left >= 2, cursor.end <= bytes.byteCount else { return false }
     let start = cursor.offset
-    // Sound, here and below: so many bytes are left before the span's end, which lies in the record.
+    // Sound, here and below: that many bytes are left before the span's end, which lies in the record.
     switch unsafe bytes.uncheckedPair(at: start) {
     case Usual.head(SpanField.status, count: 0):
       status = .unset
@@ -188,8 +187,7 @@ extension SpanView {
 }
 
 extension KeyValueView {
-  /// Reads a `KeyValue` in which key and value stand in either order, with lengths of one byte, and nothing
-  /// else does.
+  /// Reads a `KeyValue` that holds only a key and a value, in either order, with lengths of one byte.
   @inline(__always)
   init?(usual message: ByteRange, in bytes: RawSpan) {
     let (start, count) = (Int(message.offset), Int(message.count))
@@ -212,11 +210,11 @@ extension KeyValueView {
 }
 
 extension AttributeValue {
-  /// Reads an `AnyValue` of a text with a length of one byte and nothing else.
+  /// Reads an `AnyValue` that holds only a text, with a length of one byte.
   @inline(__always)
   init?(usual message: ByteRange, in bytes: RawSpan) {
     let start = Int(message.offset)
-    // A value of less than 128 bytes has a text of less.
+    // In a value of less than 128 bytes the text is shorter still.
     guard message.count >= 2, message.count < 0x80,
       bytes.byte(at: start) == Usual.tag(AnyValueField.string, .lengthDelimited),
       UInt32(bytes.byte(at: start + 1)) == message.count - 2

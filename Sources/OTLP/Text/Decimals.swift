@@ -3,8 +3,7 @@
 /// Decimal digits.
 @usableFromInline
 package enum Decimals {
-  /// The most bytes that a 64-bit integer takes, its sign included. A `Double` takes as many at the most as
-  /// this and four more.
+  /// The most bytes that a 64-bit integer takes, its sign included. A `Double` takes at most four more.
   @inlinable package static var bytesMax: Int { 24 }
 
   /// Eight digits of a number below 10^8, leading zeros included; the first is in the lowest byte.
@@ -35,7 +34,7 @@ package enum Decimals {
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends `value` in decimal digits. It takes room for `Decimals.bytesMax`.
+  /// Appends `value` in decimal digits. Needs room for `Decimals.bytesMax`.
   @inlinable @inline(__always)
   package mutating func appendDecimal(_ value: Int64) {
     // Most numbers have one digit.
@@ -44,7 +43,7 @@ extension OutputSpan<UInt8> {
     appendDecimal(value.magnitude)
   }
 
-  /// Appends `value` in decimal digits. It takes room for `Decimals.bytesMax`.
+  /// Appends `value` in decimal digits. Needs room for `Decimals.bytesMax`.
   @inlinable
   package mutating func appendDecimal(_ value: UInt64) {
     guard value < 100_000_000 else {
@@ -58,11 +57,11 @@ extension OutputSpan<UInt8> {
     append(word: characters >> UInt64(8 * leading), count: 8 - leading)
   }
 
-  /// Appends `value` as `Decimals.text` has it. It takes room for 4 more than `Decimals.bytesMax`.
+  /// Appends `value` as in `Decimals.text`. Needs room for 4 more than `Decimals.bytesMax`.
   package mutating func append(real value: Double) {
     guard value == value.rounded(), abs(value) < 0x1p53 else {
       let text = Decimals.text(of: value)
-      // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
+      // Sound: `Span.bytes` is unsafe because of padding, and UInt8 has none.
       return append(unsafe text.utf8Span.span.bytes)
     }
     appendDecimal(Int64(value))

@@ -1,6 +1,6 @@
 // Hexadecimal digits, eight at a time: a lane reads and writes them with each record.
 
-/// Hexadecimal digits. Lower case is written, and either case is read.
+/// Hexadecimal digits, written in lower case and read in either case.
 public enum Hexadecimal {
   /// Appends the low `digits` nibbles of `value`, 16 at most, the highest first.
   public static func append(_ value: UInt64, digits: Int, to bytes: inout [UInt8]) {
@@ -17,10 +17,10 @@ public enum Hexadecimal {
   /// The value of eight hexadecimal characters of either case, the first in the highest byte; nil if one of
   /// them is something else.
   static func value(of characters: UInt64) -> UInt64? {
-    // Letters, and nothing else that is right, have the bit of 0x40.
+    // Of the valid characters only letters have the bit of 0x40.
     let letters = characters >> 6 & ones
     var value = (characters & (0x0f &* ones)) &+ letters &* 9
-    // What stands for the value must be what was there; that tells all other characters apart.
+    // Encoding the value must give the characters back; that rules out all others.
     let large = (value &+ 6 &* ones) >> 4 & ones
     let expected = value &+ 0x30 &* ones &+ large &* 0x27
     guard value & (0xf0 &* ones) == 0, expected == characters | letters << 5 else { return nil }
@@ -55,11 +55,11 @@ public enum Hexadecimal {
 }
 
 extension OutputSpan<UInt8> {
-  /// Appends the low `digits` nibbles of `value`, 1 to 16, the highest first. It takes room for 8 bytes, for
-  /// 16 above 8 digits.
+  /// Appends the low `digits` nibbles of `value`, 1 to 16, the highest first. Needs room for 8 bytes, 16
+  /// above 8 digits.
   @inlinable @inline(__always)
   package mutating func appendHexadecimal(_ value: UInt64, digits: Int) {
-    // The first digit comes to the top.
+    // Moves the first digit to the top.
     let aligned = value << UInt64(64 - 4 * digits)
     append(word: Hexadecimal.characters(of: aligned >> 32).byteSwapped, count: min(digits, 8))
     guard digits > 8 else { return }

@@ -1,7 +1,7 @@
-// Where plain text ends, and what follows it: for the reader and the writer of JSON.
+// Where plain text ends and what follows it: for the JSON reader and writer.
 
 extension RawSpan {
-  /// Steps over plain text, eight bytes at a time: ASCII but for control characters, quote and backslash.
+  /// Steps over plain text, eight bytes at a time: ASCII except control characters, quote and backslash.
   ///
   /// Returns the offset of a byte that is something else, or one within eight bytes of the end.
   @inline(__always)
@@ -41,18 +41,18 @@ extension RawSpan {
   }
 }
 
-/// How much of a UTF-8 sequence is there.
+/// How much of a UTF-8 sequence is present.
 struct MultibyteCharacter {
-  /// How many bytes its first byte asks for; 0 if no character begins with it.
+  /// How many bytes its first byte calls for; 0 if no character begins with it.
   var length: Int
-  /// How many of these are there, from the first on.
+  /// How many of these are present, counted from the first.
   var wellFormed: Int
 
   var isWhole: Bool { length > 0 && wellFormed == length }
 }
 
 extension UInt64 {
-  /// The top bit of each byte that is not plain text: no ASCII, a control character, a quote or a backslash.
+  /// The top bit of each byte that is not plain text: non-ASCII, a control character, a quote or a backslash.
   ///
   /// Only the lowest one counts: `(x - n) & ~x` has a byte's top bit set if the byte is below n, and a borrow
   /// can set it wrongly, but only above a byte where it is set rightly. The same is true of a carry.

@@ -1,4 +1,4 @@
-// Text written straight into room that has been reserved for it: fixed runs, and words of eight characters.
+// Text written straight into reserved room: fixed runs, and words of eight characters.
 //
 // A writer reserves room for a whole run of fields once, with `Array.append(addingCapacity:)`, and then only
 // stores. Each step still checks that there is room.
@@ -9,7 +9,7 @@ extension OutputSpan<UInt8> {
   package mutating func append(_ text: StaticString) {
     let count = text.utf8CodeUnitCount
     precondition(freeCapacity >= count, "no room for fixed text")
-    // Sound: a static string has `count` bytes at `utf8Start` for the whole run of the program, and the free
+    // Sound: a static string has `count` bytes at `utf8Start` for the lifetime of the program, and the free
     // part has room for as many.
     unsafe withUnsafeMutableBufferPointer { buffer, initialized in
       unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[initialized...])
@@ -18,7 +18,7 @@ extension OutputSpan<UInt8> {
     }
   }
 
-  /// Appends bytes as they are.
+  /// Appends bytes unchanged.
   @inlinable @inline(__always)
   package mutating func append(_ bytes: RawSpan) {
     precondition(freeCapacity >= bytes.byteCount, "no room for bytes")

@@ -1,38 +1,39 @@
-// A day of traffic under adaptive rates, in counts instead of traces: how the budget is kept, who is seen.
+// A day of traffic under adaptive rates, as counts instead of traces: whether the budget is met, who is seen.
 //
-// It runs the fleet's own code: each partition's counts, records written and read, the sum, the controller.
+// It runs the fleet's own code: each partition's counts, encoding and decoding of records, the sum, the
+// controller.
 
 internal import Glibc
 import OTLP
 public import Sampling
 
-/// What the simulated traffic is like.
+/// The simulated traffic.
 public struct BaselineDayOptions: Sendable {
   /// Seeds everything.
   public var seed: UInt64 = 1
-  /// Services with traffic of their own, told apart. Popularity falls by Zipf's law.
+  /// Services with their own traffic. Popularity falls by Zipf's law.
   public var services = 1000
   /// The exponent of Zipf's law.
   public var zipf = 1.2
-  /// Traces a second on average over the day.
+  /// Average traces per second over the day.
   public var tracesPerSecond = 100_000.0
   /// Partitions of the topic.
   public var partitions = 2
-  /// Intervals of the day; 8640 of ten seconds are 24 hours. Events come at the same parts of any day.
+  /// Intervals of the day; 8640 of ten seconds are 24 hours. Events happen at the same fractions of any day.
   public var intervals = 8640
-  /// How many intervals late rates are used: the fleet needs a second or two.
+  /// How many intervals later rates are used: the fleet needs a second or two.
   public var delay = 1
-  /// Errors and slow traces without an outage: a share of all traces.
+  /// Errors and slow traces outside the outage: a share of all traces.
   public var forcedShare = 0.001
   /// The rates' configuration.
   public var configuration = BaselineConfiguration()
 
-  /// A thousand services at 100,000 traces of about 30 spans a second, 30,000 spans a second kept.
+  /// A thousand services at 100,000 traces of about 30 spans per second, 30,000 spans per second kept.
   public init() {
     configuration.budget = .spansPerSecond(30_000)
   }
 
-  /// The interval in which a new service comes up.
+  /// The interval in which a new service starts.
   public var newServiceStart: Int { intervals * 3 / 8 }
   /// The intervals in which every second trace of a large service is an error.
   public var outage: Range<Int> {
@@ -51,7 +52,7 @@ public struct BaselineInterval: Equatable, Sendable {
   public var forcedSpans = 0.0
   /// Spans that the baseline kept.
   public var baselineSpans = 0.0
-  /// Spans that may be kept.
+  /// The budget, in spans.
   public var budgetSpans = 0.0
   /// Services with traffic in the last ten minutes.
   public var servicesActive = 0
@@ -61,32 +62,32 @@ public struct BaselineInterval: Equatable, Sendable {
   public var rates: [Double] = []
 }
 
-/// How a simulated day came out.
+/// The result of a simulated day.
 public struct BaselineDayReport: Sendable {
   /// Each interval.
   public var intervals: [BaselineInterval] = []
   /// The services whose rates were recorded.
   public var watched: [String] = []
-  /// The largest deviation of spans kept from the budget over 60 intervals, in parts of the budget; windows
-  /// that touch the outage, or the start, are left out.
+  /// The largest relative deviation of spans kept from the budget over 60 intervals; windows that touch the
+  /// outage, or the start, are left out.
   public var deviationMax = 0.0
   /// Services with traffic but no kept trace within 60 intervals, counted once per service and interval.
   public var unseen = 0
-  /// Intervals from the new service's first trace to its first kept one, that of the first trace included.
+  /// Intervals from the new service's first trace to its first kept one, the first included.
   public var newServiceIntervals = 0
-  /// Traces that arrived, and what the kept ones stand for.
+  /// Traces that arrived, and how many the kept ones represent.
   public var traces = 0.0
   /// See `traces`.
   public var estimatedTraces = 0.0
   /// The standard deviation of the estimate.
   public var estimateDeviation = 0.0
-  /// How many services' own estimates are farther off than 99 of 100 should be.
+  /// How many services' own estimates are outside their 99 % interval.
   public var servicesFarOff = 0
 }
 
 /// Simulates a day.
 public struct BaselineDay: Sendable {
-  /// Traces that are alike: they go through the same services.
+  /// Traces that are alike: they pass through the same services.
   private struct Route {
     var services: [Int]
     var traces: Double
@@ -109,7 +110,7 @@ public struct BaselineDay: Sendable {
   private var fleet: FleetTraffic
   private let controller: RateController
   private var partitions: [TrafficCounts] = []
-  /// Rates that are computed and not used yet, oldest first.
+  /// Rates that are computed but not used yet, oldest first.
   private var pending: [BaselineRates] = []
   private var sums: [Sums]
   private var report = BaselineDayReport()
@@ -124,8 +125,8 @@ public struct BaselineDay: Sendable {
     let whole = weights.reduce(0, +)
     for place in weights.indices { weights[place] *= options.tracesPerSecond * 10 / whole }
     var drawn = random
-    // Each service has its own traces. They come in through one of four front doors, and half of them go
-    // through one of a dozen shared services too.
+    // Each service has its own traces. They enter through one of four front doors, and half of them also pass
+    // through one of a dozen shared services.
     routes = (0..<count).map { place in
       var services = [place]
       if place % 4 != place { services.append(place % 4) }
@@ -151,7 +152,7 @@ public struct BaselineDay: Sendable {
   private var failingService: Int { min(6, options.services - 1) }
   private var surgingService: Int { min(9, options.services - 1) }
 
-  /// Runs the whole day, and calls `progress` with each interval that is over.
+  /// Runs the whole day, and calls `progress` after each interval.
   public static func run(
     _ options: BaselineDayOptions, progress: (Int) -> Void = { _ in }
   ) -> BaselineDayReport {
@@ -164,7 +165,7 @@ public struct BaselineDay: Sendable {
     return day.report
   }
 
-  /// Expected traces of a route in one interval: the night has half of the day's load.
+  /// Expected traces of a route in one interval: the night has half the load of the day.
   private func load(of route: Int, in interval: Int) -> Double {
     let part = Double(interval) / Double(options.intervals)
     // A parabola from 2/3 at midnight to 4/3 at noon.
@@ -215,7 +216,7 @@ public struct BaselineDay: Sendable {
     let isFailing = route == failingService && options.outage.contains(interval)
     let forcedShare = isFailing ? 0.5 : options.forcedShare
     while left > 0 {
-      // One trace alone while new names have their first traces kept, then the rest together.
+      // One trace at a time while new names have their first traces kept, then the rest together.
       let rate = partitions[partition].rate(of: keys)
       let isNew = rate.threshold == .always
       let traces = isNew ? 1 : left
@@ -237,7 +238,7 @@ public struct BaselineDay: Sendable {
     }
   }
 
-  /// Spans of some traces: each has an exponential number, about.
+  /// The spans of some traces: the number per trace is roughly exponential.
   private mutating func spans(of traces: Int, _ route: Int) -> Int {
     let mean = routes[route].spans
     let count = Double(traces)
@@ -289,7 +290,7 @@ public struct BaselineDay: Sendable {
     report.estimateDeviation = report.estimateDeviation.squareRoot()
     let window = BaselineDay.windowIntervals
     let touched = options.outage.lowerBound..<options.outage.upperBound + window
-    // The first minutes are those of rates that know nothing.
+    // In the first minutes the rates know nothing yet.
     for end in stride(from: window + 6, to: options.intervals, by: 1) where !touched.contains(end) {
       let part = report.intervals[end - window + 1...end]
       let kept = part.reduce(0) { $0 + $1.forcedSpans + $1.baselineSpans }

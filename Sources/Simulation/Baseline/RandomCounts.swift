@@ -1,10 +1,10 @@
-// Random counts: how many of many, drawn at once.
+// Random counts: how many events happen, drawn at once.
 
 internal import Glibc
 
 extension RandomSource {
-  /// A standard normal number, by the sum of twelve uniform ones: exact in mean and variance, and never
-  /// farther out than six.
+  /// A standard normal number, as the sum of twelve uniform ones: exact in mean and variance, and never
+  /// beyond six.
   public mutating func normal() -> Double {
     var sum = -6.0
     for _ in 0..<12 { sum += unit() }
@@ -28,9 +28,9 @@ extension RandomSource {
     return count
   }
 
-  /// How many of `count` independent trials of probability `share` come out.
+  /// How many of `count` independent trials of probability `share` succeed.
   ///
-  /// Exact by inversion where few or nearly all do; else by the normal distribution, rounded.
+  /// Exact by inversion where few or nearly all do; otherwise by the normal distribution, rounded.
   public mutating func binomial(_ count: Int, _ share: Double) -> Int {
     guard count > 0, share > 0 else { return 0 }
     guard share < 1 else { return count }

@@ -1,4 +1,4 @@
-// The auditor: knows the workload's truth and the logs, and nothing of the sampler.
+// The auditor: knows the workload's truth and the logs, and nothing about the sampler.
 
 import OTLP
 import Pipeline
@@ -14,20 +14,20 @@ struct PublishedTrace {
 
 /// Checks a simulated run, as a read_committed reader would.
 struct Auditor {
-  /// Whether outputs may be there more than once: without transactions they may.
+  /// Whether outputs may be duplicated: without transactions they may.
   private let allowsRepeats: Bool
   private(set) var objections: [String] = []
   private var published: [TraceID: PublishedTrace] = [:]
   /// The traces of each record of the input, by partition and offset.
   private var contents: [PartitionID: [[TraceID]]] = [:]
-  /// Up to where each partition's commits have been checked.
+  /// How far each partition's commits have been checked.
   private var checked: [PartitionID: Int64] = [:]
   private var scanned = ScannedRecord()
 
-  /// How many malformed records were published, and as many spans that can't be used in records that can.
+  /// How many malformed records were published, and as many unusable spans in readable records.
   private var spoilt = 0
 
-  /// A record that can't be read.
+  /// An unreadable record.
   static let malformedRecord: [UInt8] = [0x0b, 0x01]
   /// A span without ids, in a resource and a scope without anything else. As a dead letter it looks the same.
   static let rejectedSpan: [UInt8] = {
@@ -41,7 +41,7 @@ struct Auditor {
   /// The key of records that no worker wrote.
   static let stranger = Array("stranger".utf8)
 
-  /// More objections than these say nothing new.
+  /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
   init(allowsRepeats: Bool) {
@@ -72,12 +72,12 @@ struct Auditor {
     contents[partition, default: []].append(Array(Set(scanned.spans.map(\.traceID))))
   }
 
-  /// A malformed record was published, and a span that can't be used.
+  /// A malformed record was published, and an unusable span.
   mutating func noteSpoilt() { spoilt += 1 }
 
   mutating func note(_ truths: [TraceTruth]) {
     for truth in truths {
-      // The last record may not be published yet: the generator is asked ahead of time.
+      // The last record may not be published yet: the generator runs ahead.
       let trace = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
       published[trace, default: PublishedTrace()].truth = truth
     }
@@ -150,7 +150,7 @@ struct Auditor {
     } catch { object("a decision record can't be read: \(error)") }
     let published = published[trace]?.spans.count ?? 0
     guard let said, said <= published else {
-      object("trace \(trace) has \(published) spans, its decision says \(said ?? -1)")
+      object("trace \(trace) has \(published) spans, but its decision record has \(said ?? -1)")
       return
     }
   }
@@ -169,14 +169,14 @@ struct Auditor {
     return count
   }
 
-  /// Each has its dead letter, and without repeats no more than one.
+  /// Each has its dead letter: without repeats, exactly one.
   private mutating func checkDeadLetters(_ cluster: SimulatedCluster) {
     let letters = cluster.committedRecords(
       of: LogID(topic: SimulatedTopic.deadLetters, partition: PartitionID(0)))
     for (value, what) in [(Auditor.malformedRecord, "records"), (Auditor.rejectedSpan, "spans")] {
       let count = letters.count { $0.value == value }
       if allowsRepeats ? count < spoilt : count != spoilt {
-        object("\(spoilt) \(what) were spoilt, and \(count) dead letters say so")
+        object("\(spoilt) \(what) were malformed, but there are \(count) dead letters")
       }
     }
   }
@@ -194,8 +194,8 @@ struct Auditor {
     _ trace: TraceID, _ facts: PublishedTrace, _ finals: [RestoredVerdict], _ kept: [UInt64: Int],
     isReported: Bool
   ) {
-    guard let truth = facts.truth else { return object("trace \(trace) was not published whole") }
-    // What is decided again may be kept the second time: spans that were late have come by then.
+    guard let truth = facts.truth else { return object("trace \(trace) was not published completely") }
+    // A trace that is decided again may be kept the second time: its late spans have arrived by then.
     guard finals.count == 1 || allowsRepeats, let verdict = finals.first(where: \.isKept) ?? finals.first
     else {
       return object("trace \(trace) has \(finals.count) final decisions")
@@ -214,7 +214,7 @@ struct Auditor {
     if !truth.isOutcomeLate {
       object("trace \(trace) has \(truth.hasError ? "an error" : "a slow root") and is dropped")
     } else if !isReported {
-      object("trace \(trace) got its \(truth.hasError ? "error" : "slow root") late, and nobody says so")
+      object("trace \(trace) got its \(truth.hasError ? "error" : "slow root") late, unreported")
     }
   }
 

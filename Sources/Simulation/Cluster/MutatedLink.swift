@@ -1,9 +1,9 @@
-// Bugs that are put in on purpose above the clients, to see whether the auditor finds them.
+// Bugs injected on purpose above the clients, to see whether the auditor finds them.
 
 import Pipeline
 import Sampling
 
-/// A bug that is put in on purpose, to see whether the auditor finds it.
+/// A bug injected on purpose, to see whether the auditor finds it.
 public enum Mutant: String, Sendable, CaseIterable {
   /// The high water is committed as the safe offset.
   case commitHighWater = "commit-high-water"
@@ -11,15 +11,15 @@ public enum Mutant: String, Sendable, CaseIterable {
   case forgetVerdicts = "forget-verdicts"
   /// Kept spans are written outside the transaction.
   case forwardEarly = "forward-early"
-  /// The high water is not known: everything that is read again is taken for new.
+  /// The high water is unknown: everything that is read again is taken for new.
   case forgetHighWater = "forget-high-water"
   /// Calls wait for longer than they are told to.
   case ignoreDeadlines = "ignore-deadlines"
-  /// Verdicts that are read back are kept outside all limits until all are there.
+  /// Verdicts that are read back are held outside all limits until all have arrived.
   case gatherVerdicts = "gather-verdicts"
-  /// Outputs may be as large as they like, whatever their topics take.
+  /// Outputs may have any size, whatever their topics accept.
   case ignoreLimits = "ignore-limits"
-  /// A producer that takes another's place goes on with the other's epoch.
+  /// A producer that replaces another keeps the other's epoch.
   case keepEpoch = "keep-epoch"
 }
 
@@ -35,7 +35,7 @@ final class MutatedLink: BrokerLink {
     self.mutant = mutant
   }
 
-  /// Bytes of verdicts that are in nobody's account.
+  /// Bytes of verdicts that are in no account.
   var unaccountedBytes: Int { gathered.count * MemoryLayout<(PartitionID, RestoredVerdict)>.stride }
 
   func readDecisions(

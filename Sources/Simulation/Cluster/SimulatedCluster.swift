@@ -1,12 +1,12 @@
 // A virtual Kafka: logs, transactions and a consumer group in memory, under a clock that the simulation
-// turns.
+// advances.
 //
 // It does what Apache Kafka does where correctness depends on it: read_committed readers see nothing past the
 // last stable offset and nothing aborted; a transaction that nobody ends is aborted after its timeout and its
 // producer fenced; offsets sent in a transaction count only once it commits, and hide the committed ones
-// until then; a member that is silent for too long is thrown out, and what it commits afterwards is refused.
-// And what no broker should do and those before KIP-890 do: a request to end a transaction that is carried
-// out late ends whatever transaction of the same producer and epoch is open then.
+// until then; a member that is silent for too long is evicted, and its later commits are rejected. It also
+// does what no broker should, and those before KIP-890 do: a request to end a transaction that is executed
+// late ends whatever transaction of the same producer and epoch is open then.
 
 import OTLP
 import Pipeline
@@ -40,7 +40,7 @@ struct PartitionLog {
   }
 }
 
-/// A transaction and what became of it.
+/// A transaction and its outcome.
 struct SimulatedTransaction {
   enum State {
     case open
@@ -82,25 +82,25 @@ enum SimulatedTopic {
 /// The brokers.
 final class SimulatedCluster {
   let partitionCount: Int32
-  /// Whether it is the cluster that stamps the records of the input, or their producers.
+  /// Whether the cluster, not the producer, timestamps the records of the input.
   let stampsRecords: Bool
   private(set) var now: Instant
   private(set) var logs: [LogID: PartitionLog] = [:]
   private(set) var transactions: [SimulatedTransaction] = []
   private var openTransactions: Set<Int> = []
   private(set) var committed: [PartitionID: CommittedPoint] = [:]
-  /// The epoch of each transactional id: a producer of an older one is fenced.
+  /// The epoch of each transactional id: a producer with an older one is fenced.
   private var epochs: [String: Int] = [:]
   /// The process that registered each transactional id last.
   private var registrants: [String: ObjectIdentifier] = [:]
-  /// Requests that brokers have received, and carry out later.
+  /// Requests that brokers have received and will execute later.
   private var lateRequests: [(dueAt: Instant, carryOut: () -> Void)] = []
   let group: SimulatedGroup
-  /// No broker answers before then; their own clocks go on.
+  /// No broker answers before then; the brokers' own clocks go on.
   private(set) var silentUntil = Instant.distantPast
-  /// The largest record that topics take, where it is not what the client lets through.
+  /// The largest record that topics accept, where it differs from the client's limit.
   var recordBytesMax: [String: Int] = [:]
-  /// Called whenever time has passed: what is due is published before anybody asks.
+  /// Called whenever time has passed: what is due is published before anybody reads.
   var onPass: (() -> Void)?
   /// Called whenever offsets have been committed.
   var onCommit: ((PartitionID, Offset) -> Void)?
@@ -125,7 +125,7 @@ final class SimulatedCluster {
     group.expire(at: now)
   }
 
-  /// Receives a request, and carries it out `delay` after brokers answer again.
+  /// Receives a request, and executes it `delay` after brokers answer again.
   func receiveLate(after delay: Interval, _ carryOut: @escaping () -> Void) {
     lateRequests.append((max(now, silentUntil) + delay, carryOut))
   }
@@ -136,7 +136,8 @@ final class SimulatedCluster {
     for request in due { request.carryOut() }
   }
 
-  /// Time that one process waits. The others stand still meanwhile, and nothing of theirs times out for it.
+  /// Passes time in which one process waits. The others stand still meanwhile, and nothing of theirs times
+  /// out because of it.
   func wait(_ time: Interval, producer: String, member: Int?) {
     for number in openTransactions.sorted() {
       guard transactions[number].producer != producer else { continue }
@@ -146,7 +147,7 @@ final class SimulatedCluster {
     pass(to: now + time)
   }
 
-  /// Brokers stop to answer.
+  /// Brokers stop answering.
   func fallSilent(for time: Interval) { silentUntil = max(silentUntil, now + time) }
 
   var isSilent: Bool { now < silentUntil }
@@ -172,8 +173,8 @@ final class SimulatedCluster {
     return least
   }
 
-  /// The record at an offset before the log's end; nil for what a reader does not see: the ends of
-  /// transactions, and for one with `read_committed` what was aborted.
+  /// The record at an offset before the log's end; nil for what a reader does not see: transaction markers,
+  /// and aborted records for a reader with `read_committed`.
   func record(at offset: Int64, of id: LogID, seesUncommitted: Bool) -> LoggedRecord? {
     guard let record = logs[id]?.records[Int(offset)], !record.isMarker else { return nil }
     guard !seesUncommitted, let number = record.transaction else { return record }
@@ -182,7 +183,7 @@ final class SimulatedCluster {
 
   /// What a read_committed reader sees.
   ///
-  /// - Parameter includesUnstable: whether committed records behind the first open transaction count too:
+  /// - Parameter includesUnstable: whether committed records after the first open transaction count too:
   ///   readers will see them once it has ended.
   func committedRecords(of id: LogID, includesUnstable: Bool = false) -> [LoggedRecord] {
     let stable = includesUnstable ? .max : lastStableOffset(of: id)
@@ -202,7 +203,7 @@ final class SimulatedCluster {
     }
   }
 
-  /// Registers a producer of a process: it fences those of the same id before it and aborts what they left
+  /// Registers a producer of a process: it fences earlier ones with the same id and aborts what they left
   /// open.
   func register(_ producer: String, of process: ObjectIdentifier) -> Int {
     let epoch = (epochs[producer] ?? 0) + 1
@@ -212,13 +213,13 @@ final class SimulatedCluster {
     return epoch
   }
 
-  /// Registers a producer by a request that was repeated long ago. What another process has registered since
-  /// is left alone: that it may be fenced too is nothing a worker can help.
+  /// Registers a producer through a request that was repeated long ago. What another process has registered
+  /// since is left alone: it may be fenced too, but a worker can't help that.
   func registerLate(_ producer: String, of process: ObjectIdentifier) {
     if registrants[producer] == process { _ = register(producer, of: process) }
   }
 
-  /// Whether a producer is the one that brokers hold for the right one.
+  /// Whether a producer is the one that brokers consider current.
   func isCurrent(_ producer: String, epoch: Int) -> Bool { epochs[producer] == epoch }
 
   private func openTransaction(of producer: String) -> Int? {
@@ -251,13 +252,13 @@ final class SimulatedCluster {
     return true
   }
 
-  /// Ends a transaction; false if it has ended otherwise before.
+  /// Ends a transaction; false if it has already ended otherwise.
   func finish(_ transaction: Int, _ state: SimulatedTransaction.State) -> Bool {
     if transactions[transaction].state == .open { end(transaction, state) }
     return transactions[transaction].state == state
   }
 
-  /// Ends whatever transaction of a producer's epoch is open.
+  /// Ends any open transaction of a producer's epoch.
   func finishLate(_ producer: String, epoch: Int, _ state: SimulatedTransaction.State) {
     guard isCurrent(producer, epoch: epoch), let number = openTransaction(of: producer) else { return }
     end(number, state)
@@ -277,7 +278,7 @@ final class SimulatedCluster {
     }
   }
 
-  /// Commits an offset outside a transaction; false if the member is not one any more, or not the owner.
+  /// Commits an offset outside a transaction; false if the member has left or is not the owner.
   func commitPlainly(_ point: CommittedPoint, of partition: PartitionID, by member: Int) -> Bool {
     guard group.owns(partition, member) else { return false }
     committed[partition] = point
@@ -285,8 +286,7 @@ final class SimulatedCluster {
     return true
   }
 
-  /// The committed point of a partition; nil in the outer sense while a transaction that may change it is
-  /// open.
+  /// The committed point of a partition; nil in the outer sense while an open transaction may change it.
   func committedPoint(of partition: PartitionID) -> CommittedPoint?? {
     let isUnstable = openTransactions.contains { transactions[$0].offsets[partition] != nil }
     return isUnstable ? nil : .some(committed[partition])

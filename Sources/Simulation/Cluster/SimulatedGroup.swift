@@ -31,7 +31,7 @@ final class SimulatedGroup {
     members[member]?.owned.contains(partition) ?? false
   }
 
-  /// A new member; it gets its partitions when those who have too many have released them.
+  /// Adds a member; it gets its partitions once members that have too many have released them.
   func join(at now: Instant) -> Int {
     nextMember += 1
     members[nextMember] = Member(seenAt: now)
@@ -39,24 +39,24 @@ final class SimulatedGroup {
     return nextMember
   }
 
-  /// A member leaves by itself; what it owns is free at once.
+  /// A member leaves voluntarily; its partitions are free at once.
   func leave(_ member: Int) {
     guard members.removeValue(forKey: member) != nil else { return }
     rebalance()
   }
 
-  /// A member's background thread says that its process lives.
+  /// A heartbeat from a member's background thread: its process is alive.
   func heartbeat(_ member: Int, at now: Instant) {
     members[member]?.seenAt = now
   }
 
-  /// What has happened to a member since it last asked.
+  /// What has happened to a member since its last call.
   func takeEvents(of member: Int) -> [GroupEvent] {
     defer { members[member]?.events = [] }
     return members[member]?.events ?? []
   }
 
-  /// Time that a member has not had: it stood still while another waited.
+  /// Time that a member did not have: it stood still while another waited.
   func shift(by time: Interval, except member: Int?) {
     for (other, state) in members where other != member {
       members[other]?.seenAt = state.seenAt + time
@@ -71,7 +71,7 @@ final class SimulatedGroup {
     rebalance()
   }
 
-  /// Throws out members that have been silent for too long.
+  /// Evicts members that have been silent for too long.
   func expire(at now: Instant) {
     let silent = members.filter { $0.value.seenAt + SimulatedGroup.sessionTimeout <= now }.map(\.key)
     guard !silent.isEmpty else { return }
@@ -84,7 +84,7 @@ final class SimulatedGroup {
     guard !order.isEmpty else { return }
     let (share, extra) = partitions.count.quotientAndRemainder(dividingBy: order.count)
     var wanted: [Int: Int] = [:]
-    // Those who have most may keep one more.
+    // The members with most partitions may keep one more.
     let byOwned = order.sorted { (members[$0]?.owned.count ?? 0, $1) > (members[$1]?.owned.count ?? 0, $0) }
     for (place, member) in byOwned.enumerated() { wanted[member] = share + (place < extra ? 1 : 0) }
     revokeExcess(order, wanted)

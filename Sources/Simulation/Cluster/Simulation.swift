@@ -6,7 +6,7 @@ import Pipeline
 import Sampling
 
 /// Simulated workers run the production core, lane and link; only the clients, the brokers, the clock and the
-/// weather are made up.
+/// faults are simulated.
 public final class Simulation {
   private final class SimulatedWorker {
     let process: VirtualProcess
@@ -19,7 +19,7 @@ public final class Simulation {
       set { clock.wallError = newValue }
     }
 
-    /// Nil where no client could be made.
+    /// Nil if no client could be created.
     init?(
       _ process: VirtualProcess, _ names: OutputNames, _ configuration: SamplingJob.Configuration,
       _ id: String?
@@ -44,7 +44,7 @@ public final class Simulation {
   private final class SimulatedClock {
     private let cluster: SimulatedCluster
     private let startedAt: Instant
-    /// Nanoseconds by which its time of day is wrong.
+    /// Nanoseconds by which its time of day is off.
     var wallError: Int64 = 0
 
     init(_ cluster: SimulatedCluster) {
@@ -70,7 +70,7 @@ public final class Simulation {
   private var workers: [Int: SimulatedWorker] = [:]
   private var now: Instant { cluster.now }
   private var report: SimulationReport
-  /// How many times the policies have changed. Workers take each change over when they come to it.
+  /// How many times the policies have changed. Each worker adopts a change when it gets to it.
   private var configurations = 0
   private var recoveringSince: [Int: Instant] = [:]
   private var wrongClock: WrongClock
@@ -78,7 +78,7 @@ public final class Simulation {
   private static let start = Instant(nanoseconds: 1_760_000_000_000_000_000)
   private static let memoryLimit = 64 << 20
 
-  /// Prepares the run of `seed`, under options drawn from it unless others are given.
+  /// Prepares the run of `seed`, with options drawn from it unless others are given.
   public init(seed: UInt64, options given: SimulationOptions? = nil, mutant: Mutant? = nil) {
     var random = RandomSource(seed: seed)
     let options = given ?? SimulationOptions(drawnFrom: &random)
@@ -127,15 +127,15 @@ public final class Simulation {
 
   private var samplerConfiguration: SamplerConfiguration {
     var sampler = SamplerConfiguration()
-    // Long enough for every span that is not late: a message waits two seconds at the most, and a slow root
-    // lasts little more than three.
+    // Long enough for every span that is not late: a message waits at most two seconds, and a slow root lasts
+    // little more than three.
     sampler.windows.decisionWait = .seconds(10)
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.loneRootsWait = true
     sampler.windows.lateWindow = .seconds(120)
-    // There is little traffic: enough for the truth to hold, and few enough to happen.
+    // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
-    // Every other configuration asks something of spans that the one before it didn't.
+    // Every other configuration reads attributes of spans that the one before it didn't.
     let isOther = configurations % 2 == 1
     sampler.version = "\(configurations)"
     let share = isOther ? 0.5 : 0.2
@@ -183,7 +183,7 @@ public final class Simulation {
     return configuration
   }
 
-  /// Runs up to `stepsMax` steps with faults, then as many without as it takes to decide everything.
+  /// Runs up to `stepsMax` steps with faults, then as many without as are needed to decide everything.
   public func run(stepsMax: Int = 4000) -> SimulationReport {
     cluster.onCommit = { [unowned self] partition, offset in auditor.checkCommit(partition, offset, cluster) }
     cluster.onPass = { [unowned self] in publishDue() }
@@ -193,7 +193,7 @@ public final class Simulation {
     cluster.speakAgain()
     let quietSteps = report.steps + 6000
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
-    // What the dead have left open ends now: readers see what lies after it.
+    // Transactions that dead workers left open end now: readers see what comes after them.
     cluster.pass(to: now + .seconds(60))
     let (hash, kept) = auditor.checkOutputs(cluster)
     if !isDrained { auditor.object("after the faults stopped, not everything was decided") }
@@ -250,7 +250,7 @@ public final class Simulation {
       let disorder = options.disorderMilliseconds
       let behind = disorder > 0 ? Int64(random.number(in: 0...disorder)) * 1_000_000 : 0
       let stamp = record.publishedAt - behind + wrongClock.error()
-      // Whatever comes with it, the record's own spans count.
+      // Whatever accompanies it, the record's own spans count.
       let bytes = isSpoilt ? record.bytes + Auditor.rejectedSpan : record.bytes
       cluster.publish(record.key, bytes, to: partition, at: stamp)
       auditor.note(record, in: partition)
@@ -259,7 +259,8 @@ public final class Simulation {
     auditor.note(workload.takeFinishedTruths())
   }
 
-  /// Somebody else writes to the topic of decisions: what can't be read, or can and says what can't be.
+  /// A foreign producer writes to the topic of decisions: unreadable records, and readable ones with
+  /// impossible values.
   private func writeStrangely(to partition: PartitionID) {
     let trace = String(repeating: "ab", count: 16)
     func decision(_ time: String, _ more: String = "") -> String {
@@ -302,15 +303,15 @@ public final class Simulation {
       faults.plan.counts.reloads += 1
     }
     if random.chance(options.clockJumps), let number = workers.keys.max() {
-      // Where decisions are looked for goes by the stream clock and the time of day, whichever is earlier.
-      // Both may not be ahead: a partition's first record may, until the next ones refute it.
+      // The search for decisions starts from the stream clock or the time of day, whichever is earlier. They
+      // must not both be ahead: a partition's first record may be, until the next ones refute it.
       let latest = options.wrongStamps > 0 ? 0 : 3_600_000
       workers[number]?.wallError = Int64(random.number(in: 0...latest + 3_600_000) - 3_600_000) * 1_000_000
       faults.plan.counts.clockJumps += 1
     }
   }
 
-  /// Starts a worker in the first place that is free; its transactional id is the place's.
+  /// Starts a worker in the first free place, which gives it its transactional id.
   private func startWorker() {
     guard let place = (0..<options.workersMax).first(where: { workers[$0] == nil }) else { return }
     let process = VirtualProcess(cluster, faults, name: "worker-\(place)", mutant: mutant)
@@ -326,7 +327,7 @@ public final class Simulation {
     do { _ = try worker.lane.finish(patience: .seconds(3)) { _ in } } catch {
       note(error, of: worker, number)
     }
-    // A stop is not awaited for longer than this, whatever the brokers do.
+    // No stop waits longer than this, whatever the brokers do.
     if now - begin > .seconds(15) { auditor.object("worker \(number) took \(now - begin) to stop") }
   }
 
@@ -335,7 +336,7 @@ public final class Simulation {
     do {
       try worker.lane.step(at: worker.moment, timeout: .milliseconds(0))
     } catch {
-      // What can't be waited out ends the process. Another one comes, in the same place or in another.
+      // A fatal error ends the process. Another one starts, in the same place or in another.
       if error.remedy != .retry {
         workers[number] = nil
         note(error, of: worker, number)
@@ -343,13 +344,13 @@ public final class Simulation {
       }
     }
     if worker.process.isDead {
-      // It died at a call that says nothing.
+      // It died in a call that can't throw.
       workers[number] = nil
       return
     }
     worker.process.beat()
     let snapshot = worker.lane.snapshot()
-    if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) holds too much") }
+    if snapshot.residentBytes > Simulation.memoryLimit { auditor.object("worker \(number) is too large") }
     if worker.link.unaccountedBytes > 0 {
       auditor.object("worker \(number) holds \(worker.link.unaccountedBytes) bytes outside all limits")
     }
@@ -366,7 +367,8 @@ public final class Simulation {
   private static let beatPatience = Duration.seconds(20)
   private static let pollPatience = Duration.seconds(90)
 
-  /// A process may end when it dies, or for a reason that was handed to it; anything else is its own doing.
+  /// A process may end when it dies, or because of an error that it was given; anything else is its own
+  /// fault.
   private func note(_ error: BrokerError, of worker: SimulatedWorker, _ number: Int) {
     guard !worker.process.isDead, !worker.process.isDoomed else { return }
     auditor.object("worker \(number) ended without a cause: \(error)")
@@ -381,7 +383,7 @@ public final class Simulation {
   }
 }
 
-/// The one producer whose clock is ahead: by how much, and which records it stamps.
+/// The one producer whose clock is ahead: by how much, and which records it timestamps.
 private struct WrongClock {
   private var random: RandomSource
   private let share: Double
@@ -395,7 +397,7 @@ private struct WrongClock {
     ahead = Int64(random.number(in: 6...3600)) * 1_000_000_000
   }
 
-  /// By how many nanoseconds the next record's timestamp is wrong.
+  /// The error of the next record's timestamp, in nanoseconds.
   mutating func error() -> Int64 {
     guard share > 0 else { return 0 }
     if left == 0, random.chance(share) { left = random.number(in: 1...6) }

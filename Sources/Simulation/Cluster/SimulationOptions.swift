@@ -1,12 +1,12 @@
-// What a simulated run is like. The options themselves are drawn from the seed (swarm testing: each run
-// leaves some faults out altogether, so that others get far).
+// The options of a simulated run. They are themselves drawn from the seed (swarm testing: each run leaves
+// some faults out altogether, so that others get far).
 
 import Pipeline
 import Sampling
 
-/// What a simulated run is like.
+/// The options of a simulated run.
 public struct SimulationOptions: Equatable, Sendable {
-  /// How many workers there are at the most.
+  /// The most workers at a time.
   public var workersMax = 3
   /// How many partitions.
   public var partitions: Int32 = 4
@@ -24,47 +24,47 @@ public struct SimulationOptions: Equatable, Sendable {
   public var commitFailures = 0.0
   /// Share of requests that fail.
   public var requestFailures = 0.0
-  /// Share of the failures that are of any kind that librdkafka documents.
+  /// Share of the failures that may be any kind that librdkafka documents.
   public var oddCodes = 0.0
-  /// Share of the transactional requests without an answer that brokers carry out later.
+  /// Share of the transactional requests without an answer that brokers execute later.
   public var lateRequests = 0.0
   /// Share of steps at which no broker answers for up to forty seconds.
   public var outages = 0.0
-  /// Share of the records at which somebody else writes to the topic of decisions.
+  /// Share of records at which a foreign producer writes to the topic of decisions.
   public var strangers = 0.0
-  /// The largest record that topics take, where it is less than usual.
+  /// The largest record that topics accept, where it is less than usual.
   public var recordBytesMax: [String: Int] = [:]
-  /// Share of looks at a partition after which nothing comes from it for up to ten seconds.
+  /// Share of reads of a partition after which it delivers nothing for up to ten seconds.
   public var stalls = 0.0
   /// How far records' timestamps may be behind the log, in milliseconds.
   public var disorderMilliseconds = 0
-  /// Share of records at which one producer, whose clock is ahead, sends a few in a row.
+  /// Share of records at which a producer whose clock is ahead sends a few in a row.
   public var wrongStamps = 0.0
-  /// Whether records come late, after their traces were decided.
+  /// Whether records arrive late, after their traces were decided.
   public var hasLateRecords = false
   /// Share of records that are published twice.
   public var redelivered = 0.0
-  /// Share of records that nobody can read.
+  /// Share of records that are unreadable.
   public var malformed = 0.0
   /// Share of steps at which a worker's time of day is set forward or back, by up to an hour.
   public var clockJumps = 0.0
-  /// Share of steps at which a worker takes over other policies.
+  /// Share of steps at which a worker adopts other policies.
   public var reloads = 0.0
   /// Whether the baseline's rates follow the traffic of all partitions.
   public var isBaselineAdaptive = false
-  /// Whether these rates are those of attributes, and not of services.
+  /// Whether these rates are per attributes instead of per service.
   public var hasAttributeKeys = false
   /// Whether there is a policy with a budget, whose level is committed.
   public var hasRateLimit = false
   /// Whether spans are compressed from the first segment on.
   public var compressesSpans = false
-  /// Whether outputs and commits are one transaction; if not, outputs may be there more than once.
+  /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
   public var isTransactional = true
 
-  /// Quiet weather.
+  /// No faults.
   public init() {}
 
-  /// Draws options: each kind of fault is there in about half of the runs.
+  /// Draws options: each kind of fault occurs in about half of the runs.
   public init(drawnFrom random: inout RandomSource) {
     workersMax = random.number(in: 1...4)
     partitions = Int32(random.number(in: 1...6))
@@ -81,10 +81,11 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.3) { clockJumps = random.number(from: 0.001, to: 0.01) }
     if random.chance(0.4) { stalls = random.number(from: 0.001, to: 0.01) }
     isTransactional = !random.chance(0.15)
-    // Without transactions a trace may be decided again, and rates have moved on by then: its verdicts may
+    // Without transactions a trace may be decided again, after the rates have changed: its verdicts may
     // differ.
     isBaselineAdaptive = random.chance(0.3) && isTransactional
-    // By a number that is drawn already: more draws would make other runs of the seeds that were red once.
+    // Depends on a number that is already drawn: another draw would change the runs of seeds that once
+    // failed.
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
     hasRateLimit = isTransactional && traces % 3 == 0
     compressesSpans = traces % 5 < 2
@@ -92,7 +93,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
     if random.chance(0.2) { oddCodes = 0.1 }
     if random.chance(0.2) { strangers = 0.05 }
-    // Less than a trace's spans take together, and more than any of them.
+    // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
@@ -106,7 +107,7 @@ public struct SimulationReport: Equatable, Sendable {
   public var seed: UInt64
   /// Steps run.
   public var steps = 0
-  /// What the auditor objects to; empty if all is well.
+  /// The auditor's objections; empty if all is well.
   public var objections: [String] = []
   /// Faults injected.
   public var faults = FaultCounts()
@@ -116,8 +117,8 @@ public struct SimulationReport: Equatable, Sendable {
   public var traces = 0
   /// Traces kept.
   public var kept = 0
-  /// The longest time that a partition took from being taken up to being where it was, in nanoseconds of the
-  /// simulation.
+  /// The longest time that a partition took from its assignment to where it was before, in simulated
+  /// nanoseconds.
   public var longestRecovery: Int64 = 0
 
   init(seed: UInt64) {

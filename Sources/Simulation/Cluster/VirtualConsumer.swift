@@ -1,5 +1,5 @@
-// A consumer of the simulated cluster, as librdkafka's: a member of the group, or a reader of partitions that
-// its owner chooses.
+// A consumer of the simulated cluster that behaves as librdkafka's: a member of the group, or a reader of
+// partitions that its owner chooses.
 
 import Kafka
 import OTLP
@@ -18,12 +18,12 @@ final class VirtualConsumer: ConsumerClient {
   private var isGone = false
   private var positions: [LogID: Int64] = [:]
   private var ended: [LogID: Int64] = [:]
-  /// Partitions that nothing comes from until then.
+  /// Partitions that deliver nothing until then.
   private var stalled: [LogID: Instant] = [:]
   private var events: [ConsumerEvent] = []
-  /// Partitions that the group has given to this member, whether they are read yet or not.
+  /// Partitions that the group has assigned to this member, whether it reads them yet or not.
   private var owned: Set<PartitionID> = []
-  /// Partitions that the group wants back.
+  /// Partitions that the group has revoked.
   private var revoking: Set<PartitionID> = []
 
   init(_ process: VirtualProcess, topic: String, properties: [KafkaProperty]) {
@@ -50,7 +50,7 @@ final class VirtualConsumer: ConsumerClient {
     return count
   }
 
-  /// Whoever polls learns what the group wants; one that was thrown out joins again.
+  /// A poll learns what the group wants; an evicted member joins again.
   private func meetGroup() {
     process.notePoll()
     if let member = process.member, cluster.group.isMember(member) {
@@ -91,7 +91,7 @@ final class VirtualConsumer: ConsumerClient {
         left -= 1
         count += 1
         try hand(record, of: id, body)
-        // What is left in the batch is as if it had not come.
+        // The rest of the batch is treated as not delivered.
         if (try? process.mayCrash()) == nil { return count }
       }
       if let next = positions[id], next == end, ended[id] != next {
@@ -102,7 +102,7 @@ final class VirtualConsumer: ConsumerClient {
     return count
   }
 
-  /// Whether fetching from the partition hangs: a broker is slow, or a rebalance goes on.
+  /// Whether fetching from the partition hangs: a broker is slow, or a rebalance is in progress.
   private func isStalled(_ id: LogID) -> Bool {
     let isOver = process.faults.plan.isOver
     if let end = stalled[id], cluster.now < end, !isOver { return true }
@@ -142,8 +142,8 @@ final class VirtualConsumer: ConsumerClient {
     for offset in offsets { start(offset) }
   }
 
-  /// Reading stops. Only what the group has asked for is given back to it: a lane that starts over reads its
-  /// own partitions again.
+  /// Stops reading. Only partitions that the group has revoked are released: a lane that starts over reads
+  /// its own partitions again.
   func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
     try process.mayCrash()
     for partition in partitions { positions[id(partition)] = nil }
@@ -174,7 +174,7 @@ final class VirtualConsumer: ConsumerClient {
     LogID(topic: partition.topic, partition: PartitionID(partition.partition))
   }
 
-  // MARK: Questions
+  // MARK: Queries
 
   private static let usualFailures: [KafkaErrorCode] = [
     .localTimedOut, .localTransport, .notLeaderForPartition, .leaderNotAvailable, .requestTimedOut,
@@ -205,7 +205,7 @@ final class VirtualConsumer: ConsumerClient {
     try process.request(timeout, VirtualConsumer.usualFailures)
     let deadline = process.uptime + timeout
     while partitions.contains(where: { cluster.committedPoint(of: id($0).partition) == nil }) {
-      // An offset is part of an open transaction: librdkafka asks again until it is settled.
+      // An open transaction includes an offset: librdkafka retries until it has ended.
       guard process.uptime < deadline else { throw KafkaError(.localTimedOut) }
       process.wait(.milliseconds(200))
     }
@@ -216,7 +216,7 @@ final class VirtualConsumer: ConsumerClient {
     }
   }
 
-  /// Offsets that are committed outside a transaction.
+  /// Commits offsets outside a transaction.
   func commit(_ offsets: [PartitionOffset], timeout: Duration) throws(KafkaError) {
     try process.request(timeout, VirtualConsumer.usualFailures)
     if process.faults.plan.happens(process.faults.plan.commitFailure) {

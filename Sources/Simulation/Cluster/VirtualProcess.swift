@@ -1,20 +1,20 @@
-// One simulated process: what its clients share, what can go wrong at their calls, and how long they keep it
-// waiting.
+// One simulated process: what its clients share, what can go wrong in their calls, and how long they block
+// it.
 
 import Kafka
 import Sampling
 
-/// What can go wrong at a call, and how often.
+/// What can go wrong in a call, and how often.
 struct FaultPlan {
   var random: RandomSource
   var commitFailure = 0.0
   var requestFailure = 0.0
-  /// Share of the failures that are of any kind that librdkafka documents, and not of a usual one.
+  /// Share of the failures that may be any kind that librdkafka documents, not a usual one.
   var oddCode = 0.0
   var stall = 0.0
-  /// Share of the requests without an answer that are carried out later.
+  /// Share of the requests without an answer that are executed later.
   var late = 0.0
-  /// Draws of their own: the other faults are the same with them and without.
+  /// A separate source: the other faults are the same with and without them.
   var lateRandom = RandomSource(seed: 0x1a7e)
   var crash = 0.0
   var counts = FaultCounts()
@@ -23,8 +23,7 @@ struct FaultPlan {
 
   mutating func happens(_ share: Double) -> Bool { !isOver && random.chance(share) }
 
-  /// How long after brokers answer again a request is carried out that nobody waits for any more; nil if it
-  /// never is.
+  /// How long after brokers answer again an abandoned request is executed; nil if it never is.
   mutating func lateness() -> Interval? {
     guard !isOver, late > 0, lateRandom.chance(late) else { return nil }
     counts.lateRequests += 1
@@ -34,7 +33,7 @@ struct FaultPlan {
 
 /// Faults injected, by kind.
 public struct FaultCounts: Equatable, Sendable {
-  /// Workers that died at some call.
+  /// Workers that died in a call.
   public var crashes = 0
   /// Workers that were stopped, and left.
   public var stops = 0
@@ -42,21 +41,21 @@ public struct FaultCounts: Equatable, Sendable {
   public var freezes = 0
   /// Commits that failed before anything was committed.
   public var commitFailures = 0
-  /// Commits whose transaction was complete but for its end when the worker died.
+  /// Commits whose transaction lacked only its end when the worker died.
   public var tornCommits = 0
-  /// Commits that succeeded although the worker died, or waited in vain, before it knew.
+  /// Commits that succeeded although the worker died, or gave up waiting, before it knew.
   public var unknownCommits = 0
   /// Requests that failed.
   public var requestFailures = 0
-  /// Requests that brokers carried out when nobody waited for the answer any more.
+  /// Requests that brokers executed after the caller had given up.
   public var lateRequests = 0
-  /// Times that no broker answered for a while.
+  /// Periods in which no broker answered.
   public var outages = 0
-  /// Partitions of which nothing was handed out for a while, whatever there was.
+  /// Partitions that delivered nothing for a while, although there was data.
   public var stalls = 0
-  /// Times of day that were set forward or back on a worker.
+  /// Times that a worker's time of day was set forward or back.
   public var clockJumps = 0
-  /// Times that a worker took over other policies.
+  /// Times that a worker adopted other policies.
   public var reloads = 0
   /// Rebalances.
   public var rebalances = 0
@@ -64,7 +63,7 @@ public struct FaultCounts: Equatable, Sendable {
   /// None.
   public init() {}
 
-  /// All of them, reloads and rebalances aside.
+  /// All of them, except reloads and rebalances.
   public var total: Int {
     crashes + stops + freezes + commitFailures + tornCommits + unknownCommits + requestFailures + clockJumps
       + stalls + outages + lateRequests
@@ -84,23 +83,23 @@ final class FaultSource {
 final class VirtualProcess {
   let cluster: SimulatedCluster
   let faults: FaultSource
-  /// The place that it has in the fleet, which is its transactional id too.
+  /// Its place in the fleet, which is its transactional id too.
   let name: String
   let mutant: Mutant?
   private let startedAt: Instant
-  /// The member of the group that its consumer is; nil before it has joined.
+  /// Its consumer's member in the group; nil before it has joined.
   var member: Int?
-  /// Whether it has died. Nothing that it calls has an effect any more.
+  /// Whether it has died. Its calls then have no effect.
   private(set) var isDead = false
   /// Whether it is told to stop.
   var isStopping = false
-  /// Whether an error was handed to it that ends a process for good reason.
+  /// Whether it was given an error that ends a process for good reason.
   var isDoomed = false
   /// The epoch of its producers; nil before one has registered.
   var epoch: Int?
-  /// When it was last frozen, or met silent brokers: what times out then is not its own doing.
+  /// When it was last frozen, or brokers were silent: what times out then is not its own fault.
   var excusedAt = Instant.distantPast
-  /// How long it has waited since it last said that it lives, and since its member last polled.
+  /// How long it has waited since its last sign of life, and since its member last polled.
   private var sinceBeat = Duration.zero
   private var sincePoll = Duration.zero
   private(set) var longestWithoutBeat = Duration.zero
@@ -114,7 +113,7 @@ final class VirtualProcess {
     startedAt = cluster.now
   }
 
-  /// The message of the error that stands for the end of the process.
+  /// The message of the error that represents the end of the process.
   static let crash = "the simulated process ends"
 
   var uptime: Duration { .nanoseconds((cluster.now - startedAt).nanoseconds) }
@@ -125,7 +124,7 @@ final class VirtualProcess {
 
   func notePoll() { sincePoll = .zero }
 
-  /// Waits, and lets the world go on.
+  /// Waits, and lets the world continue.
   func wait(_ time: Duration) {
     guard time > .zero else { return }
     let interval = Interval(
@@ -138,7 +137,7 @@ final class VirtualProcess {
     cluster.wait(interval, producer: name, member: member)
   }
 
-  /// Waits for brokers to speak again, for `timeout` at the most. Returns whether they do.
+  /// Waits for brokers to answer again, at most `timeout`. Returns whether they do.
   func awaitBrokers(_ timeout: Duration) -> Bool {
     guard cluster.isSilent else { return true }
     excusedAt = cluster.now
@@ -150,7 +149,7 @@ final class VirtualProcess {
 
   // MARK: Faults
 
-  /// The process may die here. Some of what was on its way may have arrived: `leaving` says what.
+  /// The process may die here. Some of what was in flight may have arrived: `leaving` says what.
   func mayCrash(_ note: (inout FaultCounts) -> Void = { _ in }, leaving: () -> Void = {}) throws(KafkaError) {
     if isDead { throw VirtualProcess.end }
     guard faults.plan.happens(faults.plan.crash) else { return }
@@ -164,7 +163,7 @@ final class VirtualProcess {
   private static let end = KafkaError(.localFatal, VirtualProcess.crash, isFatal: true)
 
   /// A request to a broker: it may fail in each way that librdkafka documents, and while brokers are silent
-  /// it waits for as long as it may. `B1` as a bug waits for much longer.
+  /// it blocks until its timeout. The bug `ignoreDeadlines` waits much longer.
   func request(_ timeout: Duration, _ usual: [KafkaErrorCode]) throws(KafkaError) {
     try mayCrash()
     let patience = mutant == .ignoreDeadlines ? timeout * 12 : timeout

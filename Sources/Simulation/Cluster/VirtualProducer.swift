@@ -1,5 +1,5 @@
-// A producer of the simulated cluster, as librdkafka's: records wait in a queue while no broker answers,
-// transactions are begun, resumed, aborted and fenced.
+// A producer of the simulated cluster that behaves as librdkafka's: records wait in a queue while no broker
+// answers, transactions begin, resume, abort and are fenced.
 
 import Kafka
 import OTLP
@@ -15,19 +15,19 @@ final class VirtualProducer: ProducerClient {
   private let recordBytesMax: Int
   private var epoch = 0
   private var state = State.idle
-  /// The transaction at the brokers; nil before something was written.
+  /// The transaction at the brokers; nil before anything is written.
   private var transaction: Int?
   private var queue: [(id: LogID, key: [UInt8]?, value: [UInt8]?)] = []
   private var failures: [DeliveryFailure] = []
-  /// Why it is of no use any more.
+  /// Why it is no longer usable.
   private var fatal: KafkaError?
-  /// Whether the transaction can't be committed any more.
+  /// Whether the transaction can no longer be committed.
   private var mustAbort = false
 
   private enum State {
     case idle
     case open
-    /// The commit has begun; `isDone` if brokers have carried it out.
+    /// The commit has begun; `isDone` if brokers have executed it.
     case committing(isDone: Bool)
   }
 
@@ -73,7 +73,7 @@ final class VirtualProducer: ProducerClient {
     if timeout > .zero { process.wait(timeout) }
   }
 
-  /// Brings records to their logs, if a broker answers.
+  /// Delivers records to their logs, if a broker answers.
   private func deliver(_ count: Int) {
     guard !cluster.isSilent, fatal == nil else { return }
     for record in queue.prefix(count) {
@@ -101,7 +101,7 @@ final class VirtualProducer: ProducerClient {
     if isTransactional { mustAbort = true }
   }
 
-  /// Some of what was on its way when the process died has arrived.
+  /// Some of what was in flight when the process died has arrived.
   private func deliverSome() { deliver(process.faults.plan.random.number(in: 0...queue.count)) }
 
   private func openTransaction() -> Int? {
@@ -110,15 +110,15 @@ final class VirtualProducer: ProducerClient {
     return transaction
   }
 
-  /// The transaction is not open any more. Brokers have ended it, and with it the producer's epoch; or a
-  /// request of the same epoch has ended it that was meant for another, for which there is no excuse.
+  /// The transaction is no longer open. Brokers have ended it, and with it the producer's epoch; or a request
+  /// of the same epoch meant for another transaction has ended it, for which there is no excuse.
   private func refuse() {
     guard !cluster.isCurrent(process.name, epoch: epoch) else {
       fatal = KafkaError(.invalidTxnState, isFatal: true)
       return
     }
     fatal = KafkaError(.invalidProducerEpoch, isFatal: true)
-    // Whose own waiting it was, ends for no good reason.
+    // A process whose own waiting caused it has no good reason to end.
     let begin = transaction.map { cluster.transactions[$0].startedAt } ?? .distantPast
     if process.excusedAt >= begin { process.isDoomed = true }
   }
@@ -199,9 +199,9 @@ final class VirtualProducer: ProducerClient {
     if case .open = state {} else if case .committing = state {} else { throw KafkaError(.localState) }
     state = .committing(isDone: false)
     do { try transactionRequest(timeout) } catch {
-      // Only a call that may be tried again is still going on.
+      // Only a retriable call is still in progress.
       if !error.isRetriable { state = .open }
-      // What is queued is delivered before the transaction's end is asked for.
+      // What is queued is delivered before the transaction ends.
       if queue.isEmpty, !mustAbort { endLate(.committed, after: error) }
       throw error
     }
@@ -246,7 +246,7 @@ final class VirtualProducer: ProducerClient {
     end()
   }
 
-  /// The transaction's end was asked for in vain, and the request may yet arrive.
+  /// The request to end the transaction got no answer, and may still arrive.
   private func endLate(_ state: SimulatedTransaction.State, after error: KafkaError) {
     guard transaction != nil else { return }
     arriveLate(after: error) { [process, epoch] in
@@ -272,11 +272,11 @@ final class VirtualProducer: ProducerClient {
     if mustAbort { throw KafkaError(.localState, requiresAbort: true) }
   }
 
-  /// A request of the transaction's: a time-out may be tried again, and so librdkafka marks it.
+  /// A request of a transaction: timeouts are retriable, and librdkafka marks them so.
   private func transactionRequest(_ timeout: Duration) throws(KafkaError) {
     do { try process.request(timeout, VirtualProducer.usualFailures) } catch {
       guard error.known == .localTimedOut else { throw error }
-      // Brokers that let a transaction's end wait may end it themselves meanwhile.
+      // Brokers that delay the end of a transaction may end it themselves meanwhile.
       process.excusedAt = cluster.now
       throw KafkaError(.localTimedOut, isRetriable: true)
     }

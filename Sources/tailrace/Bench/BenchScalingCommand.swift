@@ -19,24 +19,24 @@ struct BenchScalingCommand: ParsableCommand {
       The relative cost is that of a span against the first point of its sweep.
       """)
 
-  @Option(name: .long, help: "Grow this alone; may be given several times.")
+  @Option(name: .long, help: "Grow only this; repeatable.")
   var sweep: [ScalingSweep] = []
 
   @Option(
-    name: .long, help: "Measure at this value alone; may be given several times, the first to compare with.")
+    name: .long, help: "Measure only at this value; repeatable, the first is the baseline.")
   var value: [Int] = []
 
-  @Option(name: .long, help: "Measured passes a point, of half a million spans each; the median counts.")
+  @Option(name: .long, help: "Measured passes per point, of half a million spans each; the median counts.")
   var passes = 5
 
   @Option(
-    name: .long, help: "Leave out points that need more memory, such as 8GiB; else what is free counts.")
+    name: .long, help: "Leave out points that need more memory, such as 8GiB. Default: free memory.")
   var memory: String?
 
   @Option(name: .long, help: "Where to write the points as CSV, for a plot.")
   var csv: String?
 
-  @Flag(help: "Small values, to see that it runs; the figures mean nothing.")
+  @Flag(help: "Small values, as a smoke test; the figures mean nothing.")
   var quick = false
 
   @Flag(help: "Print the figures as JSON.")
@@ -59,7 +59,7 @@ struct BenchScalingCommand: ParsableCommand {
   mutating func run() throws {
     let files = CommandFiles(outputs: [("--csv", csv)])
     try files.check()
-    // Whether the file can be written is known before hours of measuring.
+    // Fail before hours of measuring if the file can't be written.
     let file = try csv.map { try OutputFile(path: $0) }
     let limit = memory.flatMap(ByteSizeText.parse) ?? ResidentMemory.available
     var report = ScalingReport(memoryBytesMax: limit, sweeps: [])
@@ -84,7 +84,7 @@ struct BenchScalingCommand: ParsableCommand {
     value.isEmpty ? sweep.values(isQuick: quick) : value
   }
 
-  /// Measures each point of a sweep, and calls `begin` before it does.
+  /// Measures each point of a sweep, after calling `begin`.
   private func measure(
     _ sweep: ScalingSweep, limit: Int, begin: (Int) -> Void
   ) throws -> ScalingReport.Sweep {
@@ -111,7 +111,7 @@ struct BenchScalingCommand: ParsableCommand {
 
 extension ScalingSweep: ExpressibleByArgument {}
 
-/// What the sweeps saw.
+/// The results of the sweeps.
 struct ScalingReport: Encodable {
   /// The memory that a point may take.
   var memoryBytesMax: Int
@@ -128,7 +128,7 @@ struct ScalingReport: Encodable {
     var value: Int
     var spansPerSecond: Double
     var nanosecondsPerSpan: Double
-    /// The cost of a span against that of the sweep's first point.
+    /// The cost of a span relative to the sweep's first point.
     var relativeCost: Double
     var bytesPerOpenTrace: Double
     var openTraces: Int
@@ -149,14 +149,14 @@ struct ScalingReport: Encodable {
     }
   }
 
-  /// A point that the memory is too small for.
+  /// A point that needs more memory than is allowed.
   struct LeftOut: Encodable {
     var value: Int
     var bytesNeeded: Int
   }
 
-  /// What a point takes at the most: spans with a fifth on top, and tables and verdicts that have just been
-  /// doubled. Verdicts are those of the passes, 16 million at most.
+  /// The most that a point takes: spans plus a fifth, and tables and verdicts that have just doubled.
+  /// Verdicts are those of the passes, at most 16 million.
   static func memoryNeeded(_ work: ScalingWork, _ corpus: borrowing BenchCorpus) -> Int {
     let bytesPerTrace = Double(corpus.bytes.count) / Double(corpus.traceCount)
     let verdicts = min(16_000_000, 4 * work.openTraces)
@@ -181,7 +181,7 @@ struct ScalingReport: Encodable {
         lines.append(
           sweep.quantity.name.padding(toLength: 16, withPad: " ", startingAt: 0)
             + String(
-              format: "%11d  left out: takes up to %.1f GB, and %.1f GB may be taken", point.value,
+              format: "%11d  left out: takes up to %.1f GB of %.1f GB allowed", point.value,
               Double(point.bytesNeeded) / 1e9, Double(memoryBytesMax) / 1e9))
       }
     }

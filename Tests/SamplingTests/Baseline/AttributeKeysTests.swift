@@ -1,4 +1,4 @@
-// Keys that are made of attributes: which ones a trace has, what becomes of failures, and what bounds them.
+// Keys made of attributes: which ones a trace has, what happens to failures, and what limits them.
 
 import Simulation
 import Testing
@@ -6,11 +6,11 @@ import Testing
 @testable import OTLP
 @testable import Sampling
 
-/// A sampler whose baseline is shared over attributes, and what it counts.
+/// A sampler whose baseline is shared by attributes, and its counts.
 private final class KeyWorld {
   let world: World
   private var milliseconds: Int64 = 0
-  /// Traces of different rounds are different: outside of what is their randomness.
+  /// Traces of different rounds differ outside their randomness.
   var round: UInt64 = 0
 
   init(_ attributes: [String], services: Int = 100, _ adjust: (inout SamplerConfiguration) -> Void = { _ in })
@@ -27,7 +27,7 @@ private final class KeyWorld {
     }
   }
 
-  /// Sends a record; it comes in an interval of its own.
+  /// Sends a record in an interval of its own.
   func send(_ spans: [TestSpan]) {
     let spans = spans.map { span in
       var span = span
@@ -39,7 +39,7 @@ private final class KeyWorld {
 
   /// Lets an interval pass and returns what was counted in it.
   func counts() throws -> TrafficRecord {
-    // All is decided in the interval in which it came: it began with a whole one.
+    // Everything is decided in the interval in which it arrived, which was a whole one.
     world.sampler.advance(to: .at(milliseconds + 2000), into: &world.effects)
     _ = try world.take()
     milliseconds += 10_000
@@ -116,10 +116,10 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
       ],
       gives: ["shop|/cart", "stock|/items"]),
     Case(
-      "also where it came first", [span(1, "shop"), span(2, "shop", [route("/cart")])],
+      "even if it arrived first", [span(1, "shop"), span(2, "shop", [route("/cart")])],
       gives: ["shop|/cart"]),
     Case(
-      "but not where it says something else", [span(1, "shop", [route("/cart")]), span(2, "mail")],
+      "but not where it differs", [span(1, "shop", [route("/cart")]), span(2, "mail")],
       gives: ["mail|", "shop|/cart"]),
     Case("nothing but the resource", [span(1, "shop"), span(2, "shop")], gives: ["shop|"]),
     Case("nothing at all", [span(1, "")], gives: []),
@@ -136,7 +136,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
       "its resource's else", of: ["a"], [span(1, "x", [], resource: [TestAttribute("a", .text("its"))])],
       gives: ["its"]),
     Case(
-      "also where its own is no value", of: ["a"],
+      "also where its own has no value", of: ["a"],
       [
         span(1, "x", [TestAttribute("a", .list("own"))], resource: [TestAttribute("a", .text("its"))])
       ], gives: ["its"]),
@@ -165,7 +165,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
       "the separator in a value", of: ["a", "b"],
       [span(1, "x", [TestAttribute("a", .text("x\u{1f}y"))])], gives: ["x?y|"]),
     Case(
-      "each value is cut for itself", of: ["a", "b"],
+      "each value is cut separately", of: ["a", "b"],
       [
         span(
           1, "x",
@@ -175,7 +175,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
       ], gives: [String(repeating: "x", count: 127) + "|end"]),
   ]
 
-  /// In whatever order the spans come, in one record or in several.
+  /// In any order of spans, in one record or in several.
   @Test(arguments: cases) func theKeysOfATrace(_ example: Case) throws {
     let world = KeyWorld(example.attributes)
     for spans in [example.spans, example.spans.reversed()] {
@@ -209,7 +209,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
     _ = try world.counts()
     world.adopt(
       [separated("shop|/cart"): 0.25, separated("shop|/pay"): 0.5, separated("shop|"): 1], other: 0.125)
-    // From the next interval on new names are not kept whole.
+    // From the next interval on new names are no longer kept whole.
     _ = try world.counts()
     for (routes, rate) in [(["/cart"], 0.25), (["/cart", "/pay"], 0.5), (["/new"], 0.125)] {
       world.send(
@@ -230,7 +230,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
     #expect(names(try world.counts()) == ["/1", "/2", "/3"])
   }
 
-  /// More new names than are told apart share one rate, and those that have rates keep them.
+  /// New names beyond the limit share one rate, and those that have rates keep them.
   @Test func aFloodOfNamesIsBounded() throws {
     let world = KeyWorld(["http.route"], services: 50)
     world.send([span(1, "shop", [route("/known")])])
@@ -251,7 +251,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
     #expect(record.entries.contains { $0.name == Array("/known".utf8) && $0.isKnown })
   }
 
-  /// What no open trace has makes room, and who takes its place has no rate but its own.
+  /// Names in no open trace make room, and a successor gets no rate but its own.
   @Test func namesGoWithTheirTraces() throws {
     let world = KeyWorld(["http.route"], services: 4)
     for round in 0..<40 {

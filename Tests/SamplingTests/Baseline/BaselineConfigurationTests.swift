@@ -1,4 +1,4 @@
-// What a configuration may say, and names and numbers of intervals.
+// Valid configurations, and names and numbers of intervals.
 
 import Testing
 

@@ -31,7 +31,7 @@ import Testing
     #expect(report.servicesFarOff < 5)
   }
 
-  /// A thousand services, so that names, records and the water line have their real size.
+  /// A thousand services, so that names, records and the water line have realistic sizes.
   @Test func aThousandServicesAreSeen() {
     var options = BaselineDayOptions()
     options.partitions = 1

@@ -1,4 +1,4 @@
-// A small fleet for the baseline's tests: partitions that count, and one sum of what they wrote.
+// A small fleet for the baseline's tests: partitions that count, and one sum of their records.
 
 import Simulation
 
@@ -15,8 +15,8 @@ struct TraceStream {
   var incoming = SamplingThreshold.always
 }
 
-/// Some partitions whose rates follow the controller's without delay. What the baseline keeps is the expected
-/// number, rounded: no noise.
+/// Some partitions whose rates follow the controller's without delay. The baseline keeps the expected number,
+/// rounded: no noise.
 struct BaselineWorld {
   let configuration: BaselineConfiguration
   var fleet: FleetTraffic
@@ -100,7 +100,7 @@ extension TrafficCounts {
   }
 }
 
-/// A record with random numbers that can be true.
+/// A record with random but possible numbers.
 func randomRecord(
   partition: Int32, interval: Int64, keys: Int, random: inout RandomSource
 ) -> TrafficRecord {

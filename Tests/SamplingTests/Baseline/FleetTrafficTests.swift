@@ -1,4 +1,4 @@
-// The sum of all partitions: the order of records does not matter, nor who reads them.
+// The sum of all partitions: neither the order of records nor the reader matters.
 
 import Simulation
 import Testing
@@ -25,14 +25,14 @@ import Testing
       coveredMilliseconds: covered)
   }
 
-  /// Partitions come and go; each of 1, 4 and 16 workers reads everything, each in an order of its own, and
-  /// one has just started and finds in the compacted topic the last intervals only.
+  /// Partitions come and go; each of 1, 4 and 16 workers reads everything, each in its own order, and one has
+  /// just started and finds only the last intervals in the compacted topic.
   @Test(arguments: [1, 4, 16]) func allWorkersHaveTheSameRates(workers: Int) {
     var random = RandomSource(seed: UInt64(workers))
     var fleets = Array(repeating: FleetTraffic(configuration: configuration), count: workers)
     var topic: [[UInt8]: TrafficRecord] = [:]
     for interval in Int64(0)..<12 {
-      // A quarter of the partitions has nobody for a while.
+      // A quarter of the partitions has no owner for a while.
       let gone = Int32(interval / 4 % 4)
       let records = (Int32(0)..<64).filter { $0 % 4 != gone || interval < 4 }.map { partition in
         randomRecord(partition: partition, interval: 500 + interval, keys: 5, random: &random)
@@ -61,7 +61,7 @@ import Testing
     }
     let inOrder = fleet(records)
     for _ in 0..<10 {
-      // Some come twice.
+      // Some appear twice.
       let mixed = fleet((records + records.prefix(20)).shuffled(using: &random))
       #expect(mixed.intervals == inOrder.intervals)
       #expect(rates(mixed) == rates(inOrder))
@@ -102,7 +102,7 @@ import Testing
     #expect(fleet.partitionCount == 1)
   }
 
-  /// Where partitions are behind, or had no owner for a part of an interval, the others stand for them.
+  /// Where partitions lag, or had no owner for a part of an interval, the others are extrapolated.
   @Test func missingCountsAreThoseOfTheOthers() {
     func steady(_ partition: Int32, _ interval: Int64, covered: Int64 = 10_000) -> TrafficRecord {
       var record = empty(partition, interval, covered: covered)

@@ -43,7 +43,8 @@ import Testing
     #expect(world.rate("pay") > world.rate("cart") && world.rate("cart") > world.rate("web"))
   }
 
-  /// Two keys that always come together, and a key that is in everything: whoever sets the rate, it stays.
+  /// Two keys that always come together, and a key that is in everything: the rate is steady, whichever sets
+  /// it.
   @Test func attributionDoesNotSwing() {
     var world = BaselineWorld(configuration(.shareOfTraces(0.01)))
     let twins = [
@@ -86,7 +87,7 @@ import Testing
       world.pass(traffic(20_000 + 150 * (step % 3 - 1)))
       seen.insert(world.rate("cart"))
     }
-    // Two neighbours of the grid at most.
+    // At most two neighbours on the grid.
     #expect(seen.count <= 2)
   }
 
@@ -147,7 +148,7 @@ import Testing
     world.pass(failing)
     #expect(world.isBoosted("a") && !world.isBoosted("b"))
     #expect((3.5...4.5).contains(world.rate("a") / world.rate("b")))
-    // What lasts becomes the norm.
+    // Lasting changes become the norm.
     world.pass(failing, times: 12)
     #expect(!world.isBoosted("a"))
   }

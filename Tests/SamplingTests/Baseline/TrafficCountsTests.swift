@@ -1,4 +1,4 @@
-// One partition: whose rate a trace gets, what is counted, and that names can't fill the memory.
+// One partition: which rate a trace gets, what is counted, and that names can't fill the memory.
 
 import Simulation
 import Testing
@@ -145,7 +145,7 @@ import Testing
     #expect(try TrafficRecord(decoding: record.encoded()) == record)
   }
 
-  /// Trace by trace with their own randomness: kept traces, scaled up, give back the true numbers.
+  /// Trace by trace with their own randomness: kept traces, scaled up, give the true numbers.
   @Test func weightsAreUnbiased() {
     var random = RandomSource(seed: 12)
     var counts = counts(rates(["a": 0.02, "b": 0.1, "c": 0.3]))

@@ -1,4 +1,4 @@
-// `stats` records: written, read back, and read from anybody.
+// `stats` records: written, read back, and read from any writer.
 
 import Simulation
 import Testing
@@ -36,7 +36,7 @@ import Testing
     #expect(record.topicKey(history: 7) == Array("3/6".utf8))
   }
 
-  /// Sums of what others have counted may be larger than a record's numbers: parts are cut with their whole.
+  /// Sums of others' counts may be larger than a record's numbers: parts are clamped with their whole.
   @Test func whatIsCutStaysConsistent() throws {
     let whole = TrafficRecord.countMax
     var traffic = KeyTraffic()
@@ -73,11 +73,11 @@ import Testing
 
   @Test(arguments: [
     ([2, 3, 5], TrafficRecordError.version),
-    // The partition is -1 as an unsigned number, and a number with a needless last byte.
+    // The partition is -1 as an unsigned number, and a number with a redundant last byte.
     ([1, 0xff, 0xff, 0xff, 0xff, 0x0f], .number),
     ([1, 0x83, 0x00], .number),
     ([1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], .number),
-    // More covered than there is, and nothing covered.
+    // More covered than possible, and nothing covered.
     ([1, 3, 5, 10, 11], .number), ([1, 3, 5, 10, 0], .number),
     // More failed than seen; more kept than decided.
     (head + [0, 1] + [UInt8](repeating: 0, count: 15), .inconsistent),
@@ -94,7 +94,7 @@ import Testing
     #expect(throws: expected) { try TrafficRecord(decoding: bytes) }
   }
 
-  /// Whatever is read is consistent, and there is one way to write it.
+  /// Whatever is read is consistent, and there is only one way to write it.
   @Test(arguments: 1...4) func mutatedBytesAreRefusedOrReadWhole(seed: UInt64) {
     var random = RandomSource(seed: seed)
     var accepted = 0

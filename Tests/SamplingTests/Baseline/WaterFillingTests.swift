@@ -39,7 +39,7 @@ import Testing
     for place in 2..<5 { #expect((95...105).contains(rates[place] * loads[place])) }
   }
 
-  /// With many keys the grid's rounding goes into the sum: the budget is met nearly exactly, never passed.
+  /// With many keys the grid's rounding enters the sum: the budget is met nearly exactly, never exceeded.
   @Test(arguments: 1...5) func theBudgetIsMet(seed: UInt64) {
     var random = RandomSource(seed: seed)
     let demands = (0..<200).map { _ in demand(random.skewed(mean: 1000)) }

@@ -1,4 +1,4 @@
-// Policies together: which of them wins, and policies inside policies.
+// Combined policies: which of them wins, and policies inside policies.
 
 import Testing
 
@@ -41,7 +41,7 @@ import Testing
     #expect(try keeps(.and([Self.one, .and([Self.two, .alwaysSample])])) == [false, false, false, true])
   }
 
-  /// Inside another policy the inverted kind is a plain no.
+  /// Inside another policy the inverted kind is a plain non-match.
   @Test func invertedInside() throws {
     #expect(try keeps(.and([Self.notOne, .alwaysSample])) == [true, false, true, false])
     #expect(try keeps(.and([Self.notOne, Self.two])) == [false, false, true, false])
@@ -69,8 +69,8 @@ import Testing
     #expect(try keeps(.drop([.alwaysSample]), .alwaysSample) == [false, false, false, false])
   }
 
-  /// An inverted policy samples what does not match, and takes nothing away: so the Collector has it since
-  /// version 0.144.
+  /// An inverted policy samples what does not match, and vetoes nothing: so the Collector does since version
+  /// 0.144.
   @Test(arguments: [false, true]) func invertedAtTheTop(firstMatch: Bool) throws {
     func keeps(_ rules: Policy.Rule...) throws -> [Bool] {
       switch rules.count {
@@ -88,8 +88,8 @@ import Testing
     #expect(try keeps(Self.notOne, .drop([Self.two])) == [true, false, false, false])
   }
 
-  /// The flow before: an inverted match vetoes what others sample; that it does not match keeps only where
-  /// nothing else is asked.
+  /// The earlier behaviour: an inverted match vetoes what others sample; a non-match keeps only if no other
+  /// policy is evaluated.
   @Test func invertedDecisions() throws {
     #expect(try keeps(Self.notOne, inverts: true) == [true, false, true, false])
     #expect(try keeps(Self.notOne, .alwaysSample, inverts: true) == [true, false, true, false])
@@ -98,7 +98,7 @@ import Testing
     #expect(try keeps(Self.notOne, Self.never, inverts: true) == [false, false, false, false])
     let notTwo = Policy.Rule.stringAttribute(key: "j", values: ["two"], inverted: true)
     #expect(try keeps(Self.notOne, notTwo, inverts: true) == [true, false, false, false])
-    // A drop that does not drop is a no too.
+    // A drop that does not drop is a non-match too.
     #expect(try keeps(Self.notOne, .drop([Self.two]), inverts: true) == [false, false, false, false])
   }
 
@@ -187,7 +187,7 @@ import Testing
     let kept = try keeps(rule, spans: spans)
     #expect(kept.final)
     #expect(kept.early == isEager)
-    // With a drop that may still come, nothing is certain; with one that can't, all is as it was.
+    // With a drop that may still happen, nothing is certain; with one that can't, nothing changes.
     #expect(
       try keeps(rule, .drop([.stringAttribute(key: "x", values: ["x"])]), spans: spans) == (false, true))
     #expect(try keeps(rule, .drop([.spanCount(least: 0, most: 1)]), spans: spans) == (isEager, true))
@@ -198,7 +198,7 @@ import Testing
     #expect(try keeps(rule, inverted, spans: spans, firstMatch: true, inverts: true) == (isEager, true))
   }
 
-  /// The trace is taken away at the limit, and its memory with it.
+  /// The trace is dropped at the limit, and its memory is released.
   @Test func aCertainVetoBeatsTheLimit() throws {
     for veto in [
       Policy.Rule.drop([Self.one]), .stringAttribute(key: "k", values: ["one"], inverted: true),
@@ -220,7 +220,7 @@ import Testing
     }
   }
 
-  /// A veto that comes after the limit is too late: spans are out already.
+  /// A veto after the limit is too late: spans have been forwarded.
   @Test func aVetoAfterTheLimitIsTooLate() throws {
     let world = World {
       $0.limits.spansPerTrace = 2

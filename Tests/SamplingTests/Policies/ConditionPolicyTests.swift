@@ -1,5 +1,5 @@
-// The policy `ottl_condition` through a whole sampler: which spans are asked, what errors do, and how it
-// stands among other policies.
+// The policy `ottl_condition` through a whole sampler: which spans it is evaluated on, what errors do, and
+// how it combines with other policies.
 
 import Expressions
 import Testing
@@ -112,7 +112,7 @@ extension TestSpan {
     #expect(try !decide(rule, spans: [.with(.init("a", .integer(2)), .init("b", .integer(1)))]).isKept)
   }
 
-  /// One that holds is certain: the trace is kept at once, and stands for itself.
+  /// A condition that holds is certain: the trace is kept at once, and represents only itself.
   @Test func aMatchKeepsAtOnce() throws {
     let policies = [Policy(name: "c", rule: try .conditions("name == \"GET /\""))]
     let outcome = try decide(policies, [[.root()]])
@@ -121,7 +121,7 @@ extension TestSpan {
     #expect(outcome.final.threshold == .always)
   }
 
-  /// Spans of different traces in one record are asked with the resource that each stands in.
+  /// Spans of different traces in one record are evaluated with their own resources.
   @Test func tracesOfOneRecordAreApart() throws {
     let world = World {
       $0.policies = [Policy(name: "c", rule: .alwaysSample)]
@@ -157,14 +157,14 @@ extension TestSpan {
     try world.send(failed, at: 0)
     #expect(world.counters.conditionErrors == 1)
     try world.send(TestSpan(id: 9, attributes: failed.attributes), at: 0)
-    // Where an error settles the trace, nothing more is asked.
+    // Once an error settles the trace, evaluation stops.
     #expect(world.counters.conditionErrors == (mode == .propagate ? 1 : 2))
     #expect(world.counters.conditionErrorsSaid == (mode == .silent ? 0 : world.counters.conditionErrors))
     try world.send(TestSpan(trace: 7, id: 1, attributes: failed.attributes), at: 0)
     #expect(world.counters.conditionErrors == (mode == .propagate ? 2 : 3))
   }
 
-  /// In `propagate` an error before a match is the end, whatever comes later; behind a match it is nothing.
+  /// In `propagate` an error before a match is final, whatever follows; after a match it is ignored.
   @Test func errorModes() throws {
     for mode in ConditionErrorMode.allCases {
       let rule = try Policy.Rule.conditions(Self.failing, mode: mode)
@@ -175,14 +175,14 @@ extension TestSpan {
       let records = [[failed], [sound]]
       let apart = try decide([Policy(name: "c", rule: rule)], records)
       #expect(apart.final.isKept == (mode != .propagate))
-      // Of one span, too, a condition behind the one that fails counts in the other modes alone.
+      // Within a span, too, a condition after the failing one counts only in the other modes.
       let both = try Policy.Rule.conditions(Self.failing, "true", mode: mode)
       #expect(try decide(both, spans: [failed]).isKept == (mode != .propagate))
     }
   }
 
-  /// A trace that a condition failed for is not sampled by the policy that the condition stands in, below a
-  /// `not` either; another policy may sample it.
+  /// A trace for which a condition failed is not sampled by the condition's policy, nor below a `not`;
+  /// another policy may sample it.
   @Test func failuresInsidePolicies() throws {
     let failing = try Policy.Rule.conditions(Self.failing)
     for spans in [[failed], [failed, sound]] {
@@ -198,7 +198,7 @@ extension TestSpan {
         spansPerSecondMax: 100, parts: [.init(rule: failing, spansPerSecond: 100)])
       #expect(try !decide(.composite(composite), spans: spans).isKept)
     }
-    // What can be evaluated is as ever.
+    // The other conditions are unaffected.
     #expect(try decide(.not(failing), spans: [neither]).isKept)
     #expect(try !decide(.not(failing), spans: [sound]).isKept)
     #expect(try !decide(.drop([failing]), .alwaysSample, spans: [sound]).isKept)
@@ -226,7 +226,7 @@ extension TestSpan {
     #expect(try !decide(.composite(composite), spans: [.root()]).isKept)
   }
 
-  /// A share of what a condition holds for has the share's threshold.
+  /// A share of what a condition matches has the share's threshold.
   @Test func thresholds() throws {
     let share = SamplingThreshold(probability: 0.25)
     let rule = Policy.Rule.and([try .conditions("true"), .probabilistic(share)])

@@ -1,4 +1,4 @@
-// Every policy by itself: what the Collector's source says about each, case by case, through a whole sampler.
+// Every policy on its own: what the Collector's source does, case by case, through a whole sampler.
 
 import Testing
 
@@ -149,11 +149,11 @@ extension TestSpan {
     PolicyCase("twice", state, TestSpan(id: 1, traceState: "vendor=a,vendor=b"), keeps: false),
     PolicyCase("no tracestate", state, TestSpan(id: 1, traceState: "vendor=a,nothing"), keeps: false),
     PolicyCase("a bad key", state, TestSpan(id: 1, traceState: "vendor=a,Bad=1"), keeps: false),
-    // What the Collector's parser refuses.
+    // What the Collector's parser rejects.
     PolicyCase("a digit first", state, TestSpan(id: 1, traceState: "vendor=a,0bad=1"), keeps: false),
     PolicyCase("two of another", state, TestSpan(id: 1, traceState: "vendor=a,x=1,x=1"), keeps: false),
     PolicyCase("a bad system", state, TestSpan(id: 1, traceState: "vendor=a,t@0=1"), keeps: false),
-    PolicyCase("a member of blanks", state, TestSpan(id: 1, traceState: "vendor=a, ,x=1"), keeps: false),
+    PolicyCase("a blank member", state, TestSpan(id: 1, traceState: "vendor=a, ,x=1"), keeps: false),
     PolicyCase(
       "a long tenant", state,
       TestSpan(id: 1, traceState: "vendor=a," + String(repeating: "t", count: 242) + "@s=1"), keeps: false),
@@ -193,7 +193,7 @@ extension TestSpan {
       TestSpan(id: 1, end: 1500), TestSpan(id: 2, parent: 1, start: 990, end: 2001), keeps: false),
   ]) func countsAndDurations(policy: PolicyCase) throws { try check(policy) }
 
-  /// Inverted, and alone: kept unless something matches.
+  /// Inverted, with no other policy: kept unless something matches.
   @Test(arguments: [
     (TestAttribute("n", .integer(7)), false), (TestAttribute("n", .integer(8)), true),
     (TestAttribute("n", .text("7")), true), (TestAttribute("m", .integer(7)), true),
@@ -217,7 +217,7 @@ extension TestSpan {
     ] { #expect(try decide(rule, spans: [span]).isKept == isKept) }
   }
 
-  /// Regular expressions look for something in the text, as Go's `MatchString` does.
+  /// Regular expressions search the text, as Go's `MatchString` does.
   @Test func patterns() throws {
     let rule = Policy.Rule.patternAttribute(key: "url.path", patterns: ["^/health", "v[0-9]+/cart$"])
     for (path, isKept) in [
@@ -231,7 +231,7 @@ extension TestSpan {
     #expect(try !decide(anything, spans: [.with(resource: .init("k", .list("")))]).isKept)
   }
 
-  /// 64 different questions fit, and each has its own answer.
+  /// 64 different tests fit, and each has its own result.
   @Test func asManyPredicatesAsAWordHasBits() throws {
     let policies = (0..<64).map { number in
       Policy(name: "p\(number)", rule: .numericAttribute(key: "key\(number)", range: 1...1))
@@ -245,7 +245,7 @@ extension TestSpan {
     #expect(Policy.excess(in: more)?.hasPrefix("more than 64 different tests") == true)
   }
 
-  /// Attributes that can't be read match nothing; the others, the span and the record are as they were.
+  /// Unreadable attributes match nothing; the others, the span and the record are unaffected.
   @Test func damagedAttributesAreNone() throws {
     let damages: [[UInt8]] = [
       [0x0a, 0x7f], [0x0a], [0x80], [0x18], [0x18, 0xff], [0x0b], [0x00], [0x0a, 0x03, 0x6f],
@@ -264,7 +264,7 @@ extension TestSpan {
 }
 
 extension Policy.Rule {
-  /// What samples if any of these does.
+  /// Samples if any of these does.
   static func or(_ rules: Policy.Rule...) -> Policy.Rule {
     .not(.and(rules.map { .not($0) }))
   }

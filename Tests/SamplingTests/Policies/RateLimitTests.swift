@@ -53,7 +53,7 @@ private final class Purse {
     #expect(!second.take(2, at: .at(666)))
     #expect(second.take(2, at: .at(667)))
     #expect(first.bucket.level(at: .at(500)) == [1, 500_000_000])
-    // A limit that was lowered since holds no more than it says.
+    // A limit that was lowered since holds no more than its new value.
     let lower = Purse(RateLimit(perSecond: 1, burst: 4))
     lower.bucket.restore([7, 999_999_999_999], at: .at(0))
     #expect(lower.bucket.level(at: .at(0)) == [4, 0])
@@ -76,7 +76,7 @@ private final class Purse {
     #expect(PolicySet(Policy.defaults).budgetLevels(at: .at(0)) == [])
   }
 
-  /// However finely time is cut, what flows in is the same: no fraction of a token is lost.
+  /// However finely time is cut, the inflow is the same: no fraction of a token is lost.
   @Test func smallStepsAddUp() {
     var random = RandomSource(seed: 3)
     for rate in [1, 3, 7, 1000, 999_983] as [Int64] {
@@ -102,7 +102,7 @@ private final class Purse {
     #expect(RateLimit(perSecond: .max).burst == .max)
   }
 
-  /// A commit's metadata may say that all of the largest budget is spent.
+  /// A commit's metadata may claim that all of the largest budget is spent.
   @Test func theLargestCompositeDoesNotOverflow() {
     for capsTotal in [false, true] {
       var composite = Composite(
@@ -117,7 +117,7 @@ private final class Purse {
 }
 
 @Suite struct RateLimitingTests {
-  /// Sends traces of these sizes at these times, each closed a moment later, and tells which are kept.
+  /// Sends traces of these sizes at these times, each closed a moment later, and returns which are kept.
   private func kept(_ rule: Policy.Rule, _ traces: [(time: Int64, spans: Int)]) throws -> [Bool] {
     let world = World {
       $0.policies = [Policy(name: "p", rule: rule)]
@@ -147,7 +147,7 @@ private final class Purse {
     #expect(try kept(less, [(0, 1)]) == [false])
   }
 
-  /// In an `and` only traces that come as far as the limit are paid for.
+  /// In an `and` only traces that reach the limit are paid for.
   @Test func andAsksInOrder() throws {
     let large = Policy.Rule.spanCount(least: 2, most: nil)
     let limit = Policy.Rule.rateLimiting(RateLimit(perSecond: 1, burst: 4))
@@ -157,7 +157,7 @@ private final class Purse {
     #expect(try kept(.not(limit), traces) == [false, false, false, false, true])
   }
 
-  /// A limit does not ask what other policies say: it pays for what they keep too. A trace is paid for once.
+  /// A limit ignores other policies: it pays for what they keep too. A trace is paid for once.
   @Test func aKeptTraceIsPaidOnce() throws {
     let world = World {
       $0.policies = [
@@ -205,7 +205,7 @@ private final class Purse {
   }
 
   /// The first part that samples decides; smaller traces may still fit when a larger one did not; each second
-  /// begins anew.
+  /// starts afresh.
   @Test func asTheCollectorHasIt() throws {
     #expect(try kept([3, 3, 3], next: [6, 3]) == [true, true, false, true, false])
     #expect(try kept([4, 3, 3], next: [3]) == [true, false, false, true])
@@ -238,7 +238,7 @@ private final class Purse {
         generous(&$0)
         $0.capsTotal = true
       } == [true, true, true, false, true])
-    // What the others leave.
+    // What the others leave over.
     #expect(
       try kept([3, 2, 2, 2, 2, 1]) {
         $0.parts[1].spansPerSecond = 10

@@ -1,5 +1,5 @@
-// How many traces a kept one stands for, wherever a probability sits; and policies against a plain reading of
-// them.
+// How many traces a kept one represents, wherever a probability is; and policies against a plain evaluation
+// of them.
 
 import Simulation
 import Testing
@@ -9,7 +9,7 @@ import Testing
 
 private let full = SamplingThreshold.randomnessCount
 
-/// A trace of one root span that all facts are told of by hand.
+/// A trace of one root span whose facts are all set by hand.
 private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 = 1) -> TraceFacts {
   var trace = OpenTrace(id: TraceID(high: 1, low: randomness), firstOffset: Offset(0), openedAt: .start)
   trace.predicateMatches = matches
@@ -37,7 +37,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
     #expect(threshold(.and([Self.flag, Self.half])) == nil)
     #expect(threshold(.and([Self.flag, Self.half]), at: full / 2 - 1, matches: 1) == nil)
     #expect(threshold(.and([Self.flag, .alwaysSample]), matches: 1) == 0)
-    // Whatever else keeps it: the choice has the greater share.
+    // Whatever else keeps it: the alternative has the greater share.
     #expect(threshold(.and([Self.flag, Self.half]), Self.tenth, matches: 1) == full / 2)
     #expect(threshold(.and([Self.flag, Self.half]), Self.tenth) == full - full / 16)
     #expect(threshold(.and([Self.flag, Self.half]), .alwaysSample, matches: 1) == 0)
@@ -54,7 +54,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
     #expect(threshold(.not(.probabilistic(.always))) == nil)
   }
 
-  /// Dropping 15/16 of the flagged traces: those that are left stand for sixteen.
+  /// Dropping 15/16 of the flagged traces: the remaining ones represent sixteen.
   @Test func sharesOfDrops() {
     let share = Policy.Rule.probabilistic(SamplingThreshold(rejected: full / 16))
     let drop = Policy.Rule.drop([Self.flag, share])
@@ -70,7 +70,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
       let outcome = policies.decide(knownTrace(randomness: randomness), at: .start)
       return outcome.isKept ? outcome.threshold.rejected : nil
     }
-    // The policy behind would have kept it too.
+    // The next policy would have kept it too.
     #expect(threshold([Self.tenth, .alwaysSample], at: full - 1) == 0)
     #expect(threshold([Self.tenth, Self.half], at: full - 1) == full / 2)
     #expect(threshold([Self.half, Self.tenth], at: full / 2) == full / 2)
@@ -92,7 +92,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
     .hashed(HashSampling(salt: salt, percentage: percentage))
   }
 
-  /// With hashes the threshold says how likely the trace was.
+  /// With hashes the threshold tells how likely the trace was.
   @Test func hashesCount() throws {
     let cases: [(name: String, rules: [Policy.Rule], share: Double)] = [
       ("alone", [hashed("a", 25)], 0.25), ("nested", [hashed("a", 25), hashed("a", 50)], 0.5),
@@ -100,8 +100,8 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
       ("either", [hashed("a", 50), hashed("b", 50)], 0.75), ("not", [.not(hashed("a", 25))], 0.75),
       ("drop", [.alwaysSample, .drop([hashed("a", 75)])], 0.25),
       ("and a probability", [.and([hashed("a", 50), Self.half])], 0.25),
-      ("beside a probability", [hashed("a", 50), Self.half], 0.75),
-      ("beside all", [hashed("a", 25), .alwaysSample], 1),
+      ("with a probability", [hashed("a", 50), Self.half], 0.75),
+      ("with all", [hashed("a", 25), .alwaysSample], 1),
     ]
     for (name, rules, share) in cases {
       var policies = PolicySet(rules.map { Policy(name: "p", rule: $0) })
@@ -113,7 +113,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
         kept += 1
         #expect(abs(outcome.threshold.probability - share) < 1e-4, "\(name)")
       }
-      // Counted by their weights, the kept traces are all traces again.
+      // Counted by their weights, the kept traces add up to all traces.
       #expect(abs(Double(kept) / 2000 - share) < 0.05, "\(name): \(kept)")
     }
   }
@@ -161,7 +161,7 @@ private func knownTrace(randomness: UInt64, matches: UInt64 = 0, spans: UInt32 =
   }
 }
 
-/// Policies of every kind without a budget, at random, and what they mean in plain words.
+/// Random policies of every kind without a budget, and their meaning in plain words.
 private struct RandomPolicies {
   var random: RandomSource
   static let predicates: [Policy.Rule] = (0..<3).map { .numericAttribute(key: "k\($0)", range: 1...1) }
@@ -189,7 +189,7 @@ private struct RandomPolicies {
   }
 }
 
-/// The facts that random policies ask for.
+/// The facts that random policies use.
 private struct Facts {
   var attributes: [Bool]
   var spans: Int
@@ -281,7 +281,7 @@ private struct Facts {
     }
   }
 
-  /// What is certain early holds at the end, whatever comes; a certain veto too.
+  /// What is certain early holds at the end, whatever arrives; so does a certain veto.
   @Test(arguments: 1...8) func certainIsForGood(seed: UInt64) {
     var source = RandomPolicies(random: RandomSource(seed: 100 + seed))
     var certain = 0

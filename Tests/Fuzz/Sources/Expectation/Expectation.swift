@@ -1,4 +1,4 @@
-// How a fuzz target says that something is wrong.
+// How a fuzz target reports a failure.
 
 /// Ends the process, which libFuzzer reports together with the input, unless `condition` holds.
 @inline(__always)

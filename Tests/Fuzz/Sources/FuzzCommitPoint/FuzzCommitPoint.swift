@@ -1,26 +1,25 @@
-// Any text as the metadata of a committed offset, and what was read of it as the place where a partition is
-// taken up.
+// Any text as the metadata of a committed offset, and the result as the place where a partition resumes.
 
 import Expectation
 import Sampling
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzCommitPoint(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   // The offset comes first: one byte, spread over all numbers.
   guard let first = input.first else { return 0 }
   let safeOffset = Int64(Int8(bitPattern: first)) << (first & 1 == 0 ? 0 : 56)
   let text = String(decoding: input.dropFirst(), as: UTF8.self)
   guard let point = CommitPoint(safeOffset: Offset(safeOffset), metadata: text) else { return 0 }
-  expect(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata) == point, "it is not read back")
+  expect(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata) == point, "it has changed")
   expect(point.highWater.value - point.safeOffset.value >= 0, "the high water is below the safe offset")
   takeUp(point)
   return 0
 }
 
-/// Limits of the largest numbers, so that levels may be anything.
+/// The largest possible limits, so that levels may be anything.
 private func policies() -> [Policy] {
   let composite = Composite(
     spansPerSecondMax: .max,
@@ -32,7 +31,7 @@ private func policies() -> [Policy] {
   ]
 }
 
-/// The partition is taken up there and read on; what it would commit next is read back too.
+/// The partition resumes there and reads on; what it would commit next is read back too.
 private func takeUp(_ point: CommitPoint) {
   var configuration = SamplerConfiguration()
   configuration.limits.segmentBytes = 256
@@ -57,5 +56,5 @@ private func check(_ sampler: borrowing Sampler) {
   sampler.checkInvariants()
   guard let next = sampler.commitPoint else { return expect(false, "there is no commit point") }
   expect(
-    CommitPoint(safeOffset: next.safeOffset, metadata: next.metadata) == next, "the next is not read back")
+    CommitPoint(safeOffset: next.safeOffset, metadata: next.metadata) == next, "the next has changed")
 }

@@ -1,13 +1,13 @@
-// Any bytes as a record of `decisions`, and what was read of it as the past of a partition.
+// Any bytes as a record of `decisions`, and the result as the past of a partition.
 
 import Expectation
 import OTLP
 import Sampling
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzDecision(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   let verdict: RestoredVerdict
   do throws(MalformedInput) {
@@ -24,18 +24,18 @@ public func fuzzDecision(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 private func checkTime(_ time: Instant) {
   var text: [UInt8] = []
   time.appendRFC3339(to: &text)
-  expect(Instant(rfc3339: text) == time, "a time is not read back")
+  expect(Instant(rfc3339: text) == time, "a time changed when read back")
 }
 
-/// Made once: compiling takes longer than reading.
+/// Compiled once: compiling takes longer than reading.
 private let workspace = Workspace()
 
-/// Whoever fuzzes has one thread.
+/// A fuzzer has one thread.
 private final class Workspace: @unchecked Sendable {
   let shared = SamplerWorkspace()
 }
 
-/// A partition is taken over, and goes on, whatever the last owner has written.
+/// A partition is adopted and continues, whatever the last owner has written.
 private func restore(_ verdict: RestoredVerdict) {
   var configuration = SamplerConfiguration()
   configuration.windows.lateWindow = .seconds(60)
@@ -56,5 +56,5 @@ private func restore(_ verdict: RestoredVerdict) {
   sampler.advance(to: clock + .seconds(3_600), into: &effects)
   sampler.checkInvariants()
   expect(sampler.usage.pastVerdicts == 0, "a verdict is never forgotten")
-  expect(effects.outputs.isEmpty, "something is decided about a trace that did not come")
+  expect(effects.outputs.isEmpty, "a decision about a trace that never arrived")
 }

@@ -1,12 +1,12 @@
-// Any bytes as a recording: each byte is in one record or one damage, and memory is bounded.
+// Any bytes as a recording: each byte belongs to one record or one damage, and memory is bounded.
 
 import Expectation
 import Pipeline
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzRecording(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   let isSkippable =
     input.first.map { $0 & 0xf0 == 0x50 } == true && input.dropFirst().starts(with: [0x2a, 0x4d, 0x18])
@@ -15,13 +15,13 @@ public func fuzzRecording(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt 
     let reader = try RecordingReader(bytes: input)
     var place = 0
     var items = 0
-    // A frame of a few bytes may hold gigabytes: as much of them as there is time for.
+    // A frame of a few bytes may hold gigabytes: read as much as there is time for.
     while items < 10_000, let item = try reader.next() {
       items += 1
       switch item {
       case .record(let record):
         expect(record.spanCount > 0, "a record without spans")
-        // Between lines there may be blanks.
+        // Blanks are allowed between lines.
         expect(record.offset == place || reader.form == .collectorLines && record.offset > place, "a gap")
         place = record.offset + record.byteCount
       case .damaged(let offset, let count, let reason):

@@ -1,4 +1,4 @@
-// Any bytes as a story for a sampler: records, time, memory pressure. Its books must balance after every
+// Any bytes as a story for a sampler: records, time, memory pressure. Its accounts must balance after every
 // step.
 
 import Expectation
@@ -6,19 +6,19 @@ import Expressions
 import OTLP
 import Sampling
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzSampler(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   var story = Story(input)
   story.run()
   return 0
 }
 
-/// Limits so small that a story of some dozen bytes reaches every one of them.
+/// Limits so small that a story of a few dozen bytes reaches every one of them.
 ///
-/// How much is annotated is up to the length of the story, `seed`.
+/// How much is annotated depends on the length of the story, `seed`.
 private func configuration(_ seed: Int) -> SamplerConfiguration {
   var configuration = SamplerConfiguration()
   configuration.windows.decisionWait = .seconds(30)
@@ -51,7 +51,7 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   return configuration
 }
 
-/// Made once: compiling their texts takes longer than most stories.
+/// Compiled once: compiling takes longer than most stories.
 private let morePolicies = attributePolicies() + conditionPolicies()
 
 /// Policies that read what the scanner steps over, in spans and resources. They sample little, so that every
@@ -76,8 +76,7 @@ private func attributePolicies() -> [Policy] {
   ]
 }
 
-/// Conditions on spans and events in each error mode, on attributes that may be of any type. They too sample
-/// little.
+/// Conditions on spans and events in each error mode, on attributes of any type. They too sample little.
 private func conditionPolicies() -> [Policy] {
   let texts: [(ConditionErrorMode, span: String, event: String)] = [
     (.propagate, #"attributes["k"] > 1 and not IsRootSpan()"#, #"IsMatch(attributes["k"], "^v+")"#),
@@ -116,7 +115,7 @@ private struct Story: ~Copyable {
   private var offset = Offset(100)
   private var time = Instant(milliseconds: 1_700_000_000_000)
   private var record = WireWriter()
-  /// Spans in records that were not refused.
+  /// Spans in accepted records.
   private var spansTaken: UInt64 = 0
   private var spansForwarded: UInt64 = 0
   private var finals: UInt64 = 0
@@ -138,17 +137,17 @@ private struct Story: ~Copyable {
       case 5: pass(operation)
       case 6:
         sampler.relieve(toBytes: Int(operation >> 3) * 64, into: &effects)
-        expect(sampler.usage.bufferedBytes <= Int(operation >> 3) * 64, "relieving did not suffice")
+        expect(sampler.usage.bufferedBytes <= Int(operation >> 3) * 64, "relief did not free enough")
       default: step(operation)
       }
       check()
     }
-    // Long after, every window is closed and every span accounted for.
+    // Much later, every window is closed and every span accounted for.
     sampler.advance(to: time + .seconds(3_600), into: &effects)
     check()
     let counters = sampler.counters
     expect(sampler.usage.openTraces == 0, "a trace never closes")
-    expect(sampler.usage.bufferedBytes == 0, "bytes are buffered for no trace")
+    expect(sampler.usage.bufferedBytes == 0, "bytes are buffered without a trace")
     expect(counters.spansRead == accounted(counters), "spans were lost: \(counters)")
     expect(sampler.commitPoint.map { $0.safeOffset == $0.highWater } ?? true, "the safe offset is stuck")
   }
@@ -162,7 +161,7 @@ private struct Story: ~Copyable {
 
   // MARK: Operations
 
-  /// Reads a record of `count` spans: two bytes of the story for each.
+  /// Reads a record of `count` spans: two bytes of the story each.
   private mutating func ingestSpans(_ count: Int) {
     record.removeAll()
     var written: UInt64 = 0
@@ -197,7 +196,7 @@ private struct Story: ~Copyable {
           if parent > 0 { span.bytesField(4, [0, 0, 0, 0, 0, 0, 0, UInt8(parent)]) }
           span.stringField(3, states[Int(shape >> 4 & 3)])
           span.stringField(5, "operation")
-          // Two of eight ids are a producer's and a consumer's.
+          // Two of the eight ids are a producer's and a consumer's.
           span.varintField(6, UInt64(identity >> 3 & 7))
           span.fixed64Field(7, start)
           span.fixed64Field(8, start + UInt64(shape >> 6) * 900_000_000)
@@ -207,8 +206,8 @@ private struct Story: ~Copyable {
     }
   }
 
-  /// Reads a record of one span in a resource, both with attributes that are the next bytes of the story, as
-  /// they are. The record must be taken: what is wrong with an attribute is that attribute's own matter.
+  /// Reads a record of one span in a resource, both with attributes that are the next bytes of the story,
+  /// unchanged. The record must be accepted: a bad attribute affects only itself.
   private mutating func ingestAttributes(_ count: Int) {
     let identity = next() ?? 0
     let ofResource = Array(input.prefix(count / 2))
@@ -246,14 +245,14 @@ private struct Story: ~Copyable {
     spansTaken += 1
   }
 
-  /// Reads the next bytes of the story as a record, whatever they are.
+  /// Reads the next bytes of the story as a record.
   private mutating func ingestBytes(_ count: Int) {
     let bytes = Array(input.prefix(count * 8))
     input = input.dropFirst(count * 8)
     let spansBefore = sampler.counters.spansRead
     let refused = ingest(key: nil, value: bytes) != nil
     let spansRead = sampler.counters.spansRead - spansBefore
-    expect(!refused || spansRead == 0, "something of a refused record was taken")
+    expect(!refused || spansRead == 0, "spans of a rejected record were used")
     spansTaken += spansRead
   }
 
@@ -305,21 +304,21 @@ private struct Story: ~Copyable {
     expect(counters.spansRead == spansTaken, "\(counters.spansRead) spans read, \(spansTaken) taken")
     expect(
       counters.spansKept == spansForwarded, "\(counters.spansKept) spans kept, \(spansForwarded) forwarded")
-    expect(accounted(counters) <= counters.spansRead, "spans were doubled: \(counters)")
+    expect(accounted(counters) <= counters.spansRead, "spans were duplicated: \(counters)")
     expect(
       counters.tracesOpened == counters.tracesKept + counters.tracesDropped + UInt64(usage.openTraces),
       "traces were lost: \(counters)")
-    expect(counters.tracesKept + counters.tracesDropped == finals, "not one final verdict a trace")
+    expect(counters.tracesKept + counters.tracesDropped == finals, "not one final verdict per trace")
     expect(usage.pastVerdicts <= 4, "too many verdicts are remembered")
-    expect(usage.segmentBytes >= usage.bufferedBytes, "more bytes are buffered than there is room for")
+    expect(usage.segmentBytes >= usage.bufferedBytes, "more bytes are buffered than allocated")
     if let point = sampler.commitPoint {
       expect(point.safeOffset <= point.highWater && point.highWater <= offset, "an offset is ahead")
       let again = CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)
-      expect(again == point, "a commit point is not read back")
+      expect(again == point, "a commit point changed when read back")
     }
   }
 
-  /// A decision is read back as what it was.
+  /// A decision reads back unchanged.
   private func check(_ decision: Decision, _ record: [UInt8]) {
     do throws(MalformedInput) {
       let verdict = try RestoredVerdict(record: record)
@@ -335,7 +334,7 @@ private struct Story: ~Copyable {
     }
   }
 
-  /// What is handed out must be what it says, and readable.
+  /// Outputs must be what they claim to be, and readable.
   private mutating func checkEffects() {
     let bytes = effects.bytes
     var reader = ScannedRecord()
@@ -345,19 +344,19 @@ private struct Story: ~Copyable {
         if decision.isFinal { finals += 1 }
         if let range { check(decision, Array(bytes[range])) }
       case .reject(let rejected, let range):
-        // The piece holds these spans and no other, and they are wrong for the same reason.
+        // The piece holds only these spans, and they are bad for the same reason.
         do throws(MalformedInput) {
           try Array(bytes[range]).withRawBytes { (raw) throws(MalformedInput) in try reader.scan(raw) }
         } catch {
           expect(error.reason == rejected.error.reason, "\(error) instead of \(rejected.error)")
         }
-        expect(reader.spans.isEmpty, "a sound span was set aside")
+        expect(reader.spans.isEmpty, "a valid span was set aside")
         expect(reader.rejected.map(\.count) == [rejected.count], "spans were lost when they were set aside")
       case .count(_, let range): adoptRates(after: Array(bytes[range]))
       case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
         if case .forward = output { spansForwarded += UInt64(spans) }
         do { try Array(bytes[range]).withRawBytes { try reader.scan($0) } } catch { fatalError("\(error)") }
-        expect(reader.spans.count == spans, "\(reader.spans.count) spans handed out, \(spans) counted")
+        expect(reader.spans.count == spans, "\(reader.spans.count) spans written, \(spans) counted")
         expect(reader.isSingleTrace && reader.spans[0].traceID == traceID, "a span of another trace")
       }
     }
@@ -366,11 +365,11 @@ private struct Story: ~Copyable {
 }
 
 extension Story {
-  /// Takes the rates that follow from what was counted, as a lane does.
+  /// Adopts the rates that follow from the counts, as a lane does.
   private mutating func adoptRates(after bytes: [UInt8]) {
     do {
       let record = try TrafficRecord(decoding: bytes)
-      expect(record.encoded() == bytes, "counts are not read back")
+      expect(record.encoded() == bytes, "counts changed when read back")
       let merged = fleet.merge(record, latest: record.interval)
       expect(merged == .added, "counts were \(merged)")
     } catch { fatalError("\(error)") }

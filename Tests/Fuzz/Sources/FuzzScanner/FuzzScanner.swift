@@ -1,12 +1,12 @@
-// Any bytes as a record: refused with an error inside them, or read, taken apart and rewritten without loss.
+// Any bytes as a record: rejected with an error inside them, or read, split and rewritten without loss.
 
 import Expectation
 import OTLP
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzScanner(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   guard let record = scan(input) else { return 0 }
   checkPieces(of: record, input)
@@ -16,7 +16,7 @@ public func fuzzScanner(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-/// Reads `bytes`, or nil if they are refused. The error's place must be in them.
+/// Reads `bytes`; nil if they are rejected. The error must be located in them.
 private func scan(_ bytes: [UInt8]) -> ScannedRecord? {
   var record = ScannedRecord()
   do throws(MalformedInput) {
@@ -26,7 +26,7 @@ private func scan(_ bytes: [UInt8]) -> ScannedRecord? {
     return nil
   }
   expect(!record.spans.isEmpty, "a record without spans was accepted")
-  expect(Set(record.rejected.map(\.error.reason)).count == record.rejected.count, "a reason comes twice")
+  expect(Set(record.rejected.map(\.error.reason)).count == record.rejected.count, "a reason appears twice")
   var end = 0
   for span in record.spans {
     expect(!span.traceID.isZero && span.spanID != 0, "a span without an id was accepted")
@@ -70,7 +70,7 @@ private func checkPieces(of record: ScannedRecord, _ bytes: [UInt8]) {
     bytes.withRawBytes { groups.append(group, of: record, bytes: $0, to: &writer) }
     let piece = writer.bytes
     size += piece.count
-    guard let again = scan(piece) else { fatalError("a piece is refused") }
+    guard let again = scan(piece) else { fatalError("a piece is rejected") }
     let indices = groups.spanIndices(of: group)
     seen += indices.count
     expect(again.isSingleTrace, "a piece of several traces")
@@ -78,11 +78,11 @@ private func checkPieces(of record: ScannedRecord, _ bytes: [UInt8]) {
     let before = indices.map { Facts(record.spans[Int($0)], record, bytes) }
     expect(again.spans.map { Facts($0, again, piece) } == before, "a piece has other spans than its group")
   }
-  expect(seen == record.spans.count, "spans were lost or doubled")
+  expect(seen == record.spans.count, "spans were lost or duplicated")
   expect(record.isSingleTrace || size <= bytesMax, "pieces of \(size) bytes")
 }
 
-/// The pieces of spans that can't be used hold these, and no other.
+/// The pieces of unusable spans hold these, and no others.
 private func checkRejected(of record: ScannedRecord, _ bytes: [UInt8]) {
   for rejected in record.rejected {
     var writer = WireWriter()
@@ -90,7 +90,7 @@ private func checkRejected(of record: ScannedRecord, _ bytes: [UInt8]) {
     var again = ScannedRecord()
     do throws(MalformedInput) {
       try writer.bytes.withRawBytes { (raw) throws(MalformedInput) in try again.scan(raw) }
-      fatalError("spans that can't be used were read")
+      fatalError("unusable spans were read")
     } catch {
       expect(error.reason == rejected.error.reason, "\(error) instead of \(rejected.error)")
       expect(again.spans.isEmpty && again.rejected.map(\.count) == [rejected.count], "others were set aside")
@@ -104,7 +104,7 @@ private func checkKept(_ bytes: [UInt8], _ record: ScannedRecord) {
   var counts = RewriteCounts()
   keep(bytes, threshold, &kept, &counts)
   expect(counts.spans == record.spans.count, "\(counts.spans) of \(record.spans.count) spans were written")
-  guard let again = scan(kept.bytes) else { fatalError("a kept record is refused") }
+  guard let again = scan(kept.bytes) else { fatalError("a kept record is rejected") }
   expect(again.spans.count == record.spans.count, "keeping lost spans")
   var leftAlone = 0
   for (before, after) in zip(record.spans, again.spans) {
@@ -144,5 +144,5 @@ private func keep(
 private func checkKey(_ key: [UInt8]) {
   guard let id = key.withRawBytes({ TraceID(key: $0) }) else { return }
   let text = Array(id.description.utf8)
-  expect(text.withRawBytes { TraceID(key: $0) } == id, "a trace id is not read back")
+  expect(text.withRawBytes { TraceID(key: $0) } == id, "a trace id changed when read back")
 }

@@ -13,20 +13,20 @@ private func makeConfiguration() -> BaselineConfiguration {
   return configuration
 }
 
-/// libFuzzer's entry.
+/// libFuzzer's entry point.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzStats(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  // Sound: libFuzzer lends `count` bytes for the length of the call.
+  // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
   guard var record = try? TrafficRecord(decoding: input) else { return 0 }
   expect(record.encoded() == input, "a record has two forms")
   var cut = record
   _ = cut.shorten(toBytes: 300)
-  expect((try? TrafficRecord(decoding: cut.encoded())) != nil, "a cut record is refused")
+  expect((try? TrafficRecord(decoding: cut.encoded())) != nil, "a cut record is rejected")
   _ = record.topicKey(history: configuration.history)
   var fleet = FleetTraffic(configuration: configuration)
   checkRates(fleet.merge(record, latest: record.interval), of: fleet)
-  // The same counts of another partition, and of the interval behind.
+  // The same counts for another partition, and for the interval before.
   record.intervalMilliseconds = 5_000
   record.coveredMilliseconds = min(record.coveredMilliseconds, 5_000)
   for partition in 0..<3 as Range<Int32> {
@@ -40,11 +40,11 @@ public func fuzzStats(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-/// Rates are shares, and the plan has no number that is none.
+/// Rates are shares, and all numbers of the plan are finite.
 private func checkRates(_ merged: FleetTraffic.Merge, of fleet: FleetTraffic) {
   guard merged == .added else { return }
   let rates = RateController(configuration: configuration).rates(for: fleet)
-  expect(rates.newNamesMax >= 0 && rates.newTracesMax >= 0, "less than no new names")
+  expect(rates.newNamesMax >= 0 && rates.newTracesMax >= 0, "a negative number of new names")
   guard let plan = rates.plan else { return }
   for number in [plan.budget, plan.forced, plan.aim, plan.expected, plan.correction] {
     expect(number.isFinite && number >= 0, "the plan is \(plan)")
