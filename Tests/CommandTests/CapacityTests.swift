@@ -10,17 +10,22 @@ import Testing
       "--requests-per-second", "2000", "--spans-per-trace", "10", "--span-bytes", "383", "--error-share",
       "0.02",
       "--slow-share", "0.03", "--baseline-share", "0.1", "--incomplete-share", "0.1", "--compression", "4",
-      "--set", "cpu-per-million-spans=2")
+      "--spans-per-record", "4", "--set", "cpu-per-million-spans=2", "--set", "cpu-per-million-records=3",
+      "--set", "cpu-per-million-traces=5")
     #expect(plan["traffic", "spans"] == 20_000)
+    #expect(plan["traffic", "records"] == 5_000)
     #expect(plan["traffic", "bytes"] == 7_660_000)
     // 5 % errors and slow ones, and a tenth of the other 95 %.
     #expect(plan["traffic", "kept"].isAbout(0.145))
     // 0.9 x (1 s + 5 s) + 0.1 x 30 s.
     #expect(plan["traffic", "open for"].isAbout(8.4))
     #expect(plan["traffic", "open traces"].isAbout(16_800))
-    // 0.02 million spans/s x 2 s, at 60 %.
-    #expect(plan["workers", "busy cores"].isAbout(0.04))
-    #expect(plan["workers", "cores"].isAbout(0.04 / 0.6))
+    #expect(plan["workers", "cores for spans"].isAbout(0.02 * 2))
+    #expect(plan["workers", "cores for records"].isAbout(0.005 * 3))
+    #expect(plan["workers", "cores for traces"].isAbout(0.002 * 5))
+    // The three of them, at 60 %.
+    #expect(plan["workers", "busy cores"].isAbout(0.065))
+    #expect(plan["workers", "cores"].isAbout(0.065 / 0.6))
     #expect(plan["workers", "lanes to fetch"].isAbout(7.66 / 411 / 0.6))
     #expect(plan["workers", "pods"] == 2)
     #expect(plan["workers", "partitions"] == 4)
@@ -43,8 +48,10 @@ import Testing
   @Test func largeSpansCostByTheByteAndFetchingMayDecide() throws {
     // 1,000 x 50 spans of 38,300 bytes: 1.915 GB/s; a hundred times the reference's size.
     let plan = try Plan("--requests-per-second", "1000", "--span-bytes", "38300", "--lanes", "2")
-    #expect(plan["workers", "busy cores"].isAbout(0.05 * 0.9 * 100))
-    #expect(plan["workers", "cores"].isAbout(4.5 / 0.6))
+    #expect(plan["workers", "cores for spans"].isAbout(0.05 * 0.41 * 100))
+    // Records and traces are as many as with small spans.
+    #expect(plan["workers", "cores for records"].isAbout(0.05 / 3.8 * 1.65))
+    #expect(plan["workers", "cores for traces"].isAbout(0.001 * 3.05))
     // 7.77 lanes to fetch, two per pod: 4 pods and one spare, 20 partitions, three for some of 8 lanes.
     #expect(plan["workers", "pods"] == 5)
     #expect(plan["workers", "partitions"] == 20)
@@ -55,6 +62,38 @@ import Testing
       "--requests-per-second", "1000", "--span-bytes", "38300", "--set", "lane-fetch-rate=100000000")
     #expect(fetching["workers", "lanes to fetch"].isAbout(19.15 / 0.6))
     #expect(fetching["workers", "pods"] == 33)
+  }
+
+  @Test func smallerTracesAndRecordsCostMore() throws {
+    // A million spans a second each time.
+    func busyCores(perTrace: Double, _ options: String...) throws -> Double {
+      let plan = try Plan(
+        ["--requests-per-second", "\(1e6 / perTrace)", "--spans-per-trace", "\(perTrace)"] + options)
+      return plan["workers", "busy cores"]
+    }
+    let usual = try busyCores(perTrace: 50)
+    #expect(try busyCores(perTrace: 50, "--spans-per-record", "3.8") == usual)
+    #expect(try busyCores(perTrace: 5, "--spans-per-record", "3.8").isAbout(usual + 0.18 * 3.05))
+    #expect(try busyCores(perTrace: 50, "--spans-per-record", "1").isAbout(usual + (1 - 1 / 3.8) * 1.65))
+    // A trace of two spans does not fill a record of 3.8.
+    #expect(
+      try busyCores(perTrace: 2) == busyCores(perTrace: 2, "--spans-per-record", "2"))
+  }
+
+  /// The table of docs/capacity.md shows what a million spans cost.
+  @Test func thePageShowsWhatSmallTracesCost() throws {
+    let page = try String(contentsOf: repositoryFile("docs/capacity.md"), encoding: .utf8)
+    var shown = 0
+    for match in page.matches(of: /\n\| ([0-9.]+) \| ([0-9.]+) \| ([0-9.]+) s \|/) {
+      let perTrace = try #require(Double(match.1))
+      let plan = try Plan(
+        "--requests-per-second", "\(1e6 / perTrace)", "--spans-per-trace", String(match.1),
+        "--spans-per-record", String(match.2), "--span-bytes", "383")
+      let cores = plan["workers", "busy cores"]
+      #expect(String(format: "%.2f", cores) == match.3, "\(match.1) spans per trace")
+      shown += 1
+    }
+    #expect(shown == 5)
   }
 
   @Test func manyVerdictsNeedPartitions() throws {
@@ -95,6 +134,7 @@ import Testing
     [], ["--requests-per-second", "0"], ["--requests-per-second", "many"],
     ["--requests-per-second", "nan"],
     ["--requests-per-second", "1", "--span-bytes", "-1"],
+    ["--requests-per-second", "1", "--spans-per-record", "0"],
     ["--requests-per-second", "1", "--error-share", "2"],
     ["--requests-per-second", "1", "--decision-wait", "soon"],
     ["--requests-per-second", "1", "--lanes", "0"],

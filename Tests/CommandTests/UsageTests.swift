@@ -36,6 +36,7 @@ import Testing
     ["generate", "-o", "a", "--traces", "0"], ["generate", "-o", "a", "--spans-per-trace", "1e30"],
     ["generate", "-o", "a", "--rate", "1e-300"], ["generate", "-o", "a", "--rate", "inf"],
     ["generate", "-o", "a", "--spans-per-trace", "inf"], ["bench", "--spans-per-trace", "1e30"],
+    ["bench", "--spans-per-record", "0"],
     ["generate", "-o", "a", "--live"],
     ["bench", "--open-traces", "9223372036854775807"], ["bench", "--passes", "9223372036854775807"],
     ["bench", "--compress-above", "-1"], ["report", "--intervals", "9223372036854775807"],

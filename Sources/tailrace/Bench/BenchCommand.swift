@@ -31,6 +31,11 @@ struct BenchCommand: ParsableCommand {
   @Option(name: .long, help: "Spans per generated trace, on average.")
   var spansPerTrace = 50.0
 
+  @Option(
+    name: .long,
+    help: "Maximum spans per generated record; the mean is less, as each service sends its own.")
+  var spansPerRecord = 8
+
   @Option(name: .long, help: "Measured passes; the median counts.")
   var passes = 7
 
@@ -59,6 +64,9 @@ struct BenchCommand: ParsableCommand {
         "--open-traces, --passes, --spans-per-trace and --spans-per-pass must be positive")
     }
     guard spansPerTrace <= 1e6 else { throw ValidationError("--spans-per-trace is at most a million") }
+    guard (1...10_000).contains(spansPerRecord) else {
+      throw ValidationError("--spans-per-record is from 1 to 10000")
+    }
     guard openTraces <= 1_000_000_000, passes <= 100_000, spansPerPass <= 1_000_000_000_000 else {
       throw ValidationError(
         "--open-traces is at most 1e9, --passes at most 100000, --spans-per-pass at most 1e12")
@@ -99,8 +107,8 @@ struct BenchCommand: ParsableCommand {
     if let input { return try BenchCorpus(recording: input) }
     var options = WorkloadOptions()
     options.spansPerTrace = spansPerTrace
-    // Five spans per record on average: a service often has fewer to send.
-    options.spansPerRecord = 8
+    // By default five spans per record on average: a service often has fewer to send.
+    options.spansPerRecord = spansPerRecord
     options.spanBytes = 520
     options.fieldOrder = .mixed
     // About 20 MB: records from a consumer were written a moment ago, and are in the processor's caches.

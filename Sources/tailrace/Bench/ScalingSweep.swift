@@ -17,7 +17,7 @@ enum ScalingSweep: String, CaseIterable, Encodable {
   /// The quantity's values; the others are compared with the first.
   func values(isQuick: Bool) -> [Int] {
     switch (self, isQuick) {
-    case (.spansPerTrace, false): [5, 15, 50, 150, 500, 1_500, 5_000]
+    case (.spansPerTrace, false): [5, 10, 20, 50, 150, 500, 1_500, 5_000]
     case (.spansPerTrace, true): [5, 50]
     case (.openTraces, false): [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]
     case (.openTraces, true): [100, 1_000]

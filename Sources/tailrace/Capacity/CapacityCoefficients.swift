@@ -29,11 +29,17 @@ struct CapacityCoefficients {
 
   private static let processing = [
     CapacityCoefficient(
-      name: "cpu-per-million-spans", value: 0.9, unit: "s",
-      source: "make bench-kafka: 0.7 to 0.9 s from fetch to commit, all threads, exactly_once"),
+      name: "cpu-per-million-spans", value: 0.41, unit: "s",
+      source: "make bench-kafka: at most 0.9 s for 2,380 instructions a span, 1,070 of them its own"),
+    CapacityCoefficient(
+      name: "cpu-per-million-records", value: 1.65, unit: "s",
+      source: "4,360 instructions at that rate; counted at 1 to 7 spans per record"),
+    CapacityCoefficient(
+      name: "cpu-per-million-traces", value: 3.05, unit: "s",
+      source: "8,090 instructions at that rate; counted at 5 to 50 spans per trace"),
     CapacityCoefficient(
       name: "reference-span-bytes", value: 383, unit: "bytes",
-      source: "the spans of that run; the cost of larger ones is assumed to grow with their bytes"),
+      source: "the spans of make bench-kafka; the cost of larger ones is assumed to grow with their bytes"),
     CapacityCoefficient(
       name: "utilisation", value: 0.6, unit: "of a core",
       source: "chosen: the rest is for bursts, replay after a rebalance, and growth"),

@@ -8,6 +8,8 @@ import Topology
 struct CapacityTraffic: Encodable {
   var requestsPerSecond = 0.0
   var spansPerTrace = 50.0
+  /// Spans of one record of `spans`: what an exporter or collector batches of one trace.
+  var spansPerRecord = 3.8
   var spanBytes = 430.0
   /// Maximum seconds from the first span to the verdict.
   var decisionWait = 30.0
@@ -49,6 +51,7 @@ struct CapacityPlan: Encodable {
     case seconds
     case spansPerSecond = "spans/s"
     case tracesPerSecond = "traces/s"
+    case recordsPerSecond = "records/s"
     case bytesPerSecond = "bytes/s"
     case bytes
     case traces
@@ -79,7 +82,7 @@ struct CapacityPlan: Encodable {
   }
 
   private struct Rates {
-    var spans, bytes, keptShare, openTraces: Double
+    var spans, records, bytes, keptShare, openTraces: Double
   }
 
   private mutating func addTraffic() -> Rates {
@@ -88,6 +91,9 @@ struct CapacityPlan: Encodable {
     let spans = add(
       "spans", t.requestsPerSecond * t.spansPerTrace, .spansPerSecond,
       "\(Self.number(t.requestsPerSecond)) requests/s x \(Self.number(t.spansPerTrace)) spans")
+    let records = add(
+      "records", spans / t.spansPerRecord, .recordsPerSecond,
+      "\(Self.number(spans)) spans/s / \(Self.number(t.spansPerRecord)) spans")
     let bytes = add(
       "bytes", spans * t.spanBytes, .bytesPerSecond,
       "\(Self.number(spans)) spans/s x \(Self.number(t.spanBytes)) bytes")
@@ -104,22 +110,35 @@ struct CapacityPlan: Encodable {
     let traces = add(
       "open traces", t.requestsPerSecond * open, .traces,
       "\(Self.number(t.requestsPerSecond)) traces/s x \(Self.number(open)) s")
-    return Rates(spans: spans, bytes: bytes, keptShare: kept, openTraces: traces)
+    return Rates(spans: spans, records: records, bytes: bytes, keptShare: kept, openTraces: traces)
   }
 
   private struct Fleet {
     var partitions, lanes: Double
   }
 
-  private mutating func addFleet(_ coefficients: CapacityCoefficients, _ rates: Rates) -> Fleet {
-    section = "workers"
+  /// Adds the cores that spans, records and traces keep busy; returns their sum.
+  private mutating func addBusyCores(_ coefficients: CapacityCoefficients, _ rates: Rates) -> Double {
     let reference = coefficients["reference-span-bytes"]
     let factor = max(1, traffic.spanBytes / reference)
-    let perMillion = coefficients["cpu-per-million-spans"]
-    let busy = add(
-      "busy cores", rates.spans / 1e6 * perMillion * factor, .cores,
-      "\(Self.number(rates.spans / 1e6)) million spans/s x \(Self.number(perMillion)) s"
-        + (factor > 1 ? " x \(Self.number(traffic.spanBytes)) / \(Self.number(reference)) bytes" : ""))
+    let larger =
+      factor > 1 ? " x \(Self.number(traffic.spanBytes)) / \(Self.number(reference)) bytes" : ""
+    let parts = [
+      ("spans", rates.spans, factor, larger), ("records", rates.records, 1, ""),
+      ("traces", traffic.requestsPerSecond, 1, ""),
+    ].map { name, rate, factor, suffix in
+      let perMillion = coefficients["cpu-per-million-\(name)"]
+      return add(
+        "cores for \(name)", rate / 1e6 * perMillion * factor, .cores,
+        "\(Self.number(rate)) \(name)/s x \(Self.number(perMillion)) s / 1,000,000\(suffix)")
+    }
+    return add(
+      "busy cores", parts.reduce(0, +), .cores, parts.map(Self.number).joined(separator: " + "))
+  }
+
+  private mutating func addFleet(_ coefficients: CapacityCoefficients, _ rates: Rates) -> Fleet {
+    section = "workers"
+    let busy = addBusyCores(coefficients, rates)
     let utilisation = coefficients["utilisation"]
     let cores = add(
       "cores", busy / utilisation, .cores,
@@ -235,7 +254,7 @@ extension CapacityPlan {
       let value = CapacityPlan.text(line)
       text.append(
         "  \(line.name.padding(toLength: 24, withPad: " ", startingAt: 0))"
-          + String(repeating: " ", count: max(0, 16 - value.count)) + "\(value)   = \(line.arithmetic)")
+          + String(repeating: " ", count: max(0, 20 - value.count)) + "\(value)   = \(line.arithmetic)")
     }
     return text.joined(separator: "\n")
   }

@@ -20,6 +20,11 @@ struct PlanCapacityCommand: ParsableCommand {
   @Option(name: .long, help: "Spans per trace, on average.")
   var spansPerTrace = CapacityTraffic().spansPerTrace
 
+  @Option(
+    name: .long,
+    help: "Spans per record, on average; 3.8 if not given, or --spans-per-trace if that is less.")
+  var spansPerRecord: Double?
+
   @Option(name: .long, help: "Bytes of a span with its share of resource and scope, on average.")
   var spanBytes = CapacityTraffic().spanBytes
 
@@ -74,7 +79,7 @@ struct PlanCapacityCommand: ParsableCommand {
   func validate() throws {
     for (name, value) in [
       ("requests-per-second", requestsPerSecond), ("spans-per-trace", spansPerTrace),
-      ("span-bytes", spanBytes), ("compression", compression),
+      ("spans-per-record", spansPerRecord ?? 1), ("span-bytes", spanBytes), ("compression", compression),
     ] {
       guard value > 0, value <= 1e12 else {
         throw ValidationError("--\(name) must be above 0, and at most 1e12")
@@ -108,6 +113,7 @@ struct PlanCapacityCommand: ParsableCommand {
     var traffic = CapacityTraffic()
     traffic.requestsPerSecond = requestsPerSecond
     traffic.spansPerTrace = spansPerTrace
+    traffic.spansPerRecord = spansPerRecord ?? min(traffic.spansPerRecord, spansPerTrace)
     traffic.spanBytes = spanBytes
     traffic.decisionWait = try seconds(decisionWait, "decision-wait")
     traffic.decisionWaitAfterRoot = try seconds(decisionWaitAfterRoot, "decision-wait-after-root")
