@@ -12,7 +12,7 @@ package enum JSONSize {
   package static func stringMax(_ count: Int) -> Int { 6 * count + 10 }
 }
 
-extension OutputSpan<UInt8> {
+extension TextOutput {
   /// Appends a JSON string. It takes room for `JSONSize.stringMax`.
   ///
   /// Escaped are quote, backslash, and what some reader may take for the end of a line: control characters,
@@ -66,7 +66,7 @@ extension OutputSpan<UInt8> {
   }
 }
 
-extension OutputSpan<UInt8> {
+extension TextOutput {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
     // Sound: what makes `Span.bytes` unsafe is padding, and UInt8 has none.
@@ -77,7 +77,7 @@ extension OutputSpan<UInt8> {
 extension [UInt8] {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
-    append(addingCapacity: JSONSize.stringMax(text.utf8.count)) { $0.appendJSONString(text) }
+    appendText(room: JSONSize.stringMax(text.utf8.count)) { $0.appendJSONString(text) }
   }
 }
 
