@@ -1,4 +1,4 @@
-// Redelivered spans.
+// Redelivered spans: recognised and left out.
 //
 // A producer that gets no answer from its broker writes a record again, and a sender that gets no answer from
 // a collector sends a batch again. A span whose bytes arrived before in its trace is counted and left out
