@@ -78,7 +78,7 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
 
   /// Appends the value of `th`: up to 14 hexadecimal digits, trailing zeros left out; "0" for `always`.
   public func appendHexadecimal(to bytes: inout [UInt8]) {
-    bytes.append(addingCapacity: 16) { $0.appendHexadecimal(self) }
+    bytes.appendText(room: 16) { $0.appendHexadecimal(self) }
   }
 
   /// Reads what `appendHexadecimal` wrote; nil for anything else.
@@ -98,8 +98,8 @@ public struct SamplingThreshold: Hashable, Sendable, Comparable, BitwiseCopyable
   }
 }
 
-extension OutputSpan<UInt8> {
-  /// Appends the value of `th`, as above. Needs room for 16 bytes.
+extension TextOutput {
+  /// Appends the value of `th`, as above. It takes room for 16 bytes.
   package mutating func appendHexadecimal(_ threshold: SamplingThreshold) {
     // Zero keeps one digit.
     let zeros = min(threshold.rejected.trailingZeroBitCount / 4, 13)

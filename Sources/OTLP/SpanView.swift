@@ -55,7 +55,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
 
   /// Appends the id as 32 lower-case hexadecimal characters, the form of every key that Tailrace writes.
   public func appendHexadecimal(to bytes: inout [UInt8]) {
-    bytes.append(addingCapacity: 32) { $0.appendHexadecimal(self) }
+    bytes.appendText(room: 32) { $0.appendHexadecimal(self) }
   }
 }
 

@@ -114,9 +114,7 @@ struct DecisionNames {
   /// How many bytes a name takes in a record, quotes included.
   private static func length(of name: [UInt8]) -> Int {
     var json: [UInt8] = []
-    json.append(addingCapacity: JSONSize.stringMax(name.count)) { out in
-      name.withRawBytes { out.appendJSONString($0) }
-    }
+    json.appendJSONString(name)
     return json.count
   }
 }
@@ -128,41 +126,53 @@ extension Limits {
   public static let decisionBytesMin = 12_000
 }
 
+/// A part of a decision record that has names in it.
+enum DecisionPart {
+  /// The first policy, then all of them.
+  case policies
+  case services
+  case root
+  case origin
+}
+
 extension Decision {
   /// Appends the decision record as one line of JSON, without a line break. The field order is fixed.
   ///
-  /// Room for all of it is reserved at once, so appending a field only stores it.
+  /// It takes room for `DecisionTexts.fixedBytesMax` and what `names` appends.
   ///
   /// - Parameters:
-  ///   - configuration: the version of the configuration that decided.
+  ///   - texts: prepared for this decision.
   ///   - isCompact: whether to leave out what only kept traces need.
+  ///   - names: appends a part that has names in it.
+  @inline(__always)
   func appendJSON(
-    names: DecisionNames, partition: PartitionID, configuration: String, isCompact: Bool,
-    to bytes: inout [UInt8]
+    _ texts: borrowing DecisionTexts, isCompact: Bool, to out: inout TextOutput,
+    names: (DecisionPart, inout TextOutput) -> Void
   ) {
-    let room = Decision.fixedBytesMax + names.room + JSONSize.stringMax(configuration.utf8.count)
-    bytes.append(addingCapacity: room) { out in
-      appendHead(to: &out)
-      if !isCompact || isLate { names.appendPolicies(to: &out) }
-      appendCounts(isCompact: isCompact, to: &out)
-      if !isCompact { names.appendServices(to: &out) }
-      if hasRoot { names.appendRoot(to: &out) } else { out.append(#","root":null"#) }
-      if !isCompact {
-        appendDuration(to: &out)
-        names.appendOrigin(to: &out)
-      }
-      appendTail(partition, isCompact: isCompact, to: &out)
-      out.appendJSONString(configuration)
-      out.append(0x7d)
+    appendHead(to: &out)
+    if !isCompact || isLate { names(.policies, &out) }
+    if !isCompact { texts.thresholds.appendCurrent(to: &out) }
+    appendCounts(to: &out)
+    if !isCompact { names(.services, &out) }
+    if hasRoot { names(.root, &out) } else { out.append(#","root":null"#) }
+    if !isCompact {
+      out.append(#","start_time":""#)
+      out.appendRFC3339(startInstant, in: texts.start)
+      out.append(#"","duration_ns":"#)
+      out.appendDecimal(duration)
+      names(.origin, &out)
     }
+    texts.circumstances.appendCurrent(to: &out)
+    out.appendDecimal(firstOffset.value)
+    out.append(#","last_offset":"#)
+    out.appendDecimal(lastOffset.value)
+    out.append(#","decided_at":""#)
+    out.appendRFC3339(decidedAt, in: texts.decision)
+    texts.end.withRawBytes { out.append($0) }
   }
 
-  /// More than a record takes without its names: some 500 characters of fixed text, ids, two instants and
-  /// eleven numbers of up to 28.
-  private static let fixedBytesMax = 1200
-
   @inline(__always)
-  private func appendHead(to out: inout OutputSpan<UInt8>) {
+  private func appendHead(to out: inout TextOutput) {
     out.append(#"{"trace_id":""#)
     out.appendHexadecimal(traceID)
     if isKept {
@@ -175,19 +185,7 @@ extension Decision {
   }
 
   @inline(__always)
-  private func appendCounts(isCompact: Bool, to out: inout OutputSpan<UInt8>) {
-    if !isCompact {
-      out.append(#","probability":"#)
-      out.append(real: threshold.probability)
-      if threshold == .never {
-        out.append(#","threshold":null,"adjusted_count":"#)
-      } else {
-        out.append(#","threshold":""#)
-        out.appendHexadecimal(threshold)
-        out.append(#"","adjusted_count":"#)
-      }
-      out.append(real: threshold.adjustedCount)
-    }
+  private func appendCounts(to out: inout TextOutput) {
     out.append(#","span_count":"#)
     out.appendDecimal(Int64(spanCount))
     out.append(#","error_count":"#)
@@ -196,53 +194,208 @@ extension Decision {
     out.appendDecimal(Int64(byteCount))
   }
 
+  /// `start`, clamped.
   @inline(__always)
-  private func appendDuration(to out: inout OutputSpan<UInt8>) {
-    out.append(#","start_time":""#)
-    out.appendRFC3339(Instant(nanoseconds: Int64(clamping: start)))
-    out.append(#"","duration_ns":"#)
-    out.appendDecimal(duration)
+  fileprivate var startInstant: Instant { Instant(nanoseconds: Int64(clamping: start)) }
+}
+
+/// The text of decision records that is the same in most of a partition's records. It is written once and
+/// copied into each.
+struct DecisionTexts: ~Copyable {
+  /// More than a record takes without its names and its configuration: some 500 characters of fixed text,
+  /// ids, two instants and eleven numbers of up to 28.
+  private static let fixedBytesMax = 1200
+
+  /// What a record says of how a decision came about, between the names and the offsets.
+  struct Circumstances: Equatable {
+    var trigger: Decision.Trigger
+    var isLate: Bool
+    var isCompact: Bool
+    var truncatedCount: Int
+    var tooLargeCount: Int
   }
 
-  @inline(__always)
-  private func appendTail(_ partition: PartitionID, isCompact: Bool, to out: inout OutputSpan<UInt8>) {
-    out.append(trigger.field)
-    if isLate { out.append(#","late":true"#) } else { out.append(#","late":false"#) }
-    out.append(#","truncated_spans":"#)
-    out.appendDecimal(Int64(truncatedCount))
-    if !isCompact {
-      out.append(#","too_large_spans":"#)
-      out.appendDecimal(Int64(tooLargeCount))
+  /// Which policies a record names.
+  struct Reasons: Equatable {
+    var matches: UInt64
+    /// A reason that is no policy.
+    var other: String?
+  }
+
+  private let partition: PartitionID
+  /// The policies' names.
+  private let names: [String]
+  /// The end of a record.
+  fileprivate let end: [UInt8]
+  fileprivate var start = SecondText(of: Instant(nanoseconds: 0))
+  fileprivate var decision = SecondText(of: Instant(nanoseconds: 0))
+  fileprivate var thresholds = TextCache<SamplingThreshold>()
+  fileprivate var circumstances = TextCache<Circumstances>()
+  /// The policies of full records.
+  private(set) var reasons = TextCache<Reasons>()
+
+  /// - Parameters:
+  ///   - configuration: the version of the configuration that decides.
+  ///   - policies: their names.
+  init(partition: PartitionID, configuration: String, policies: [String]) {
+    self.partition = partition
+    names = policies
+    var end = Array(#"","config":"#.utf8)
+    end.appendJSONString(configuration)
+    end.append(0x7d)
+    self.end = end
+  }
+
+  /// The room that a record takes without its names.
+  var room: Int { DecisionTexts.fixedBytesMax + end.count }
+
+  /// Finds the texts for a decision.
+  mutating func prepare(for decision: borrowing Decision, isCompact: Bool) {
+    let partition = partition
+    self.decision.follow(decision.decidedAt)
+    circumstances.find(
+      Circumstances(
+        trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
+        truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
+    ) { $0.text(partition) }
+    guard !isCompact else { return }
+    start.follow(decision.startInstant)
+    thresholds.find(decision.threshold) { $0.text }
+  }
+
+  /// Appends a decision record with these names.
+  mutating func append(
+    _ decision: Decision, _ names: DecisionNames, isCompact: Bool, to bytes: inout [UInt8]
+  ) {
+    prepare(for: decision, isCompact: isCompact)
+    bytes.appendText(room: room + names.room) { out in
+      decision.appendJSON(self, isCompact: isCompact, to: &out) { part, out in names.append(part, to: &out) }
     }
-    out.append(#","partition":"#)
-    out.appendDecimal(Int64(partition.value))
-    out.append(#","first_offset":"#)
-    out.appendDecimal(firstOffset.value)
-    out.append(#","last_offset":"#)
-    out.appendDecimal(lastOffset.value)
-    out.append(#","decided_at":""#)
-    out.appendRFC3339(decidedAt)
-    out.append(#"","config":"#)
+  }
+
+  /// Finds the text for the policies in `matches`, and another reason.
+  mutating func prepare(policies matches: UInt64, other: String?) {
+    let names = names
+    reasons.find(Reasons(matches: matches, other: other)) { reasons in
+      var policies = names.indices.filter { matches & 1 << UInt64($0) != 0 }.map { names[$0] }
+      if let other = reasons.other { policies.append(other) }
+      return DecisionTexts.text(ofPolicies: policies)
+    }
+  }
+
+  /// The fields that name the first policy, then all of them.
+  fileprivate static func text(ofPolicies policies: [String]) -> [UInt8] {
+    guard let first = policies.first else { return Array(#","policy":null,"reasons":[]"#.utf8) }
+    var text = Array(#","policy":"#.utf8)
+    text.appendJSONString(first)
+    text += #","reasons":["#.utf8
+    for (place, policy) in policies.enumerated() {
+      if place > 0 { text.append(0x2c) }
+      text.appendJSONString(policy)
+    }
+    text.append(0x5d)
+    return text
+  }
+}
+
+/// A few texts made last, by what they are made of.
+struct TextCache<Key: Equatable> {
+  private static var countMax: Int { 4 }
+
+  private var entries: [(key: Key, text: [UInt8])] = []
+  /// The text found last.
+  private var current = 0
+  /// The entry replaced last.
+  private var replaced = 0
+
+  /// Finds the text of `key`, or makes it.
+  @inline(__always)
+  mutating func find(_ key: Key, make: (Key) -> [UInt8]) {
+    if current < entries.count, entries[current].key == key { return }
+    search(key, make: make)
+  }
+
+  private mutating func search(_ key: Key, make: (Key) -> [UInt8]) {
+    if let known = entries.firstIndex(where: { $0.key == key }) {
+      current = known
+    } else if entries.count < TextCache.countMax {
+      current = entries.count
+      entries.append((key, make(key)))
+    } else {
+      replaced = (replaced + 1) % TextCache.countMax
+      current = replaced
+      entries[current] = (key, make(key))
+    }
+  }
+
+  /// The length of the text found last.
+  var currentCount: Int { entries[current].text.count }
+
+  /// Appends the text found last.
+  @inline(__always)
+  func appendCurrent(to out: inout TextOutput) {
+    entries[current].text.withRawBytes { out.append($0) }
+  }
+}
+
+extension SamplingThreshold {
+  /// The fields that a record has of it.
+  fileprivate var text: [UInt8] {
+    var text: [UInt8] = []
+    text.appendText(room: 200) { out in
+      out.append(#","probability":"#)
+      out.append(real: probability)
+      if self == .never {
+        out.append(#","threshold":null,"adjusted_count":"#)
+      } else {
+        out.append(#","threshold":""#)
+        out.appendHexadecimal(self)
+        out.append(#"","adjusted_count":"#)
+      }
+      out.append(real: adjustedCount)
+    }
+    return text
+  }
+}
+
+extension DecisionTexts.Circumstances {
+  fileprivate func text(_ partition: PartitionID) -> [UInt8] {
+    var text: [UInt8] = []
+    text.appendText(room: 300) { out in
+      out.append(#","trigger":""#)
+      out.append(trigger.text)
+      if isLate { out.append(#"","late":true"#) } else { out.append(#"","late":false"#) }
+      out.append(#","truncated_spans":"#)
+      out.appendDecimal(Int64(truncatedCount))
+      if !isCompact {
+        out.append(#","too_large_spans":"#)
+        out.appendDecimal(Int64(tooLargeCount))
+      }
+      out.append(#","partition":"#)
+      out.appendDecimal(Int64(partition.value))
+      out.append(#","first_offset":"#)
+    }
+    return text
   }
 }
 
 extension Decision.Trigger {
-  /// The record field that states it.
-  fileprivate var field: StaticString {
+  /// Its name in a record.
+  fileprivate var text: StaticString {
     switch self {
-    case .root: #","trigger":"root""#
-    case .wait: #","trigger":"wait""#
-    case .limit: #","trigger":"limit""#
-    case .memory: #","trigger":"memory""#
-    case .eager: #","trigger":"eager""#
-    case .late: #","trigger":"late""#
+    case .root: "root"
+    case .wait: "wait"
+    case .limit: "limit"
+    case .memory: "memory"
+    case .eager: "eager"
+    case .late: "late"
     }
   }
 }
 
 extension DecisionNames {
   /// The room that the names take, each with a comma.
-  fileprivate var room: Int {
+  var room: Int {
     var room = JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
     if let first = policies.first { room += JSONSize.stringMax(first.utf8.count) }
     for policy in policies { room += JSONSize.stringMax(policy.utf8.count) + 1 }
@@ -251,48 +404,71 @@ extension DecisionNames {
     return room + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
   }
 
-  /// Appends the first policy, then all of them.
-  @inline(__always)
-  fileprivate func appendPolicies(to out: inout OutputSpan<UInt8>) {
-    guard let first = policies.first else { return out.append(#","policy":null,"reasons":[]"#) }
-    out.append(#","policy":"#)
-    out.appendJSONString(first)
-    out.append(#","reasons":["#)
-    for place in policies.indices {
-      if place > 0 { out.append(0x2c) }
-      out.appendJSONString(policies[place])
+  /// Appends a part of a record.
+  func append(_ part: DecisionPart, to out: inout TextOutput) {
+    switch part {
+    case .policies: DecisionTexts.text(ofPolicies: policies).withRawBytes { out.append($0) }
+    case .services:
+      out.appendServices { out in
+        for place in services.indices {
+          if place > 0 { out.append(0x2c) }
+          out.appendJSONString(services[place])
+        }
+      }
+    case .root:
+      out.appendRoot {
+        $0.appendJSONString(rootService)
+      } operation: {
+        $0.appendJSONString(rootOperation)
+      }
+    case .origin:
+      guard let origin else { return out.append(#","error_origin":null"#) }
+      out.appendOrigin(origin.spanID) {
+        $0.appendJSONString(origin.service)
+      } operation: {
+        $0.appendJSONString(origin.operation)
+      }
     }
-    out.append(0x5d)
+  }
+}
+
+extension TextOutput {
+  @inline(__always)
+  mutating func appendServices(_ services: (inout TextOutput) -> Void) {
+    append(#","services":["#)
+    services(&self)
+    append(0x5d)
   }
 
   @inline(__always)
-  fileprivate func appendServices(to out: inout OutputSpan<UInt8>) {
-    out.append(#","services":["#)
-    for place in services.indices {
-      if place > 0 { out.append(0x2c) }
-      services[place].withRawBytes { out.appendJSONString($0) }
-    }
-    out.append(0x5d)
+  mutating func appendRoot(service: (inout TextOutput) -> Void, operation: (inout TextOutput) -> Void) {
+    append(#","root":{"service":"#)
+    service(&self)
+    append(#","operation":"#)
+    operation(&self)
+    append(0x7d)
   }
 
   @inline(__always)
-  fileprivate func appendRoot(to out: inout OutputSpan<UInt8>) {
-    out.append(#","root":{"service":"#)
-    rootService.withRawBytes { out.appendJSONString($0) }
-    out.append(#","operation":"#)
-    rootOperation.withRawBytes { out.appendJSONString($0) }
-    out.append(0x7d)
+  mutating func appendOrigin(
+    _ spanID: UInt64, service: (inout TextOutput) -> Void, operation: (inout TextOutput) -> Void
+  ) {
+    append(#","error_origin":{"service":"#)
+    service(&self)
+    append(#","operation":"#)
+    operation(&self)
+    append(#","span_id":""#)
+    appendHexadecimal(spanID, digits: 16)
+    append(#""}"#)
   }
 
-  @inline(__always)
-  fileprivate func appendOrigin(to out: inout OutputSpan<UInt8>) {
-    guard let origin else { return out.append(#","error_origin":null"#) }
-    out.append(#","error_origin":{"service":"#)
-    origin.service.withRawBytes { out.appendJSONString($0) }
-    out.append(#","operation":"#)
-    origin.operation.withRawBytes { out.appendJSONString($0) }
-    out.append(#","span_id":""#)
-    out.appendHexadecimal(origin.spanID, digits: 16)
-    out.append(#""}"#)
+  fileprivate mutating func appendJSONString(_ text: [UInt8]) {
+    text.withRawBytes { appendJSONString($0) }
+  }
+}
+
+extension [UInt8] {
+  fileprivate mutating func appendJSONString(_ text: [UInt8]) {
+    appendText(room: JSONSize.stringMax(text.count)) { $0.appendJSONString(text) }
   }
 }

@@ -1,4 +1,4 @@
-// Names of services and operations, each stored once.
+// Names of services and operations, each stored once, as records have them.
 
 import Invariants
 import OTLP
@@ -16,16 +16,33 @@ struct NameID: Hashable, Sendable {
 /// An unreferenced name stays until the table is over its capacity, so that the names of a steady stream are
 /// found rather than added again. Pinned names (the services) stay for good; at its capacity the table pins
 /// no more.
+///
+/// Names are read once and written many times, so they are stored as JSON strings.
 struct NameTable {
   private struct Entry {
+    /// The name as a JSON string. If that has not the name's own bytes between its quotes, these follow.
     var bytes: [UInt8]
+    /// The length of the string.
+    var textCount: UInt32
     var hash: UInt32
     var references: UInt32
     var isFree = false
+
+    /// Where the name's own bytes are.
+    @inline(__always)
+    var name: Range<Int> {
+      let text = Int(textCount)
+      return bytes.count == text ? 1..<text - 1 : text..<bytes.count
+    }
   }
+
+  /// The string of an empty name.
+  private static let noName = Array(#""""#.utf8)
 
   private var entries: [Entry] = []
   private var nameBytes = 0
+  /// Room to write the string of a new name.
+  private var scratch: [UInt8] = []
   private var free: [UInt32] = []
   private var index = HashIndex()
   private let seed: HashSeed
@@ -50,9 +67,28 @@ struct NameTable {
       + index.byteCount
   }
 
+  /// The most bytes that a name has taken as a JSON string.
+  private(set) var textBytesMax = 2
+
   /// The name's bytes; empty for `none`.
   func bytes(of name: NameID) -> [UInt8] {
-    name == .none ? [] : entries[Int(name.slot)].bytes
+    withBytes(of: name) { $0.copied() }
+  }
+
+  /// Lends the name's bytes to `body`; none for `none`.
+  @inline(__always)
+  func withBytes<Result>(of name: NameID, _ body: (RawSpan) -> Result) -> Result {
+    guard name != .none else { return [].withRawBytes(body) }
+    let place = entries[Int(name.slot)].name
+    return entries[Int(name.slot)].bytes.withRawBytes { body($0.extracting(place)) }
+  }
+
+  /// Appends the name as a JSON string, which takes `textBytesMax` at the most; an empty one for `none`.
+  @inline(__always)
+  func appendText(of name: NameID, to out: inout TextOutput) {
+    guard name != .none else { return out.append(#""""#) }
+    let count = Int(entries[Int(name.slot)].textCount)
+    entries[Int(name.slot)].bytes.withRawBytes { out.append($0.extracting(first: count)) }
   }
 
   /// Finds or adds `name` and counts one more reference.
@@ -110,12 +146,24 @@ struct NameTable {
   }
 
   private func find(_ name: RawSpan, _ hash: UInt32) -> Int? {
-    index.find(hash) { slot in entries[slot].bytes.withRawBytes { $0.isEqual(to: name) } }
+    index.find(hash) { slot in
+      let place = entries[slot].name
+      return entries[slot].bytes.withRawBytes { $0.extracting(place).isEqual(to: name) }
+    }
   }
 
   private mutating func add(_ name: RawSpan, _ hash: UInt32) -> Int {
-    let entry = Entry(bytes: name.copied(), hash: hash, references: 0)
-    nameBytes += name.byteCount
+    scratch.removeAll(keepingCapacity: true)
+    scratch.appendText(room: JSONSize.stringMax(name.byteCount)) { $0.appendJSONString(name) }
+    let textCount = scratch.count
+    textBytesMax = max(textBytesMax, textCount)
+    let isAsWritten = scratch.withRawBytes { $0.extracting(1..<textCount - 1).isEqual(to: name) }
+    if !isAsWritten { scratch += name.copied() }
+    // A copy has no room to spare.
+    let entry = Entry(
+      bytes: scratch.withRawBytes { $0.copied() }, textCount: UInt32(truncatingIfNeeded: textCount),
+      hash: hash, references: 0)
+    nameBytes += entry.bytes.count
     let slot: Int
     if let reused = free.popLast() {
       slot = Int(reused)
@@ -144,7 +192,8 @@ struct NameTable {
     for slot in entries.indices where entries[slot].references == 0 && !entries[slot].isFree {
       index.remove(entries[slot].hash, slot: slot)
       nameBytes -= entries[slot].bytes.count
-      entries[slot].bytes = []
+      entries[slot].bytes = NameTable.noName
+      entries[slot].textCount = UInt32(NameTable.noName.count)
       entries[slot].isFree = true
       free.append(UInt32(truncatingIfNeeded: slot))
     }

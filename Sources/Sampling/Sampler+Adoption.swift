@@ -31,6 +31,8 @@ extension Sampler {
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts))
     policies = successor
+    texts = DecisionTexts(
+      partition: partition, configuration: self.configuration.version, policies: policies.program.names)
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)
   }

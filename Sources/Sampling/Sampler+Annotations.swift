@@ -45,12 +45,25 @@ extension Sampler {
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
     }
-    if table[slot].state == .skeleton {
-      reasons.append(Sampler.limitReason)
-    } else if table[slot].state == .kept, matches == 0 {
-      reasons.append(Sampler.earlierReason)
-    }
+    if let other = otherReason(of: slot, matches: matches) { reasons.append(other) }
     return reasons
+  }
+
+  /// The first of them.
+  mutating func firstReason(of slot: Int, matches: UInt64) -> String? {
+    // There are no more than 64 policies, and a match has one.
+    matches == 0
+      ? otherReason(of: slot, matches: 0) : policies.program.names[matches.trailingZeroBitCount]
+  }
+
+  /// The reason that is no policy: none, for most traces.
+  @inline(__always)
+  mutating func otherReason(of slot: Int, matches: UInt64) -> String? {
+    switch table[slot].state {
+    case .skeleton: Sampler.limitReason
+    case .kept: matches == 0 ? Sampler.earlierReason : nil
+    case .undecided: nil
+    }
   }
 
   /// The most bytes that spans of `byteCount` bytes may take once forwarded.

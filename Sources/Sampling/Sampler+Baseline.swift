@@ -89,7 +89,7 @@ struct PartitionBaseline {
     while resolved.count <= slot { resolved.append(Resolved()) }
     let last = resolved[slot]
     if last.generation == traffic.generation { return last.key }
-    let key = names.bytes(of: name).withRawBytes { traffic.key(of: $0, isNew: last.generation < 0) }
+    let key = names.withBytes(of: name) { traffic.key(of: $0, isNew: last.generation < 0) }
     resolved[slot] = Resolved(key: key, generation: traffic.generation)
     return key
   }

@@ -40,7 +40,7 @@ extension Sampler {
     serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
     if isKept {
       counters.tracesKept += 1
-      if let reason = reasons(of: slot, matches: outcome.matches).first {
+      if let reason = firstReason(of: slot, matches: outcome.matches) {
         counters.keptByReason[reason, default: 0] += 1
       }
     } else {
@@ -221,28 +221,70 @@ extension Sampler {
       return
     }
     let isCompact = !decision.isKept && configuration.dropped == .compact
-    let names = names(of: slot, outcome, isCompact: isCompact)
-    let record = write(decision, names, isCompact: isCompact, &effects)
+    let record = write(decision, outcome, slot, isCompact: isCompact, &effects)
     effects.outputs.insert(.decide(decision, record: record), at: place)
   }
 
-  /// Writes a decision record that fits its topic, and returns its range.
+  /// Writes the decision record about the trace in `slot`, its names straight from their tables, and returns
+  /// its range. One that doesn't fit its topic is written again.
+  private mutating func write(
+    _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, isCompact: Bool, _ effects: inout Effects
+  ) -> Range<Int> {
+    texts.prepare(for: decision, isCompact: isCompact)
+    let (service, operation) = (table[slot].rootService, table[slot].rootOperation)
+    let (list, count) = (table[slot].services, Int(table[slot].serviceCount))
+    var origin: ErrorNote?
+    var room = texts.room + services.textBytesMax + operations.textBytesMax
+    if !isCompact {
+      texts.prepare(policies: outcome.matches, other: otherReason(of: slot, matches: outcome.matches))
+      origin = errorNotes.origin(from: table[slot].errors)
+      // Each service with a comma.
+      room += texts.reasons.currentCount + (count + 1) * (services.textBytesMax + 1) + operations.textBytesMax
+    }
+    let start = effects.arena.count
+    effects.arena.bytes.appendText(room: room) { out in
+      decision.appendJSON(texts, isCompact: isCompact, to: &out) { part, out in
+        switch part {
+        case .policies: texts.reasons.appendCurrent(to: &out)
+        case .services:
+          out.appendServices { serviceLists.append(first: list, count: count, from: services, to: &$0) }
+        case .root:
+          out.appendRoot {
+            services.appendText(of: service, to: &$0)
+          } operation: {
+            operations.appendText(of: operation, to: &$0)
+          }
+        case .origin:
+          guard let origin else { return out.append(#","error_origin":null"#) }
+          out.appendOrigin(origin.spanID) {
+            services.appendText(of: origin.service, to: &$0)
+          } operation: {
+            operations.appendText(of: origin.operation, to: &$0)
+          }
+        }
+      }
+    }
+    if effects.arena.count - start > configuration.limits.decisionBytes {
+      shorten(decision, names(of: slot, outcome, isCompact: isCompact), isCompact, from: start, &effects)
+    }
+    return start..<effects.arena.count
+  }
+
+  /// Writes a decision record with these names that fits its topic, and returns its range.
   mutating func write(
     _ decision: Decision, _ names: DecisionNames, isCompact: Bool, _ effects: inout Effects
   ) -> Range<Int> {
     let start = effects.arena.count
-    decision.appendJSON(
-      names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
-      to: &effects.arena.bytes)
+    texts.append(decision, names, isCompact: isCompact, to: &effects.arena.bytes)
     if effects.arena.count - start > configuration.limits.decisionBytes {
-      shorten(decision, names, isCompact: isCompact, from: start, &effects)
+      shorten(decision, names, isCompact, from: start, &effects)
     }
     return start..<effects.arena.count
   }
 
   /// Rewrites the decision record that starts at `start`, leaving out enough names to fit its topic.
   private mutating func shorten(
-    _ decision: Decision, _ names: DecisionNames, isCompact: Bool, from start: Int, _ effects: inout Effects
+    _ decision: Decision, _ names: DecisionNames, _ isCompact: Bool, from start: Int, _ effects: inout Effects
   ) {
     counters.decisionsShortened += 1
     var names = names
@@ -250,9 +292,7 @@ extension Sampler {
       bytes: effects.arena.count - start - configuration.limits.decisionBytes,
       rest: Array(Sampler.otherServicesName.utf8))
     effects.arena.bytes.removeSubrange(start...)
-    decision.appendJSON(
-      names: names, partition: partition, configuration: configuration.version, isCompact: isCompact,
-      to: &effects.arena.bytes)
+    texts.append(decision, names, isCompact: isCompact, to: &effects.arena.bytes)
   }
 
   private mutating func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {

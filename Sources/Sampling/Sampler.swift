@@ -30,6 +30,8 @@ public struct Sampler: ~Copyable {
   var operations: NameTable
   var serviceLists = ServiceLists()
   var errorNotes = ErrorNotes()
+  /// What its decision records have in common.
+  var texts: DecisionTexts
   /// The spans of open traces, and of those decided last: see `Sampler+Redelivery.swift`.
   var register: SpanRegister
   var pastKept = PastSpans()
@@ -78,6 +80,8 @@ public struct Sampler: ~Copyable {
     let workspace = workspace ?? SamplerWorkspace()
     self.workspace = workspace
     policies = workspace.policies(configuration)
+    texts = DecisionTexts(
+      partition: partition, configuration: configuration.version, policies: policies.program.names)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)

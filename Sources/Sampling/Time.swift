@@ -30,7 +30,14 @@ public struct Instant: Hashable, Comparable, Sendable, BitwiseCopyable {
 
   /// Appends the instant in UTC with nine decimal places, as in `2026-01-31T23:59:58.000000001Z`.
   public func appendRFC3339(to bytes: inout [UInt8]) {
-    bytes.append(addingCapacity: Instant.rfc3339Room) { $0.appendRFC3339(self) }
+    bytes.appendText(room: Instant.rfc3339Room) { $0.appendRFC3339(self) }
+  }
+
+  /// The second since 1970 that it is in, and the nanosecond in that.
+  @inline(__always)
+  fileprivate var parts: (second: Int64, nanosecond: Int64) {
+    let (second, nanosecond) = nanoseconds.flooredDivision(by: 1_000_000_000)
+    return (second, nanosecond)
   }
 
   /// The room that the text takes: 30 bytes, the last six of which are stored as a word.
@@ -185,12 +192,19 @@ extension Int64 {
   }
 }
 
-extension OutputSpan<UInt8> {
-  /// Appends `instant` as its `appendRFC3339` does. It needs `Instant.rfc3339Room` bytes of room.
+/// The first 20 characters of an instant's text, as in `2026-01-31T23:59:58.`: the same for a whole second.
+struct SecondText {
+  /// The second since 1970.
+  private(set) var second: Int64
+  /// The characters, the first in the lowest byte; of the last word, four.
+  fileprivate let words: (UInt64, UInt64, UInt64)
+
+  /// The text for all instants in the second that `instant` is in.
   ///
   /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
-  mutating func appendRFC3339(_ instant: Instant) {
-    let (day, inDay) = instant.nanoseconds.flooredDivision(by: 86_400_000_000_000)
+  init(of instant: Instant) {
+    second = instant.parts.second
+    let (day, inDay) = second.flooredDivision(by: 86_400)
     let shifted = day + 719_468
     let (era, inEra) = shifted.flooredDivision(by: 146_097)
     let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
@@ -200,44 +214,54 @@ extension OutputSpan<UInt8> {
     // Instants lie between 1677 and 2262: the year has four digits.
     let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
     let dayOfMonth = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-    let (seconds, nanosecond) = inDay.quotientAndRemainder(dividingBy: 1_000_000_000)
-    let (minutes, second) = seconds.quotientAndRemainder(dividingBy: 60)
+    let (minutes, second) = inDay.quotientAndRemainder(dividingBy: 60)
     let (hour, minute) = minutes.quotientAndRemainder(dividingBy: 60)
-    appendTime(
+    words = SecondText.words(
       date: UInt64(truncatingIfNeeded: year * 10_000 + month * 100 + dayOfMonth),
-      time: UInt64(truncatingIfNeeded: hour * 10_000 + minute * 100 + second),
-      nanosecond: UInt64(truncatingIfNeeded: nanosecond))
+      time: UInt64(truncatingIfNeeded: hour * 10_000 + minute * 100 + second))
   }
 
-  /// Appends a date, such as 20260131, and a time, such as 235958. Bytes are counted from the lowest.
-  private mutating func appendTime(date: UInt64, time: UInt64, nanosecond: UInt64) {
+  /// The characters of a date, such as 20260131, and a time, such as 235958. Bytes are counted from the
+  /// lowest.
+  private static func words(date: UInt64, time: UInt64) -> (UInt64, UInt64, UInt64) {
     let date = Decimals.characters(of: date)
     let (month, day) = ((date >> 32) & 0xffff, date >> 48)
     // Two zeros come first.
     let time = Decimals.characters(of: time) >> 16
     let (hour, minute, second) = (time & 0xffff, (time >> 16) & 0xffff, time >> 32)
-    let (tens, last) = nanosecond.quotientAndRemainder(dividingBy: 10)
-    let nanoseconds = Decimals.characters(of: tens)
     // 2026-01-
-    var word: UInt64 = 0x2d00_002d_0000_0000
-    word |= date & 0xffff_ffff
-    word |= month << 40
-    append(word: word, count: 8)
+    let first: UInt64 = 0x2d00_002d_0000_0000 | date & 0xffff_ffff | month << 40
     // 31T23:59
-    word = 0x0000_3a00_0054_0000
-    word |= day
-    word |= hour << 24
-    word |= minute << 48
-    append(word: word, count: 8)
+    let middle: UInt64 = 0x0000_3a00_0054_0000 | day | hour << 24 | minute << 48
+    // :58.
+    let last: UInt64 = 0x2e00_003a | second << 8
+    return (first, middle, last)
+  }
+
+  /// Becomes the text for `instant`: nothing to do if it is in the same second.
+  @inline(__always)
+  mutating func follow(_ instant: Instant) {
+    if instant.parts.second != second { self = SecondText(of: instant) }
+  }
+}
+
+extension TextOutput {
+  /// Appends `instant` as its `appendRFC3339` does. It needs `Instant.rfc3339Room` bytes of room.
+  mutating func appendRFC3339(_ instant: Instant) {
+    appendRFC3339(instant, in: SecondText(of: instant))
+  }
+
+  /// The same; `text` must be of the instant's second.
+  @inline(__always)
+  mutating func appendRFC3339(_ instant: Instant, in text: borrowing SecondText) {
+    let (tens, last) = instant.parts.nanosecond.quotientAndRemainder(dividingBy: 10)
+    let nanoseconds = Decimals.characters(of: UInt64(truncatingIfNeeded: tens))
+    append(word: text.words.0, count: 8)
+    append(word: text.words.1, count: 8)
     // :58.0000
-    word = 0x2e00_003a
-    word |= second << 8
-    word |= nanoseconds << 32
-    append(word: word, count: 8)
+    append(word: text.words.2 | nanoseconds << 32, count: 8)
     // 00001Z
-    word = 0x5a30_0000_0000
-    word |= nanoseconds >> 32
-    word |= last << 32
-    append(word: word, count: 6)
+    append(
+      word: 0x5a30_0000_0000 | nanoseconds >> 32 | UInt64(truncatingIfNeeded: last) << 32, count: 6)
   }
 }

@@ -43,20 +43,36 @@ struct ServiceLists: ~Copyable {
   }
 
   /// Calls `body` with each service, in the order they were added.
+  @inline(__always)
   func forEach(first: Int32, count: Int, _ body: (NameID) -> Void) {
-    guard count > 0 else { return }
-    var chain: [Int32] = []
-    var block = first
-    while block >= 0 {
-      chain.append(block)
-      block = blocks[Int(block)].next
-    }
     var left = count
-    for block in chain.reversed() {
+    // The list is short: few traces have a second block.
+    var before = count == 0 ? 0 : (count - 1) / ServiceLists.perBlock
+    while left > 0 {
+      let block = Int(self.block(first, after: before))
       for place in 0..<min(left, ServiceLists.perBlock) {
-        body(NameID(slot: blocks[Int(block)].services[place]))
+        body(NameID(slot: blocks[block].services[place]))
       }
       left -= ServiceLists.perBlock
+      before -= 1
+    }
+  }
+
+  /// The block that is `steps` after `first`.
+  private func block(_ first: Int32, after steps: Int) -> Int32 {
+    var block = first
+    for _ in 0..<steps { block = blocks[Int(block)].next }
+    return block
+  }
+
+  /// Appends the names of the services, in the order they were added, as JSON strings with commas between.
+  @inline(__always)
+  func append(first: Int32, count: Int, from names: borrowing NameTable, to out: inout TextOutput) {
+    var isFirst = true
+    forEach(first: first, count: count) { service in
+      if !isFirst { out.append(0x2c) }
+      isFirst = false
+      names.appendText(of: service, to: &out)
     }
   }
 

@@ -8,7 +8,7 @@ import Testing
 @Suite struct JSONWriterTests {
   private func written(_ text: [UInt8]) -> [UInt8] {
     var json: [UInt8] = []
-    json.append(addingCapacity: JSONSize.stringMax(text.count)) { out in
+    json.appendText(room: JSONSize.stringMax(text.count)) { out in
       text.withRawBytes { out.appendJSONString($0) }
     }
     return json

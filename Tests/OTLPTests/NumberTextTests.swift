@@ -5,9 +5,9 @@ import Testing
 @testable import OTLP
 
 @Suite struct NumberTextTests {
-  private func text(_ body: (inout OutputSpan<UInt8>) -> Void) -> String {
+  private func text(_ body: (inout TextOutput) -> Void) -> String {
     var bytes: [UInt8] = []
-    bytes.append(addingCapacity: 64, initializingWith: body)
+    bytes.appendText(room: 64, body)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -37,7 +37,7 @@ import Testing
   @Test func theRoomIsEnough() {
     for value in [0, .max, .min] as [Int64] {
       var bytes: [UInt8] = []
-      bytes.append(addingCapacity: Decimals.bytesMax) { $0.appendDecimal(value) }
+      bytes.appendText(room: Decimals.bytesMax) { $0.appendDecimal(value) }
       #expect(bytes.count <= Decimals.bytesMax)
     }
     let longest = -Double.leastNormalMagnitude.nextUp

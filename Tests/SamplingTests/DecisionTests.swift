@@ -20,8 +20,8 @@ import Testing
 
   private func text(_ decision: Decision, _ names: DecisionNames, isCompact: Bool) -> String {
     var bytes: [UInt8] = []
-    decision.appendJSON(
-      names: names, partition: PartitionID(3), configuration: "0123abcd", isCompact: isCompact, to: &bytes)
+    var texts = DecisionTexts(partition: PartitionID(3), configuration: "0123abcd", policies: [])
+    texts.append(decision, names, isCompact: isCompact, to: &bytes)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -124,8 +124,8 @@ import Testing
 
   @Test func recordsAreAppended() {
     var bytes = Array("before".utf8)
-    decision().appendJSON(
-      names: DecisionNames(), partition: PartitionID(0), configuration: "", isCompact: true, to: &bytes)
+    var texts = DecisionTexts(partition: PartitionID(0), configuration: "", policies: [])
+    texts.append(decision(), DecisionNames(), isCompact: true, to: &bytes)
     #expect(String(decoding: bytes, as: UTF8.self).hasPrefix("before{\"trace_id\""))
   }
 }

@@ -31,6 +31,28 @@ import Testing
     #expect(names.bytes(of: first) == Array("chec".utf8))
   }
 
+  /// Names are stored as JSON strings, and read back as they were.
+  @Test(arguments: [
+    Array("cart".utf8), [], Array("a \"b\"\\\n".utf8), Array("größe\u{2028}".utf8), [0xf0, 0x9f, 0x98],
+    [0xff],
+    Array("\u{fffd}".utf8),
+  ])
+  func namesAreJSONStrings(name: [UInt8]) {
+    var names = table(capacity: 4)
+    let id = name.withRawBytes { names.intern($0) }
+    #expect(names.bytes(of: id) == name)
+    #expect(name.withRawBytes { names.find($0) } == id)
+    var expected: [UInt8] = []
+    expected.appendText(room: JSONSize.stringMax(name.count)) { out in
+      name.withRawBytes { out.appendJSONString($0) }
+    }
+    var text: [UInt8] = []
+    text.appendText(room: names.textBytesMax) { names.appendText(of: id, to: &$0) }
+    #expect(text == expected)
+    text.appendText(room: 2) { names.appendText(of: .none, to: &$0) }
+    #expect(text == expected + Array("\"\"".utf8))
+  }
+
   @Test func anEmptyNameIsAName() {
     var names = table(capacity: 2)
     let empty = [UInt8]().withRawBytes { names.intern($0) }

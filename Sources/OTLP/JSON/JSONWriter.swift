@@ -12,8 +12,8 @@ package enum JSONSize {
   package static func stringMax(_ count: Int) -> Int { 6 * count + 10 }
 }
 
-extension OutputSpan<UInt8> {
-  /// Appends a JSON string. Needs room for `JSONSize.stringMax`.
+extension TextOutput {
+  /// Appends a JSON string. It takes room for `JSONSize.stringMax`.
   ///
   /// Escapes quote, backslash, and whatever a reader may take for the end of a line: control characters, and
   /// the line and paragraph separators. A record stays on its line, whatever a producer names its spans.
@@ -66,7 +66,7 @@ extension OutputSpan<UInt8> {
   }
 }
 
-extension OutputSpan<UInt8> {
+extension TextOutput {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
     // Sound: `Span.bytes` is unsafe because of padding, and UInt8 has none.
@@ -77,7 +77,7 @@ extension OutputSpan<UInt8> {
 extension [UInt8] {
   /// Appends a JSON string, as above.
   package mutating func appendJSONString(_ text: String) {
-    append(addingCapacity: JSONSize.stringMax(text.utf8.count)) { $0.appendJSONString(text) }
+    appendText(room: JSONSize.stringMax(text.utf8.count)) { $0.appendJSONString(text) }
   }
 }
 

@@ -33,8 +33,8 @@ package enum Decimals {
   }
 }
 
-extension OutputSpan<UInt8> {
-  /// Appends `value` in decimal digits. Needs room for `Decimals.bytesMax`.
+extension TextOutput {
+  /// Appends `value` in decimal digits. It takes room for `Decimals.bytesMax`.
   @inlinable @inline(__always)
   package mutating func appendDecimal(_ value: Int64) {
     // Most numbers have one digit.
@@ -72,6 +72,6 @@ extension [UInt8] {
   /// Appends `value` in decimal digits.
   @inlinable
   package mutating func appendDecimal(_ value: Int64) {
-    append(addingCapacity: Decimals.bytesMax) { $0.appendDecimal(value) }
+    appendText(room: Decimals.bytesMax) { $0.appendDecimal(value) }
   }
 }

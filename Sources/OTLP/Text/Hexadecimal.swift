@@ -4,7 +4,7 @@
 public enum Hexadecimal {
   /// Appends the low `digits` nibbles of `value`, 16 at most, the highest first.
   public static func append(_ value: UInt64, digits: Int, to bytes: inout [UInt8]) {
-    bytes.append(addingCapacity: 16) { $0.appendHexadecimal(value, digits: digits) }
+    bytes.appendText(room: 16) { $0.appendHexadecimal(value, digits: digits) }
   }
 
   /// The low `digits` nibbles of `value`, 16 at most, the highest first.
@@ -54,9 +54,9 @@ public enum Hexadecimal {
   }
 }
 
-extension OutputSpan<UInt8> {
-  /// Appends the low `digits` nibbles of `value`, 1 to 16, the highest first. Needs room for 8 bytes, 16
-  /// above 8 digits.
+extension TextOutput {
+  /// Appends the low `digits` nibbles of `value`, 1 to 16, the highest first. It takes room for 8 bytes, for
+  /// 16 above 8 digits.
   @inlinable @inline(__always)
   package mutating func appendHexadecimal(_ value: UInt64, digits: Int) {
     // Moves the first digit to the top.

@@ -1,48 +1,86 @@
 // Text written straight into reserved room: fixed runs, and words of eight characters.
 //
-// A writer reserves room for a whole run of fields once, with `Array.append(addingCapacity:)`, and then only
+// A writer reserves room for a whole run of fields once, with `Array.appendText(room:_:)`, and then only
 // stores. Each step still checks that there is room.
 
-extension OutputSpan<UInt8> {
+/// Room at the end of an array that text is written into.
+///
+/// Only `appendText` makes one, and lends it: it can be neither copied nor kept.
+@safe @usableFromInline @frozen
+package struct TextOutput: ~Copyable {
+  /// Where the next byte goes.
+  @usableFromInline var place: UnsafeMutableRawPointer
+  /// Where the room ends.
+  @usableFromInline let end: UnsafeMutableRawPointer
+
+  @inlinable @inline(__always)
+  init(place: UnsafeMutableRawPointer, end: UnsafeMutableRawPointer) {
+    unsafe self.place = unsafe place
+    unsafe self.end = unsafe end
+  }
+
+  /// Bytes that still fit.
+  @inlinable package var room: Int {
+    @inline(__always) get { unsafe end - place }
+  }
+
+  /// Appends a byte.
+  @inlinable @inline(__always)
+  package mutating func append(_ byte: UInt8) {
+    precondition(room >= 1, "no room for a byte")
+    // Sound: the byte at `place` is before `end`.
+    unsafe place.storeBytes(of: byte, as: UInt8.self)
+    unsafe place += 1
+  }
+
   /// Appends fixed text.
   @inlinable @inline(__always)
   package mutating func append(_ text: StaticString) {
     let count = text.utf8CodeUnitCount
-    precondition(freeCapacity >= count, "no room for fixed text")
-    // Sound: a static string has `count` bytes at `utf8Start` for the lifetime of the program, and the free
-    // part has room for as many.
-    unsafe withUnsafeMutableBufferPointer { buffer, initialized in
-      unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[initialized...])
-        .copyMemory(from: UnsafeRawBufferPointer(start: text.utf8Start, count: count))
-      initialized += count
-    }
+    precondition(room >= count, "no room for fixed text")
+    // Sound: a static string has `count` bytes at `utf8Start` for the whole run of the program, and there is
+    // room for as many.
+    unsafe place.copyMemory(from: text.utf8Start, byteCount: count)
+    unsafe place += count
   }
 
   /// Appends bytes unchanged.
   @inlinable @inline(__always)
   package mutating func append(_ bytes: RawSpan) {
-    precondition(freeCapacity >= bytes.byteCount, "no room for bytes")
-    // Sound: both pointers are used inside the closures only, and the free part has room for the bytes.
-    unsafe withUnsafeMutableBufferPointer { buffer, initialized in
-      let count = initialized
-      unsafe bytes.withUnsafeBytes { source in
-        unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
-          .copyMemory(from: source)
-      }
-      initialized += bytes.byteCount
+    let count = bytes.byteCount
+    precondition(room >= count, "no room for bytes")
+    // Sound: the pointer is used inside the closure only, for the span's own length, and there is room for
+    // as many bytes. An empty span may have no address.
+    unsafe bytes.withUnsafeBytes { source in
+      if let first = source.baseAddress { unsafe place.copyMemory(from: first, byteCount: count) }
     }
+    unsafe place += count
   }
 
   /// Appends the first `count` bytes of `word`, the lowest first. All eight are stored: there must be room
   /// for them, whatever `count` is.
   @inlinable @inline(__always)
   package mutating func append(word: UInt64, count: Int) {
-    precondition(freeCapacity >= 8 && count >= 0 && count <= 8, "no room for a word")
-    // Sound: the free part has room for eight bytes, and a UInt64 is stored at any alignment.
-    unsafe withUnsafeMutableBufferPointer { buffer, initialized in
-      unsafe UnsafeMutableRawBufferPointer(buffer)
-        .storeBytes(of: word.littleEndian, toByteOffset: initialized, as: UInt64.self)
-      initialized += count
+    precondition(room >= 8 && count >= 0 && count <= 8, "no room for a word")
+    // Sound: there is room for eight bytes, and a UInt64 is stored at any alignment.
+    unsafe place.storeBytes(of: word.littleEndian, as: UInt64.self)
+    unsafe place += count
+  }
+}
+
+extension [UInt8] {
+  /// Reserves `room` bytes at the end and appends what `body` writes into them.
+  @inlinable @inline(__always)
+  package mutating func appendText(room: Int, _ body: (inout TextOutput) -> Void) {
+    append(addingCapacity: room) { free in
+      // Sound: the pointers are used inside the closure only: `body` can't keep the output. The bytes up to
+      // its place have been written.
+      unsafe free.withUnsafeMutableBufferPointer { buffer, initialized in
+        guard let start = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+        var out = unsafe TextOutput(place: start + initialized, end: start + buffer.count)
+        body(&out)
+        initialized = unsafe out.place - start
+      }
     }
   }
 }
