@@ -247,7 +247,15 @@ extension Sampler {
         switch part {
         case .policies: texts.reasons.appendCurrent(to: &out)
         case .services:
-          out.appendServices { serviceLists.append(first: list, count: count, from: services, to: &$0) }
+          out.appendServices { out in
+            var isFirst = true
+            // Not a function that takes the table: it would be copied.
+            serviceLists.forEach(first: list, count: count) { service in
+              if !isFirst { out.append(0x2c) }
+              isFirst = false
+              services.appendText(of: service, to: &out)
+            }
+          }
         case .root:
           out.appendRoot {
             services.appendText(of: service, to: &$0)

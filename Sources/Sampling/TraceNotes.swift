@@ -65,17 +65,6 @@ struct ServiceLists: ~Copyable {
     return block
   }
 
-  /// Appends the names of the services, in the order they were added, as JSON strings with commas between.
-  @inline(__always)
-  func append(first: Int32, count: Int, from names: borrowing NameTable, to out: inout TextOutput) {
-    var isFirst = true
-    forEach(first: first, count: count) { service in
-      if !isFirst { out.append(0x2c) }
-      isFirst = false
-      names.appendText(of: service, to: &out)
-    }
-  }
-
   /// Frees the list's blocks.
   mutating func release(first: Int32) {
     var block = first
