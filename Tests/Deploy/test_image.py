@@ -74,6 +74,10 @@ def test_versions_do_not_float() -> None:
         pins = {pin["identity"]: pin["state"]["version"] for pin in json.loads(resolved.read_text())["pins"]}
         # swift-nio names it for a product that is not used here.
         pins.pop("swift-system", None)
+        # Only `make docs` resolves these, and leaves them in the file.
+        for each in ("swift-docc-plugin", "swift-docc-symbolkit"):
+            pins.pop(each, None)
+            named.pop(each, None)
         assert pins == named
 
 
