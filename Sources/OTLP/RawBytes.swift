@@ -21,13 +21,15 @@ extension RawSpan {
   /// Whether both have the same bytes.
   @inlinable
   package func isEqual(to other: RawSpan) -> Bool {
-    guard byteCount == other.byteCount else { return false }
+    let count = byteCount
+    guard count == other.byteCount else { return false }
+    guard count >= 8 else { return lastWord(from: 0) == other.lastWord(from: 0) }
     var offset = 0
-    while offset + 8 <= byteCount {
+    while offset + 8 < count {
       if word(at: offset) != other.word(at: offset) { return false }
       offset += 8
     }
-    return lastWord(from: offset) == other.lastWord(from: offset)
+    return word(at: count - 8) == other.word(at: count - 8)
   }
 
   /// The eight bytes at `offset`, which must exist.
@@ -37,11 +39,20 @@ extension RawSpan {
     unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
   }
 
-  /// The bytes from `offset`, at most seven, as one word.
+  /// The four bytes at `offset`, which must exist.
+  @inlinable @inline(__always)
+  package func half(at offset: Int) -> UInt32 {
+    // Sound: as above.
+    unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self)
+  }
+
+  /// The bytes from `offset`, at most seven, as one word: other bytes of the same number give another word.
   @inlinable @inline(__always)
   package func lastWord(from offset: Int) -> UInt64 {
-    var word: UInt64 = 0
-    for place in offset..<byteCount { word = word << 8 | UInt64(byte(at: place)) }
-    return word
+    let count = byteCount - offset
+    if count >= 4 { return UInt64(half(at: offset)) << 32 | UInt64(half(at: byteCount - 4)) }
+    guard count > 0 else { return 0 }
+    let ends = UInt64(byte(at: offset)) << 16 | UInt64(byte(at: byteCount - 1))
+    return ends | UInt64(byte(at: offset + count / 2)) << 8
   }
 }

@@ -61,6 +61,7 @@ struct HashIndex {
   mutating func remove(_ hash: UInt32, slot: Int) {
     let mask = buckets.count - 1
     let wanted = UInt64(hash) << 32 | UInt64(slot + 1)
+    var buckets = self.buckets.mutableSpan
     var hole = Int(hash) & mask
     while buckets[hole] != wanted {
       invariant(buckets[hole] != 0, "slot \(slot) is not in the index")
@@ -87,17 +88,24 @@ struct HashIndex {
   }
 
   private mutating func place(_ bucket: UInt64) {
-    let mask = buckets.count - 1
-    var position = Int(UInt32(truncatingIfNeeded: bucket >> 32)) & mask
-    while buckets[position] != 0 { position = (position + 1) & mask }
-    buckets[position] = bucket
+    var buckets = self.buckets.mutableSpan
+    HashIndex.place(bucket, in: &buckets)
   }
 
   private mutating func rebuild(_ size: Int) {
     invariant(count < size, "\(count) slots in \(size) buckets")
     let old = buckets
     buckets = Array(repeating: 0, count: size)
-    for bucket in old where bucket != 0 { place(bucket) }
+    var buckets = self.buckets.mutableSpan
+    for bucket in old where bucket != 0 { HashIndex.place(bucket, in: &buckets) }
+  }
+
+  @inline(__always)
+  private static func place(_ bucket: UInt64, in buckets: inout MutableSpan<UInt64>) {
+    let mask = buckets.count - 1
+    var position = Int(UInt32(truncatingIfNeeded: bucket >> 32)) & mask
+    while buckets[position] != 0 { position = (position + 1) & mask }
+    buckets[position] = bucket
   }
 }
 
@@ -119,8 +127,10 @@ struct HashSeed: Sendable {
   }
 
   /// Eight bytes at a time, each folded with the seed: without knowing it, nobody can make names collide.
+  @inline(__always)
   func hash(_ bytes: RawSpan) -> UInt32 {
-    hash(high: digest(bytes), low: 0x8ebc_6af0_9c88_c6e3)
+    let digest = digest(bytes)
+    return UInt32(truncatingIfNeeded: digest ^ digest >> 32)
   }
 
   /// The same in 64 bits, for bytes identified by nothing else.

@@ -11,46 +11,53 @@ struct PastSpans {
     var known: KnownSpans
   }
 
-  private var ring: [Entry?] = Array(repeating: nil, count: PastSpans.placesMin)
+  private var ring = Array(repeating: PastSpans.vacant, count: PastSpans.placesMin)
   private var head = 0
   private(set) var count = 0
   /// The largest `count` since the last `trim`.
   private var countMax = 0
 
   private static let placesMin = 16
+  /// Fills places without a trace.
+  private static let vacant = Entry(verdict: 0, known: KnownSpans())
   /// Bytes taken by the notes on their spans.
   private(set) var noteBytes = 0
 
   /// Bytes of memory in use, without the notes.
-  var byteCount: Int { ring.capacity * MemoryLayout<Entry?>.stride }
+  var byteCount: Int { ring.capacity * MemoryLayout<Entry>.stride }
 
-  /// Bytes that one trace takes in addition to the notes on its spans.
-  static var entryBytes: Int { MemoryLayout<Entry?>.stride }
-
-  /// The number of the oldest trace's verdict; nil if there is none.
-  var oldest: Int? { count == 0 ? nil : ring[head]?.verdict }
+  /// What is known of the oldest trace; there must be one.
+  var oldest: KnownSpans { ring[head].known }
 
   /// What is known of each trace.
-  var all: [KnownSpans] { (0..<count).compactMap { ring[slot($0)]?.known } }
+  var all: [KnownSpans] { (0..<count).map { ring[slot($0)].known } }
+
+  /// Whether the oldest trace is to be forgotten: if its verdict is older than the one with this number, or
+  /// if all traces and the notes on their spans take more than `bytesMax`.
+  @inline(__always)
+  func isOver(_ bytesMax: Int, since verdict: Int) -> Bool {
+    count > 0
+      && (ring[head].verdict < verdict || noteBytes + count * MemoryLayout<Entry>.stride > bytesMax)
+  }
 
   /// The place of the trace with this verdict, or nil.
   func find(_ verdict: Int) -> Int? {
     var (low, high) = (0, count)
     while low < high {
       let middle = (low + high) / 2
-      guard let entry = ring[slot(middle)] else { return nil }
-      if entry.verdict == verdict { return middle }
-      if entry.verdict < verdict { low = middle + 1 } else { high = middle }
+      let found = ring[slot(middle)].verdict
+      if found == verdict { return middle }
+      if found < verdict { low = middle + 1 } else { high = middle }
     }
     return nil
   }
 
   /// What is known of the trace at `place`, a result of `find`.
-  subscript(place: Int) -> KnownSpans { ring[slot(place)]?.known ?? KnownSpans() }
+  subscript(place: Int) -> KnownSpans { ring[slot(place)].known }
 
   /// Replaces what is known of the trace at `place`, which takes `growth` bytes more.
   mutating func update(_ place: Int, _ known: KnownSpans, growth: Int) {
-    ring[slot(place)]?.known = known
+    ring[slot(place)].known = known
     noteBytes += growth
   }
 
@@ -63,14 +70,12 @@ struct PastSpans {
     self.noteBytes += noteBytes
   }
 
-  /// Removes the oldest trace.
-  mutating func removeOldest(noteBytes: (KnownSpans) -> Int) -> KnownSpans? {
-    guard count > 0, let entry = ring[head] else { return nil }
-    ring[head] = nil
+  /// Removes the oldest trace; there must be one. The notes on its spans take `noteBytes`.
+  mutating func removeOldest(noteBytes: Int) {
+    invariant(count > 0, "the spans of no past trace are known")
     head = slot(1)
     count -= 1
-    self.noteBytes -= noteBytes(entry.known)
-    return entry.known
+    self.noteBytes -= noteBytes
   }
 
   private func slot(_ place: Int) -> Int { (head + place) & (ring.count - 1) }
@@ -84,7 +89,7 @@ struct PastSpans {
 
   private mutating func rebuild(_ places: Int) {
     invariant(count <= places, "\(count) traces in \(places) places")
-    var moved: [Entry?] = Array(repeating: nil, count: places)
+    var moved = Array(repeating: PastSpans.vacant, count: places)
     for place in 0..<count { moved[place] = ring[slot(place)] }
     ring = moved
     head = 0

@@ -79,7 +79,7 @@ extension Sampler {
   /// Switches the trace to digests, computed from its buffered spans.
   mutating func learnDigests(of slot: Int) {
     guard table[slot].known.form != .digests else { return }
-    let known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
+    let known = Sampler.digests(of: table[slot].spans, in: &buffer, &workspace.review, &register)
     register.replace(&table[slot].known, by: known)
   }
 
@@ -88,13 +88,13 @@ extension Sampler {
     of slot: Int, and spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan
   ) {
     guard table[slot].known.form != .digests else { return }
-    var known = Sampler.digests(of: table[slot].spans, in: buffer, &workspace.review, &register)
+    var known = Sampler.digests(of: table[slot].spans, in: &buffer, &workspace.review, &register)
     for index in spans { register.note(record.spans[Int(index)], in: bytes, to: &known) }
     register.replace(&table[slot].known, by: known)
   }
 
   private static func digests(
-    of spans: BufferedSpans, in buffer: borrowing SpanBuffer, _ record: inout ScannedRecord,
+    of spans: BufferedSpans, in buffer: inout SpanBuffer, _ record: inout ScannedRecord,
     _ register: inout SpanRegister
   ) -> KnownSpans {
     var known = KnownSpans(.digests)
@@ -125,11 +125,12 @@ extension Sampler {
   /// Forgets the spans of traces whose verdicts are forgotten, and the oldest that have no room. There is
   /// none if tables take more than half their limit: open traces come first.
   mutating func trimPastSpans() {
-    let limits = configuration.limits
     let hasRoom = !tableAccount.isHalfDrawn
     let first = verdicts.firstNumber
-    register.trim(&pastKept, toBytes: hasRoom ? limits.keptSpanNoteBytes : 0, since: first)
-    register.trim(&pastDropped, toBytes: hasRoom ? limits.droppedSpanNoteBytes : 0, since: first)
+    let keptMax = hasRoom ? configuration.limits.keptSpanNoteBytes : 0
+    while pastKept.isOver(keptMax, since: first) { register.forgetOldest(of: &pastKept) }
+    let droppedMax = hasRoom ? configuration.limits.droppedSpanNoteBytes : 0
+    while pastDropped.isOver(droppedMax, since: first) { register.forgetOldest(of: &pastDropped) }
   }
 
   /// Notes the late spans of a decided trace. Returns the new ones; nil if all are new, or the earlier ones
@@ -181,13 +182,11 @@ extension Share {
 }
 
 extension SpanRegister {
-  fileprivate mutating func trim(_ past: inout PastSpans, toBytes bytesMax: Int, since verdict: Int) {
-    while let oldest = past.oldest,
-      oldest < verdict || past.noteBytes + past.count * PastSpans.entryBytes > bytesMax
-    {
-      guard let known = past.removeOldest(noteBytes: { byteCount(of: $0) }) else { return }
-      release(known)
-    }
+  /// Forgets the spans of the oldest trace in `past`, which is not empty.
+  fileprivate mutating func forgetOldest(of past: inout PastSpans) {
+    let known = past.oldest
+    past.removeOldest(noteBytes: byteCount(of: known))
+    release(known)
   }
 
   fileprivate mutating func newSpans(

@@ -217,12 +217,11 @@ extension Sampler {
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
     guard decision.isKept || configuration.dropped != .none else {
-      effects.outputs.insert(.decide(decision, record: nil), at: place)
-      return
+      return effects.insert(decision, record: nil, at: place)
     }
     let isCompact = !decision.isKept && configuration.dropped == .compact
     let record = write(decision, outcome, slot, isCompact: isCompact, &effects)
-    effects.outputs.insert(.decide(decision, record: record), at: place)
+    effects.insert(decision, record: record, at: place)
   }
 
   /// Writes the decision record about the trace in `slot`, its names straight from their tables, and returns
@@ -326,6 +325,15 @@ extension Sampler {
   /// The reason in the final record of a trace that was kept early by policies that have been replaced since,
   /// or by the last owner's.
   public static var earlierReason: String { "earlier_policies" }
+}
+
+extension Effects {
+  /// Adds a decision as the output at `place`: nearly always the end.
+  @inline(__always)
+  fileprivate mutating func insert(_ decision: Decision, record: Range<Int>?, at place: Int) {
+    guard place < outputs.count else { return outputs.append(.decide(decision, record: record)) }
+    outputs.insert(.decide(decision, record: record), at: place)
+  }
 }
 
 /// Bytes of one trace that are written together.

@@ -45,6 +45,8 @@ public struct Sampler: ~Copyable {
   var clockGuard: ClockGuard
   /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
+  /// Before this time no window closes and no verdict is forgotten.
+  private var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
   /// What it has seen and done.
@@ -311,6 +313,7 @@ public struct Sampler: ~Copyable {
   public func checkInvariants() {
     table.checkInvariants()
     checkKnownSpans()
+    invariant(recovery.isHolding || quietUntil <= nextEnd, "a window ends while nothing is said to be due")
     if let point = commitPoint {
       invariant(point.safeOffset <= point.highWater, "the safe offset is past the high water")
       invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead of the clock")
@@ -321,6 +324,7 @@ public struct Sampler: ~Copyable {
   mutating func begin(at offset: Offset, clock: Instant) {
     nextOffset = offset
     self.clock = clock
+    quietUntil = .distantPast
     if clock != .distantPast { clockGuard.settle() }
   }
 
@@ -398,6 +402,7 @@ public struct Sampler: ~Copyable {
     guard time < clock else { return }
     counters.clockTurnedBack += 1
     isTurnedBack = true
+    quietUntil = .distantPast
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
@@ -437,11 +442,24 @@ public struct Sampler: ~Copyable {
   /// During recovery no window closes. Verdicts are forgotten all the same, as the last owner forgot them:
   /// spans that arrived after that opened their trace again.
   mutating func closeDue(into effects: inout Effects) {
+    guard clock >= quietUntil else { return }
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
-    guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
-    while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest() }
-    trimPastSpans()
+    if let oldest = verdicts.oldest, oldest + lateWindow <= clock {
+      while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest() }
+      trimPastSpans()
+    }
+    if !recovery.isHolding { quietUntil = nextEnd }
+  }
+
+  /// When the first window, or the time that the oldest verdict is remembered, is over. What is added from
+  /// now on ends no earlier than if it were added now: the clock goes back only in `turnBack`.
+  private var nextEnd: Instant {
+    let windows = configuration.windows
+    let openedAt = table.opened.first.map { table[$0].openedAt } ?? clock
+    let rootArrivedAt = table.rooted.first.map { table[$0].rootArrivedAt } ?? clock
+    let waits = min(openedAt + windows.decisionWait, rootArrivedAt + windows.decisionWaitAfterRoot)
+    return min(waits, (verdicts.oldest ?? clock) + windows.lateWindow)
   }
 
   /// Closes every window that is over, in order of deadline.

@@ -59,6 +59,10 @@ public struct SpanBuffer: ~Copyable {
   private var survivors: SpanLog
   private var arrivalBytes = 0
   private var survivorBytes = 0
+  /// Room to list a trace's pieces.
+  private var listed: [Piece] = []
+  /// Room for more is not kept.
+  private static let listedMax = 1024
   /// Bytes that may still be moved before the next segment begins.
   private var moveAllowance = 0
 
@@ -112,16 +116,32 @@ public struct SpanBuffer: ~Copyable {
   }
 
   /// The pieces of a trace's spans, in order of arrival.
-  public func pieces(of spans: BufferedSpans) -> [Piece] {
-    var pieces: [Piece] = []
-    append(spans.lastArrival, of: arrivals, isSurvivor: false, to: &pieces)
-    append(spans.lastSurvivor, of: survivors, isSurvivor: true, to: &pieces)
-    pieces.reverse()
-    return pieces
+  public mutating func pieces(of spans: BufferedSpans) -> [Piece] {
+    beginListing()
+    SpanBuffer.list(spans.lastArrival, of: arrivals, isSurvivor: false, in: &listed)
+    SpanBuffer.list(spans.lastSurvivor, of: survivors, isSurvivor: true, in: &listed)
+    listed.reverse()
+    return listed
   }
 
-  private func append(
-    _ last: PieceID, of log: borrowing SpanLog, isSurvivor: Bool, to pieces: inout [Piece]
+  /// The pieces in one of the logs.
+  private mutating func pieces(of spans: BufferedSpans, survivors isSurvivor: Bool) -> [Piece] {
+    beginListing()
+    if isSurvivor {
+      SpanBuffer.list(spans.lastSurvivor, of: survivors, isSurvivor: true, in: &listed)
+    } else {
+      SpanBuffer.list(spans.lastArrival, of: arrivals, isSurvivor: false, in: &listed)
+    }
+    listed.reverse()
+    return listed
+  }
+
+  private mutating func beginListing() {
+    listed.removeAll(keepingCapacity: listed.capacity <= SpanBuffer.listedMax)
+  }
+
+  private static func list(
+    _ last: PieceID, of log: borrowing SpanLog, isSurvivor: Bool, in pieces: inout [Piece]
   ) {
     var id = last
     while id != .none {
@@ -179,7 +199,7 @@ public struct SpanBuffer: ~Copyable {
     } else {
       moved = spans.lastSurvivor
     }
-    for piece in pieces(of: spans) where piece.isSurvivor == oldest.isSurvivor {
+    for piece in pieces(of: spans, survivors: oldest.isSurvivor) {
       moved = copy(piece, after: moved, owner: oldest.owner)
       if spans.firstSurvivor == .none { spans.firstSurvivor = moved }
     }

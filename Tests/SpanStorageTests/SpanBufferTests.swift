@@ -44,7 +44,7 @@ struct BufferWorld: ~Copyable {
     }
   }
 
-  func content(of trace: Int) -> [UInt8] {
+  mutating func content(of trace: Int) -> [UInt8] {
     var all: [UInt8] = []
     for piece in buffer.pieces(of: traces[trace]) {
       buffer.withBytes(of: piece) { bytes in
