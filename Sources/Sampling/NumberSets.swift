@@ -51,8 +51,8 @@ import SpanStorage
   }
 
   /// Adds numbers, skipping zeros; there must be room for them.
-  mutating func add(allOf numbers: [15 of Number]) {
-    for place in 0..<15 where numbers[place] != 0 { _ = add(numbers[place]) }
+  mutating func add(allOf numbers: [7 of Number]) {
+    for place in 0..<7 where numbers[place] != 0 { _ = add(numbers[place]) }
   }
 
   /// Adds the numbers of `other`, which is at most half as large as this set.
@@ -161,7 +161,7 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
   }
 
   /// Adds numbers to a set, skipping zeros. A negative `set` is made first; there must be room.
-  mutating func add(allOf numbers: [15 of Number], to set: inout Int32) {
+  mutating func add(allOf numbers: [7 of Number], to set: inout Int32) {
     if set < 0 { grow(&set) }
     sets[Int(set)].add(allOf: numbers)
   }

@@ -2,7 +2,7 @@
 //
 // Nearly every span is new, and finding that out must cost next to nothing. So a trace goes through up to
 // four forms. A span has a *tag*: 32 bits mixed from its id, times, status and length. Tags are kept in a
-// chain of blocks, which is searched only if the trace's filter has both bits of the span's id set; beyond 60
+// chain of blocks, which is searched only if the trace's filter has both bits of the span's id set; beyond 56
 // spans, as the filter fills up, they are kept in a set. A span with a new tag is new. One with a known tag
 // probably arrived before. From the first of these on, and as soon as a trace is kept, the trace has a set of
 // *digests* instead: 64 bits over all bytes of a span. They need no spans in memory, and each span costs the
@@ -23,12 +23,12 @@ struct KnownSpans: BitwiseCopyable {
     case digests
   }
 
+  /// The block or the set; negative if there is none.
+  fileprivate var place: Int32 = -1
   fileprivate(set) var form = Form.list
   /// The number of blocks in the list, and the room for tags in the first.
   fileprivate var blocks: UInt8 = 0
   fileprivate var room: UInt8 = 0
-  /// The block or the set; negative if there is none.
-  fileprivate var place: Int32 = -1
 
   /// No spans, to be noted in `form`.
   init(_ form: Form = .list) {
@@ -48,9 +48,9 @@ struct SpanRegister: ~Copyable {
     case refused
   }
 
-  /// One cache line of the processor, filled from its end. Zero is no tag.
+  /// Half a cache line of the processor, filled from its end: enough for a small trace. Zero is no tag.
   struct Block {
-    var tags: [15 of UInt32]
+    var tags: [7 of UInt32]
     var next: Int32
 
     init(next: Int32) {
@@ -62,14 +62,14 @@ struct SpanRegister: ~Copyable {
     @inline(__always)
     func contains(_ tag: UInt32) -> Bool {
       var found: UInt32 = 0
-      for place in 0..<15 { found |= tags[place] == tag ? 1 : 0 }
+      for place in 0..<7 { found |= tags[place] == tag ? 1 : 0 }
       return found != 0
     }
   }
 
-  private static let perBlock: UInt8 = 15
+  private static let perBlock: UInt8 = 7
   /// With that many, one new span in five finds its bits set in the filter.
-  private static let blocksMax: UInt8 = 4
+  private static let blocksMax: UInt8 = 8
 
   private var blocks = SlotPool<Block>()
   private var tagSets = NumberSets<UInt32>(capacityMin: 128)

@@ -144,7 +144,7 @@ import Testing
   }
 
   /// Traces of every size around the places where the form of the notes changes, in records of every size.
-  @Test(arguments: [1, 2, 15, 16, 59, 60, 61, 62, 96, 130, 700, 3000], [1, 7])
+  @Test(arguments: [1, 2, 7, 8, 55, 56, 57, 58, 96, 130, 700, 3000], [1, 7])
   func largeTracesToo(count: Int, perRecord: Int) throws {
     let world = world(Policy(name: "some", rule: .spanCount(least: count, most: count)))
     let spans = (1...UInt64(count)).map { TestSpan.child($0 &* 0x9e37_79b9_7f4a_7c15, under: 1) }
