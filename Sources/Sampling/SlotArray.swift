@@ -38,17 +38,18 @@ import SpanStorage
 
   /// The value in `slot`, which must be below `count`.
   subscript(slot: Int) -> Element {
-    @inline(__always) _read {
-      check(slot)
-      // Sound: the chunk has `chunkSlots` slots, those below `count` are initialised, and nothing else refers
-      // to them.
-      yield unsafe chunks[slot >> Self.chunkBits][slot & (Self.chunkSlots - 1)]
-    }
-    @inline(__always) _modify {
-      check(slot)
-      // Sound: as above.
-      yield unsafe &chunks[slot >> Self.chunkBits][slot & (Self.chunkSlots - 1)]
-    }
+    // Sound, here and below: see `place(of:)`; nothing else refers to the slot.
+    @inline(__always) _read { yield unsafe place(of: slot).pointee }
+    @inline(__always) _modify { yield unsafe &place(of: slot).pointee }
+  }
+
+  @inline(__always) private func place(of slot: Int) -> UnsafeMutablePointer<Element> {
+    // One comparison: as an unsigned number, a negative slot is too large.
+    invariant(UInt(bitPattern: slot) < UInt(bitPattern: count), "there is no slot \(slot) among \(count)")
+    // Sound: the chunk has `chunkSlots` slots, and those below `count` are initialised. So there is a chunk
+    // for each slot, and its pointer needs no check of its own.
+    let chunk = unsafe chunks.withUnsafeBufferPointer { unsafe $0[slot &>> Self.chunkBits] }
+    return unsafe chunk + (slot & (Self.chunkSlots - 1))
   }
 
   /// Adds a slot.
@@ -85,9 +86,5 @@ import SpanStorage
       unsafe HugePages.discard(
         chunk + left, byteCount: (Self.chunkSlots - left) * MemoryLayout<Element>.stride)
     }
-  }
-
-  @inline(__always) private func check(_ slot: Int) {
-    invariant(slot >= 0 && slot < count, "there is no slot \(slot) among \(count)")
   }
 }
