@@ -81,6 +81,27 @@ struct HashIndex {
     count -= 1
   }
 
+  /// Puts `slot` in the place of `old` under the same hash.
+  mutating func replace(_ hash: UInt32, slot old: Int, by slot: Int) {
+    let mask = buckets.count - 1
+    let wanted = UInt64(hash) << 32 | UInt64(old + 1)
+    var buckets = self.buckets.mutableSpan
+    var position = Int(hash) & mask
+    while buckets[position] != wanted {
+      invariant(buckets[position] != 0, "slot \(old) is not in the index")
+      position = (position + 1) & mask
+    }
+    buckets[position] = UInt64(hash) << 32 | UInt64(slot + 1)
+  }
+
+  /// Replaces each slot by what `number` returns for it.
+  mutating func renumber(_ number: (Int) -> Int) {
+    for position in buckets.indices where buckets[position] != 0 {
+      let slot = Int(UInt32(truncatingIfNeeded: buckets[position])) - 1
+      buckets[position] = (buckets[position] >> 32) << 32 | UInt64(number(slot) + 1)
+    }
+  }
+
   /// Releases room beyond that for `capacity` slots.
   mutating func trim(capacity: Int) {
     let size = HashIndex.size(max(capacity, count))

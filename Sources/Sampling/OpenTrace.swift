@@ -58,6 +58,9 @@ struct TraceFacts: BitwiseCopyable {
 /// One open trace. It lives in a slot of the table and is never copied: a copy takes longer than most of what
 /// is done with it.
 struct OpenTrace: ~Copyable {
+  // First what every record reads and changes, in the first three cache lines; then what opening, a root
+  // and closing need.
+
   /// What is settled while the window is open.
   enum State: UInt8 {
     /// No verdict: spans are buffered.
@@ -69,62 +72,26 @@ struct OpenTrace: ~Copyable {
   }
 
   let id: TraceID
-  let firstOffset: Offset
-  var lastOffset: Offset
-  /// The stream clock when the first span was read, corrected if that clock proves wrong.
-  var openedAt: Instant
-  /// The stream clock when the first root span was read; meaningful only if `hasRoot`.
-  var rootArrivedAt = Instant.distantPast
-
-  var earliestStart = UInt64.max
-  var latestEnd: UInt64 = 0
-  /// Start of the root span that starts first.
-  var rootStart = UInt64.max
-  /// The longest of the root spans, in nanoseconds.
-  var rootDuration: Int64 = 0
-  /// The 56 random bits.
-  var randomness: UInt64
-  /// The threshold that head sampling left in the root span (the greatest, if there are several); until a
-  /// root arrives, the greatest of all spans. So it does not depend on the order in which spans arrive.
-  var incomingThreshold = SamplingThreshold.always
-  /// The threshold of the verdict; meaningful once kept.
-  var threshold = SamplingThreshold.never
-
-  /// Bit *i* is set if span predicate *i* matched a span; see `SpanPredicates`.
-  var predicateMatches: UInt64 = 0
-
-  /// The spans that arrived, so that none counts twice.
-  var known = KnownSpans()
-
   /// Ids of spans that arrived.
   var seen = IdentifierFilter()
   /// Ids that spans named as their parents.
   var named = IdentifierFilter()
 
+  /// The buffered spans, while the trace is undecided.
+  var spans = BufferedSpans()
   var byteCount: UInt64 = 0
+  /// Bit *i* is set if span predicate *i* matched a span; see `SpanPredicates`.
+  var predicateMatches: UInt64 = 0
+  /// The spans that arrived, so that none counts twice.
+  var known = KnownSpans()
+  var lastOffset: Offset
+
+  var earliestStart = UInt64.max
+  var latestEnd: UInt64 = 0
   // A trace may never end, for example if its id is a constant in some program. Its counts then stay at the
   // largest number; the sampler's 64-bit counters continue.
   var spanCount: UInt32 = 0
   var errorCount: UInt32 = 0
-  var truncatedCount: UInt32 = 0
-  /// Kept spans that are too large for their topic.
-  var tooLargeCount: UInt32 = 0
-  /// Errors and roots forwarded although the trace is over a limit.
-  var skeletonCount: UInt32 = 0
-
-  var rootService = NameID.none
-  var rootOperation = NameID.none
-  /// The first block of the trace's services.
-  var services: Int32 = -1
-  var serviceCount: UInt16 = 0
-  /// How many error spans are noted for the error origin.
-  var notedErrors: UInt16 = 0
-  /// The latest of them.
-  var errors: Int32 = -1
-
-  /// The buffered spans, while the trace is undecided.
-  var spans = BufferedSpans()
-
   var state = State.undecided
   /// Bit *s* is set if a span with status *s* arrived.
   var statuses: UInt8 = 0
@@ -139,6 +106,38 @@ struct OpenTrace: ~Copyable {
   var isRestored = false
   /// Whether the randomness came from an `rv`, not from the id.
   var isRandomnessGiven = false
+  var services = ServiceList()
+  /// How many error spans are noted for the error origin.
+  var notedErrors: UInt16 = 0
+  /// The latest of them.
+  var errors: Int32 = -1
+  /// Errors and roots forwarded although the trace is over a limit.
+  var skeletonCount: UInt32 = 0
+
+  /// Its places in the queues.
+  var links = QueueLinks()
+  /// The stream clock when the first span was read, corrected if that clock proves wrong.
+  var openedAt: Instant
+  /// The stream clock when the first root span was read; meaningful only if `hasRoot`.
+  var rootArrivedAt = Instant.distantPast
+  let firstOffset: Offset
+  /// Start of the root span that starts first.
+  var rootStart = UInt64.max
+  /// The longest of the root spans, in nanoseconds.
+  var rootDuration: Int64 = 0
+  var rootService = NameID.none
+  var rootOperation = NameID.none
+
+  /// The threshold that head sampling left in the root span (the greatest, if there are several); until a
+  /// root arrives, the greatest of all spans. So it does not depend on the order in which spans arrive.
+  var incomingThreshold = SamplingThreshold.always
+  /// The threshold of the verdict; meaningful once kept.
+  var threshold = SamplingThreshold.never
+  /// The 56 random bits.
+  var randomness: UInt64
+  var truncatedCount: UInt32 = 0
+  /// Kept spans that are too large for their topic.
+  var tooLargeCount: UInt32 = 0
 
   init(id: TraceID, firstOffset: Offset, openedAt: Instant) {
     self.id = id

@@ -23,13 +23,13 @@ extension Sampler {
     let move = successor.succeed(policies)
     var next = table.opened.first
     while let slot = next {
-      next = table.opened.next(after: slot)
+      next = table.next(after: slot)
       table[slot].predicateMatches = move(table[slot].predicateMatches)
       if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
     }
     let places = policies.program.names.map { successor.program.names.firstIndex(of: $0) }
     counters.verdictsForgottenEarly += UInt64(
-      verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts))
+      verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
     policies = successor
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names)

@@ -159,7 +159,7 @@ extension Sampler {
       baseline?.noteAttributes(of: slot)
       return baseline?.rate()
     }
-    serviceLists.forEach(first: table[slot].services, count: Int(table[slot].serviceCount)) { service in
+    serviceLists.forEach(table[slot].services) { service in
       // Names beyond the limit share one, as do keys beyond theirs.
       baseline?.note(service == otherServices ? nil : service, in: services)
     }

@@ -61,7 +61,9 @@ extension Sampler {
   /// Adds a past verdict to the cache, within its limit: after `restore(_:past:isWhole:)` and before the
   /// first record, oldest first.
   public mutating func restore(_ verdict: RestoredVerdict) {
-    let known = verdicts.find(verdict.traceID)
+    let hash = index.hash(verdict.traceID)
+    var known: Int?
+    if case .past(let past) = find(verdict.traceID, hash) { known = past }
     if verdict.isLate {
       guard let known, !verdicts[known].isKept else { return }
       verdicts[known].report(policies.program.named(verdict.reasons))
@@ -75,7 +77,7 @@ extension Sampler {
       let decidedAt = min(verdict.decidedAt, recovery.clock)
       guard decidedAt + configuration.windows.lateWindow > clock else { return }
       // The trace came back after its verdict was forgotten: the last verdict counts.
-      if let known { verdicts.replace(known) }
+      if let known { verdicts.replace(known, in: &index) }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: decidedAt)
@@ -87,7 +89,8 @@ extension Sampler {
           earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot,
           isVetoed: verdict.isVetoed)
       }
-      remember(past)
+      let place = remember(past)
+      index.insert(hash, .past(place))
       retire(KnownSpans(past.isKept ? .digests : .list), of: past)
     }
   }

@@ -159,7 +159,7 @@ extension Sampler {
     var slot = table.opened.first
     while let current = slot {
       known.append(table[current].known)
-      slot = table.opened.next(after: current)
+      slot = table.next(after: current)
     }
     register.checkInvariants(known)
     for past in [pastKept, pastDropped] {

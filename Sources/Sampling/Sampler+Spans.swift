@@ -14,9 +14,10 @@ extension Sampler {
   ) {
     counters.spansRead += UInt64(share.spans.count)
     let slot: Int
-    if let open = table.find(share.traceID) {
-      slot = open
-    } else if let past = verdicts.find(share.traceID) {
+    let hash = index.hash(share.traceID)
+    switch find(share.traceID, hash) {
+    case .open(let open): slot = open
+    case .past(let past):
       // A verdict given during recovery does not cover spans still to come.
       guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
         noteReplayed(share, of: record, bytes, past)
@@ -29,9 +30,10 @@ extension Sampler {
       counters.spansRedelivered += UInt64(share.spans.count - new.count)
       share.withPart(new, of: record, bytes) { takeLate($0, of: record, bytes, $1, past, &effects) }
       return
-    } else {
+    case nil:
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
+      index.insert(hash, .open(slot))
       counters.tracesOpened += 1
       if isReplayed(share.offset), let threshold = recovery.keptEarly.removeValue(forKey: share.traceID) {
         table[slot].state = .kept
@@ -122,12 +124,10 @@ extension Sampler {
     } else {
       counters.servicesBeyondLimit += 1
     }
-    let (first, count) = (table[slot].services, Int(table[slot].serviceCount))
-    guard count < configuration.limits.servicesPerTrace,
-      !serviceLists.contains(service, first: first, count: count)
+    guard !serviceLists.contains(service, table[slot].services),
+      Int(table[slot].services.count) < configuration.limits.servicesPerTrace
     else { return service }
-    table[slot].services = serviceLists.add(service, first: first, count: count)
-    table[slot].serviceCount += 1
+    serviceLists.add(service, to: &table[slot].services)
     return service
   }
 

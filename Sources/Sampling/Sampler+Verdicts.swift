@@ -55,22 +55,23 @@ extension Sampler {
       verdict.note(
         earliestStart: table[slot].earliestStart, hasRoot: table[slot].hasRoot, isVetoed: outcome.isVetoed)
     }
-    remember(
+    let past = remember(
       verdict, policies.program.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
+    index.move(index.hash(verdict.traceID), from: .open(slot), to: .past(past))
     retire(table[slot].known, of: verdict)
-    serviceLists.release(first: table[slot].services)
+    serviceLists.release(table[slot].services)
     operations.release(table[slot].rootOperation)
     errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
     baseline?.attributes?.release(slot)
     table.close(slot)
   }
 
-  /// Remembers a verdict for late spans.
-  mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) {
+  /// Remembers a verdict for late spans. Returns where it is, which the caller enters in the index.
+  mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) -> Int {
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
-      if verdicts.removeOldest() { counters.verdictsForgottenEarly += 1 }
+      if verdicts.removeOldest(from: &index) { counters.verdictsForgottenEarly += 1 }
     }
-    verdicts.append(verdict, facts)
+    return verdicts.append(verdict, facts, in: &index)
   }
 
   private mutating func releaseBuffered(_ slot: Int) {
@@ -231,14 +232,16 @@ extension Sampler {
   ) -> Range<Int> {
     texts.prepare(for: decision, isCompact: isCompact)
     let (service, operation) = (table[slot].rootService, table[slot].rootOperation)
-    let (list, count) = (table[slot].services, Int(table[slot].serviceCount))
+    let list = table[slot].services
     var origin: ErrorNote?
     var room = texts.room + services.textBytesMax + operations.textBytesMax
     if !isCompact {
       texts.prepare(policies: outcome.matches, other: otherReason(of: slot, matches: outcome.matches))
       origin = errorNotes.origin(from: table[slot].errors)
       // Each service with a comma.
-      room += texts.reasons.currentCount + (count + 1) * (services.textBytesMax + 1) + operations.textBytesMax
+      room +=
+        texts.reasons.currentCount + (Int(list.count) + 1) * (services.textBytesMax + 1)
+        + operations.textBytesMax
     }
     let start = effects.arena.count
     effects.arena.bytes.appendText(room: room) { out in
@@ -249,7 +252,7 @@ extension Sampler {
           out.appendServices { out in
             var isFirst = true
             // Not a function that takes the table: it would be copied.
-            serviceLists.forEach(first: list, count: count) { service in
+            serviceLists.forEach(list) { service in
               if !isFirst { out.append(0x2c) }
               isFirst = false
               services.appendText(of: service, to: &out)
@@ -308,7 +311,7 @@ extension Sampler {
     names.rootOperation = operations.bytes(of: table[slot].rootOperation)
     guard !isCompact else { return names }
     names.policies = reasons(of: slot, matches: outcome.matches)
-    serviceLists.forEach(first: table[slot].services, count: Int(table[slot].serviceCount)) { service in
+    serviceLists.forEach(table[slot].services) { service in
       names.services.append(services.bytes(of: service))
     }
     if let origin = errorNotes.origin(from: table[slot].errors) {

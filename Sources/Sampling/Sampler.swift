@@ -23,7 +23,9 @@ public struct Sampler: ~Copyable {
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
-  var table: TraceTable
+  /// Where each open trace and each past verdict is.
+  var index: TraceIndex
+  var table = TraceTable()
   var buffer: SpanBuffer
   var verdicts: VerdictCache
   var services: NameTable
@@ -86,11 +88,11 @@ public struct Sampler: ~Copyable {
       partition: partition, configuration: configuration.version, policies: policies.program.names)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     baseline = PartitionBaseline(configuration)
-    table = TraceTable(seed: seed)
+    index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
     tableAccount = TableAccount(memory: memory)
-    verdicts = VerdictCache(seed: seed, memory: memory, remembersFacts: policies.program.remembersFacts)
+    verdicts = VerdictCache(memory: memory, remembersFacts: policies.program.remembersFacts)
     register = SpanRegister(seed: seed, memory: memory)
     var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
@@ -235,7 +237,7 @@ public struct Sampler: ~Copyable {
   public mutating func relieve(toBytes bytesMax: Int, into effects: inout Effects) {
     var next = table.opened.first
     while buffer.neededBytes > bytesMax, let slot = next {
-      next = table.opened.next(after: slot)
+      next = table.next(after: slot)
       guard !table[slot].spans.isEmpty else { continue }
       counters.tracesShed += 1
       close(slot, .memory, into: &effects)
@@ -268,7 +270,8 @@ public struct Sampler: ~Copyable {
     table.trim()
     serviceLists.trim()
     errorNotes.trim()
-    verdicts.trim()
+    verdicts.trim(&index)
+    index.trim(capacity: table.slotCount + verdicts.count)
     updateTableAccount()
   }
 
@@ -304,7 +307,8 @@ public struct Sampler: ~Copyable {
 
   @inline(__always)
   private var tableBytes: Int {
-    table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
+    table.byteCount + max(0, index.byteCount - verdicts.indexBytes) + serviceLists.byteCount
+      + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
       + pastDropped.byteCount
   }
@@ -312,11 +316,38 @@ public struct Sampler: ~Copyable {
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
   public func checkInvariants() {
     table.checkInvariants()
+    checkIndex()
     checkKnownSpans()
-    invariant(recovery.isHolding || quietUntil <= nextEnd, "a window ends while nothing is said to be due")
+    invariant(
+      recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
+      "a window ends while nothing is said to be due")
     if let point = commitPoint {
       invariant(point.safeOffset <= point.highWater, "the safe offset is past the high water")
       invariant(point.clockAtSafeOffset <= point.clock, "the clock at the safe offset is ahead of the clock")
+    }
+  }
+
+  /// Checks that all open traces and past verdicts are found, and nothing else.
+  private func checkIndex() {
+    invariant(
+      index.count == table.count + verdicts.foundCount,
+      "\(index.count) ids are indexed: \(table.count) open, \(verdicts.foundCount) past")
+    var next = table.opened.first
+    while let slot = next {
+      let id = table[slot].id
+      invariant(index.find(index.hash(id), .open(slot)), "an open trace is not found by its id")
+      next = table.next(after: slot)
+    }
+  }
+
+  /// Where the trace is, open or past; nil if nothing is known of it.
+  @inline(__always)
+  mutating func find(_ id: TraceID, _ hash: UInt32) -> TraceIndex.Place? {
+    index.find(hash) { place in
+      switch place {
+      case .open(let slot): table[slot].id == id
+      case .past(let slot): verdicts[slot].traceID == id
+      }
     }
   }
 
@@ -446,20 +477,14 @@ public struct Sampler: ~Copyable {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
     if let oldest = verdicts.oldest, oldest + lateWindow <= clock {
-      while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest() }
+      while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest(from: &index) }
       trimPastSpans()
     }
-    if !recovery.isHolding { quietUntil = nextEnd }
-  }
-
-  /// When the first window, or the time that the oldest verdict is remembered, is over. What is added from
-  /// now on ends no earlier than if it were added now: the clock goes back only in `turnBack`.
-  private var nextEnd: Instant {
-    let windows = configuration.windows
-    let openedAt = table.opened.first.map { table[$0].openedAt } ?? clock
-    let rootArrivedAt = table.rooted.first.map { table[$0].rootArrivedAt } ?? clock
-    let waits = min(openedAt + windows.decisionWait, rootArrivedAt + windows.decisionWaitAfterRoot)
-    return min(waits, (verdicts.oldest ?? clock) + windows.lateWindow)
+    guard !recovery.isHolding else { return }
+    // What is added from now on ends no earlier than if it were added now: the clock goes back only in
+    // `turnBack`.
+    quietUntil = min(
+      table.firstEnd(configuration.windows, now: clock), (verdicts.oldest ?? clock) + lateWindow)
   }
 
   /// Closes every window that is over, in order of deadline.

@@ -3,23 +3,40 @@
 import OTLP
 import SpanStorage
 
-/// The services of each trace: short lists in blocks of one pool.
+/// The services of one trace: the first few, and where the others are in `ServiceLists`.
+struct ServiceList: BitwiseCopyable {
+  fileprivate var first: [4 of UInt32] = [0, 0, 0, 0]
+  /// The block being filled; those after it are full. Negative if there is none.
+  fileprivate var block: Int32 = -1
+  fileprivate(set) var count: UInt16 = 0
+}
+
+/// The services of each trace beyond the first few: short lists in blocks of one pool.
 struct ServiceLists: ~Copyable {
   struct Block {
     var services: [7 of UInt32]
     var next: Int32
   }
 
+  private static let inTrace = 4
   private static let perBlock = 7
   private var blocks = SlotPool<Block>()
 
   /// Bytes of memory in use.
   var byteCount: Int { blocks.byteCount }
 
-  /// Whether the list that starts at `first` and has `count` services contains `service`.
-  func contains(_ service: NameID, first: Int32, count: Int) -> Bool {
-    var left = count
-    var block = first
+  /// Whether `list` contains `service`.
+  @inline(__always)
+  func contains(_ service: NameID, _ list: ServiceList) -> Bool {
+    for place in 0..<min(Int(list.count), ServiceLists.inTrace) where list.first[place] == service.slot {
+      return true
+    }
+    return list.block >= 0 && containsMore(service, list)
+  }
+
+  private func containsMore(_ service: NameID, _ list: ServiceList) -> Bool {
+    var left = Int(list.count) - ServiceLists.inTrace
+    var block = list.block
     while left > 0 {
       let inBlock = (left - 1) % ServiceLists.perBlock + 1
       for place in 0..<inBlock where blocks[Int(block)].services[place] == service.slot { return true }
@@ -29,27 +46,35 @@ struct ServiceLists: ~Copyable {
     return false
   }
 
-  /// Adds `service` to a list of `count` services; returns the list's first block, the one being filled. The
-  /// blocks after it are full.
-  mutating func add(_ service: NameID, first: Int32, count: Int) -> Int32 {
-    let place = count % ServiceLists.perBlock
-    if place > 0 {
-      blocks[Int(first)].services[place] = service.slot
-      return first
+  /// Adds `service` to a list.
+  @inline(__always)
+  mutating func add(_ service: NameID, to list: inout ServiceList) {
+    if list.count < ServiceLists.inTrace {
+      list.first[Int(list.count)] = service.slot
+    } else {
+      addMore(service, to: &list)
     }
-    var block = Block(services: .init(repeating: 0), next: first)
-    block.services[0] = service.slot
-    return Int32(truncatingIfNeeded: blocks.take(block))
+    list.count += 1
+  }
+
+  private mutating func addMore(_ service: NameID, to list: inout ServiceList) {
+    let place = (Int(list.count) - ServiceLists.inTrace) % ServiceLists.perBlock
+    if place == 0 {
+      let block = Block(services: .init(repeating: 0), next: list.block)
+      list.block = Int32(truncatingIfNeeded: blocks.take(block))
+    }
+    blocks[Int(list.block)].services[place] = service.slot
   }
 
   /// Calls `body` with each service, in the order they were added.
   @inline(__always)
-  func forEach(first: Int32, count: Int, _ body: (NameID) -> Void) {
-    var left = count
-    // The list is short: few traces have a second block.
-    var before = count == 0 ? 0 : (count - 1) / ServiceLists.perBlock
+  func forEach(_ list: ServiceList, _ body: (NameID) -> Void) {
+    for place in 0..<min(Int(list.count), ServiceLists.inTrace) { body(NameID(slot: list.first[place])) }
+    var left = Int(list.count) - ServiceLists.inTrace
+    // Few traces have a second block.
+    var before = left <= 0 ? 0 : (left - 1) / ServiceLists.perBlock
     while left > 0 {
-      let block = Int(self.block(first, after: before))
+      let block = Int(self.block(list.block, after: before))
       for place in 0..<min(left, ServiceLists.perBlock) {
         body(NameID(slot: blocks[block].services[place]))
       }
@@ -66,8 +91,9 @@ struct ServiceLists: ~Copyable {
   }
 
   /// Frees the list's blocks.
-  mutating func release(first: Int32) {
-    var block = first
+  @inline(__always)
+  mutating func release(_ list: ServiceList) {
+    var block = list.block
     while block >= 0 {
       blocks.release(Int(block))
       block = blocks[Int(block)].next

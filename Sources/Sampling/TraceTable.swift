@@ -1,26 +1,21 @@
-// The open traces of a partition: found by id, and queued by when their windows close.
+// The open traces of a partition, queued by when their windows close.
 
 import Invariants
-import OTLP
-import SpanStorage
 
-/// Open traces in slots, an index by trace id, and the two queues that windows close from.
+/// Open traces in slots, and the two queues that windows close from. A `TraceIndex` finds them by trace id.
 struct TraceTable: ~Copyable {
   private var traces = SlotPool<OpenTrace>()
-  private var index = HashIndex()
-  private let seed: HashSeed
 
   /// All open traces, in the order they were opened.
-  private(set) var opened = SlotQueue()
+  private(set) var opened = SlotQueue(.opened)
   /// Those that only wait for the time after their root to pass, in the order their roots arrived.
-  private(set) var rooted = SlotQueue()
-
-  init(seed: HashSeed) {
-    self.seed = seed
-  }
+  private(set) var rooted = SlotQueue(.rooted)
 
   /// How many traces are open.
-  var count: Int { index.count }
+  var count: Int { opened.count }
+
+  /// How many slots there are.
+  var slotCount: Int { traces.count }
 
   /// Whether a trace can be opened without more memory.
   var hasFreeSlot: Bool { traces.hasFree }
@@ -29,58 +24,50 @@ struct TraceTable: ~Copyable {
   func hasSlot(_ slot: Int) -> Bool { slot < traces.count }
 
   /// Bytes of memory in use.
-  var byteCount: Int {
-    traces.byteCount + index.byteCount + opened.byteCount + rooted.byteCount
-  }
+  var byteCount: Int { traces.byteCount }
 
   /// The trace in `slot`.
   subscript(slot: Int) -> OpenTrace {
-    _read { yield traces[slot] }
-    _modify { yield &traces[slot] }
-  }
-
-  /// The slot of the open trace with this id, or nil.
-  @inline(__always)
-  func find(_ id: TraceID) -> Int? {
-    index.find(hash(id)) { traces[$0].id == id }
+    @inline(__always) _read { yield traces[slot] }
+    @inline(__always) _modify { yield &traces[slot] }
   }
 
   /// Opens a trace that is not open, at the end of the queue.
   mutating func open(_ trace: consuming OpenTrace) -> Int {
-    let hash = hash(trace.id)
     let slot = traces.take(trace)
-    opened.makeRoom(for: slot)
-    rooted.makeRoom(for: slot)
-    index.insert(hash, slot: slot)
-    opened.append(slot)
+    opened.append(slot, in: &traces)
     return slot
   }
 
   /// Closes the trace in `slot`, which another trace may take at once.
   mutating func close(_ slot: Int) {
-    opened.remove(slot)
-    if rooted.contains(slot) { rooted.remove(slot) }
-    index.remove(hash(traces[slot].id), slot: slot)
+    opened.remove(slot, in: &traces)
+    if traces[slot].links[.rooted].isQueued { rooted.remove(slot, in: &traces) }
     traces.release(slot)
   }
 
+  /// The slot of the trace opened after that in `slot`, or nil.
+  func next(after slot: Int) -> Int? { traces[slot].links[.opened].nextSlot }
+
   /// Releases memory not needed since the last call.
-  mutating func trim() {
-    traces.trim()
-    opened.removeSlots(from: traces.count)
-    rooted.removeSlots(from: traces.count)
-    index.trim(capacity: traces.count)
-  }
+  mutating func trim() { traces.trim() }
 
   /// Starts the wait after the root for the trace in `slot`.
   mutating func startRootWait(_ slot: Int) {
-    rooted.append(slot)
+    rooted.append(slot, in: &traces)
   }
 
   /// Ends the wait after the root without closing the trace.
   mutating func endRootWait(_ slot: Int) {
-    rooted.remove(slot)
+    rooted.remove(slot, in: &traces)
     traces[slot].isRootWaitOver = true
+  }
+
+  /// When the first window is over, of the traces that are open or that are opened or get a root `now`.
+  func firstEnd(_ windows: Windows, now: Instant) -> Instant {
+    let openedAt = opened.first.map { traces[$0].openedAt } ?? now
+    let rootArrivedAt = rooted.first.map { traces[$0].rootArrivedAt } ?? now
+    return min(openedAt + windows.decisionWait, rootArrivedAt + windows.decisionWaitAfterRoot)
   }
 
   /// Restarts, at `time`, the windows of traces opened since the record at `offset` and the waits after roots
@@ -90,12 +77,12 @@ struct TraceTable: ~Copyable {
     var next = opened.last
     while let slot = next, traces[slot].firstOffset >= offset {
       traces[slot].openedAt = max(traces[slot].openedAt, time)
-      next = opened.previous(before: slot)
+      next = traces[slot].links[.opened].previousSlot
     }
     next = rooted.last
     while let slot = next, traces[slot].rootArrivedAt >= clock {
       traces[slot].rootArrivedAt = max(traces[slot].rootArrivedAt, time)
-      next = rooted.previous(before: slot)
+      next = traces[slot].links[.rooted].previousSlot
     }
   }
 
@@ -105,55 +92,72 @@ struct TraceTable: ~Copyable {
     while let slot = next {
       traces[slot].openedAt = min(traces[slot].openedAt, time)
       traces[slot].rootArrivedAt = min(traces[slot].rootArrivedAt, time)
-      next = opened.next(after: slot)
+      next = self.next(after: slot)
     }
   }
 
-  private func hash(_ id: TraceID) -> UInt32 {
-    seed.hash(high: id.high, low: id.low)
-  }
-
-  /// Checks that index, queues and slots agree. For tests: it visits every trace.
+  /// Checks that queues and slots agree. For tests: it visits every trace.
   func checkInvariants() {
-    invariant(opened.count == count, "\(opened.count) traces are queued but \(count) are indexed")
     traces.checkInvariants(used: count)
     var slot = opened.first
     var last = Instant.distantPast
     while let current = slot {
-      invariant(find(traces[current].id) == current, "an open trace is not found by its id")
       invariant(traces[current].openedAt >= last, "the queue is out of order")
       last = traces[current].openedAt
-      slot = opened.next(after: current)
+      slot = next(after: current)
     }
     slot = rooted.first
     last = .distantPast
     while let current = slot {
       invariant(traces[current].rootArrivedAt >= last, "the queue of those with roots is out of order")
       last = traces[current].rootArrivedAt
-      slot = rooted.next(after: current)
+      slot = traces[current].links[.rooted].nextSlot
     }
   }
 }
 
-/// First in, first out, with removal from the middle: a doubly linked list over slots.
+/// The places of an open trace in the queues.
+struct QueueLinks: BitwiseCopyable {
+  /// A queue.
+  enum Queue: Int {
+    case opened = 0
+    case rooted = 1
+  }
+
+  /// The place of a trace in a queue.
+  struct Link: BitwiseCopyable {
+    fileprivate var previous: Int32 = -2
+    fileprivate var next: Int32 = -2
+
+    var isQueued: Bool { next != -2 }
+    /// The slot queued after it, or nil.
+    var nextSlot: Int? { next < 0 ? nil : Int(next) }
+    /// The slot queued before it, or nil.
+    var previousSlot: Int? { previous < 0 ? nil : Int(previous) }
+  }
+
+  private var links: [2 of Link] = [Link(), Link()]
+
+  @inline(__always)
+  subscript(queue: Queue) -> Link {
+    get { links[queue.rawValue] }
+    set { links[queue.rawValue] = newValue }
+  }
+}
+
+/// First in, first out, with removal from the middle: a doubly linked list, with its links in the traces.
 ///
 /// All windows have the same length, and if the stream clock is set back, everything later goes back with it.
 /// So a queue in order of arrival is in order of deadline too: no heap, no timer wheel.
 struct SlotQueue {
-  private struct Links {
-    var previous: Int32
-    var next: Int32
-
-    /// In no queue.
-    static let none = Links(previous: -2, next: -2)
-  }
-
-  private var links: [Links] = []
+  private let queue: QueueLinks.Queue
   private var head: Int32 = -1
   private var tail: Int32 = -1
   private(set) var count = 0
 
-  var byteCount: Int { links.capacity * MemoryLayout<Links>.stride }
+  init(_ queue: QueueLinks.Queue) {
+    self.queue = queue
+  }
 
   /// The slot queued first, or nil.
   var first: Int? { head < 0 ? nil : Int(head) }
@@ -161,45 +165,31 @@ struct SlotQueue {
   /// The slot queued last, or nil.
   var last: Int? { tail < 0 ? nil : Int(tail) }
 
-  /// Makes room for a slot, the highest so far or an earlier one.
   @inline(__always)
-  mutating func makeRoom(for slot: Int) {
-    if slot >= links.count { links.append(.none) }
-  }
-
-  /// Releases the room of removed slots, none of which is queued.
-  mutating func removeSlots(from slot: Int) {
-    // A new array: one that shrinks keeps its capacity.
-    if slot < links.count { links = Array(links[..<slot]) }
-  }
-
-  func contains(_ slot: Int) -> Bool { links[slot].next != -2 }
-
-  /// The slot queued after `slot`, or nil.
-  func next(after slot: Int) -> Int? {
-    links[slot].next < 0 ? nil : Int(links[slot].next)
-  }
-
-  /// The slot queued before `slot`, or nil.
-  func previous(before slot: Int) -> Int? {
-    links[slot].previous < 0 ? nil : Int(links[slot].previous)
-  }
-
-  mutating func append(_ slot: Int) {
-    invariant(!contains(slot), "slot \(slot) is queued already")
+  mutating func append(_ slot: Int, in traces: inout SlotPool<OpenTrace>) {
+    invariant(!traces[slot].links[queue].isQueued, "slot \(slot) is queued already")
     let number = Int32(truncatingIfNeeded: slot)
-    links[slot] = Links(previous: tail, next: -1)
-    if tail >= 0 { links[Int(tail)].next = number } else { head = number }
+    traces[slot].links[queue] = QueueLinks.Link(previous: tail, next: -1)
+    if tail >= 0 { traces[Int(tail)].links[queue].next = number } else { head = number }
     tail = number
     count += 1
   }
 
-  mutating func remove(_ slot: Int) {
-    let link = links[slot]
-    invariant(contains(slot), "slot \(slot) is not queued")
-    if link.previous >= 0 { links[Int(link.previous)].next = link.next } else { head = link.next }
-    if link.next >= 0 { links[Int(link.next)].previous = link.previous } else { tail = link.previous }
-    links[slot] = .none
+  @inline(__always)
+  mutating func remove(_ slot: Int, in traces: inout SlotPool<OpenTrace>) {
+    let link = traces[slot].links[queue]
+    invariant(link.isQueued, "slot \(slot) is not queued")
+    if let next = link.nextSlot {
+      traces[next].links[queue].previous = link.previous
+    } else {
+      tail = link.previous
+    }
+    if let previous = link.previousSlot {
+      traces[previous].links[queue].next = link.next
+    } else {
+      head = link.next
+    }
+    traces[slot].links[queue] = QueueLinks.Link()
     count -= 1
   }
 }

@@ -147,9 +147,9 @@ struct RememberedFacts: BitwiseCopyable {
   var isWhole = false
 }
 
-/// The verdicts of the last `late_window`, oldest first, found by trace id.
+/// The verdicts of the last `late_window`, oldest first. A `TraceIndex` finds them by trace id.
 ///
-/// A ring of 32-byte verdicts, doubled when full, and an index of two 8-byte buckets for each of its places:
+/// A ring of 32-byte verdicts, doubled when full, and two 8-byte buckets of the index for each of its places:
 /// 48 to 96 bytes a trace. Verdicts arrive in order of stream time, so the oldest is always at the head. If
 /// policies combine facts of early and late spans, each place takes 40 bytes more.
 struct VerdictCache: ~Copyable {
@@ -160,8 +160,8 @@ struct VerdictCache: ~Copyable {
   private(set) var count = 0
   /// The number of the oldest verdict; verdicts are numbered as they are added.
   private(set) var firstNumber = 0
-  private var index: HashIndex
-  private let seed: HashSeed
+  /// How many verdicts are not found, because of a later one on the same trace.
+  private var replacedCount = 0
   /// The most verdicts since the last `trim`.
   private var countMax = 0
   /// The places of an empty ring.
@@ -169,12 +169,10 @@ struct VerdictCache: ~Copyable {
   /// Tracks what all caches of a lane take.
   private let memory: SpanMemory
 
-  init(seed: HashSeed, memory: SpanMemory, remembersFacts: Bool = false) {
+  init(memory: SpanMemory, remembersFacts: Bool = false) {
     let places = VerdictCache.placesMin
     ring = Array(repeating: .vacant, count: places)
     facts = remembersFacts ? Array(repeating: RememberedFacts(), count: places) : []
-    index = HashIndex(capacity: places)
-    self.seed = seed
     self.memory = memory
     memory.verdictBytes += byteCount
   }
@@ -188,8 +186,14 @@ struct VerdictCache: ~Copyable {
     count < ring.count || fits(2 * ring.count, remembersFacts: !facts.isEmpty)
   }
 
-  /// Bytes of memory in use.
+  /// How many verdicts can be found.
+  var foundCount: Int { count - replacedCount }
+
+  /// Bytes of memory in use, with the part of the index that is there for verdicts.
   var byteCount: Int { VerdictCache.byteCount(ring.count, remembersFacts: !facts.isEmpty) }
+
+  /// The part of the index that is there for verdicts.
+  var indexBytes: Int { HashIndex.byteCount(capacity: ring.count) }
 
   /// The same for a ring with this many places.
   private static func byteCount(_ places: Int, remembersFacts: Bool) -> Int {
@@ -206,15 +210,10 @@ struct VerdictCache: ~Copyable {
   /// When the oldest verdict was given; nil if there is none.
   var oldest: Instant? { count == 0 ? nil : ring[head].decidedAt }
 
-  /// Where the trace's verdict is, or nil.
-  func find(_ traceID: TraceID) -> Int? {
-    index.find(hash(traceID)) { ring[$0].traceID == traceID }
-  }
-
-  /// The verdict in `slot`, a result of `find`.
+  /// The verdict in `slot`, found in the index.
   subscript(slot: Int) -> PastVerdict {
-    get { ring[slot] }
-    set { ring[slot] = newValue }
+    @inline(__always) _read { yield ring[slot] }
+    @inline(__always) _modify { yield &ring[slot] }
   }
 
   /// The facts of the spans of the trace in `slot`; nil if no policy needs them.
@@ -233,13 +232,15 @@ struct VerdictCache: ~Copyable {
   ///   - places: where each policy is now; nil if it is gone.
   ///   - move: where span predicate matches are now.
   /// - Returns: how many verdicts were forgotten.
-  mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) -> Int {
+  mutating func follow(
+    _ places: [Int?], _ move: PredicateMove, remembersFacts: Bool, in index: inout TraceIndex
+  ) -> Int {
     var forgotten = 0
     if remembersFacts != !facts.isEmpty {
       var size = ring.count
       while remembersFacts, size > VerdictCache.placesMin, !fits(size, remembersFacts: true) { size /= 2 }
-      while count > size { if removeOldest() { forgotten += 1 } }
-      rebuild(size, remembersFacts: remembersFacts)
+      while count > size { if removeOldest(from: &index) { forgotten += 1 } }
+      rebuild(size, remembersFacts: remembersFacts, in: &index)
     }
     for place in 0..<count {
       let slot = (head + place) & (ring.count - 1)
@@ -251,18 +252,21 @@ struct VerdictCache: ~Copyable {
     return forgotten
   }
 
-  /// Adds a verdict no older than those in the cache, about a trace not in it.
-  mutating func append(_ verdict: PastVerdict, _ remembered: RememberedFacts = RememberedFacts()) {
-    if count == ring.count { rebuild(2 * count, remembersFacts: !facts.isEmpty) }
+  /// Adds a verdict no older than those in the cache, about a trace that is not found in it. Returns where it
+  /// is, which the caller enters in the index.
+  mutating func append(
+    _ verdict: PastVerdict, _ remembered: RememberedFacts = RememberedFacts(), in index: inout TraceIndex
+  ) -> Int {
+    if count == ring.count { rebuild(2 * count, remembersFacts: !facts.isEmpty, in: &index) }
     let slot = (head + count) & (ring.count - 1)
     ring[slot] = verdict
     remember(remembered, of: slot)
-    index.insert(hash(verdict.traceID), slot: slot)
     count += 1
     countMax = max(countMax, count)
+    return slot
   }
 
-  /// The number of the verdict in `slot`, a result of `find`.
+  /// The number of the verdict in `slot`, found in the index.
   func number(of slot: Int) -> Int { firstNumber + (slot - head) & (ring.count - 1) }
 
   /// The number of the newest verdict.
@@ -276,54 +280,54 @@ struct VerdictCache: ~Copyable {
     }
   }
 
-  /// Makes room for a later verdict on the trace in `slot`, a result of `find`. The earlier one keeps its
+  /// Makes room for a later verdict on the trace in `slot`, found in the index. The earlier one keeps its
   /// place until it is the oldest.
-  mutating func replace(_ slot: Int) {
-    index.remove(hash(ring[slot].traceID), slot: slot)
+  mutating func replace(_ slot: Int, in index: inout TraceIndex) {
+    index.remove(index.hash(ring[slot].traceID), .past(slot))
     ring[slot].isReplaced = true
+    replacedCount += 1
   }
 
   /// Forgets the oldest verdict. Returns whether it could still be found.
   @discardableResult
-  mutating func removeOldest() -> Bool {
+  mutating func removeOldest(from index: inout TraceIndex) -> Bool {
     guard count > 0 else { return false }
     let isFound = !ring[head].isReplaced
-    if isFound { index.remove(hash(ring[head].traceID), slot: head) }
+    if isFound {
+      index.remove(index.hash(ring[head].traceID), .past(head))
+    } else {
+      replacedCount -= 1
+    }
     head = (head + 1) & (ring.count - 1)
     count -= 1
     firstNumber += 1
     return isFound
   }
 
-  private func hash(_ traceID: TraceID) -> UInt32 {
-    seed.hash(high: traceID.high, low: traceID.low)
-  }
-
   /// Releases memory not needed since the last call.
-  mutating func trim() {
+  mutating func trim(_ index: inout TraceIndex) {
     let places = RingSize.trimmed(ring.count, needed: countMax, least: VerdictCache.placesMin)
-    if places < ring.count { rebuild(places, remembersFacts: !facts.isEmpty) }
+    if places < ring.count { rebuild(places, remembersFacts: !facts.isEmpty, in: &index) }
     countMax = count
   }
 
-  /// Moves the verdicts to a ring with this many places, a power of two. Slots move, so the index is rebuilt.
-  private mutating func rebuild(_ places: Int, remembersFacts: Bool) {
+  /// Moves the verdicts to a ring with this many places, a power of two. Their slots change.
+  private mutating func rebuild(_ places: Int, remembersFacts: Bool, in index: inout TraceIndex) {
     invariant(count <= places, "\(count) verdicts in \(places) places")
     var moved: [PastVerdict] = Array(repeating: .vacant, count: places)
     var movedFacts: [RememberedFacts] =
       remembersFacts ? Array(repeating: RememberedFacts(), count: places) : []
-    var movedIndex = HashIndex(capacity: places)
     for place in 0..<count {
       let slot = (head + place) & (ring.count - 1)
       moved[place] = ring[slot]
       if remembersFacts, !facts.isEmpty { movedFacts[place] = facts[slot] }
-      if !moved[place].isReplaced { movedIndex.insert(hash(moved[place].traceID), slot: place) }
     }
+    let (head, mask) = (self.head, ring.count - 1)
+    index.movePast { ($0 - head) & mask }
     memory.verdictBytes -= byteCount
     ring = moved
     facts = movedFacts
-    index = movedIndex
-    head = 0
+    self.head = 0
     memory.verdictBytes += byteCount
   }
 }

@@ -36,10 +36,12 @@ import Testing
 
   @Test func aSlotIsQueuedOnce() async throws {
     let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      var queue = SlotQueue()
-      queue.makeRoom(for: 0)
-      queue.append(0)
-      queue.append(0)
+      var traces = SlotPool<OpenTrace>()
+      _ = traces.take(
+        OpenTrace(id: TraceID(high: 1, low: 1), firstOffset: Offset(0), openedAt: Instant(nanoseconds: 0)))
+      var queue = SlotQueue(.opened)
+      queue.append(0, in: &traces)
+      queue.append(0, in: &traces)
     }
     #expect(result.says("slot 0 is queued already"))
   }

@@ -7,63 +7,64 @@ import Testing
 @testable import Sampling
 
 @Suite struct ServiceListsTests {
-  private func list(_ services: Int32, _ count: Int, in lists: borrowing ServiceLists) -> [UInt32] {
+  private func slots(_ list: ServiceList, in lists: borrowing ServiceLists) -> [UInt32] {
     var slots: [UInt32] = []
-    lists.forEach(first: services, count: count) { slots.append($0.slot) }
+    lists.forEach(list) { slots.append($0.slot) }
     return slots
   }
 
-  /// Blocks hold seven: every length around one, two and three blocks.
+  /// Four are with the trace, blocks hold seven: every length around one, two and three blocks.
   @Test func keepsTheOrderOverBlockBorders() {
     var lists = ServiceLists()
-    for length in 0...23 {
-      var first: Int32 = -1
+    for length in 0...27 {
+      var list = ServiceList()
       for number in 0..<length {
         let service = NameID(slot: UInt32(number * 3))
-        #expect(lists.contains(service, first: first, count: number) == false)
-        first = lists.add(service, first: first, count: number)
-        #expect(lists.contains(service, first: first, count: number + 1) == true)
+        #expect(lists.contains(service, list) == false)
+        lists.add(service, to: &list)
+        #expect(lists.contains(service, list) == true)
       }
-      #expect(list(first, length, in: lists) == (0..<length).map { UInt32($0 * 3) })
-      #expect(lists.contains(NameID(slot: 1), first: first, count: length) == false)
-      lists.release(first: first)
+      #expect(slots(list, in: lists) == (0..<length).map { UInt32($0 * 3) })
+      #expect(lists.contains(NameID(slot: 1), list) == false)
+      lists.release(list)
     }
   }
 
   /// Leftovers of another trace in a reused block are not taken for members.
   @Test func reusedBlocksAreClean() {
     var lists = ServiceLists()
-    var first: Int32 = -1
-    for number in 0..<7 { first = lists.add(NameID(slot: UInt32(number)), first: first, count: number) }
-    lists.release(first: first)
+    var first = ServiceList()
+    for number in 0..<11 { lists.add(NameID(slot: UInt32(number)), to: &first) }
+    lists.release(first)
     let bytes = lists.byteCount
-    let second = lists.add(NameID(slot: 50), first: -1, count: 0)
-    #expect(lists.contains(NameID(slot: 3), first: second, count: 1) == false)
-    #expect(list(second, 1, in: lists) == [50])
+    var second = ServiceList()
+    for number in 50..<55 { lists.add(NameID(slot: UInt32(number)), to: &second) }
+    #expect(lists.contains(NameID(slot: 6), second) == false)
+    #expect(slots(second, in: lists) == [50, 51, 52, 53, 54])
     #expect(lists.byteCount == bytes)
   }
 
   @Test func manyListsDoNotMix() {
     var random = RandomSource(seed: 3)
     var lists = ServiceLists()
-    var model: [Int: (first: Int32, services: [UInt32])] = [:]
+    var model: [Int: (list: ServiceList, services: [UInt32])] = [:]
     for _ in 0..<20_000 {
       let number = random.number(in: 0...30)
-      var (first, services) = model[number] ?? (-1, [])
+      var (list, services) = model[number] ?? (ServiceList(), [])
       if services.count > 20 {
-        lists.release(first: first)
+        lists.release(list)
         model[number] = nil
         continue
       }
       let service = UInt32(random.number(in: 0...60))
-      let isKnown = lists.contains(NameID(slot: service), first: first, count: services.count)
+      let isKnown = lists.contains(NameID(slot: service), list)
       #expect(isKnown == services.contains(service))
       if !isKnown {
-        first = lists.add(NameID(slot: service), first: first, count: services.count)
+        lists.add(NameID(slot: service), to: &list)
         services.append(service)
       }
-      model[number] = (first, services)
-      #expect(list(first, services.count, in: lists) == services)
+      model[number] = (list, services)
+      #expect(slots(list, in: lists) == services)
     }
   }
 }

@@ -9,17 +9,17 @@ import Testing
 @Suite struct TraceTableTests {
   @Test(arguments: 1...4) func agreesWithANaiveTable(seed: UInt64) {
     var random = RandomSource(seed: seed)
-    var table = TraceTable(seed: HashSeed(value: seed))
+    var table = TraceTable()
+    var slots: [TraceID: Int] = [:]
     var opened: [TraceID] = []
     var rooted: [TraceID] = []
     var clock: Int64 = 0
-    func slot(_ id: TraceID) -> Int { table.find(id) ?? -1 }
+    func slot(_ id: TraceID) -> Int { slots[id] ?? -1 }
     for step in 0..<5000 {
       let id = TraceID(high: 9, low: UInt64(random.number(in: 1...80)))
       clock += Int64(random.number(in: 0...2))
       if !opened.contains(id) {
-        #expect(table.find(id) == nil)
-        _ = table.open(OpenTrace(id: id, firstOffset: Offset(Int64(step)), openedAt: .at(clock)))
+        slots[id] = table.open(OpenTrace(id: id, firstOffset: Offset(Int64(step)), openedAt: .at(clock)))
         opened.append(id)
       } else if random.chance(0.4) {
         table.close(slot(id))
@@ -37,23 +37,23 @@ import Testing
       if step % 100 == 0 { table.trim() }
       table.checkInvariants()
       #expect(table.count == opened.count)
-      #expect(ids(table.opened, in: table) == opened)
-      #expect(ids(table.rooted, in: table) == rooted)
+      #expect(ids(.opened, in: table) == opened)
+      #expect(ids(.rooted, in: table) == rooted)
     }
   }
 
-  private func ids(_ queue: SlotQueue, in table: borrowing TraceTable) -> [TraceID] {
+  private func ids(_ queue: QueueLinks.Queue, in table: borrowing TraceTable) -> [TraceID] {
     var ids: [TraceID] = []
-    var slot = queue.first
+    var slot = queue == .opened ? table.opened.first : table.rooted.first
     while let current = slot {
       ids.append(table[current].id)
-      slot = queue.next(after: current)
+      slot = table[current].links[queue].nextSlot
     }
     return ids
   }
 
   @Test func reusesSlots() {
-    var table = TraceTable(seed: HashSeed(value: 3))
+    var table = TraceTable()
     for round in 0..<1000 {
       let id = TraceID(high: 1, low: UInt64(round + 1))
       let slot = table.open(OpenTrace(id: id, firstOffset: Offset(0), openedAt: .start))
@@ -65,33 +65,40 @@ import Testing
   }
 
   @Test func anOpenTraceStaysSmall() {
-    #expect(MemoryLayout<OpenTrace>.stride <= 256)
+    #expect(MemoryLayout<OpenTrace>.stride <= 288)
   }
 }
 
 @Suite struct SlotQueueTests {
-  @Test func agreesWithAnArray() {
+  @Test(arguments: [QueueLinks.Queue.opened, .rooted]) func agreesWithAnArray(which: QueueLinks.Queue) {
     var random = RandomSource(seed: 11)
-    var queue = SlotQueue()
-    for slot in 0..<50 { queue.makeRoom(for: slot) }
+    var traces = SlotPool<OpenTrace>()
+    for slot in 0..<50 {
+      let id = TraceID(high: 1, low: UInt64(slot + 1))
+      let taken = traces.take(OpenTrace(id: id, firstOffset: Offset(0), openedAt: .start))
+      #expect(taken == slot)
+    }
+    var queue = SlotQueue(which)
     var model: [Int] = []
     for _ in 0..<10_000 {
       let slot = random.number(in: 0...49)
-      #expect(queue.contains(slot) == model.contains(slot))
-      if queue.contains(slot) {
-        queue.remove(slot)
+      let isQueued = traces[slot].links[which].isQueued
+      #expect(isQueued == model.contains(slot))
+      if isQueued {
+        queue.remove(slot, in: &traces)
         model.removeAll { $0 == slot }
       } else {
-        queue.append(slot)
+        queue.append(slot, in: &traces)
         model.append(slot)
       }
       #expect(queue.first == model.first)
+      #expect(queue.last == model.last)
       #expect(queue.count == model.count)
       var walked: [Int] = []
       var next = queue.first
       while let current = next {
         walked.append(current)
-        next = queue.next(after: current)
+        next = traces[current].links[which].nextSlot
       }
       #expect(walked == model)
     }

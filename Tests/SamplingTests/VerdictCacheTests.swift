@@ -12,7 +12,7 @@ import Testing
   /// them.
   @Test func neverTakesOneTraceForAnother() {
     var random = RandomSource(seed: 5)
-    var cache = VerdictCache(seed: HashSeed(value: 17), memory: SpanMemory())
+    var cache = IndexedVerdicts(seed: 17, memory: SpanMemory())
     var ids: [TraceID] = []
     for number in 0..<100_000 {
       let id = TraceID(high: random.next(), low: random.next())
@@ -44,7 +44,7 @@ import Testing
 
   @Test func forgetsTheOldestFirst() {
     var random = RandomSource(seed: 6)
-    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    var cache = IndexedVerdicts(seed: 1, memory: SpanMemory())
     var model: [TraceID] = []
     for step in 0..<20_000 {
       if !model.isEmpty, random.chance(step % 2000 < 1000 ? 0.3 : 0.7) {
@@ -68,7 +68,7 @@ import Testing
 
   /// A later verdict on the same trace is the one that is found, until it is forgotten in turn.
   @Test func theLatestVerdictOnATraceIsFound() {
-    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    var cache = IndexedVerdicts(seed: 1, memory: SpanMemory())
     for round in 0..<3 as Range<Int64> {
       for trace in 1...10 as ClosedRange<UInt64> {
         let id = TraceID(high: 2, low: trace)
@@ -89,7 +89,7 @@ import Testing
   /// Room that was not needed between two checks is released.
   @Test(arguments: [false, true]) func aPeakDoesNotLast(remembersFacts: Bool) {
     let memory = SpanMemory()
-    var cache = VerdictCache(seed: HashSeed(value: 1), memory: memory, remembersFacts: remembersFacts)
+    var cache = IndexedVerdicts(seed: 1, memory: memory, remembersFacts: remembersFacts)
     for number in 0..<10_000 as Range<UInt64> {
       let id = TraceID(high: 2, low: number + 1)
       cache.append(PastVerdict(traceID: id, isKept: false, threshold: .never, decidedAt: .start))
@@ -109,7 +109,7 @@ import Testing
   }
 
   @Test func removingFromNothingIsNothing() {
-    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    var cache = IndexedVerdicts(seed: 1, memory: SpanMemory())
     cache.removeOldest()
     #expect(cache.count == 0)
     #expect(cache.oldest == nil)
@@ -162,7 +162,7 @@ import Testing
   /// much.
   @Test func takesTensOfBytesATrace() {
     #expect(MemoryLayout<PastVerdict>.stride == 32)
-    var cache = VerdictCache(seed: HashSeed(value: 1), memory: SpanMemory())
+    var cache = IndexedVerdicts(seed: 1, memory: SpanMemory())
     for number in 0...(1 << 14) {
       let bytesMax = number == 1 << 14 ? 48 * (1 << 14) : 96 << 14
       #expect(cache.byteCount <= bytesMax)
@@ -170,5 +170,58 @@ import Testing
       cache.append(PastVerdict(traceID: id, isKept: false, threshold: .never, decidedAt: .start))
     }
     #expect(cache.byteCount == 96 << 14)
+  }
+}
+
+/// A cache with an index that leads to its verdicts.
+private struct IndexedVerdicts: ~Copyable {
+  private var cache: VerdictCache
+  private var index: TraceIndex
+
+  init(seed: UInt64, memory: SpanMemory, remembersFacts: Bool = false) {
+    cache = VerdictCache(memory: memory, remembersFacts: remembersFacts)
+    index = TraceIndex(seed: HashSeed(value: seed))
+  }
+
+  var count: Int { cache.count }
+  var byteCount: Int { cache.byteCount }
+  var oldest: Instant? { cache.oldest }
+  var hasRoom: Bool { cache.hasRoom }
+
+  func find(_ id: TraceID) -> Int? {
+    guard case .past(let slot) = index.find(index.hash(id), where: { isVerdict($0, on: id) })
+    else { return nil }
+    return slot
+  }
+
+  private func isVerdict(_ place: TraceIndex.Place, on id: TraceID) -> Bool {
+    if case .past(let slot) = place { cache[slot].traceID == id } else { false }
+  }
+
+  subscript(slot: Int) -> PastVerdict {
+    get { cache[slot] }
+    set { cache[slot] = newValue }
+  }
+
+  mutating func append(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) {
+    let slot = cache.append(verdict, facts, in: &index)
+    index.insert(index.hash(verdict.traceID), .past(slot))
+    let (indexed, found) = (index.count, cache.foundCount)
+    #expect(indexed == found)
+  }
+
+  mutating func replace(_ slot: Int) { cache.replace(slot, in: &index) }
+
+  @discardableResult
+  mutating func removeOldest() -> Bool { cache.removeOldest(from: &index) }
+
+  mutating func trim() { cache.trim(&index) }
+
+  func facts(of slot: Int) -> RememberedFacts? { cache.facts(of: slot) }
+
+  mutating func remember(_ facts: RememberedFacts, of slot: Int) { cache.remember(facts, of: slot) }
+
+  mutating func follow(_ places: [Int?], _ move: PredicateMove, remembersFacts: Bool) -> Int {
+    cache.follow(places, move, remembersFacts: remembersFacts, in: &index)
   }
 }

@@ -369,7 +369,7 @@ final class World {
       if sampler.table[current].state == .undecided {
         undecidedSpans += UInt64(sampler.table[current].spanCount)
       }
-      slot = sampler.table.opened.next(after: current)
+      slot = sampler.table.next(after: current)
     }
     let counters = sampler.counters
     let accounted =
