@@ -46,6 +46,25 @@ struct SpanLog: ~Copyable {
     var shelf = 0
     var shelfOffset = 0
     var compressedCount = 0
+
+    /// Adds a piece, in place: a segment is too large to be copied for each. Returns the piece's place; nil
+    /// if it does not fit.
+    @inline(__always)
+    mutating func append(_ bytes: RawSpan, isFirst: Bool, link: UInt32) -> Int? {
+      let (count, place) = (bytes.byteCount, pieceCount)
+      let records = SpanLog.recordBytes * (place + 1)
+      guard let block, place < PieceID.piecesPerSegment, dataEnd + count + records <= block.byteCount else {
+        return nil
+      }
+      block.write(bytes, at: dataEnd)
+      let record = block.byteCount - records
+      block.setWord(UInt32(truncatingIfNeeded: dataEnd), at: record)
+      block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
+      block.setWord(link, at: record + 8)
+      dataEnd += count
+      pieceCount += 1
+      return place
+    }
   }
 
   /// Memory that several compressed segments share.
@@ -97,36 +116,23 @@ struct SpanLog: ~Copyable {
   mutating func append(_ bytes: RawSpan, after previous: PieceID, owner: Int) -> PieceID {
     let count = bytes.byteCount
     invariant(count > 0 && count < 1 << 31, "a piece of \(count) bytes")
-    let segment = segmentWithRoom(for: count)
-    guard let block = segment.block else { fatalError("the segment being filled is compressed") }
-    let number = segments.endNumber - 1
-    block.write(bytes, at: segment.dataEnd)
-    let record = block.byteCount - SpanLog.recordBytes * (segment.pieceCount + 1)
     let isFirst = previous == .none
-    block.setWord(UInt32(truncatingIfNeeded: segment.dataEnd), at: record)
-    block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
-    block.setWord(isFirst ? UInt32(truncatingIfNeeded: owner) : previous.word, at: record + 8)
-    segments.last.dataEnd += count
-    segments.last.pieceCount += 1
-    return PieceID(segment: number, place: segment.pieceCount)
+    let link = isFirst ? UInt32(truncatingIfNeeded: owner) : previous.word
+    while true {
+      if let place = segments.newest?.append(bytes, isFirst: isFirst, link: link) {
+        return PieceID(segment: segments.endNumber - 1, place: place)
+      }
+      addSegment(for: count)
+    }
   }
 
-  /// The last segment, if a piece of this size fits; otherwise a new one.
-  private mutating func segmentWithRoom(for count: Int) -> Segment {
-    if !segments.isEmpty {
-      let segment = segments.last
-      if let block = segment.block, segment.pieceCount < PieceID.piecesPerSegment,
-        segment.dataEnd + count + SpanLog.recordBytes * (segment.pieceCount + 1) <= block.byteCount
-      {
-        return segment
-      }
-    }
+  /// Adds a segment in which a piece of this size fits.
+  private mutating func addSegment(for count: Int) {
     invariant(segments.count < PieceID.segmentMask / 2, "\(segments.count) segments")
     // Records consist of words, so the block's end must be aligned.
     let block = memory.allocate(atLeast: (count + 3) / 4 * 4 + SpanLog.recordBytes)
     rawBytes += block.byteCount
     segments.append(Segment(block: block))
-    return segments.last
   }
 
   /// The record of a piece.
