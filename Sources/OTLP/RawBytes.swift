@@ -22,12 +22,14 @@ extension RawSpan {
   @inlinable
   package func isEqual(to other: RawSpan) -> Bool {
     guard byteCount == other.byteCount else { return false }
+    guard byteCount >= 8 else { return lastWord(from: 0) == other.lastWord(from: 0) }
     var offset = 0
-    while offset + 8 <= byteCount {
+    while offset < byteCount &- 8 {
       if word(at: offset) != other.word(at: offset) { return false }
-      offset += 8
+      offset &+= 8
     }
-    return lastWord(from: offset) == other.lastWord(from: offset)
+    // The last eight, some of which may have been compared already.
+    return word(at: byteCount &- 8) == other.word(at: byteCount &- 8)
   }
 
   /// The eight bytes at `offset`, which must exist.

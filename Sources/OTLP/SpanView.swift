@@ -124,6 +124,18 @@ public struct SpanView: Sendable {
   /// Whether it links to other spans.
   public var hasLinks = false
 
+  /// A span without any field.
+  public init() {}
+
+  /// A span none of whose own fields has been read.
+  @inline(__always)
+  init(content: ByteRange, field: ByteRange, scope: UInt32, resource: UInt32) {
+    self.content = content
+    self.field = field
+    self.scope = scope
+    self.resource = resource
+  }
+
   /// Whether it names no parent.
   public var isRoot: Bool { parentID == 0 }
 

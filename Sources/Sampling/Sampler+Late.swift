@@ -70,7 +70,7 @@ extension Sampler {
     var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
     summary.predicateMatches = matches
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if policies.predicates.attributeBits != 0 {
         summary.predicateMatches |= resourceMatches[Int(span.resource)]
       }
@@ -98,7 +98,7 @@ extension Sampler {
     }
     var errors = 0
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if span.status == .error { errors += 1 }
       guard span.isRoot, names.rootOperation.isEmpty else { continue }
       names.rootOperation = name(span.name, of: bytes)

@@ -10,25 +10,15 @@ extension Sampler {
   ///   - bytes: the record's bytes, which `record` refers to.
   ///   - piece: the share as its own `TracesData`; the record itself if it has only one trace.
   mutating func take(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ effects: inout Effects
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ effects: inout Effects
   ) {
     counters.spansRead += UInt64(share.spans.count)
     let slot: Int
     if let open = table.find(share.traceID) {
       slot = open
     } else if let past = verdicts.find(share.traceID) {
-      // A verdict given during recovery does not cover spans still to come.
-      guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
-        noteReplayed(share, of: record, bytes, past)
-        return
-      }
-      guard let new = newSpans(of: share, of: record, bytes, after: past) else {
-        takeLate(share, of: record, bytes, piece, past, &effects)
-        return
-      }
-      counters.spansRedelivered += UInt64(share.spans.count - new.count)
-      share.withPart(new, of: record, bytes) { takeLate($0, of: record, bytes, $1, past, &effects) }
-      return
+      return takePast(share, of: &record, bytes, piece, past, &effects)
     } else {
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
@@ -40,32 +30,55 @@ extension Sampler {
         table[slot].known = KnownSpans(.digests)
       }
     }
-    if let new = newSpans(of: share, of: record, bytes, in: slot) {
-      takePart(new, of: share, of: record, bytes, slot, &effects)
+    var facts = ShareFacts()
+    var place = share.spans.lowerBound
+    if table[slot].known.form != .digests {
+      place = table[slot].note(share.spans, of: record, in: &register, &facts)
+    }
+    if place == share.spans.upperBound {
+      takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
     } else {
-      takeOpen(share, of: record, bytes, piece, slot, &effects)
+      takeNew(share, from: place, of: &record, bytes, piece, slot, &effects)
     }
   }
 
-  /// Processes the new spans of an open trace's share.
+  /// Processes the new spans of an open trace's share, of which those before `place` are known to be new.
   @inline(never)
-  private mutating func takePart(
-    _ spans: [Int32], of share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int,
+  private mutating func takeNew(
+    _ share: Share, from place: Int, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ slot: Int, _ effects: inout Effects
+  ) {
+    guard let new = newSpans(of: share, from: place, of: record, bytes, in: slot) else {
+      return takeWhole(share, of: record, bytes, piece, slot, &effects)
+    }
+    share.withPart(new, of: &record, bytes) { takeWhole($0, of: $1, bytes, $2, slot, &effects) }
+  }
+
+  private mutating func takeWhole(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
   ) {
-    share.withPart(spans, of: record, bytes) { takeOpen($0, of: record, bytes, $1, slot, &effects) }
+    var facts = ShareFacts()
+    for index in share.spans { table[slot].fold(record.spans[index], into: &facts) }
+    takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
   }
 
   /// Processes a share of an open trace whose spans are all new.
   @inline(__always)
   private mutating func takeOpen(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
-    _ effects: inout Effects
+    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ slot: Int, _ effects: inout Effects
   ) {
+    let (statuses, matches) = (table[slot].statuses, table[slot].predicateMatches)
+    let wasAsked = table[slot].lastOffset >= askedSince
     table[slot].lastOffset = share.offset
     table[slot].byteCount += UInt64(piece.byteCount)
-    accumulate(share, of: record, bytes, into: slot)
-    guard deliver(share, of: record, bytes, piece, slot, &effects) else { return }
+    table[slot].accumulate(facts)
+    accumulate(share, facts, of: record, bytes, into: slot)
+    let mayBeCertain =
+      !wasAsked || facts.hasRoots || table[slot].statuses != statuses
+      || table[slot].predicateMatches != matches || policies.program.dependsOnGrowth
+    guard deliver(share, of: record, bytes, piece, slot, mayBeCertain, &effects) else { return }
     guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
     close(slot, .root, into: &effects)
   }
@@ -84,15 +97,32 @@ extension Sampler {
 
   // MARK: Accumulators
 
-  private mutating func accumulate(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int)
-  {
+  /// Adds to the trace what its share's spans say beyond `facts`, which it has already.
+  @inline(__always)
+  private mutating func accumulate(
+    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+  ) {
+    let readsEach =
+      facts.hasRoots || facts.hasTraceStates || facts.errorCount > 0 || policies.predicates.readsSpans
+      || baseline?.attributes != nil
+    if readsEach || record.resources.count > 1 {
+      accumulateEach(share, of: record, bytes, into: slot)
+    } else {
+      _ = note(record.resources[0].serviceName, of: bytes, in: slot)
+    }
+  }
+
+  /// The same span by span.
+  private mutating func accumulateEach(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+  ) {
     var resource = UInt32.max
     var service = NameID.none
     let hadRoot = table[slot].hasRoot
     let readsAttributes = policies.predicates.attributeBits != 0
     let readsKeys = baseline?.attributes != nil
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if span.resource != resource {
         resource = span.resource
         service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
@@ -100,7 +130,6 @@ extension Sampler {
         if readsKeys { baseline?.attributes?.startResource() }
       }
       if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
-      table[slot].accumulate(span)
       policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
         table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
@@ -161,9 +190,11 @@ extension Sampler {
   // MARK: Spans of open traces
 
   /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
+  ///
+  /// - Parameter mayBeCertain: whether the policies may answer otherwise than without the share.
   private mutating func deliver(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
-    _ effects: inout Effects
+    _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
     let limits = configuration.limits
     let isOverLimit =
@@ -181,7 +212,9 @@ extension Sampler {
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if policies.program.certain(table[slot].facts).isKept { keepEarly(slot, .eager, into: &effects) }
+      if mayBeCertain, policies.program.certain(table[slot].facts).isKept {
+        keepEarly(slot, .eager, into: &effects)
+      }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
@@ -211,11 +244,11 @@ extension Sampler {
     var spansBefore = Int(table[slot].spanCount) - share.spans.count
     var bytesBefore = table[slot].byteCount
     for index in share.spans {
-      bytesBefore -= min(bytesBefore, UInt64(record.spans[Int(index)].field.count))
+      bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
     }
-    var chosen: [Int32] = []
+    var chosen: [Int] = []
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       bytesBefore += UInt64(span.field.count)
       spansBefore += 1
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
@@ -232,13 +265,32 @@ extension Sampler {
     if isWritten { counters.spansReplayed += UInt64(chosen.count) }
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
-    part.appendPiece(chosen[...], of: record, bytes: bytes)
+    part.appendPiece(chosen, of: record, bytes: bytes)
     part.bytes.withRawBytes {
       if isWritten { recount($0, of: slot, into: &effects) } else { forward($0, of: slot, into: &effects) }
     }
   }
 
   // MARK: Late spans
+
+  /// Processes a share of a decided trace.
+  @inline(never)
+  private mutating func takePast(
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ past: Int,
+    _ effects: inout Effects
+  ) {
+    // A verdict given during recovery does not cover spans still to come.
+    guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
+      noteReplayed(share, of: record, bytes, past)
+      return
+    }
+    guard let new = newSpans(of: share, of: record, bytes, after: past) else {
+      takeLate(share, of: record, bytes, piece, past, &effects)
+      return
+    }
+    counters.spansRedelivered += UInt64(share.spans.count - new.count)
+    share.withPart(new, of: &record, bytes) { takeLate($0, of: $1, bytes, $2, past, &effects) }
+  }
 
   /// Spans of a decided trace follow its verdict.
   private mutating func takeLate(
