@@ -213,6 +213,23 @@ struct OpenTrace: ~Copyable {
     if share.isAsynchronous { isAsynchronous = true }
   }
 
+  /// Adds the share of the record at `offset`, a piece of `byteCount` bytes. Returns whether policies that
+  /// have been asked about the trace since `askedSince` may now find it certain to be kept.
+  @inline(__always)
+  mutating func add(_ share: ShareFacts, byteCount: Int, at offset: Offset, askedSince: Offset) -> Bool {
+    let isNews = share.hasRoots || statuses | share.statuses != statuses || lastOffset < askedSince
+    lastOffset = offset
+    self.byteCount += UInt64(byteCount)
+    accumulate(share)
+    return isNews
+  }
+
+  /// Whether it is too large to be kept whole.
+  @inline(__always)
+  func exceeds(spans: Int, bytes: Int) -> Bool {
+    spanCount > spans || byteCount > bytes
+  }
+
   /// Adds one span to the accumulators.
   mutating func accumulate(_ span: SpanView) {
     var share = ShareFacts()

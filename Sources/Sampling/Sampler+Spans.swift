@@ -69,15 +69,10 @@ extension Sampler {
     _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
     _ slot: Int, _ effects: inout Effects
   ) {
-    let (statuses, matches) = (table[slot].statuses, table[slot].predicateMatches)
-    let wasAsked = table[slot].lastOffset >= askedSince
-    table[slot].lastOffset = share.offset
-    table[slot].byteCount += UInt64(piece.byteCount)
-    table[slot].accumulate(facts)
-    accumulate(share, facts, of: record, bytes, into: slot)
-    let mayBeCertain =
-      !wasAsked || facts.hasRoots || table[slot].statuses != statuses
-      || table[slot].predicateMatches != matches || policies.program.dependsOnGrowth
+    var mayBeCertain = table[slot].add(
+      facts, byteCount: piece.byteCount, at: share.offset, askedSince: askedSince)
+    if accumulate(share, facts, of: record, bytes, into: slot) { mayBeCertain = true }
+    if policies.program.dependsOnGrowth { mayBeCertain = true }
     guard deliver(share, of: record, bytes, piece, slot, mayBeCertain, &effects) else { return }
     guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
     close(slot, .root, into: &effects)
@@ -97,42 +92,44 @@ extension Sampler {
 
   // MARK: Accumulators
 
-  /// Adds to the trace what its share's spans say beyond `facts`, which it has already.
+  /// Adds to the trace what its share's spans say beyond `facts`, which it has already. Returns whether a
+  /// predicate matched for the first time.
   @inline(__always)
   private mutating func accumulate(
     _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
-  ) {
+  ) -> Bool {
     let readsEach =
       facts.hasRoots || facts.hasTraceStates || facts.errorCount > 0 || policies.predicates.readsSpans
-      || baseline?.attributes != nil
+      || readsKeys
     if readsEach || record.resources.count > 1 {
-      accumulateEach(share, of: record, bytes, into: slot)
-    } else {
-      _ = note(record.resources[0].serviceName, of: bytes, in: slot)
+      return accumulateEach(share, of: record, bytes, into: slot)
     }
+    _ = note(record.resources[0], of: bytes, in: slot)
+    return false
   }
 
   /// The same span by span.
   private mutating func accumulateEach(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
-  ) {
+  ) -> Bool {
     var resource = UInt32.max
     var service = NameID.none
-    let hadRoot = table[slot].hasRoot
+    let (hadRoot, matches) = (table[slot].hasRoot, table[slot].predicateMatches)
     let readsAttributes = policies.predicates.attributeBits != 0
-    let readsKeys = baseline?.attributes != nil
     for index in share.spans {
       let span = record.spans[index]
       if span.resource != resource {
         resource = span.resource
-        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
+        service = note(record.resources[Int(resource)], of: bytes, in: slot)
         if readsAttributes { table[slot].predicateMatches |= resourceMatches[Int(resource)] }
         if readsKeys { baseline?.attributes?.startResource() }
       }
       if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
       policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
-        table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+        let isGiven = TraceStateSampling.isGiven(in: span.traceState, of: bytes)
+        let sampling = isGiven ? TraceStateSampling(span.traceState, of: bytes) : TraceStateSampling()
+        table[slot].accumulate(sampling, isRoot: span.isRoot)
       }
       if span.isRoot { noteRoot(span, service, bytes, in: slot) }
       if span.status == .error { noteError(span, service, bytes, in: slot) }
@@ -140,23 +137,37 @@ extension Sampler {
     counters.conditionErrors = policies.predicates.conditionErrors
     counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
     if table[slot].hasRoot, !hadRoot { table.startRootWait(slot) }
+    return table[slot].predicateMatches != matches
   }
 
-  /// Adds a service to the trace's list, if it is new.
-  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
-    guard name.count > 0 else { return .none }
-    var service = otherServices
-    if let known = services.pin(bytes.extracting(name.indices)) {
-      service = known
-    } else {
-      counters.servicesBeyondLimit += 1
-    }
+  /// Adds the service of a resource to the trace's list, if it is new.
+  @inline(__always)
+  private mutating func note(_ resource: ResourceView, of bytes: RawSpan, in slot: Int) -> NameID {
+    guard resource.serviceName.count > 0 else { return .none }
+    let place = Int(truncatingIfNeeded: resource.number & 0xff)
+    let isKnown =
+      resource.number != 0 && place < knownServices.count && knownServices[place].resource == resource.number
+    let service = isKnown ? knownServices[place].service : service(of: resource, in: bytes)
     let (first, count) = (table[slot].services, Int(table[slot].serviceCount))
     guard count < configuration.limits.servicesPerTrace,
       !serviceLists.contains(service, first: first, count: count)
     else { return service }
     table[slot].services = serviceLists.add(service, first: first, count: count)
     table[slot].serviceCount += 1
+    return service
+  }
+
+  /// Finds or adds the name of a resource's service.
+  @inline(never)
+  private mutating func service(of resource: ResourceView, in bytes: RawSpan) -> NameID {
+    guard let service = services.pin(bytes.extracting(resource.serviceName.indices)) else {
+      counters.servicesBeyondLimit += 1
+      return otherServices
+    }
+    guard resource.number != 0 else { return service }
+    if knownServices.isEmpty { knownServices = Array(repeating: KnownService(), count: 256) }
+    let place = Int(truncatingIfNeeded: resource.number & 0xff)
+    knownServices[place] = KnownService(resource: resource.number, service: service)
     return service
   }
 
@@ -196,9 +207,8 @@ extension Sampler {
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
-    let limits = configuration.limits
-    let isOverLimit =
-      table[slot].spanCount > limits.spansPerTrace || table[slot].byteCount > limits.bytesPerTrace
+    let isOverLimit = table[slot].exceeds(
+      spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
@@ -313,4 +323,11 @@ extension Sampler {
     counters.spansDropped += count
     noteLate(share, of: record, bytes, past, &effects)
   }
+}
+
+/// The service of a resource that the scanner recognises.
+struct KnownService {
+  /// The resource's number; 0 for none.
+  var resource: UInt64 = 0
+  var service = NameID.none
 }

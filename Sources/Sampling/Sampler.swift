@@ -22,6 +22,8 @@ public struct Sampler: ~Copyable {
   var askedSince = Offset(.min)
   /// The adaptive baseline, if there is one.
   var baseline: PartitionBaseline?
+  /// Whether its keys are made of attributes.
+  let readsKeys: Bool
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -29,6 +31,8 @@ public struct Sampler: ~Copyable {
   var buffer: SpanBuffer
   var verdicts: VerdictCache
   var services: NameTable
+  /// The services of resources that records had, by the low eight bits of the resource's number.
+  var knownServices: [KnownService] = []
   var operations: NameTable
   var serviceLists = ServiceLists()
   var errorNotes = ErrorNotes()
@@ -85,7 +89,9 @@ public struct Sampler: ~Copyable {
     texts = DecisionTexts(
       partition: partition, configuration: configuration.version, policies: policies.program.names)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
-    baseline = PartitionBaseline(configuration)
+    let baseline = PartitionBaseline(configuration)
+    self.baseline = baseline
+    readsKeys = baseline?.attributes != nil
     table = TraceTable(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
@@ -156,7 +162,7 @@ public struct Sampler: ~Copyable {
     noteKey(key, first, isSingle: isSingle)
     policies.predicates.startRecord()
     if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
-    baseline?.attributes?.startRecord(reading.record, value)
+    if readsKeys { baseline?.attributes?.startRecord(reading.record, value) }
     let all = Share(traceID: first, spans: 0..<reading.record.spans.count, offset: offset)
     if isSingle, isWhole {
       take(all, of: &reading.record, value, value, &effects)
@@ -317,6 +323,7 @@ public struct Sampler: ~Copyable {
   @inline(__always)
   private var tableBytes: Int {
     table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
+      + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
       + pastDropped.byteCount
   }

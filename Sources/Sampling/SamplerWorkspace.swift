@@ -44,7 +44,7 @@ public final class SamplerWorkspace {
 
   /// Releases the memory taken by reading records.
   public func releaseScratch() {
-    unsafe scratch = RecordScratch()
+    unsafe scratch.release()
     review = ScannedRecord()
   }
 
@@ -70,9 +70,16 @@ public final class SamplerWorkspace {
 
 /// Storage reused from record to record.
 struct RecordScratch: ~Copyable {
-  var record = ScannedRecord()
+  var record = ScannedRecord(remembersResources: true)
   var groups = TraceGroups()
   var piece = WireWriter()
+
+  /// Releases it.
+  mutating func release() {
+    record.release()
+    groups = TraceGroups()
+    piece = WireWriter()
+  }
 
   /// Bytes of memory in use.
   var byteCount: Int { record.byteCount + groups.byteCount + piece.byteCount }

@@ -141,8 +141,6 @@ struct SpanLog: ~Copyable {
     var count: Int
     /// The previous piece of the same trace; none for the first.
     var previous: PieceID
-    /// The slot of the trace, if it is the trace's first here.
-    var owner: Int?
   }
 
   func piece(_ id: PieceID) -> Piece {
@@ -151,20 +149,14 @@ struct SpanLog: ~Copyable {
   }
 
   private func piece(_ place: Int, of segment: Segment) -> Piece {
-    let block: MemoryBlock
-    let record: Int
-    if let raw = segment.block {
-      (block, record) = (raw, raw.byteCount - SpanLog.recordBytes * (place + 1))
-    } else {
-      block = shelves[segment.shelf].block
-      record = segment.shelfOffset + SpanLog.recordBytes * (segment.pieceCount - 1 - place)
-    }
+    let (block, recordsEnd) = records(of: segment)
+    let record = recordsEnd - SpanLog.recordBytes * (place + 1)
     let count = block.word(at: record + 4)
     let link = block.word(at: record + 8)
     let isFirst = count & SpanLog.firstBit != 0
     return Piece(
       offset: Int(block.word(at: record)), count: Int(count & ~SpanLog.firstBit),
-      previous: isFirst ? .none : PieceID(word: link), owner: isFirst ? Int(link) : nil)
+      previous: isFirst ? .none : PieceID(word: link))
   }
 
   /// Lends the piece's bytes to `body`; a compressed segment is decompressed first, unless it was the last
@@ -191,18 +183,34 @@ struct SpanLog: ~Copyable {
   mutating func oldest() -> (owner: Int, piece: PieceID)? {
     while !segments.isEmpty {
       let number = segments.startNumber
-      let segment = segments[number]
-      while frontier < segment.pieceCount {
-        if let owner = piece(frontier, of: segment).owner {
-          return (owner, PieceID(segment: number, place: frontier))
-        }
-        frontier += 1
+      if let owner = ownerAtFrontier(of: segments[number]) {
+        return (owner, PieceID(segment: number, place: frontier))
       }
       // The last one is still being filled.
       guard segments.count > 1 else { return nil }
       removeFirstSegment()
     }
     return nil
+  }
+
+  /// Moves the frontier to the next piece that is its trace's first, and returns the trace's slot; nil if it
+  /// reaches the segment's end.
+  private mutating func ownerAtFrontier(of segment: Segment) -> Int? {
+    let (block, recordsEnd) = records(of: segment)
+    while frontier < segment.pieceCount {
+      let record = recordsEnd - SpanLog.recordBytes * (frontier + 1)
+      if block.word(at: record + 4) & SpanLog.firstBit != 0 { return Int(block.word(at: record + 8)) }
+      frontier += 1
+    }
+    return nil
+  }
+
+  /// Where the segment's records are, and their end there: the first piece's comes last.
+  private func records(of segment: Segment) -> (block: MemoryBlock, end: Int) {
+    if let raw = segment.block { return (raw, raw.byteCount) }
+    return (
+      shelves[segment.shelf].block, segment.shelfOffset + SpanLog.recordBytes * segment.pieceCount
+    )
   }
 
   /// Passes the trace that `oldest` returned: it needs nothing here any more.

@@ -31,15 +31,33 @@ public struct ScannedRecord: Sendable {
   private var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
   private static var resourceSpansTag: UInt8 { WireTag.byte(TracesDataField.resourceSpans, .lengthDelimited) }
+  private static var resourceTag: UInt8 { WireTag.byte(ResourceSpansField.resource, .lengthDelimited) }
+  private static var scopeSpansTag: UInt8 { WireTag.byte(ResourceSpansField.scopeSpans, .lengthDelimited) }
   private static var spansTag: UInt8 { WireTag.byte(ScopeSpansField.spans, .lengthDelimited) }
 
+  /// Resources of earlier records.
+  private var known: KnownResources
+
   /// Makes an empty record with room for a typical one.
-  public init() {}
+  ///
+  /// - Parameter remembersResources: whether resources are recognised that earlier records had. That takes
+  ///   memory, and is of use if many records are scanned one after the other.
+  public init(remembersResources: Bool = false) {
+    known = KnownResources(isUsed: remembersResources)
+  }
+
+  /// Releases its storage.
+  public mutating func release() {
+    var known = known
+    known.release()
+    self = ScannedRecord()
+    self.known = known
+  }
 
   /// Bytes of memory in use.
   public var byteCount: Int {
     spans.byteCount + resources.byteCount + scopes.byteCount + extras.byteCount + scopeContents.byteCount
-      + rejectedRuns.byteCount + arranged.byteCount
+      + rejectedRuns.byteCount + arranged.byteCount + known.byteCount
   }
 
   /// Whether the record's spans can be forwarded as its own bytes: all of them are usable, and none is in a
@@ -136,35 +154,71 @@ public struct ScannedRecord: Sendable {
   private mutating func scanResourceSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     scopeContents.removeAll()
     let firstExtra = extras.count
-    var service = ByteRange(offset: 0, count: 0)
+    var resource = ResourceView(serviceName: ByteRange(offset: 0, count: 0), extras: firstExtra..<firstExtra)
+    var hasResource = false
+    // Nearly always the only one.
+    var lastScope: ByteRange?
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
+      let start = cursor.offset
+      if let content = cursor.usualContent(of: ScannedRecord.scopeSpansTag, in: bytes) {
+        if let lastScope { scopeContents.append(lastScope) }
+        lastScope = content
+        continue
+      }
+      if let content = cursor.usualContent(of: ScannedRecord.resourceTag, in: bytes) {
+        try readResource(content, isFirst: !hasResource, into: &resource, in: bytes)
+        hasResource = true
+        noteExtra(from: start, to: cursor.offset, first: firstExtra)
+        continue
+      }
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
-      case ResourceSpansField.scopeSpans:
-        scopeContents.append(try cursor.content(of: tag, in: bytes))
-        continue
-      case ResourceSpansField.librarySpans:
-        hasLibrarySpans = true
-        scopeContents.append(try cursor.content(of: tag, in: bytes))
+      case ResourceSpansField.scopeSpans, ResourceSpansField.librarySpans:
+        if tag.field == ResourceSpansField.librarySpans { hasLibrarySpans = true }
+        if let lastScope { scopeContents.append(lastScope) }
+        lastScope = try cursor.content(of: tag, in: bytes)
         continue
       case ResourceSpansField.resource:
-        let resource = try cursor.content(of: tag, in: bytes)
-        if let name = try ResourceView.serviceName(in: resource, of: bytes) { service = name }
+        let content = try cursor.content(of: tag, in: bytes)
+        try readResource(content, isFirst: !hasResource, into: &resource, in: bytes)
+        hasResource = true
       default:
         try cursor.skip(tag, in: bytes)
       }
-      noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
+      noteExtra(from: start, to: cursor.offset, first: firstExtra)
     }
     let (firstSpan, firstRun) = (spans.count, rejectedRuns.count)
-    resources.append(ResourceView(serviceName: service, extras: firstExtra..<extras.count))
+    resource.extras = firstExtra..<extras.count
+    resources.append(resource)
     for index in scopeContents.indices {
       try scanScopeSpans(scopeContents[index], in: bytes)
     }
+    if let lastScope { try scanScopeSpans(lastScope, in: bytes) }
     if spans.count == firstSpan, rejectedRuns.count == firstRun {
       resources.truncate(to: resources.count - 1)
       extras.truncate(to: firstExtra)
     }
+  }
+
+  /// Reads a `Resource` message. If there are several, they are one resource in parts, which is not
+  /// remembered.
+  @inline(__always)
+  private mutating func readResource(
+    _ content: ByteRange, isFirst: Bool, into resource: inout ResourceView, in bytes: RawSpan
+  ) throws(MalformedInput) {
+    let place = known.place(of: content, in: bytes)
+    if let place, let found = known.find(content, place: place, in: bytes) {
+      if let service = found.service { resource.serviceName = service }
+      resource.number = isFirst ? found.number : 0
+      return
+    }
+    let service = try ResourceView.serviceName(in: content, of: bytes)
+    if let service { resource.serviceName = service }
+    resource.number = 0
+    guard let place else { return }
+    let number = known.remember(content, place: place, service: service, in: bytes)
+    if isFirst { resource.number = number }
   }
 
   private mutating func scanScopeSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
