@@ -19,17 +19,32 @@ extension RawSpan {
   }
 
   /// Whether both have the same bytes.
-  @inlinable
   package func isEqual(to other: RawSpan) -> Bool {
-    let count = byteCount
-    guard count == other.byteCount else { return false }
-    guard count >= 8 else { return lastWord(from: 0) == other.lastWord(from: 0) }
+    guard byteCount == other.byteCount else { return false }
+    guard byteCount >= 8 else { return lastWord(from: 0) == other.lastWord(from: 0) }
     var offset = 0
-    while offset + 8 < count {
-      if word(at: offset) != other.word(at: offset) { return false }
-      offset += 8
+    while offset < byteCount &- 32 {
+      // Sound: both have more than 32 bytes from here on.
+      let isSame =
+        unsafe isSameWord(as: other, at: offset) && isSameWord(as: other, at: offset &+ 8)
+        && isSameWord(as: other, at: offset &+ 16) && isSameWord(as: other, at: offset &+ 24)
+      if !isSame { return false }
+      offset &+= 32
     }
-    return word(at: count - 8) == other.word(at: count - 8)
+    while offset < byteCount &- 8 {
+      // Sound: both have more than eight bytes from here on.
+      if unsafe !isSameWord(as: other, at: offset) { return false }
+      offset &+= 8
+    }
+    // The last eight, some of which may have been compared already.
+    return word(at: byteCount &- 8) == other.word(at: byteCount &- 8)
+  }
+
+  /// Sound if both have eight bytes from `offset` on.
+  @unsafe @inline(__always)
+  private func isSameWord(as other: RawSpan, at offset: Int) -> Bool {
+    // Sound: as the caller says.
+    unsafe uncheckedWord(at: offset) == other.uncheckedWord(at: offset)
   }
 
   /// The eight bytes at `offset`, which must exist.

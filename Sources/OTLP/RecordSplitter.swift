@@ -3,70 +3,69 @@
 // A piece repeats the resource and scope of its spans, byte for byte, with every field that Tailrace does not
 // know. The order of fields may change (other fields come before the spans); their content never does.
 
-/// The spans of a scanned record, grouped by trace. Reused from record to record: it keeps its storage.
+/// The traces of a scanned record, and which of its spans belong to each. Reused from record to record: it
+/// keeps its storage.
 public struct TraceGroups: Sendable {
   /// One trace's share of a record.
   public struct Group: Sendable {
     /// The trace.
     public let traceID: TraceID
-    /// Where the group's spans are in `order`, in record order.
-    let members: Range<Int>
-    /// The index of its first span in the record.
-    let firstSpan: Int32
+    /// The indices of its spans in the record.
+    public var spans: Range<Int>
   }
 
   /// The groups, in the order of their first spans in the record.
   public private(set) var groups = ReusedList<Group>(capacity: 64)
-  /// Indices of the record's spans, group by group. For a record of one trace they ascend from zero; what an
-  /// earlier record left after them does no harm.
+  /// Scratch: indices of the record's spans, group by group.
   private var order: [Int32] = []
-  private var isAscending = true
 
   /// Makes an empty grouping.
-  public init() {
-    order.reserveCapacity(64)
-  }
+  public init() {}
 
   /// Bytes of memory in use.
   public var byteCount: Int { groups.byteCount + order.capacity * MemoryLayout<Int32>.stride }
 
-  /// Groups the spans of `record` by trace.
+  /// Groups the spans of `record` by trace, and moves those of a trace next to each other. Each trace's spans
+  /// stay in byte order.
   ///
   /// Pieces repeat resources and scopes, so a hostile record of many traces under one large resource would
   /// multiply its size by the number of its traces.
   ///
   /// - Throws: `splitTooLarge` when all pieces together would have more than `bytesMax` bytes.
-  public mutating func group(_ record: ScannedRecord, bytesMax: Int) throws(MalformedInput) {
+  public mutating func group(_ record: inout ScannedRecord, bytesMax: Int) throws(MalformedInput) {
     groups.removeAll()
-    let spans = record.spans
-    let isSingle = record.isSingleTrace
-    if !isAscending || !isSingle { order.removeAll(keepingCapacity: true) }
-    isAscending = isSingle
-    while order.count < spans.count { order.append(Int32(truncatingIfNeeded: order.count)) }
-    if isSingle {
-      groups.append(Group(traceID: spans[0].traceID, members: 0..<spans.count, firstSpan: 0))
+    if record.isSingleTrace {
+      groups.append(Group(traceID: record.spans[0].traceID, spans: 0..<record.spans.count))
       return
     }
+    sort(record.spans)
+    var start = 0
+    for end in 1...order.count
+    where end == order.count || record.spans.trace(order[end]) != record.spans.trace(order[start]) {
+      groups.append(Group(traceID: record.spans.trace(order[start]), spans: start..<end))
+      start = end
+    }
+    groups.sort { order[$0.spans.lowerBound] < order[$1.spans.lowerBound] }
+    record.arrange(order, groups)
+    start = 0
+    for number in groups.indices {
+      let end = start + groups[number].spans.count
+      groups[number].spans = start..<end
+      start = end
+    }
+    guard fits(record, bytesMax: bytesMax) else { throw MalformedInput(.splitTooLarge, at: 0) }
+  }
+
+  /// Sets `order` to the indices of `spans` by trace.
+  private mutating func sort(_ spans: ReusedList<SpanView>) {
+    order.removeAll(keepingCapacity: true)
+    while order.count < spans.count { order.append(Int32(truncatingIfNeeded: order.count)) }
     order.sort { left, right in
-      let (first, second) = (spans[Int(left)].traceID, spans[Int(right)].traceID)
+      let (first, second) = (spans.trace(left), spans.trace(right))
       if first.high != second.high { return first.high < second.high }
       if first.low != second.low { return first.low < second.low }
       return left < right
     }
-    var start = 0
-    for end in 1...order.count
-    where end == order.count || spans[Int(order[end])].traceID != spans[Int(order[start])].traceID {
-      let first = order[start]
-      groups.append(Group(traceID: spans[Int(first)].traceID, members: start..<end, firstSpan: first))
-      start = end
-    }
-    groups.sort { $0.firstSpan < $1.firstSpan }
-    guard fits(record, bytesMax: bytesMax) else { throw MalformedInput(.splitTooLarge, at: 0) }
-  }
-
-  /// The indices into `record.spans` of the group's spans, in record order.
-  public func spanIndices(of group: Group) -> ArraySlice<Int32> {
-    order[group.members]
   }
 
   /// Whether the pieces stay under `bytesMax`, computed before any is written. Stops counting at the limit,
@@ -76,8 +75,8 @@ public struct TraceGroups: Sendable {
     for group in groups {
       var place = Place()
       total += size(of: record.topLevelExtras, in: record)
-      for member in group.members {
-        let span = record.spans[Int(order[member])]
+      for index in group.spans {
+        let span = record.spans[index]
         if span.resource != place.resource {
           total += headerBytesMax + size(of: record.resources[Int(span.resource)].extras, in: record)
         }
@@ -97,10 +96,40 @@ public struct TraceGroups: Sendable {
     for index in extras { bytes += Int(record.extras[index].count) }
     return bytes
   }
+}
 
-  /// Appends the piece of `group` to `writer`: a `TracesData` with only that trace's spans.
-  public func append(_ group: Group, of record: ScannedRecord, bytes: RawSpan, to writer: inout WireWriter) {
-    writer.appendPiece(order[group.members], of: record, bytes: bytes)
+extension ReusedList where Element == SpanView {
+  /// The trace of the span at `index`.
+  @inline(__always)
+  fileprivate func trace(_ index: Int32) -> TraceID { self[Int(index)].traceID }
+}
+
+extension ScannedRecord {
+  /// Puts the spans in the order of `groups`, each of which has a range of `order`.
+  fileprivate mutating func arrange(_ order: [Int32], _ groups: ReusedList<TraceGroups.Group>) {
+    arranged.removeAll()
+    for group in groups {
+      for place in group.spans { arranged.append(spans[Int(order[place])]) }
+    }
+    swap(&spans, &arranged)
+  }
+
+  /// Moves the spans at `chosen`, ascending indices in `range`, to the front of that range, and the others
+  /// after them. Returns their new indices. Both keep their order.
+  public mutating func moveToFront(_ chosen: [Int], of range: Range<Int>) -> Range<Int> {
+    arranged.removeAll()
+    var end = range.lowerBound
+    for index in range {
+      let place = end - range.lowerBound
+      if place < chosen.count, chosen[place] == index {
+        spans[end] = spans[index]
+        end += 1
+      } else {
+        arranged.append(spans[index])
+      }
+    }
+    for number in arranged.indices { spans[end + number] = arranged[number] }
+    return range.lowerBound..<end
   }
 }
 
@@ -125,14 +154,24 @@ extension WireWriter {
   /// Appends a `TracesData` with some of a record's spans, each in its resource and scope.
   ///
   /// - Parameters:
-  ///   - spans: indices into the record's spans, ascending and not empty.
+  ///   - spans: indices of the record's spans, not empty.
   ///   - record: the record.
   ///   - bytes: the bytes that it was scanned from.
-  public mutating func appendPiece(_ spans: ArraySlice<Int32>, of record: ScannedRecord, bytes: RawSpan) {
+  public mutating func appendPiece(_ spans: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
+    appendSpans(spans, of: record, bytes)
+  }
+
+  /// The same for spans that need not be next to each other; their indices ascend.
+  public mutating func appendPiece(_ spans: [Int], of record: ScannedRecord, bytes: RawSpan) {
+    appendSpans(spans, of: record, bytes)
+  }
+
+  @inline(__always)
+  private mutating func appendSpans(_ spans: some Sequence<Int>, of record: ScannedRecord, _ bytes: RawSpan) {
     var place = PiecePlace()
     append(record.topLevelExtras, of: record, bytes: bytes)
     for index in spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       enter(resource: span.resource, scope: span.scope, of: record, bytes, &place)
       append(bytes.extracting(span.field.indices))
     }
@@ -166,14 +205,5 @@ extension WireWriter {
 
   mutating func append(_ extras: Range<Int>, of record: ScannedRecord, bytes: RawSpan) {
     for index in extras { append(bytes.extracting(record.extras[index].indices)) }
-  }
-}
-
-extension ScannedRecord {
-  /// Whether all spans belong to one trace: then the record is its own, only piece.
-  public var isSingleTrace: Bool {
-    guard let first = spans.first else { return true }
-    for span in spans where span.traceID != first.traceID { return false }
-    return true
   }
 }

@@ -48,6 +48,14 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     length += 1
   }
 
+  /// Whether an element more takes more storage.
+  var isFull: Bool { length == storage.count }
+
+  /// Makes room for as many elements again, 64 at least; `filler` fills it until then.
+  mutating func grow(filler: Element) {
+    storage.append(contentsOf: repeatElement(filler, count: Swift.max(64, storage.count)))
+  }
+
   mutating func removeAll() {
     length = 0
   }

@@ -124,6 +124,18 @@ public struct SpanView: Sendable {
   /// Whether it links to other spans.
   public var hasLinks = false
 
+  /// A span without any field.
+  public init() {}
+
+  /// A span none of whose own fields has been read.
+  @inline(__always)
+  init(content: ByteRange, field: ByteRange, scope: UInt32, resource: UInt32) {
+    self.content = content
+    self.field = field
+    self.scope = scope
+    self.resource = resource
+  }
+
   /// Whether it names no parent.
   public var isRoot: Bool { parentID == 0 }
 
@@ -139,6 +151,9 @@ public struct SpanView: Sendable {
 public struct ResourceView: Sendable {
   /// The value of the resource attribute `service.name`; empty where there is none.
   public var serviceName: ByteRange
+  /// The same number means the same bytes, and another number with the same low eight bits means that this one
+  /// does not come again; 0 means nothing.
+  public var number: UInt64 = 0
   /// Which of the record's extra runs are this resource's: everything in it that is not scope spans.
   var extras: Range<Int>
 }

@@ -21,6 +21,30 @@ public struct TraceStateSampling: Equatable, Sendable {
     self.init(TraceStateList(range, of: bytes), of: bytes)
   }
 
+  /// Whether the tracestate in `range` of `bytes` can say anything: whether `ot=` is in it. Few do, and looking
+  /// for that takes a tenth of what reading them takes.
+  public static func isGiven(in range: ByteRange, of bytes: RawSpan) -> Bool {
+    let equals: UInt64 = 0x3d
+    var offset = range.indices.lowerBound &+ 2
+    let end = range.indices.upperBound
+    while offset < end {
+      guard end &- offset >= 8 else {
+        if UInt64(bytes.byte(at: offset)) == equals, bytes.hasName(before: offset) { return true }
+        offset &+= 1
+        continue
+      }
+      // The bytes that equal `=` become zero, and their upper bits are set then; others' may be above them.
+      let differences = bytes.word(at: offset) ^ equals &* Hexadecimal.ones
+      var found = (differences &- Hexadecimal.ones) & ~differences & (Hexadecimal.ones << 7)
+      while found != 0 {
+        if bytes.hasName(before: offset &+ found.trailingZeroBitCount / 8) { return true }
+        found &= found &- 1
+      }
+      offset &+= 8
+    }
+    return false
+  }
+
   /// Reads the `ot` member of `list`.
   ///
   /// Source: OpenTelemetry specification, "TraceState Handling": `key:value`, separated by semicolons. A `th`
@@ -100,6 +124,12 @@ struct SubKeys {
 }
 
 extension RawSpan {
+  /// Whether the two bytes before `offset` are `ot`.
+  @inline(__always)
+  fileprivate func hasName(before offset: Int) -> Bool {
+    byte(at: offset &- 2) == 0x6f && byte(at: offset &- 1) == 0x74
+  }
+
   fileprivate func isSubKey(at offset: Int, isFirst: Bool) -> Bool {
     switch byte(at: offset) {
     case 0x61...0x7a: true

@@ -131,10 +131,6 @@ public struct WireCursor: Sendable {
     return ByteRange(offset: UInt32(truncatingIfNeeded: start), count: UInt32(truncatingIfNeeded: count))
   }
 
-  /// Bytes left in the message.
-  @inline(__always)
-  var left: Int { end &- offset }
-
   /// Steps over `count` bytes, which the caller knows are left.
   @inline(__always)
   mutating func step(_ count: Int) {

@@ -55,6 +55,38 @@ struct TraceFacts: BitwiseCopyable {
   }
 }
 
+/// What a share's spans say, folded while they are read and added to their trace at once: its slot is not
+/// visited for each span.
+struct ShareFacts {
+  var spanCount: UInt32 = 0
+  var errorCount: UInt32 = 0
+  var statuses: UInt8 = 0
+  var isAsynchronous = false
+  var hasRoots = false
+  /// Whether a span has a tracestate.
+  var hasTraceStates = false
+  var earliestStart = UInt64.max
+  var latestEnd: UInt64 = 0
+  /// The longest of the roots, in nanoseconds.
+  var rootDuration: Int64 = 0
+
+  /// Adds one span.
+  @inline(__always)
+  mutating func add(_ span: SpanView) {
+    // A record has fewer spans than bytes.
+    spanCount &+= 1
+    statuses |= 1 &<< span.status.rawValue
+    if span.status == .error { errorCount &+= 1 }
+    earliestStart = min(earliestStart, span.start)
+    latestEnd = max(latestEnd, span.end)
+    if span.isAsynchronous { isAsynchronous = true }
+    if span.traceState.count > 0 { hasTraceStates = true }
+    guard span.isRoot else { return }
+    hasRoots = true
+    rootDuration = max(rootDuration, Int64(clamping: span.duration))
+  }
+}
+
 /// One open trace. It lives in a slot of the table and is never copied: a copy takes longer than most of what
 /// is done with it.
 struct OpenTrace: ~Copyable {
@@ -150,19 +182,47 @@ struct OpenTrace: ~Copyable {
       statuses: statuses, hasRoot: hasRoot)
   }
 
-  /// Adds one span to the accumulators; its id is already in `seen`.
+  /// Folds one span into the facts of its share; its id is already in `seen`.
+  @inline(__always)
+  mutating func fold(_ span: SpanView, into share: inout ShareFacts) {
+    share.add(span)
+    if !span.isRoot { named.insert(span.parentID) }
+  }
+
+  /// Adds a share to the accumulators.
+  @inline(__always)
+  mutating func accumulate(_ share: ShareFacts) {
+    spanCount.count(share.spanCount)
+    errorCount.count(share.errorCount)
+    statuses |= share.statuses
+    earliestStart = min(earliestStart, share.earliestStart)
+    latestEnd = max(latestEnd, share.latestEnd)
+    rootDuration = max(rootDuration, share.rootDuration)
+    if share.isAsynchronous { isAsynchronous = true }
+  }
+
+  /// Adds the share of the record at `offset`, a piece of `byteCount` bytes. Returns whether policies that
+  /// have been asked about the trace since `askedSince` may now find it certain to be kept.
+  @inline(__always)
+  mutating func add(_ share: ShareFacts, byteCount: Int, at offset: Offset, askedSince: Offset) -> Bool {
+    let isNews = share.hasRoots || statuses | share.statuses != statuses || lastOffset < askedSince
+    lastOffset = offset
+    self.byteCount += UInt64(byteCount)
+    accumulate(share)
+    return isNews
+  }
+
+  /// Whether it is too large to be kept whole.
+  @inline(__always)
+  func exceeds(spans: Int, bytes: Int) -> Bool {
+    spanCount > spans || byteCount > bytes
+  }
+
+  /// Adds one span to the accumulators.
   mutating func accumulate(_ span: SpanView) {
-    spanCount.count()
-    statuses |= 1 << span.status.rawValue
-    if span.status == .error { errorCount.count() }
-    earliestStart = min(earliestStart, span.start)
-    latestEnd = max(latestEnd, span.end)
-    if span.isAsynchronous { isAsynchronous = true }
-    if span.isRoot {
-      rootDuration = max(rootDuration, Int64(clamping: span.duration))
-    } else {
-      named.insert(span.parentID)
-    }
+    var share = ShareFacts()
+    fold(span, into: &share)
+    accumulate(share)
   }
 }
 

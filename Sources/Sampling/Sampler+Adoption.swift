@@ -31,6 +31,7 @@ extension Sampler {
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
     policies = successor
+    askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names)
     baseline?.adopt(self.configuration)

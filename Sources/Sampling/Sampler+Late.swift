@@ -71,7 +71,7 @@ extension Sampler {
     summary.predicateMatches = matches
     var randomness: UInt64?
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if policies.predicates.attributeBits != 0 {
         summary.predicateMatches |= resourceMatches[Int(span.resource)]
       }
@@ -101,7 +101,7 @@ extension Sampler {
     }
     var errors = 0
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if span.status == .error { errors += 1 }
       guard span.isRoot, names.rootOperation.isEmpty else { continue }
       names.rootOperation = name(span.name, of: bytes)

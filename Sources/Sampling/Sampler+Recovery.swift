@@ -114,6 +114,8 @@ extension Sampler {
     }
     recovery.firstSuspect = nil
     pass(to: clock, into: &effects)
-    if wasHolding { closeDue(into: &effects) }
+    guard wasHolding else { return }
+    askedSince = offset
+    closeDue(into: &effects)
   }
 }

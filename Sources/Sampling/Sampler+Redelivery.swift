@@ -16,46 +16,34 @@ import OTLP
 import SpanStorage
 
 extension OpenTrace {
-  /// Notes spans of a record by their tags. Returns the index in `spans` of the first whose tag is known, or
-  /// the end.
+  /// Notes spans of a record by their tags, and folds them into `facts`. Returns the index of the first whose
+  /// tag is known, or the end.
   @inline(__always)
   mutating func note(
-    _ spans: ArraySlice<Int32>, of record: ScannedRecord, in register: inout SpanRegister
+    _ spans: Range<Int>, of record: ScannedRecord, in register: inout SpanRegister,
+    _ facts: inout ShareFacts
   ) -> Int {
-    var place = spans.startIndex
-    while place < spans.endIndex {
-      let span = record.spans[Int(spans[place])]
+    for index in spans {
+      let span = record.spans[index]
       let mayBeKnown = seen.insert(span.spanID)
-      if register.isKnown(span, mayBeKnown: mayBeKnown, to: &known) { break }
-      place += 1
+      if register.isKnown(span, mayBeKnown: mayBeKnown, to: &known) { return index }
+      fold(span, into: &facts)
     }
-    return place
+    return spans.upperBound
   }
 }
 
 extension Sampler {
-  /// Notes the spans of an open trace's share. Returns the new ones; nil if all are new, as nearly always.
-  @inline(__always)
+  /// Notes the spans of an open trace's share by their digests, those before `place` by their tags already.
+  /// Returns the new ones; nil if all are new.
   mutating func newSpans(
-    of share: Share, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
-  ) -> [Int32]? {
-    var place = share.spans.startIndex
-    if table[slot].known.form != .digests {
-      place = table[slot].note(share.spans, of: record, in: &register)
-      guard place < share.spans.endIndex else { return nil }
-    }
-    return newSpans(of: share, from: place, of: record, bytes, in: slot)
-  }
-
-  /// The same from `place` on, by digests.
-  @inline(never)
-  private mutating func newSpans(
     of share: Share, from place: Int, of record: ScannedRecord, _ bytes: RawSpan, in slot: Int
-  ) -> [Int32]? {
-    learnDigests(of: slot, and: share.spans[..<place], of: record, bytes)
-    var fresh = Array(share.spans[..<place])
-    for index in share.spans[place...] {
-      let span = record.spans[Int(index)]
+  ) -> [Int]? {
+    let noted = share.spans.lowerBound..<place
+    learnDigests(of: slot, and: noted, of: record, bytes)
+    var fresh = Array(noted)
+    for index in place..<share.spans.upperBound {
+      let span = record.spans[index]
       let countMax = digestsMax(of: slot, isWanted: span.isRoot || span.status == .error)
       if register.isKnown(span, in: bytes, to: &table[slot].known, countMax: countMax) {
         counters.spansRedelivered += 1
@@ -85,11 +73,11 @@ extension Sampler {
 
   /// The same, if some spans of a record are known by their tags and not buffered.
   mutating func learnDigests(
-    of slot: Int, and spans: ArraySlice<Int32>, of record: ScannedRecord, _ bytes: RawSpan
+    of slot: Int, and spans: Range<Int>, of record: ScannedRecord, _ bytes: RawSpan
   ) {
     guard table[slot].known.form != .digests else { return }
     var known = Sampler.digests(of: table[slot].spans, in: &buffer, &workspace.review, &register)
-    for index in spans { register.note(record.spans[Int(index)], in: bytes, to: &known) }
+    for index in spans { register.note(record.spans[index], in: bytes, to: &known) }
     register.replace(&table[slot].known, by: known)
   }
 
@@ -137,7 +125,7 @@ extension Sampler {
   /// are no longer remembered.
   mutating func newSpans(
     of share: Share, of record: ScannedRecord, _ bytes: RawSpan, after past: Int
-  ) -> [Int32]? {
+  ) -> [Int]? {
     let number = verdicts.number(of: past)
     let found =
       verdicts[past].isKept
@@ -170,14 +158,18 @@ extension Sampler {
 }
 
 extension Share {
-  /// Passes a part of the share and its piece to `body`, unless the part is empty.
+  /// Passes a part of the share and its piece to `body`, unless the part is empty. The part's spans become
+  /// the first of the share.
   func withPart(
-    _ spans: [Int32], of record: ScannedRecord, _ bytes: RawSpan, _ body: (Share, RawSpan) -> Void
+    _ spans: [Int], of record: inout ScannedRecord, _ bytes: RawSpan,
+    _ body: (Share, ScannedRecord, RawSpan) -> Void
   ) {
     guard !spans.isEmpty else { return }
+    var part = self
+    part.spans = record.moveToFront(spans, of: self.spans)
     var piece = WireWriter()
-    piece.appendPiece(spans[...], of: record, bytes: bytes)
-    piece.bytes.withRawBytes { body(Share(traceID: traceID, spans: spans[...], offset: offset), $0) }
+    piece.appendPiece(part.spans, of: record, bytes: bytes)
+    piece.bytes.withRawBytes { body(part, record, $0) }
   }
 }
 
@@ -191,12 +183,12 @@ extension SpanRegister {
 
   fileprivate mutating func newSpans(
     of share: Share, of record: ScannedRecord, _ bytes: RawSpan, in past: inout PastSpans, verdict: Int
-  ) -> [Int32]? {
+  ) -> [Int]? {
     guard let place = past.find(verdict) else { return nil }
     var known = past[place]
     let before = byteCount(of: known)
     let fresh = share.spans.filter { index in
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       return known.form == .digests
         ? !isKnown(span, in: bytes, to: &known) : !isKnown(span, mayBeKnown: true, to: &known)
     }

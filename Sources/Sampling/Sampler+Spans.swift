@@ -10,26 +10,15 @@ extension Sampler {
   ///   - bytes: the record's bytes, which `record` refers to.
   ///   - piece: the share as its own `TracesData`; the record itself if it has only one trace.
   mutating func take(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ effects: inout Effects
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ effects: inout Effects
   ) {
     counters.spansRead += UInt64(share.spans.count)
     let slot: Int
     let hash = index.hash(share.traceID)
     switch find(share.traceID, hash) {
     case .open(let open): slot = open
-    case .past(let past):
-      // A verdict given during recovery does not cover spans still to come.
-      guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
-        noteReplayed(share, of: record, bytes, past)
-        return
-      }
-      guard let new = newSpans(of: share, of: record, bytes, after: past) else {
-        takeLate(share, of: record, bytes, piece, past, &effects)
-        return
-      }
-      counters.spansRedelivered += UInt64(share.spans.count - new.count)
-      share.withPart(new, of: record, bytes) { takeLate($0, of: record, bytes, $1, past, &effects) }
-      return
+    case .past(let past): return takePast(share, of: &record, bytes, piece, past, &effects)
     case nil:
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
@@ -42,32 +31,50 @@ extension Sampler {
         table[slot].known = KnownSpans(.digests)
       }
     }
-    if let new = newSpans(of: share, of: record, bytes, in: slot) {
-      takePart(new, of: share, of: record, bytes, slot, &effects)
+    var facts = ShareFacts()
+    var place = share.spans.lowerBound
+    if table[slot].known.form != .digests {
+      place = table[slot].note(share.spans, of: record, in: &register, &facts)
+    }
+    if place == share.spans.upperBound {
+      takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
     } else {
-      takeOpen(share, of: record, bytes, piece, slot, &effects)
+      takeNew(share, from: place, of: &record, bytes, piece, slot, &effects)
     }
   }
 
-  /// Processes the new spans of an open trace's share.
+  /// Processes the new spans of an open trace's share, of which those before `place` are known to be new.
   @inline(never)
-  private mutating func takePart(
-    _ spans: [Int32], of share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int,
+  private mutating func takeNew(
+    _ share: Share, from place: Int, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ slot: Int, _ effects: inout Effects
+  ) {
+    guard let new = newSpans(of: share, from: place, of: record, bytes, in: slot) else {
+      return takeWhole(share, of: record, bytes, piece, slot, &effects)
+    }
+    share.withPart(new, of: &record, bytes) { takeWhole($0, of: $1, bytes, $2, slot, &effects) }
+  }
+
+  private mutating func takeWhole(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
   ) {
-    share.withPart(spans, of: record, bytes) { takeOpen($0, of: record, bytes, $1, slot, &effects) }
+    var facts = ShareFacts()
+    for index in share.spans { table[slot].fold(record.spans[index], into: &facts) }
+    takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
   }
 
   /// Processes a share of an open trace whose spans are all new.
   @inline(__always)
   private mutating func takeOpen(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
-    _ effects: inout Effects
+    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ slot: Int, _ effects: inout Effects
   ) {
-    table[slot].lastOffset = share.offset
-    table[slot].byteCount += UInt64(piece.byteCount)
-    accumulate(share, of: record, bytes, into: slot)
-    guard deliver(share, of: record, bytes, piece, slot, &effects) else { return }
+    var mayBeCertain = table[slot].add(
+      facts, byteCount: piece.byteCount, at: share.offset, askedSince: askedSince)
+    if accumulate(share, facts, of: record, bytes, into: slot) { mayBeCertain = true }
+    if policies.program.dependsOnGrowth { mayBeCertain = true }
+    guard deliver(share, of: record, bytes, piece, slot, mayBeCertain, &effects) else { return }
     guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
     close(slot, .root, into: &effects)
   }
@@ -86,26 +93,44 @@ extension Sampler {
 
   // MARK: Accumulators
 
-  private mutating func accumulate(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int)
-  {
+  /// Adds to the trace what its share's spans say beyond `facts`, which it has already. Returns whether a
+  /// predicate matched for the first time.
+  @inline(__always)
+  private mutating func accumulate(
+    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+  ) -> Bool {
+    let readsEach =
+      facts.hasRoots || facts.hasTraceStates || facts.errorCount > 0 || policies.predicates.readsSpans
+      || readsKeys
+    if readsEach || record.resources.count > 1 {
+      return accumulateEach(share, of: record, bytes, into: slot)
+    }
+    _ = note(record.resources[0], of: bytes, in: slot)
+    return false
+  }
+
+  /// The same span by span.
+  private mutating func accumulateEach(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+  ) -> Bool {
     var resource = UInt32.max
     var service = NameID.none
-    let hadRoot = table[slot].hasRoot
+    let (hadRoot, matches) = (table[slot].hasRoot, table[slot].predicateMatches)
     let readsAttributes = policies.predicates.attributeBits != 0
-    let readsKeys = baseline?.attributes != nil
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       if span.resource != resource {
         resource = span.resource
-        service = note(record.resources[Int(resource)].serviceName, of: bytes, in: slot)
+        service = note(record.resources[Int(resource)], of: bytes, in: slot)
         if readsAttributes { table[slot].predicateMatches |= resourceMatches[Int(resource)] }
         if readsKeys { baseline?.attributes?.startResource() }
       }
       if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
-      table[slot].accumulate(span)
       policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
-        table.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot, in: slot)
+        let isGiven = TraceStateSampling.isGiven(in: span.traceState, of: bytes)
+        let sampling = isGiven ? TraceStateSampling(span.traceState, of: bytes) : TraceStateSampling()
+        table.accumulate(sampling, isRoot: span.isRoot, in: slot)
       }
       if span.isRoot { noteRoot(span, service, bytes, in: slot) }
       if span.status == .error { noteError(span, service, bytes, in: slot) }
@@ -113,21 +138,35 @@ extension Sampler {
     counters.conditionErrors = policies.predicates.conditionErrors
     counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
     if table[slot].hasRoot, !hadRoot { table.startRootWait(slot) }
+    return table[slot].predicateMatches != matches
   }
 
-  /// Adds a service to the trace's list, if it is new.
-  private mutating func note(_ name: ByteRange, of bytes: RawSpan, in slot: Int) -> NameID {
-    guard name.count > 0 else { return .none }
-    var service = otherServices
-    if let known = services.pin(bytes.extracting(name.indices)) {
-      service = known
-    } else {
-      counters.servicesBeyondLimit += 1
-    }
+  /// Adds the service of a resource to the trace's list, if it is new.
+  @inline(__always)
+  private mutating func note(_ resource: ResourceView, of bytes: RawSpan, in slot: Int) -> NameID {
+    guard resource.serviceName.count > 0 else { return .none }
+    let place = Int(truncatingIfNeeded: resource.number & 0xff)
+    let isKnown =
+      resource.number != 0 && place < knownServices.count && knownServices[place].resource == resource.number
+    let service = isKnown ? knownServices[place].service : service(of: resource, in: bytes)
     guard !serviceLists.contains(service, table[slot].services),
       Int(table[slot].services.count) < configuration.limits.servicesPerTrace
     else { return service }
     serviceLists.add(service, to: &table[slot].services)
+    return service
+  }
+
+  /// Finds or adds the name of a resource's service.
+  @inline(never)
+  private mutating func service(of resource: ResourceView, in bytes: RawSpan) -> NameID {
+    guard let service = services.pin(bytes.extracting(resource.serviceName.indices)) else {
+      counters.servicesBeyondLimit += 1
+      return otherServices
+    }
+    guard resource.number != 0 else { return service }
+    if knownServices.isEmpty { knownServices = Array(repeating: KnownService(), count: 256) }
+    let place = Int(truncatingIfNeeded: resource.number & 0xff)
+    knownServices[place] = KnownService(resource: resource.number, service: service)
     return service
   }
 
@@ -161,13 +200,14 @@ extension Sampler {
   // MARK: Spans of open traces
 
   /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
+  ///
+  /// - Parameter mayBeCertain: whether the policies may answer otherwise than without the share.
   private mutating func deliver(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
-    _ effects: inout Effects
+    _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
-    let limits = configuration.limits
-    let isOverLimit =
-      table[slot].spanCount > limits.spansPerTrace || table[slot].byteCount > limits.bytesPerTrace
+    let isOverLimit = table[slot].exceeds(
+      spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
@@ -181,7 +221,9 @@ extension Sampler {
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if policies.program.certain(table[slot].facts).isKept { keepEarly(slot, .eager, into: &effects) }
+      if mayBeCertain, policies.program.certain(table[slot].facts).isKept {
+        keepEarly(slot, .eager, into: &effects)
+      }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
@@ -211,11 +253,11 @@ extension Sampler {
     var spansBefore = Int(table[slot].spanCount) - share.spans.count
     var bytesBefore = table[slot].byteCount
     for index in share.spans {
-      bytesBefore -= min(bytesBefore, UInt64(record.spans[Int(index)].field.count))
+      bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
     }
-    var chosen: [Int32] = []
+    var chosen: [Int] = []
     for index in share.spans {
-      let span = record.spans[Int(index)]
+      let span = record.spans[index]
       bytesBefore += UInt64(span.field.count)
       spansBefore += 1
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
@@ -232,13 +274,32 @@ extension Sampler {
     if isWritten { counters.spansReplayed += UInt64(chosen.count) }
     guard !chosen.isEmpty else { return }
     var part = WireWriter()
-    part.appendPiece(chosen[...], of: record, bytes: bytes)
+    part.appendPiece(chosen, of: record, bytes: bytes)
     part.bytes.withRawBytes {
       if isWritten { recount($0, of: slot, into: &effects) } else { forward($0, of: slot, into: &effects) }
     }
   }
 
   // MARK: Late spans
+
+  /// Processes a share of a decided trace.
+  @inline(never)
+  private mutating func takePast(
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ past: Int,
+    _ effects: inout Effects
+  ) {
+    // A verdict given during recovery does not cover spans still to come.
+    guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
+      noteReplayed(share, of: record, bytes, past)
+      return
+    }
+    guard let new = newSpans(of: share, of: record, bytes, after: past) else {
+      takeLate(share, of: record, bytes, piece, past, &effects)
+      return
+    }
+    counters.spansRedelivered += UInt64(share.spans.count - new.count)
+    share.withPart(new, of: &record, bytes) { takeLate($0, of: $1, bytes, $2, past, &effects) }
+  }
 
   /// Spans of a decided trace follow its verdict.
   private mutating func takeLate(
@@ -261,4 +322,11 @@ extension Sampler {
     counters.spansDropped += count
     noteLate(share, of: record, bytes, past, &effects)
   }
+}
+
+/// The service of a resource that the scanner recognises.
+struct KnownService {
+  /// The resource's number; 0 for none.
+  var resource: UInt64 = 0
+  var service = NameID.none
 }

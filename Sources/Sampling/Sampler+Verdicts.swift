@@ -163,7 +163,7 @@ extension Sampler {
     var record = ScannedRecord()
     do { try record.scan(piece) } catch { invariant(false, "a buffered piece can't be read: \(error)") }
     var cutter = PortionCutter(recordBytes: piece.byteCount, bytesMax: portionBytes(of: record, in: piece))
-    var chosen: [Int32] = []
+    var chosen: [Int] = []
     for index in record.spans.indices {
       let span = record.spans[index]
       let isAnnotated = annotation.scope == .all || span.isRoot
@@ -172,7 +172,7 @@ extension Sampler {
         forward(chosen, size, of: record, piece, traceID, threshold, annotation, &effects)
         chosen.removeAll(keepingCapacity: true)
       }
-      chosen.append(Int32(truncatingIfNeeded: index))
+      chosen.append(index)
     }
     forward(chosen, cutter.byteCount, of: record, piece, traceID, threshold, annotation, &effects)
   }
@@ -190,11 +190,11 @@ extension Sampler {
   /// Forwards some spans of a record. A single one that only its attributes make too large is forwarded
   /// without them.
   private mutating func forward(
-    _ chosen: [Int32], _ size: Int, of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
+    _ chosen: [Int], _ size: Int, of record: ScannedRecord, _ bytes: RawSpan, _ traceID: TraceID,
     _ threshold: SamplingThreshold, _ annotation: SpanAnnotation, _ effects: inout Effects
   ) {
     var part = WireWriter()
-    part.appendPiece(chosen[...], of: record, bytes: bytes)
+    part.appendPiece(chosen, of: record, bytes: bytes)
     let isTooLarge = size > configuration.limits.forwardBytesMax
     let annotation = chosen.count == 1 && isTooLarge ? .none : annotation
     var portion = Portion(start: effects.arena.count)

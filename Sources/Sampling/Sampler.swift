@@ -18,10 +18,14 @@ public struct Sampler: ~Copyable {
   public let partition: PartitionID
   var configuration: SamplerConfiguration
   var policies: PolicySet
+  /// From which record on the policies have been asked which traces are certain to be kept.
+  var askedSince = Offset(.min)
   /// The adaptive baseline, if there is one.
   var baseline: PartitionBaseline?
   /// Asked for each record and trace; asking the baseline itself takes ten times as long.
   let hasBaseline: Bool
+  /// Whether its keys are made of attributes.
+  let readsKeys: Bool
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -31,6 +35,8 @@ public struct Sampler: ~Copyable {
   var buffer: SpanBuffer
   var verdicts: VerdictCache
   var services: NameTable
+  /// The services of resources that records had, by the low eight bits of the resource's number.
+  var knownServices: [KnownService] = []
   var operations: NameTable
   var serviceLists = ServiceLists()
   var errorNotes = ErrorNotes()
@@ -89,8 +95,10 @@ public struct Sampler: ~Copyable {
     texts = DecisionTexts(
       partition: partition, configuration: configuration.version, policies: policies.program.names)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
-    baseline = PartitionBaseline(configuration)
+    let baseline = PartitionBaseline(configuration)
+    self.baseline = baseline
     hasBaseline = baseline != nil
+    readsKeys = baseline?.attributes != nil
     index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
@@ -133,7 +141,9 @@ public struct Sampler: ~Copyable {
     }
     // In place: moving it costs more than reading a short record.
     let workspace = workspace
-    if let error = ingest(value, key, offset, &workspace.scratch, &effects) { return malformed(error) }
+    // Sound: nothing that is called with it uses the workspace's scratch.
+    let error = unsafe ingest(value, key, offset, &workspace.scratch, &effects)
+    if let error { return malformed(error) }
     if buffer.isCleaningDue { cleanBuffer() }
     // Tables grow little with each record.
     if counters.recordsRead & 15 == 0 { updateTableAccount() }
@@ -146,35 +156,45 @@ public struct Sampler: ~Copyable {
   ) -> MalformedInput? {
     do {
       try reading.record.scan(value)
-      try reading.groups.group(
-        reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
+      if !reading.record.isSingleTrace {
+        try reading.groups.group(
+          &reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
+      }
     } catch {
       return error
     }
-    let isWhole = reading.record.isWhole
+    let (isWhole, isSingle) = (reading.record.isWhole, reading.record.isSingleTrace)
+    let first = reading.record.spans[0].traceID
     if !isWhole { setAside(&reading, value, offset, &effects) }
-    noteKey(key, of: reading.record, isSingle: reading.groups.groups.count == 1)
+    noteKey(key, first, isSingle: isSingle)
     policies.predicates.startRecord()
     if policies.predicates.attributeBits != 0 { matchResources(of: reading.record, value) }
-    baseline?.attributes?.startRecord(reading.record, value)
-    let groups = reading.groups.groups
-    for group in groups {
-      let members = reading.groups.spanIndices(of: group)
-      if groups.count == 1, isWhole {
-        take(
-          Share(traceID: group.traceID, spans: members, offset: offset), of: reading.record, value, value,
-          &effects)
-      } else {
-        reading.piece.removeAll()
-        reading.groups.append(group, of: reading.record, bytes: value, to: &reading.piece)
-        let share = Share(traceID: group.traceID, spans: members, offset: offset)
-        reading.piece.bytes.withRawBytes { take(share, of: reading.record, value, $0, &effects) }
-        // After each piece, so that those forwarded at once don't hold memory until the record's last one.
-        if buffer.isCleaningDue { cleanBuffer() }
+    if readsKeys { baseline?.attributes?.startRecord(reading.record, value) }
+    let all = Share(traceID: first, spans: 0..<reading.record.spans.count, offset: offset)
+    if isSingle, isWhole {
+      take(all, of: &reading.record, value, value, &effects)
+    } else if isSingle {
+      takePiece(all, of: &reading, value, &effects)
+    } else {
+      for number in reading.groups.groups.indices {
+        let group = reading.groups.groups[number]
+        let share = Share(traceID: group.traceID, spans: group.spans, offset: offset)
+        takePiece(share, of: &reading, value, &effects)
       }
     }
     if reading.record.resources.count > Sampler.resourcesKept { releaseResources() }
     return nil
+  }
+
+  /// Processes a share that is not the whole record.
+  private mutating func takePiece(
+    _ share: Share, of reading: inout RecordScratch, _ value: RawSpan, _ effects: inout Effects
+  ) {
+    reading.piece.removeAll()
+    reading.piece.appendPiece(share.spans, of: reading.record, bytes: value)
+    reading.piece.bytes.withRawBytes { take(share, of: &reading.record, value, $0, &effects) }
+    // After each piece, so that those forwarded at once don't hold memory until the record's last one.
+    if buffer.isCleaningDue { cleanBuffer() }
   }
 
   /// Emits the unusable spans, once: a record that is read again has emitted them before.
@@ -312,6 +332,7 @@ public struct Sampler: ~Copyable {
   private var tableBytes: Int {
     table.byteCount + max(0, index.byteCount - verdicts.indexBytes) + serviceLists.byteCount
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
+      + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
       + pastDropped.byteCount
   }
@@ -383,8 +404,8 @@ public struct Sampler: ~Copyable {
   }
 
   /// Counts records not keyed by their trace id: their spans may be spread over partitions.
-  private mutating func noteKey(_ key: RawSpan?, of record: ScannedRecord, isSingle: Bool) {
-    guard let key, let first = record.spans.first?.traceID else {
+  private mutating func noteKey(_ key: RawSpan?, _ first: TraceID, isSingle: Bool) {
+    guard let key else {
       counters.recordsUnkeyed += 1
       return
     }
@@ -535,8 +556,8 @@ public struct Sampler: ~Copyable {
 /// One trace's share of a record.
 struct Share {
   let traceID: TraceID
-  /// Indices into the record's spans.
-  let spans: ArraySlice<Int32>
+  /// Indices of the record's spans.
+  var spans: Range<Int>
   let offset: Offset
 }
 

@@ -9,8 +9,11 @@ public import OTLP
 ///
 /// Nothing in it changes an outcome. Not thread-safe: it belongs to the lane.
 public final class SamplerWorkspace {
-  /// Room for the record being read.
-  var scratch = RecordScratch()
+  /// Room for the record being read. Its accesses are not checked for overlaps, which takes longer than much
+  /// of what is done with a short record.
+  ///
+  /// Sound: the workspace belongs to one lane, and what reads a record has no other way to its scratch.
+  @exclusivity(unchecked) @unsafe var scratch = RecordScratch()
   /// Room for buffered spans that are read again.
   var review = ScannedRecord()
 
@@ -31,17 +34,17 @@ public final class SamplerWorkspace {
   public init() {}
 
   /// The unusable spans of the record read last, by reason.
-  public var rejectedSpans: [RejectedSpans] { scratch.record.rejected }
+  public var rejectedSpans: [RejectedSpans] { unsafe scratch.record.rejected }
 
   /// Bytes of memory taken by reading records.
-  public var scratchBytes: Int { scratch.byteCount + review.byteCount }
+  public var scratchBytes: Int { unsafe scratch.byteCount + review.byteCount }
 
   /// Bytes of memory taken by the states of regular expressions.
   public var automataBytes: Int { automata.reduce(0) { $0 + $1.byteCount } }
 
   /// Releases the memory taken by reading records.
   public func releaseScratch() {
-    scratch = RecordScratch()
+    unsafe scratch.release()
     review = ScannedRecord()
   }
 
@@ -67,9 +70,16 @@ public final class SamplerWorkspace {
 
 /// Storage reused from record to record.
 struct RecordScratch: ~Copyable {
-  var record = ScannedRecord()
+  var record = ScannedRecord(remembersResources: true)
   var groups = TraceGroups()
   var piece = WireWriter()
+
+  /// Releases it.
+  mutating func release() {
+    record.release()
+    groups = TraceGroups()
+    piece = WireWriter()
+  }
 
   /// Bytes of memory in use.
   var byteCount: Int { record.byteCount + groups.byteCount + piece.byteCount }

@@ -74,6 +74,7 @@ import Invariants
   /// The address, for giving the block back.
   @unsafe var address: UnsafeMutableRawPointer { unsafe base }
 
+  @inline(__always)
   private func check(_ offset: Int, _ count: Int) {
     invariant(
       offset >= 0 && count >= 0 && offset <= byteCount - count,

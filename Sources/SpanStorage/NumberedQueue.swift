@@ -7,7 +7,8 @@ import Invariants
 struct NumberedQueue<Element> {
   /// All but the last.
   private var ring: [Element?] = Array(repeating: nil, count: 16)
-  private var newest: Element?
+  /// The last, if there is any.
+  var newest: Element?
   /// The number of the first element, and of the next one to be appended.
   private(set) var startNumber = 0
   private(set) var endNumber = 0
@@ -16,19 +17,9 @@ struct NumberedQueue<Element> {
   var isEmpty: Bool { endNumber == startNumber }
   var byteCount: Int { ring.capacity * MemoryLayout<Element?>.stride }
 
-  /// The last element. There must be one.
-  var last: Element {
-    get { required(newest) }
-    _modify {
-      guard var element = newest else { fatalError("an empty queue has no last element") }
-      defer { newest = element }
-      yield &element
-    }
-  }
-
   subscript(number: Int) -> Element {
     get {
-      if number == endNumber - 1 { return last }
+      if number == endNumber - 1 { return required(newest) }
       return required(number >= startNumber && number < endNumber ? ring[number & (ring.count - 1)] : nil)
     }
     set {

@@ -46,6 +46,25 @@ struct SpanLog: ~Copyable {
     var shelf = 0
     var shelfOffset = 0
     var compressedCount = 0
+
+    /// Adds a piece, in place: a segment is too large to be copied for each. Returns the piece's place; nil
+    /// if it does not fit.
+    @inline(__always)
+    mutating func append(_ bytes: RawSpan, isFirst: Bool, link: UInt32) -> Int? {
+      let (count, place) = (bytes.byteCount, pieceCount)
+      let records = SpanLog.recordBytes * (place + 1)
+      guard let block, place < PieceID.piecesPerSegment, dataEnd + count + records <= block.byteCount else {
+        return nil
+      }
+      block.write(bytes, at: dataEnd)
+      let record = block.byteCount - records
+      block.setWord(UInt32(truncatingIfNeeded: dataEnd), at: record)
+      block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
+      block.setWord(link, at: record + 8)
+      dataEnd += count
+      pieceCount += 1
+      return place
+    }
   }
 
   /// Memory that several compressed segments share.
@@ -97,36 +116,23 @@ struct SpanLog: ~Copyable {
   mutating func append(_ bytes: RawSpan, after previous: PieceID, owner: Int) -> PieceID {
     let count = bytes.byteCount
     invariant(count > 0 && count < 1 << 31, "a piece of \(count) bytes")
-    let segment = segmentWithRoom(for: count)
-    guard let block = segment.block else { fatalError("the segment being filled is compressed") }
-    let number = segments.endNumber - 1
-    block.write(bytes, at: segment.dataEnd)
-    let record = block.byteCount - SpanLog.recordBytes * (segment.pieceCount + 1)
     let isFirst = previous == .none
-    block.setWord(UInt32(truncatingIfNeeded: segment.dataEnd), at: record)
-    block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
-    block.setWord(isFirst ? UInt32(truncatingIfNeeded: owner) : previous.word, at: record + 8)
-    segments.last.dataEnd += count
-    segments.last.pieceCount += 1
-    return PieceID(segment: number, place: segment.pieceCount)
+    let link = isFirst ? UInt32(truncatingIfNeeded: owner) : previous.word
+    while true {
+      if let place = segments.newest?.append(bytes, isFirst: isFirst, link: link) {
+        return PieceID(segment: segments.endNumber - 1, place: place)
+      }
+      addSegment(for: count)
+    }
   }
 
-  /// The last segment, if a piece of this size fits; otherwise a new one.
-  private mutating func segmentWithRoom(for count: Int) -> Segment {
-    if !segments.isEmpty {
-      let segment = segments.last
-      if let block = segment.block, segment.pieceCount < PieceID.piecesPerSegment,
-        segment.dataEnd + count + SpanLog.recordBytes * (segment.pieceCount + 1) <= block.byteCount
-      {
-        return segment
-      }
-    }
+  /// Adds a segment in which a piece of this size fits.
+  private mutating func addSegment(for count: Int) {
     invariant(segments.count < PieceID.segmentMask / 2, "\(segments.count) segments")
     // Records consist of words, so the block's end must be aligned.
     let block = memory.allocate(atLeast: (count + 3) / 4 * 4 + SpanLog.recordBytes)
     rawBytes += block.byteCount
     segments.append(Segment(block: block))
-    return segments.last
   }
 
   /// The record of a piece.
@@ -135,8 +141,6 @@ struct SpanLog: ~Copyable {
     var count: Int
     /// The previous piece of the same trace; none for the first.
     var previous: PieceID
-    /// The slot of the trace, if it is the trace's first here.
-    var owner: Int?
   }
 
   func piece(_ id: PieceID) -> Piece {
@@ -145,20 +149,14 @@ struct SpanLog: ~Copyable {
   }
 
   private func piece(_ place: Int, of segment: Segment) -> Piece {
-    let block: MemoryBlock
-    let record: Int
-    if let raw = segment.block {
-      (block, record) = (raw, raw.byteCount - SpanLog.recordBytes * (place + 1))
-    } else {
-      block = shelves[segment.shelf].block
-      record = segment.shelfOffset + SpanLog.recordBytes * (segment.pieceCount - 1 - place)
-    }
+    let (block, recordsEnd) = records(of: segment)
+    let record = recordsEnd - SpanLog.recordBytes * (place + 1)
     let count = block.word(at: record + 4)
     let link = block.word(at: record + 8)
     let isFirst = count & SpanLog.firstBit != 0
     return Piece(
       offset: Int(block.word(at: record)), count: Int(count & ~SpanLog.firstBit),
-      previous: isFirst ? .none : PieceID(word: link), owner: isFirst ? Int(link) : nil)
+      previous: isFirst ? .none : PieceID(word: link))
   }
 
   /// Lends the piece's bytes to `body`; a compressed segment is decompressed first, unless it was the last
@@ -185,18 +183,34 @@ struct SpanLog: ~Copyable {
   mutating func oldest() -> (owner: Int, piece: PieceID)? {
     while !segments.isEmpty {
       let number = segments.startNumber
-      let segment = segments[number]
-      while frontier < segment.pieceCount {
-        if let owner = piece(frontier, of: segment).owner {
-          return (owner, PieceID(segment: number, place: frontier))
-        }
-        frontier += 1
+      if let owner = ownerAtFrontier(of: segments[number]) {
+        return (owner, PieceID(segment: number, place: frontier))
       }
       // The last one is still being filled.
       guard segments.count > 1 else { return nil }
       removeFirstSegment()
     }
     return nil
+  }
+
+  /// Moves the frontier to the next piece that is its trace's first, and returns the trace's slot; nil if it
+  /// reaches the segment's end.
+  private mutating func ownerAtFrontier(of segment: Segment) -> Int? {
+    let (block, recordsEnd) = records(of: segment)
+    while frontier < segment.pieceCount {
+      let record = recordsEnd - SpanLog.recordBytes * (frontier + 1)
+      if block.word(at: record + 4) & SpanLog.firstBit != 0 { return Int(block.word(at: record + 8)) }
+      frontier += 1
+    }
+    return nil
+  }
+
+  /// Where the segment's records are, and their end there: the first piece's comes last.
+  private func records(of segment: Segment) -> (block: MemoryBlock, end: Int) {
+    if let raw = segment.block { return (raw, raw.byteCount) }
+    return (
+      shelves[segment.shelf].block, segment.shelfOffset + SpanLog.recordBytes * segment.pieceCount
+    )
   }
 
   /// Passes the trace that `oldest` returned: it needs nothing here any more.

@@ -6,16 +6,16 @@ import Testing
 
 @Suite struct PortionCutterTests {
   /// The portions of a record's spans, each with its announced size.
-  private func portions(of record: ScannedRecord, _ recordBytes: Int, _ bytesMax: Int) -> [([Int32], Int)] {
+  private func portions(of record: ScannedRecord, _ recordBytes: Int, _ bytesMax: Int) -> [([Int], Int)] {
     var cutter = PortionCutter(recordBytes: recordBytes, bytesMax: bytesMax)
-    var portions: [([Int32], Int)] = []
-    var chosen: [Int32] = []
+    var portions: [([Int], Int)] = []
+    var chosen: [Int] = []
     for index in record.spans.indices {
       if let size = cutter.add(record.spans[index], of: record) {
         portions.append((chosen, size))
         chosen = []
       }
-      chosen.append(Int32(index))
+      chosen.append(index)
     }
     return portions + [(chosen, cutter.byteCount)]
   }
@@ -28,10 +28,10 @@ import Testing
         var record = ScannedRecord()
         try record.scan(raw)
         let portions = portions(of: record, bytes.count, bytesMax)
-        #expect(portions.flatMap(\.0) == record.spans.indices.map { Int32($0) })
+        #expect(portions.flatMap(\.0) == Array(record.spans.indices))
         for (spans, size) in portions {
           var writer = WireWriter()
-          writer.appendPiece(spans[...], of: record, bytes: raw)
+          writer.appendPiece(spans, of: record, bytes: raw)
           #expect(writer.count <= size)
           if size > bytesMax { #expect(spans.count == 1 || bytesMax < 1000) }
         }

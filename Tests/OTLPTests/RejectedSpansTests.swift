@@ -84,7 +84,7 @@ import Testing
     // So do the pieces of the others.
     var rest = WireWriter()
     bytes.withRawBytes {
-      rest.appendPiece((0..<Int32(scanned.spans.count))[...].map { $0 }[...], of: scanned, bytes: $0)
+      rest.appendPiece(0..<scanned.spans.count, of: scanned, bytes: $0)
     }
     let good = try scan(rest.bytes)
     #expect(good.isWhole && good.spans.map(\.spanID) == scanned.spans.map(\.spanID))
@@ -158,7 +158,7 @@ import Testing
       // When forwarded, they are where current readers look.
       var piece = WireWriter()
       bytes.withRawBytes { raw in
-        piece.appendPiece((0..<Int32(fields.count)).map { $0 }[...], of: scanned, bytes: raw)
+        piece.appendPiece(0..<fields.count, of: scanned, bytes: raw)
       }
       let expected = [
         WireNode.message(

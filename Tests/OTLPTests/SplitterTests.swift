@@ -135,9 +135,27 @@ import Testing
         $0.encoded()
       })
     {
-      let record = try scan(bytes)
-      try groups.group(record, bytesMax: .max)
-      #expect(groups.groups.flatMap { groups.spanIndices(of: $0) }.count == record.spans.count)
+      var record = try scan(bytes)
+      let isSingle = record.isSingleTrace
+      try groups.group(&record, bytesMax: .max)
+      #expect(groups.groups.flatMap(\.spans) == Array(record.spans.indices))
+      #expect((groups.groups.count == 1) == isSingle)
+    }
+  }
+
+  @Test func chosenSpansMoveToTheFrontOfTheirRange() throws {
+    let bytes = RecordModel(resources: [ResourceModel(scopes: [.numbered(1, 2, 3, 4, 5, 6)])]).encoded()
+    let original = try scan(bytes).spans.map(\.field)
+    for range in [0..<6, 1..<6, 2..<5] {
+      for mask in 0..<(1 << range.count) {
+        let chosen = range.filter { mask >> ($0 - range.lowerBound) & 1 == 1 }
+        let others = range.filter { !chosen.contains($0) }
+        var record = try scan(bytes)
+        #expect(
+          record.moveToFront(chosen, of: range) == range.lowerBound..<range.lowerBound + chosen.count)
+        let order = Array(0..<range.lowerBound) + chosen + others + Array(range.upperBound..<6)
+        #expect(record.spans.map(\.field) == order.map { original[$0] })
+      }
     }
   }
 
@@ -151,7 +169,7 @@ import Testing
     for chosen in 1..<(1 << record.spans.count) {
       let indices = record.spans.indices.filter { chosen >> $0 & 1 == 1 }
       var writer = WireWriter()
-      bytes.withRawBytes { writer.appendPiece(indices.map { Int32($0) }[...], of: record, bytes: $0) }
+      bytes.withRawBytes { writer.appendPiece(Array(indices), of: record, bytes: $0) }
       #expect(spansInPlace(writer.bytes) == indices.map { all[$0] })
     }
   }
@@ -164,14 +182,16 @@ struct Piece {
 }
 
 func split(_ bytes: [UInt8], bytesMax: Int = .max) throws(MalformedInput) -> [Piece] {
-  let record = try scan(bytes)
+  var record = try scan(bytes)
+  let places = Dictionary(uniqueKeysWithValues: record.spans.enumerated().map { ($1.field.offset, $0) })
   var groups = TraceGroups()
-  try groups.group(record, bytesMax: bytesMax)
+  try groups.group(&record, bytesMax: bytesMax)
   return groups.groups.map { group in
     var writer = WireWriter()
-    bytes.withRawBytes { groups.append(group, of: record, bytes: $0, to: &writer) }
+    bytes.withRawBytes { writer.appendPiece(group.spans, of: record, bytes: $0) }
     return Piece(
-      traceID: group.traceID, indices: groups.spanIndices(of: group).map { Int($0) }, bytes: writer.bytes)
+      traceID: group.traceID, indices: group.spans.compactMap { places[record.spans[$0].field.offset] },
+      bytes: writer.bytes)
   }
 }
 

@@ -27,6 +27,21 @@ import Testing
     #expect(!sampling.isMalformed)
   }
 
+  /// Wherever `ot=` is, in lists that are read eight bytes at a time.
+  @Test func whatSaysNothingIsToldFromWhatMay() {
+    for count in 0..<40 {
+      for place in 0..<count {
+        var bytes = Array("a=b,to=d,o=t,vendor=xyz,t=u,ot:1,got!=x".utf8.prefix(count))
+        let range = ByteRange(offset: 2, count: UInt32(max(0, count - 2)))
+        let before = bytes.withRawBytes { TraceStateSampling.isGiven(in: range, of: $0) }
+        #expect(!before)
+        guard place >= 2, place + 3 <= count else { continue }
+        bytes.replaceSubrange(place..<place + 3, with: Array("ot=".utf8))
+        #expect(bytes.withRawBytes { TraceStateSampling.isGiven(in: range, of: $0) })
+      }
+    }
+  }
+
   @Test(arguments: [
     ("ot=rv:6e6d1a75832a2f", UInt64(0x6e_6d1a_7583_2a2f)), ("ot=rv:00000000000003", 3),
     ("ot=rv:ffffffffffffff", 0xff_ffff_ffff_ffff), ("ot=extra:stuff;rv:22222222222222", 0x22_2222_2222_2222),

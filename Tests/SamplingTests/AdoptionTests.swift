@@ -32,6 +32,14 @@ import Testing
     #expect(world.counters.keptByReason == ["errors": 0, "slow": 0, "baseline": 0, "all": 1])
   }
 
+  /// Policies are asked only when their answer may have changed: other policies have not been asked at all.
+  @Test func theNewPoliciesAreAskedAboutWhatTheOldOnesWereAskedAbout() throws {
+    let world = World()
+    #expect(try world.send(.child(2), at: 0).keptIDs == [])
+    adopt(world, AdoptionTests.all)
+    #expect(Set(try world.send(.child(3), at: 1).keptIDs) == [2, 3])
+  }
+
   @Test func droppedRecordsNameTheVersionToo() throws {
     let world = World { $0.version = "old" }
     try world.send(.root(), at: 0)

@@ -104,6 +104,43 @@ import Testing
     #expect(matches(.probabilistic(.always), slowRoot))
   }
 
+  /// Whatever the policies: where they are not asked again, they answer as before.
+  @Test(arguments: 0..<20 as Range<UInt64>)
+  func anAnswerChangesOnlyWhereItMay(seed: UInt64) {
+    var random = RandomSource(seed: seed)
+    let rules: [Policy.Rule] = [
+      .statusCode([.error]), .latency(threshold: .milliseconds(3), upper: nil),
+      .latency(threshold: .milliseconds(2), upper: .milliseconds(5)),
+      .latency(threshold: .milliseconds(4), upper: nil, measure: .spans), .spanCount(least: 3, most: nil),
+      .spanCount(least: 2, most: 4), .probabilistic(.always), .traceFlags,
+    ]
+    for _ in 0..<50 {
+      let (one, other) = (rules.randomElement(using: &random), rules.randomElement(using: &random))
+      guard let one, let other else { continue }
+      let program = PolicySet([
+        Policy(name: "a", rule: .and([one, .not(other)])), Policy(name: "b", rule: .and([one, other])),
+        Policy(name: "c", rule: .drop([other, .statusCode([.ok])])),
+      ]).program
+      var trace = OpenTrace(id: TraceID(high: 1, low: 1), firstOffset: Offset(0), openedAt: .start)
+      for number in 1...8 {
+        let before = trace.facts
+        var span = SpanView()
+        span.spanID = UInt64(number)
+        span.parentID = UInt64.random(in: 0...3, using: &random)
+        span.start = UInt64.random(in: 0...3, using: &random) * 1_000_000
+        span.end = UInt64.random(in: 0...8, using: &random) * 1_000_000
+        span.status = [.unset, .unset, .unset, .ok, .error].randomElement(using: &random) ?? .unset
+        var share = ShareFacts()
+        trace.fold(span, into: &share)
+        let isNews = trace.add(
+          share, byteCount: 1, at: Offset(Int64(number)), askedSince: Offset(.min))
+        if span.isRoot { trace.hasRoot = true }
+        guard !isNews, !program.dependsOnGrowth else { continue }
+        #expect(program.certain(before) == program.certain(trace.facts))
+      }
+    }
+  }
+
   @Test func probabilityIsTheTraceIDsOwn() {
     let threshold = SamplingThreshold(rejected: 1000)
     #expect(matches(.probabilistic(threshold), trace(low: 1000, (0, 0, 1, .unset))))

@@ -23,19 +23,41 @@ public struct ScannedRecord: Sendable {
   var rejectedRuns = ReusedList<RejectedRun>(capacity: 0)
   /// Whether spans are in the field used before OTLP 0.15 (`instrumentation_library_spans`).
   private var hasLibrarySpans = false
+  /// Whether all spans belong to one trace: then the record is its own, only piece.
+  public private(set) var isSingleTrace = true
+  /// Scratch: spans that are being moved.
+  var arranged = ReusedList<SpanView>(capacity: 0)
   /// Scratch: the scope messages of the resource being read.
   private var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
   private static var resourceSpansTag: UInt8 { WireTag.byte(TracesDataField.resourceSpans, .lengthDelimited) }
+  private static var resourceTag: UInt8 { WireTag.byte(ResourceSpansField.resource, .lengthDelimited) }
+  private static var scopeSpansTag: UInt8 { WireTag.byte(ResourceSpansField.scopeSpans, .lengthDelimited) }
   private static var spansTag: UInt8 { WireTag.byte(ScopeSpansField.spans, .lengthDelimited) }
 
+  /// Resources of earlier records.
+  private var known: KnownResources
+
   /// Makes an empty record with room for a typical one.
-  public init() {}
+  ///
+  /// - Parameter remembersResources: whether resources are recognised that earlier records had. That takes
+  ///   memory, and is of use if many records are scanned one after the other.
+  public init(remembersResources: Bool = false) {
+    known = KnownResources(isUsed: remembersResources)
+  }
+
+  /// Releases its storage.
+  public mutating func release() {
+    var known = known
+    known.release()
+    self = ScannedRecord()
+    self.known = known
+  }
 
   /// Bytes of memory in use.
   public var byteCount: Int {
     spans.byteCount + resources.byteCount + scopes.byteCount + extras.byteCount + scopeContents.byteCount
-      + rejectedRuns.byteCount
+      + rejectedRuns.byteCount + arranged.byteCount + known.byteCount
   }
 
   /// Whether the record's spans can be forwarded as its own bytes: all of them are usable, and none is in a
@@ -67,6 +89,7 @@ public struct ScannedRecord: Sendable {
     if !rejected.isEmpty { rejected.removeAll() }
     rejectedRuns.removeAll()
     hasLibrarySpans = false
+    isSingleTrace = true
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
 
@@ -81,6 +104,7 @@ public struct ScannedRecord: Sendable {
 
   private mutating func scanFields(_ bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(all: bytes)
+    var hasExtras = false
     while !cursor.isAtEnd {
       if let content = cursor.usualContent(of: ScannedRecord.resourceSpansTag, in: bytes) {
         try scanResourceSpans(content, in: bytes)
@@ -92,9 +116,11 @@ public struct ScannedRecord: Sendable {
         try scanResourceSpans(content, in: bytes)
       } else {
         try cursor.skip(tag, in: bytes)
+        hasExtras = true
       }
     }
-    if !spans.isEmpty || !rejected.isEmpty { try collectTopLevelExtras(in: bytes) }
+    topLevelExtras = extras.count..<extras.count
+    if hasExtras, !spans.isEmpty || !rejected.isEmpty { try collectTopLevelExtras(in: bytes) }
   }
 
   /// The fields of the `ResourceSpans` that `span` is in, except its scope spans: the resource among them. In
@@ -128,35 +154,71 @@ public struct ScannedRecord: Sendable {
   private mutating func scanResourceSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     scopeContents.removeAll()
     let firstExtra = extras.count
-    var service = ByteRange(offset: 0, count: 0)
+    var resource = ResourceView(serviceName: ByteRange(offset: 0, count: 0), extras: firstExtra..<firstExtra)
+    var hasResource = false
+    // Nearly always the only one.
+    var lastScope: ByteRange?
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
+      let start = cursor.offset
+      if let content = cursor.usualContent(of: ScannedRecord.scopeSpansTag, in: bytes) {
+        if let lastScope { scopeContents.append(lastScope) }
+        lastScope = content
+        continue
+      }
+      if let content = cursor.usualContent(of: ScannedRecord.resourceTag, in: bytes) {
+        try readResource(content, isFirst: !hasResource, into: &resource, in: bytes)
+        hasResource = true
+        noteExtra(from: start, to: cursor.offset, first: firstExtra)
+        continue
+      }
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
-      case ResourceSpansField.scopeSpans:
-        scopeContents.append(try cursor.content(of: tag, in: bytes))
-        continue
-      case ResourceSpansField.librarySpans:
-        hasLibrarySpans = true
-        scopeContents.append(try cursor.content(of: tag, in: bytes))
+      case ResourceSpansField.scopeSpans, ResourceSpansField.librarySpans:
+        if tag.field == ResourceSpansField.librarySpans { hasLibrarySpans = true }
+        if let lastScope { scopeContents.append(lastScope) }
+        lastScope = try cursor.content(of: tag, in: bytes)
         continue
       case ResourceSpansField.resource:
-        let resource = try cursor.content(of: tag, in: bytes)
-        if let name = try ResourceView.serviceName(in: resource, of: bytes) { service = name }
+        let content = try cursor.content(of: tag, in: bytes)
+        try readResource(content, isFirst: !hasResource, into: &resource, in: bytes)
+        hasResource = true
       default:
         try cursor.skip(tag, in: bytes)
       }
-      noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
+      noteExtra(from: start, to: cursor.offset, first: firstExtra)
     }
     let (firstSpan, firstRun) = (spans.count, rejectedRuns.count)
-    resources.append(ResourceView(serviceName: service, extras: firstExtra..<extras.count))
+    resource.extras = firstExtra..<extras.count
+    resources.append(resource)
     for index in scopeContents.indices {
       try scanScopeSpans(scopeContents[index], in: bytes)
     }
+    if let lastScope { try scanScopeSpans(lastScope, in: bytes) }
     if spans.count == firstSpan, rejectedRuns.count == firstRun {
       resources.truncate(to: resources.count - 1)
       extras.truncate(to: firstExtra)
     }
+  }
+
+  /// Reads a `Resource` message. If there are several, they are one resource in parts, which is not
+  /// remembered.
+  @inline(__always)
+  private mutating func readResource(
+    _ content: ByteRange, isFirst: Bool, into resource: inout ResourceView, in bytes: RawSpan
+  ) throws(MalformedInput) {
+    let place = known.place(of: content, in: bytes)
+    if let place, let found = known.find(content, place: place, in: bytes) {
+      if let service = found.service { resource.serviceName = service }
+      resource.number = isFirst ? found.number : 0
+      return
+    }
+    let service = try ResourceView.serviceName(in: content, of: bytes)
+    if let service { resource.serviceName = service }
+    resource.number = 0
+    guard let place else { return }
+    let number = known.remember(content, place: place, service: service, in: bytes)
+    if isFirst { resource.number = number }
   }
 
   private mutating func scanScopeSpans(_ content: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
@@ -165,22 +227,18 @@ public struct ScannedRecord: Sendable {
     let resource = UInt32(truncatingIfNeeded: resources.count - 1)
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
-      let start = cursor.offset
-      var span = SpanView()
-      if let content = cursor.usualContent(of: ScannedRecord.spansTag, in: bytes) {
-        span.content = content
-      } else {
-        let tag = try cursor.tag(in: bytes)
-        guard tag.field == ScopeSpansField.spans else {
-          try cursor.skip(tag, in: bytes)
-          noteExtra(from: start, to: cursor.offset, first: firstExtra)
-          continue
-        }
-        span.content = try cursor.content(of: tag, in: bytes)
+      if try scanSpans(&cursor, resource: resource, scope: scope, in: bytes) > 0 { continue }
+      let tag = try cursor.tag(in: bytes)
+      guard tag.field == ScopeSpansField.spans else {
+        try cursor.skip(tag, in: bytes)
+        noteExtra(from: tag.offset, to: cursor.offset, first: firstExtra)
+        continue
       }
-      span.field = ByteRange(from: start, to: cursor.offset)
-      span.scope = scope
-      span.resource = resource
+      // A long span, or one whose tag or length is longer than need be.
+      var span = SpanView()
+      span.content = try cursor.content(of: tag, in: bytes)
+      span.field = ByteRange(from: tag.offset, to: cursor.offset)
+      (span.resource, span.scope) = (resource, scope)
       do throws(MalformedInput) {
         try span.read(bytes)
       } catch {
@@ -188,12 +246,48 @@ public struct ScannedRecord: Sendable {
         continue
       }
       spans.append(span)
+      if span.traceID != spans[0].traceID { isSingleTrace = false }
     }
     if spans.count == firstSpan, rejectedRuns.count == firstRun {
       extras.truncate(to: firstExtra)
     } else {
       scopes.append(ScopeView(extras: firstExtra..<extras.count))
     }
+  }
+
+  /// Scans spans whose tags and lengths have the usual form, one after the other, into the room for them in
+  /// the list: as many as there are up to another field, or one of them is unusable. Returns how many there
+  /// were, an unusable one included.
+  @inline(__always)
+  private mutating func scanSpans(
+    _ cursor: inout WireCursor, resource: UInt32, scope: UInt32, in bytes: RawSpan
+  ) throws(MalformedInput) -> Int {
+    if spans.isFull { spans.grow(filler: SpanView()) }
+    let first = spans.count
+    var count = first
+    var unusable: (span: SpanView, error: MalformedInput)?
+    var room = spans.storage.mutableSpan
+    var other: UInt64 = 0
+    while count < room.count {
+      let start = cursor.offset
+      guard let content = cursor.usualContent(of: ScannedRecord.spansTag, in: bytes) else { break }
+      room[count] = SpanView(
+        content: content, field: ByteRange(from: start, to: cursor.offset), scope: scope, resource: resource)
+      do throws(MalformedInput) {
+        try room[count].read(bytes)
+      } catch {
+        unusable = (room[count], error)
+        break
+      }
+      let expected = room[0].traceID
+      other |= (room[count].traceID.high ^ expected.high) | (room[count].traceID.low ^ expected.low)
+      count &+= 1
+    }
+    spans.length = count
+    if other != 0 { isSingleTrace = false }
+    guard let unusable else { return count - first }
+    try reject(unusable.span, unusable.error, in: bytes)
+    return count - first + 1
   }
 
   /// Notes a run of bytes to keep with every piece; adjacent runs become one.

@@ -5,11 +5,17 @@ extension SpanView {
   /// protobuf.
   @inline(__always)
   mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
-    var cursor = WireCursor(content)
-    readUsualHead(&cursor, bytes)
-    while true {
-      if readUsual(&cursor, bytes) { continue }
-      if cursor.isAtEnd { break }
+    let end = content.indices.upperBound
+    let reached = readUsual(from: Int(content.offset), to: end, bytes)
+    if reached != end { try readOther(from: reached, bytes) }
+    if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
+  }
+
+  /// Reads the fields from `offset`, the first of which does not have the usual form.
+  @inline(never)
+  private mutating func readOther(from offset: Int, _ bytes: RawSpan) throws(MalformedInput) {
+    var cursor = WireCursor(ByteRange(from: offset, to: content.indices.upperBound))
+    while !cursor.isAtEnd {
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
       case SpanField.traceID:
@@ -41,8 +47,8 @@ extension SpanView {
       default:
         try cursor.skip(tag, in: bytes)
       }
+      cursor.step(readUsual(from: cursor.offset, to: cursor.end, bytes) &- cursor.offset)
     }
-    if traceID.isZero || spanID == 0 { throw MalformedInput(.identifierMissing, at: Int(content.offset)) }
   }
 
   /// Reads a span id: eight bytes, or none, which is the same as zero.

@@ -17,6 +17,7 @@ private enum Usual {
   static var traceIDHead: UInt16 { head(SpanField.traceID, count: 16) }
   static var spanIDHead: UInt16 { head(SpanField.spanID, count: 8) }
   static var parentHead: UInt16 { head(SpanField.parentSpanID, count: 8) }
+  static var traceStateTag: UInt8 { tag(SpanField.traceState, .lengthDelimited) }
   static var nameTag: UInt8 { tag(SpanField.name, .lengthDelimited) }
   static var kindTag: UInt8 { tag(SpanField.kind, .varint) }
   static var startTag: UInt8 { tag(SpanField.start, .fixed64) }
@@ -31,158 +32,185 @@ private enum Usual {
 }
 
 extension SpanView {
+  /// Reads fields from `offset` as long as they have the form and the order that encoders give them: tags of
+  /// one byte, short lengths, ids of the right length. Everything else is left to the general reader, errors
+  /// included. Returns the offset reached.
+  @inline(__always)
+  mutating func readUsual(from offset: Int, to end: Int, _ bytes: RawSpan) -> Int {
+    guard offset >= 0, end <= bytes.byteCount else { return offset }
+    var at = readUsualHead(from: offset, to: end, bytes)
+    // The longest of the fixed-length forms below, so that one check serves them all.
+    while end &- at >= 18 {
+      // Sound, here and below: 18 bytes are left before the span's end, which lies in the record.
+      let length = unsafe bytes.uncheckedByte(at: at &+ 1)
+      switch unsafe bytes.uncheckedByte(at: at) {
+      case Usual.attributesTag:
+        // Most of a span's fields; they are not read here.
+        let next = unsafe bytes.uncheckedOffset(pastFieldsOf: Usual.attributesTag, from: at, to: end)
+        guard next != at else { return at }
+        at = next
+      case UInt8(truncatingIfNeeded: Usual.flagsTag):
+        guard length == UInt8(truncatingIfNeeded: Usual.flagsTag >> 8) else { return at }
+        flags = unsafe bytes.uncheckedHalf(at: at &+ 2)
+        at &+= 6
+      case UInt8(truncatingIfNeeded: Usual.traceIDHead):
+        guard length == 16 else { return at }
+        traceID = unsafe bytes.uncheckedTraceID(at: at &+ 2)
+        at &+= 18
+      case UInt8(truncatingIfNeeded: Usual.spanIDHead):
+        guard length == 8 else { return at }
+        spanID = unsafe bytes.uncheckedSpanID(at: at &+ 2)
+        at &+= 10
+      case UInt8(truncatingIfNeeded: Usual.parentHead):
+        guard length == 8 else { return at }
+        parentID = unsafe bytes.uncheckedSpanID(at: at &+ 2)
+        at &+= 10
+      case Usual.traceStateTag:
+        guard length < 0x80, end &- at >= 2 &+ Int(length) else { return at }
+        traceState = ByteRange(offset: UInt32(truncatingIfNeeded: at &+ 2), count: UInt32(length))
+        at &+= 2 &+ Int(length)
+      case Usual.nameTag:
+        guard length < 0x80, end &- at >= 2 &+ Int(length) else { return at }
+        name = ByteRange(offset: UInt32(truncatingIfNeeded: at &+ 2), count: UInt32(length))
+        at &+= 2 &+ Int(length)
+      case Usual.kindTag:
+        guard length < 0x80 else { return at }
+        kind = length
+        at &+= 2
+      case Usual.startTag:
+        start = unsafe bytes.uncheckedWord(at: at &+ 1)
+        at &+= 9
+      case Usual.endTag:
+        at = readUsualTail(from: at, to: end, bytes)
+      default:
+        return at
+      }
+    }
+    return readUsualEnd(from: at, to: end, bytes)
+  }
+
   /// Reads what encoders write first, as long as it comes in the order of field numbers: ids, parent, name,
   /// kind and times, with one check for each run of fixed length.
   @inline(__always)
-  mutating func readUsualHead(_ cursor: inout WireCursor, _ bytes: RawSpan) {
-    guard cursor.end <= bytes.byteCount, cursor.left >= 40 else { return }
-    var start = cursor.offset
+  private mutating func readUsualHead(from offset: Int, to end: Int, _ bytes: RawSpan) -> Int {
+    guard end &- offset >= 40 else { return offset }
     // Sound, here and below: 40 bytes are left before the span's end, which lies in the record; two ids take
     // 28 of them, a parent ten and the name's tag and length two.
-    let (traceTag, spanTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 18))
-    guard traceTag == Usual.traceIDHead, spanTag == Usual.spanIDHead else { return }
-    traceID = unsafe bytes.uncheckedTraceID(at: start &+ 2)
-    spanID = unsafe bytes.uncheckedSpanID(at: start &+ 20)
-    start &+= 28
-    if unsafe bytes.uncheckedPair(at: start) == Usual.parentHead {
-      parentID = unsafe bytes.uncheckedSpanID(at: start &+ 2)
-      start &+= 10
+    let (traceTag, spanTag) = unsafe (bytes.uncheckedPair(at: offset), bytes.uncheckedPair(at: offset &+ 18))
+    guard traceTag == Usual.traceIDHead, spanTag == Usual.spanIDHead else { return offset }
+    traceID = unsafe bytes.uncheckedTraceID(at: offset &+ 2)
+    spanID = unsafe bytes.uncheckedSpanID(at: offset &+ 20)
+    var at = offset &+ 28
+    if unsafe bytes.uncheckedPair(at: at) == Usual.parentHead {
+      parentID = unsafe bytes.uncheckedSpanID(at: at &+ 2)
+      at &+= 10
     }
-    cursor.step(start &- cursor.offset)
-    guard unsafe bytes.uncheckedByte(at: start) == Usual.nameTag else { return }
-    let count = Int(unsafe bytes.uncheckedByte(at: start &+ 1))
+    guard unsafe bytes.uncheckedByte(at: at) == Usual.nameTag else { return at }
+    let count = Int(unsafe bytes.uncheckedByte(at: at &+ 1))
     // Two bytes of the kind and nine of each time.
-    guard count < 0x80, cursor.left >= count &+ 22 else { return }
-    name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 2), count: UInt32(truncatingIfNeeded: count))
-    start &+= 2 &+ count
-    cursor.step(2 &+ count)
+    guard count < 0x80, end &- at >= count &+ 22 else { return at }
+    name = ByteRange(offset: UInt32(truncatingIfNeeded: at &+ 2), count: UInt32(truncatingIfNeeded: count))
+    at &+= 2 &+ count
     // Sound, here and below: 20 bytes are left.
-    let kind = unsafe bytes.uncheckedByte(at: start &+ 1)
-    guard unsafe bytes.uncheckedByte(at: start) == Usual.kindTag, kind < 0x80,
-      unsafe bytes.uncheckedByte(at: start &+ 2) == Usual.startTag,
-      unsafe bytes.uncheckedByte(at: start &+ 11) == Usual.endTag
-    else { return }
+    let kind = unsafe bytes.uncheckedByte(at: at &+ 1)
+    guard unsafe bytes.uncheckedByte(at: at) == Usual.kindTag, kind < 0x80,
+      unsafe bytes.uncheckedByte(at: at &+ 2) == Usual.startTag,
+      unsafe bytes.uncheckedByte(at: at &+ 11) == Usual.endTag
+    else { return at }
     self.kind = kind
-    self.start = unsafe bytes.uncheckedWord(at: start &+ 3)
-    end = unsafe bytes.uncheckedWord(at: start &+ 12)
-    cursor.step(20)
-  }
-
-  /// Reads the next field if it has the form that encoders give it: a tag of one byte, a length of one byte,
-  /// ids of the right length. Everything else is left to the general reader, errors included.
-  @inline(__always)
-  mutating func readUsual(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
-    // The longest of the fixed-length forms below, so that one check serves them all.
-    guard cursor.left >= 18, cursor.end <= bytes.byteCount else { return readUsualEnd(&cursor, bytes) }
-    let start = cursor.offset
-    // Sound, here and below: 18 bytes are left before the span's end, which lies in the record.
-    let length = unsafe bytes.uncheckedByte(at: start &+ 1)
-    switch unsafe bytes.uncheckedByte(at: start) {
-    case Usual.attributesTag:
-      // Most of a span's fields; they are not read here.
-      while cursor.usualContent(of: Usual.attributesTag, in: bytes) != nil {}
-      return cursor.offset != start
-    case UInt8(truncatingIfNeeded: Usual.flagsTag):
-      guard length == UInt8(truncatingIfNeeded: Usual.flagsTag >> 8) else { return false }
-      flags = UInt32(truncatingIfNeeded: unsafe bytes.uncheckedWord(at: start &+ 2))
-      cursor.step(6)
-    case UInt8(truncatingIfNeeded: Usual.traceIDHead):
-      guard length == 16 else { return false }
-      traceID = unsafe bytes.uncheckedTraceID(at: start &+ 2)
-      cursor.step(18)
-    case UInt8(truncatingIfNeeded: Usual.spanIDHead):
-      guard length == 8 else { return false }
-      spanID = unsafe bytes.uncheckedSpanID(at: start &+ 2)
-      cursor.step(10)
-    case UInt8(truncatingIfNeeded: Usual.parentHead):
-      guard length == 8 else { return false }
-      parentID = unsafe bytes.uncheckedSpanID(at: start &+ 2)
-      cursor.step(10)
-    case Usual.nameTag:
-      guard length < 0x80, cursor.left >= 2 &+ Int(length) else { return false }
-      name = ByteRange(offset: UInt32(truncatingIfNeeded: start &+ 2), count: UInt32(length))
-      cursor.step(2 &+ Int(length))
-    case Usual.kindTag:
-      guard length < 0x80 else { return false }
-      kind = length
-      cursor.step(2)
-    case Usual.startTag:
-      self.start = unsafe bytes.uncheckedWord(at: start &+ 1)
-      cursor.step(9)
-    case Usual.endTag:
-      readUsualTail(&cursor, bytes)
-    default:
-      return false
-    }
-    return true
+    start = unsafe bytes.uncheckedWord(at: at &+ 3)
+    self.end = unsafe bytes.uncheckedWord(at: at &+ 12)
+    return at &+ 20
   }
 
   /// Reads the end time, and what follows it as long as field numbers descend: the other time, kind, name,
   /// parent and ids.
   ///
-  /// - Parameter cursor: at the end time, which the caller has checked to be complete, tag included.
+  /// - Parameter offset: where the end time is, which the caller has checked to be complete, tag included.
   @inline(__always)
-  private mutating func readUsualTail(_ cursor: inout WireCursor, _ bytes: RawSpan) {
-    var start = cursor.offset
+  private mutating func readUsualTail(from offset: Int, to end: Int, _ bytes: RawSpan) -> Int {
     // Sound: the end time has nine bytes, which the caller has checked.
-    end = unsafe bytes.uncheckedWord(at: start &+ 1)
-    cursor.step(9)
+    self.end = unsafe bytes.uncheckedWord(at: offset &+ 1)
+    var at = offset &+ 9
     // The other time, the kind, tag and length of the name, and two ids after it.
-    guard cursor.left >= 9 &+ 2 &+ 2 &+ 28 else { return }
+    guard end &- at >= 9 &+ 2 &+ 2 &+ 28 else { return at }
     // Sound, here and below: that many bytes are left before the span's end, which lies in the record.
-    let kind = unsafe bytes.uncheckedByte(at: start &+ 19)
-    let count = Int(unsafe bytes.uncheckedByte(at: start &+ 21))
-    guard unsafe bytes.uncheckedByte(at: start &+ 9) == Usual.startTag,
-      unsafe bytes.uncheckedByte(at: start &+ 18) == Usual.kindTag, kind < 0x80,
-      unsafe bytes.uncheckedByte(at: start &+ 20) == Usual.nameTag, count < 0x80,
-      cursor.left >= 9 &+ 2 &+ 2 &+ count &+ 28
-    else { return }
-    self.start = unsafe bytes.uncheckedWord(at: start &+ 10)
+    let kind = unsafe bytes.uncheckedByte(at: at &+ 10)
+    let count = Int(unsafe bytes.uncheckedByte(at: at &+ 12))
+    guard unsafe bytes.uncheckedByte(at: at) == Usual.startTag,
+      unsafe bytes.uncheckedByte(at: at &+ 9) == Usual.kindTag, kind < 0x80,
+      unsafe bytes.uncheckedByte(at: at &+ 11) == Usual.nameTag, count < 0x80,
+      end &- at >= 9 &+ 2 &+ 2 &+ count &+ 28
+    else { return at }
+    start = unsafe bytes.uncheckedWord(at: at &+ 1)
     self.kind = kind
-    name = ByteRange(
-      offset: UInt32(truncatingIfNeeded: start &+ 22), count: UInt32(truncatingIfNeeded: count))
-    cursor.step(13 &+ count)
-    start = cursor.offset
-    if unsafe bytes.uncheckedPair(at: start) == Usual.parentHead {
-      parentID = unsafe bytes.uncheckedSpanID(at: start &+ 2)
-      cursor.step(10)
-      start &+= 10
-      guard cursor.left >= 28 else { return }
+    name = ByteRange(offset: UInt32(truncatingIfNeeded: at &+ 13), count: UInt32(truncatingIfNeeded: count))
+    at &+= 13 &+ count
+    if unsafe bytes.uncheckedPair(at: at) == Usual.parentHead {
+      parentID = unsafe bytes.uncheckedSpanID(at: at &+ 2)
+      at &+= 10
+      guard end &- at >= 28 else { return at }
     }
-    let (spanTag, traceTag) = unsafe (bytes.uncheckedPair(at: start), bytes.uncheckedPair(at: start &+ 10))
-    guard spanTag == Usual.spanIDHead,
-      traceTag == Usual.traceIDHead
-    else { return }
-    spanID = unsafe bytes.uncheckedSpanID(at: start &+ 2)
-    traceID = unsafe bytes.uncheckedTraceID(at: start &+ 12)
-    cursor.step(28)
+    let (spanTag, traceTag) = unsafe (bytes.uncheckedPair(at: at), bytes.uncheckedPair(at: at &+ 10))
+    guard spanTag == Usual.spanIDHead, traceTag == Usual.traceIDHead else { return at }
+    spanID = unsafe bytes.uncheckedSpanID(at: at &+ 2)
+    traceID = unsafe bytes.uncheckedTraceID(at: at &+ 12)
+    return at &+ 28
   }
 
-  /// Reads what encoders write last, in fewer bytes than `readUsual` needs: a status that is empty or has
-  /// only a code, and flags.
+  /// Reads what encoders write last, in fewer bytes than the loop of `readUsual` needs: a status that is empty
+  /// or has only a code, and flags.
   @inline(__always)
-  private mutating func readUsualEnd(_ cursor: inout WireCursor, _ bytes: RawSpan) -> Bool {
-    guard cursor.left >= 2, cursor.end <= bytes.byteCount else { return false }
-    let start = cursor.offset
-    // Sound, here and below: that many bytes are left before the span's end, which lies in the record.
-    switch unsafe bytes.uncheckedPair(at: start) {
-    case Usual.head(SpanField.status, count: 0):
-      status = .unset
-      cursor.step(2)
-    case Usual.head(SpanField.status, count: 2):
-      guard cursor.left >= 4, unsafe bytes.uncheckedByte(at: start &+ 2) == Usual.statusCodeTag,
-        let code = SpanStatus(rawValue: unsafe bytes.uncheckedByte(at: start &+ 3))
-      else { return false }
-      status = code
-      cursor.step(4)
-    case Usual.flagsTag:
-      guard cursor.left >= 6 else { return false }
-      flags = unsafe bytes.uncheckedHalf(at: start &+ 2)
-      cursor.step(6)
-    default:
-      return false
+  private mutating func readUsualEnd(from offset: Int, to end: Int, _ bytes: RawSpan) -> Int {
+    var at = offset
+    while end &- at >= 2 {
+      // Sound, here and below: that many bytes are left before the span's end, which lies in the record.
+      switch unsafe bytes.uncheckedPair(at: at) {
+      case Usual.flagsTag:
+        guard end &- at >= 6 else { return at }
+        flags = unsafe bytes.uncheckedHalf(at: at &+ 2)
+        at &+= 6
+      case Usual.head(SpanField.status, count: 0):
+        status = .unset
+        at &+= 2
+      case Usual.head(SpanField.status, count: 2):
+        guard end &- at >= 4, unsafe bytes.uncheckedByte(at: at &+ 2) == Usual.statusCodeTag,
+          let code = SpanStatus(rawValue: unsafe bytes.uncheckedByte(at: at &+ 3))
+        else { return at }
+        status = code
+        at &+= 4
+      default:
+        return at
+      }
     }
-    return true
+    return at
+  }
+}
+
+extension RawSpan {
+  /// The offset past the fields from `offset` that have the tag `tag` and a length of one or two bytes.
+  ///
+  /// Sound if three bytes from `offset` lie before `end`, which lies in these bytes.
+  @unsafe @inline(__always)
+  fileprivate func uncheckedOffset(pastFieldsOf tag: UInt8, from offset: Int, to end: Int) -> Int {
+    // As far as three bytes are left: no sum here can wrap, as offsets are below 2^31 and lengths below 2^14.
+    let last = end &- 3
+    var at = offset
+    // Sound, here and below: `at` is `last` at most.
+    while unsafe uncheckedByte(at: at) == tag {
+      var count = Int(unsafe uncheckedByte(at: at &+ 1))
+      var start = at &+ 2
+      if count >= 0x80 {
+        let second = Int(unsafe uncheckedByte(at: start))
+        guard second < 0x80 else { return at }
+        count = count & 0x7f | second << 7
+        start &+= 1
+      }
+      let next = start &+ count
+      guard next <= last else { return next <= end ? next : at }
+      at = next
+    }
+    return at
   }
 }
 

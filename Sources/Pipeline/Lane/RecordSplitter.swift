@@ -37,7 +37,7 @@ struct RecordSplitter {
   /// Reads a record, whose pieces `write` then writes.
   mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
     try record.scan(bytes)
-    try groups.group(record, bytesMax: limits.splitBytes(ofRecord: bytes.byteCount))
+    try groups.group(&record, bytesMax: limits.splitBytes(ofRecord: bytes.byteCount))
     spansRead += UInt64(record.spans.count)
   }
 
@@ -58,28 +58,27 @@ struct RecordSplitter {
       if groups.groups.count == 1, record.isWhole, bytes.byteCount <= bytesMax {
         try write(bytes, of: group.traceID, to: link)
       } else {
-        let members = groups.spanIndices(of: group)
-        try write(members, bytes, of: group.traceID, from: place, aside: &aside, to: link)
+        try write(group.spans, bytes, of: group.traceID, from: place, aside: &aside, to: link)
       }
     }
   }
 
   /// Writes some spans of one trace, in as many records as the topic's limit requires.
   private mutating func write(
-    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
+    _ spans: Range<Int>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
     aside: inout DeadLetterOutput, to link: some BrokerLink
   ) throws(BrokerError) {
     var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: bytesMax)
-    var start = spans.startIndex
-    for end in spans.indices where cutter.add(record.spans[Int(spans[end])], of: record) != nil {
-      try writePortion(spans[start..<end], bytes, of: traceID, from: place, aside: &aside, to: link)
+    var start = spans.lowerBound
+    for end in spans where cutter.add(record.spans[end], of: record) != nil {
+      try writePortion(start..<end, bytes, of: traceID, from: place, aside: &aside, to: link)
       start = end
     }
-    try writePortion(spans[start...], bytes, of: traceID, from: place, aside: &aside, to: link)
+    try writePortion(start..<spans.upperBound, bytes, of: traceID, from: place, aside: &aside, to: link)
   }
 
   private mutating func writePortion(
-    _ spans: ArraySlice<Int32>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
+    _ spans: Range<Int>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
     aside: inout DeadLetterOutput, to link: some BrokerLink
   ) throws(BrokerError) {
     piece.removeAll()

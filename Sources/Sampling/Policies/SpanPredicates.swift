@@ -178,6 +178,9 @@ struct SpanPredicates {
     return PredicateMove(from: earlier.predicates, to: predicates)
   }
 
+  /// Whether there are any, so that spans have to be read one by one.
+  var readsSpans: Bool { !predicates.isEmpty }
+
   /// The automata of all its regular expressions.
   var automata: [SharedAutomaton] {
     matchers.map(\.automaton) + conditionTests.flatMap(\.set.automata)

@@ -83,22 +83,31 @@ struct BenchCorpus {
     let before = pass &* 0x9e37_79b9_7f4a_7c15
     pass += 1
     let mask = before ^ (pass &* 0x9e37_79b9_7f4a_7c15)
+    let identifiers = identifiers
+    var elements = bytes.mutableSpan
+    // Sound: UInt8 has no padding.
+    var raw = unsafe elements.mutableBytes
     for place in identifiers {
-      for byte in 0..<8 { bytes[place + byte] ^= UInt8(truncatingIfNeeded: mask >> UInt64(8 * byte)) }
+      // Sound: the load checks its bounds and needs no alignment, and every bit pattern is a UInt64.
+      let half = unsafe raw.unsafeLoadUnaligned(fromByteOffset: place, as: UInt64.self)
+      raw.storeBytes(of: half ^ mask.littleEndian, toByteOffset: place, as: UInt64.self)
     }
     for number in records.indices { writeKey(number, digits: 16) }
   }
 
   /// Writes the first digits of a record's key: those of its first span's trace.
   private mutating func writeKey(_ number: Int, digits: Int) {
-    let start = BenchCorpus.key(number).lowerBound
-    for first in stride(from: 0, to: digits, by: 8) {
-      let place = firstIdentifiers[number] + first / 2
-      let value = bytes[place..<place + 4].reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
-      let characters = Hexadecimal.characters(of: value)
-      for digit in 0..<8 {
-        keys[start + first + digit] = UInt8(truncatingIfNeeded: characters >> UInt64(56 - 8 * digit))
-      }
+    let (start, identifier) = (BenchCorpus.key(number).lowerBound, firstIdentifiers[number])
+    for first in stride(from: 0, to: digits, by: 16) {
+      let half = bytes.withRawBytes { $0.word(at: identifier + first / 2) }.bigEndian
+      let (former, latter) = (
+        Hexadecimal.characters(of: half >> 32), Hexadecimal.characters(of: half & 0xffff_ffff)
+      )
+      var elements = keys.mutableSpan
+      // Sound: UInt8 has no padding.
+      var target = unsafe elements.mutableBytes
+      target.storeBytes(of: former.bigEndian, toByteOffset: start + first, as: UInt64.self)
+      target.storeBytes(of: latter.bigEndian, toByteOffset: start + first + 8, as: UInt64.self)
     }
   }
 }
