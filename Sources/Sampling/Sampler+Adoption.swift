@@ -33,6 +33,7 @@ extension Sampler {
     policies = successor
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names)
+    ledger.adopt(configuration: self.configuration.version)
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)
   }

@@ -16,7 +16,7 @@ extension Sampler {
     let slot: Int
     if let open = table.find(share.traceID) {
       slot = open
-    } else if let past = verdicts.find(share.traceID) {
+    } else if let past = verdicts.find(share.traceID), isRemembered(past) {
       // A verdict given during recovery does not cover spans still to come.
       guard !isReplayed(share.offset) || !verdicts[past].isRestored else {
         noteReplayed(share, of: record, bytes, past)

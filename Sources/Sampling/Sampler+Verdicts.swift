@@ -216,8 +216,11 @@ extension Sampler {
   private mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
-    guard decision.isKept || configuration.dropped != .none else {
+    if !decision.isKept, configuration.dropped == .ledger || configuration.dropped == .none {
       effects.outputs.insert(.decide(decision, record: nil), at: place)
+      guard configuration.dropped == .ledger else { return }
+      ledger.append(decision, earliestStart: table[slot].earliestStart)
+      if ledger.isFull { endLedgerPage(into: &effects) }
       return
     }
     let isCompact = !decision.isKept && configuration.dropped == .compact

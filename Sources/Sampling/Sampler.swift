@@ -32,6 +32,8 @@ public struct Sampler: ~Copyable {
   var errorNotes = ErrorNotes()
   /// What its decision records have in common.
   var texts: DecisionTexts
+  /// Dropped traces since the last commit, if they go to the ledger.
+  var ledger: LedgerWriter
   /// The spans of open traces, and of those decided last: see `Sampler+Redelivery.swift`.
   var register: SpanRegister
   var pastKept = PastSpans()
@@ -82,6 +84,8 @@ public struct Sampler: ~Copyable {
     policies = workspace.policies(configuration)
     texts = DecisionTexts(
       partition: partition, configuration: configuration.version, policies: policies.program.names)
+    ledger = LedgerWriter(
+      partition: partition, configuration: configuration.version, pageBytesMax: limits.ledgerPageBytes)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     baseline = PartitionBaseline(configuration)
     table = TraceTable(seed: seed)
@@ -267,6 +271,7 @@ public struct Sampler: ~Copyable {
     serviceLists.trim()
     errorNotes.trim()
     verdicts.trim()
+    ledger.trim()
     updateTableAccount()
   }
 
@@ -304,7 +309,7 @@ public struct Sampler: ~Copyable {
   private var tableBytes: Int {
     table.byteCount + serviceLists.byteCount + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount
+      + pastDropped.byteCount + ledger.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
