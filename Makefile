@@ -14,10 +14,10 @@ REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency costs soak fuzz simulate report docs clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: libraries python tools ## Install missing system libraries, and Python packages for the integration tests
 
@@ -151,6 +151,9 @@ bench-kafka: build python ## Compare a worker with a consumer that does nothing,
 
 bench-latency: build python ## Measure latency from an error span's producer to a read_committed reader
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_latency.py $(ARGUMENTS)
+
+bench-recovery: build python ## Measure how long ten minutes of verdicts take to read back
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B Tests/Integration/bench_recovery.py $(ARGUMENTS)
 
 costs: build python tools ## Compare instructions and allocations per span with the recorded ones; COSTS=write records new ones
 	TAILRACE=$(TAILRACE) COSTS=$(COSTS) $(VENV)/bin/python -B -m pytest Tests/Costs

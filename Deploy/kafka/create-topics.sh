@@ -31,10 +31,11 @@ create() {
 
 create spans message.timestamp.type=LogAppendTime retention.ms=21600000 max.message.bytes=1048588
 create decisions cleanup.policy=delete retention.ms=604800000 max.message.bytes=1114124
+create verdicts cleanup.policy=delete retention.ms=86400000 max.message.bytes=1114124
 create sampled retention.ms=86400000 max.message.bytes=1114124
 create spans.dead-letters retention.ms=604800000 max.message.bytes=16842752
 create stats cleanup.policy=compact max.message.bytes=1048588
 
-for topic in spans decisions sampled spans.dead-letters stats; do
+for topic in spans decisions verdicts sampled spans.dead-letters stats; do
   "${client[@]}" --describe --topic "$topic"
 done

@@ -39,6 +39,8 @@ public struct Limits: Equatable, Sendable {
   /// Decision records are at most this large: services are left out, then all reasons but the first, until
   /// they fit. At least `decisionBytesMin`.
   public var decisionBytes = 900_000
+  /// Pages of the ledger are at most this large, unless that is too little for a single entry.
+  public var ledgerPageBytes = 128 << 10
   /// Records of counts are at most this large: the keys with the fewest traces are counted as one.
   public var statsBytes = 900_000
   /// Distinct service names; the rest share one.
@@ -81,6 +83,8 @@ public struct Limits: Equatable, Sendable {
 
 /// What is written about dropped traces.
 public enum DroppedRecords: String, Sendable, CaseIterable {
+  /// An entry in the ledger, with many others in one record: see `Sampler.endLedgerPage`.
+  case ledger
   /// Id, verdict, counts, root, offsets.
   case compact
   /// The same record as for kept traces.

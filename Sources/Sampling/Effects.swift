@@ -6,12 +6,14 @@ public import OTLP
 public struct Effects: Sendable {
   /// One thing to write.
   public enum Output: Sendable {
-    /// A decision record, encoded at `record`; nil if it is not to be written.
+    /// A decision record, encoded at `record`; nil if it is not to be written, or is in the ledger.
     case decide(Decision, record: Range<Int>?)
     /// Kept spans of one trace: a `TracesData` of `spans` spans at `bytes`.
     case forward(TraceID, bytes: Range<Int>, spans: Int)
     /// Kept spans of one trace that are larger than `Limits.sampledBytes`, to be written elsewhere.
     case leaveOut(TraceID, bytes: Range<Int>, spans: Int)
+    /// A page of the ledger at `page`, with the verdicts of `traces` dropped traces.
+    case account(page: Range<Int>, traces: Int)
     /// The partition's counts of an interval, for the whole fleet: key and value of a `stats` record.
     case count(key: Range<Int>, record: Range<Int>)
     /// Unusable spans of a record that is otherwise usable: a `TracesData` at `bytes`.

@@ -1,4 +1,4 @@
-// Reading decision records back: the inverse of Decision.appendJSON.
+// Reading decision records back: the inverse of Decision.appendJSON. Pages of the ledger: see `LedgerReader`.
 
 public import OTLP
 
@@ -26,6 +26,11 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var decidedAt: Instant
   /// The offset of the trace's first span; nil if the record does not state it.
   public var firstOffset: Offset?
+  /// The offset of its last span; nil unless the ledger states it.
+  public var lastOffset: Offset?
+  /// The start of its earliest span in nanoseconds since 1970, up to 1.05 ms late; nil unless the ledger
+  /// states it.
+  public var earliestStart: UInt64?
 
   /// Makes a verdict.
   public init(

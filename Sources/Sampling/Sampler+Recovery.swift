@@ -32,8 +32,8 @@ extension Sampler {
   ///
   /// - Parameters:
   ///   - point: the partition's last commit.
-  ///   - past: the verdicts committed with `point` or before it, oldest first, at least those of the last
-  ///     `late_window` before the safe offset's clock.
+  ///   - past: the verdicts committed with `point` or before it, at least those of the last `late_window`
+  ///     before the safe offset's clock, in the order that `restore(_:)` asks for.
   ///   - isWhole: whether no verdict given below the high water is missing. If some may be, their traces are
   ///     decided again as the records are read.
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict] = [], isWhole: Bool = true) {
@@ -59,7 +59,11 @@ extension Sampler {
   }
 
   /// Adds a past verdict to the cache, within its limit: after `restore(_:past:isWhole:)` and before the
-  /// first record, oldest first.
+  /// first record. First come those of the ledger, oldest first, then those of decision records, oldest
+  /// first: a late record finds the verdict that it is about.
+  ///
+  /// So the cache may have two runs in order of time, one after the other. `isRemembered` tells exactly what
+  /// is forgotten; only the memory of the second run is released later than that of the first.
   public mutating func restore(_ verdict: RestoredVerdict) {
     let hash = index.hash(verdict.traceID)
     var known: Int?
@@ -76,23 +80,35 @@ extension Sampler {
       // stay at the head of the cache, and everything after it as well.
       let decidedAt = min(verdict.decidedAt, recovery.clock)
       guard decidedAt + configuration.windows.lateWindow > clock else { return }
-      // The trace came back after its verdict was forgotten: the last verdict counts.
-      if let known { verdicts.replace(known, in: &index) }
+      // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
+      // before, from the ledger.
+      if let known {
+        guard decidedAt >= verdicts[known].decidedAt else { return }
+        verdicts.replace(known, in: &index)
+      }
       var past = PastVerdict(
         traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
         decidedAt: decidedAt)
       past.isTruncated = verdict.isTruncated
       past.isRestored = true
-      // The record does not state when the first span started; everything read by then had started.
+      // A decision record does not state when the first span started; everything read by then had started.
       if !verdict.isKept {
         past.note(
-          earliestStart: UInt64(clamping: decidedAt.nanoseconds), hasRoot: verdict.hasRoot,
-          isVetoed: verdict.isVetoed)
+          earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
+          hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
       }
       let place = remember(past)
       index.insert(hash, .past(place))
       retire(KnownSpans(past.isKept ? .digests : .list), of: past)
     }
+  }
+
+  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is no older than `late_window`. One that
+  /// is older is forgotten.
+  mutating func isRemembered(_ slot: Int) -> Bool {
+    if verdicts[slot].decidedAt + configuration.windows.lateWindow > clock { return true }
+    verdicts.replace(slot)
+    return false
   }
 
   /// Ends recovery when a record at or after the high water arrives, or none is left before it: the clock

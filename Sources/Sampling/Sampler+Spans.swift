@@ -18,8 +18,11 @@ extension Sampler {
     let hash = index.hash(share.traceID)
     switch find(share.traceID, hash) {
     case .open(let open): slot = open
-    case .past(let past): return takePast(share, of: &record, bytes, piece, past, &effects)
-    case nil:
+    case .past(let past) where isRemembered(past):
+      return takePast(share, of: &record, bytes, piece, past, &effects)
+    case let found:
+      // A verdict that is past its time.
+      if case .past(let past) = found { verdicts.replace(past, in: &index) }
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       index.insert(hash, .open(slot))

@@ -228,8 +228,12 @@ extension Sampler {
   private mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
-    guard decision.isKept || configuration.dropped != .none else {
-      return effects.insert(decision, record: nil, at: place)
+    if !decision.isKept, configuration.dropped == .ledger || configuration.dropped == .none {
+      effects.insert(decision, record: nil, at: place)
+      guard configuration.dropped == .ledger else { return }
+      ledger.append(decision, earliestStart: table[slot].earliestStart)
+      if ledger.isFull { endLedgerPage(into: &effects) }
+      return
     }
     let isCompact = !decision.isKept && configuration.dropped == .compact
     let record = write(decision, outcome, slot, isCompact: isCompact, &effects)

@@ -42,6 +42,8 @@ public struct Sampler: ~Copyable {
   var errorNotes = ErrorNotes()
   /// What its decision records have in common.
   var texts: DecisionTexts
+  /// Dropped traces since the last commit, if they go to the ledger.
+  var ledger: LedgerWriter
   /// The spans of open traces, and of those decided last: see `Sampler+Redelivery.swift`.
   var register: SpanRegister
   var pastKept = PastSpans()
@@ -94,6 +96,8 @@ public struct Sampler: ~Copyable {
     policies = workspace.policies(configuration)
     texts = DecisionTexts(
       partition: partition, configuration: configuration.version, policies: policies.program.names)
+    ledger = LedgerWriter(
+      partition: partition, configuration: configuration.version, pageBytesMax: limits.ledgerPageBytes)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     let baseline = PartitionBaseline(configuration)
     self.baseline = baseline
@@ -295,6 +299,7 @@ public struct Sampler: ~Copyable {
     errorNotes.trim()
     verdicts.trim(&index)
     index.trim(capacity: table.slotCount + verdicts.count)
+    ledger.trim()
     updateTableAccount()
   }
 
@@ -334,7 +339,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount
+      + pastDropped.byteCount + ledger.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.

@@ -87,7 +87,9 @@ extension CollectorImporter {
   private mutating func isFree(
     _ name: String, in topics: TailSamplingTopology.Topics, _ component: TopologyField
   ) -> Bool {
-    let taken = [topics.decisions.name, topics.sampled, topics.deadLetters, topics.stats].contains(name)
+    let taken = [
+      topics.decisions.name, topics.verdicts, topics.sampled, topics.deadLetters, topics.stats,
+    ].contains(name)
     if taken {
       note(component, "its topic is not carried over: \(MessageText.quoted(name)) is an output topic")
     }

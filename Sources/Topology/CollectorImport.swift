@@ -187,6 +187,7 @@ struct CollectorImporter {
       name.map { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) ? $0 : "-" }.prefix(100))
     topology.worker.group += "-\(suffix)"
     topology.topics.decisions.name += "-\(suffix)"
+    topology.topics.verdicts += "-\(suffix)"
     topology.topics.sampled += "-\(suffix)"
     topology.topics.deadLetters += "-\(suffix)"
     note(field, "the file has several such processors: this one's group and topics are '…-\(suffix)'")

@@ -50,6 +50,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var spans: SpanSource
     /// The decisions written.
     public var decisions: Decisions
+    /// The name of the ledger's topic: the verdicts of dropped traces in bulk.
+    public var verdicts: String
     /// The name of the topic of kept spans.
     public var sampled: String
     /// Which kept spans are annotated with the reason they were kept.
@@ -62,12 +64,13 @@ public struct TailSamplingTopology: Equatable, Sendable {
     /// Makes topics; the defaults are those of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
-      decisions: Decisions = Decisions(), sampled: String = "sampled", annotate: AnnotatedSpans = .none,
-      deadLetters: String = "spans.dead-letters", stats: String = "stats"
+      decisions: Decisions = Decisions(), verdicts: String = "verdicts", sampled: String = "sampled",
+      annotate: AnnotatedSpans = .none, deadLetters: String = "spans.dead-letters", stats: String = "stats"
     ) {
       self.creation = creation
       self.spans = spans
       self.decisions = decisions
+      self.verdicts = verdicts
       self.sampled = sampled
       self.annotate = annotate
       self.deadLetters = deadLetters
@@ -86,7 +89,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
     /// Makes the settings; the defaults are those of a topology file.
     public init(
-      name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .compact
+      name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .ledger
     ) {
       self.name = name
       self.encoding = encoding
@@ -101,6 +104,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
     /// What is written for a dropped trace.
     public enum DroppedRecord: String, Equatable, Sendable, CaseIterable {
+      /// An entry in the ledger, the topic of verdicts.
+      case ledger
       /// Id, verdict, counts, root and offsets.
       case compact
       /// Every field that a kept trace's record has.

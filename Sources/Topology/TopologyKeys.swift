@@ -129,7 +129,7 @@ extension TopologyReader {
 
   private mutating func tailSamplingTopics(_ section: TopologySection) -> TailSamplingTopology.Topics {
     checkKeys(
-      of: section, Keys.creation + ["spans", "decisions", "sampled", "dead_letters", "stats"]
+      of: section, Keys.creation + ["spans", "decisions", "verdicts", "sampled", "dead_letters", "stats"]
     ) { key in
       key == "raw_spans" ? "it is only valid with 'kind: repartition'" : nil
     }
@@ -138,6 +138,8 @@ extension TopologyReader {
     checkKeys(of: spans, ["name", "encoding"])
     let decisions = self.section("decisions", of: section)
     checkKeys(of: decisions, ["name", "encoding", "dropped"])
+    let verdicts = self.section("verdicts", of: section)
+    checkKeys(of: verdicts, ["name"])
     let sampled = self.section("sampled", of: section)
     checkKeys(of: sampled, ["name", "annotate"])
     let deadLetters = self.section("dead_letters", of: section)
@@ -146,7 +148,7 @@ extension TopologyReader {
     checkKeys(of: stats, ["name"])
     let names = topicNames([
       (spans, defaults.spans.name), (decisions, defaults.decisions.name), (sampled, defaults.sampled),
-      (deadLetters, defaults.deadLetters), (stats, defaults.stats),
+      (deadLetters, defaults.deadLetters), (stats, defaults.stats), (verdicts, defaults.verdicts),
     ])
     return TailSamplingTopology.Topics(
       creation: creation(section),
@@ -156,13 +158,15 @@ extension TopologyReader {
         encoding: choice(
           "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
         dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
-      sampled: names[2], annotate: choice("annotate", of: sampled, default: defaults.annotate),
+      verdicts: names[5], sampled: names[2],
+      annotate: choice("annotate", of: sampled, default: defaults.annotate),
       deadLetters: names[3], stats: names[4])
   }
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
     checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
-      ["decisions", "sampled", "stats"].contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
+      ["decisions", "verdicts", "sampled", "stats"].contains(key)
+        ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let defaults = RepartitionTopology.Topics()
     let rawSpans = self.section("raw_spans", of: section)

@@ -51,6 +51,7 @@ struct TopologyWriter {
     line(2, "name: \(value(topics.decisions.name))")
     line(2, "encoding: \(topics.decisions.encoding.rawValue)")
     line(2, "dropped: \(topics.decisions.dropped.rawValue)")
+    line(1, "verdicts: {name: \(value(topics.verdicts))}")
     line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")

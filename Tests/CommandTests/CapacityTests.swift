@@ -39,7 +39,7 @@ import Testing
     #expect(plan["memory of a pod", "container"].isAbout(460_800_000 + 201_326_592 + 536_870_912))
     #expect(plan["network and Kafka", "spans, in"].isAbout(1_915_000))
     #expect(plan["network and Kafka", "sampled, from workers"].isAbout(1_915_000 * 0.145))
-    let decisions = 2000 * (0.145 * 1046 + 0.855 * 333) / 4
+    let decisions = 2000 * (0.145 * 1046 + 0.855 * 25) / 4
     #expect(plan["network and Kafka", "decisions, from workers"].isAbout(decisions))
     #expect(plan["network and Kafka", "replication"].isAbout(2 * (1_915_000 * 1.145 + decisions)))
     #expect(plan["network and Kafka", "disk for spans"].isAbout(1_915_000 * 6 * 3600 * 3))

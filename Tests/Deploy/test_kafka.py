@@ -11,7 +11,7 @@ from manifests import DEPLOY, KUBERNETES, generated, read, render, run, seconds,
 
 SCRIPT = DEPLOY / "kafka" / "create-topics.sh"
 TOPICS = {each["metadata"]["name"]: each for each in read(DEPLOY / "kafka" / "topics.yaml")}
-MIRRORED = ["decisions", "sampled"]
+MIRRORED = ["decisions", "verdicts", "sampled"]
 RECORD_BYTES = 65_536
 """By how much an output's largest record exceeds the input's: a tracestate may grow."""
 
@@ -38,15 +38,16 @@ class TestTopics:
         dead = TOPICS["spans.dead-letters"]["spec"]["config"]
         assert dead["max.message.bytes"] == (16 << 20) + RECORD_BYTES
 
+    @pytest.mark.parametrize("topic", ["decisions", "verdicts"])
     @pytest.mark.parametrize("overlay", ["production", "stable-names"])
-    def test_decisions_are_kept_for_as_long_as_recovery_reads(self, overlay: str) -> None:
+    def test_verdicts_are_kept_for_as_long_as_recovery_reads(self, overlay: str, topic: str) -> None:
         manifests = render(KUBERNETES / "overlays" / overlay)
         windows = yaml.safe_load(generated(manifests, "tailrace-topology")["topology.yaml"])["windows"]
         needed = 1000 * (seconds(windows["late_window"]) + seconds(windows["decision_wait"]))
-        config = TOPICS["decisions"]["spec"]["config"]
+        config = TOPICS[topic]["spec"]["config"]
         assert config["retention.ms"] >= needed
         assert config["cleanup.policy"] == "delete"
-        assert TOPICS["spans"]["spec"]["config"]["retention.ms"] > needed
+        assert config["retention.ms"] >= TOPICS["spans"]["spec"]["config"]["retention.ms"] > needed
 
 
 class TestScript:

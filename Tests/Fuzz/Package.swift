@@ -40,6 +40,13 @@ let package = Package(
       ],
       swiftSettings: rules),
     .executableTarget(
+      name: "FuzzLedger",
+      dependencies: [
+        "Expectation", .product(name: "OTLP", package: "tailrace"),
+        .product(name: "Sampling", package: "tailrace"),
+      ],
+      swiftSettings: rules),
+    .executableTarget(
       name: "FuzzCommitPoint",
       dependencies: ["Expectation", .product(name: "Sampling", package: "tailrace")],
       swiftSettings: rules),

@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
+from ledger import Page
 from otlp import WireSpan, spans_in
 from topics import Reader, Record
 from topologies import TailSampling
@@ -21,13 +22,27 @@ class Outcomes:
         return [(record, json.loads(record.value)) for record in self.reader.records[self.topology.decisions]]
 
     @property
+    def accounted(self) -> list[dict]:
+        """What the ledger says of dropped traces, in the words of decision records."""
+        entries = [e for record in self.reader.records.get(self.topology.verdicts, ()) for e in Page(record.value)]
+        return [
+            {"trace_id": each.trace_id, "verdict": "drop", "final": True, "late": False, "trigger": each.trigger}
+            | {"span_count": each.spans, "error_count": each.errors}
+            for each in entries
+        ]
+
+    @property
+    def _finals(self) -> list[dict]:
+        return [decision for _, decision in self.decisions if decision["final"]] + self.accounted
+
+    @property
     def decided(self) -> set[str]:
-        return {decision["trace_id"] for _, decision in self.decisions if decision["final"]}
+        return {decision["trace_id"] for decision in self._finals}
 
     @property
     def final(self) -> dict[str, dict]:
-        """The one final decision of each trace."""
-        finals = [decision for _, decision in self.decisions if decision["final"]]
+        """The one final verdict of each trace."""
+        finals = self._finals
         by_trace = {decision["trace_id"]: decision for decision in finals}
         assert len(by_trace) == len(finals), "more than one final decision for a trace"
         return by_trace

@@ -24,6 +24,7 @@ from confluent_kafka import Message, Producer
 
 from children import TAILRACE, Child, Children, accepts_connections, free_ports, wait_until
 from conftest import program
+from ledger import Page
 from otlp import Maker, spans_in, traces_data
 from proxy import Proxy
 from test_console import Console
@@ -167,7 +168,7 @@ class Output:
 
     def __init__(self, broker: Broker, topology: TailSampling, traces: dict[str, Made]):
         self._topology, self._traces = topology, traces
-        self._reader = broker.read(topology.spans, topology.decisions, topology.sampled, topology.dead_letters)
+        self._reader = broker.read(topology.spans, *topology.outputs)
         self.written: Counter[bytes] = Counter()
         self.kept: Counter[bytes] = Counter()
         self.decided = self.strangers = self.dead_letters = 0
@@ -183,19 +184,24 @@ class Output:
             self.written.update(span.message.span_id for span in spans_in([record.value]))
         for record in records[self._topology.decisions]:
             decision = json.loads(record.value)
-            if not decision["final"]:
-                continue
-            if (made := self._traces.get(decision["trace_id"])) is None:
-                self.strangers += 1
-                continue
-            made.finals += 1
-            made.verdict = decision["verdict"]
-            self.decided += made.finals == 1
+            if decision["final"]:
+                self._note(decision["trace_id"], decision["verdict"])
+        for record in records[self._topology.verdicts]:
+            for entry in Page(record.value):
+                self._note(entry.trace_id, "drop")
         for record in records[self._topology.sampled]:
             self.kept.update(span.message.span_id for span in spans_in([record.value]))
         self.dead_letters += len(records[self._topology.dead_letters])
         for each in records.values():
             each.clear()
+
+    def _note(self, trace_id: str, verdict: str) -> None:
+        if (made := self._traces.get(trace_id)) is None:
+            self.strangers += 1
+            return
+        made.finals += 1
+        made.verdict = verdict
+        self.decided += made.finals == 1
 
     def check(self) -> None:
         assert self.strangers == self.dead_letters == 0
@@ -244,6 +250,7 @@ def test_soak(session_children: Children, write) -> None:
         policies=(ERRORS, SLOW),
         decision_wait=WAIT,
         decision_wait_after_root=WAIT_AFTER_ROOT,
+        dropped="ledger",
         kafka={"session.timeout.ms": "45000", "fetch.wait.max.ms": "100"},
     )
     broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)

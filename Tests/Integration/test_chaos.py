@@ -299,6 +299,7 @@ def test_every_trace_comes_out_once(seed, broker, start, read):
         policies=(ERRORS, SLOW, baseline(BASELINE_PERCENT)),
         decision_wait=WAIT,
         decision_wait_after_root=WAIT_AFTER_ROOT,
+        dropped="ledger",
         kafka={"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"},
     )
     broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)
@@ -313,7 +314,7 @@ def test_every_trace_comes_out_once(seed, broker, start, read):
     wait_until(lambda: not broker.uncommitted(topology.group, topology.spans), "all to be committed")
     fleet.stop_all()
     assert not broker.uncommitted(topology.group, topology.spans)
-    everything = read(topology.decisions, topology.sampled, isolation="read_uncommitted")
+    everything = read(topology.decisions, topology.verdicts, topology.sampled, isolation="read_uncommitted")
     everything.quiet(0.5)
     outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
     outcomes.await_decisions(load.traces, lambda: None)
@@ -330,6 +331,9 @@ def check_decisions(outcomes: Outcomes, traces: dict[str, Made]) -> None:
     records = defaultdict(list)
     for record, decision in outcomes.decisions:
         records[decision["trace_id"]].append((record.offset, decision))
+    # Only late records follow the verdict on a dropped trace.
+    for decision in outcomes.accounted:
+        records[decision["trace_id"]].append((-1, decision))
     wrong = []
     for trace_id in records.keys() | traces.keys():
         found = [decision for _, decision in sorted(records[trace_id], key=itemgetter(0))]
@@ -381,7 +385,7 @@ def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
 def check_effect(fleet: Fleet, outcomes: Outcomes, everything: Reader) -> None:
     """All faults have happened, and not between transactions: some were aborted, and work was done again."""
     assert all(fleet.events[kind] for kind in Fleet.KINDS), f"too short for all kinds: {fleet.events}"
-    for topic in (outcomes.topology.decisions, outcomes.topology.sampled):
+    for topic in (outcomes.topology.decisions, outcomes.topology.verdicts, outcomes.topology.sampled):
         committed, written = len(outcomes.reader.records[topic]), len(everything.records[topic])
         print(f"{topic}: {committed} records committed, {written - committed} given up")
         assert committed < written, f"all that was written to {topic} was committed"

@@ -45,7 +45,7 @@ def test_the_broker_is_down(complete, tailrace, write):
 
 def test_a_topic_is_missing(broker, tailrace, write):
     topology = TailSampling("check-missing", create=False)
-    broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=3)
+    broker.create(topology.spans, topology.verdicts, topology.sampled, topology.dead_letters, partitions=3)
     for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
         result = tailrace(*command)
         assert result.returncode == OTHER_FAILURE, result.stdout
@@ -55,7 +55,7 @@ def test_a_topic_is_missing(broker, tailrace, write):
 
 def test_partition_counts_differ(broker, tailrace, write):
     topology = TailSampling("check-unequal")
-    broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=3)
+    broker.create(topology.spans, topology.verdicts, topology.sampled, topology.dead_letters, partitions=3)
     broker.create(topology.decisions, partitions=2)
     for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
         result = tailrace(*command)

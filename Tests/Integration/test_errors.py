@@ -61,12 +61,14 @@ def test_a_broker_that_is_down_at_start_is_waited_for(broker, children, write):
 def test_decisions_that_are_deleted_too_early(broker, tailrace, write):
     topology = TailSampling("errors-retention", create=False)
     broker.create(topology.spans, topology.sampled, topology.dead_letters, partitions=1)
-    broker.create(topology.decisions, partitions=1, config={"retention.ms": "60000"})
+    read_back = (topology.decisions, topology.verdicts)
+    broker.create(*read_back, partitions=1, config={"retention.ms": "60000"})
     for command in (["check", write(topology), "--connect"], ["run", write(topology)]):
         result = tailrace(*command)
         assert result.returncode == OTHER_FAILURE, result.stdout
-        line = next(line for line in result.stdout.splitlines() if "retention.ms" in line)
-        assert topology.decisions in line and "60 s" in line and "604 s" in line
+        lines = [line for line in result.stdout.splitlines() if "retention.ms" in line]
+        for name, line in zip(read_back, lines, strict=True):
+            assert name in line and "60 s" in line and "604 s" in line
 
 
 def test_partitions_that_are_added_are_picked_up(broker, run, read):
@@ -86,7 +88,7 @@ def test_partitions_that_are_added_are_picked_up(broker, run, read):
             record = traces_data([span]).SerializeToString()
             broker.produce(topology.spans, record, each.encode(), number % 2)
     broker.flush()
-    for name in (topology.decisions, topology.sampled):
+    for name in (topology.decisions, topology.verdicts, topology.sampled):
         broker.add_partitions(name, 2)
     worker.wait_for(lambda: "was added: keys have moved" in worker.output, "the warning")
     outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))

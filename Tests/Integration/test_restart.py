@@ -67,6 +67,7 @@ def test_no_trace_is_lost(ending, broker, run, read):
         f"restart-{ending}",
         decision_wait="5s",
         decision_wait_after_root="3s",
+        dropped="ledger",
         kafka={**timeouts, **ENDINGS[ending]},
     )
     broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)

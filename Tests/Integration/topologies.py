@@ -109,6 +109,7 @@ class TailSampling(Topology):
     lone_roots_wait: str = "false"
     """Not the default: many tests make traces of one span and wait for their decisions."""
     dropped: str = "compact"
+    """Not the default: many tests look at the records of dropped traces."""
     baseline: str = ""
     """The section of the adaptive baseline, if there is one."""
     limits: str = ""
@@ -125,6 +126,10 @@ class TailSampling(Topology):
         return f"{self.name}.decisions"
 
     @property
+    def verdicts(self) -> str:
+        return f"{self.name}.verdicts"
+
+    @property
     def sampled(self) -> str:
         return f"{self.name}.sampled"
 
@@ -133,8 +138,8 @@ class TailSampling(Topology):
         return f"{self.name}.stats"
 
     @property
-    def outputs(self) -> tuple[str, str, str]:
-        return self.decisions, self.sampled, self.dead_letters
+    def outputs(self) -> tuple[str, str, str, str]:
+        return self.decisions, self.verdicts, self.sampled, self.dead_letters
 
     @property
     def text(self) -> str:
@@ -146,6 +151,7 @@ topics:
   replication_factor: 1
   spans: {{name: {self.spans}, encoding: {self.encoding}}}
   decisions: {{name: {self.decisions}, encoding: json, dropped: {self.dropped}}}
+  verdicts: {{name: {self.verdicts}}}
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
   stats: {{name: {self.stats}}}

@@ -32,8 +32,9 @@ import Testing
     }
   }
 
-  private func world() -> World {
+  private func world(_ dropped: DroppedRecords = .compact) -> World {
     World { configuration in
+      configuration.dropped = dropped
       configuration.windows.decisionWait = .seconds(2)
       configuration.windows.decisionWaitAfterRoot = .seconds(1)
       let half = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.5))
@@ -59,22 +60,26 @@ import Testing
   }
 
   /// Cut at many places, and resumed from what a commit there contains.
-  @Test(arguments: 1...4 as ClosedRange<UInt64>) func whatWasCutGoesOnAsItWas(_ seed: UInt64) throws {
+  @Test(arguments: 1...4 as ClosedRange<UInt64>, [DroppedRecords.compact, .ledger])
+  func whatWasCutGoesOnAsItWas(_ seed: UInt64, _ dropped: DroppedRecords) throws {
     let log = log(seed)
-    let whole = world()
+    let whole = world(dropped)
     var past: [RestoredVerdict] = []
     for (number, entry) in log.enumerated() {
       for event in try whole.send(entry.spans, at: entry.time) {
         if case .decision(_, let bytes?) = event { past.append(try RestoredVerdict(record: bytes)) }
       }
+      let ledger = try whole.takeLedger()
+      // As recovery reads them: the ledger first.
+      past.insert(contentsOf: ledger, at: past.count { $0.lastOffset != nil })
       guard number % 29 == 3, let point = whole.commitPoint else { continue }
       let read = try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata))
       #expect(read == point)
       // What follows without an interruption.
-      let other = world()
+      let other = world(dropped)
       _ = try self.read(log[...number], other)
       let expected = try self.read(log[(number + 1)...], other) + other.pass(to: 60_000).decisions
-      let again = world()
+      let again = world(dropped)
       again.sampler.restore(read, past: past)
       again.offset = read.safeOffset.value
       let found = try self.read(log[Int(read.safeOffset.value)...], again) + again.pass(to: 60_000).decisions
@@ -82,6 +87,7 @@ import Testing
     }
     let kept = past.count { $0.isFinal && $0.isKept }
     #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
+    #expect(past.contains { $0.lastOffset != nil } == (dropped == .ledger))
   }
 
   /// A verdict from the end of time, which nobody who follows the log has written, is forgotten like others.

@@ -215,7 +215,7 @@ enum Event {
   static func take(from effects: inout Effects) throws -> [Event] {
     let events = try effects.outputs.compactMap { output -> Event? in
       switch output {
-      case .count, .reject: return nil
+      case .account, .count, .reject: return nil
       case .decide(let decision, let range):
         return .decision(decision, range.map { Array(effects.bytes[$0]) })
       case .forward(let traceID, let range, let count):
@@ -306,6 +306,7 @@ final class World {
   var commitPoint: CommitPoint? { sampler.commitPoint }
   var usage: SamplerUsage { sampler.usage }
   var clock: Instant { sampler.clock }
+  var hasLedgerEntries: Bool { sampler.hasLedgerEntries }
 
   /// Sends one record at `time`, keyed by its first span's trace, and returns what came out.
   @discardableResult
@@ -347,6 +348,25 @@ final class World {
   func pass(to time: Int64) throws -> [Event] {
     sampler.advance(to: .at(time), into: &effects)
     return try take()
+  }
+
+  /// What the ledger says of the traces dropped since the last call, as a commit would write it. Other outputs
+  /// must have been taken.
+  func takeLedger() throws -> [RestoredVerdict] {
+    var verdicts: [RestoredVerdict] = []
+    for page in takePages() {
+      try page.withRawBytes { page in try RestoredVerdict.read(page) { verdicts.append($0) } }
+    }
+    return verdicts
+  }
+
+  /// The ledger's pages since the last call.
+  func takePages() -> [[UInt8]] {
+    sampler.endLedgerPage(into: &effects)
+    var pages: [[UInt8]] = []
+    for case .account(let page, _) in effects.outputs { pages.append(Array(effects.bytes[page])) }
+    effects.removeAll()
+    return pages
   }
 
   /// The outputs since the last call. Checks the sampler's own invariants and that every span is accounted

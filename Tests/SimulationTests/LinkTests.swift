@@ -1,6 +1,7 @@
 // The production link over virtual clients: fencing reports its cause, waits end, limits hold.
 
 import Kafka
+import OTLP
 import Pipeline
 import Sampling
 import Testing
@@ -22,7 +23,8 @@ import Testing
     try KafkaLink(
       topic: SimulatedTopic.spans, group: "g",
       outputs: OutputNames(
-        decisions: SimulatedTopic.decisions, sampled: SimulatedTopic.sampled,
+        decisions: SimulatedTopic.decisions, verdicts: SimulatedTopic.verdicts,
+        sampled: SimulatedTopic.sampled,
         deadLetters: SimulatedTopic.deadLetters),
       transactionalID: isTransactional ? process.name : nil, properties: more,
       clients: VirtualClients(process: process), isStopping: { process.isStopping },
@@ -34,6 +36,77 @@ import Testing
     // Sound: bytes have no padding.
     try link.write(
       .decisions, partition: PartitionID(0), key: nil, value: unsafe value.span.bytes, headers: [])
+  }
+
+  // MARK: Verdicts read back
+
+  /// A page of the ledger about one trace.
+  private func page(_ trace: UInt8, version: UInt8 = 1) -> [UInt8] {
+    [0x54, 0x52, 0x4c, version, 1, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: trace, count: 16)
+      + [1, 0, 0, 0, 0, 1]
+  }
+
+  private func decision(_ trace: UInt8) -> [UInt8] {
+    let id = String(repeating: "0\(trace)", count: 16)
+    return Array(
+      #"{"trace_id":"\#(id)","verdict":"keep","final":true,"decided_at":"2026-01-31T23:59:58.000000001Z"}"#
+        .utf8)
+  }
+
+  private func readBack(
+    _ link: KafkaLink<VirtualClients>, _ partitions: [Int32]
+  ) throws -> (verdicts: [PartitionID: [TraceID]], answers: [PastDecisions]) {
+    var found: [PartitionID: [TraceID]] = [:]
+    var answers: [PastDecisions] = []
+    var left = partitions
+    while let number = left.first {
+      let answer = try link.readDecisions(PartitionID(number), since: Instant(nanoseconds: 0)) {
+        id, verdict in
+        found[id, default: []].append(verdict.traceID)
+      }
+      left.removeFirst()
+      if case .read = answer { answers.append(answer) } else { left.append(number) }
+    }
+    return (found, answers)
+  }
+
+  private func id(_ byte: UInt64) -> TraceID {
+    TraceID(high: byte &* 0x0101_0101_0101_0101, low: byte &* 0x0101_0101_0101_0101)
+  }
+
+  /// A partition's ledger is read before its decisions, whatever other partitions' tails are being read.
+  @Test func theLedgerIsReadFirst() throws {
+    for partition in 0..<2 as Range<Int32> {
+      for trace in [3, 4] as [UInt8] {
+        let log = LogID(topic: SimulatedTopic.decisions, partition: PartitionID(partition))
+        _ = cluster.write(log, nil, decision(trace), in: nil)
+      }
+      for trace in [1, 2] as [UInt8] where partition == 0 {
+        let log = LogID(topic: SimulatedTopic.verdicts, partition: PartitionID(partition))
+        _ = cluster.write(log, nil, page(trace), in: nil)
+      }
+    }
+    let (found, answers) = try readBack(link(process()), [0, 1, 2])
+    #expect(found[PartitionID(0)] == [1, 2, 3, 4].map(id))
+    #expect(found[PartitionID(1)] == [3, 4].map(id))
+    #expect(found[PartitionID(2)] == nil)
+    #expect(answers == [PastDecisions](repeating: .read(isWhole: true), count: 3))
+  }
+
+  /// Pages that can't be read are missing verdicts; what is foreign is nothing.
+  @Test func damagedPagesAreTold() throws {
+    let log = LogID(topic: SimulatedTopic.verdicts, partition: PartitionID(0))
+    for bytes in [page(1), Array("foreign".utf8), page(2, version: 2), Array(page(3).dropLast()), page(4)] {
+      _ = cluster.write(log, nil, bytes, in: nil)
+    }
+    let (found, answers) = try readBack(link(process()), [0])
+    #expect(found[PartitionID(0)] == [1, 4].map(id))
+    guard case .read(isWhole: false, let damage?) = answers.first else {
+      Issue.record("\(answers)")
+      return
+    }
+    #expect(damage.pages == 2 && damage.firstOffset == 2)
+    #expect(damage.firstError.description == "unknown version 2 at byte 3")
   }
 
   private let point = [

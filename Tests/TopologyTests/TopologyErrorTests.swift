@@ -264,7 +264,7 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:32: topics.decisions.encoding 'protobuf' is not supported yet"),
     tail(
       "topics: {decisions: {dropped: no}}\n",
-      "2:31: topics.decisions.dropped must be compact, full or none, found 'no'"),
+      "2:31: topics.decisions.dropped must be ledger, compact, full or none, found 'no'"),
     tail(
       "topics: {spans: {name: x}, sampled: {name: x}}\n",
       "2:44: topics.spans.name and topics.sampled.name are the same topic, 'x'"),

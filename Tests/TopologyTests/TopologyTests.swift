@@ -45,6 +45,7 @@ let everyTopologyKey = """
     replication_factor: 3
     spans: {name: otlp_spans, encoding: otlp_json}
     decisions: {name: d, encoding: json, dropped: none}
+    verdicts: {name: v}
     sampled: {name: s, annotate: root}
     dead_letters: {name: x}
   windows: {decision_wait: 1m30s, decision_wait_after_root: 0s, lone_roots_wait: false, late_window: 1h}
@@ -96,7 +97,7 @@ let everyTopologyKey = """
         creation: TopicCreation(enabled: false, partitions: 48, replicationFactor: 3),
         spans: SpanSource(name: "otlp_spans", encoding: .otlpJSON),
         decisions: TailSamplingTopology.Decisions(name: "d", encoding: .json, dropped: .none),
-        sampled: "s", annotate: .root, deadLetters: "x"),
+        verdicts: "v", sampled: "s", annotate: .root, deadLetters: "x"),
       windows: TailSamplingTopology.Windows(
         decisionWait: .seconds(90), decisionWaitAfterRoot: .zero, loneRootsWait: false,
         lateWindow: .seconds(3600)),

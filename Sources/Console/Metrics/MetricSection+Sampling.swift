@@ -83,6 +83,17 @@ extension MetricSection {
       "tailrace_shortened_decisions_total",
       "Decision records without some services or reasons because their topic takes no larger records"
     ) { $0.counters.decisionsShortened },
+    .counter("tailrace_ledger_traces_total", "Dropped traces whose verdicts were written to the ledger") {
+      $0.snapshot.lane.ledgerTraces
+    },
+    .counter("tailrace_ledger_bytes_total", "Bytes of the ledger's pages, uncompressed", .bytes) {
+      $0.snapshot.lane.ledgerBytes
+    },
+    .counter(
+      "tailrace_ledger_unreadable_pages_total",
+      "Pages of the ledger that could not be read back when a partition was assigned: the verdicts in them are "
+        + "lost"
+    ) { $0.snapshot.lane.ledgerPagesUnreadable },
     .counter("tailrace_condition_errors_total", "Policy conditions that could not be evaluated") {
       $0.counters.conditionErrors
     },

@@ -72,12 +72,14 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { message }
 }
 
-/// Where a lane writes. Decisions and kept spans go to the partition of their input.
+/// Where a lane writes. Decisions, the ledger and kept spans go to the partition of their input.
 public enum OutputTopic: Hashable, Sendable, CaseIterable {
   /// Spans keyed by trace id: what `repartition` makes.
   case spans
   /// Decision records.
   case decisions
+  /// The ledger: pages with the verdicts of dropped traces.
+  case verdicts
   /// Kept spans.
   case sampled
   /// Records, or spans of one, that could not be processed.
@@ -105,12 +107,30 @@ public struct RecordHeaderField: Equatable, Sendable {
   }
 }
 
-/// How far a partition's decision records have been read back.
+/// How far a partition's verdicts have been read back.
 public enum PastDecisions: Equatable, Sendable {
   /// This many offsets out of this many have been read.
   case reading(read: Int64, of: Int64)
-  /// All have been read. They are incomplete if the topic no longer reaches back far enough.
-  case read(isWhole: Bool)
+  /// All have been read. They are incomplete if a topic no longer reaches back far enough, or if a page of
+  /// the ledger could not be read.
+  case read(isWhole: Bool, damage: LedgerDamage? = nil)
+}
+
+/// Pages of the ledger that could not be read back.
+public struct LedgerDamage: Equatable, Sendable {
+  /// How many.
+  public var pages: Int
+  /// The offset of the first in topic `verdicts`,
+  public var firstOffset: Int64
+  /// and what is wrong with it.
+  public var firstError: LedgerError
+
+  /// Makes a description.
+  public init(pages: Int, firstOffset: Int64, firstError: LedgerError) {
+    self.pages = pages
+    self.firstOffset = firstOffset
+    self.firstError = firstError
+  }
 }
 
 /// What a lane needs from a broker.
@@ -160,11 +180,12 @@ public protocol BrokerLink {
   /// Whether a commit has begun whose outcome is unknown.
   var isCommitting: Bool { get }
 
-  /// Reads back more of the partition's own decision records: those written since `time`, as a
-  /// `read_committed` reader sees them. It is called until it returns `.read`; `release` ends it too.
+  /// Reads back more of the partition's own verdicts: those written since `time`, as a `read_committed` reader
+  /// sees them. It is called until it returns `.read`; `release` ends it too.
   ///
   /// Verdicts of this partition, and of others being read back at the same time, are delivered as they
-  /// arrive, oldest first, and not kept. They include everything that an earlier owner of the partition may
+  /// arrive, and not kept: those of the ledger, oldest first, then those of decision records, oldest first.
+  /// They include everything that an earlier owner of the partition may
   /// have committed; until that is certain, the error is `retry`. A call takes no longer than a round should.
   func readDecisions(
     _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void

@@ -84,6 +84,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     guard !membership.mustStartOver else {
       throw BrokerError(.abort, "output since the last commit must not be committed")
     }
+    if membership.unfinished == nil { try job.flush(to: link) }
     var points = membership.unfinished ?? job.points(all: false, at: now().wall)
     // Records and time cause output, and both move the point, with one exception: output written because
     // memory runs short while records are replayed.

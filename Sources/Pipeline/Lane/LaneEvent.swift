@@ -15,6 +15,8 @@ public enum LaneEvent: Sendable {
   /// The partition's decisions no longer reach back to this time: older verdicts are lost, and spans of their
   /// traces are treated as new ones.
   case decisionsMissing(PartitionID, since: Instant)
+  /// Pages of the partition's ledger can't be read: their verdicts are lost, with the same consequence.
+  case ledgerDamaged(PartitionID, LedgerDamage)
   /// A record arrived with an offset before the next one to read. It is skipped: it was read before, or the
   /// log was truncated and this is a different record.
   case repeated(PartitionID, Offset, next: Offset)
@@ -67,6 +69,12 @@ public struct RecoveryProgress: Equatable, Sendable {
 public struct LaneCounters: Equatable, Sendable {
   /// Decision records.
   public var decisions: UInt64 = 0
+  /// Dropped traces whose verdicts are in the ledger,
+  public var ledgerTraces: UInt64 = 0
+  /// the bytes of its pages,
+  public var ledgerBytes: UInt64 = 0
+  /// and pages that could not be read back.
+  public var ledgerPagesUnreadable: UInt64 = 0
   /// Records of kept spans.
   public var sampled: UInt64 = 0
   /// Dead letters by reason.
@@ -135,6 +143,9 @@ extension LaneSnapshot {
 extension LaneCounters {
   mutating func add(_ other: LaneCounters) {
     decisions += other.decisions
+    ledgerTraces += other.ledgerTraces
+    ledgerBytes += other.ledgerBytes
+    ledgerPagesUnreadable += other.ledgerPagesUnreadable
     sampled += other.sampled
     spans += other.spans
     commits += other.commits

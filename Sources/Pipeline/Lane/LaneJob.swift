@@ -30,6 +30,9 @@ package protocol LaneJob: ~Copyable {
     at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
   ) throws(BrokerError)
 
+  /// Writes what is held back until a commit, which follows.
+  mutating func flush(to link: some BrokerLink) throws(BrokerError)
+
   /// The commit points: all of them, or those that have moved since they were committed.
   mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)]
 

@@ -145,6 +145,8 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     positions.removeAll { ids.contains($0.id) }
   }
 
+  package mutating func flush(to link: some BrokerLink) {}
+
   package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
     let time = Instant(nanoseconds: 0)
     return positions.compactMap { position in

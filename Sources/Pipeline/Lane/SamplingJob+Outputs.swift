@@ -24,6 +24,7 @@ extension SamplingJob {
         guard let range else { continue }
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range, to: link)
+      case .account(let page, let traces): try writeLedger(page, traces, partition, to: link)
       case .count(let key, let record):
         try writeCounts(key, record, to: link)
       case .reject(let rejected, let range):
@@ -62,6 +63,24 @@ extension SamplingJob {
       try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
         try link.write(topic, partition: partition, key: key, value: bytes.extracting(range), headers: [])
       }
+    }
+  }
+
+  private mutating func writeLedger(
+    _ page: Range<Int>, _ traces: Int, _ partition: PartitionID, to link: some BrokerLink
+  ) throws(BrokerError) {
+    written.ledgerTraces += UInt64(traces)
+    written.ledgerBytes += UInt64(page.count)
+    try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+      try link.write(.verdicts, partition: partition, key: nil, value: bytes.extracting(page), headers: [])
+    }
+  }
+
+  /// Writes the ledgers' pages, so that each commit has the verdicts given until then.
+  package mutating func flush(to link: some BrokerLink) throws(BrokerError) {
+    for partition in partitions where partition.state.sampler.hasLedgerEntries {
+      partition.state.sampler.endLedgerPage(into: &effects)
+      try drain(partition, to: link)
     }
   }
 

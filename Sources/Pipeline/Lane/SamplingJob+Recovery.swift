@@ -55,9 +55,9 @@ extension SamplingJob {
     return AssignedPartition(PartitionState(sampler, point, assignedAt: waiting.since, at: moment))
   }
 
-  /// Reads back more of the decisions that were committed with `point` or before. Returns whether that was
+  /// Reads back more of the verdicts that were committed with `point` or before. Returns whether that was
   /// all.
-  private func readDecisions(
+  private mutating func readDecisions(
     _ waiting: inout WaitingPartition, at point: CommitPoint, wall: Instant, from link: some BrokerLink
   ) throws(BrokerError) -> Bool {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
@@ -74,8 +74,13 @@ extension SamplingJob {
     case .reading(let read, let total):
       waiting.progress = (read, total)
       return false
-    case .read(let isWhole):
-      if !isWhole { report(.decisionsMissing(waiting.id, since: since)) }
+    case .read(let isWhole, let damage):
+      if let damage {
+        written.ledgerPagesUnreadable += UInt64(damage.pages)
+        report(.ledgerDamaged(waiting.id, damage))
+      } else if !isWhole {
+        report(.decisionsMissing(waiting.id, since: since))
+      }
       return true
     }
   }

@@ -96,8 +96,11 @@ public struct Replay: ~Copyable {
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
 
-  /// Prepares a replay.
+  /// Prepares a replay. A recording's reader expects a line for each trace: what a worker writes to the ledger
+  /// becomes a compact record.
   public init(configuration: SamplerConfiguration) {
+    var configuration = configuration
+    if configuration.dropped == .ledger { configuration.dropped = .compact }
     self.configuration = configuration
     sampler = Sampler(partition: PartitionID(0), configuration: configuration)
     clock = RecordingClock(configuration)
@@ -172,8 +175,8 @@ public struct Replay: ~Copyable {
         report.keptSpans += spans
         report.keptBytes += range.count
         try write(.keptSpans(effects.bytes[range]))
-      // There is no topic, hence no size limit.
-      case .leaveOut: break
+      // There is no topic, hence no size limit; nor is there a ledger.
+      case .leaveOut, .account: break
       case .reject(let rejected, _):
         guard let next = sampler.nextOffset else { continue }
         note(rejected, record: Int(next.value) - 1)

@@ -26,7 +26,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let outputNames: OutputNames
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
-  private let tail: DecisionTail<Clients>?
+  private let tail: VerdictTail<Clients>?
   private let stats: StatsReader<Clients.Consumer>?
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
@@ -134,8 +134,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       + [KafkaProperty("group.id", "\(group)-outside")]
     bounds = try clients.makeReader(
       topic: topic, properties: outside + [KafkaProperty("isolation.level", "read_uncommitted")])
-    if let decisions = names.decisions {
-      tail = try DecisionTail(topic: decisions, bounds: bounds, clients: clients, properties: outside)
+    let verdictTopics = [names.verdicts, names.decisions].compactMap(\.self)
+    if !verdictTopics.isEmpty {
+      tail = try VerdictTail(topics: verdictTopics, bounds: bounds, clients: clients, properties: outside)
     } else {
       tail = nil
     }
@@ -269,7 +270,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   ) throws(BrokerError) -> PastDecisions {
     guard let tail else { return .read(isWhole: true) }
     let patience = try patience(requestTimeout)
-    return try attempt("reading back decisions of partition \(partition.value)") { () throws(KafkaError) in
+    return try attempt("reading back verdicts of partition \(partition.value)") { () throws(KafkaError) in
       try tail.read(partition, since: time, timeout: patience, take)
     }
   }

@@ -7,16 +7,18 @@ internal import Sampling
 package struct OutputNames: Sendable {
   package var spans: String?
   package var decisions: String?
+  package var verdicts: String?
   package var sampled: String?
   package var deadLetters: String
   package var stats: String?
 
   package init(
-    spans: String? = nil, decisions: String? = nil, sampled: String? = nil, deadLetters: String,
-    stats: String? = nil
+    spans: String? = nil, decisions: String? = nil, verdicts: String? = nil, sampled: String? = nil,
+    deadLetters: String, stats: String? = nil
   ) {
     self.spans = spans
     self.decisions = decisions
+    self.verdicts = verdicts
     self.sampled = sampled
     self.deadLetters = deadLetters
     self.stats = stats
@@ -35,7 +37,8 @@ struct KafkaOutputs<Producer: ProducerClient> {
 
   init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
     let pairs: [(OutputTopic, String?)] = [
-      (.spans, names.spans), (.decisions, names.decisions), (.sampled, names.sampled),
+      (.spans, names.spans), (.decisions, names.decisions), (.verdicts, names.verdicts),
+      (.sampled, names.sampled),
       (.deadLetters, names.deadLetters), (.stats, names.stats),
     ]
     for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
@@ -50,7 +53,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
     if partition.value < mirrored { return true }
     if let askedAt, uptime < askedAt + Self.askInterval { return false }
     var least = Int32.max
-    for output in [OutputTopic.decisions, .sampled] {
+    for output in [OutputTopic.decisions, .verdicts, .sampled] {
       guard let topic = topics[output]?.topic else { continue }
       do throws(KafkaError) {
         least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))

@@ -43,15 +43,17 @@ struct LanePlan: Sendable {
     configuration.pace = CommitPace(worker)
     configuration.memoryBytesMax = topology.limits.memory / worker.lanes
     let outputs = OutputNames(
-      decisions: topics.decisions.name, sampled: topics.sampled, deadLetters: topics.deadLetters,
-      stats: topology.baseline == nil ? nil : topics.stats)
+      decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
+      deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)
     let needs = TopicNeeds(
-      input: topics.spans.name, mirrored: [topics.decisions.name, topics.sampled], free: [topics.deadLetters],
+      input: topics.spans.name, mirrored: [topics.decisions.name, topics.verdicts, topics.sampled],
+      free: [topics.deadLetters],
       compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
       spansOut: topics.sampled, recordBytes: topology.limits.recordBytes,
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
-      decisionsReach: topology.windows.lateWindow + topology.windows.decisionWait)
+      readBack: [topics.decisions.name, topics.verdicts],
+      readBackReach: topology.windows.lateWindow + topology.windows.decisionWait)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 

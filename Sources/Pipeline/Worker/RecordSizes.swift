@@ -108,6 +108,8 @@ extension SamplingJob.Configuration {
     sampler.limits.forwardBytesMax = sampledBytesMax
     sampler.limits.forwardBytes = min(sampler.limits.forwardBytes, sampledBytesMax)
     sampler.limits.decisionBytes = sizes.valueBytes(of: outputs.decisions)
+    sampler.limits.ledgerPageBytes = min(
+      sampler.limits.ledgerPageBytes, sizes.valueBytes(of: outputs.verdicts))
     sampler.limits.statsBytes = sizes.valueBytes(of: outputs.stats)
   }
 }

@@ -25,9 +25,11 @@ struct TopicNeeds {
   var recordBytes: Int
   /// The largest record that the client lets through: its `message.max.bytes`.
   var clientBytes: Int
-  /// The topic that recovery reads back, and how far.
+  /// The topic of decision records.
   var decisions: String?
-  var decisionsReach = Duration.zero
+  /// The topics that recovery reads back, and how far.
+  var readBack: [String] = []
+  var readBackReach = Duration.zero
 }
 
 /// Facts about the topics once they are ready.
@@ -137,20 +139,24 @@ struct TopicPreparation {
     if !lines.isEmpty { throw TopicProblem(lines: lines) }
   }
 
-  /// A worker that is assigned a partition reads its decisions back, so they must still exist.
+  /// A worker that is assigned a partition reads its verdicts back, so they must still exist.
   private func checkRetention(_ found: Found) throws {
-    guard let name = needs.decisions, found.contains(where: { $0.name == name && $0.partitions != nil }),
-      let values = configurations.values(of: name),
+    let lines = needs.readBack.compactMap { name in
+      found.contains { $0.name == name && $0.partitions != nil } ? retentionProblem(of: name) : nil
+    }
+    if !lines.isEmpty { throw TopicProblem(lines: lines) }
+  }
+
+  private func retentionProblem(of name: String) -> String? {
+    guard let values = configurations.values(of: name),
       values["cleanup.policy"].map({ $0.contains("delete") }) ?? true,
       let milliseconds = values["retention.ms"].flatMap({ Int64($0) }), milliseconds >= 0
-    else { return }
-    let needed = needs.decisionsReach
-    guard Duration.milliseconds(milliseconds) < needed else { return }
-    throw TopicProblem(lines: [
-      "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but recovering a "
-        + "partition needs the decisions of the last \(needed.components.seconds) s "
-        + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
-    ])
+    else { return nil }
+    let needed = needs.readBackReach
+    guard Duration.milliseconds(milliseconds) < needed else { return nil }
+    return "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but recovering a "
+      + "partition needs the verdicts of the last \(needed.components.seconds) s "
+      + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
   }
 
   private func create(_ name: String, _ partitions: Int) throws {

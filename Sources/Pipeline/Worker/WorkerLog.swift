@@ -47,8 +47,15 @@ final class WorkerLog: Sendable {
     case .decisionsMissing(let partition, let time):
       logger.warning(
         """
-        the decisions of partition \(partition.value) no longer reach back to \(time): traces whose \
+        the verdicts of partition \(partition.value) no longer reach back to \(time): traces whose \
         decisions are gone and whose spans still arrive are decided again. Raise retention.ms
+        """)
+    case .ledgerDamaged(let partition, let damage):
+      logger.warning(
+        """
+        \(damage.pages) \(damage.pages == 1 ? "page" : "pages") of the ledger of partition \(partition.value) \
+        can't be read, the first at offset \(damage.firstOffset) (\(damage.firstError)): traces whose verdicts \
+        are lost and whose spans still arrive are decided again
         """)
     case .repeated(let partition, let offset, let next):
       logger.warning(

@@ -91,10 +91,14 @@ struct Auditor {
     guard offset.value > from else { return }
     checked[partition] = offset.value
     var decided: Set<TraceID> = []
-    let decisions = LogID(topic: SimulatedTopic.decisions, partition: partition)
-    for record in cluster.committedRecords(of: decisions, includesUnstable: true) {
-      guard let verdict = try? RestoredVerdict(record: record.value ?? []), verdict.isFinal else { continue }
-      decided.insert(verdict.traceID)
+    for topic in SimulatedTopic.ofVerdicts {
+      let log = LogID(topic: topic, partition: partition)
+      for record in cluster.committedRecords(of: log, includesUnstable: true) {
+        // What is no verdict is objected to at the end.
+        try? (record.value ?? []).withRawBytes { (record) throws(VerdictRecordError) in
+          try RestoredVerdict.read(record) { if $0.isFinal { decided.insert($0.traceID) } }
+        }
+      }
     }
     for place in Int(from)..<Int(offset.value) {
       for trace in contents[partition]?[place] ?? [] where !decided.contains(trace) {
@@ -115,17 +119,14 @@ struct Auditor {
     var kept: [TraceID: [UInt64: Int]] = [:]
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
-      let decisions = LogID(topic: SimulatedTopic.decisions, partition: partition)
-      for record in cluster.committedRecords(of: decisions) where record.key != Auditor.stranger {
-        hash = Auditor.mix(hash, record.value ?? [])
-        guard let verdict = try? RestoredVerdict(record: record.value ?? []) else {
-          object("a decision record can't be read")
-          continue
-        }
-        if verdict.isLate { lateReports.insert(verdict.traceID) }
-        if verdict.isFinal {
-          finals[verdict.traceID, default: []].append(verdict)
-          checkCount(record.value ?? [], verdict.traceID)
+      for topic in SimulatedTopic.ofVerdicts {
+        let log = LogID(topic: topic, partition: partition)
+        for record in cluster.committedRecords(of: log) where record.key != Auditor.stranger {
+          hash = Auditor.mix(hash, record.value ?? [])
+          for verdict in verdicts(in: record.value ?? [], of: topic) {
+            if verdict.isLate { lateReports.insert(verdict.traceID) }
+            if verdict.isFinal { finals[verdict.traceID, default: []].append(verdict) }
+          }
         }
       }
       for record in cluster.committedRecords(of: LogID(topic: SimulatedTopic.sampled, partition: partition)) {
@@ -140,17 +141,31 @@ struct Auditor {
     return (hash, finals.values.count { $0.contains(where: \.isKept) })
   }
 
-  /// A span that is published twice counts once.
-  private mutating func checkCount(_ record: [UInt8], _ trace: TraceID) {
-    var said: Int64?
-    do throws(MalformedInput) {
-      said = try record.withRawBytes { (record) throws(MalformedInput) in
-        try Auditor.spanCount(ofDecision: record)
+  /// The verdicts of a record of either topic, their span counts checked.
+  private mutating func verdicts(in record: [UInt8], of topic: String) -> [RestoredVerdict] {
+    var verdicts: [RestoredVerdict] = []
+    var counts: [(TraceID, Int64?)] = []
+    do {
+      try record.withRawBytes { record in
+        try RestoredVerdict.read(record) { verdicts.append($0) }
+        guard var ledger = try LedgerReader(page: record) else {
+          let count = try Auditor.spanCount(ofDecision: record)
+          return counts = verdicts.filter(\.isFinal).map { ($0.traceID, count) }
+        }
+        while let entry = try ledger.next(in: record) {
+          counts.append((entry.traceID, Int64(clamping: entry.spanCount)))
+        }
       }
-    } catch { object("a decision record can't be read: \(error)") }
+    } catch { object("a record of '\(topic)' can't be read: \(error)") }
+    for (trace, count) in counts { checkCount(count, trace) }
+    return verdicts
+  }
+
+  /// A span that is published twice counts once.
+  private mutating func checkCount(_ said: Int64?, _ trace: TraceID) {
     let published = published[trace]?.spans.count ?? 0
     guard let said, said <= published else {
-      object("trace \(trace) has \(published) spans, but its decision record has \(said ?? -1)")
+      object("trace \(trace) has \(published) spans, but its verdict has \(said ?? -1)")
       return
     }
   }

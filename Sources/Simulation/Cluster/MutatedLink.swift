@@ -9,6 +9,12 @@ public enum Mutant: String, Sendable, CaseIterable {
   case commitHighWater = "commit-high-water"
   /// Past verdicts are not read back.
   case forgetVerdicts = "forget-verdicts"
+  /// The ledger is not read back.
+  case forgetLedger = "forget-ledger"
+  /// The ledger is written outside the transaction.
+  case accountEarly = "account-early"
+  /// Each page of the ledger is written twice.
+  case accountTwice = "account-twice"
   /// Kept spans are written outside the transaction.
   case forwardEarly = "forward-early"
   /// The high water is unknown: everything that is read again is taken for new.
@@ -50,6 +56,10 @@ final class MutatedLink: BrokerLink {
         gathered.removeAll { $0.0 == partition }
       }
       return answer
+    case .forgetLedger:
+      return try link.readDecisions(partition, since: time) { id, verdict in
+        if verdict.lastOffset == nil { take(id, verdict) }
+      }
     default: return try link.readDecisions(partition, since: time, take)
     }
   }
@@ -94,6 +104,8 @@ final class MutatedLink: BrokerLink {
     _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
     headers: [RecordHeaderField]
   ) throws(BrokerError) {
+    try link.write(topic, partition: partition, key: key, value: value, headers: headers)
+    guard topic == .verdicts, mutant == .accountTwice else { return }
     try link.write(topic, partition: partition, key: key, value: value, headers: headers)
   }
 

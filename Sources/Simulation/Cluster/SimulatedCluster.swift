@@ -72,9 +72,12 @@ struct LogID: Hashable, Comparable {
 enum SimulatedTopic {
   static let spans = "spans"
   static let decisions = "decisions"
+  static let verdicts = "verdicts"
   static let sampled = "sampled"
   static let deadLetters = "dead-letters"
   static let stats = "stats"
+  /// The topics that say what was decided.
+  static let ofVerdicts = [verdicts, decisions]
 
   static func input(_ partition: PartitionID) -> LogID { LogID(topic: spans, partition: partition) }
 }

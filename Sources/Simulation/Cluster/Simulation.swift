@@ -138,6 +138,7 @@ public final class Simulation {
     // Every other configuration reads attributes of spans that the one before it didn't.
     let isOther = configurations % 2 == 1
     sampler.version = "\(configurations)"
+    sampler.dropped = options.dropped
     let share = isOther ? 0.5 : 0.2
     sampler.policies = [
       Policy(name: "errors", rule: .statusCode([.error])),
@@ -167,7 +168,8 @@ public final class Simulation {
 
   private var outputs: OutputNames {
     OutputNames(
-      decisions: SimulatedTopic.decisions, sampled: SimulatedTopic.sampled,
+      decisions: SimulatedTopic.decisions, verdicts: SimulatedTopic.verdicts,
+      sampled: SimulatedTopic.sampled,
       deadLetters: SimulatedTopic.deadLetters,
       stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
   }
@@ -259,7 +261,7 @@ public final class Simulation {
     auditor.note(workload.takeFinishedTruths())
   }
 
-  /// A foreign producer writes to the topic of decisions: unreadable records, and readable ones with
+  /// A foreign producer writes to the topics of verdicts: unreadable records, and readable ones with
   /// impossible values.
   private func writeStrangely(to partition: PartitionID) {
     let trace = String(repeating: "ab", count: 16)
@@ -272,8 +274,12 @@ public final class Simulation {
       decision("2025-10-09T08:53:21.000000000Z", #","first_offset":-9223372036854775808"#),
     ]
     let text = texts[random.number(in: 0...texts.count - 1)]
-    let id = LogID(topic: SimulatedTopic.decisions, partition: partition)
-    _ = cluster.write(id, Auditor.stranger, Array(text.utf8), in: nil)
+    for topic in SimulatedTopic.ofVerdicts {
+      let id = LogID(topic: topic, partition: partition)
+      // To the ledger: a page of another version, or one that ends in its head.
+      let page = topic == SimulatedTopic.verdicts ? text.isEmpty ? "TRL\u{2}" : "TRL\u{1}ab" : nil
+      _ = cluster.write(id, Auditor.stranger, Array((page ?? text).utf8), in: nil)
+    }
   }
 
   // MARK: Workers

@@ -2,7 +2,7 @@
 // some faults out altogether, so that others get far).
 
 import Pipeline
-import Sampling
+public import Sampling
 
 /// The options of a simulated run.
 public struct SimulationOptions: Equatable, Sendable {
@@ -58,6 +58,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasRateLimit = false
   /// Whether spans are compressed from the first segment on.
   public var compressesSpans = false
+  /// What is written about dropped traces. Without it nothing tells whether they are decided once.
+  public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
   public var isTransactional = true
 
@@ -89,6 +91,7 @@ public struct SimulationOptions: Equatable, Sendable {
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
     hasRateLimit = isTransactional && traces % 3 == 0
     compressesSpans = traces % 5 < 2
+    if traces % 11 < 3 { dropped = traces % 2 == 0 ? .compact : .full }
     if isTransactional, traces % 7 < 3 { reloads = 0.01 }
     if random.chance(0.4) { outages = random.number(from: 0.0005, to: 0.004) }
     if random.chance(0.2) { oddCodes = 0.1 }

@@ -82,7 +82,9 @@ final class VirtualProducer: ProducerClient {
         fail(record.id, KafkaError(.msgSizeTooLarge))
         continue
       }
-      let isEarly = process.mutant == .forwardEarly && record.id.topic == SimulatedTopic.sampled
+      let isEarly =
+        process.mutant == .forwardEarly && record.id.topic == SimulatedTopic.sampled
+        || process.mutant == .accountEarly && record.id.topic == SimulatedTopic.verdicts
       guard isTransactional, !isEarly else {
         _ = cluster.write(record.id, record.key, record.value, in: nil)
         continue

@@ -178,6 +178,7 @@ private struct KafkaBench {
     topology.windows.lateWindow = .seconds(10)
     topology.topics.spans.name = topic
     topology.topics.decisions.name = "\(name)-decisions"
+    topology.topics.verdicts = "\(name)-verdicts"
     topology.topics.sampled = "\(name)-sampled"
     topology.topics.deadLetters = "\(name)-dead-letters"
     let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .error))

@@ -91,6 +91,7 @@ struct ScalingWork {
   var configuration: SamplerConfiguration {
     var configuration = SamplerConfiguration()
     configuration.policies = policies
+    configuration.dropped = .ledger
     configuration.limits.spansPerTrace = 1 << 30
     configuration.limits.bytesPerTrace = 1 << 30
     return configuration

@@ -83,8 +83,8 @@ struct CapacityCoefficients {
       name: "decision-bytes-kept", value: 1046, unit: "bytes",
       source: "generate, replay: 197 records of 632 bytes for 119 kept traces, 78 of them early"),
     CapacityCoefficient(
-      name: "decision-bytes-dropped", value: 333, unit: "bytes",
-      source: "the same run: compact records of 3,881 dropped traces"),
+      name: "decision-bytes-dropped", value: 25, unit: "bytes",
+      source: "the ledger: 23 to 25 on generated traffic (docs/ledger.md); 333 with dropped: compact"),
   ]
 
   /// The figure called `name`, one of those above.

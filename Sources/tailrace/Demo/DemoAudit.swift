@@ -4,9 +4,10 @@ import Foundation
 import Kafka
 import OTLP
 import Pipeline
+import Sampling
 import Topology
 
-/// Reads `decisions` and `sampled`.
+/// Reads `decisions`, `verdicts` and `sampled`.
 final class DemoAudit {
   /// The fields of a decision record that the audit needs.
   struct Record: Decodable {
@@ -19,12 +20,13 @@ final class DemoAudit {
   }
 
   private let decisions: TopicReader
+  private let verdicts: TopicReader
   private let sampled: TopicReader
   private let decoder = JSONDecoder()
   private var scanned = ScannedRecord()
 
-  /// Final decisions by trace.
-  private(set) var finals: [TraceID: Record] = [:]
+  /// Final verdicts by trace: "keep" or "drop".
+  private(set) var finals: [TraceID: String] = [:]
   /// Traces with more than one final decision.
   private(set) var repeatedFinals = 0
   /// Dropped traces that a policy would have kept for their late spans.
@@ -39,6 +41,7 @@ final class DemoAudit {
   init(_ topology: TailSamplingTopology, brokers: String) throws {
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     decisions = try TopicReader(topology.topics.decisions.name, brokers: brokers)
+    verdicts = try TopicReader(topology.topics.verdicts, brokers: brokers)
     sampled = try TopicReader(topology.topics.sampled, brokers: brokers)
   }
 
@@ -47,6 +50,7 @@ final class DemoAudit {
   /// Reads what has arrived.
   func read() throws {
     try decisions.read { [self] bytes in try take(decision: bytes) }
+    try verdicts.read { [self] bytes in try take(page: bytes) }
     try sampled.read { [self] bytes in try take(kept: bytes) }
   }
 
@@ -57,10 +61,20 @@ final class DemoAudit {
     }
     if record.late { missed.insert(id) }
     guard record.final else { return }
-    if finals.updateValue(record, forKey: id) != nil { repeatedFinals += 1 }
+    take(final: record.verdict, of: id)
     if record.verdict == "keep" {
       for reason in record.reasons ?? [] { keptByReason[reason, default: 0] += 1 }
     }
+  }
+
+  private func take(page bytes: [UInt8]) throws {
+    try bytes.withRawBytes { (page) throws(VerdictRecordError) in
+      try RestoredVerdict.read(page) { take(final: $0.isKept ? "keep" : "drop", of: $0.traceID) }
+    }
+  }
+
+  private func take(final verdict: String, of id: TraceID) {
+    if finals.updateValue(verdict, forKey: id) != nil { repeatedFinals += 1 }
   }
 
   private func take(kept bytes: [UInt8]) throws {

@@ -62,7 +62,8 @@ struct DemoCommand: ParsableCommand {
     let cluster = try MockCluster()
     let topology = try demoTopology(cluster.bootstrapServers)
     let topics = topology.topics
-    for name in [topics.spans.name, topics.decisions.name, topics.sampled, topics.deadLetters] {
+    let outputs = [topics.decisions.name, topics.verdicts, topics.sampled, topics.deadLetters]
+    for name in [topics.spans.name] + outputs {
       try cluster.createTopic(name, partitions: partitions)
     }
     let worker = Worker(

@@ -40,7 +40,7 @@ struct DemoReport: Encodable {
     keptBytes = audit.keptBytes
     decided = audit.finals.count
     repeatedDecisions = audit.repeatedFinals
-    keptTraces = audit.finals.values.count { $0.verdict == "keep" }
+    keptTraces = audit.finals.values.count { $0 == "keep" }
     reasons = audit.keptByReason
     (errors, slow, baseline, lateOutcomes, lateReported) = (Share(), Share(), Baseline(), 0, 0)
     for truth in truths { count(truth, audit) }
@@ -49,7 +49,7 @@ struct DemoReport: Encodable {
 
   private mutating func count(_ truth: TraceTruth, _ audit: DemoAudit) {
     let id = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
-    let isKept = audit.finals[id]?.verdict == "keep"
+    let isKept = audit.finals[id] == "keep"
     let isComplete = isKept && audit.keptSpans[id]?.count == truth.spanCount
     // If the deciding record arrived after the verdict, the sampler could not know; a late record reports it.
     if truth.isOutcomeLate, !isKept, truth.hasError || truth.isSlow {

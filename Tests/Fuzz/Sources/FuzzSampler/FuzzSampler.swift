@@ -334,6 +334,17 @@ private struct Story: ~Copyable {
     }
   }
 
+  /// A page of the ledger reads back, with as many traces as it claims.
+  private func check(page: [UInt8], _ count: Int) {
+    var found = 0
+    do {
+      try page.withRawBytes { page in try RestoredVerdict.read(page) { _ in found += 1 } }
+    } catch {
+      expect(false, "a page can't be read back: \(error)")
+    }
+    expect(found == count, "\(found) traces in a page of \(count)")
+  }
+
   /// Outputs must be what they claim to be, and readable.
   private mutating func checkEffects() {
     let bytes = effects.bytes
@@ -352,6 +363,7 @@ private struct Story: ~Copyable {
         }
         expect(reader.spans.isEmpty, "a valid span was set aside")
         expect(reader.rejected.map(\.count) == [rejected.count], "spans were lost when they were set aside")
+      case .account(let range, let count): check(page: Array(bytes[range]), count)
       case .count(_, let range): adoptRates(after: Array(bytes[range]))
       case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
         if case .forward = output { spansForwarded += UInt64(spans) }
