@@ -107,7 +107,7 @@ extension Sampler {
   /// is older is forgotten.
   mutating func isRemembered(_ slot: Int) -> Bool {
     if verdicts[slot].decidedAt + configuration.windows.lateWindow > clock { return true }
-    verdicts.replace(slot)
+    verdicts.replace(slot, in: &index)
     return false
   }
 

@@ -20,9 +20,7 @@ extension Sampler {
     case .open(let open): slot = open
     case .past(let past) where isRemembered(past):
       return takePast(share, of: &record, bytes, piece, past, &effects)
-    case let found:
-      // A verdict that is past its time.
-      if case .past(let past) = found { verdicts.replace(past, in: &index) }
+    default:
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       index.insert(hash, .open(slot))
