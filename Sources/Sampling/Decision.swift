@@ -66,17 +66,19 @@ public struct Decision: Sendable {
 
 extension Decision {
   /// The decision about a trace as known at `clock`; the trace's state tells whether it is kept.
+  @inline(__always)
   init(
-    on trace: borrowing OpenTrace, _ outcome: PolicyOutcome, _ trigger: Trigger, isFinal: Bool,
+    on trace: borrowing OpenTrace, _ rare: RareFacts, _ outcome: PolicyOutcome, _ trigger: Trigger,
+    isFinal: Bool,
     at clock: Instant
   ) {
     let isKept = trace.state != .undecided
     self.init(
       traceID: trace.id, isKept: isKept, isFinal: isFinal, trigger: trigger, matches: outcome.matches,
-      threshold: isKept ? max(trace.threshold, trace.incomingThreshold) : .never,
+      threshold: isKept ? max(rare.threshold, rare.incomingThreshold) : .never,
       spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount),
-      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(trace.truncatedCount),
-      tooLargeCount: Int(trace.tooLargeCount), isVetoed: outcome.isVetoed, isLate: false,
+      byteCount: Int(clamping: trace.byteCount), truncatedCount: Int(rare.truncatedCount),
+      tooLargeCount: Int(rare.tooLargeCount), isVetoed: outcome.isVetoed, isLate: false,
       hasRoot: trace.hasRoot,
       start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
       duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,

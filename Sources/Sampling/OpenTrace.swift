@@ -111,8 +111,8 @@ struct OpenTrace: ~Copyable {
   var notedErrors: UInt16 = 0
   /// The latest of them.
   var errors: Int32 = -1
-  /// Errors and roots forwarded although the trace is over a limit.
-  var skeletonCount: UInt32 = 0
+  /// Where its rare facts are; negative if it has none.
+  var rare: Int32 = -1
 
   /// Its places in the queues.
   var links = QueueLinks()
@@ -128,23 +128,12 @@ struct OpenTrace: ~Copyable {
   var rootService = NameID.none
   var rootOperation = NameID.none
 
-  /// The threshold that head sampling left in the root span (the greatest, if there are several); until a
-  /// root arrives, the greatest of all spans. So it does not depend on the order in which spans arrive.
-  var incomingThreshold = SamplingThreshold.always
-  /// The threshold of the verdict; meaningful once kept.
-  var threshold = SamplingThreshold.never
-  /// The 56 random bits.
-  var randomness: UInt64
-  var truncatedCount: UInt32 = 0
-  /// Kept spans that are too large for their topic.
-  var tooLargeCount: UInt32 = 0
-
+  @inline(__always)
   init(id: TraceID, firstOffset: Offset, openedAt: Instant) {
     self.id = id
     self.firstOffset = firstOffset
     lastOffset = firstOffset
     self.openedAt = openedAt
-    randomness = id.randomness
   }
 
   /// Whether every parent that a span named has arrived, according to the filters: they may answer yes too
@@ -152,11 +141,11 @@ struct OpenTrace: ~Copyable {
   @inline(__always)
   var isComplete: Bool { named.isCovered(by: seen) }
 
-  /// What policies may evaluate of it.
+  /// What policies may evaluate of it; the randomness is that of its id.
   @inline(__always)
   var facts: TraceFacts {
     TraceFacts(
-      id: id, randomness: randomness, predicateMatches: predicateMatches, byteCount: byteCount,
+      id: id, randomness: id.randomness, predicateMatches: predicateMatches, byteCount: byteCount,
       rootDuration: rootDuration, earliestStart: earliestStart, latestEnd: latestEnd, spanCount: spanCount,
       statuses: statuses, hasRoot: hasRoot)
   }
@@ -175,20 +164,22 @@ struct OpenTrace: ~Copyable {
       named.insert(span.parentID)
     }
   }
+}
 
-  /// Accounts for the sampling fields of a span's tracestate; a root's counts even if it has none.
-  mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool) {
-    if let given = sampling.randomness, !isRandomnessGiven {
-      randomness = given
-      isRandomnessGiven = true
-    }
-    let threshold = sampling.threshold ?? .always
-    if isRoot, !hasRoot {
-      incomingThreshold = threshold
-    } else if isRoot == hasRoot {
-      incomingThreshold = max(incomingThreshold, threshold)
-    }
-  }
+/// What only some traces have: those sampled before they arrived, those kept, and those cut.
+struct RareFacts: BitwiseCopyable {
+  /// The 56 random bits, if they were given.
+  var randomness: UInt64 = 0
+  /// The threshold that head sampling left in the root span (the greatest, if there are several); until a
+  /// root arrives, the greatest of all spans. So it does not depend on the order in which spans arrive.
+  var incomingThreshold = SamplingThreshold.always
+  /// The threshold of the verdict; meaningful once kept.
+  var threshold = SamplingThreshold.never
+  var truncatedCount: UInt32 = 0
+  /// Kept spans that are too large for their topic.
+  var tooLargeCount: UInt32 = 0
+  /// Errors and roots forwarded although the trace is over a limit.
+  var skeletonCount: UInt32 = 0
 }
 
 extension UInt32 {

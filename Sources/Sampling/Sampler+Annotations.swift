@@ -19,9 +19,10 @@ extension Sampler {
   ///   open.
   mutating func annotation(of slot: Int, matches: UInt64? = nil) -> SpanAnnotation {
     guard configuration.annotate != .none else { return .none }
+    let rare = table[rare: slot]
     return annotation(
       reasons: reasons(of: slot, matches: matches ?? policies.program.certain(table[slot].facts).matches),
-      threshold: max(table[slot].threshold, table[slot].incomingThreshold))
+      threshold: max(rare.threshold, rare.incomingThreshold))
   }
 
   /// The attributes for spans of a decided trace: only the threshold of its verdict is remembered.

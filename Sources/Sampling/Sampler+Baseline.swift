@@ -152,7 +152,6 @@ extension Sampler {
 
   /// The baseline's rate for a trace being decided.
   mutating func baselineRate(of slot: Int) -> BaselineRate? {
-    guard baseline != nil else { return nil }
     baseline?.keys.removeAll(keepingCapacity: true)
     baseline?.failed.removeAll(keepingCapacity: true)
     guard baseline?.attributes == nil else {
@@ -180,7 +179,7 @@ extension Sampler {
     baseline?.count(
       TraceOutcome(
         fate, spans: Int(table[slot].spanCount), bytes: Int(clamping: table[slot].byteCount),
-        incoming: table[slot].incomingThreshold),
+        incoming: table[rare: slot].incomingThreshold),
       setBy: rate.key)
   }
 

@@ -69,6 +69,7 @@ extension Sampler {
   ) -> TraceFacts {
     var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
     summary.predicateMatches = matches
+    var randomness: UInt64?
     for index in share.spans {
       let span = record.spans[Int(index)]
       if policies.predicates.attributeBits != 0 {
@@ -76,14 +77,16 @@ extension Sampler {
       }
       summary.accumulate(span)
       policies.predicates.match(span, of: record, bytes, into: &summary.predicateMatches)
-      if span.traceState.count > 0 {
-        summary.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+      if span.traceState.count > 0, randomness == nil {
+        randomness = TraceStateSampling(span.traceState, of: bytes).randomness
       }
       if span.isRoot { summary.hasRoot = true }
     }
     counters.conditionErrors = policies.predicates.conditionErrors
     counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
-    return summary.facts
+    var facts = summary.facts
+    if let randomness { facts.randomness = randomness }
+    return facts
   }
 
   /// Writes that policies would keep a dropped trace because of spans that arrived too late.

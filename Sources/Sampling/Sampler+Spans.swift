@@ -37,7 +37,7 @@ extension Sampler {
       counters.tracesOpened += 1
       if isReplayed(share.offset), let threshold = recovery.keptEarly.removeValue(forKey: share.traceID) {
         table[slot].state = .kept
-        table[slot].threshold = threshold
+        table[rare: slot].threshold = threshold
         table[slot].isRestored = true
         table[slot].known = KnownSpans(.digests)
       }
@@ -105,7 +105,7 @@ extension Sampler {
       table[slot].accumulate(span)
       policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
       if span.traceState.count > 0 || span.isRoot {
-        table[slot].accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot)
+        table.accumulate(TraceStateSampling(span.traceState, of: bytes), isRoot: span.isRoot, in: slot)
       }
       if span.isRoot { noteRoot(span, service, bytes, in: slot) }
       if span.status == .error { noteError(span, service, bytes, in: slot) }
@@ -220,13 +220,13 @@ extension Sampler {
       spansBefore += 1
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
       let isWanted = span.status == .error || span.isRoot
-      if isUnderLimit || (isWanted && Int(table[slot].skeletonCount) < limits.spansPerTrace) {
-        if !isUnderLimit { table[slot].skeletonCount.count() }
+      if isUnderLimit || (isWanted && Int(table[rare: slot].skeletonCount) < limits.spansPerTrace) {
+        if !isUnderLimit { table[rare: slot].skeletonCount.count() }
         chosen.append(index)
       }
     }
     let left = share.spans.count - chosen.count
-    table[slot].truncatedCount.count(UInt32(clamping: left))
+    if left > 0 { table[rare: slot].truncatedCount.count(UInt32(clamping: left)) }
     counters.spansTruncated += UInt64(left)
     let isWritten = isReplayed(share.offset) && table[slot].isRestored
     if isWritten { counters.spansReplayed += UInt64(chosen.count) }

@@ -12,58 +12,68 @@ extension Sampler {
     // A trace that no policy keeps went over a limit.
     table[slot].state = outcome.matches == 0 ? .skeleton : .kept
     // A certain match is kept for its own sake: it stands for no other trace.
-    table[slot].threshold = .always
+    table[rare: slot].threshold = .always
     // The spans first, to know what is left out. The record still goes before them.
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
     emit(
-      Decision(on: table[slot], outcome, trigger, isFinal: false, at: clock), outcome, slot, at: place,
-      &effects)
+      Decision(on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: clock), outcome,
+      slot, at: place, &effects)
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
-    let rate = baselineRate(of: slot)
-    var outcome = policies.decide(table[slot].facts, at: clock, baseline: rate?.threshold ?? .never)
+    let rate = hasBaseline ? baselineRate(of: slot) : nil
+    var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been forwarded: a veto comes too late.
     if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
-    if !wasKept { table[slot].threshold = outcome.threshold }
     let isKept = wasKept || outcome.isKept
-    if isKept { table[slot].state = table[slot].state == .skeleton ? .skeleton : .kept }
+    if isKept, !wasKept {
+      table[slot].state = .kept
+      table[rare: slot].threshold = outcome.threshold
+    }
     let place = effects.outputs.count
     if isKept { forwardBuffered(slot, outcome, into: &effects) } else { releaseBuffered(slot) }
+    // A dropped trace has been neither forwarded nor cut.
+    let rare = isKept ? table[rare: slot] : RareFacts()
     emit(
-      Decision(on: table[slot], outcome, trigger, isFinal: true, at: clock), outcome, slot, at: place,
+      Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: clock), outcome, slot, at: place,
       &effects)
+    count(slot, outcome, isKept: isKept)
+    retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: clock))
+    serviceLists.release(table[slot].services)
+    operations.release(table[slot].rootOperation)
+    if table[slot].errors >= 0 {
+      errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
+    }
+    if hasBaseline { baseline?.attributes?.release(slot) }
+    table.close(slot)
+  }
+
+  /// Counts the final verdict on the trace in `slot`.
+  @inline(__always)
+  private mutating func count(_ slot: Int, _ outcome: PolicyOutcome, isKept: Bool) {
     serviceVerdicts.count(table[slot].rootService, isKept: isKept, most: configuration.limits.servicesCounted)
-    if isKept {
-      counters.tracesKept += 1
-      if let reason = firstReason(of: slot, matches: outcome.matches) {
-        counters.keptByReason[reason, default: 0] += 1
-      }
-    } else {
+    guard isKept else {
       counters.tracesDropped += 1
       counters.spansDropped += UInt64(table[slot].spanCount)
+      return
     }
-    var verdict = PastVerdict(
-      traceID: table[slot].id, isKept: isKept, threshold: table[slot].threshold, decidedAt: clock)
-    verdict.isTruncated = table[slot].state == .skeleton
-    verdict.isRestored = table[slot].isRestored
-    if !isKept {
-      verdict.note(
-        earliestStart: table[slot].earliestStart, hasRoot: table[slot].hasRoot, isVetoed: outcome.isVetoed)
+    counters.tracesKept += 1
+    if let reason = firstReason(of: slot, matches: outcome.matches) {
+      counters.keptByReason[reason, default: 0] += 1
     }
+  }
+
+  /// Remembers the verdict on the trace in `slot`, and what is known of its spans, for late spans.
+  @inline(__always)
+  private mutating func retire(_ slot: Int, _ verdict: PastVerdict) {
     let past = remember(
       verdict, policies.program.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
     index.move(index.hash(verdict.traceID), from: .open(slot), to: .past(past))
     retire(table[slot].known, of: verdict)
-    serviceLists.release(table[slot].services)
-    operations.release(table[slot].rootOperation)
-    errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
-    baseline?.attributes?.release(slot)
-    table.close(slot)
   }
 
   /// Remembers a verdict for late spans. Returns where it is, which the caller enters in the index.
@@ -87,7 +97,7 @@ extension Sampler {
     learnDigests(of: slot)
     guard !table[slot].spans.isEmpty else { return }
     let tooLargeBefore = counters.spansTooLarge
-    let (traceID, threshold) = (table[slot].id, table[slot].threshold)
+    let (traceID, threshold) = (table[slot].id, table[rare: slot].threshold)
     let annotation = annotation(of: slot, matches: outcome.matches)
     var portion = Portion(start: effects.arena.count)
     for piece in buffer.pieces(of: table[slot].spans) {
@@ -116,12 +126,13 @@ extension Sampler {
   mutating func forward(_ piece: RawSpan, of slot: Int, into effects: inout Effects) {
     let tooLargeBefore = counters.spansTooLarge
     forward(
-      piece, of: table[slot].id, threshold: table[slot].threshold, annotation(of: slot), into: &effects)
+      piece, of: table[slot].id, threshold: table[rare: slot].threshold, annotation(of: slot), into: &effects)
     noteTooLarge(since: tooLargeBefore, in: slot)
   }
 
   private mutating func noteTooLarge(since before: UInt64, in slot: Int) {
-    table[slot].tooLargeCount.count(UInt32(clamping: counters.spansTooLarge - before))
+    guard counters.spansTooLarge > before else { return }
+    table[rare: slot].tooLargeCount.count(UInt32(clamping: counters.spansTooLarge - before))
   }
 
   /// Counts what an earlier owner left out of a piece it forwarded: nothing is written again.

@@ -20,6 +20,8 @@ public struct Sampler: ~Copyable {
   var policies: PolicySet
   /// The adaptive baseline, if there is one.
   var baseline: PartitionBaseline?
+  /// Asked for each record and trace; asking the baseline itself takes ten times as long.
+  let hasBaseline: Bool
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -88,6 +90,7 @@ public struct Sampler: ~Copyable {
       partition: partition, configuration: configuration.version, policies: policies.program.names)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
     baseline = PartitionBaseline(configuration)
+    hasBaseline = baseline != nil
     index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     buffer = SpanBuffer(memory: memory)
@@ -229,7 +232,7 @@ public struct Sampler: ~Copyable {
   mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
-    publishCounts(into: &effects)
+    if hasBaseline { publishCounts(into: &effects) }
     closeDue(into: &effects)
   }
 
@@ -472,8 +475,13 @@ public struct Sampler: ~Copyable {
   ///
   /// During recovery no window closes. Verdicts are forgotten all the same, as the last owner forgot them:
   /// spans that arrived after that opened their trace again.
+  @inline(__always)
   mutating func closeDue(into effects: inout Effects) {
-    guard clock >= quietUntil else { return }
+    if clock >= quietUntil { closeAllDue(into: &effects) }
+  }
+
+  @inline(never)
+  private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
     if let oldest = verdicts.oldest, oldest + lateWindow <= clock {

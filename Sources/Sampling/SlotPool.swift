@@ -8,8 +8,9 @@ import Invariants
 /// first once there are many to choose from, so that the high ones become free.
 struct SlotPool<Element: ~Copyable>: ~Copyable {
   private var slots = SlotArray<Element>()
-  /// Unused slots; the last is taken first.
+  /// The first `freeCount` are unused slots, of which the last is taken first.
   private var free: [Int32] = []
+  private var freeCount = 0
   /// The most slots in use since the last `trim`.
   private var usedMax = 0
 
@@ -17,10 +18,10 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
   var count: Int { slots.count }
 
   /// How many are in use.
-  var usedCount: Int { slots.count - free.count }
+  var usedCount: Int { slots.count - freeCount }
 
   /// Whether a slot is available without more memory.
-  var hasFree: Bool { !free.isEmpty }
+  var hasFree: Bool { freeCount > 0 }
 
   /// Bytes of memory in use.
   var byteCount: Int { slots.byteCount + free.capacity * MemoryLayout<Int32>.stride }
@@ -32,11 +33,16 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
   }
 
   /// Takes a slot for `element`.
+  @inline(__always)
   mutating func take(_ element: consuming Element) -> Int {
-    if let slot = free.popLast() {
-      slots[Int(slot)] = element
-      return Int(slot)
-    }
+    guard freeCount > 0 else { return add(element) }
+    freeCount -= 1
+    let slot = Int(free[freeCount])
+    slots[slot] = element
+    return slot
+  }
+
+  private mutating func add(_ element: consuming Element) -> Int {
     invariant(slots.count < Int(Int32.max), "out of slot numbers")
     slots.append(element)
     return slots.count - 1
@@ -44,9 +50,11 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
 
   /// Gives a slot back. Its value stays until the slot is taken again.
   mutating func release(_ slot: Int) {
-    invariant(slot >= 0 && slot < slots.count && free.count < slots.count, "slot \(slot) is already free")
+    invariant(slot >= 0 && slot < slots.count && freeCount < slots.count, "slot \(slot) is already free")
     usedMax = max(usedMax, usedCount)
-    free.append(Int32(truncatingIfNeeded: slot))
+    let number = Int32(truncatingIfNeeded: slot)
+    if freeCount < free.count { free[freeCount] = number } else { free.append(number) }
+    freeCount += 1
   }
 
   /// Releases slots not needed since the last call: the highest, down to the last one in use. Call it every
@@ -66,18 +74,19 @@ struct SlotPool<Element: ~Copyable>: ~Copyable {
     for slot in (0..<slots.count).reversed() where isFree[slot] {
       free.append(Int32(truncatingIfNeeded: slot))
     }
+    freeCount = free.count
   }
 
   private func freeSlots() -> [Bool] {
     var isFree = Array(repeating: false, count: slots.count)
-    for slot in free { isFree[Int(slot)] = true }
+    for slot in free[..<freeCount] { isFree[Int(slot)] = true }
     return isFree
   }
 
   /// Checks that no slot is free twice, and that `used` are in use. For tests: it visits every slot.
   func checkInvariants(used: Int) {
-    let freeCount = freeSlots().count { $0 }
-    invariant(freeCount == free.count, "\(free.count - freeCount) slots are free twice")
+    let distinct = freeSlots().count { $0 }
+    invariant(distinct == freeCount, "\(freeCount - distinct) slots are free twice")
     invariant(used == usedCount, "\(usedCount - used) slots have no owner")
   }
 }

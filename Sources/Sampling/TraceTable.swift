@@ -1,10 +1,12 @@
 // The open traces of a partition, queued by when their windows close.
 
 import Invariants
+import OTLP
 
 /// Open traces in slots, and the two queues that windows close from. A `TraceIndex` finds them by trace id.
 struct TraceTable: ~Copyable {
   private var traces = SlotPool<OpenTrace>()
+  private var rareFacts = SlotPool<RareFacts>()
 
   /// All open traces, in the order they were opened.
   private(set) var opened = SlotQueue(.opened)
@@ -24,7 +26,7 @@ struct TraceTable: ~Copyable {
   func hasSlot(_ slot: Int) -> Bool { slot < traces.count }
 
   /// Bytes of memory in use.
-  var byteCount: Int { traces.byteCount }
+  var byteCount: Int { traces.byteCount + rareFacts.byteCount }
 
   /// The trace in `slot`.
   subscript(slot: Int) -> OpenTrace {
@@ -32,7 +34,50 @@ struct TraceTable: ~Copyable {
     @inline(__always) _modify { yield &traces[slot] }
   }
 
+  /// The rare facts of the trace in `slot`; those of most traces until they are changed.
+  subscript(rare slot: Int) -> RareFacts {
+    get {
+      let place = traces[slot].rare
+      return place < 0 ? RareFacts() : rareFacts[Int(place)]
+    }
+    set {
+      let place = traces[slot].rare
+      if place < 0 {
+        traces[slot].rare = Int32(truncatingIfNeeded: rareFacts.take(newValue))
+      } else {
+        rareFacts[Int(place)] = newValue
+      }
+    }
+  }
+
+  /// What policies may evaluate of the trace in `slot`.
+  @inline(__always)
+  func facts(of slot: Int) -> TraceFacts {
+    var facts = traces[slot].facts
+    if traces[slot].isRandomnessGiven { facts.randomness = self[rare: slot].randomness }
+    return facts
+  }
+
+  /// Accounts for the sampling fields of a span's tracestate; a root's counts even if it has none.
+  mutating func accumulate(_ sampling: TraceStateSampling, isRoot: Bool, in slot: Int) {
+    let threshold = sampling.threshold ?? .always
+    let isUsual = sampling.randomness == nil && threshold == .always
+    guard !isUsual || traces[slot].rare >= 0 else { return }
+    var facts = self[rare: slot]
+    if let given = sampling.randomness, !traces[slot].isRandomnessGiven {
+      facts.randomness = given
+      traces[slot].isRandomnessGiven = true
+    }
+    if isRoot, !traces[slot].hasRoot {
+      facts.incomingThreshold = threshold
+    } else if isRoot == traces[slot].hasRoot {
+      facts.incomingThreshold = max(facts.incomingThreshold, threshold)
+    }
+    self[rare: slot] = facts
+  }
+
   /// Opens a trace that is not open, at the end of the queue.
+  @inline(__always)
   mutating func open(_ trace: consuming OpenTrace) -> Int {
     let slot = traces.take(trace)
     opened.append(slot, in: &traces)
@@ -43,6 +88,7 @@ struct TraceTable: ~Copyable {
   mutating func close(_ slot: Int) {
     opened.remove(slot, in: &traces)
     if traces[slot].links[.rooted].isQueued { rooted.remove(slot, in: &traces) }
+    if traces[slot].rare >= 0 { rareFacts.release(Int(traces[slot].rare)) }
     traces.release(slot)
   }
 
@@ -50,7 +96,10 @@ struct TraceTable: ~Copyable {
   func next(after slot: Int) -> Int? { traces[slot].links[.opened].nextSlot }
 
   /// Releases memory not needed since the last call.
-  mutating func trim() { traces.trim() }
+  mutating func trim() {
+    traces.trim()
+    rareFacts.trim()
+  }
 
   /// Starts the wait after the root for the trace in `slot`.
   mutating func startRootWait(_ slot: Int) {
@@ -99,13 +148,16 @@ struct TraceTable: ~Copyable {
   /// Checks that queues and slots agree. For tests: it visits every trace.
   func checkInvariants() {
     traces.checkInvariants(used: count)
+    var rareCount = 0
     var slot = opened.first
     var last = Instant.distantPast
     while let current = slot {
       invariant(traces[current].openedAt >= last, "the queue is out of order")
       last = traces[current].openedAt
+      if traces[current].rare >= 0 { rareCount += 1 }
       slot = next(after: current)
     }
+    rareFacts.checkInvariants(used: rareCount)
     slot = rooted.first
     last = .distantPast
     while let current = slot {

@@ -29,6 +29,18 @@ struct PastVerdict {
     packed = isKept ? threshold.rejected | PastVerdict.keptBit : 0
   }
 
+  /// The verdict on a trace; its state tells whether it is kept.
+  ///
+  /// - Parameter threshold: what its spans are forwarded with, if it is kept.
+  @inline(__always)
+  init(on trace: borrowing OpenTrace, _ threshold: SamplingThreshold, isVetoed: Bool, at time: Instant) {
+    let isKept = trace.state != .undecided
+    self.init(traceID: trace.id, isKept: isKept, threshold: threshold, decidedAt: time)
+    isTruncated = trace.state == .skeleton
+    isRestored = trace.isRestored
+    if !isKept { note(earliestStart: trace.earliestStart, hasRoot: trace.hasRoot, isVetoed: isVetoed) }
+  }
+
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
 
   /// The threshold its spans are forwarded with; `never` if it was dropped.

@@ -13,8 +13,8 @@ import Testing
     let slot = try #require(world.sampler.table.opened.first)
     world.sampler.table[slot].spanCount = .max - 1
     world.sampler.table[slot].errorCount = .max - 1
-    world.sampler.table[slot].truncatedCount = .max - 1
-    world.sampler.table[slot].skeletonCount = .max - 1
+    world.sampler.table[rare: slot].truncatedCount = .max - 1
+    world.sampler.table[rare: slot].skeletonCount = .max - 1
     try world.send((3...9).map { TestSpan.child($0) } + (10...15).map { .child($0, .error) }, at: 1)
     let final = try #require(try world.pass(to: 5001).written.last)
     #expect(final.truncatedSpans == Int(UInt32.max))

@@ -65,7 +65,7 @@ import Testing
   }
 
   @Test func anOpenTraceStaysSmall() {
-    #expect(MemoryLayout<OpenTrace>.stride <= 288)
+    #expect(MemoryLayout<OpenTrace>.stride <= 256)
   }
 }
 

@@ -211,17 +211,28 @@ final class PolicyProgram: Sendable {
     return max(dropped, isOnlyVetoes ? 0 : sampled)
   }
 
-  /// The threshold of one test.
+  /// The threshold of one test: in place for the tests that nearly every set of policies has.
+  @inline(__always)
   func threshold(
     of test: Int, _ side: Side, _ trace: TraceFacts, _ evaluation: inout Evaluation,
     _ budgets: inout PolicyBudgets
   ) -> UInt64 {
     switch tests[test] {
-    case .always: return side.threshold(true)
     case .status(let mask): return side.threshold(trace.statuses & mask != 0)
     case .latency(let least, let most, let measure):
       let duration = duration(of: trace, measure)
       return side.threshold(duration >= least && duration <= most)
+    default: return threshold(ofAny: test, side, trace, &evaluation, &budgets)
+    }
+  }
+
+  private func threshold(
+    ofAny test: Int, _ side: Side, _ trace: TraceFacts, _ evaluation: inout Evaluation,
+    _ budgets: inout PolicyBudgets
+  ) -> UInt64 {
+    switch tests[test] {
+    case .always: return side.threshold(true)
+    case .status, .latency: return threshold(of: test, side, trace, &evaluation, &budgets)
     case .spanCount(let least, let most):
       return side.threshold(trace.spanCount >= least && trace.spanCount <= most)
     case .randomness(let rejected):
@@ -296,6 +307,7 @@ final class PolicyProgram: Sendable {
     return result
   }
 
+  @inline(__always)
   private func duration(of trace: TraceFacts, _ measure: Policy.DurationMeasure) -> Int64 {
     switch measure {
     case .root: trace.hasRoot ? trace.rootDuration : max(0, trace.envelope - skewTolerance)
