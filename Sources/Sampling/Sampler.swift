@@ -22,6 +22,8 @@ public struct Sampler: ~Copyable {
   var baseline: PartitionBaseline?
   /// Asked for each record and trace; asking the baseline itself takes ten times as long.
   let hasBaseline: Bool
+  /// When its counts of this interval are complete.
+  var countsDue = Instant.distantPast
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -232,7 +234,7 @@ public struct Sampler: ~Copyable {
   mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
-    if hasBaseline { publishCounts(into: &effects) }
+    if hasBaseline, clock >= countsDue { publishCounts(into: &effects) }
     closeDue(into: &effects)
   }
 
@@ -437,6 +439,7 @@ public struct Sampler: ~Copyable {
     counters.clockTurnedBack += 1
     isTurnedBack = true
     quietUntil = .distantPast
+    countsDue = .distantPast
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
