@@ -81,14 +81,29 @@ struct PartitionBaseline {
     traffic?.advance(to: clock) ?? []
   }
 
+  /// Forgets the keys of the trace decided last.
+  mutating func startTrace() {
+    keys.removeAll(keepingCapacity: true)
+    if !failed.isEmpty { failed.removeAll(keepingCapacity: true) }
+  }
+
   /// The key of a name.
+  @inline(__always)
   private mutating func key(of name: NameID, in names: NameTable) -> TrafficKey {
+    let slot = Int(name.slot)
+    // Nearly every name is known, and moving the counts takes longer than the rest.
+    if slot < resolved.count, let now = traffic?.generation, resolved[slot].generation == now {
+      return resolved[slot].key
+    }
+    return findKey(of: name, in: names)
+  }
+
+  private mutating func findKey(of name: NameID, in names: NameTable) -> TrafficKey {
     guard var traffic = traffic.take() else { return .other }
     defer { self.traffic = traffic }
     let slot = Int(name.slot)
     while resolved.count <= slot { resolved.append(Resolved()) }
     let last = resolved[slot]
-    if last.generation == traffic.generation { return last.key }
     let key = names.withBytes(of: name) { traffic.key(of: $0, isNew: last.generation < 0) }
     resolved[slot] = Resolved(key: key, generation: traffic.generation)
     return key
@@ -152,8 +167,7 @@ extension Sampler {
 
   /// The baseline's rate for a trace being decided.
   mutating func baselineRate(of slot: Int) -> BaselineRate? {
-    baseline?.keys.removeAll(keepingCapacity: true)
-    baseline?.failed.removeAll(keepingCapacity: true)
+    baseline?.startTrace()
     guard baseline?.attributes == nil else {
       baseline?.noteAttributes(of: slot)
       return baseline?.rate()
@@ -187,6 +201,7 @@ extension Sampler {
   mutating func publishCounts(into effects: inout Effects) {
     guard let history = baseline?.configuration.history else { return }
     baseline?.begin(partition, at: clock)
+    defer { countsDue = baseline?.traffic?.intervalEnd ?? .distantPast }
     for var record in baseline?.advance(to: clock) ?? [] {
       counters.statsKeysLeftOut += UInt64(record.shorten(toBytes: configuration.limits.statsBytes))
       effects.count(record, history: history)

@@ -26,6 +26,8 @@ public struct Sampler: ~Copyable {
   let hasBaseline: Bool
   /// Whether its keys are made of attributes.
   let readsKeys: Bool
+  /// When its counts of this interval are complete.
+  var countsDue = Instant.distantPast
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -256,7 +258,7 @@ public struct Sampler: ~Copyable {
   mutating func pass(to time: Instant, into effects: inout Effects) {
     guard time > clock else { return }
     clock = time
-    if hasBaseline { publishCounts(into: &effects) }
+    if hasBaseline, clock >= countsDue { publishCounts(into: &effects) }
     closeDue(into: &effects)
   }
 
@@ -463,6 +465,7 @@ public struct Sampler: ~Copyable {
     counters.clockTurnedBack += 1
     isTurnedBack = true
     quietUntil = .distantPast
+    countsDue = .distantPast
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
