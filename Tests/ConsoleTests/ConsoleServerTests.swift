@@ -4,6 +4,7 @@ import Foundation
 import NIOCore
 import NIOPosix
 import Pipeline
+import Synchronization
 import Testing
 import Topology
 
@@ -31,12 +32,23 @@ import Topology
 
   // MARK: Requests
 
+  /// How often each page was made.
+  private final class PageCount: Sendable {
+    private let counts = Mutex<[String: Int]>([:])
+
+    func count(_ path: String) { counts.withLock { $0[path, default: 0] += 1 } }
+
+    subscript(path: String) -> Int { counts.withLock { $0[path] ?? 0 } }
+  }
+
   private func serve(
-    _ limits: ConsoleLimits = ConsoleLimits(), _ counters: ConsoleCounters = ConsoleCounters()
+    _ limits: ConsoleLimits = ConsoleLimits(), _ counters: ConsoleCounters = ConsoleCounters(),
+    _ pages: PageCount = PageCount()
   ) throws -> (console: Console, port: Int) {
     let settings = ConsoleSettings(address: "127.0.0.1", port: 0)
     let console = try Console(settings, limits: limits, counters: counters) { path in
-      path == "/large"
+      pages.count(path)
+      return path == "/large"
         ? ConsoleResponse(body: String(repeating: "x", count: 8 << 20))
         : ConsoleResponse(body: "at \(path)\n")
     }
@@ -139,6 +151,18 @@ import Topology
       try wait { counters.byReason["slow_reader"] == UInt64(max(0, count - 1)) }
       #expect(readers[count].receive(100)?.hasPrefix("HTTP/1.1 200 OK") == true)
     }
+  }
+
+  /// While an answer is unread, the connection's next requests wait, however many arrive.
+  @Test func unreadAnswersHoldUpTheNext() throws {
+    let pages = PageCount()
+    let (console, port) = try serve(ConsoleLimits(), ConsoleCounters(), pages)
+    defer { console.stop() }
+    let reader = try RawConnection(port: port)
+    reader.send(String(repeating: "GET /large HTTP/1.1\r\n\r\n", count: 20))
+    // Pages are made one after the other: these would come after the reader's.
+    for _ in 0..<20 { #expect(try probe(port, "/other").status == "HTTP/1.1 200 OK") }
+    #expect(pages["/large"] == 1)
   }
 
   @Test func theOldestGivesWayToTheNext() throws {

@@ -98,6 +98,8 @@ final class MemoryLink: BrokerLink {
   var polls = 0
   /// and without waiting for them.
   var impatientPolls = 0
+  /// The time, which passes while requests wait for records in vain.
+  var time = Instant.distantPast
   /// Whether polls deliver nothing, whatever there is.
   var isStalled = false
   /// Answers to the next requests for past decisions, the last one first, with what they deliver.
@@ -137,6 +139,7 @@ final class MemoryLink: BrokerLink {
       toldEnds[id] = end
       events.append(.caughtUp(id, Offset(end)))
     }
+    if count == 0 { time = time + timeout }
     return count
   }
 

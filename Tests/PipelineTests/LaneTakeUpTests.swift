@@ -55,6 +55,41 @@ import Testing
     #expect(lane.snapshot().partitions == [PartitionID(0), PartitionID(1)])
   }
 
+  /// Why a lane has nothing to do.
+  enum Lull: CaseIterable {
+    case idle, withoutOutputs, withoutAnswers, withoutRates
+  }
+
+  /// A lane that is idle, or whose partitions can't be read yet, waits for records, and doesn't spin: at most
+  /// 20 rounds a second where a request for records may take 100 ms.
+  @Test(arguments: Lull.allCases) func nothingToDoCostsFewRounds(_ lull: Lull) throws {
+    let broker = MemoryBroker(partitions: 3)
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(1))
+    let link = MemoryLink(broker, assigned: 3)
+    var sampler = SamplerConfiguration()
+    switch lull {
+    case .idle: break
+    case .withoutOutputs: link.partitionsWithoutOutputs = Set((0..<3).map { PartitionID($0) })
+    case .withoutAnswers:
+      link.committedErrors = Array(repeating: BrokerError(.retry, "timed out"), count: 100_000)
+    case .withoutRates:
+      sampler.baseline = BaselineConfiguration()
+      link.areStatsRead = false
+    }
+    let lane = Lane(
+      link: link, configuration: SamplingJob.Configuration(sampler: sampler, topic: "spans"),
+      report: { _ in })
+    var rounds = 0
+    link.time = at(2)
+    while link.time < at(7), rounds < 1000 {
+      try lane.step(at: moment(link.time), timeout: .milliseconds(100))
+      link.time = link.time + .milliseconds(1)
+      rounds += 1
+    }
+    #expect(rounds <= 100)
+    #expect(lane.snapshot().partitions.count == (lull == .idle ? 3 : 0))
+  }
+
   /// A commit with an unknown outcome is finished before anything else is read.
   @Test func anUnfinishedCommitComesFirst() throws {
     let broker = MemoryBroker()

@@ -182,7 +182,7 @@ import Testing
   }
 
   @Test func aLineThatIsTooLongIsOneDamage() throws {
-    let long = Array(#"{"x":""#.utf8) + [UInt8](repeating: 0x61, count: 65 << 20) + [0x0a]
+    let long = Array(#"{"x":""#.utf8) + [UInt8](repeating: 0x61, count: 80 << 20) + [0x0a]
     let reader = try RecordingReader(bytes: long + RecordingFormTests.lines)
     guard case .damaged(0, let count, let reason) = try reader.next() else {
       Issue.record("the line is not reported as damage")

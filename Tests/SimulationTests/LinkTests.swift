@@ -18,7 +18,8 @@ import Testing
   }
 
   private func link(
-    _ process: VirtualProcess, isTransactional: Bool = true, _ more: [KafkaProperty] = []
+    _ process: VirtualProcess, isTransactional: Bool = true, _ more: [KafkaProperty] = [],
+    beat: @escaping () -> Void = {}
   ) throws -> KafkaLink<VirtualClients> {
     try KafkaLink(
       topic: SimulatedTopic.spans, group: "g",
@@ -28,7 +29,10 @@ import Testing
         deadLetters: SimulatedTopic.deadLetters),
       transactionalID: isTransactional ? process.name : nil, properties: more,
       clients: VirtualClients(process: process), isStopping: { process.isStopping },
-      beat: { process.beat() })
+      beat: {
+        process.beat()
+        beat()
+      })
   }
 
   private func write(_ link: KafkaLink<VirtualClients>, bytes: Int = 10) throws {
@@ -175,6 +179,26 @@ import Testing
     cluster.fallSilent(for: .seconds(4))
     try first.commit(point)
     #expect(!first.isCommitting, "it waits for an answer within the transaction's time")
+  }
+
+  /// Requests that fail at once, as while a coordinator is being elected, are repeated ten times a second, not
+  /// as often as the processor allows.
+  @Test func requestsThatFailAtOnceDoNotSpin() throws {
+    var tries = 0
+    func count() {
+      tries += 1
+      if tries > 10_000 { faults.plan.requestFailure = 0 }
+    }
+    let first = try link(process(), beat: count)
+    try write(first)
+    faults.plan.requestFailure = 1
+    faults.plan.requestCode = .coordinatorNotAvailable
+    tries = 0
+    #expect(throws: BrokerError.self) { try first.commit(point) }
+    #expect(tries > 10 && tries < 100, "a request's time is five seconds")
+    tries = 0
+    #expect(throws: KafkaError.self) { _ = try link(process("two"), beat: count) }
+    #expect(tries > 100 && tries < 1000, "a registration's is a minute")
   }
 
   @Test func whoIsToldToStopDoesNotWaitLong() throws {

@@ -130,6 +130,7 @@ let collectorGateway = #"""
     let key = setting.prefix { $0 != ":" }
     let lines = try imported(yaml).noteLines
     #expect(lines.contains { $0.hasPrefix("c.yaml:3:processors.tail_sampling.\(key): ") }, "\(lines)")
+    #expect(lines.contains { $0.contains("unknown to this version") } == (key == "wibble"))
     let limits = try topology(yaml).limits
     #expect(limits.bytesPerTrace == (key == "maximum_trace_size_bytes" ? 1_000_000 : 16 << 20))
   }

@@ -293,6 +293,11 @@ private let collectorBlock = #"""
       "3:35: policies[0].numeric_attribute.max_value must not be smaller than min_value"
     ),
     (
+      "numeric_attribute", "{key: k, min_value: 1e99}",
+      "3:21: policies[0].numeric_attribute.min_value must be a whole number from -2^63 to 2^63 - 1, "
+        + "found '1e99'"
+    ),
+    (
       "numeric_attribute", "{key: k, min_value: 1.5}",
       "3:21: policies[0].numeric_attribute.min_value must be a whole number from -2^63 to 2^63 - 1, "
         + "found '1.5'"

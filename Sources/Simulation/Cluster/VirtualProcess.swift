@@ -9,6 +9,8 @@ struct FaultPlan {
   var random: RandomSource
   var commitFailure = 0.0
   var requestFailure = 0.0
+  /// The only code that requests fail with; nil for all usual ones. It may be tried again.
+  var requestCode: KafkaErrorCode?
   /// Share of the failures that may be any kind that librdkafka documents, not a usual one.
   var oddCode = 0.0
   var stall = 0.0
@@ -170,7 +172,7 @@ final class VirtualProcess {
     guard awaitBrokers(patience) else { throw KafkaError(.localTimedOut) }
     guard faults.plan.happens(faults.plan.requestFailure) else { return }
     faults.plan.counts.requestFailures += 1
-    let code = failure(usual)
+    let code = faults.plan.requestCode ?? failure(usual)
     if code == .localTimedOut { wait(patience) }
     throw KafkaError(code)
   }

@@ -274,13 +274,15 @@ final class VirtualProducer: ProducerClient {
     if mustAbort { throw KafkaError(.localState, requiresAbort: true) }
   }
 
-  /// A request of a transaction: timeouts are retriable, and librdkafka marks them so.
+  /// A request of a transaction: some failures are retriable, and librdkafka marks them so.
   private func transactionRequest(_ timeout: Duration) throws(KafkaError) {
     do { try process.request(timeout, VirtualProducer.usualFailures) } catch {
-      guard error.known == .localTimedOut else { throw error }
+      guard let code = error.known, [.localTimedOut, process.faults.plan.requestCode].contains(code) else {
+        throw error
+      }
       // Brokers that delay the end of a transaction may end it themselves meanwhile.
       process.excusedAt = cluster.now
-      throw KafkaError(.localTimedOut, isRetriable: true)
+      throw KafkaError(code, isRetriable: true)
     }
   }
 
