@@ -137,12 +137,13 @@ struct LivePace {
   /// The time since it started.
   var elapsed: Duration { ContinuousClock.now - start }
 
-  /// Waits until `time` or a stop, calling `idle` now and then.
+  /// Waits until `time` or a stop, calling `idle` now and then. A record goes out up to a millisecond early:
+  /// a wait for each would take longer than many records are apart.
   mutating func wait(until time: Int64, _ idle: () throws -> Void) throws {
     let due = start + .nanoseconds(time - startNanoseconds)
     while !stop.isSet {
       let left = due - .now
-      guard left > .zero else { break }
+      guard left > .milliseconds(1) else { break }
       try idle()
       stop.wait(min(left, .milliseconds(100)))
     }

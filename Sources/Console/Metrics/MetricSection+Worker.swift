@@ -76,6 +76,9 @@ extension MetricSection {
       "tailrace_aborts_total", "Times the work since the last commit was aborted and done again"
     ) { $0.measures.aborts },
     .counter("tailrace_disturbances_total", "Transient errors of brokers") { $0.status.disturbances },
+    .counter(
+      "tailrace_rounds_total", "Rounds of lanes: each reads the records that have arrived, perhaps none"
+    ) { $0.snapshot.lane.rounds },
     .counter("tailrace_commits_total", "Commits of outputs and offsets") { $0.snapshot.lane.commits },
     .histogram("tailrace_commit_duration_seconds", "Duration of commits of outputs and offsets") {
       $0.measures.commitDurations

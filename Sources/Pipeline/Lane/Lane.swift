@@ -31,6 +31,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   /// When the last commit was, by the steady clock.
   private var committedAt = Instant.distantPast
   private var commits: UInt64 = 0
+  private var rounds: UInt64 = 0
   private var commitDurations = Histogram()
 
   init(
@@ -67,6 +68,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     let count = try link.poll(timeout: patience) { (place, key, value) throws(BrokerError) in
       try job.take(place, key: key, value: value, at: moment, to: link)
     }
+    rounds += 1
     recordsSinceCommit += count
     membership.events += link.takeEvents()
     try answerGroup(at: moment)
@@ -114,6 +116,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   package func snapshot() -> LaneSnapshot {
     var snapshot = job.snapshot()
     snapshot.lane.commits = commits
+    snapshot.lane.rounds = rounds
     snapshot.recovering += membership.waiting.count
     return snapshot
   }

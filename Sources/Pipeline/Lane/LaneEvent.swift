@@ -83,6 +83,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var deadLetterSpans: [String: UInt64] = [:]
   /// Commits.
   public var commits: UInt64 = 0
+  /// Rounds: each reads the records that have arrived, perhaps none.
+  public var rounds: UInt64 = 0
   /// Records of spans that a repartitioner has written.
   public var spans: UInt64 = 0
   /// Records of partitions that were no longer assigned; their current owner reads them.
@@ -149,6 +151,7 @@ extension LaneCounters {
     sampled += other.sampled
     spans += other.spans
     commits += other.commits
+    rounds += other.rounds
     recordsNotAssigned += other.recordsNotAssigned
     recordsRepeated += other.recordsRepeated
     deadLetters.merge(other.deadLetters) { $0 + $1 }

@@ -76,9 +76,10 @@ public final class Worker: Sendable {
       group.enter()
       let thread = Thread { [self] in
         defer { group.leave() }
+        // From inside the thread: otherwise the system doesn't learn of it.
+        Thread.current.name = "lane-\(number)"
         runLane(number, facts)
       }
-      thread.name = "lane-\(number)"
       thread.stackSize = 8 << 20
       thread.start()
     }

@@ -4,7 +4,6 @@ import ArgumentParser
 import Files
 import Foundation
 import Kafka
-import Logging
 import Pipeline
 import Sampling
 import Topology
@@ -17,6 +16,11 @@ struct BenchKafkaCommand: ParsableCommand {
       Reads the whole topic in turn with a consumer that does nothing, a worker with at-least-once \
       delivery, and one with exactly-once delivery. Each worker has its own group and output topics. \
       Brokers and machines drift, so ratios are taken within a round; their median counts.
+
+      With --live, traffic is published to the topic at RATE spans a second (`tailrace generate --live`), and \
+      a worker follows it, exactly once, then another reads the same records as a backlog. CPU time is that \
+      of the worker's process. Plan capacity by the live figure: a worker that keeps up reads small batches, \
+      which cost more.
       """)
 
   @Option(name: .long, help: "The brokers.")
@@ -27,6 +31,16 @@ struct BenchKafkaCommand: ParsableCommand {
 
   @Option(name: .long, help: "Number of measurements of each.")
   var rounds = 4
+
+  @Option(name: .long, help: "Follow live traffic of this many spans a second.")
+  var live: Double?
+
+  @Option(
+    name: .long, help: "How long to measure live traffic, such as 20s; a third of that is for warming up.")
+  var seconds = TimeArgument(seconds: 20)
+
+  @Option(name: .long, help: "Spans per trace of live traffic, on average.")
+  var spansPerTrace = 50.0
 
   @Option(name: .long, help: "Lanes of the workers.")
   var lanes = 1
@@ -40,11 +54,16 @@ struct BenchKafkaCommand: ParsableCommand {
     guard (1...100_000).contains(rounds), (1...64).contains(lanes) else {
       throw ValidationError("--rounds is from 1 to 100000, --lanes from 1 to 64")
     }
+    guard (1...1e9).contains(live ?? 1), (1...1e6).contains(spansPerTrace), seconds.duration >= .seconds(1)
+    else {
+      throw ValidationError("--live is from 1 to 1e9, --spans-per-trace from 1 to 1e6, --seconds at least 1")
+    }
   }
 
   mutating func run() throws {
     do {
-      let bench = try KafkaBench(topic, brokers: brokers, lanes: lanes)
+      if let live { return try follow(live) }
+      let bench = try KafkaBench(BenchTopic(topic, brokers: brokers), lanes: lanes)
       var readings: [KafkaBench.Mode: [KafkaBench.Reading]] = [:]
       let line = Progress("readings", total: rounds * 3, progress)
       for round in 0..<rounds {
@@ -65,6 +84,21 @@ struct BenchKafkaCommand: ParsableCommand {
     } catch {
       throw CommandFailure.failed("\(topic) at \(brokers): \(describe(error))")
     }
+  }
+
+  private func follow(_ spansPerSecond: Double) throws {
+    let bench = LiveBench(
+      topic: try BenchTopic(topic, brokers: brokers), lanes: lanes, spansPerSecond: spansPerSecond,
+      spansPerTrace: spansPerTrace, seconds: seconds.duration)
+    var readings: [LiveBench.Reading] = []
+    let line = Progress("readings", total: rounds, progress)
+    for round in 0..<rounds {
+      readings.append(try bench.measure(round: round))
+      line.show(round + 1)
+    }
+    line.end()
+    let report = LiveBenchReport(readings)
+    try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
   }
 }
 
@@ -93,43 +127,18 @@ private struct KafkaBench {
     var recordsPerSecond: Double { Double(records) / seconds }
   }
 
-  let recordCount: Int64
-  private let topic: String
-  private let brokers: String
+  private let topic: BenchTopic
   private let lanes: Int
-  private let partitions: Int
-  /// Distinguishes the groups and topics of different runs.
-  private let run = String(UInt32.random(in: 0 ... .max), radix: 16)
-  private static let patience = Duration.seconds(120)
+  private let recordCount: Int64
   /// Records read before measuring begins.
   private var warmUp: Int64 { recordCount / 3 }
 
-  private static func properties(_ brokers: String) -> [KafkaProperty] {
-    [
-      KafkaProperty("bootstrap.servers", brokers), KafkaProperty("receive.message.max.bytes", "2147483647"),
-      KafkaProperty("fetch.message.max.bytes", "33554432"), KafkaProperty("fetch.max.bytes", "134217728"),
-    ]
-  }
-
-  init(_ topic: String, brokers: String, lanes: Int) throws {
+  init(_ topic: BenchTopic, lanes: Int) throws {
     self.topic = topic
-    self.brokers = brokers
     self.lanes = lanes
-    let admin = try Admin(properties: [KafkaProperty("bootstrap.servers", brokers)], log: { _ in })
-    guard let description = try admin.describe([topic], timeout: .seconds(15))[0] else {
-      throw CommandFailure.failed("topic '\(topic)' does not exist")
-    }
-    partitions = description.partitions
-    let reader = try Consumer(
-      topic: topic, properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)")],
-      log: { _ in })
-    let places = (0..<Int32(partitions)).map { TopicPartition(topic, $0) }
-    func sum(of named: Int64) throws -> Int64 {
-      try reader.lookUp(places.map { PartitionOffset($0, offset: named) }, timeout: .seconds(15))
-        .reduce(0) { $0 + $1.offset }
-    }
-    recordCount = try sum(of: PartitionOffset.end) - sum(of: PartitionOffset.beginning)
-    guard recordCount > 0 else { throw CommandFailure.failed("topic '\(topic)' is empty") }
+    let (first, last) = (try topic.offsets(PartitionOffset.beginning), try topic.offsets(PartitionOffset.end))
+    recordCount = zip(first, last).reduce(0) { $0 + ($1.1.offset - $1.0.offset) }
+    guard recordCount > 0 else { throw CommandFailure.failed("topic '\(topic.name)' is empty") }
   }
 
   func measure(_ mode: Mode, round: Int) throws -> Reading {
@@ -141,15 +150,12 @@ private struct KafkaBench {
   }
 
   private func readAndDoNothing(_ round: Int) throws -> Reading {
-    let consumer = try Consumer(
-      topic: topic,
-      properties: KafkaBench.properties(brokers) + [KafkaProperty("group.id", "bench-\(run)-\(round)")],
-      batchCapacity: 2048, log: { _ in })
+    let consumer = try topic.consumer(group: "\(topic.run)-\(round)")
     defer { consumer.close() }
     try consumer.subscribe()
     var count: Int64 = 0
     var clock: Stopwatch?
-    let deadline = ContinuousClock.now + KafkaBench.patience
+    let deadline = ContinuousClock.now + BenchTopic.patience
     while count < recordCount {
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the topic's end was not reached")
@@ -165,33 +171,16 @@ private struct KafkaBench {
   }
 
   private func work(_ delivery: Delivery, _ round: Int) throws -> Reading {
-    var topology = TailSamplingTopology()
-    let name = "bench-\(run)-\(delivery.rawValue)-\(round)"
-    topology.worker = WorkerSettings(
-      group: name, lanes: lanes, delivery: delivery,
-      kafka: KafkaProperties(
-        Dictionary(KafkaBench.properties(brokers).map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })))
-    // A topic that was filled at full speed holds some seconds of stream time. Windows are as short, so in
-    // steady state they close as fast as they open.
-    topology.windows.decisionWait = .seconds(1)
-    topology.windows.decisionWaitAfterRoot = .milliseconds(250)
-    topology.windows.lateWindow = .seconds(10)
-    topology.topics.spans.name = topic
-    topology.topics.decisions.name = "\(name)-decisions"
-    topology.topics.verdicts = "\(name)-verdicts"
-    topology.topics.sampled = "\(name)-sampled"
-    topology.topics.deadLetters = "\(name)-dead-letters"
-    let worker = Worker(.tailSampling(topology), logger: .standardError(topology.worker, level: .error))
-    let failure = WorkerThread(worker)
+    let worker = try BenchWorker(topic, lanes: lanes, delivery, name: "\(delivery.rawValue)-\(round)")
     defer { worker.stop() }
     var clock: Stopwatch?
-    let deadline = ContinuousClock.now + KafkaBench.patience
+    let deadline = ContinuousClock.now + BenchTopic.patience
     var counters = worker.snapshot.counters
     while counters.recordsRead < recordCount {
       if clock == nil, counters.recordsRead >= warmUp {
         clock = Stopwatch(records: Int64(counters.recordsRead), spans: counters.spansRead)
       }
-      if let error = failure.error { throw error }
+      try worker.check()
       guard ContinuousClock.now < deadline else {
         throw CommandFailure.failed("the topic's end was not reached")
       }
@@ -201,29 +190,8 @@ private struct KafkaBench {
     var reading = (clock ?? Stopwatch()).reading(
       records: Int64(counters.recordsRead), spans: counters.spansRead)
     reading.whole = (counters.recordsRead, counters.spansRead)
-    worker.stop()
-    failure.wait()
     return reading
   }
-}
-
-/// A worker on its own thread.
-private final class WorkerThread: @unchecked Sendable {
-  // Sound: `failure` is only accessed under the lock.
-  private let lock = NSLock()
-  private var failure: (any Error)?
-  private let ended = DispatchSemaphore(value: 0)
-
-  init(_ worker: Worker) {
-    Thread { [self] in
-      do { try worker.run() } catch { lock.withLock { failure = error } }
-      ended.signal()
-    }.start()
-  }
-
-  var error: (any Error)? { lock.withLock { failure } }
-
-  func wait() { ended.wait() }
 }
 
 /// Elapsed and processor time since a place in the topic.
@@ -306,7 +274,7 @@ private struct KafkaBenchReport: Encodable {
 
 extension [Double] {
   /// The middle value; 0 of none.
-  fileprivate var median: Double {
+  var median: Double {
     guard !isEmpty else { return 0 }
     let ordered = sorted()
     let middle = count / 2
