@@ -93,11 +93,13 @@ public final class Consumer: ConsumerClient {
   ) throws(Failure) -> Int {
     unsafe batch.fill(from: queue, timeout: timeout)
     var specials = 0
-    try batch.forEach(body) { code, partition, offset, text in
+    try batch.forEach(body) { code, ended, partition, offset, text in
       specials += 1
+      // One that its owner gives partitions may read several topics.
+      let place = TopicPartition(ended ?? topic, partition)
       let event: ConsumerEvent =
         code == RD_KAFKA_RESP_ERR__PARTITION_EOF
-        ? .endOfPartition(TopicPartition(topic, partition), offset: offset) : .error(KafkaError(code, text))
+        ? .endOfPartition(place, offset: offset) : .error(KafkaError(code, text))
       handle.context.events.withLock { $0.append(event) }
     }
     let count = batch.count - specials

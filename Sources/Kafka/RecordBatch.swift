@@ -111,11 +111,11 @@ struct RecordBatch: ~Copyable {
 
   /// Calls `body` with each record: its place, its key and its value, nil if missing. Both are lent.
   ///
-  /// - Parameter special: called instead for messages that are not records: an error's code, its place and
-  ///   its text.
+  /// - Parameter special: called instead for messages that are not records: an error's code, its place (the
+  ///   topic is nil if it is of none) and its text.
   func forEach<Failure: Error>(
     _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void,
-    special: (rd_kafka_resp_err_t, Int32, Int64, String) -> Void
+    special: (rd_kafka_resp_err_t, String?, Int32, Int64, String) -> Void
   ) throws(Failure) {
     defer { lent.index = -1 }
     for index in 0..<count {
@@ -127,7 +127,8 @@ struct RecordBatch: ~Copyable {
       let code = unsafe message.pointee.err
       guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
         let text = unsafe rd_kafka_message_errstr(message).map { unsafe String(cString: $0) } ?? ""
-        unsafe special(code, message.pointee.partition, message.pointee.offset, text)
+        let topic = unsafe message.pointee.rkt.map { unsafe String(cString: rd_kafka_topic_name($0)) }
+        unsafe special(code, topic, message.pointee.partition, message.pointee.offset, text)
         continue
       }
       var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE

@@ -92,6 +92,21 @@ import Testing
     member.consumer.close()
   }
 
+  /// A reader that is given partitions may read several topics, one after the other.
+  @Test func anEndNamesItsTopic() throws {
+    let cluster = try RunningCluster()
+    for name in ["t", "u"] { try cluster.createTopic(name) }
+    let member = try cluster.member(of: "g", reading: "t")
+    for name in ["t", "u"] {
+      try member.consumer.assignAlone(more: [PartitionOffset(TopicPartition(name, 0), offset: 0)])
+      try member.step(until: "the end of \(name)") {
+        member.events.contains(.endOfPartition(TopicPartition(name, 0), offset: 0))
+      }
+      try member.consumer.unassignAlone([TopicPartition(name, 0)])
+    }
+    member.consumer.close()
+  }
+
   @Test func endsOfPartitionsAreToldAgainAfterEachCatchingUp() throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t", partitions: 2)

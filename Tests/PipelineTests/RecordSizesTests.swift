@@ -9,7 +9,8 @@ import Topology
 
 @Suite struct RecordSizesTests {
   private let topics = [
-    "spans": 1_048_588, "decisions": 1_048_588, "sampled": 1_048_588, "spans.dead-letters": 1_048_588,
+    "spans": 1_048_588, "decisions": 1_048_588, "verdicts": 1_048_588, "sampled": 1_048_588,
+    "spans.dead-letters": 1_048_588,
   ]
 
   private func plan(_ change: (inout TailSamplingTopology) -> Void = { _ in }) -> LanePlan {
@@ -117,7 +118,7 @@ import Topology
         "topic 'decisions' accepts records of at most 2000 bytes (its max.message.bytes): "
           + "at least 13024 bytes are needed"
       ])
-    #expect(RecordSizes(topics, clientBytes: 5000).problems(of: plan().needs).count == 3)
+    #expect(RecordSizes(topics, clientBytes: 5000).problems(of: plan().needs).count == 4)
   }
 
   @Test func repartitionHasItsOwnOutput() {

@@ -350,8 +350,8 @@ final class World {
     return try take()
   }
 
-  /// What the ledger says of the traces dropped since the last call, as a commit would write it. Other outputs
-  /// must have been taken.
+  /// What the ledger says of the traces dropped since the last call, as a commit would write it. Other
+  /// outputs must have been taken.
   func takeLedger() throws -> [RestoredVerdict] {
     var verdicts: [RestoredVerdict] = []
     for page in takePages() {

@@ -91,8 +91,8 @@ extension MetricSection {
     },
     .counter(
       "tailrace_ledger_unreadable_pages_total",
-      "Pages of the ledger that could not be read back when a partition was assigned: the verdicts in them are "
-        + "lost"
+      "Pages of the ledger that could not be read back when a partition was assigned: the verdicts in them "
+        + "are lost"
     ) { $0.snapshot.lane.ledgerPagesUnreadable },
     .counter("tailrace_condition_errors_total", "Policy conditions that could not be evaluated") {
       $0.counters.conditionErrors

@@ -180,8 +180,8 @@ public protocol BrokerLink {
   /// Whether a commit has begun whose outcome is unknown.
   var isCommitting: Bool { get }
 
-  /// Reads back more of the partition's own verdicts: those written since `time`, as a `read_committed` reader
-  /// sees them. It is called until it returns `.read`; `release` ends it too.
+  /// Reads back more of the partition's own verdicts: those written since `time`, as a `read_committed`
+  /// reader sees them. It is called until it returns `.read`; `release` ends it too.
   ///
   /// Verdicts of this partition, and of others being read back at the same time, are delivered as they
   /// arrive, and not kept: those of the ledger, oldest first, then those of decision records, oldest first.

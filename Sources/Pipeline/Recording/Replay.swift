@@ -96,8 +96,8 @@ public struct Replay: ~Copyable {
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
 
-  /// Prepares a replay. A recording's reader expects a line for each trace: what a worker writes to the ledger
-  /// becomes a compact record.
+  /// Prepares a replay. A recording's reader expects a line for each trace: what a worker writes to the
+  /// ledger becomes a compact record.
   public init(configuration: SamplerConfiguration) {
     var configuration = configuration
     if configuration.dropped == .ledger { configuration.dropped = .compact }

@@ -4,9 +4,10 @@ internal import Kafka
 internal import OTLP
 internal import Sampling
 
-/// Reads the tails of the topics of verdicts, of several partitions at once and a little at a time: the lane's
-/// other partitions continue meanwhile. Verdicts are delivered as they arrive; none is kept here. A partition's
-/// topics are read one after the other, by one consumer; records say themselves which form they have.
+/// Reads the tails of the topics of verdicts, of several partitions at once and a little at a time: the
+/// lane's other partitions continue meanwhile. Verdicts are delivered as they arrive; none is kept here. A
+/// partition's topics are read one after the other, by one consumer; records say themselves which form they
+/// have.
 ///
 /// A partition's last owner may have died while its last transaction was being committed. So a tail is read
 /// up to the high watermark, and reading waits until the last stable offset has reached it: then every

@@ -53,9 +53,9 @@ final class WorkerLog: Sendable {
     case .ledgerDamaged(let partition, let damage):
       logger.warning(
         """
-        \(damage.pages) \(damage.pages == 1 ? "page" : "pages") of the ledger of partition \(partition.value) \
-        can't be read, the first at offset \(damage.firstOffset) (\(damage.firstError)): traces whose verdicts \
-        are lost and whose spans still arrive are decided again
+        \(damage.pages) \(damage.pages == 1 ? "page" : "pages") of the ledger of partition \
+        \(partition.value) can't be read, the first at offset \(damage.firstOffset) (\(damage.firstError)): \
+        traces whose verdicts are lost and whose spans still arrive are decided again
         """)
     case .repeated(let partition, let offset, let next):
       logger.warning(

@@ -6,8 +6,8 @@
 //     entry = trace-id flags offset length elapsed age spans [errors]
 //
 // `version` is one byte; `traces` is a little-endian 32-bit number, since it is known last. All other numbers
-// are varints, and those that may be negative are zigzag-coded. Offsets and times are differences to the entry
-// before: traces that are decided one after another began at about the same time.
+// are varints, and those that may be negative are zigzag-coded. Offsets and times are differences to the
+// entry before: traces that are decided one after another began at about the same time.
 
 public import OTLP
 

@@ -1,5 +1,6 @@
 // Bugs injected on purpose above the clients, to see whether the auditor finds them.
 
+import OTLP
 import Pipeline
 import Sampling
 
@@ -11,8 +12,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case forgetVerdicts = "forget-verdicts"
   /// The ledger is not read back.
   case forgetLedger = "forget-ledger"
-  /// The ledger is written outside the transaction.
-  case accountEarly = "account-early"
+  /// Pages of the ledger are written after the commit that they belong to.
+  case accountLate = "account-late"
   /// Each page of the ledger is written twice.
   case accountTwice = "account-twice"
   /// Kept spans are written outside the transaction.
@@ -35,6 +36,8 @@ final class MutatedLink: BrokerLink {
   private let mutant: Mutant?
   /// Verdicts that the bug has gathered.
   private var gathered: [(PartitionID, RestoredVerdict)] = []
+  /// Pages of the ledger that the bug has held back.
+  private var heldPages: [(partition: PartitionID?, bytes: [UInt8])] = []
 
   init(_ link: KafkaLink<VirtualClients>, _ mutant: Mutant?) {
     self.link = link
@@ -66,6 +69,13 @@ final class MutatedLink: BrokerLink {
 
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
     try link.commit(points.map { ($0, mutated($1)) })
+    let pages = heldPages
+    heldPages = []
+    for page in pages {
+      try page.bytes.withRawBytes { (bytes) throws(BrokerError) in
+        try link.write(.verdicts, partition: page.partition, key: nil, value: bytes, headers: [])
+      }
+    }
   }
 
   private func mutated(_ point: CommitPoint) -> CommitPoint {
@@ -104,6 +114,10 @@ final class MutatedLink: BrokerLink {
     _ topic: OutputTopic, partition: PartitionID?, key: RawSpan?, value: RawSpan?,
     headers: [RecordHeaderField]
   ) throws(BrokerError) {
+    if topic == .verdicts, mutant == .accountLate, let value {
+      heldPages.append((partition, value.copied()))
+      return
+    }
     try link.write(topic, partition: partition, key: key, value: value, headers: headers)
     guard topic == .verdicts, mutant == .accountTwice else { return }
     try link.write(topic, partition: partition, key: key, value: value, headers: headers)

@@ -82,9 +82,7 @@ final class VirtualProducer: ProducerClient {
         fail(record.id, KafkaError(.msgSizeTooLarge))
         continue
       }
-      let isEarly =
-        process.mutant == .forwardEarly && record.id.topic == SimulatedTopic.sampled
-        || process.mutant == .accountEarly && record.id.topic == SimulatedTopic.verdicts
+      let isEarly = process.mutant == .forwardEarly && record.id.topic == SimulatedTopic.sampled
       guard isTransactional, !isEarly else {
         _ = cluster.write(record.id, record.key, record.value, in: nil)
         continue

@@ -1,4 +1,4 @@
-// Any bytes as a page of the ledger: an error with its place or entries, and these as the past of a partition.
+// Any bytes as a page of the ledger: an error with its place or entries, and these as a partition's past.
 
 import Expectation
 import OTLP
