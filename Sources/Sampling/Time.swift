@@ -194,17 +194,22 @@ extension Int64 {
 
 /// The first 20 characters of an instant's text, as in `2026-01-31T23:59:58.`: the same for a whole second.
 struct SecondText {
-  /// The second since 1970.
+  /// The second since 1970,
   private(set) var second: Int64
+  /// and the first one of its day.
+  private let dayStart: Int64
   /// The characters, the first in the lowest byte; of the last word, four.
-  fileprivate let words: (UInt64, UInt64, UInt64)
+  fileprivate private(set) var words: (UInt64, UInt64, UInt64) = (0, 0, 0)
+
+  private static let secondsOfDay: Int64 = 86_400
 
   /// The text for all instants in the second that `instant` is in.
   ///
   /// Source: RFC 3339; the date by Howard Hinnant's `civil_from_days`.
   init(of instant: Instant) {
     second = instant.parts.second
-    let (day, inDay) = second.flooredDivision(by: 86_400)
+    let (day, inDay) = second.flooredDivision(by: SecondText.secondsOfDay)
+    dayStart = second - inDay
     let shifted = day + 719_468
     let (era, inEra) = shifted.flooredDivision(by: 146_097)
     let yearOfEra = (inEra - inEra / 1460 + inEra / 36_524 - inEra / 146_096) / 365
@@ -214,34 +219,42 @@ struct SecondText {
     // Instants lie between 1677 and 2262: the year has four digits.
     let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
     let dayOfMonth = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-    let (minutes, second) = inDay.quotientAndRemainder(dividingBy: 60)
-    let (hour, minute) = minutes.quotientAndRemainder(dividingBy: 60)
-    words = SecondText.words(
-      date: UInt64(truncatingIfNeeded: year * 10_000 + month * 100 + dayOfMonth),
-      time: UInt64(truncatingIfNeeded: hour * 10_000 + minute * 100 + second))
-  }
-
-  /// The characters of a date, such as 20260131, and a time, such as 235958. Bytes are counted from the
-  /// lowest.
-  private static func words(date: UInt64, time: UInt64) -> (UInt64, UInt64, UInt64) {
-    let date = Decimals.characters(of: date)
-    let (month, day) = ((date >> 32) & 0xffff, date >> 48)
-    // Two zeros come first.
-    let time = Decimals.characters(of: time) >> 16
-    let (hour, minute, second) = (time & 0xffff, (time >> 16) & 0xffff, time >> 32)
+    // A date such as 20260131. Bytes are counted from the lowest.
+    let date = Decimals.characters(of: UInt64(truncatingIfNeeded: year * 10_000 + month * 100 + dayOfMonth))
     // 2026-01-
-    let first: UInt64 = 0x2d00_002d_0000_0000 | date & 0xffff_ffff | month << 40
-    // 31T23:59
-    let middle: UInt64 = 0x0000_3a00_0054_0000 | day | hour << 24 | minute << 48
-    // :58.
-    let last: UInt64 = 0x2e00_003a | second << 8
-    return (first, middle, last)
+    words.0 = 0x2d00_002d_0000_0000 | date & 0xffff_ffff | ((date >> 32) & 0xffff) << 40
+    // 31
+    words.1 = date >> 48
+    setTime(inDay)
   }
 
-  /// Becomes the text for `instant`: nothing to do if it is in the same second.
+  /// Sets the time to a second of the same day.
+  @inline(__always)
+  private mutating func setTime(_ inDay: Int64) {
+    // Sound: less than a day's seconds.
+    let (minutes, second) = UInt32(truncatingIfNeeded: inDay).quotientAndRemainder(dividingBy: 60)
+    let (hour, minute) = minutes.quotientAndRemainder(dividingBy: 60)
+    // A time such as 235958; two zeros come first.
+    let time = Decimals.characters(of: UInt64(hour * 10_000 + minute * 100 + second)) >> 16
+    // 31T23:59
+    let (hours, colonAndMinutes) = ((time & 0xffff) << 24, 0x3a00_0000_0000 | (time >> 16) << 48)
+    words.1 = words.1 & 0xffff | 0x0054_0000 | hours | colonAndMinutes
+    // :58.
+    words.2 = 0x2e00_003a | (time >> 32) << 8
+  }
+
+  /// Becomes the text for `instant`: nothing to do if it is in the same second, little if on the same day.
   @inline(__always)
   mutating func follow(_ instant: Instant) {
-    if instant.parts.second != second { self = SecondText(of: instant) }
+    let next = instant.parts.second
+    guard next != second else { return }
+    let inDay = next - dayStart
+    if inDay >= 0, inDay < SecondText.secondsOfDay {
+      second = next
+      setTime(inDay)
+    } else {
+      self = SecondText(of: instant)
+    }
   }
 }
 

@@ -65,6 +65,14 @@ def test_partition_counts_differ(broker, tailrace, write):
         assert any({"2", "3"} <= each for each in counts), result.stdout
 
 
+def test_outputs_may_have_more_partitions(broker, tailrace, write):
+    topology = TailSampling("check-more", create=False)
+    broker.create(topology.spans, partitions=2)
+    broker.create(*topology.outputs, partitions=3)
+    result = tailrace("check", write(topology), "--connect")
+    assert result.returncode == 0, result.stdout
+
+
 def test_a_mistake_in_the_file(complete, tailrace, write):
     path = write(complete)
     lines = path.read_text().replace("late_window", "late_windows").splitlines()

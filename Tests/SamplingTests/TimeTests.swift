@@ -2,6 +2,7 @@
 
 import Testing
 
+@testable import OTLP
 @testable import Sampling
 
 @Suite struct InstantTests {
@@ -31,6 +32,21 @@ import Testing
     ] as [(Int64, String)])
   func writesDates(seconds: Int64, expected: String) {
     #expect(text(seconds * 1_000_000_000) == expected)
+  }
+
+  /// The text of one second becomes that of another, of the same day or not.
+  @Test func followsAnInstant() {
+    var second = SecondText(of: Instant(nanoseconds: 0))
+    for seconds in [
+      1, 86_399, 86_400, 86_401, 86_400, -1, -86_400, -86_401, 951_782_399, 951_782_400, 1_709_251_199,
+      1_709_164_800, 4_107_542_400, -2_203_891_201, -2_203_891_200,
+    ] as [Int64] {
+      let instant = Instant(nanoseconds: seconds * 1_000_000_000 + 123_456_789)
+      second.follow(instant)
+      var bytes: [UInt8] = []
+      bytes.appendText(room: 64) { $0.appendRFC3339(instant, in: second) }
+      #expect(String(decoding: bytes, as: UTF8.self) == text(instant.nanoseconds))
+    }
   }
 
   @Test func writesNanoseconds() {

@@ -181,8 +181,8 @@ import Testing
     #expect(!first.isCommitting, "it waits for an answer within the transaction's time")
   }
 
-  /// Requests that fail at once, as while a coordinator is being elected, are repeated ten times a second, not
-  /// as often as the processor allows.
+  /// Requests that fail at once, as while a coordinator is being elected, are repeated ten times a second,
+  /// not as often as the processor allows.
   @Test func requestsThatFailAtOnceDoNotSpin() throws {
     var tries = 0
     func count() {

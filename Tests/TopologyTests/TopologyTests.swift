@@ -172,6 +172,23 @@ let everyTopologyKey = """
     }
   }
 
+  /// Each kind's keys are in its own part of docs/topology.md, or in that of both kinds.
+  @Test(arguments: ["kind: tail-sampling\nbaseline: {}\n", "kind: repartition\n"])
+  func keysAreDocumentedUnderTheirKind(_ yaml: String) throws {
+    let topology = try parse(yaml)
+    let page = try String(contentsOf: repository.appending(path: "docs/topology.md"), encoding: .utf8)
+    let kind = yaml.prefix { $0 != "\n" }
+    let parts = page.components(separatedBy: "\n## ").filter {
+      $0.hasPrefix("Keys of both kinds\n") || $0.hasPrefix("Keys of `\(kind)`\n")
+    }
+    #expect(parts.count == 2)
+    for line in topology.redactedDescription.split(separator: "\n") where line.first?.isLetter == true {
+      let key = line.prefix { $0 != ":" }
+      let isThere = parts.contains { $0.contains("| `\(key)") || $0.contains("### `\(key)`") }
+      #expect(isThere, "\(key) of \(kind)")
+    }
+  }
+
   @Test func secretsAreMasked() throws {
     let names = [
       "sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "SASL.PASSWORD",
