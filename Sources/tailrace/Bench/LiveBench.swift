@@ -149,7 +149,8 @@ private struct WorkerClock {
     func count(_ path: (LaneSnapshot) -> UInt64) -> Double { Double(path(last)) - Double(path(snapshot)) }
     return WorkerReading(
       seconds: (ContinuousClock.now - start) / .seconds(1), records: count(\.counters.recordsRead),
-      spans: count(\.counters.spansRead), traces: count { $0.counters.tracesKept + $0.counters.tracesDropped },
+      spans: count(\.counters.spansRead),
+      traces: count { $0.counters.tracesKept + $0.counters.tracesDropped },
       rounds: count(\.lane.rounds), commits: count(\.lane.commits), cpu: end.all - times.all,
       laneCPU: end.lanes - times.lanes, clientCPU: end.clients - times.clients,
       wakeUps: end.wakeUps - times.wakeUps)
@@ -227,7 +228,8 @@ struct LiveBenchReport: Encodable {
       \(row("rounds/s", 0, \.roundsPerSecond))
       \(row("commits/s", 1, \.commitsPerSecond))
       \(row("wake-ups of lanes/s", 0, \.wakeUpsPerSecond))
-      \(String(format: "live takes %.2f times the CPU of a backlog, its lanes %.2f times", liveRatio, laneLiveRatio))
+      \(String(format: "live takes %.2f times the CPU of a backlog, ", liveRatio))\
+      \(String(format: "its lanes %.2f times", laneLiveRatio))
       at most \(lagRecords) records were not read yet at the end
       """
   }
