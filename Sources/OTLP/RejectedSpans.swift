@@ -48,6 +48,7 @@ extension ScannedRecord {
     _ span: SpanView, _ error: MalformedInput, in bytes: RawSpan
   ) throws(MalformedInput) {
     guard error.reason.isOfOneSpan else { throw error }
+    isWhole = false
     var span = span
     try span.readIdentifiers(bytes)
     if let index = rejected.firstIndex(where: { $0.error.reason == error.reason }) {

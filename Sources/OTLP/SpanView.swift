@@ -151,8 +151,8 @@ public struct SpanView: Sendable {
 public struct ResourceView: Sendable {
   /// The value of the resource attribute `service.name`; empty where there is none.
   public var serviceName: ByteRange
-  /// The same number means the same bytes, and another number with the same low eight bits means that this one
-  /// does not come again; 0 means nothing.
+  /// Identifies the resource's bytes, if the record remembers resources; else 0. A number is replaced by a
+  /// greater one with the same low eight bits, and does not return after that.
   public var number: UInt64 = 0
   /// Which of the record's extra runs are this resource's: everything in it that is not scope spans.
   var extras: Range<Int>

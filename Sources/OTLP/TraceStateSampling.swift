@@ -21,8 +21,8 @@ public struct TraceStateSampling: Equatable, Sendable {
     self.init(TraceStateList(range, of: bytes), of: bytes)
   }
 
-  /// Whether the tracestate in `range` of `bytes` can say anything: whether `ot=` is in it. Few do, and looking
-  /// for that takes a tenth of what reading them takes.
+  /// Whether the tracestate in `range` of `bytes` can say anything: whether `ot=` is in it. In few it is, and
+  /// finding out takes a fraction of what reading the tracestate takes.
   public static func isGiven(in range: ByteRange, of bytes: RawSpan) -> Bool {
     let equals: UInt64 = 0x3d
     var offset = range.indices.lowerBound &+ 2

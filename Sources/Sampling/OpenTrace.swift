@@ -213,11 +213,13 @@ struct OpenTrace: ~Copyable {
     if share.isAsynchronous { isAsynchronous = true }
   }
 
-  /// Adds the share of the record at `offset`, a piece of `byteCount` bytes. Returns whether policies that
-  /// have been asked about the trace since `askedSince` may now find it certain to be kept.
+  /// Adds the share of the record at `offset`, a piece of `byteCount` bytes. Returns whether policies may now
+  /// find the trace certain to be kept that have these `edges` and have been asked since `askedSince`.
   @inline(__always)
-  mutating func add(_ share: ShareFacts, byteCount: Int, at offset: Offset, askedSince: Offset) -> Bool {
-    let isNews = share.hasRoots || statuses | share.statuses != statuses || lastOffset < askedSince
+  mutating func add(
+    _ share: ShareFacts, byteCount: Int, at offset: Offset, _ edges: AnswerEdges, askedSince: Offset
+  ) -> Bool {
+    let isNews = lastOffset < askedSince || edges.arePassed(by: share, after: statuses)
     lastOffset = offset
     self.byteCount += UInt64(byteCount)
     accumulate(share)

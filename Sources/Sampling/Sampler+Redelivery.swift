@@ -161,14 +161,14 @@ extension Share {
   /// the first of the share.
   func withPart(
     _ spans: [Int], of record: inout ScannedRecord, _ bytes: RawSpan,
-    _ body: (Share, ScannedRecord, RawSpan) -> Void
+    _ body: (Share, inout ScannedRecord, RawSpan) -> Void
   ) {
     guard !spans.isEmpty else { return }
     var part = self
     part.spans = record.moveToFront(spans, of: self.spans)
     var piece = WireWriter()
     piece.appendPiece(part.spans, of: record, bytes: bytes)
-    piece.bytes.withRawBytes { body(part, record, $0) }
+    piece.bytes.withRawBytes { body(part, &record, $0) }
   }
 }
 

@@ -36,7 +36,7 @@ extension Sampler {
       place = table[slot].note(share.spans, of: record, in: &register, &facts)
     }
     if place == share.spans.upperBound {
-      takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
+      takeOpen(share, facts, of: &record, bytes, piece, slot, &effects)
     } else {
       takeNew(share, from: place, of: &record, bytes, piece, slot, &effects)
     }
@@ -49,31 +49,34 @@ extension Sampler {
     _ slot: Int, _ effects: inout Effects
   ) {
     guard let new = newSpans(of: share, from: place, of: record, bytes, in: slot) else {
-      return takeWhole(share, of: record, bytes, piece, slot, &effects)
+      return takeWhole(share, of: &record, bytes, piece, slot, &effects)
     }
-    share.withPart(new, of: &record, bytes) { takeWhole($0, of: $1, bytes, $2, slot, &effects) }
+    share.withPart(new, of: &record, bytes) { takeWhole($0, of: &$1, bytes, $2, slot, &effects) }
   }
 
   private mutating func takeWhole(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ effects: inout Effects
   ) {
     var facts = ShareFacts()
     for index in share.spans { table[slot].fold(record.spans[index], into: &facts) }
-    takeOpen(share, facts, of: record, bytes, piece, slot, &effects)
+    takeOpen(share, facts, of: &record, bytes, piece, slot, &effects)
   }
 
   /// Processes a share of an open trace whose spans are all new.
+  ///
+  /// The record is `inout` here and in what this calls, though it does not change: otherwise each of these
+  /// calls would copy it.
   @inline(__always)
   private mutating func takeOpen(
-    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
+    _ share: Share, _ facts: ShareFacts, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
     _ slot: Int, _ effects: inout Effects
   ) {
     var mayBeCertain = table[slot].add(
-      facts, byteCount: piece.byteCount, at: share.offset, askedSince: askedSince)
-    if accumulate(share, facts, of: record, bytes, into: slot) { mayBeCertain = true }
-    if policies.program.dependsOnGrowth { mayBeCertain = true }
-    guard deliver(share, of: record, bytes, piece, slot, mayBeCertain, &effects) else { return }
+      facts, byteCount: piece.byteCount, at: share.offset, policies.program.edges,
+      askedSince: askedSince)
+    if accumulate(share, facts, of: &record, bytes, into: slot) { mayBeCertain = true }
+    guard deliver(share, of: &record, bytes, piece, slot, mayBeCertain, &effects) else { return }
     guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
     close(slot, .root, into: &effects)
   }
@@ -96,13 +99,13 @@ extension Sampler {
   /// predicate matched for the first time.
   @inline(__always)
   private mutating func accumulate(
-    _ share: Share, _ facts: ShareFacts, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+    _ share: Share, _ facts: ShareFacts, of record: inout ScannedRecord, _ bytes: RawSpan, into slot: Int
   ) -> Bool {
     let readsEach =
       facts.hasRoots || facts.hasTraceStates || facts.errorCount > 0 || policies.predicates.readsSpans
       || readsKeys
     if readsEach || record.resources.count > 1 {
-      return accumulateEach(share, of: record, bytes, into: slot)
+      return accumulateEach(share, of: &record, bytes, into: slot)
     }
     _ = note(record.resources[0], of: bytes, in: slot)
     return false
@@ -110,7 +113,7 @@ extension Sampler {
 
   /// The same span by span.
   private mutating func accumulateEach(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, into slot: Int
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, into slot: Int
   ) -> Bool {
     var resource = UInt32.max
     var service = NameID.none
@@ -202,9 +205,9 @@ extension Sampler {
 
   /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
   ///
-  /// - Parameter mayBeCertain: whether the policies may answer otherwise than without the share.
+  /// - Parameter mayBeCertain: whether policies may find the trace certain now that did not before.
   private mutating func deliver(
-    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
     let isOverLimit = table[slot].exceeds(

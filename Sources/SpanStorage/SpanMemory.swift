@@ -19,9 +19,19 @@ public final class SpanMemory {
   /// Bytes that remembered verdicts take. Their holders keep account here, as for the tables.
   public var verdictBytes = 0
   /// The most bytes that the tables of open traces may take.
-  public var tableBytesMax = Int.max
+  public var tableBytesMax: Int {
+    get { unsafe tables.bytesMax }
+    set { unsafe tables.bytesMax = newValue }
+  }
   /// Bytes that the tables of open traces take.
-  public var tableBytes = 0
+  public var tableBytes: Int {
+    get { unsafe tables.bytes }
+    set { unsafe tables.bytes = newValue }
+  }
+  /// Asked several times a trace, so its accesses are not checked for overlaps.
+  ///
+  /// Sound: it is read and written as a whole, by the above only, and the memory belongs to one lane.
+  @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max)
   /// Bytes of slabs and larger blocks in use.
   public private(set) var usedBytes = 0 {
     didSet { usedBytesMax = max(usedBytesMax, usedBytes) }

@@ -1,12 +1,12 @@
 // Recognises resources that earlier records had, byte for byte.
 //
-// A process sends the same resource with all its records, and one is longer than most spans. Comparing it with
-// a copy takes a tenth of what reading it and looking up its service takes.
+// A process sends the same resource with all its records. Comparing it with a copy takes a fraction of what
+// reading it and looking up its service takes.
 
 /// The latest resources of different content, up to 256, and where in each the service's name is.
 ///
-/// Each has one place, which follows from some of its bytes, so looking one up takes one comparison. Where too
-/// many alternate, they are read as if nothing were known.
+/// Each has one place, which follows from its bytes, so looking one up takes one comparison. Where too many
+/// alternate, they are read as if nothing were known.
 struct KnownResources: Sendable {
   private struct Entry {
     /// The number of the resource; 0 if there is none.
@@ -86,17 +86,18 @@ struct KnownResources: Sendable {
 
   /// The place of a resource; nil if it is not to be remembered: it is too short or too long.
   ///
-  /// It follows from eight bytes in each 32: what tells processes apart (an id, the name of a pod) is longer.
+  /// It follows from all bytes: what tells processes apart may be short, and be anywhere.
   @inline(__always)
   func place(of range: ByteRange, in bytes: RawSpan) -> Int? {
     guard isUsed, range.count >= 8, range.count <= UInt32(KnownResources.bytesMax) else { return nil }
-    var mixed = UInt64(range.count)
-    var offset = Int(range.offset) + Int(range.count) - 8
-    while offset >= Int(range.offset) {
-      mixed = (mixed ^ bytes.word(at: offset)) &* 0x9e37_79b9_7f4a_7c15
-      mixed ^= mixed >> 32
-      offset -= 32
+    // The last eight bytes, some of which are read again.
+    var mixed = bytes.word(at: range.indices.upperBound - 8)
+    var offset = Int(range.offset)
+    let end = range.indices.upperBound &- 8
+    while offset < end {
+      mixed = (mixed << 5 | mixed >> 59) ^ bytes.word(at: offset)
+      offset &+= 8
     }
-    return Int(mixed & UInt64(KnownResources.places - 1))
+    return Int((mixed &* 0x9e37_79b9_7f4a_7c15) >> 56)
   }
 }

@@ -21,8 +21,9 @@ public struct ScannedRecord: Sendable {
   /// Unusable spans, by reason: the others are used without them.
   public internal(set) var rejected: [RejectedSpans] = []
   var rejectedRuns = ReusedList<RejectedRun>(capacity: 0)
-  /// Whether spans are in the field used before OTLP 0.15 (`instrumentation_library_spans`).
-  private var hasLibrarySpans = false
+  /// Whether the record's spans can be forwarded as its own bytes: all of them are usable, and none is in a
+  /// field that current readers do not know. If not, they are written with `WireWriter.appendPiece`.
+  public internal(set) var isWhole = true
   /// Whether all spans belong to one trace: then the record is its own, only piece.
   public private(set) var isSingleTrace = true
   /// Scratch: spans that are being moved.
@@ -60,10 +61,6 @@ public struct ScannedRecord: Sendable {
       + rejectedRuns.byteCount + arranged.byteCount + known.byteCount
   }
 
-  /// Whether the record's spans can be forwarded as its own bytes: all of them are usable, and none is in a
-  /// field that current readers do not know. If not, they are written with `WireWriter.appendPiece`.
-  public var isWhole: Bool { rejected.isEmpty && !hasLibrarySpans }
-
   /// Reads `TracesData` or `ExportTraceServiceRequest` (they are the same on the wire) and replaces the
   /// previous record.
   ///
@@ -88,7 +85,7 @@ public struct ScannedRecord: Sendable {
     extras.removeAll()
     if !rejected.isEmpty { rejected.removeAll() }
     rejectedRuns.removeAll()
-    hasLibrarySpans = false
+    isWhole = true
     isSingleTrace = true
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
@@ -175,7 +172,7 @@ public struct ScannedRecord: Sendable {
       let tag = try cursor.tag(in: bytes)
       switch tag.field {
       case ResourceSpansField.scopeSpans, ResourceSpansField.librarySpans:
-        if tag.field == ResourceSpansField.librarySpans { hasLibrarySpans = true }
+        if tag.field == ResourceSpansField.librarySpans { isWhole = false }
         if let lastScope { scopeContents.append(lastScope) }
         lastScope = try cursor.content(of: tag, in: bytes)
         continue

@@ -158,8 +158,8 @@ extension SpanView {
     return at &+ 28
   }
 
-  /// Reads what encoders write last, in fewer bytes than the loop of `readUsual` needs: a status that is empty
-  /// or has only a code, and flags.
+  /// Reads what encoders write last, in fewer bytes than the loop of `readUsual` needs: flags, and a status
+  /// that is empty or has only a code.
   @inline(__always)
   private mutating func readUsualEnd(from offset: Int, to end: Int, _ bytes: RawSpan) -> Int {
     var at = offset

@@ -2,6 +2,42 @@
 
 import OTLP
 
+/// From where on `PolicyProgram.certain` may answer differently, predicates aside. It is not asked before.
+struct AnswerEdges: BitwiseCopyable {
+  /// The statuses that are tested.
+  private var statuses: UInt8 = 0
+  /// The least duration of a root that makes a difference.
+  private var rootDuration = Int64.max
+  private var hasRootTests = false
+  /// Whether each span may make a difference: they are counted, or their envelope is measured.
+  private var dependsOnGrowth = false
+  /// Whether something may be certain of any trace.
+  private var mayBeCertainAtOnce = false
+
+  init(_ tests: [PolicyTest]) {
+    for test in tests {
+      switch test {
+      case .status(let mask): statuses |= mask
+      case .latency(let least, let most, .root):
+        hasRootTests = true
+        rootDuration = min(rootDuration, most == .max ? least : most + 1)
+      case .latency(_, _, .spans), .spanCount: dependsOnGrowth = true
+      case .always, .not: mayBeCertainAtOnce = true
+      case .all(let parts): if parts.isEmpty { mayBeCertainAtOnce = true }
+      case .randomness, .baseline, .hash, .predicate, .noPredicate, .condition, .bucket, .composite: break
+      }
+    }
+  }
+
+  /// Whether the answer may differ once a trace with these `statuses`, none if it is new, has another share.
+  @inline(__always)
+  func arePassed(by share: ShareFacts, after statuses: UInt8) -> Bool {
+    if share.statuses & ~statuses & self.statuses != 0 || dependsOnGrowth { return true }
+    if hasRootTests, share.hasRoots, share.rootDuration >= rootDuration { return true }
+    return mayBeCertainAtOnce && statuses == 0
+  }
+}
+
 extension PolicyProgram {
   /// An answer, which further spans may change only if it is `open`. In order: `and` takes the smaller.
   private enum Answer: Int {

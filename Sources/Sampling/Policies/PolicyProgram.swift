@@ -18,9 +18,7 @@ final class PolicyProgram: Sendable {
   let roots: [Int]
   let roles: [PolicyRole]
   let drops: [Int]
-  /// Whether what is certain may change without a new status, root or predicate: as spans are counted, or the
-  /// envelope grows.
-  let dependsOnGrowth: Bool
+  let edges: AnswerEdges
   let composites: [CompiledComposite]
   /// The bits of buckets in the set of budgets that refused.
   private let bucketBits: [Int]
@@ -46,12 +44,7 @@ final class PolicyProgram: Sendable {
     roots = compiled.roots
     roles = compiled.roles
     drops = compiled.roles.indices.filter { if case .drops = compiled.roles[$0] { true } else { false } }
-    dependsOnGrowth = compiled.tests.contains {
-      switch $0 {
-      case .latency(_, _, .spans), .spanCount: true
-      default: false
-      }
-    }
+    edges = AnswerEdges(compiled.tests)
     composites = compiled.composites
     bucketBits = compiled.bucketBits
     hashes = compiled.hashes
