@@ -51,7 +51,7 @@ private final class LogLines: LogHandler, Sendable {
 
   private func cluster() throws -> MockCluster {
     let cluster = try MockCluster()
-    for topic in ["spans", "decisions", "sampled", "spans.dead-letters"] {
+    for topic in ["spans", "decisions", "verdicts", "sampled", "spans.dead-letters"] {
       try cluster.createTopic(topic, partitions: 2)
     }
     return cluster

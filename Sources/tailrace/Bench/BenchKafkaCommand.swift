@@ -18,9 +18,9 @@ struct BenchKafkaCommand: ParsableCommand {
       Brokers and machines drift, so ratios are taken within a round; their median counts.
 
       With --live, traffic is published to the topic at RATE spans a second (`tailrace generate \
-      --live`), and a worker follows it, exactly once, then another reads the same records as a backlog. CPU time is that \
-      of the worker's process. Plan capacity by the live figure: a worker that keeps up reads small batches, \
-      which cost more.
+      --live`), and a worker follows it, exactly once, then another reads the same records as a \
+      backlog. CPU time is that of the worker's process. Plan capacity by the live figure: a worker \
+      that keeps up reads small batches, which cost more.
       """)
 
   @Option(name: .long, help: "The brokers.")
