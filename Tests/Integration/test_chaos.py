@@ -385,7 +385,8 @@ def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
 def check_effect(fleet: Fleet, outcomes: Outcomes, everything: Reader) -> None:
     """All faults have happened, and not between transactions: some were aborted, and work was done again."""
     assert all(fleet.events[kind] for kind in Fleet.KINDS), f"too short for all kinds: {fleet.events}"
-    for topic in (outcomes.topology.decisions, outcomes.topology.verdicts, outcomes.topology.sampled):
+    # A page of the ledger is written with its commit: faults hardly ever fall between the two.
+    for topic in (outcomes.topology.decisions, outcomes.topology.sampled):
         committed, written = len(outcomes.reader.records[topic]), len(everything.records[topic])
         print(f"{topic}: {committed} records committed, {written - committed} given up")
         assert committed < written, f"all that was written to {topic} was committed"
