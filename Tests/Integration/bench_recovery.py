@@ -19,9 +19,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
-
-from children import TAILRACE, Children, accepts_connections, free_ports
+from children import TAILRACE, Child, Children, accepts_connections, free_ports
 from conftest import program
 from otlp import Maker, traces_data
 from topics import Broker
@@ -96,6 +94,10 @@ def fill(broker: Broker, topology: TailSampling, form: str, options: argparse.Na
     broker.flush()
 
 
+def run(children: Children, name: str, topology: Path, broker: Broker) -> Child:
+    return children.start(name, [TAILRACE, "run", topology], {**os.environ, "BROKER": broker.address})
+
+
 def measure(broker: Broker, children: Children, form: str, options: argparse.Namespace) -> None:
     topology = TailSampling(f"recovery-{form}", dropped=form, limits="limits: {memory: 2GiB}\n")
     broker.create(topology.spans, *topology.outputs, partitions=1)
@@ -105,14 +107,14 @@ def measure(broker: Broker, children: Children, form: str, options: argparse.Nam
     broker.flush()
     now = int(time.time() * 1000)
     fill(broker, topology, form, options, now)
-    # The commit point of the last owner: it had read the one record, and its window was open.
-    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": topology.group})
-    metadata = f"1;1;{now * 1_000_000};{now * 1_000_000}"
-    consumer.commit(offsets=[TopicPartition(topology.spans, 0, 0, metadata=metadata)], asynchronous=False)
-    consumer.close()
     path = children.directory / f"{form}.yaml"
     path.write_text(topology.text)
-    worker = children.start(form, [TAILRACE, "run", path], {**os.environ, "BROKER": broker.address})
+    # The last owner reads the one record and commits while its window is open.
+    last = run(children, f"{form}-last", path, broker)
+    last.wait_for(lambda: "assigned" in last.output, "partitions")
+    time.sleep(1)
+    assert last.stop() == 0
+    worker = run(children, form, path, broker)
     worker.wait_for(lambda: " recovered " in worker.output, "recovery", 300)
     found = re.search(r"assigned .*verdicts=(\d+)", worker.output), re.search(r"recovered .*seconds=([\d.]+)", worker.output)
     assert found[0] and found[1], worker.tail
