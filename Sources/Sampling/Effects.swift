@@ -42,10 +42,11 @@ public struct Effects: Sendable {
 
   /// Forgets the outputs, once they are written.
   public mutating func removeAll() {
-    outputs.removeAll(keepingCapacity: true)
+    // Emptying an empty array is no less work, and a dropped trace leaves no bytes.
+    if !outputs.isEmpty { outputs.removeAll(keepingCapacity: true) }
     hasCounts = false
     hasRejections = false
-    arena.removeAll()
+    if arena.count > 0 { arena.removeAll() }
   }
 }
 
