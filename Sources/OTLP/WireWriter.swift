@@ -18,7 +18,7 @@ public struct WireWriter: Sendable {
   }
 
   /// The number of bytes written so far.
-  public var count: Int { bytes.count }
+  @inlinable public var count: Int { bytes.count }
 
   /// Bytes of memory in use.
   public var byteCount: Int { bytes.capacity }

@@ -177,12 +177,12 @@ extension Decision {
   private func appendHead(to out: inout TextOutput) {
     out.append(#"{"trace_id":""#)
     out.appendHexadecimal(traceID)
-    if isKept {
-      out.append(#"","verdict":"keep","final":"#)
-    } else {
-      out.append(#"","verdict":"drop","final":"#)
+    switch (isKept, isFinal) {
+    case (true, true): out.append(#"","verdict":"keep","final":true"#)
+    case (true, false): out.append(#"","verdict":"keep","final":false"#)
+    case (false, true): out.append(#"","verdict":"drop","final":true"#)
+    case (false, false): out.append(#"","verdict":"drop","final":false"#)
     }
-    if isFinal { out.append("true") } else { out.append("false") }
     if isVetoed { out.append(#","vetoed":true"#) }
   }
 
@@ -220,8 +220,8 @@ struct DecisionTexts: ~Copyable {
   /// Which policies a record names.
   struct Reasons: Equatable {
     var matches: UInt64
-    /// A reason that is no policy.
-    var other: String?
+    /// What the trace's state adds to them.
+    var state: OpenTrace.State
   }
 
   private let partition: PartitionID
@@ -253,16 +253,14 @@ struct DecisionTexts: ~Copyable {
 
   /// Finds the texts for a decision.
   mutating func prepare(for decision: borrowing Decision, isCompact: Bool) {
-    let partition = partition
     self.decision.follow(decision.decidedAt)
-    circumstances.find(
-      Circumstances(
-        trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
-        truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
-    ) { $0.text(partition) }
+    let wanted = Circumstances(
+      trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
+      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
+    if !circumstances.find(wanted) { circumstances.add(wanted, wanted.text(partition)) }
     guard !isCompact else { return }
     start.follow(decision.startInstant)
-    thresholds.find(decision.threshold) { $0.text }
+    if !thresholds.find(decision.threshold) { thresholds.add(decision.threshold, decision.threshold.text) }
   }
 
   /// Appends a decision record with these names.
@@ -275,14 +273,18 @@ struct DecisionTexts: ~Copyable {
     }
   }
 
-  /// Finds the text for the policies in `matches`, and another reason.
-  mutating func prepare(policies matches: UInt64, other: String?) {
-    let names = names
-    reasons.find(Reasons(matches: matches, other: other)) { reasons in
-      var policies = names.indices.filter { matches & 1 << UInt64($0) != 0 }.map { names[$0] }
-      if let other = reasons.other { policies.append(other) }
-      return DecisionTexts.text(ofPolicies: policies)
-    }
+  /// Finds the text for the policies in `matches`, and for the reason that a trace in this state has besides.
+  @inline(__always)
+  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State) {
+    let wanted = Reasons(matches: matches, state: state)
+    if !reasons.find(wanted) { addText(of: wanted) }
+  }
+
+  @inline(never)
+  private mutating func addText(of wanted: Reasons) {
+    var policies = names.indices.filter { wanted.matches & 1 << UInt64($0) != 0 }.map { names[$0] }
+    if let other = wanted.state.reason(matches: wanted.matches) { policies.append(other) }
+    reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
   }
 
   /// The fields that name the first policy, then all of them.
@@ -310,23 +312,27 @@ struct TextCache<Key: Equatable> {
   /// The entry replaced last.
   private var replaced = 0
 
-  /// Finds the text of `key`, or makes it.
+  /// Finds the text of `key`; false if there is none, which the caller then adds.
   @inline(__always)
-  mutating func find(_ key: Key, make: (Key) -> [UInt8]) {
-    if current < entries.count, entries[current].key == key { return }
-    search(key, make: make)
+  mutating func find(_ key: Key) -> Bool {
+    if current < entries.count, entries[current].key == key { return true }
+    for place in entries.indices where entries[place].key == key {
+      current = place
+      return true
+    }
+    return false
   }
 
-  private mutating func search(_ key: Key, make: (Key) -> [UInt8]) {
-    if let known = entries.firstIndex(where: { $0.key == key }) {
-      current = known
-    } else if entries.count < TextCache.countMax {
+  /// Adds the text of `key`, in place of another if there are many.
+  @inline(never)
+  mutating func add(_ key: Key, _ text: [UInt8]) {
+    if entries.count < TextCache.countMax {
       current = entries.count
-      entries.append((key, make(key)))
+      entries.append((key, text))
     } else {
       replaced = (replaced + 1) % TextCache.countMax
       current = replaced
-      entries[current] = (key, make(key))
+      entries[current] = (key, text)
     }
   }
 
