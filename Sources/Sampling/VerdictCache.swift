@@ -11,6 +11,10 @@ import SpanStorage
 struct PastVerdict {
   let traceID: TraceID
   fileprivate(set) var decidedAt: Instant
+  /// The offsets of the records with its first span and with its last; unknown, if the first is negative.
+  /// They are kept for dropped traces, which may be recalled.
+  fileprivate(set) var firstOffset = Offset(-1)
+  var lastOffset = Offset(-1)
   /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.
   private var packed: UInt64
 
@@ -83,6 +87,12 @@ struct PastVerdict {
     self.earliestStart = earliestStart
     if hasRoot { packed |= PastVerdict.rootBit }
     if isVetoed { packed |= PastVerdict.vetoBit }
+  }
+
+  /// Notes where the spans of a dropped trace are in the log.
+  mutating func note(first: Offset, last: Offset) {
+    firstOffset = first
+    lastOffset = max(first, last)
   }
 
   /// Notes that the root of a dropped trace has arrived.

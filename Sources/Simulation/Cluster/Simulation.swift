@@ -133,6 +133,7 @@ public final class Simulation {
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.loneRootsWait = true
     sampler.windows.lateWindow = .seconds(120)
+    sampler.windows.recallWindow = .seconds(120)
     // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
     // Every other configuration reads attributes of spans that the one before it didn't.
@@ -213,7 +214,12 @@ public final class Simulation {
     (0..<options.partitions).allSatisfy { number in
       let partition = PartitionID(number)
       let end = cluster.log(SimulatedTopic.input(partition)).end
-      return end == 0 || (cluster.committedPoint(of: partition) ?? nil)?.offset.value == end
+      guard end > 0 else { return true }
+      guard let committed = cluster.committedPoint(of: partition) ?? nil, committed.offset.value == end else {
+        return false
+      }
+      let point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata)
+      return point?.oldestRecall == nil
     }
   }
 
