@@ -105,7 +105,8 @@ extension Sampler {
     if let value, value.byteCount <= configuration.limits.recordBytes {
       counters.bytesReadAgain += UInt64(value.byteCount)
       let workspace = workspace
-      collect(value, offset, timestamp, &workspace.scratch, &effects)
+      // Sound: see `ingest`; nothing else reads the scratch meanwhile.
+      unsafe collect(value, offset, timestamp, &workspace.scratch, &effects)
     }
     fulfilRecalls(into: &effects)
   }
