@@ -113,7 +113,9 @@ struct Auditor {
   // MARK: At the end
 
   /// Compares everything that was committed with the truth.
-  mutating func checkOutputs(_ cluster: SimulatedCluster) -> (hash: UInt64, kept: Int) {
+  mutating func checkOutputs(_ cluster: SimulatedCluster)
+    -> (hash: UInt64, kept: Int, recalled: Int)
+  {
     var finals: [TraceID: [RestoredVerdict]] = [:]
     var revised: [TraceID: [RestoredVerdict]] = [:]
     var kept: [TraceID: [UInt64: Int]] = [:]
@@ -138,7 +140,7 @@ struct Auditor {
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
       check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
     }
-    return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count)
+    return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
   }
 
   /// The verdicts of a record of either topic, their span counts checked.
