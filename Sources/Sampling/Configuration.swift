@@ -3,7 +3,7 @@
 /// When windows close and how long verdicts are remembered, all on the partition's stream clock.
 public struct Windows: Equatable, Sendable {
   /// A trace is decided at the latest this long after its first span.
-  public var decisionWait = Interval.seconds(30)
+  public var decisionWait = Interval.seconds(35)
   /// A trace whose root has arrived and that misses no parent is decided this long after its root, unless it
   /// has asynchronous spans and a policy could still match.
   public var decisionWaitAfterRoot = Interval.seconds(5)

@@ -135,7 +135,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
     /// Makes windows; the defaults are those of a topology file.
     public init(
-      decisionWait: Duration = .seconds(30), decisionWaitAfterRoot: Duration = .seconds(5),
+      decisionWait: Duration = .seconds(35), decisionWaitAfterRoot: Duration = .seconds(5),
       loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600),
       recallWindow: Duration = .seconds(3600)
     ) {

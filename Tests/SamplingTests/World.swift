@@ -302,6 +302,7 @@ final class World {
 
   init(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) {
     var configuration = SamplerConfiguration()
+    configuration.windows.decisionWait = .seconds(30)
     // Single records advance the clock in most tests.
     configuration.clockWitnesses = 1
     adjust(&configuration)
