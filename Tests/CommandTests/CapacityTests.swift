@@ -8,7 +8,7 @@ import Testing
     // 2,000 traces/s of 10 spans of 383 bytes: 20,000 spans/s, 7.66 MB/s.
     let plan = try Plan(
       "--requests-per-second", "2000", "--spans-per-trace", "10", "--span-bytes", "383", "--error-share",
-      "0.02",
+      "0.02", "--decision-wait", "30s",
       "--slow-share", "0.03", "--baseline-share", "0.1", "--incomplete-share", "0.1", "--compression", "4",
       "--spans-per-record", "4", "--set", "cpu-per-million-spans=2", "--set", "cpu-per-million-records=3",
       "--set", "cpu-per-million-traces=5")
