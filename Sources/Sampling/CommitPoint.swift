@@ -16,6 +16,9 @@ public struct CommitPoint: Equatable, Sendable {
   /// How far the stream clock was ahead of the time of day at the commit, because producers' clocks are.
   /// Decisions are stamped with the time of day, so reading them back must start that much earlier.
   public var clockAhead = Interval.seconds(0)
+  /// The stream clock at the oldest request for a recall that is not fulfilled: decisions must be read back
+  /// to there. Nil if there is none.
+  public var oldestRecall: Instant?
 
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
@@ -24,43 +27,53 @@ public struct CommitPoint: Equatable, Sendable {
   /// Makes a commit point.
   public init(
     safeOffset: Offset, clockAtSafeOffset: Instant, highWater: Offset, clock: Instant,
-    budgetLevels: [Int64] = []
+    budgetLevels: [Int64] = [], oldestRecall: Instant? = nil
   ) {
     self.safeOffset = safeOffset
     self.clockAtSafeOffset = clockAtSafeOffset
     self.highWater = highWater
     self.clock = clock
     self.budgetLevels = budgetLevels
+    self.oldestRecall = oldestRecall
   }
 
   /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
   /// safe offset and the clock, as decimal numbers separated by `;`. With rate limits the version is 2 and
   /// their levels follow, separated by `,`. If the clock was ahead, the version is 3, the nanoseconds it was
-  /// ahead come before the levels, and the levels may be missing.
+  /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
+  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
+    let levels = budgetLevels.map(String.init).joined(separator: ",")
+    if let oldestRecall {
+      return "4;\(point);\(max(0, clockAhead.nanoseconds));\(oldestRecall.nanoseconds);\(levels)"
+    }
     if clockAhead > .seconds(0) {
-      let levels = budgetLevels.map(String.init).joined(separator: ",")
       return "3;\(point);\(clockAhead.nanoseconds);\(levels)"
     }
     guard !budgetLevels.isEmpty else { return "1;\(point)" }
-    return "2;\(point);\(budgetLevels.map(String.init).joined(separator: ","))"
+    return "2;\(point);\(levels)"
   }
 
   /// Reads back what `metadata` wrote; nil for anything else, since another program may have committed.
   /// Neither offset is negative, so their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
     let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
-    let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6]
+    let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6, "4": 7]
     guard counts[parts[0]] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
       let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
       clock >= atSafe
     else { return nil }
     var levels: [Int64] = []
     var ahead: Int64 = 0
-    if parts.count == 6 {
-      guard let found = Int64(parts[4]), found > 0 else { return nil }
+    if parts.count >= 6 {
+      guard let found = Int64(parts[4]), found > 0 || (found == 0 && parts.count == 7) else { return nil }
       ahead = found
+    }
+    var recall: Instant?
+    if parts.count == 7 {
+      guard let found = Int64(parts[5]) else { return nil }
+      recall = Instant(nanoseconds: found)
     }
     if let text = parts.dropFirst(4).last, parts[0] == "2" || !text.isEmpty {
       let texts = text.split(separator: ",", omittingEmptySubsequences: false)
@@ -70,7 +83,7 @@ public struct CommitPoint: Equatable, Sendable {
     }
     self.init(
       safeOffset: safeOffset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
-      clock: Instant(nanoseconds: clock), budgetLevels: levels)
+      clock: Instant(nanoseconds: clock), budgetLevels: levels, oldestRecall: recall)
     clockAhead = Interval(nanoseconds: ahead)
   }
 }

@@ -3,7 +3,7 @@
 /// When windows close and how long verdicts are remembered, all on the partition's stream clock.
 public struct Windows: Equatable, Sendable {
   /// A trace is decided at the latest this long after its first span.
-  public var decisionWait = Interval.seconds(30)
+  public var decisionWait = Interval.seconds(35)
   /// A trace whose root has arrived and that misses no parent is decided this long after its root, unless it
   /// has asynchronous spans and a policy could still match.
   public var decisionWaitAfterRoot = Interval.seconds(5)
@@ -12,6 +12,9 @@ public struct Windows: Equatable, Sendable {
   public var loneRootsWait = false
   /// How long verdicts are remembered for late spans.
   public var lateWindow = Interval.seconds(600)
+  /// How long after its verdict a dropped trace is recalled if a late span makes a policy certain. Within
+  /// `lateWindow`. Zero turns recall off.
+  public var recallWindow = Interval.seconds(0)
 
   /// The default windows.
   public init() {}
@@ -60,6 +63,10 @@ public struct Limits: Equatable, Sendable {
   public var keptSpanNoteBytes = 16 << 20
   /// The same for dropped traces.
   public var droppedSpanNoteBytes = 1 << 20
+  /// Recalls that wait or are being read; beyond this, late spans are reported only.
+  public var recalls = 10_000
+  /// Bytes of spans held for recalls that are being read; above it, others wait for the next pass.
+  public var recallBytes = 64 << 20
   /// The size of a segment of the span buffer.
   public var segmentBytes = 64 << 10
 

@@ -19,6 +19,8 @@ public struct Decision: Sendable {
     case eager
     /// A span arrived after the trace was dropped, and a policy would keep it now.
     case late
+    /// A dropped trace was read again, because a late span made a policy certain.
+    case recall
   }
 
   /// The trace.
@@ -62,6 +64,10 @@ public struct Decision: Sendable {
   public var openedAt: Instant
   /// The stream clock at the verdict.
   public var decidedAt: Instant
+  /// What the record says about the trace's recall, if there is one.
+  public var recall: RecallStatus?
+  /// Whether it replaces an earlier final record of the trace.
+  public var isRevised: Bool { isFinal && recall != nil }
 }
 
 extension Decision {
@@ -215,6 +221,8 @@ struct DecisionTexts: ~Copyable {
     var isCompact: Bool
     var truncatedCount: Int
     var tooLargeCount: Int
+    var recall: RecallStatus?
+    var isRevised: Bool
   }
 
   /// Which policies a record names.
@@ -256,7 +264,8 @@ struct DecisionTexts: ~Copyable {
     self.decision.follow(decision.decidedAt)
     let wanted = Circumstances(
       trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
-      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
+      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount,
+      recall: decision.recall, isRevised: decision.isRevised)
     if !circumstances.find(wanted) { circumstances.add(wanted, wanted.text(partition)) }
     guard !isCompact else { return }
     start.follow(decision.startInstant)
@@ -373,6 +382,17 @@ extension DecisionTexts.Circumstances {
       out.append(#","trigger":""#)
       out.append(trigger.text)
       if isLate { out.append(#"","late":true"#) } else { out.append(#"","late":false"#) }
+      if isRevised { out.append(#","revised":true"#) }
+      if let recall {
+        out.append(#","recall":""#)
+        out.append(recall.text)
+        if case .requested(let until) = recall {
+          out.append(#"","recall_until":"#)
+          out.appendDecimal(until.value)
+        } else {
+          out.append(0x22)
+        }
+      }
       out.append(#","truncated_spans":"#)
       out.appendDecimal(Int64(truncatedCount))
       if !isCompact {
@@ -397,6 +417,7 @@ extension Decision.Trigger {
     case .memory: "memory"
     case .eager: "eager"
     case .late: "late"
+    case .recall: "recall"
     }
   }
 }

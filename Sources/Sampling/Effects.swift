@@ -107,6 +107,22 @@ public struct SamplerCounters: Equatable, Sendable {
   public var lateSpansKept: UInt64 = 0
   /// Spans that arrived after their trace was dropped.
   public var lateSpansDropped: UInt64 = 0
+  /// Recalls requested: of dropped traces that a late span made a policy certain about.
+  public var recallsRequested: UInt64 = 0
+  /// Recalls not requested, because too many waited.
+  public var recallsRefused: UInt64 = 0
+  /// Recalls of traces of which the log had lost something.
+  public var recallsPartial: UInt64 = 0
+  /// Traces recalled: read again, and kept.
+  public var tracesRecalled: UInt64 = 0
+  /// Their spans. All but the late ones also count as dropped.
+  public var spansRecalled: UInt64 = 0
+  /// Bytes written of them.
+  public var bytesRecalled: UInt64 = 0
+  /// Records read again for recalls,
+  public var recordsReadAgain: UInt64 = 0
+  /// and the bytes of their values.
+  public var bytesReadAgain: UInt64 = 0
   /// Verdicts forgotten before the late window ended.
   public var verdictsForgottenEarly: UInt64 = 0
   /// Resources whose service is beyond the limit of distinct services.
@@ -160,6 +176,8 @@ extension SamplerCounters {
       \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.spansRedelivered, \.spansUnremembered,
+      \.recallsRequested, \.recallsRefused, \.recallsPartial, \.tracesRecalled, \.spansRecalled,
+      \.bytesRecalled, \.recordsReadAgain, \.bytesReadAgain,
       \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
       \.decisionsShortened, \.statsKeysLeftOut,

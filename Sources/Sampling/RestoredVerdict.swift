@@ -26,17 +26,21 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var decidedAt: Instant
   /// The offset of the trace's first span; nil if the record does not state it.
   public var firstOffset: Offset?
-  /// The offset of its last span; nil unless the ledger states it.
+  /// The offset of its last span; nil if the record does not state it.
   public var lastOffset: Offset?
   /// The start of its earliest span in nanoseconds since 1970, up to 1.05 ms late; nil unless the ledger
   /// states it.
   public var earliestStart: UInt64?
+  /// What the record says about the trace's recall.
+  public var recall: RecallStatus?
+  /// Whether it replaces an earlier final record of the trace.
+  public var isRevised: Bool { isFinal && recall != nil }
 
   /// Makes a verdict.
   public init(
     traceID: TraceID, isKept: Bool, isFinal: Bool, isLate: Bool = false, reasons: [String] = [],
     hasRoot: Bool = false, isVetoed: Bool = false, threshold: SamplingThreshold, isTruncated: Bool = false,
-    decidedAt: Instant, firstOffset: Offset? = nil
+    decidedAt: Instant, firstOffset: Offset? = nil, lastOffset: Offset? = nil, recall: RecallStatus? = nil
   ) {
     self.traceID = traceID
     self.isKept = isKept
@@ -49,6 +53,8 @@ public struct RestoredVerdict: Equatable, Sendable {
     self.isTruncated = isTruncated
     self.decidedAt = decidedAt
     self.firstOffset = firstOffset
+    self.lastOffset = lastOffset
+    self.recall = recall
   }
 
   /// Reads a decision record in its JSON form, full or compact.
@@ -68,7 +74,7 @@ public struct RestoredVerdict: Equatable, Sendable {
       reasons: fields.reasons, hasRoot: fields.hasRoot, isVetoed: fields.isVetoed,
       threshold: fields.threshold ?? .never, isTruncated: fields.reasons.contains(Sampler.limitReason),
       decidedAt: decidedAt,
-      firstOffset: fields.firstOffset)
+      firstOffset: fields.firstOffset, lastOffset: fields.lastOffset, recall: fields.recallStatus)
   }
 
   /// Reads a decision record, as above.
@@ -89,6 +95,20 @@ public struct RestoredVerdict: Equatable, Sendable {
     var threshold: SamplingThreshold?
     var decidedAt: Instant?
     var firstOffset: Offset?
+    var lastOffset: Offset?
+    var recall: String?
+    var recallUntil: Offset?
+
+    var recallStatus: RecallStatus? {
+      switch recall {
+      case "requested": recallUntil.map { .requested(until: $0) }
+      case "done": .done
+      case "partial": .partial
+      case "gone": .gone
+      case "refused": .refused
+      default: nil
+      }
+    }
 
     /// Reads the value of `key`.
     mutating func read(
@@ -119,6 +139,12 @@ public struct RestoredVerdict: Equatable, Sendable {
         decidedAt = Instant(rfc3339: try cursor.string(in: record).utf8(in: record))
       } else if try key.spells("first_offset", in: record) {
         firstOffset = try cursor.number(in: record).int64.map { Offset($0) }
+      } else if try key.spells("last_offset", in: record) {
+        lastOffset = try cursor.number(in: record).int64.map { Offset($0) }
+      } else if try key.spells("recall", in: record) {
+        recall = String(decoding: try cursor.string(in: record).utf8(in: record), as: UTF8.self)
+      } else if try key.spells("recall_until", in: record) {
+        recallUntil = try cursor.number(in: record).int64.map { Offset($0) }
       } else {
         try cursor.skipValue(in: record)
       }

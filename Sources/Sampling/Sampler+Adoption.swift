@@ -30,6 +30,8 @@ extension Sampler {
     let places = policies.program.names.map { successor.program.names.firstIndex(of: $0) }
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
+    recalls.moveMatches(to: places)
+    collector?.sampler.adopt(self.configuration.withoutBaseline)
     policies = successor
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
@@ -59,6 +61,13 @@ extension SamplerConfiguration {
     case (let old?, let new?): new.counts(like: old)
     default: false
     }
+  }
+
+  /// The same without a baseline.
+  var withoutBaseline: SamplerConfiguration {
+    var configuration = self
+    configuration.baseline = nil
+    return configuration
   }
 
   /// Adopts the policies, the baseline and the version of `other`.

@@ -1,5 +1,6 @@
-// Spans that arrive after their trace was dropped: would a policy have kept it, had they been in time? The
-// verdict stands; a late record reports it, once for each policy.
+// Spans that arrive after their trace was dropped: would a policy have kept it, had they been in time? If so,
+// the trace is recalled (see `Recall/Sampler+Recall.swift`). If it can't be, the verdict stands, and a late
+// record reports it, once for each policy.
 
 import OTLP
 
@@ -56,11 +57,16 @@ extension Sampler {
     var known = RememberedFacts(now)
     known.isWhole = remembered.isWhole
     verdicts.remember(known, of: past)
-    guard !isTakenAway else { return }
-    let missed = verdicts[past].unreported(of: policies.missed(before, now))
-    guard missed != 0 else { return }
+    let missed = isTakenAway ? 0 : verdicts[past].unreported(of: policies.missed(before, now))
+    guard missed != 0 else {
+      verdicts[past].lastOffset = max(verdicts[past].lastOffset, share.offset)
+      return
+    }
     verdicts[past].report(missed)
-    report(missed, share, of: record, bytes, summary, &effects)
+    let first = verdicts[past].firstOffset
+    let recall = requestRecall(past, missed, late: share.offset)
+    if recall == nil || recall == .refused { verdicts[past].lastOffset = share.offset }
+    report(missed, share, of: record, bytes, summary, recall, since: first, &effects)
   }
 
   /// The facts of the late spans; predicates in `matches` count as matched and are not evaluated.
@@ -92,12 +98,14 @@ extension Sampler {
   /// Writes that policies would keep a dropped trace because of spans that arrived too late.
   private mutating func report(
     _ missed: UInt64, _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ summary: TraceFacts,
-    _ effects: inout Effects
+    _ recall: RecallStatus?, since first: Offset, _ effects: inout Effects
   ) {
     var names = DecisionNames()
+    var isRecalled = false
+    if case .requested = recall { isRecalled = true }
     for (number, name) in policies.program.names.enumerated() where missed & 1 << UInt64(number) != 0 {
       names.policies.append(name)
-      counters.missedByPolicy[name, default: 0] += 1
+      if !isRecalled { counters.missedByPolicy[name, default: 0] += 1 }
     }
     var errors = 0
     for index in share.spans {
@@ -107,11 +115,15 @@ extension Sampler {
       names.rootOperation = name(span.name, of: bytes)
       names.rootService = name(record.resources[Int(span.resource)].serviceName, of: bytes)
     }
-    let decision = Decision(
+    var decision = Decision(
       traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: missed,
       threshold: .never, spanCount: share.spans.count, errorCount: errors, byteCount: 0, truncatedCount: 0,
       isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
       firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
+    if let recall {
+      decision.recall = recall
+      if isRecalled { decision.firstOffset = first }
+    }
     effects.outputs.append(.decide(decision, record: write(decision, names, isCompact: true, &effects)))
   }
 

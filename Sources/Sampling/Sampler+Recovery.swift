@@ -22,6 +22,8 @@ struct Recovery {
   var keptEarly: [TraceID: SamplingThreshold] = [:]
   /// Whether nothing is decided before the high water.
   var isHolding = false
+  /// Whether nothing is decided at all: the sampler holds traces that are recalled.
+  var isCollecting = false
   /// The first reread record whose timestamp was too far ahead of the clock, and the clock then.
   var firstSuspect: (offset: Offset, clock: Instant)?
 }
@@ -68,7 +70,12 @@ extension Sampler {
     let hash = index.hash(verdict.traceID)
     var known: Int?
     if case .past(let past) = find(verdict.traceID, hash) { known = past }
-    if verdict.isLate {
+    if verdict.isRevised {
+      recalls.remove(verdict.traceID)
+    } else if verdict.isLate {
+      if case .requested(let until) = verdict.recall {
+        return restoreRecall(verdict, until: until, past: known)
+      }
       guard let known, !verdicts[known].isKept else { return }
       verdicts[known].report(policies.program.named(verdict.reasons))
       if verdict.hasRoot { verdicts[known].noteRoot() }
@@ -96,6 +103,9 @@ extension Sampler {
         past.note(
           earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
           hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
+        if let first = verdict.firstOffset, let last = verdict.lastOffset {
+          past.note(first: first, last: last)
+        }
       }
       let place = remember(past)
       index.insert(hash, .past(place))

@@ -85,7 +85,9 @@ extension Sampler {
 
   /// Decides the oldest trace early if there is no memory for another.
   private mutating func makeRoomInTable(_ effects: inout Effects) {
-    guard !table.hasFreeSlot, tableAccount.isOverdrawn, let oldest = table.opened.first else { return }
+    guard !table.hasFreeSlot, tableAccount.isOverdrawn, !recovery.isCollecting,
+      let oldest = table.opened.first
+    else { return }
     counters.tracesShed += 1
     close(oldest, .memory, into: &effects)
   }

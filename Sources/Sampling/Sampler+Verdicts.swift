@@ -43,6 +43,11 @@ extension Sampler {
       &effects)
     count(slot, outcome, isKept: isKept)
     retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: clock))
+    release(slot)
+  }
+
+  /// Releases an open trace and everything that it has in the tables, except what is known of its spans.
+  mutating func release(_ slot: Int) {
     serviceLists.release(table[slot].services)
     operations.release(table[slot].rootOperation)
     if table[slot].errors >= 0 {
@@ -91,7 +96,7 @@ extension Sampler {
   // MARK: Kept spans
 
   /// Forwards what the trace has buffered, several pieces at a time, and releases it.
-  private mutating func forwardBuffered(
+  mutating func forwardBuffered(
     _ slot: Int, _ outcome: PolicyOutcome, into effects: inout Effects
   ) {
     learnDigests(of: slot)
@@ -225,7 +230,7 @@ extension Sampler {
   // MARK: Records
 
   /// Inserts a decision as the output at `place`, with its record if one is to be written.
-  private mutating func emit(
+  mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
     if !decision.isKept, configuration.dropped == .ledger || configuration.dropped == .none {

@@ -72,6 +72,12 @@ public struct Sampler: ~Copyable {
   /// What is known from the last owner; no effect unless the sampler was restored.
   var recovery = Recovery()
 
+  /// Dropped traces that are read again: see `Recall/Sampler+Recall.swift`.
+  var recalls = RecallQueue()
+  /// Their spans, while some are being read.
+  var collector: RecallCollector?
+  let spanMemory: SpanMemory
+
   /// What the tables take; updated every 16 records.
   var tableAccount: TableAccount
 
@@ -107,6 +113,7 @@ public struct Sampler: ~Copyable {
     readsKeys = baseline?.attributes != nil
     index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
+    spanMemory = memory
     buffer = SpanBuffer(memory: memory)
     tableAccount = TableAccount(memory: memory)
     verdicts = VerdictCache(memory: memory, remembersFacts: policies.program.remembersFacts)
@@ -322,13 +329,14 @@ public struct Sampler: ~Copyable {
     }
     return CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
-      budgetLevels: policies.budgetLevels(at: clockThere))
+      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest)
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
   public var usage: SamplerUsage {
     SamplerUsage(
-      openTraces: table.count, pastVerdicts: verdicts.count, bufferedBytes: buffer.neededBytes,
+      openTraces: table.count, pastVerdicts: verdicts.count,
+      bufferedBytes: buffer.neededBytes + (collector?.sampler.buffer.neededBytes ?? 0),
       segmentBytes: buffer.rawBytes, compressedSegments: buffer.compressedSegments,
       tableBytes: tableBytes, verdictBytes: verdicts.byteCount)
   }
@@ -344,7 +352,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + ledger.byteCount
+      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
@@ -352,6 +360,7 @@ public struct Sampler: ~Copyable {
     table.checkInvariants()
     checkIndex()
     checkKnownSpans()
+    recalls.checkInvariants()
     invariant(
       recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
       "a window ends while nothing is said to be due")
@@ -393,7 +402,7 @@ public struct Sampler: ~Copyable {
     if clock != .distantPast { clockGuard.settle() }
   }
 
-  private mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {
+  mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {
     resourceMatches.removeAll(keepingCapacity: true)
     for resource in record.resources {
       resourceMatches.append(policies.predicates.matches(resource, of: record, bytes))

@@ -11,6 +11,10 @@ import SpanStorage
 struct PastVerdict {
   let traceID: TraceID
   fileprivate(set) var decidedAt: Instant
+  /// The offsets of the records with its first span and with its last; unknown, if the first is negative.
+  /// They are kept for dropped traces, which may be recalled.
+  fileprivate(set) var firstOffset = Offset(-1)
+  var lastOffset = Offset(-1)
   /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.
   private var packed: UInt64
 
@@ -38,7 +42,9 @@ struct PastVerdict {
     self.init(traceID: trace.id, isKept: isKept, threshold: threshold, decidedAt: time)
     isTruncated = trace.state == .skeleton
     isRestored = trace.isRestored
-    if !isKept { note(earliestStart: trace.earliestStart, hasRoot: trace.hasRoot, isVetoed: isVetoed) }
+    guard !isKept else { return }
+    note(earliestStart: trace.earliestStart, hasRoot: trace.hasRoot, isVetoed: isVetoed)
+    note(first: trace.firstOffset, last: trace.lastOffset)
   }
 
   var isKept: Bool { packed & PastVerdict.keptBit != 0 }
@@ -83,6 +89,12 @@ struct PastVerdict {
     self.earliestStart = earliestStart
     if hasRoot { packed |= PastVerdict.rootBit }
     if isVetoed { packed |= PastVerdict.vetoBit }
+  }
+
+  /// Notes where the spans of a dropped trace are in the log.
+  mutating func note(first: Offset, last: Offset) {
+    firstOffset = first
+    lastOffset = max(first, last)
   }
 
   /// Notes that the root of a dropped trace has arrived.
@@ -161,8 +173,8 @@ struct RememberedFacts: BitwiseCopyable {
 
 /// The verdicts of the last `late_window`, oldest first. A `TraceIndex` finds them by trace id.
 ///
-/// A ring of 32-byte verdicts, doubled when full, and two 8-byte buckets of the index for each of its places:
-/// 48 to 96 bytes a trace. Verdicts arrive in order of stream time, so the oldest is always at the head. If
+/// A ring of 48-byte verdicts, doubled when full, and two 8-byte buckets of the index for each of its places:
+/// 64 to 128 bytes a trace. Verdicts arrive in order of stream time, so the oldest is always at the head. If
 /// policies combine facts of early and late spans, each place takes 40 bytes more.
 struct VerdictCache: ~Copyable {
   private var ring: [PastVerdict]

@@ -160,6 +160,7 @@ struct CollectorImporter {
       return nil
     }
     var topology = TailSamplingTopology()
+    topology.windows.decisionWait = Self.collectorWait
     for setting in settings.fields { carry(setting, of: settings, into: &topology) }
     topology.policies = policies(policyField)
     guard !topology.policies.isEmpty else {
@@ -221,6 +222,9 @@ struct CollectorImporter {
     "tail_storage": "not carried over: undecided spans stay in the topic",
   ]
 
+  /// The Collector's default for `decision_wait`.
+  private static var collectorWait: Duration { .seconds(30) }
+
   private mutating func carry(
     _ field: TopologyField, of settings: TopologySection, into topology: inout TailSamplingTopology
   ) {
@@ -234,7 +238,7 @@ struct CollectorImporter {
       }
     case "decision_wait_after_root_received":
       guard let wait = duration(field, in: .zero...(.seconds(86_400))) else { break }
-      let whole = settings["decision_wait"].flatMap { reader.goDuration($0) } ?? .seconds(30)
+      let whole = settings["decision_wait"].flatMap { reader.goDuration($0) } ?? Self.collectorWait
       // Zero turns it off.
       topology.windows.decisionWaitAfterRoot = wait == .zero ? whole : min(wait, whole)
     case "maximum_trace_size_bytes":

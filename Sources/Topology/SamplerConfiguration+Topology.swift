@@ -11,6 +11,7 @@ extension SamplerConfiguration {
     windows.decisionWaitAfterRoot = Interval(topology.windows.decisionWaitAfterRoot)
     windows.loneRootsWait = topology.windows.loneRootsWait
     windows.lateWindow = Interval(topology.windows.lateWindow)
+    windows.recallWindow = Interval(topology.windows.recallWindow)
     limits.spansPerTrace = topology.limits.spansPerTrace
     limits.bytesPerTrace = topology.limits.bytesPerTrace
     limits.recordBytes = topology.limits.recordBytes

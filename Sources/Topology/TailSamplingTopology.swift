@@ -13,6 +13,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var topics: Topics
   /// How long traces stay open and verdicts are remembered, in stream time.
   public var windows: Windows
+  /// How dropped traces are read again.
+  public var recall: Recall
   /// Limits on traces, records and memory.
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
@@ -28,13 +30,15 @@ public struct TailSamplingTopology: Equatable, Sendable {
   /// Makes a topology; the defaults are those of a topology file.
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
-    topics: Topics = Topics(), windows: Windows = Windows(), limits: Limits = Limits(),
-    policies: [PolicySpecification] = PolicySpecification.defaults, sampleOnFirstMatch: Bool = false,
+    topics: Topics = Topics(), windows: Windows = Windows(), recall: Recall = Recall(),
+    limits: Limits = Limits(), policies: [PolicySpecification] = PolicySpecification.defaults,
+    sampleOnFirstMatch: Bool = false,
     invertDecisions: Bool = false, baseline: BaselineSettings? = nil
   ) {
     self.worker = worker
     self.topics = topics
     self.windows = windows
+    self.recall = recall
     self.limits = limits
     self.policies = policies
     self.sampleOnFirstMatch = sampleOnFirstMatch
@@ -125,16 +129,32 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var loneRootsWait: Bool
     /// Verdicts are remembered this long: `decisionWait` to 24 h.
     public var lateWindow: Duration
+    /// A dropped trace is recalled if a late span makes a policy certain within this time after the verdict,
+    /// and within `lateWindow`: 0 s (recall is off) to 24 h.
+    public var recallWindow: Duration
 
     /// Makes windows; the defaults are those of a topology file.
     public init(
-      decisionWait: Duration = .seconds(30), decisionWaitAfterRoot: Duration = .seconds(5),
-      loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600)
+      decisionWait: Duration = .seconds(35), decisionWaitAfterRoot: Duration = .seconds(5),
+      loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600),
+      recallWindow: Duration = .seconds(3600)
     ) {
       self.decisionWait = decisionWait
       self.decisionWaitAfterRoot = decisionWaitAfterRoot
       self.loneRootsWait = loneRootsWait
       self.lateWindow = lateWindow
+      self.recallWindow = recallWindow
+    }
+  }
+
+  /// How dropped traces are read again.
+  public struct Recall: Equatable, Sendable {
+    /// The most bytes of records that the process reads again in a second: 64 KiB to 10 GiB.
+    public var bytesPerSecond: Int
+
+    /// Makes settings; the defaults are those of a topology file.
+    public init(bytesPerSecond: Int = 32 << 20) {
+      self.bytesPerSecond = bytesPerSecond
     }
   }
 

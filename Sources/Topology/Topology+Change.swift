@@ -90,6 +90,7 @@ private struct Differences {
   init(_ old: TailSamplingTopology, _ new: TailSamplingTopology) {
     compare("topics", \.topics, old, new)
     compare("windows", \.windows, old, new)
+    compare("recall", \.recall, old, new)
     compare("limits", \.limits, old, new)
     names += Differences(old.baseline, new.baseline).names
   }

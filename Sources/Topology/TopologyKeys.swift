@@ -11,9 +11,12 @@ private enum Keys {
     "topics", "limits", "console", "log",
   ]
   static let tailSampling =
-    common + ["windows", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
+    common + ["windows", "recall", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
   static let creation = ["create", "partitions", "replication_factor"]
-  static let windows = ["decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window"]
+  static let windows = [
+    "decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window", "recall_window",
+  ]
+  static let recall = ["bytes_per_second"]
   static let console = ["enabled", "address", "port", "services"]
   static let log = ["level", "format"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
@@ -53,7 +56,8 @@ extension TopologyReader {
     }
     let policies = file["policies"].map { self.policies($0) } ?? defaults
     return TailSamplingTopology(
-      worker: worker, topics: topics, windows: windows, limits: limits, policies: policies,
+      worker: worker, topics: topics, windows: windows, recall: recall(section("recall", of: file)),
+      limits: limits, policies: policies,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
       baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
@@ -267,7 +271,18 @@ extension TopologyReader {
     return TailSamplingTopology.Windows(
       decisionWait: wait.value, decisionWaitAfterRoot: afterRoot.value,
       loneRootsWait: truth("lone_roots_wait", of: section, default: defaults.loneRootsWait),
-      lateWindow: late.value)
+      lateWindow: late.value,
+      recallWindow: duration(
+        "recall_window", of: section, in: .zero...day, default: defaults.recallWindow
+      ).value)
+  }
+
+  private mutating func recall(_ section: TopologySection) -> TailSamplingTopology.Recall {
+    checkKeys(of: section, Keys.recall)
+    let defaults = TailSamplingTopology.Recall()
+    let rate = byteSize(
+      "bytes_per_second", of: section, in: (64 << 10)...(10 << 30), default: defaults.bytesPerSecond)
+    return TailSamplingTopology.Recall(bytesPerSecond: rate.value)
   }
 
   private mutating func limits(_ section: TopologySection) -> TailSamplingTopology.Limits {

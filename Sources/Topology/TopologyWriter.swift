@@ -56,7 +56,14 @@ struct TopologyWriter {
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
     writeRules(of: topology)
+    writeRecall(topology.recall)
     writeOperation(topology.worker)
+  }
+
+  /// How dropped traces are read again.
+  private mutating func writeRecall(_ recall: TailSamplingTopology.Recall) {
+    line(0, "recall:")
+    line(1, "bytes_per_second: \(ByteSizeText.format(recall.bytesPerSecond))")
   }
 
   /// Everything besides the spans that verdicts depend on.
@@ -66,6 +73,7 @@ struct TopologyWriter {
     line(1, "decision_wait_after_root: \(DurationText.format(topology.windows.decisionWaitAfterRoot))")
     line(1, "lone_roots_wait: \(topology.windows.loneRootsWait)")
     line(1, "late_window: \(DurationText.format(topology.windows.lateWindow))")
+    line(1, "recall_window: \(DurationText.format(topology.windows.recallWindow))")
     line(0, "limits:")
     line(1, "spans_per_trace: \(topology.limits.spansPerTrace)")
     line(1, "bytes_per_trace: \(ByteSizeText.format(topology.limits.bytesPerTrace))")

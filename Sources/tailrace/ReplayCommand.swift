@@ -66,7 +66,9 @@ struct ReplayCommand: ParsableCommand {
     let keptSpans = try sampled.map { try RecordingWriter(path: $0) }
     let line = Progress("records", progress, isHidden: files.isOnTerminal)
     var replay = Replay(configuration: configuration)
-    let report = try replay.run(reader) { output in
+    let path = recording
+    let again = path == "-" ? nil : { try RecordingReader(path: path) }
+    let report = try replay.run(reader, again: again) { output in
       switch output {
       case .decision(let record): try decisionLines?.append(record)
       case .keptSpans(let bytes): try keptSpans?.append(bytes)
@@ -105,6 +107,11 @@ struct ReplayText {
       "late       \(report.counters.lateSpansKept) spans kept, \(report.counters.lateSpansDropped) dropped",
       "missed     " + missed,
     ]
+    if report.counters.recallsRequested > 0 {
+      lines.append(
+        "recalled   \(report.counters.tracesRecalled) of \(report.counters.recallsRequested) dropped traces "
+          + "that late spans show to be wanted; \(report.counters.bytesReadAgain) bytes read again")
+    }
     // Shows the recognised form if it is not our own, or if nothing could be read.
     if form != .tailrace || (report.records == 0 && !report.damages.isEmpty) {
       lines.insert("recording  read as \(form)", at: 0)
@@ -165,6 +172,7 @@ struct ReplayText {
         policies: Dictionary(uniqueKeysWithValues: report.keptByPolicy.map { ($0.name, $0.count) }),
         missed: report.counters.missedByPolicy, lateSpansKept: report.counters.lateSpansKept,
         lateSpansDropped: report.counters.lateSpansDropped, extendedWaits: report.counters.tracesWaitingOn,
+        recallsRequested: report.counters.recallsRequested, recalled: report.counters.tracesRecalled,
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
         firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damageCount,
@@ -182,7 +190,7 @@ struct ReplayText {
     var slowTraces, slowTracesKept: Int
     var policies: [String: Int]
     var missed: [String: UInt64]
-    var lateSpansKept, lateSpansDropped, extendedWaits: UInt64
+    var lateSpansKept, lateSpansDropped, extendedWaits, recallsRequested, recalled: UInt64
     var triggers: [String: Int]
     var recordsAhead: Int
     var firstRecordAhead, firstOffsetAhead: Int?

@@ -48,10 +48,12 @@ struct SimulateCommand: ParsableCommand {
     var total = FaultCounts()
     var failed: [UInt64] = []
     var longestRecovery: Int64 = 0
+    var recalled = 0
     let line = Progress("seeds", total: Int(seeds), progress)
     for number in seed..<seed + seeds {
       let report = Simulation(seed: number, mutant: bug).run(stepsMax: steps)
       total.add(report.faults)
+      recalled += report.recalled
       longestRecovery = max(longestRecovery, report.longestRecovery)
       if !report.objections.isEmpty { failed.append(number) }
       if seeds == 1 || !report.objections.isEmpty {
@@ -63,7 +65,7 @@ struct SimulateCommand: ParsableCommand {
     line.end()
     if seeds > 1 {
       try StandardOutput.writeLine(
-        "\(seeds) seeds, \(failed.count) failed; "
+        "\(seeds) seeds, \(failed.count) failed; \(recalled) traces recalled; "
           + "longest recovery \(longestRecovery / 1_000_000) ms of simulated time"
       )
       try StandardOutput.writeLine("faults: \(total.text)")
@@ -73,8 +75,8 @@ struct SimulateCommand: ParsableCommand {
 
   private func show(_ report: SimulationReport) throws {
     try StandardOutput.writeLine(
-      "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept, "
-        + "hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; "
+      "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept "
+        + "(\(report.recalled) recalled), hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; "
         + report.faults.text
     )
     for objection in report.objections { try StandardOutput.writeLine("  \(objection)") }

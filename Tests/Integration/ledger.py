@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-TRIGGERS = ("root", "wait", "limit", "memory", "eager", "late")
+TRIGGERS = ("root", "wait", "limit", "memory", "eager", "late", "recall")
 
 
 @dataclass(frozen=True)

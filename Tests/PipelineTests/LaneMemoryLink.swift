@@ -237,6 +237,29 @@ final class MemoryLink: BrokerLink {
     return tail.answer
   }
 
+  /// Where each partition is read again.
+  private var places: [PartitionID: Int64] = [:]
+  /// The first offset that is left in the log.
+  var logStart: Int64 = 0
+
+  func seekAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    places = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logStart)) })
+    return partitions.filter { $1.value < logStart }.map { ($0.0, Offset(logStart)) }
+  }
+
+  func readAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    for id in places.keys.sorted() {
+      // One record at a time: a real client delivers as many as have arrived.
+      guard let next = places[id], next < broker.inputs[Int(id.value)].count else { continue }
+      places[id] = next + 1
+      try hand(Int(id.value), Int(next), take)
+    }
+  }
+
   var commitsTogether: Bool { isTransactional }
 
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {

@@ -12,6 +12,7 @@ private func configuration(_ change: (inout SamplingJob.Configuration) -> Void =
   -> SamplingJob.Configuration
 {
   var configuration = SamplingJob.Configuration(sampler: SamplerConfiguration(), topic: "spans")
+  configuration.sampler.windows.decisionWait = .seconds(30)
   change(&configuration)
   return configuration
 }

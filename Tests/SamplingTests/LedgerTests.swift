@@ -171,7 +171,7 @@ private func samplePage() -> [UInt8] {
     #expect(error(other) == LedgerError(reason: .number, offset: 10), "of 256")
     // The flags of the first entry.
     let flags = 11 + 8 + 9 + 2 + 16
-    for bits in [0x80, 0x60, 0x70] as [UInt8] {
+    for bits in [0x80, 0x70, 0xf0] as [UInt8] {
       other = page
       other[flags] = bits
       #expect(error(other) == LedgerError(reason: .flags, offset: flags))

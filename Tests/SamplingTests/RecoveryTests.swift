@@ -87,7 +87,7 @@ import Testing
     }
     let kept = past.count { $0.isFinal && $0.isKept }
     #expect(kept > 20 && kept < 130, "budgets keep some and not all: \(kept)")
-    #expect(past.contains { $0.lastOffset != nil } == (dropped == .ledger))
+    #expect(past.contains { $0.earliestStart != nil } == (dropped == .ledger))
   }
 
   /// A verdict from the end of time, which nobody who follows the log has written, is forgotten like others.

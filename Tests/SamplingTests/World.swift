@@ -185,6 +185,10 @@ struct WrittenDecision: Decodable, Equatable {
   var reasons, services: [String]?
   var probability, adjustedCount: Double?
   var durationNs, tooLargeSpans: Int?
+  // Only if the trace is recalled.
+  var recall: String?
+  var revised: Bool?
+  var recallUntil: Int?
   var errorOrigin: Origin?
 
   init(_ bytes: some Sequence<UInt8>) throws {
@@ -293,9 +297,12 @@ final class World {
   var sampler: Sampler
   var effects = Effects()
   var offset: Int64 = 0
+  /// The records so far, by offset: what recalls read again.
+  var log: [(value: [UInt8]?, time: Instant?)] = []
 
   init(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) {
     var configuration = SamplerConfiguration()
+    configuration.windows.decisionWait = .seconds(30)
     // Single records advance the clock in most tests.
     configuration.clockWitnesses = 1
     adjust(&configuration)
@@ -326,6 +333,8 @@ final class World {
   /// Sends raw bytes. `take` returns the outputs.
   func ingest(_ value: [UInt8]?, key: [UInt8]?, at time: Instant?) -> MalformedInput? {
     defer { offset += 1 }
+    while log.count <= Int(offset) { log.append((nil, nil)) }
+    log[Int(offset)] = (value, time)
     let place = Offset(offset)
     guard let value else {
       return sampler.ingest(
@@ -341,6 +350,20 @@ final class World {
           offset: place, timestamp: time, key: key, value: value, into: &effects)
       }
     }
+  }
+
+  /// Reads again what recalls need, and returns what came out.
+  @discardableResult
+  func recall() throws -> [Event] {
+    while let next = sampler.nextRecall() {
+      let (value, time) = log[Int(next.value)]
+      guard let value else {
+        sampler.recall(offset: next, timestamp: time, value: nil, into: &effects)
+        continue
+      }
+      value.withRawBytes { sampler.recall(offset: next, timestamp: time, value: $0, into: &effects) }
+    }
+    return try take()
   }
 
   /// Lets time pass without a record.

@@ -17,7 +17,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(version.count == 8 && version.allSatisfy(\.isHexDigit))
     let same = """
       # Comments, order and explicit defaults make no difference, nor do settings that decide nothing.
-      windows: {decision_wait: 30000ms}
+      windows: {decision_wait: 35000ms}
       group: another
       kafka: {bootstrap.servers: "elsewhere:9092"}
       policies:

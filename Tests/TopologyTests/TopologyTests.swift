@@ -48,7 +48,7 @@ let everyTopologyKey = """
     verdicts: {name: v}
     sampled: {name: s, annotate: root}
     dead_letters: {name: x}
-  windows: {decision_wait: 1m30s, decision_wait_after_root: 0s, lone_roots_wait: false, late_window: 1h}
+  windows: {decision_wait: 1m30s, decision_wait_after_root: 0s, lone_roots_wait: false, late_window: 1h, recall_window: 30m}
   limits:
     spans_per_trace: 20_000
     bytes_per_trace: 2000
@@ -100,7 +100,7 @@ let everyTopologyKey = """
         verdicts: "v", sampled: "s", annotate: .root, deadLetters: "x"),
       windows: TailSamplingTopology.Windows(
         decisionWait: .seconds(90), decisionWaitAfterRoot: .zero, loneRootsWait: false,
-        lateWindow: .seconds(3600)),
+        lateWindow: .seconds(3600), recallWindow: .seconds(1800)),
       limits: TailSamplingTopology.Limits(
         spansPerTrace: 20_000, bytesPerTrace: 2000, recordBytes: 1_000_000, memory: 3_000_000_000,
         services: 7),

@@ -59,9 +59,31 @@ extension MetricSection {
     },
     .counter(
       "tailrace_missed_traces_total",
-      "Dropped traces that a policy would have kept had their late spans arrived in time, by policy; a trace "
-        + "may count under several", by: "policy"
+      "Dropped traces that a policy would have kept had their late spans arrived in time, and that are not "
+        + "recalled, by policy; a trace may count under several", by: "policy"
     ) { $0.byPolicy($0.counters.missedByPolicy) },
+    .counter(
+      "tailrace_recalls_total",
+      "Dropped traces that a late span made a policy certain about: whose recall was requested, refused "
+        + "because too many waited, fulfilled (done), or fulfilled in part because records had left the log",
+      by: "state"
+    ) {
+      [
+        "requested": $0.counters.recallsRequested, "refused": $0.counters.recallsRefused,
+        "done": $0.counters.tracesRecalled - $0.counters.recallsPartial,
+        "partial": $0.counters.recallsPartial,
+      ]
+    },
+    .counter("tailrace_recalled_spans_total", "Spans written by recalls") { $0.counters.spansRecalled },
+    .counter("tailrace_recalled_bytes_total", "Bytes of spans written by recalls", .bytes) {
+      $0.counters.bytesRecalled
+    },
+    .counter("tailrace_read_again_records_total", "Records read again for recalls") {
+      $0.counters.recordsReadAgain
+    },
+    .counter("tailrace_read_again_bytes_total", "Bytes of records read again for recalls", .bytes) {
+      $0.counters.bytesReadAgain
+    },
     .counter(
       "tailrace_extended_waits_total",
       "Traces that kept waiting after decision_wait_after_root because asynchronous work might follow"
@@ -222,7 +244,7 @@ extension Decision.Trigger {
   /// Whether it can lead to a final verdict.
   fileprivate var closesWindows: Bool {
     switch self {
-    case .root, .wait, .memory: true
+    case .root, .wait, .memory, .recall: true
     case .limit, .eager, .late: false
     }
   }

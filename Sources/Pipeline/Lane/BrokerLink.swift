@@ -191,6 +191,17 @@ public protocol BrokerLink {
     _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
+  /// Prepares to read these partitions again, each from its offset on, and no others. Returns those of which
+  /// some records are no longer in the log, with the first offset that is left. It sends a request only where
+  /// reading does not simply go on.
+  func seekAgain(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
+
+  /// Delivers records that are read again, as far as they have arrived: of each partition in order, from
+  /// where it was sought on. It does not wait. Key and value are lent for the call only.
+  func readAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError)
+
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]
 

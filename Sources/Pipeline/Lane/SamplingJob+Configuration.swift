@@ -21,6 +21,8 @@ extension SamplingJob {
     static let trimInterval = Interval.seconds(60)
     /// Spans are compressed when they use this much of their share.
     package var compressAbovePercent = 50
+    /// Bytes a second that may be read again for recalls.
+    package var recallBytesPerSecond = 32 << 20
     /// The clock of a partition that has caught up and been quiet for this long advances with time.
     package var idleAfter = Interval.seconds(1)
     /// The largest value that the topic of kept spans accepts.

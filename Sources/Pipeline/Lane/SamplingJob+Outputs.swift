@@ -48,7 +48,9 @@ extension SamplingJob {
 
   private mutating func note(_ decision: Decision, _ timestamp: Instant?) {
     measures.verdicts.note(decision)
-    if decision.isFinal {
+    if decision.isRevised {
+      // Its latency was observed when it was dropped.
+    } else if decision.isFinal {
       measures.decisionLatencies.observe(decision.decidedAt - decision.openedAt)
     } else if decision.trigger == .eager, let timestamp {
       eagerSince.append(timestamp)

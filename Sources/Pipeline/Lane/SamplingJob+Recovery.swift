@@ -63,7 +63,8 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(point.clockAtSafeOffset - point.clockAhead, wall) - configuration.sampler.windows.lateWindow
+      min(point.clockAtSafeOffset - point.clockAhead, wall, point.oldestRecall ?? wall)
+      - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
     let restoring = restoring

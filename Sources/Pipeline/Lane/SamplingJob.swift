@@ -42,7 +42,13 @@ package struct SamplingJob: ~Copyable, LaneJob {
   /// The ends of quiet partitions are not requested before then, by the steady clock.
   var askAgainAt = Instant.distantPast
 
+  /// What may be read again for recalls.
+  var recallBudget: RecallBudget
+  /// Whether something is being read again.
+  var isRecalling = false
+
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
+    recallBudget = RecallBudget(rate: configuration.recallBytesPerSecond)
     self.configuration = configuration
     self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
     self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
@@ -70,6 +76,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
   ) throws(BrokerError) {
     try followFleet(at: moment, through: link)
     try letTimePass(at: moment.steady, to: link)
+    try recall(at: moment.steady, through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)
     for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }

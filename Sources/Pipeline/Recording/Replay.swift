@@ -111,10 +111,13 @@ public struct Replay: ~Copyable {
 
   /// Replays the whole recording and passes each decision record and each portion of kept spans to `write`.
   ///
-  /// - Parameter progress: called now and then with the number of records read.
+  /// - Parameters:
+  ///   - again: opens the recording again, to recall dropped traces; nil if that can't be done.
+  ///   - progress: called now and then with the number of records read.
   /// - Throws: errors of reading and of `write`. Damage is not an error: it is in the report.
   public mutating func run(
-    _ reader: RecordingReader, write: Writer, progress: (Int) -> Void = { _ in }
+    _ reader: RecordingReader, again: (() throws -> RecordingReader)? = nil, write: Writer,
+    progress: (Int) -> Void = { _ in }
   ) throws -> ReplayReport {
     while let item = try reader.next() {
       progress(report.records)
@@ -134,10 +137,38 @@ public struct Replay: ~Copyable {
     try takeDecided(write)
     sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
     try drain(write)
+    try recall(again, write)
     report.counters = sampler.counters
     report.recordsAhead = clock.refuted.count
     report.firstAhead = clock.refuted.first
     return report
+  }
+
+  /// Reads again what recalls need, in as many passes as that takes.
+  private mutating func recall(_ again: (() throws -> RecordingReader)?, _ write: Writer) throws {
+    guard let again else { return }
+    while let first = sampler.nextRecall() {
+      let reader = try again()
+      var wanted: Offset? = first
+      var number = Offset(0)
+      while let next = wanted, let item = try reader.next() {
+        guard case .record(let record) = item else { continue }
+        if number >= next {
+          let time = Instant(nanoseconds: Int64(clamping: record.latestEnd))
+          record.bytes.withRawBytes {
+            sampler.recall(offset: number, timestamp: time, value: $0, into: &effects)
+          }
+          try drain(write)
+          // Those that begin before need another pass.
+          wanted = sampler.nextRecall().flatMap { $0 > number ? $0 : nil }
+        }
+        number = number.next
+      }
+      guard wanted != nil else { continue }
+      // It was there the first time: the file has changed.
+      sampler.loseRecalls(before: number, into: &effects)
+      try drain(write)
+    }
   }
 
   private mutating func takeDecided(_ write: Writer) throws {
@@ -196,6 +227,7 @@ public struct Replay: ~Copyable {
 
   private mutating func count(_ decision: Decision) {
     guard decision.isFinal else { return countMissed(decision) }
+    guard !decision.isRevised else { return countRecalled(decision) }
     report.traces += 1
     if decision.isKept { report.keptTraces += 1 }
     for (number, policy) in configuration.policies.enumerated() {
@@ -213,10 +245,30 @@ public struct Replay: ~Copyable {
     }
   }
 
+  /// Counts a trace that was dropped, and is kept after all.
+  private mutating func countRecalled(_ decision: Decision) {
+    report.keptTraces += 1
+    for (number, policy) in configuration.policies.enumerated() {
+      guard decision.matches & 1 << UInt64(number) != 0 else { continue }
+      report.keptByPolicy[number].count += 1
+      // It did not match when the trace was dropped.
+      if case .latency = policy.rule { report.slowTraces.add(true) }
+    }
+    if decision.errorCount > 0 {
+      report.errorTraces.add(true)
+      report.errorTraceSpans.total += decision.spanCount
+      report.errorTraceSpans.kept += decision.spanCount - decision.truncatedCount
+    }
+    if let place = Decision.Trigger.allCases.firstIndex(of: decision.trigger) {
+      report.byTrigger[place].count += 1
+    }
+  }
+
   /// Counts a dropped trace that late spans show to be an error trace or a slow one. A policy reports a trace
   /// once, and did not match it at the verdict.
   private mutating func countMissed(_ decision: Decision) {
     guard decision.isLate else { return }
+    if case .requested = decision.recall { return }
     for (number, policy) in configuration.policies.enumerated() {
       guard decision.matches & 1 << UInt64(number) != 0 else { continue }
       switch policy.rule {

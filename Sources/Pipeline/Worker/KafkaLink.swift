@@ -28,6 +28,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let topic: String
   private let tail: VerdictTail<Clients>?
   private let stats: StatsReader<Clients.Consumer>?
+  /// Made when something is read again for the first time.
+  private var follower: LogFollower<Clients>?
+  private let followerProperties: [KafkaProperty]
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
   private let transactionalID: String?
@@ -156,6 +159,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     // A partition's next owner must not see a commit that is still in progress.
     let isolation =
       transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
+    followerProperties = outside + isolation
     consumer = try clients.makeMember(
       topic: topic, properties: consumerProperties + isolation + [KafkaProperty("group.id", group)])
     try consumer.subscribe()
@@ -196,11 +200,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     let wait = Duration.nanoseconds(timeout.nanoseconds)
     return try consumer.poll(timeout: wait) { (info, key, value) throws(BrokerError) in
-      let place = RecordPlace(
-        partition: PartitionID(info.partition), offset: Offset(info.offset),
-        timestamp: info.timestampMilliseconds.map { Instant(milliseconds: $0) },
-        isLogTime: info.isLogAppendTime)
-      try take(place, key, value)
+      try take(RecordPlace(info), key, value)
     }
   }
 
@@ -250,6 +250,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func release(_ partitions: [PartitionID]) throws(BrokerError) {
     tail?.forget(partitions)
+    follower?.forget(partitions)
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
     try attempt("releasing partitions") { () throws(KafkaError) in
@@ -279,6 +280,40 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
     stats?.read(take) ?? true
+  }
+
+  package func seekAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    guard !partitions.isEmpty || follower != nil else { return [] }
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("reading records again") { () throws(KafkaError) in
+      let follower = try getFollower()
+      let wanted = Set(partitions.map(\.0))
+      follower.forget(follower.partitions.filter { !wanted.contains($0) })
+      var lost: [(PartitionID, Offset)] = []
+      for (id, offset) in partitions {
+        guard let first = try follower.seek(id, to: offset, timeout: patience) else { continue }
+        if first > offset { lost.append((id, first)) }
+      }
+      return lost
+    }
+  }
+
+  private func getFollower() throws(KafkaError) -> LogFollower<Clients> {
+    if let follower { return follower }
+    let follower = try LogFollower(
+      topic: topic, bounds: bounds, clients: clients, properties: followerProperties)
+    self.follower = follower
+    return follower
+  }
+
+  package func readAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    guard let follower else { return }
+    let deadline = clients.uptime + .milliseconds(50)
+    while try follower.read(take) > 0, clients.uptime < deadline {}
   }
 
   package func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {
@@ -516,6 +551,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     consumer.abandon()
     bounds.abandon()
     tail?.abandon()
+    follower?.abandon()
     stats?.abandon()
     producer.abandon()
   }

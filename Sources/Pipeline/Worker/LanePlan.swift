@@ -42,6 +42,7 @@ struct LanePlan: Sendable {
     configuration.encoding = topics.spans.encoding
     configuration.pace = CommitPace(worker)
     configuration.memoryBytesMax = topology.limits.memory / worker.lanes
+    configuration.recallBytesPerSecond = topology.recall.bytesPerSecond / worker.lanes
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)

@@ -108,6 +108,7 @@ extension Decision.Trigger {
     case .memory: 3
     case .eager: 4
     case .late: 5
+    case .recall: 6
     }
   }
 

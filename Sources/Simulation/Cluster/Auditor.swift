@@ -113,9 +113,11 @@ struct Auditor {
   // MARK: At the end
 
   /// Compares everything that was committed with the truth.
-  mutating func checkOutputs(_ cluster: SimulatedCluster) -> (hash: UInt64, kept: Int) {
+  mutating func checkOutputs(_ cluster: SimulatedCluster)
+    -> (hash: UInt64, kept: Int, recalled: Int)
+  {
     var finals: [TraceID: [RestoredVerdict]] = [:]
-    var lateReports: Set<TraceID> = []
+    var revised: [TraceID: [RestoredVerdict]] = [:]
     var kept: [TraceID: [UInt64: Int]] = [:]
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
@@ -124,8 +126,8 @@ struct Auditor {
         for record in cluster.committedRecords(of: log) where record.key != Auditor.stranger {
           hash = Auditor.mix(hash, record.value ?? [])
           for verdict in verdicts(in: record.value ?? [], of: topic) {
-            if verdict.isLate { lateReports.insert(verdict.traceID) }
-            if verdict.isFinal { finals[verdict.traceID, default: []].append(verdict) }
+            if verdict.isRevised { revised[verdict.traceID, default: []].append(verdict) }
+            if verdict.isFinal, !verdict.isRevised { finals[verdict.traceID, default: []].append(verdict) }
           }
         }
       }
@@ -136,9 +138,9 @@ struct Auditor {
     }
     checkDeadLetters(cluster)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
-      check(trace, facts, finals[trace] ?? [], kept[trace] ?? [:], isReported: lateReports.contains(trace))
+      check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
     }
-    return (hash, finals.values.count { $0.contains(where: \.isKept) })
+    return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
   }
 
   /// The verdicts of a record of either topic, their span counts checked.
@@ -206,15 +208,18 @@ struct Auditor {
   }
 
   private mutating func check(
-    _ trace: TraceID, _ facts: PublishedTrace, _ finals: [RestoredVerdict], _ kept: [UInt64: Int],
-    isReported: Bool
+    _ trace: TraceID, _ facts: PublishedTrace, _ finals: [RestoredVerdict], _ revised: [RestoredVerdict],
+    _ kept: [UInt64: Int]
   ) {
     guard let truth = facts.truth else { return object("trace \(trace) was not published completely") }
     // A trace that is decided again may be kept the second time: its late spans have arrived by then.
-    guard finals.count == 1 || allowsRepeats, let verdict = finals.first(where: \.isKept) ?? finals.first
+    guard finals.count == 1 || allowsRepeats, let final = finals.first(where: \.isKept) ?? finals.first
     else {
       return object("trace \(trace) has \(finals.count) final decisions")
     }
+    if revised.count > 1, !allowsRepeats { object("trace \(trace) is recalled \(revised.count) times") }
+    if final.isKept, !revised.isEmpty, !allowsRepeats { object("trace \(trace) is kept, and recalled") }
+    let verdict = revised.first ?? final
     let twice = kept.count { $0.value > 1 }
     if twice > 0, !allowsRepeats { object("trace \(trace): \(twice) spans are kept more than once") }
     if verdict.isKept {
@@ -225,11 +230,10 @@ struct Auditor {
     } else if !kept.isEmpty {
       object("trace \(trace) is dropped, but \(kept.count) of its spans are kept")
     }
-    guard truth.hasError || truth.isSlow, !verdict.isKept else { return }
-    if !truth.isOutcomeLate {
-      object("trace \(trace) has \(truth.hasError ? "an error" : "a slow root") and is dropped")
-    } else if !isReported {
-      object("trace \(trace) got its \(truth.hasError ? "error" : "slow root") late, unreported")
+    // Whenever the error comes: late spans come within the recall window.
+    if truth.hasError || truth.isSlow, !verdict.isKept {
+      let when = truth.isOutcomeLate ? ", late," : ""
+      object("trace \(trace) has \(truth.hasError ? "an error" : "a slow root")\(when) and is dropped")
     }
   }
 

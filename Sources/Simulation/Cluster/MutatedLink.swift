@@ -22,6 +22,10 @@ public enum Mutant: String, Sendable, CaseIterable {
   case forgetHighWater = "forget-high-water"
   /// Calls wait for longer than they are told to.
   case ignoreDeadlines = "ignore-deadlines"
+  /// Requests for recalls are not read back.
+  case forgetRecalls = "forget-recalls"
+  /// Revised records are not read back: what was recalled is recalled again.
+  case recallTwice = "recall-twice"
   /// Verdicts that are read back are held outside all limits until all have arrived.
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may have any size, whatever their topics accept.
@@ -59,9 +63,14 @@ final class MutatedLink: BrokerLink {
         gathered.removeAll { $0.0 == partition }
       }
       return answer
+    case .forgetRecalls:
+      return try link.readDecisions(partition, since: time) { if $1.recall == nil { take($0, $1) } }
+    case .recallTwice:
+      return try link.readDecisions(partition, since: time) { if !$1.isRevised { take($0, $1) } }
     case .forgetLedger:
+      // Only the ledger states it.
       return try link.readDecisions(partition, since: time) { id, verdict in
-        if verdict.lastOffset == nil { take(id, verdict) }
+        if verdict.earliestStart == nil { take(id, verdict) }
       }
     default: return try link.readDecisions(partition, since: time, take)
     }
@@ -122,6 +131,14 @@ final class MutatedLink: BrokerLink {
     guard topic == .verdicts, mutant == .accountTwice else { return }
     try link.write(topic, partition: partition, key: key, value: value, headers: headers)
   }
+
+  func seekAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions) }
+
+  func readAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) { try link.readAgain(take) }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
 

@@ -119,7 +119,7 @@ public final class Simulation {
     traffic.slowShare = 0.1
     traffic.slowThresholdNanoseconds = 800_000_000
     traffic.publishDelayMaxNanoseconds = 300_000_000
-    traffic.lateShare = options.hasLateRecords ? 0.1 : 0
+    traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.3 : 0.1) : 0
     traffic.redeliveredShare = options.redelivered
     traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
@@ -133,6 +133,7 @@ public final class Simulation {
     sampler.windows.decisionWaitAfterRoot = .seconds(4)
     sampler.windows.loneRootsWait = true
     sampler.windows.lateWindow = .seconds(120)
+    sampler.windows.recallWindow = .seconds(120)
     // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
     // Every other configuration reads attributes of spans that the one before it didn't.
@@ -178,6 +179,7 @@ public final class Simulation {
     var configuration = SamplingJob.Configuration(sampler: samplerConfiguration, topic: "spans")
     configuration.pace.interval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
+    if options.recallsSlowly { configuration.recallBytesPerSecond = 600 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
@@ -193,14 +195,15 @@ public final class Simulation {
     while report.steps < stepsMax, nextRecord != nil || !isDrained { step() }
     faults.plan.isOver = true
     cluster.speakAgain()
-    let quietSteps = report.steps + 6000
+    let quietSteps = report.steps + (options.recallsSlowly ? 24_000 : 6000)
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
     // Transactions that dead workers left open end now: readers see what comes after them.
     cluster.pass(to: now + .seconds(60))
-    let (hash, kept) = auditor.checkOutputs(cluster)
+    let (hash, kept, recalled) = auditor.checkOutputs(cluster)
     if !isDrained { auditor.object("after the faults stopped, not everything was decided") }
     report.hash = hash
     report.kept = kept
+    report.recalled = recalled
     report.traces = options.traces
     report.objections = auditor.objections
     report.faults = faults.plan.counts
@@ -213,7 +216,12 @@ public final class Simulation {
     (0..<options.partitions).allSatisfy { number in
       let partition = PartitionID(number)
       let end = cluster.log(SimulatedTopic.input(partition)).end
-      return end == 0 || (cluster.committedPoint(of: partition) ?? nil)?.offset.value == end
+      guard end > 0 else { return true }
+      guard let committed = cluster.committedPoint(of: partition) ?? nil, committed.offset.value == end else {
+        return false
+      }
+      let point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata)
+      return point?.oldestRecall == nil
     }
   }
 

@@ -58,6 +58,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasRateLimit = false
   /// Whether spans are compressed from the first segment on.
   public var compressesSpans = false
+  /// Whether recalls are many and read slowly: then requests outlive commits, kills and rebalances.
+  public var recallsSlowly = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -98,6 +100,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { strangers = 0.05 }
     // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
+    recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
@@ -120,6 +123,8 @@ public struct SimulationReport: Equatable, Sendable {
   public var traces = 0
   /// Traces kept.
   public var kept = 0
+  /// Traces that were dropped, then read again and kept.
+  public var recalled = 0
   /// The longest time that a partition took from its assignment to where it was before, in simulated
   /// nanoseconds.
   public var longestRecovery: Int64 = 0

@@ -65,8 +65,8 @@ struct CapacityCoefficients {
       name: "bytes-per-open-trace", value: 800, unit: "bytes",
       source: "tailrace bench: 800 in addition to its spans, duplicate detection included"),
     CapacityCoefficient(
-      name: "bytes-per-verdict", value: 96, unit: "bytes",
-      source: "VerdictCache: 48 to 96, as it grows by doubling; tailrace bench measured 57 and 71"),
+      name: "bytes-per-verdict", value: 128, unit: "bytes",
+      source: "VerdictCache: 64 to 128, as it grows by doubling"),
     CapacityCoefficient(
       name: "table-share", value: 0.25, unit: "of limits.memory",
       source: "Lane: the limit for open traces, and the limit for verdicts"),

@@ -12,7 +12,7 @@ struct CapacityTraffic: Encodable {
   var spansPerRecord = 3.8
   var spanBytes = 430.0
   /// Maximum seconds from the first span to the verdict.
-  var decisionWait = 30.0
+  var decisionWait = 35.0
   /// Seconds from the root to the verdict of a trace with all its parents.
   var decisionWaitAfterRoot = 5.0
   /// Seconds from a trace's first span to its root.

@@ -28,8 +28,8 @@ struct PlanCapacityCommand: ParsableCommand {
   @Option(name: .long, help: "Bytes of a span with its share of resource and scope, on average.")
   var spanBytes = CapacityTraffic().spanBytes
 
-  @Option(name: .long, help: "windows.decision_wait, such as 30s.")
-  var decisionWait = "30s"
+  @Option(name: .long, help: "windows.decision_wait, such as 35s.")
+  var decisionWait = "35s"
 
   @Option(name: .long, help: "windows.decision_wait_after_root.")
   var decisionWaitAfterRoot = "5s"

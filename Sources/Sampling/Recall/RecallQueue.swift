@@ -1,0 +1,157 @@
+// The recalls of a partition: which wait, which are being read, and where reading continues.
+
+import Invariants
+import OTLP
+
+/// The recalls of a partition.
+///
+/// Requests are fulfilled in passes over the log. A pass begins at the first record of the oldest request and
+/// goes forward, over the stretches of all requests that begin at or after its position, including those made
+/// meanwhile. What begins before that waits for the next pass. So many recalls of one incident are one pass.
+struct RecallQueue {
+  /// In order of their first records.
+  private var waiting: [RecallRequest] = []
+  /// Those being read.
+  private var active: [TraceID: RecallRequest] = [:]
+  /// The record with the late span of each request's trace; no trace has two requests.
+  private var traces: [TraceID: Offset] = [:]
+  /// The next record of the pass; meaningful only if there are requests.
+  private(set) var position = Offset(0)
+  /// The first record that ends an active request.
+  private var soonestEnd = Offset(.max)
+
+  /// How many there are.
+  var count: Int { traces.count }
+
+  /// Bytes of memory in use.
+  var byteCount: Int {
+    let request = MemoryLayout<RecallRequest>.stride
+    let id = MemoryLayout<TraceID>.stride
+    return waiting.capacity * request + active.capacity * (request + id)
+      + traces.capacity * (id + MemoryLayout<Offset>.stride)
+  }
+
+  /// The record whose late span requested the trace's recall; nil if none is pending.
+  func late(of traceID: TraceID) -> Offset? { traces.isEmpty ? nil : traces[traceID] }
+
+  /// Whether the trace is being read.
+  func isActive(_ traceID: TraceID) -> Bool { active[traceID] != nil }
+
+  /// The time of the oldest request: recovery must read back at least to there.
+  var oldestRequest: Instant? {
+    traces.isEmpty ? nil : (waiting + active.values).map(\.requestedAt).min()
+  }
+
+  /// Adds a request for a trace that has none.
+  mutating func add(_ request: RecallRequest) {
+    invariant(traces[request.traceID] == nil, "a trace is recalled twice at once")
+    traces[request.traceID] = request.late
+    waiting.insert(request, at: place(of: request.first))
+  }
+
+  /// Removes a request that an earlier owner has fulfilled.
+  mutating func remove(_ traceID: TraceID) {
+    guard traces.removeValue(forKey: traceID) != nil else { return }
+    waiting.removeAll { $0.traceID == traceID }
+    active[traceID] = nil
+    findSoonestEnd()
+  }
+
+  /// The next record to read; nil if there is nothing to read. Starts another pass if the last one has ended.
+  ///
+  /// - Parameter hasRoom: whether requests may be begun. One is begun in any case if none is being read.
+  mutating func next(hasRoom: Bool) -> Offset? {
+    if active.isEmpty {
+      guard let first = waiting.first, let last = waiting.last else { return nil }
+      if last.first < position { position = first.first }
+    }
+    var next = active.values.map { $0.next(from: position) }.min()
+    let place = place(of: position)
+    if hasRoom || active.isEmpty, place < waiting.endIndex {
+      next = min(next ?? waiting[place].first, waiting[place].first)
+    }
+    return next
+  }
+
+  /// Notes that the record at `offset` is read now, and begins the requests that begin there.
+  mutating func read(_ offset: Offset, hasRoom: Bool) {
+    let place = place(of: position)
+    while place < waiting.endIndex, waiting[place].first <= offset, hasRoom || active.isEmpty {
+      let request = waiting.remove(at: place)
+      active[request.traceID] = request
+      soonestEnd = min(soonestEnd, request.late)
+    }
+    position = max(position, offset.next)
+  }
+
+  /// Notes that nothing before `offset` is left in the log.
+  mutating func lose(before offset: Offset) {
+    guard offset > position else { return }
+    for (traceID, request) in active where request.next(from: position) < offset {
+      active[traceID]?.isPartial = true
+    }
+    // Those that begin in what is lost are begun: what is left of them is read.
+    var place = place(of: position)
+    while place < waiting.endIndex, waiting[place].first < offset {
+      var request = waiting.remove(at: place)
+      request.isPartial = true
+      active[request.traceID] = request
+      soonestEnd = min(soonestEnd, request.late)
+      place = self.place(of: position)
+    }
+    position = offset
+  }
+
+  /// Removes and returns a request that has been read.
+  mutating func takeRead() -> RecallRequest? {
+    guard soonestEnd < position else { return nil }
+    // Two may end with the same record: the order must not depend on a dictionary's.
+    let read = active.values.filter { $0.late < position }
+    let first = read.min {
+      ($0.late, $0.traceID.high, $0.traceID.low) < ($1.late, $1.traceID.high, $1.traceID.low)
+    }
+    guard let request = first else { return nil }
+    active[request.traceID] = nil
+    traces[request.traceID] = nil
+    findSoonestEnd()
+    return request
+  }
+
+  /// Moves the bits of policies to their new places: policy *i* is at `places[i]`, or gone.
+  mutating func moveMatches(to places: [Int?]) {
+    func moved(_ matches: UInt64) -> UInt64 {
+      var moved: UInt64 = 0
+      for (place, now) in places.enumerated() where matches & 1 << UInt64(place) != 0 {
+        if let now { moved |= 1 << UInt64(now) }
+      }
+      return moved
+    }
+    for place in waiting.indices { waiting[place].matches = moved(waiting[place].matches) }
+    active = active.mapValues { request in
+      var request = request
+      request.matches = moved(request.matches)
+      return request
+    }
+  }
+
+  private mutating func findSoonestEnd() {
+    soonestEnd = active.values.map(\.late).min() ?? Offset(.max)
+  }
+
+  /// The place of the first waiting request that begins at or after `offset`.
+  private func place(of offset: Offset) -> Int {
+    var (low, high) = (0, waiting.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if waiting[middle].first < offset { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  func checkInvariants() {
+    invariant(traces.count == waiting.count + active.count, "a recall is lost")
+    for (left, right) in zip(waiting, waiting.dropFirst()) {
+      invariant(left.first <= right.first, "recalls are out of order")
+    }
+  }
+}

@@ -1,0 +1,239 @@
+// Recall: a dropped trace that a late span makes a policy certain about is read again from the log, and kept.
+//
+// The late record is the request, and the verdict is keep from then on: spans that arrive later are forwarded
+// as they come. What arrived before, up to and including the late span, is read again, put to the policies
+// once more, and handed out with a revised record. Request and fulfilment date from the same moment of log
+// time, and cover the same records whenever the log is read, so the same log gives the same outputs; only
+// their order depends on how fast it is read.
+//
+// A revised record is not counted for the baseline: the trace was counted when it was dropped.
+
+import Invariants
+import OTLP
+import SpanStorage
+
+/// Holds the spans of traces that are being recalled: a sampler that only accumulates.
+final class RecallCollector {
+  var sampler: Sampler
+
+  init(
+    partition: PartitionID, _ configuration: SamplerConfiguration, _ memory: SpanMemory,
+    _ workspace: SamplerWorkspace
+  ) {
+    sampler = Sampler(
+      partition: partition, configuration: configuration.withoutBaseline, memory: memory,
+      workspace: workspace)
+    sampler.recovery.isHolding = true
+    sampler.recovery.isCollecting = true
+  }
+}
+
+extension Sampler {
+  // MARK: Requests
+
+  /// Requests the recall of a dropped trace that `matches` would keep now. Returns what the late record says
+  /// about it; nil if traces are not recalled, or this one can't be.
+  ///
+  /// If it is requested, the verdict at `past` is replaced.
+  mutating func requestRecall(_ past: Int, _ matches: UInt64, late: Offset) -> RecallStatus? {
+    let verdict = verdicts[past]
+    let window = configuration.windows.recallWindow
+    guard window > .seconds(0), verdict.firstOffset >= Offset(0), clock <= verdict.decidedAt + window else {
+      return nil
+    }
+    guard recalls.count < configuration.limits.recalls, recalls.late(of: verdict.traceID) == nil else {
+      counters.recallsRefused += 1
+      return .refused
+    }
+    counters.recallsRequested += 1
+    recalls.add(
+      RecallRequest(
+        traceID: verdict.traceID, first: verdict.firstOffset, last: verdict.lastOffset, late: late,
+        matches: matches, requestedAt: clock))
+    keepRecalled(verdict.traceID, past: past, decidedAt: clock, isRestored: false)
+    return .requested(until: verdict.lastOffset)
+  }
+
+  /// Restores a request that an earlier owner made, and may not have fulfilled.
+  mutating func restoreRecall(_ verdict: RestoredVerdict, until last: Offset, past: Int?) {
+    guard let first = verdict.firstOffset, let late = verdict.lastOffset, first <= last, last <= late,
+      recalls.late(of: verdict.traceID) == nil, recalls.count < configuration.limits.recalls
+    else { return }
+    let requestedAt = min(verdict.decidedAt, recovery.clock)
+    recalls.add(
+      RecallRequest(
+        traceID: verdict.traceID, first: first, last: last, late: late,
+        matches: policies.program.named(verdict.reasons), requestedAt: requestedAt))
+    keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
+  }
+
+  /// The verdict is keep from now on. Its spans so far will be handed out by the recall: none is known yet.
+  private mutating func keepRecalled(
+    _ traceID: TraceID, past: Int?, decidedAt: Instant, isRestored: Bool
+  ) {
+    if let past { verdicts.replace(past, in: &index) }
+    var kept = PastVerdict(traceID: traceID, isKept: true, threshold: .always, decidedAt: decidedAt)
+    kept.isRestored = isRestored
+    let place = remember(kept)
+    index.insert(index.hash(traceID), .past(place))
+    retire(KnownSpans(.digests), of: kept)
+  }
+
+  // MARK: Reading again
+
+  /// The offset of the next record to read again, with `recall`; nil if there is none.
+  ///
+  /// It may lie far after the last one: then what is between need not be read.
+  public mutating func nextRecall() -> Offset? {
+    recalls.count == 0 ? nil : recalls.next(hasRoom: hasRecallRoom)
+  }
+
+  /// How many recalls wait or are being read.
+  public var recallsPending: Int { recalls.count }
+
+  private var hasRecallRoom: Bool {
+    (collector?.sampler.buffer.neededBytes ?? 0) < configuration.limits.recallBytes
+  }
+
+  /// Reads a record again: one at or after `nextRecall`, with no record between them.
+  public mutating func recall(
+    offset: Offset, timestamp: Instant?, value: RawSpan?, into effects: inout Effects
+  ) {
+    guard recalls.count > 0, offset >= recalls.position else { return }
+    recalls.read(offset, hasRoom: hasRecallRoom)
+    counters.recordsReadAgain += 1
+    if let value, value.byteCount <= configuration.limits.recordBytes {
+      counters.bytesReadAgain += UInt64(value.byteCount)
+      let workspace = workspace
+      // Sound: see `ingest`; nothing else reads the scratch meanwhile.
+      unsafe collect(value, offset, timestamp, &workspace.scratch, &effects)
+    }
+    fulfilRecalls(into: &effects)
+  }
+
+  /// Notes that the log begins at `offset`: what recalls need from before is gone.
+  public mutating func loseRecalls(before offset: Offset, into effects: inout Effects) {
+    guard recalls.count > 0 else { return }
+    recalls.lose(before: offset)
+    fulfilRecalls(into: &effects)
+  }
+
+  private mutating func collect(
+    _ value: RawSpan, _ offset: Offset, _ timestamp: Instant?, _ reading: inout RecordScratch,
+    _ effects: inout Effects
+  ) {
+    do {
+      try reading.record.scan(value)
+      if !reading.record.isSingleTrace {
+        try reading.groups.group(
+          &reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
+      }
+    } catch {
+      // It was a dead letter when it was read first.
+      return
+    }
+    guard !reading.record.isSingleTrace else {
+      let traceID = reading.record.spans[0].traceID
+      guard recalls.isActive(traceID) else { return }
+      let all = Share(traceID: traceID, spans: 0..<reading.record.spans.count, offset: offset)
+      return collect(all, timestamp, &reading, value, &effects)
+    }
+    for number in reading.groups.groups.indices {
+      let group = reading.groups.groups[number]
+      guard recalls.isActive(group.traceID) else { continue }
+      let share = Share(traceID: group.traceID, spans: group.spans, offset: offset)
+      collect(share, timestamp, &reading, value, &effects)
+    }
+  }
+
+  private mutating func collect(
+    _ share: Share, _ timestamp: Instant?, _ reading: inout RecordScratch, _ value: RawSpan,
+    _ effects: inout Effects
+  ) {
+    let collector = collector ?? makeCollector()
+    collector.sampler.begin(at: share.offset, clock: timestamp ?? .distantPast)
+    collector.sampler.prepare(for: reading.record, value)
+    var new: [Int]?
+    if case .past(let past) = find(share.traceID, index.hash(share.traceID)) {
+      // A span that came again since the request was forwarded then.
+      new = newSpans(of: share, of: reading.record, value, after: past)
+    }
+    if let new {
+      share.withPart(new, of: &reading.record, value) { part, record, piece in
+        var record = record
+        collector.sampler.take(part, of: &record, value, piece, &effects)
+      }
+    } else {
+      reading.piece.removeAll()
+      reading.piece.appendPiece(share.spans, of: reading.record, bytes: value)
+      reading.piece.bytes.withRawBytes {
+        collector.sampler.take(share, of: &reading.record, value, $0, &effects)
+      }
+    }
+  }
+
+  private mutating func makeCollector() -> RecallCollector {
+    let collector = RecallCollector(partition: partition, configuration, spanMemory, workspace)
+    self.collector = collector
+    return collector
+  }
+
+  /// What `ingest` does for a record before its traces are taken.
+  private mutating func prepare(for record: ScannedRecord, _ bytes: RawSpan) {
+    policies.predicates.startRecord()
+    if policies.predicates.attributeBits != 0 { matchResources(of: record, bytes) }
+  }
+
+  // MARK: Fulfilment
+
+  private mutating func fulfilRecalls(into effects: inout Effects) {
+    while let request = recalls.takeRead() {
+      let collector = collector ?? makeCollector()
+      let before = collector.sampler.counters
+      let spans = collector.sampler.fulfil(request, into: &effects)
+      let after = collector.sampler.counters
+      counters.tracesRecalled += 1
+      if request.isPartial { counters.recallsPartial += 1 }
+      counters.spansRecalled += UInt64(spans)
+      counters.bytesRecalled += after.bytesKept - before.bytesKept
+      counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge
+      counters.tracestatesLeftAlone += after.tracestatesLeftAlone - before.tracestatesLeftAlone
+    }
+    // Its memory is released with it.
+    if recalls.count == 0 { collector = nil }
+  }
+
+  /// Hands out a trace that has been read again, with its revised record. Returns how many spans it has.
+  private mutating func fulfil(_ request: RecallRequest, into effects: inout Effects) -> Int {
+    let hash = index.hash(request.traceID)
+    let slot: Int
+    if case .open(let open) = find(request.traceID, hash) {
+      slot = open
+    } else {
+      slot = table.open(
+        OpenTrace(id: request.traceID, firstOffset: request.first, openedAt: request.requestedAt))
+      index.insert(hash, .open(slot))
+    }
+    let isFound = table[slot].spanCount > 0
+    let limits = configuration.limits
+    let isOverLimit = table[slot].exceeds(spans: limits.spansPerTrace, bytes: limits.bytesPerTrace)
+    // All policies that are certain of the whole trace, and those that were certain with what was remembered.
+    var outcome = policies.program.certain(table[slot].facts)
+    outcome.matches |= request.matches
+    outcome.threshold = .always
+    table[slot].state = isOverLimit ? .skeleton : .kept
+    table[rare: slot].threshold = .always
+    let place = effects.outputs.count
+    forwardBuffered(slot, outcome, into: &effects)
+    var decision = Decision(
+      on: table[slot], table[rare: slot], outcome, .recall, isFinal: true, at: request.requestedAt)
+    decision.recall = request.isPartial ? (isFound ? .partial : .gone) : .done
+    decision.lastOffset = request.late
+    emit(decision, outcome, slot, at: place, &effects)
+    let spanCount = Int(table[slot].spanCount)
+    register.release(table[slot].known)
+    index.remove(hash, .open(slot))
+    release(slot)
+    return spanCount
+  }
+}
