@@ -10,11 +10,10 @@ def test_live_traffic_is_followed_and_read_again(broker, tailrace):
     assert run.returncode == 0, run.stdout
     report = json.loads(run.stdout)
     assert 1 <= report["spans_per_record"] <= 5 <= report["spans_per_trace"] + 2
-    for way in ("live", "backlog"):
-        figures = report[way]
-        assert all(value >= 0 for value in figures.values()), figures
-        assert figures["spans_per_second"] > 0 and figures["records_per_round"] > 0
+    # So small a backlog may be read before the measurement has begun.
+    assert all(value >= 0 for way in ("live", "backlog") for value in report[way].values()), report
     live = report["live"]
+    assert live["records_per_round"] > 0
     # It can't be faster than the traffic; and it follows it.
     assert 1000 < live["spans_per_second"] < 4000
     assert live["rounds_per_second"] > 1 and live["wake_ups_per_second"] > 1
