@@ -112,6 +112,8 @@ private final class LiveTraffic {
 
   /// Ends it; then everything that it has started is published.
   func stop() {
+    // Foundation traps on one that never ran.
+    guard process.isRunning else { return }
     process.terminate()
     process.waitUntilExit()
   }
