@@ -110,9 +110,11 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
   public var recallsRefused: UInt64 = 0
-  /// Recalls of traces of which the log had lost something.
+  /// Recalls of traces of which the log had lost some records,
   public var recallsPartial: UInt64 = 0
-  /// Traces recalled: read again, and kept.
+  /// and of those of which it had lost all.
+  public var recallsGone: UInt64 = 0
+  /// Recalls fulfilled, as far as the log reached back: the traces are kept.
   public var tracesRecalled: UInt64 = 0
   /// Their spans. All but the late ones also count as dropped.
   public var spansRecalled: UInt64 = 0
@@ -175,8 +177,8 @@ extension SamplerCounters {
       \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.spansRedelivered, \.spansUnremembered,
-      \.recallsRequested, \.recallsRefused, \.recallsPartial, \.tracesRecalled, \.spansRecalled,
-      \.bytesRecalled, \.recordsReadAgain, \.bytesReadAgain,
+      \.recallsRequested, \.recallsRefused, \.recallsPartial, \.recallsGone, \.tracesRecalled,
+      \.spansRecalled, \.bytesRecalled, \.recordsReadAgain, \.bytesReadAgain,
       \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
       \.decisionsShortened, \.statsKeysLeftOut,
