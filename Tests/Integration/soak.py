@@ -185,7 +185,7 @@ class Output:
         for record in records[self._topology.decisions]:
             decision = json.loads(record.value)
             if decision["final"]:
-                self._note(decision["trace_id"], decision["verdict"])
+                self._note(decision["trace_id"], decision["verdict"], revised=decision.get("revised", False))
         for record in records[self._topology.verdicts]:
             for entry in Page(record.value):
                 self._note(entry.trace_id, "drop")
@@ -195,13 +195,16 @@ class Output:
         for each in records.values():
             each.clear()
 
-    def _note(self, trace_id: str, verdict: str) -> None:
+    def _note(self, trace_id: str, verdict: str, *, revised: bool = False) -> None:
         if (made := self._traces.get(trace_id)) is None:
             self.strangers += 1
             return
-        made.finals += 1
-        made.verdict = verdict
-        self.decided += made.finals == 1
+        # A revised record replaces a drop, which may be read after it.
+        if made.verdict != "keep":
+            made.verdict = verdict
+        if not revised:
+            made.finals += 1
+            self.decided += made.finals == 1
 
     def check(self) -> None:
         assert self.strangers == self.dead_letters == 0
