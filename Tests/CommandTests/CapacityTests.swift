@@ -33,10 +33,10 @@ import Testing
     #expect(plan["memory of a lane", "partitions"] == 4)
     #expect(plan["memory of a lane", "undecided spans"].isAbout(16_800 * 3830 * 1.2))
     #expect(plan["memory of a lane", "open traces"].isAbout(16_800 * 800))
-    #expect(plan["memory of a lane", "past verdicts"].isAbout(2000 * 600 * 96))
-    // Verdicts may take a quarter of the limit, and need 115.2 MB.
-    #expect(plan["memory of a lane", "limit"].isAbout(4 * 115_200_000))
-    #expect(plan["memory of a pod", "container"].isAbout(460_800_000 + 201_326_592 + 536_870_912))
+    #expect(plan["memory of a lane", "past verdicts"].isAbout(2000 * 600 * 128))
+    // Verdicts may take a quarter of the limit, and need 153.6 MB.
+    #expect(plan["memory of a lane", "limit"].isAbout(4 * 153_600_000))
+    #expect(plan["memory of a pod", "container"].isAbout(614_400_000 + 201_326_592 + 536_870_912))
     #expect(plan["network and Kafka", "spans, in"].isAbout(1_915_000))
     #expect(plan["network and Kafka", "sampled, from workers"].isAbout(1_915_000 * 0.145))
     let decisions = 2000 * (0.145 * 1046 + 0.855 * 25) / 4

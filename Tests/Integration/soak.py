@@ -44,7 +44,7 @@ RECOVERY_SECONDS = 60
 ROW_SECONDS = 10
 MEMORY_GROWTH = 0.15
 """By how much a worker's resident memory may grow from the second third to the last: buffers of the client grow with
-the longest outage so far, and verdicts for ten minutes (`late_window`), by at most 96 bytes per trace: 3 MiB here."""
+the longest outage so far, and verdicts for ten minutes (`late_window`), by at most 128 bytes per trace: 4 MiB here."""
 LAG_MAX = 2.0
 """Seconds by which a span may be late in the log and still in time for its window. A trace with a later one is still
 output once, but how can't be predicted: the broker was down."""
