@@ -24,7 +24,7 @@ import Testing
     for second in seconds { try lane.step(at: moment(at(second)), timeout: .seconds(0)) }
   }
 
-  /// Traces 1, 2, … of two spans, each in its own partition if there are several, that are dropped by second 9.
+  /// Traces 1, 2, … of two spans, dropped by second 9. Each has its own partition if there are several.
   private func broker(traces: UInt64 = 1, partitions: Int = 1) -> MemoryBroker {
     let broker = MemoryBroker(partitions: partitions)
     for trace in 1...traces {
