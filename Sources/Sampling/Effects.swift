@@ -111,9 +111,11 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
   public var recallsRefused: UInt64 = 0
-  /// Recalls of traces of which the log had lost something.
+  /// Recalls of traces of which the log had lost some records,
   public var recallsPartial: UInt64 = 0
-  /// Traces recalled: read again, and kept.
+  /// and of those of which it had lost all.
+  public var recallsGone: UInt64 = 0
+  /// Recalls fulfilled, as far as the log reached back: the traces are kept.
   public var tracesRecalled: UInt64 = 0
   /// Their spans. All but the late ones also count as dropped.
   public var spansRecalled: UInt64 = 0
@@ -180,6 +182,7 @@ extension SamplerCounters {
     recallsRequested += other.recallsRequested
     recallsRefused += other.recallsRefused
     recallsPartial += other.recallsPartial
+    recallsGone += other.recallsGone
     tracesRecalled += other.tracesRecalled
     spansRecalled += other.spansRecalled
     bytesRecalled += other.bytesRecalled
