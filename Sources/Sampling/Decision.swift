@@ -221,8 +221,6 @@ struct DecisionTexts: ~Copyable {
     var isCompact: Bool
     var truncatedCount: Int
     var tooLargeCount: Int
-    var recall: RecallStatus?
-    var isRevised: Bool
   }
 
   /// Which policies a record names.
@@ -262,11 +260,17 @@ struct DecisionTexts: ~Copyable {
   /// Finds the texts for a decision.
   mutating func prepare(for decision: borrowing Decision, isCompact: Bool) {
     self.decision.follow(decision.decidedAt)
-    let wanted = Circumstances(
+    var wanted = Circumstances(
       trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
-      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount,
-      recall: decision.recall, isRevised: decision.isRevised)
-    if !circumstances.find(wanted) { circumstances.add(wanted, wanted.text(partition)) }
+      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
+    if let recall = decision.recall {
+      let text = wanted.text(partition, recall, isRevised: decision.isRevised)
+      // Rare, and used once: no other record finds it.
+      wanted.truncatedCount = -1
+      circumstances.add(wanted, text)
+    } else if !circumstances.find(wanted) {
+      circumstances.add(wanted, wanted.text(partition))
+    }
     guard !isCompact else { return }
     start.follow(decision.startInstant)
     if !thresholds.find(decision.threshold) { thresholds.add(decision.threshold, decision.threshold.text) }
@@ -376,7 +380,9 @@ extension SamplingThreshold {
 }
 
 extension DecisionTexts.Circumstances {
-  fileprivate func text(_ partition: PartitionID) -> [UInt8] {
+  fileprivate func text(
+    _ partition: PartitionID, _ recall: RecallStatus? = nil, isRevised: Bool = false
+  ) -> [UInt8] {
     var text: [UInt8] = []
     text.appendText(room: 300) { out in
       out.append(#","trigger":""#)

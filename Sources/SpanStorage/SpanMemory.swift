@@ -21,10 +21,14 @@ public final class SpanMemory {
   /// The most bytes that remembered verdicts may take.
   public var verdictBytesMax = Int.max
   /// Bytes that remembered verdicts take. Their holders keep account here, as for the tables.
-  public var verdictBytes = 0
+  public var verdictBytes: Int {
+    // Sound: no access to the account lasts while another begins, and a lane has one thread.
+    get { unsafe tables.verdictBytes }
+    set { unsafe tables.verdictBytes = newValue }
+  }
   /// The most bytes that the tables of open traces may take.
   public var tableBytesMax: Int {
-    // Sound: no access to the account lasts while another begins, and a lane has one thread.
+    // Sound: as above.
     get { unsafe tables.bytesMax }
     set { unsafe tables.bytesMax = newValue }
   }
@@ -35,7 +39,7 @@ public final class SpanMemory {
     set { unsafe tables.bytes = newValue }
   }
   /// Read for each trace: a check for overlapping accesses at run time takes ten times as long.
-  @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max)
+  @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max, verdictBytes: 0)
   /// Bytes of slabs and larger blocks in use.
   public private(set) var usedBytes: Int {
     // Sound: as above.
