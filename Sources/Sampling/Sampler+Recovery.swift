@@ -78,6 +78,7 @@ extension Sampler {
       }
       guard let known, !verdicts[known].isKept else { return }
       verdicts[known].report(policies.program.named(verdict.reasons))
+      if let last = verdict.lastOffset { verdicts[known].noteLate(at: last) }
       if verdict.hasRoot { verdicts[known].noteRoot() }
     } else if !verdict.isFinal {
       recovery.keptEarly[verdict.traceID] = verdict.threshold

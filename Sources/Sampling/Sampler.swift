@@ -285,7 +285,7 @@ public struct Sampler: ~Copyable {
   }
 
   /// Frees the memory of spans that are no longer needed.
-  private mutating func cleanBuffer() {
+  mutating func cleanBuffer() {
     buffer.beginCleaning()
     cleanBuffer(survivors: false)
     cleanBuffer(survivors: true)
@@ -482,6 +482,7 @@ public struct Sampler: ~Copyable {
     clock = time
     table.turnBack(to: time)
     verdicts.turnBack(to: time)
+    recalls.turnBack(to: time)
     policies.restoreBudgets(levels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)

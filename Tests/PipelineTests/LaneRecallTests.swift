@@ -118,9 +118,11 @@ import Testing
     try step(lane, 0, 1, 2, 9)
     appendErrors(to: broker)
     link.againErrors = [BrokerError(.retry, "no answer"), BrokerError(.retry, "no answer")]
-    try step(lane, 20, 20.1)
+    try step(lane, 20, 20.1, 22.9)
+    #expect(complaints == ["no answer"], "not asked again at once")
+    try step(lane, 23.1)
     #expect(complaints == ["no answer", "no answer"])
-    try step(lane, 20.2, 20.3, 20.4)
+    try step(lane, 26.2, 26.3, 26.4)
     #expect(try revised(broker).map(\.recall) == ["done"])
     appendErrors(to: broker)
     broker.append(tracesData([TestSpan(trace: 5, id: 1)]), at: at(30))
@@ -157,12 +159,12 @@ import Testing
     try step(lane, 0, 1, 2, 9)
     appendErrors(to: broker)
     // The request is committed before anything is read again.
-    link.againErrors = Array(repeating: BrokerError(.retry, "not now"), count: 3)
+    link.againErrors = [BrokerError(.retry, "not now")]
     try step(lane, 20, 20.1, 22)
     let committed = broker.outputs(to: .decisions).count
     #expect(broker.points[first]?.oldestRecall == at(20) && committed == 2)
     link.tails = [(try verdicts(broker), .read(isWhole: true))]
-    try step(lane, 22.1, 22.2, 22.3)
+    try step(lane, 23.1, 23.2, 23.3)
     #expect(try revised(broker).count == 1)
     link.commitErrors = [BrokerError(.abort, "no")]
     for second in 24..<40 { try step(lane, Double(second)) }

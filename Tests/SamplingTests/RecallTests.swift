@@ -1,5 +1,6 @@
 // Recall: dropped traces that late spans make policies certain about are read again, and kept whole.
 
+import SpanStorage
 import Testing
 
 @testable import OTLP
@@ -194,6 +195,78 @@ import Testing
     #expect(events.kept.map(\.id).sorted() == (isFulfilled ? [] : [1, 2, 3]))
     #expect(events.written.map(\.recall) == (isFulfilled ? [] : ["done"]))
     #expect(try second.send(child(5), at: 47_000).kept.map(\.id) == [5])
+  }
+
+  /// Late spans that changed nothing are found by whoever owns the partition when another one does.
+  @Test(arguments: [DroppedRecords.ledger, .compact])
+  func lateSpansBeforeATakeoverAreRecalled(_ dropped: DroppedRecords) throws {
+    let first = world { $0.dropped = dropped }
+    var past: [RestoredVerdict] = []
+    func note(_ events: [Event]) throws {
+      for case .decision(_, let record?) in events { past.append(try RestoredVerdict(record: record)) }
+    }
+    try note(first.send(.root(), child(2), at: 1000))
+    try note(first.pass(to: 31_000))
+    past = try first.takeLedger() + past
+    #expect(try first.send(child(3), at: 40_000).isEmpty)
+    let places = try first.takeLedger()
+    #expect(places.map(\.isFinal) == [false] && places.map(\.lastOffset) == [Offset(1)])
+    try passing(first, at: 41_000)
+    let point = try #require(first.commitPoint)
+
+    let second = world { $0.dropped = dropped }
+    (second.log, second.offset) = (first.log, first.offset)
+    second.sampler.restore(point, past: past + places)
+    try second.send(error(4), at: 45_000)
+    #expect(try second.recall().kept.map(\.id).sorted() == [1, 2, 3, 4])
+  }
+
+  /// A request that is older than a later verdict on the same id does not undo it.
+  @Test func anIDThatCameAgainKeepsItsLastVerdict() throws {
+    let first = world()
+    try first.send(.root(), at: 1000)
+    try first.pass(to: 31_000)
+    let request = try #require(try first.send(error(2), at: 45_000).first { $0.written?.late == true })
+    guard case .decision(_, let record?) = request else {
+      Issue.record("no record")
+      return
+    }
+    let point = try #require(first.commitPoint)
+    let second = world()
+    let later = RestoredVerdict(
+      traceID: TraceID(high: 0, low: TestSpan.unlucky), isKept: false, isFinal: true, threshold: .never,
+      decidedAt: point.clock, firstOffset: Offset(1), lastOffset: Offset(1))
+    var asked = try RestoredVerdict(record: record)
+    asked.decidedAt = .at(40_000)
+    second.sampler.restore(point, past: [later, asked])
+    #expect(second.sampler.recallsPending == 1)
+    let hash = second.sampler.index.hash(later.traceID)
+    guard case .past(let place) = second.sampler.find(later.traceID, hash) else {
+      Issue.record("forgotten")
+      return
+    }
+    #expect(!second.sampler.verdicts[place].isKept)
+  }
+
+  /// While recalls overlap, what has been handed out is freed.
+  @Test func overlappingRecallsFreeWhatIsDone() throws {
+    let world = world { $0.limits.segmentBytes = 4096 }
+    let traces = 1...2000 as ClosedRange<UInt64>
+    for trace in traces { try world.send(.root(1, of: trace), at: 1000 + Int64(trace)) }
+    try world.pass(to: 40_000)
+    for trace in traces { try world.send(error(2, of: trace), at: 45_000 + Int64(trace)) }
+    var most = 0
+    while let next = world.sampler.nextRecall() {
+      let (value, time) = world.log[Int(next.value)]
+      try #require(value).withRawBytes {
+        world.sampler.recall(offset: next, timestamp: time, value: $0, into: &world.effects)
+      }
+      guard let collector = world.sampler.collector else { continue }
+      let (held, needed) = (collector.sampler.buffer.byteCount, collector.sampler.buffer.neededBytes)
+      most = max(most, held - 2 * needed)
+    }
+    #expect(most < 64 << 10)
+    #expect(try world.take().kept.count == 4000)
   }
 
   /// A recall that is pending belongs to the policies of the day.

@@ -35,7 +35,7 @@ extension SamplingJob {
     }
     guard !wanted.isEmpty || isRecalling else { return }
     isRecalling = !wanted.isEmpty
-    guard wanted.isEmpty || recallBudget.fill(at: now) else { return }
+    guard wanted.isEmpty || (seekAgainAt <= now && recallBudget.fill(at: now)) else { return }
     do {
       for (id, first) in try link.seekAgain(wanted) {
         guard let partition = find(id) else { continue }
@@ -53,9 +53,14 @@ extension SamplingJob {
       }
     } catch {
       guard error.remedy == .retry else { throw error }
+      // A leader that does not answer costs one wait now and then, not one a round.
+      seekAgainAt = now + Self.seekPause
       report(.disturbed(error))
     }
   }
+
+  /// The pause after partitions could not be sought.
+  private static var seekPause: Interval { .seconds(3) }
 }
 
 extension PartitionState {

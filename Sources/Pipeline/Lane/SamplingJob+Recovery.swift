@@ -63,7 +63,7 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(point.clockAtSafeOffset - point.clockAhead, wall, point.oldestRecall ?? wall)
+      min(min(point.clockAtSafeOffset, point.oldestRecall ?? wall) - point.clockAhead, wall)
       - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
@@ -116,6 +116,12 @@ extension PartitionState {
   /// - Parameter isCertain: whether output and commit points become durable atomically.
   fileprivate mutating func restore(_ verdict: RestoredVerdict, isCertain: Bool) {
     guard let point else { return }
+    if !isCertain, verdict.recall != nil {
+      // Requests after the commit are made again. What was pending then is fulfilled again: the spans may not
+      // have been written, whatever the record says.
+      if let last = verdict.lastOffset, last >= point.highWater { return }
+      if verdict.isRevised, let oldest = point.oldestRecall, verdict.decidedAt >= oldest { return }
+    }
     let began = verdict.firstOffset
     guard isCertain || began.map({ $0 < point.safeOffset }) ?? false else { return }
     sampler.restore(verdict)

@@ -44,6 +44,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
 
   /// What may be read again for recalls.
   var recallBudget: RecallBudget
+  /// Nothing is sought before then, by the steady clock.
+  var seekAgainAt = Instant.distantPast
   /// Whether something is being read again.
   var isRecalling = false
 

@@ -166,7 +166,7 @@ public struct Replay: ~Copyable {
       }
       guard wanted != nil else { continue }
       // It was there the first time: the file has changed.
-      sampler.loseRecalls(before: number, into: &effects)
+      sampler.loseRecalls(before: Offset(.max), into: &effects)
       try drain(write)
     }
   }

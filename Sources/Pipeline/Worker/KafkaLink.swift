@@ -194,6 +194,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ = bounds.poll(timeout: .zero) { _, _, _ in }
     _ = bounds.takeEvents()
     tail?.rest()
+    follower?.rest()
     if case .none = transaction { try renewProducer() }
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")

@@ -24,9 +24,12 @@ final class LogFollower<Clients: KafkaClients> {
   ) throws(KafkaError) {
     self.topic = topic
     self.bounds = bounds
-    // Little is fetched ahead: most stretches are short.
-    reader = try clients.makeReader(
-      topic: topic, properties: [KafkaProperty("queued.max.messages.kbytes", "16384")] + properties)
+    // Little is fetched ahead: most stretches are short. And a position that has left the log is an error: to
+    // go on elsewhere would leave out records without a word.
+    let own = [
+      KafkaProperty("queued.max.messages.kbytes", "16384"), KafkaProperty("auto.offset.reset", "error"),
+    ]
+    reader = try clients.makeReader(topic: topic, properties: properties + own)
   }
 
   /// Starts, or goes on, reading a partition at `offset`. Returns the first offset that is left in the log.
@@ -57,8 +60,12 @@ final class LogFollower<Clients: KafkaClients> {
       places[partition] = info.offset + 1
       try take(RecordPlace(info), key, value)
     }
-    for case .error(let error) in reader.takeEvents() where error.isFatal || error.isAuthorization {
-      throw BrokerError(.stop, "reading '\(topic)' again: \(error)")
+    for case .error(let error) in reader.takeEvents() {
+      if error.isFatal || error.isAuthorization {
+        throw BrokerError(.stop, "reading '\(topic)' again: \(error)")
+      }
+      // What was to be read has left the log. The next seek finds out where the log begins now.
+      if error.known == .localAutoOffsetReset || error.known == .offsetOutOfRange { forget(partitions) }
     }
     return count
   }
@@ -68,6 +75,13 @@ final class LogFollower<Clients: KafkaClients> {
     let begun = partitions.filter { places.removeValue(forKey: $0) != nil }
     guard !begun.isEmpty else { return }
     try? reader.unassignAlone(begun.map { TopicPartition(topic, $0.value) })
+  }
+
+  /// Serves the reader while there is nothing to read: otherwise its client's events would pile up.
+  func rest() {
+    guard places.isEmpty else { return }
+    _ = reader.poll(timeout: .zero) { _, _, _ in }
+    _ = reader.takeEvents()
   }
 
   /// The partitions that are being read.

@@ -42,6 +42,16 @@ struct RecallQueue {
     traces.isEmpty ? nil : (waiting + active.values).map(\.requestedAt).min()
   }
 
+  /// No request is later than `time`: the clock was wrong.
+  mutating func turnBack(to time: Instant) {
+    for place in waiting.indices { waiting[place].requestedAt = min(waiting[place].requestedAt, time) }
+    active = active.mapValues { request in
+      var request = request
+      request.requestedAt = min(request.requestedAt, time)
+      return request
+    }
+  }
+
   /// Adds a request for a trace that has none.
   mutating func add(_ request: RecallRequest) {
     invariant(traces[request.traceID] == nil, "a trace is recalled twice at once")

@@ -60,10 +60,13 @@ extension Sampler {
       recalls.late(of: verdict.traceID) == nil, recalls.count < configuration.limits.recalls
     else { return }
     let requestedAt = min(verdict.decidedAt, recovery.clock)
+    // The id may have come again since, and been decided.
+    let isLast = past.map { verdicts[$0].decidedAt <= requestedAt } ?? true
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
         matches: policies.program.named(verdict.reasons), requestedAt: requestedAt))
+    guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
     keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
   }
 
@@ -205,8 +208,13 @@ extension Sampler {
       counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge
       counters.tracestatesLeftAlone += after.tracestatesLeftAlone - before.tracestatesLeftAlone
     }
-    // Its memory is released with it.
-    if recalls.count == 0 { collector = nil }
+    // Its memory is released with it. Before that it is cleaned like any other buffer: while recalls overlap,
+    // some of its spans are always needed.
+    if recalls.count == 0 {
+      collector = nil
+    } else if let collector, collector.sampler.buffer.isCleaningDue {
+      collector.sampler.cleanBuffer()
+    }
   }
 
   /// Hands out a trace that has been read again, with its revised record. Returns how many spans it has.
