@@ -36,7 +36,8 @@ private func checkEntries(_ input: [UInt8]) {
       while let entry = try reader.next(in: input) {
         count += 1
         let verdict = RestoredVerdict(entry)
-        expect(!verdict.isKept && verdict.isFinal && !verdict.isLate, "a kept trace in the ledger")
+        let isLate = entry.trigger == .late
+        expect(!verdict.isKept && verdict.isFinal != isLate && verdict.isLate == isLate, "a kept trace")
         expect(
           entry.earliestStart <= UInt64(clamping: entry.decidedAt.nanoseconds), "decided before it began")
       }
