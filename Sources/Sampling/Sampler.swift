@@ -171,11 +171,7 @@ public struct Sampler: ~Copyable {
     _ effects: inout Effects
   ) -> MalformedInput? {
     do {
-      try reading.record.scan(value)
-      if !reading.record.isSingleTrace {
-        try reading.groups.group(
-          &reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
-      }
+      try reading.scan(value, configuration.limits)
     } catch {
       return error
     }

@@ -74,6 +74,14 @@ struct RecordScratch: ~Copyable {
   var groups = TraceGroups()
   var piece = WireWriter()
 
+  /// Reads a record, and groups its spans by trace unless there is only one.
+  @inline(__always)
+  mutating func scan(_ value: RawSpan, _ limits: Limits) throws(MalformedInput) {
+    try record.scan(value)
+    guard !record.isSingleTrace else { return }
+    try groups.group(&record, bytesMax: limits.splitBytes(ofRecord: value.byteCount))
+  }
+
   /// Releases it.
   mutating func release() {
     record.release()

@@ -84,7 +84,10 @@ extension MetricSection {
       "tailrace_shortened_decisions_total",
       "Decision records without some services or reasons because their topic takes no larger records"
     ) { $0.counters.decisionsShortened },
-    .counter("tailrace_ledger_traces_total", "Dropped traces whose verdicts were written to the ledger") {
+    .counter(
+      "tailrace_ledger_traces_total",
+      "Entries of the ledger: verdicts on dropped traces, and places of their late spans"
+    ) {
       $0.snapshot.lane.ledgerTraces
     },
     .counter("tailrace_ledger_bytes_total", "Bytes of the ledger's pages, uncompressed", .bytes) {

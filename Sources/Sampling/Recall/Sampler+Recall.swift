@@ -131,11 +131,7 @@ extension Sampler {
     _ effects: inout Effects
   ) {
     do {
-      try reading.record.scan(value)
-      if !reading.record.isSingleTrace {
-        try reading.groups.group(
-          &reading.record, bytesMax: configuration.limits.splitBytes(ofRecord: value.byteCount))
-      }
+      try reading.scan(value, configuration.limits)
     } catch {
       // It was a dead letter when it was read first.
       return
