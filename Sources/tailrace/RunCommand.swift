@@ -34,9 +34,6 @@ struct RunCommand: ParsableCommand {
     let level = LogLevel(loaded.worker.log, fixed: logLevel)
     let logger = Logger.standardError(loaded.worker, level: level)
     let worker = Worker(loaded, logger: logger)
-    let console = try console(worker, loaded)
-    defer { console?.stop() }
-    if let console { logger.info("health and metrics", metadata: ["address": "\(console.place)"]) }
     let watch = TopologyWatch(
       topology, environment: ProcessInfo.processInfo.environment, worker: worker, level: level)
     defer { watch.cancel() }
@@ -45,6 +42,9 @@ struct RunCommand: ParsableCommand {
       Signals([SIGHUP]) { _ in watch.reload() },
     ]
     defer { for each in signals { each.cancel() } }
+    let console = try console(worker, loaded)
+    defer { console?.stop() }
+    if let console { logger.info("health and metrics", metadata: ["address": "\(console.place)"]) }
     do {
       try worker.run()
     } catch {

@@ -8,18 +8,25 @@ final class Signals {
   private let numbers: [Int32]
   private var sources: [any DispatchSourceSignal] = []
 
+  /// Returns once the signals are caught: until then they have their default action, so that none is lost.
+  ///
+  /// Sources are registered on a thread of Dispatch's own, which installs a handler. A signal that was ignored
+  /// in the meantime, as is usual elsewhere, would be gone.
+  ///
   /// - Parameter action: gets the signal's number, on its own thread.
   init(_ numbers: [Int32], _ action: @escaping @Sendable (Int32) -> Void) {
     self.numbers = numbers
     let queue = DispatchQueue(label: "tailrace.signals")
+    let areCaught = DispatchGroup()
     for number in numbers {
-      // The default action would end the process before the source sees the signal.
-      signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       source.setEventHandler { action(number) }
+      areCaught.enter()
+      source.setRegistrationHandler { areCaught.leave() }
       source.resume()
       sources.append(source)
     }
+    areCaught.wait()
   }
 
   /// SIGINT and SIGTERM: the first asks the command to stop and tells the user so; the second ends the

@@ -33,7 +33,7 @@ import Testing
         let said = try directory.text("errors")
         if said.contains(text) { return }
         try #require(isRunning && ContinuousClock.now < deadline, "\(said)")
-        usleep(10_000)
+        usleep(200)
       }
     }
 
@@ -51,9 +51,11 @@ import Testing
   }
 
   /// No one listens on port 1.
-  private func workerWithoutBroker(_ directory: WorkingDirectory) throws -> Running {
+  private func workerWithoutBroker(
+    _ directory: WorkingDirectory, console: String = "{enabled: false}"
+  ) throws -> Running {
     let file = try directory.write(
-      "kind: tail-sampling\nkafka: {bootstrap.servers: '127.0.0.1:1'}\nconsole: {enabled: false}\n",
+      "kind: tail-sampling\nkafka: {bootstrap.servers: '127.0.0.1:1'}\nconsole: \(console)\n",
       to: "t.yaml")
     return try Running(["run", file], in: directory)
   }
@@ -65,6 +67,16 @@ import Testing
     worker.send(signal)
     try worker.wait(for: "stopping")
     #expect(try worker.end(within: .seconds(10)) == 0)
+  }
+
+  @Test func aSignalThatComesWhileAWorkerStartsIsNotLost() throws {
+    for _ in 1...10 {
+      let directory = try WorkingDirectory()
+      let worker = try workerWithoutBroker(directory, console: "{port: 0}")
+      try worker.wait(for: "health and metrics")
+      worker.send(SIGTERM)
+      #expect(try worker.end(within: .seconds(10)) == 0)
+    }
   }
 
   @Test func aSecondSignalEndsTheDemo() throws {
