@@ -43,6 +43,7 @@ extension Sampler {
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
+    forgotten = point.forgotten
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
@@ -114,10 +115,13 @@ extension Sampler {
     }
   }
 
-  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is no older than `late_window`. One that
-  /// is older is forgotten.
-  mutating func isRemembered(_ slot: Int) -> Bool {
-    if verdicts[slot].decidedAt + configuration.windows.lateWindow > clock { return true }
+  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it is
+  /// no older than `late_window`, and was not forgotten earlier because the clock was ahead. One that is not
+  /// known is forgotten.
+  mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
+    let decidedAt = verdicts[slot].decidedAt
+    let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false
+    if !isForgotten, decidedAt + configuration.windows.lateWindow > clock { return true }
     verdicts.replace(slot, in: &index)
     return false
   }
@@ -141,6 +145,7 @@ extension Sampler {
     }
     recovery.firstSuspect = nil
     pass(to: clock, into: &effects)
+    dateBack(to: self.clock)
     guard wasHolding else { return }
     askedSince = offset
     closeDue(into: &effects)

@@ -18,7 +18,7 @@ extension Sampler {
     let hash = index.hash(share.traceID)
     switch find(share.traceID, hash) {
     case .open(let open): slot = open
-    case .past(let past) where isRemembered(past):
+    case .past(let past) where isRemembered(past, at: share.offset):
       return takePast(share, of: &record, bytes, piece, past, &effects)
     default:
       makeRoomInTable(&effects)

@@ -59,6 +59,10 @@ public struct Sampler: ~Copyable {
   var clockGuard: ClockGuard
   /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
+  /// The record at which the clock last jumped ahead; nil if it was set back since.
+  private var jumpedAt: Offset?
+  /// What was forgotten too early when it did.
+  var forgotten: ForgottenVerdicts?
   /// Before this time no window closes and no verdict is forgotten.
   private var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
@@ -325,7 +329,8 @@ public struct Sampler: ~Copyable {
     }
     return CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
-      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest)
+      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
+      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil })
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
@@ -443,7 +448,7 @@ public struct Sampler: ~Copyable {
     case .stay: break
     case .suspect:
       // One that is ahead of the last owner's clock did not follow a silence.
-      if isRecovering, recovery.firstSuspect == nil,
+      if isReplayed(offset), recovery.firstSuspect == nil,
         timestamp <= recovery.clock + configuration.clockLead, let suspects = clockGuard.suspects
       {
         recovery.firstSuspect = (suspects.since, suspects.clock)
@@ -460,28 +465,42 @@ public struct Sampler: ~Copyable {
         table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
       }
       isTurnedBack = false
+      jumpedAt = offset
       pass(to: dissent.ownClock, into: &effects)
-    case .turnBack(let dissent): turnBack(to: dissent.latest)
+    case .turnBack(let dissent): turnBack(to: dissent.latest, at: offset)
     }
     counters.timestampsClamped = clockGuard.refuted
   }
 
   /// Sets the stream clock back to where the log is. This closes nothing: at most, open traces restart their
   /// wait from there.
-  private mutating func turnBack(to time: Instant) {
+  private mutating func turnBack(to time: Instant, at offset: Offset) {
     guard time < clock else { return }
     counters.clockTurnedBack += 1
     isTurnedBack = true
     quietUntil = .distantPast
     countsDue = .distantPast
+    // The last owner may have seen it otherwise: what it knew at the high water goes by its clock there.
+    if !isReplayed(offset) {
+      // What was decided since the clock jumped is dated back to now, and is known.
+      forgotten = ForgottenVerdicts(
+        before: min(clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
+        since: jumpedAt ?? offset)
+      dateBack(to: time)
+    }
+    jumpedAt = nil
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
-    verdicts.turnBack(to: time)
-    recalls.turnBack(to: time)
     policies.restoreBudgets(levels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)
+  }
+
+  /// Nothing was decided or requested after `time`.
+  mutating func dateBack(to time: Instant) {
+    verdicts.turnBack(to: time)
+    recalls.turnBack(to: time)
   }
 
   /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter

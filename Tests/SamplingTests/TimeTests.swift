@@ -138,6 +138,24 @@ import Testing
     }
   }
 
+  @Test func forgottenVerdictsComeBackWithIt() {
+    var some = point
+    some.forgotten = ForgottenVerdicts(before: .at(4), since: Offset(50))
+    let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
+    #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    some.clockAhead = .seconds(900)
+    some.oldestRecall = .at(3)
+    some.budgetLevels = [7, 0]
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    for wrong in [
+      "", "forgotten", "forgotten=", "forgotten=1", "forgotten=1:", "forgotten=1:-1", "forgotten=1:2:3",
+      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "other=1",
+    ] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
+    }
+  }
+
   @Test func comesBackFromTheEndsOfTime() {
     let edge = CommitPoint(
       safeOffset: Offset(0), clockAtSafeOffset: .distantPast, highWater: Offset(.max), clock: .distantFuture)
