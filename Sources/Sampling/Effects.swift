@@ -106,6 +106,12 @@ public struct SamplerCounters: Equatable, Sendable {
   public var lateSpansKept: UInt64 = 0
   /// Spans that arrived after their trace was dropped.
   public var lateSpansDropped: UInt64 = 0
+  /// Traces whose old verdicts were looked up,
+  public var lookups: UInt64 = 0
+  /// those of them that had one,
+  public var lookupsFound: UInt64 = 0
+  /// and those decided without an answer: too many waited, or memory or a limit required it.
+  public var lookupsRefused: UInt64 = 0
   /// Recalls requested: of dropped traces that a late span made a policy certain about.
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
@@ -175,7 +181,7 @@ extension SamplerCounters {
       \.tracesWaitingOn, \.spansTooLarge,
       \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
       \.spansRedelivered, \.spansUnremembered,
-      \.recallsRequested, \.recallsRefused, \.recallsPartial, \.tracesRecalled, \.spansRecalled,
+      \.lookups, \.lookupsFound, \.lookupsRefused, \.recallsRequested, \.recallsRefused, \.recallsPartial, \.tracesRecalled, \.spansRecalled,
       \.bytesRecalled, \.recordsReadAgain, \.bytesReadAgain,
       \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
       \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
