@@ -105,7 +105,7 @@ extension Sampler {
       outcome.matches = old.isVetoed ? 0 : policies.missed(before, now)
       past.note(earliestStart: now.earliestStart, hasRoot: now.hasRoot, isVetoed: old.isVetoed)
       past.report(outcome.matches)
-      if outcome.matches != 0 { recall = recallAlone(old, outcome.matches) }
+      if outcome.matches != 0 { recall = recallAlone(old, outcome.matches, before: table[slot].firstOffset) }
       if case .requested = recall {
         past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: clock)
       }
@@ -125,7 +125,7 @@ extension Sampler {
       buffer.release(&table[slot].spans)
     }
     if past.isKept || outcome.matches != 0 {
-      reportLate(slot, outcome, past, recall, until: old.lastOffset, since: old.firstOffset, &effects)
+      reportLate(slot, outcome, recall, since: old.firstOffset, &effects)
     }
     retire(slot, past)
     release(slot)
@@ -141,10 +141,13 @@ extension Sampler {
     release(slot)
   }
 
-  /// Requests the recall of a trace whose late spans are at hand: only what came before is read again.
-  private mutating func recallAlone(_ old: RestoredVerdict, _ matches: UInt64) -> RecallStatus? {
+  /// Requests the recall of a trace whose late spans are at hand: everything before them is read again, as
+  /// there may have been other late spans since the verdict, and nobody remembers where.
+  private mutating func recallAlone(
+    _ old: RestoredVerdict, _ matches: UInt64, before end: Offset
+  ) -> RecallStatus? {
     let window = configuration.windows.recallWindow
-    guard window > .seconds(0), let first = old.firstOffset, let last = old.lastOffset, first <= last,
+    guard window > .seconds(0), let first = old.firstOffset, first < end,
       clock <= old.decidedAt + window
     else { return nil }
     guard recalls.count < configuration.limits.recalls, recalls.late(of: old.traceID) == nil else {
@@ -152,6 +155,7 @@ extension Sampler {
       return .refused
     }
     counters.recallsRequested += 1
+    let last = Offset(end.value - 1)
     recalls.add(
       RecallRequest(
         traceID: old.traceID, first: first, last: last, late: last, matches: matches, requestedAt: clock))
@@ -160,17 +164,17 @@ extension Sampler {
 
   /// Writes what late spans of a trace that was looked up say, for readers and for the next owner.
   private mutating func reportLate(
-    _ slot: Int, _ outcome: PolicyOutcome, _ past: PastVerdict, _ recall: RecallStatus?, until last: Offset?,
-    since first: Offset?, _ effects: inout Effects
+    _ slot: Int, _ outcome: PolicyOutcome, _ recall: RecallStatus?, since first: Offset?,
+    _ effects: inout Effects
   ) {
     var decision = Decision(
       on: table[slot], table[rare: slot], outcome, .late, isFinal: false, at: clock)
     decision.isLate = true
     decision.recall = recall
-    if case .requested = recall {
+    if case .requested(let last) = recall {
       decision.isKept = false
       decision.threshold = .never
-      if let first, let last { (decision.firstOffset, decision.lastOffset) = (first, last) }
+      if let first { (decision.firstOffset, decision.lastOffset) = (first, last) }
     } else {
       for (number, name) in policies.program.names.enumerated()
       where outcome.matches & 1 << UInt64(number) != 0 { counters.missedByPolicy[name, default: 0] += 1 }
