@@ -105,6 +105,10 @@ extension Sampler {
       outcome.matches = old.isVetoed ? 0 : policies.missed(before, now)
       past.note(earliestStart: now.earliestStart, hasRoot: now.hasRoot, isVetoed: old.isVetoed)
       past.report(outcome.matches)
+      // A later span may still show that it is wanted.
+      if let first = old.firstOffset, clock <= old.decidedAt + configuration.windows.recallWindow {
+        past.note(first: first, last: table[slot].lastOffset)
+      }
       if outcome.matches != 0 { recall = recallAlone(old, outcome.matches, before: table[slot].firstOffset) }
       if case .requested = recall {
         past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: clock)
