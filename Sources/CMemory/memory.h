@@ -38,7 +38,18 @@ static inline void tailrace_copy_lines(char *_Nonnull target, const char *_Nonnu
 /// The same in half as many steps, for processors that have AVX.
 __attribute__((target("avx"))) static inline void tailrace_copy_lines_avx(char *_Nonnull target,
                                                                           const char *_Nonnull source, size_t count) {
-  for (const char *end = target + count; target < end; target += 64, source += 64) {
+  const char *end = target + count;
+  for (; end - target >= 128; target += 128, source += 128) {
+    tailrace_aligned first = *(const tailrace_unaligned *)source;
+    tailrace_aligned second = *(const tailrace_unaligned *)(source + 32);
+    tailrace_aligned third = *(const tailrace_unaligned *)(source + 64);
+    tailrace_aligned fourth = *(const tailrace_unaligned *)(source + 96);
+    __builtin_nontemporal_store(first, (tailrace_aligned *)target);
+    __builtin_nontemporal_store(second, (tailrace_aligned *)(target + 32));
+    __builtin_nontemporal_store(third, (tailrace_aligned *)(target + 64));
+    __builtin_nontemporal_store(fourth, (tailrace_aligned *)(target + 96));
+  }
+  for (; target < end; target += 64, source += 64) {
     tailrace_aligned low = *(const tailrace_unaligned *)source;
     tailrace_aligned high = *(const tailrace_unaligned *)(source + 32);
     __builtin_nontemporal_store(low, (tailrace_aligned *)target);

@@ -35,6 +35,7 @@ public final class Consumer: ConsumerClient {
   private let queue: OpaquePointer
   private let topic: String
   private var batch: RecordBatch
+  private let fillTime: Duration
   private var isClosed = false
   /// The rebalance that the owner has taken and not answered yet.
   private var unanswered: ConsumerEvent?
@@ -54,13 +55,17 @@ public final class Consumer: ConsumerClient {
 
   /// Makes a consumer, which does not join its group yet.
   ///
-  /// - Parameter batchCapacity: the maximum number of records per poll.
+  /// - Parameters:
+  ///   - batchCapacity: the maximum number of records per poll.
+  ///   - fillTime: how long a poll with a timeout waits for more records once it has some, if its batch is
+  ///     not full; at most a second.
   /// - Throws: if a property is unknown or has a value that librdkafka does not accept.
   public init(
-    topic: String, properties: [KafkaProperty], batchCapacity: Int = 512, log: @escaping KafkaLog,
-    statistics: KafkaStatistics? = nil
+    topic: String, properties: [KafkaProperty], batchCapacity: Int = 512, fillTime: Duration = .zero,
+    log: @escaping KafkaLog, statistics: KafkaStatistics? = nil
   ) throws(KafkaError) {
     batch = RecordBatch(capacity: batchCapacity)
+    self.fillTime = fillTime
     handle = try ClientHandle(
       .consumer, Consumer.defaults + properties + Consumer.required, log: log, statistics: statistics)
     try check(unsafe rd_kafka_poll_set_consumer(handle.pointer))
@@ -91,7 +96,7 @@ public final class Consumer: ConsumerClient {
   public func poll<Failure: Error>(
     timeout: Duration, _ body: (RecordInfo, RawSpan?, RawSpan?) throws(Failure) -> Void
   ) throws(Failure) -> Int {
-    unsafe batch.fill(from: queue, timeout: timeout)
+    unsafe batch.fill(from: queue, timeout: timeout, fillTime: fillTime)
     var specials = 0
     try batch.forEach(body) { code, ended, partition, offset, text in
       specials += 1

@@ -151,20 +151,32 @@ public struct LibrdkafkaClients: KafkaClients {
     self.log = log
   }
 
-  /// Few records per batch, so that librdkafka's data for each is still in the cache when its turn comes.
+  /// Few records per batch, so that librdkafka's data for each is still in the cache when its turn comes. But
+  /// live traffic arrives in batches that are smaller still: brokers and the member both wait a little for
+  /// more. A backlog waits for neither.
   public func makeMember(topic: String, properties: [KafkaProperty]) throws(KafkaError) -> Consumer {
     try Consumer(
-      topic: topic, properties: properties, batchCapacity: 256, log: log, statistics: consumerStatistics)
+      topic: topic, properties: LibrdkafkaClients.memberDefaults + properties, batchCapacity: 256,
+      fillTime: .milliseconds(5), log: log, statistics: consumerStatistics)
   }
+
+  /// What a member's properties can override. Brokers answer once they have this many bytes, at the latest
+  /// after this time, instead of with each producer's batch as it arrives.
+  private static let memberDefaults = [
+    KafkaProperty("fetch.min.bytes", "262144"), KafkaProperty("fetch.wait.max.ms", "20"),
+  ]
 
   /// Makes a consumer outside any group.
   public func makeReader(topic: String, properties: [KafkaProperty]) throws(KafkaError) -> Consumer {
     try Consumer(topic: topic, properties: properties, batchCapacity: 4096, log: log)
   }
 
-  /// Makes the producer.
+  /// Makes the producer. Its `deliveredCount` stays 0: only records that could not be delivered are reported,
+  /// which spares it an event for each of the others.
   public func makeProducer(properties: [KafkaProperty]) throws(KafkaError) -> Producer {
-    try Producer(properties: properties, log: log, statistics: producerStatistics)
+    try Producer(
+      properties: [KafkaProperty("delivery.report.only.error", "true")] + properties, log: log,
+      statistics: producerStatistics)
   }
 
   /// Since this value was made.

@@ -2,6 +2,7 @@
 
 internal import CMemory
 internal import CRdKafka
+internal import Glibc
 
 /// A record's place and time.
 public struct RecordInfo: Sendable {
@@ -76,13 +77,24 @@ struct RecordBatch: ~Copyable {
 
   /// Reads what `queue` has, waiting for the first record for at most `timeout`.
   ///
+  /// With a `fillTime`, a batch that is not full when the queue is empty gets that much more time: a thread
+  /// that is woken for a few records spends more on waking than on the records. With a timeout of zero the
+  /// caller has other work, and gets what there is at once.
+  ///
   /// One by one instead of with `rd_kafka_consume_batch_queue`, which loses records in librdkafka 2.0.2: a
   /// rebalance pauses every partition, and the pause discards the partition's records that the call holds
   /// although the position is already past them (fixed in 2.1.0, librdkafka's pull request 4208). This call,
   /// too, counts for `max.poll.interval.ms`.
-  mutating func fill(from queue: OpaquePointer, timeout: Duration) {
+  mutating func fill(from queue: OpaquePointer, timeout: Duration, fillTime: Duration = .zero) {
     clear()
-    var wait = timeout.milliseconds
+    unsafe take(from: queue, timeout: timeout.milliseconds)
+    guard fillTime > .zero, timeout > .zero, count > 0, count < capacity else { return }
+    usleep(UInt32(min(fillTime.milliseconds, 1000)) * 1000)
+    unsafe take(from: queue, timeout: 0)
+  }
+
+  private mutating func take(from queue: OpaquePointer, timeout: Int32) {
+    var wait = timeout
     // Sound: the batch takes ownership of each message; `count` stays below `capacity`.
     while count < capacity, let message = unsafe rd_kafka_consume_queue(queue, wait) {
       unsafe messages[count] = message

@@ -76,6 +76,8 @@ extension WireWriter {
     case scope
   }
 
+  private static var attributesTag: UInt8 { WireTag.byte(SpanField.attributes, .lengthDelimited) }
+
   /// Appends the span field at `field`, with its tracestate set and attributes added.
   private mutating func appendSpan(
     _ field: Range<Int>, _ piece: RawSpan, _ threshold: SamplingThreshold, _ annotation: SpanAnnotation,
@@ -89,6 +91,8 @@ extension WireWriter {
     var isRoot = true
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
+      // Most of a span's fields.
+      if cursor.usualContent(of: WireWriter.attributesTag, in: piece) != nil { continue }
       let tag = try cursor.tag(in: piece)
       if tag.field == SpanField.traceState {
         state = try cursor.content(of: tag, in: piece)

@@ -43,9 +43,14 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     if length < storage.count {
       storage[length] = element
     } else {
-      storage.append(element)
+      appendToStorage(element)
     }
-    length += 1
+    length &+= 1
+  }
+
+  @inline(never)
+  private mutating func appendToStorage(_ element: Element) {
+    storage.append(element)
   }
 
   /// Whether an element more takes more storage.

@@ -46,11 +46,12 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
 
   /// Whether `key` is the id as `appendHexadecimal` writes it. Faster than parsing the key.
   public func isWritten(in key: RawSpan) -> Bool {
-    key.byteCount == 32
-      && key.bigEndian64(at: 0) == Hexadecimal.characters(of: high >> 32)
-      && key.bigEndian64(at: 8) == Hexadecimal.characters(of: high & 0xffff_ffff)
-      && key.bigEndian64(at: 16) == Hexadecimal.characters(of: low >> 32)
-      && key.bigEndian64(at: 24) == Hexadecimal.characters(of: low & 0xffff_ffff)
+    guard key.byteCount == 32 else { return false }
+    let former = SIMD2(key.littleEndian64(at: 0), key.littleEndian64(at: 8))
+    let latter = SIMD2(key.littleEndian64(at: 16), key.littleEndian64(at: 24))
+    let differences =
+      (former ^ Hexadecimal.characters(of: high)) | (latter ^ Hexadecimal.characters(of: low))
+    return differences[0] | differences[1] == 0
   }
 
   /// Appends the id as 32 lower-case hexadecimal characters, the form of every key that Tailrace writes.

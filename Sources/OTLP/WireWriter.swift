@@ -18,7 +18,7 @@ public struct WireWriter: Sendable {
   }
 
   /// The number of bytes written so far.
-  public var count: Int { bytes.count }
+  @inlinable public var count: Int { bytes.count }
 
   /// Bytes of memory in use.
   public var byteCount: Int { bytes.capacity }
@@ -114,9 +114,16 @@ public struct WireWriter: Sendable {
   /// For writers whose content can't be one closure: write the tag, remember `count`, write the content,
   /// close.
   public mutating func closeMessage(contentStart: Int) {
-    var rest = UInt64(bytes.count - contentStart)
+    let end = bytes.count
+    var rest = UInt64(end - contentStart)
     let size = max(1, (64 - rest.leadingZeroBitCount + 6) / 7)
-    bytes.insert(contentsOf: repeatElement(0, count: size), at: contentStart)
+    for _ in 0..<size { bytes.append(0) }
+    // Sound: the content and its new place, `size` bytes on, lie in the array, and copying allows an overlap.
+    // The pointer is used inside the closure only.
+    unsafe bytes.withUnsafeMutableBytes { buffer in
+      unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[(contentStart + size)...])
+        .copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[contentStart..<end]))
+    }
     for place in contentStart..<contentStart + size {
       let isLast = place == contentStart + size - 1
       bytes[place] = UInt8(truncatingIfNeeded: rest & 0x7f) | (isLast ? 0 : 0x80)

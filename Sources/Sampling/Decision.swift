@@ -183,12 +183,12 @@ extension Decision {
   private func appendHead(to out: inout TextOutput) {
     out.append(#"{"trace_id":""#)
     out.appendHexadecimal(traceID)
-    if isKept {
-      out.append(#"","verdict":"keep","final":"#)
-    } else {
-      out.append(#"","verdict":"drop","final":"#)
+    switch (isKept, isFinal) {
+    case (true, true): out.append(#"","verdict":"keep","final":true"#)
+    case (true, false): out.append(#"","verdict":"keep","final":false"#)
+    case (false, true): out.append(#"","verdict":"drop","final":true"#)
+    case (false, false): out.append(#"","verdict":"drop","final":false"#)
     }
-    if isFinal { out.append("true") } else { out.append("false") }
     if isVetoed { out.append(#","vetoed":true"#) }
   }
 
@@ -221,15 +221,13 @@ struct DecisionTexts: ~Copyable {
     var isCompact: Bool
     var truncatedCount: Int
     var tooLargeCount: Int
-    var recall: RecallStatus?
-    var isRevised: Bool
   }
 
   /// Which policies a record names.
   struct Reasons: Equatable {
     var matches: UInt64
-    /// A reason that is no policy.
-    var other: String?
+    /// What the trace's state adds to them.
+    var state: OpenTrace.State
   }
 
   private let partition: PartitionID
@@ -261,17 +259,21 @@ struct DecisionTexts: ~Copyable {
 
   /// Finds the texts for a decision.
   mutating func prepare(for decision: borrowing Decision, isCompact: Bool) {
-    let partition = partition
     self.decision.follow(decision.decidedAt)
-    circumstances.find(
-      Circumstances(
-        trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
-        truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount,
-        recall: decision.recall, isRevised: decision.isRevised)
-    ) { $0.text(partition) }
+    var wanted = Circumstances(
+      trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
+      truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
+    if let recall = decision.recall {
+      let text = wanted.text(partition, recall, isRevised: decision.isRevised)
+      // Rare, and used once: no other record finds it.
+      wanted.truncatedCount = -1
+      circumstances.add(wanted, text)
+    } else if !circumstances.find(wanted) {
+      circumstances.add(wanted, wanted.text(partition))
+    }
     guard !isCompact else { return }
     start.follow(decision.startInstant)
-    thresholds.find(decision.threshold) { $0.text }
+    if !thresholds.find(decision.threshold) { thresholds.add(decision.threshold, decision.threshold.text) }
   }
 
   /// Appends a decision record with these names.
@@ -284,14 +286,18 @@ struct DecisionTexts: ~Copyable {
     }
   }
 
-  /// Finds the text for the policies in `matches`, and another reason.
-  mutating func prepare(policies matches: UInt64, other: String?) {
-    let names = names
-    reasons.find(Reasons(matches: matches, other: other)) { reasons in
-      var policies = names.indices.filter { matches & 1 << UInt64($0) != 0 }.map { names[$0] }
-      if let other = reasons.other { policies.append(other) }
-      return DecisionTexts.text(ofPolicies: policies)
-    }
+  /// Finds the text for the policies in `matches`, and for the reason that a trace in this state has besides.
+  @inline(__always)
+  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State) {
+    let wanted = Reasons(matches: matches, state: state)
+    if !reasons.find(wanted) { addText(of: wanted) }
+  }
+
+  @inline(never)
+  private mutating func addText(of wanted: Reasons) {
+    var policies = names.indices.filter { wanted.matches & 1 << UInt64($0) != 0 }.map { names[$0] }
+    if let other = wanted.state.reason(matches: wanted.matches) { policies.append(other) }
+    reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
   }
 
   /// The fields that name the first policy, then all of them.
@@ -319,23 +325,27 @@ struct TextCache<Key: Equatable> {
   /// The entry replaced last.
   private var replaced = 0
 
-  /// Finds the text of `key`, or makes it.
+  /// Finds the text of `key`; false if there is none, which the caller then adds.
   @inline(__always)
-  mutating func find(_ key: Key, make: (Key) -> [UInt8]) {
-    if current < entries.count, entries[current].key == key { return }
-    search(key, make: make)
+  mutating func find(_ key: Key) -> Bool {
+    if current < entries.count, entries[current].key == key { return true }
+    for place in entries.indices where entries[place].key == key {
+      current = place
+      return true
+    }
+    return false
   }
 
-  private mutating func search(_ key: Key, make: (Key) -> [UInt8]) {
-    if let known = entries.firstIndex(where: { $0.key == key }) {
-      current = known
-    } else if entries.count < TextCache.countMax {
+  /// Adds the text of `key`, in place of another if there are many.
+  @inline(never)
+  mutating func add(_ key: Key, _ text: [UInt8]) {
+    if entries.count < TextCache.countMax {
       current = entries.count
-      entries.append((key, make(key)))
+      entries.append((key, text))
     } else {
       replaced = (replaced + 1) % TextCache.countMax
       current = replaced
-      entries[current] = (key, make(key))
+      entries[current] = (key, text)
     }
   }
 
@@ -370,7 +380,9 @@ extension SamplingThreshold {
 }
 
 extension DecisionTexts.Circumstances {
-  fileprivate func text(_ partition: PartitionID) -> [UInt8] {
+  fileprivate func text(
+    _ partition: PartitionID, _ recall: RecallStatus? = nil, isRevised: Bool = false
+  ) -> [UInt8] {
     var text: [UInt8] = []
     text.appendText(room: 300) { out in
       out.append(#","trigger":""#)

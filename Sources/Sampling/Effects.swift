@@ -42,10 +42,11 @@ public struct Effects: Sendable {
 
   /// Forgets the outputs, once they are written.
   public mutating func removeAll() {
-    outputs.removeAll(keepingCapacity: true)
+    // Emptying an empty array is no less work, and a dropped trace leaves no bytes.
+    if !outputs.isEmpty { outputs.removeAll(keepingCapacity: true) }
     hasCounts = false
     hasRejections = false
-    arena.removeAll()
+    if arena.count > 0 { arena.removeAll() }
   }
 }
 
@@ -116,9 +117,11 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
   public var recallsRefused: UInt64 = 0
-  /// Recalls of traces of which the log had lost something.
+  /// Recalls of traces of which the log had lost some records,
   public var recallsPartial: UInt64 = 0
-  /// Traces recalled: read again, and kept.
+  /// and of those of which it had lost all.
+  public var recallsGone: UInt64 = 0
+  /// Recalls fulfilled, as far as the log reached back: the traces are kept.
   public var tracesRecalled: UInt64 = 0
   /// Their spans. All but the late ones also count as dropped.
   public var spansRecalled: UInt64 = 0
@@ -155,9 +158,55 @@ public struct SamplerCounters: Equatable, Sendable {
 }
 
 extension SamplerCounters {
-  /// Adds another sampler's counts.
-  public mutating func add(_ other: SamplerCounters) {
-    for path in SamplerCounters.scalars { self[keyPath: path] += other[keyPath: path] }
+  /// Adds another sampler's counts. A lane does that for each of its partitions 20 times a second; with key
+  /// paths, instead of a line for each counter, it took 24,000 instructions.
+  public mutating func add(_ other: borrowing SamplerCounters) {
+    recordsRead += other.recordsRead
+    bytesRead += other.bytesRead
+    recordsMalformed += other.recordsMalformed
+    recordsUnkeyed += other.recordsUnkeyed
+    recordsMisrouted += other.recordsMisrouted
+    timestampsClamped += other.timestampsClamped
+    clockTurnedBack += other.clockTurnedBack
+    spansRejected += other.spansRejected
+    spansRead += other.spansRead
+    tracesOpened += other.tracesOpened
+    tracesKept += other.tracesKept
+    tracesDropped += other.tracesDropped
+    tracesKeptEarly += other.tracesKeptEarly
+    tracesTruncated += other.tracesTruncated
+    tracesWaitingOn += other.tracesWaitingOn
+    spansTooLarge += other.spansTooLarge
+    tracesShed += other.tracesShed
+    spansKept += other.spansKept
+    bytesKept += other.bytesKept
+    spansDropped += other.spansDropped
+    spansTruncated += other.spansTruncated
+    spansReplayed += other.spansReplayed
+    spansRedelivered += other.spansRedelivered
+    spansUnremembered += other.spansUnremembered
+    lookups += other.lookups
+    lookupsFound += other.lookupsFound
+    lookupsRefused += other.lookupsRefused
+    recallsRequested += other.recallsRequested
+    recallsRefused += other.recallsRefused
+    recallsPartial += other.recallsPartial
+    recallsGone += other.recallsGone
+    tracesRecalled += other.tracesRecalled
+    spansRecalled += other.spansRecalled
+    bytesRecalled += other.bytesRecalled
+    recordsReadAgain += other.recordsReadAgain
+    bytesReadAgain += other.bytesReadAgain
+    lateSpansKept += other.lateSpansKept
+    lateSpansDropped += other.lateSpansDropped
+    verdictsForgottenEarly += other.verdictsForgottenEarly
+    servicesBeyondLimit += other.servicesBeyondLimit
+    keysBeyondLimit += other.keysBeyondLimit
+    tracestatesLeftAlone += other.tracestatesLeftAlone
+    conditionErrors += other.conditionErrors
+    conditionErrorsSaid += other.conditionErrorsSaid
+    decisionsShortened += other.decisionsShortened
+    statsKeysLeftOut += other.statsKeysLeftOut
     keptByReason.merge(other.keptByReason) { $0 + $1 }
     missedByPolicy.merge(other.missedByPolicy) { $0 + $1 }
   }
@@ -168,24 +217,5 @@ extension SamplerCounters {
       keptByReason[policy.name, default: 0] += 0
       missedByPolicy[policy.name, default: 0] += 0
     }
-  }
-
-  private typealias Scalar = WritableKeyPath<SamplerCounters, UInt64>
-
-  /// Every counter except those by policy.
-  private static var scalars: [Scalar] {
-    [
-      \.recordsRead, \.bytesRead, \.recordsMalformed, \.recordsUnkeyed, \.recordsMisrouted,
-      \.timestampsClamped, \.clockTurnedBack, \.spansRejected,
-      \.spansRead, \.tracesOpened, \.tracesKept, \.tracesDropped, \.tracesKeptEarly, \.tracesTruncated,
-      \.tracesWaitingOn, \.spansTooLarge,
-      \.tracesShed, \.spansKept, \.bytesKept, \.spansDropped, \.spansTruncated, \.spansReplayed,
-      \.spansRedelivered, \.spansUnremembered,
-      \.lookups, \.lookupsFound, \.lookupsRefused, \.recallsRequested, \.recallsRefused, \.recallsPartial, \.tracesRecalled, \.spansRecalled,
-      \.bytesRecalled, \.recordsReadAgain, \.bytesReadAgain,
-      \.lateSpansKept, \.lateSpansDropped, \.verdictsForgottenEarly, \.servicesBeyondLimit,
-      \.keysBeyondLimit, \.tracestatesLeftAlone, \.conditionErrors, \.conditionErrorsSaid,
-      \.decisionsShortened, \.statsKeysLeftOut,
-    ]
   }
 }

@@ -159,9 +159,10 @@ struct HashSeed: Sendable {
   func digest(_ bytes: RawSpan) -> UInt64 {
     var state = value ^ UInt64(bytes.byteCount)
     var offset = 0
-    while offset + 8 <= bytes.byteCount {
-      state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: offset) ^ value ^ 0xe703_7ed1_a0b4_28db)
-      offset += 8
+    let key = value ^ 0xe703_7ed1_a0b4_28db
+    while bytes.byteCount &- offset >= 8 {
+      state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: offset) ^ key)
+      offset &+= 8
     }
     return fold(state ^ 0xa076_1d64_78bd_642f, bytes.lastWord(from: offset) ^ value ^ 0xe703_7ed1_a0b4_28db)
   }

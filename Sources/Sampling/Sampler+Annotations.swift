@@ -46,7 +46,7 @@ extension Sampler {
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
     }
-    if let other = otherReason(of: slot, matches: matches) { reasons.append(other) }
+    if let other = table[slot].state.reason(matches: matches) { reasons.append(other) }
     return reasons
   }
 
@@ -54,17 +54,7 @@ extension Sampler {
   mutating func firstReason(of slot: Int, matches: UInt64) -> String? {
     // There are no more than 64 policies, and a match has one.
     matches == 0
-      ? otherReason(of: slot, matches: 0) : policies.program.names[matches.trailingZeroBitCount]
-  }
-
-  /// The reason that is no policy: none, for most traces.
-  @inline(__always)
-  mutating func otherReason(of slot: Int, matches: UInt64) -> String? {
-    switch table[slot].state {
-    case .skeleton: Sampler.limitReason
-    case .kept: matches == 0 ? Sampler.earlierReason : nil
-    case .undecided: nil
-    }
+      ? table[slot].state.reason(matches: 0) : policies.program.names[matches.trailingZeroBitCount]
   }
 
   /// The most bytes that spans of `byteCount` bytes may take once forwarded.
@@ -77,4 +67,15 @@ extension Sampler {
 
   /// Two ids with their tags and lengths, and the span's own tag and length.
   private static var spanBytesMin: Int { 30 }
+}
+
+extension OpenTrace.State {
+  /// The reason that is no policy: none, for most traces.
+  func reason(matches: UInt64) -> String? {
+    switch self {
+    case .skeleton: Sampler.limitReason
+    case .kept: matches == 0 ? Sampler.earlierReason : nil
+    case .undecided: nil
+    }
+  }
 }

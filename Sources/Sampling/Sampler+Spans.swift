@@ -127,23 +127,30 @@ extension Sampler {
     var service = NameID.none
     let (hadRoot, matches) = (table[slot].hasRoot, table[slot].predicateMatches)
     let readsAttributes = policies.predicates.attributeBits != 0
+    let readsSpans = policies.predicates.readsSpans
     for index in share.spans {
-      let span = record.spans[index]
-      if span.resource != resource {
-        resource = span.resource
+      // Not a copy of the span: it is 96 bytes, of which little is read.
+      if record.spans[index].resource != resource {
+        resource = record.spans[index].resource
         service = note(record.resources[Int(resource)], of: bytes, in: slot)
         if readsAttributes { table[slot].predicateMatches |= resourceMatches[Int(resource)] }
         if readsKeys { baseline?.attributes?.startResource() }
       }
-      if readsKeys, baseline?.note(span, of: bytes, in: slot) == false { counters.keysBeyondLimit += 1 }
-      policies.predicates.match(span, of: record, bytes, into: &table[slot].predicateMatches)
-      if span.traceState.count > 0 || span.isRoot {
-        let isGiven = TraceStateSampling.isGiven(in: span.traceState, of: bytes)
-        let sampling = isGiven ? TraceStateSampling(span.traceState, of: bytes) : TraceStateSampling()
-        table.accumulate(sampling, isRoot: span.isRoot, in: slot)
+      if readsKeys, baseline?.note(record.spans[index], of: bytes, in: slot) == false {
+        counters.keysBeyondLimit += 1
       }
-      if span.isRoot { noteRoot(span, service, bytes, in: slot) }
-      if span.status == .error { noteError(span, service, bytes, in: slot) }
+      if readsSpans {
+        policies.predicates.match(
+          record.spans[index], of: record, bytes, into: &table[slot].predicateMatches)
+      }
+      let (traceState, isRoot) = (record.spans[index].traceState, record.spans[index].isRoot)
+      if traceState.count > 0 || isRoot {
+        let isGiven = TraceStateSampling.isGiven(in: traceState, of: bytes)
+        let sampling = isGiven ? TraceStateSampling(traceState, of: bytes) : TraceStateSampling()
+        table.accumulate(sampling, isRoot: isRoot, in: slot)
+      }
+      if isRoot { noteRoot(record.spans[index].start, record.spans[index].name, service, bytes, in: slot) }
+      if record.spans[index].status == .error { noteError(record.spans[index], service, bytes, in: slot) }
     }
     counters.conditionErrors = policies.predicates.conditionErrors
     counters.conditionErrorsSaid = policies.predicates.conditionErrorsSaid
@@ -181,13 +188,13 @@ extension Sampler {
   }
 
   private mutating func noteRoot(
-    _ span: SpanView, _ service: NameID, _ bytes: RawSpan, in slot: Int
+    _ start: UInt64, _ name: ByteRange, _ service: NameID, _ bytes: RawSpan, in slot: Int
   ) {
-    if span.start < table[slot].rootStart || !table[slot].hasRoot {
-      table[slot].rootStart = span.start
+    if start < table[slot].rootStart || !table[slot].hasRoot {
+      table[slot].rootStart = start
       table[slot].rootService = service
       operations.release(table[slot].rootOperation)
-      table[slot].rootOperation = noteOperation(bytes.extracting(span.name.indices))
+      table[slot].rootOperation = noteOperation(bytes.extracting(name.indices))
     }
     guard !table[slot].hasRoot else { return }
     table[slot].hasRoot = true

@@ -257,8 +257,8 @@ extension Sampler {
     var origin: ErrorNote?
     var room = texts.room + services.textBytesMax + operations.textBytesMax
     if !isCompact {
-      texts.prepare(policies: outcome.matches, other: otherReason(of: slot, matches: outcome.matches))
-      origin = errorNotes.origin(from: table[slot].errors)
+      texts.prepare(policies: outcome.matches, table[slot].state)
+      if table[slot].errors >= 0 { origin = errorNotes.origin(from: table[slot].errors) }
       // Each service with a comma.
       room +=
         texts.reasons.currentCount + (Int(list.count) + 1) * (services.textBytesMax + 1)

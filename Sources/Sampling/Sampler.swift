@@ -150,7 +150,8 @@ public struct Sampler: ~Copyable {
   ) -> MalformedInput? {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
-    endRecovery(before: offset, into: &effects)
+    // Not a call for each record.
+    if recovery.isHolding || recovery.clock != .distantPast { endRecovery(before: offset, into: &effects) }
     observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
     nextOffset = offset.next
     guard let value else { return malformed(MalformedInput(.tombstone, at: 0)) }
@@ -159,9 +160,11 @@ public struct Sampler: ~Copyable {
       return malformed(MalformedInput(.recordTooLarge, at: 0))
     }
     // In place: moving it costs more than reading a short record.
-    let workspace = workspace
-    // Sound: nothing that is called with it uses the workspace's scratch.
-    let error = unsafe ingest(value, key, offset, &workspace.scratch, &effects)
+    // Sound: the sampler has the workspace all the while, so that it need not be counted, and nothing that is
+    // called with its scratch uses that otherwise.
+    let error = unsafe Unmanaged.passUnretained(workspace)._withUnsafeGuaranteedRef {
+      unsafe ingest(value, key, offset, &$0.scratch, &effects)
+    }
     if let error { return malformed(error) }
     if buffer.isCleaningDue { cleanBuffer() }
     // Tables grow little with each record.

@@ -21,6 +21,7 @@ import Invariants
   }
 
   /// Copies `bytes` to `offset`. They are not expected to be read again soon.
+  @inline(__always)
   func write(_ bytes: RawSpan, at offset: Int) {
     check(offset, bytes.byteCount)
     // Sound: the range is inside the block, which has no other user; the source is borrowed for the call.
@@ -58,17 +59,21 @@ import Invariants
   }
 
   /// The 32-bit integer at `offset`, a multiple of four.
+  @inline(__always)
   func word(at offset: Int) -> UInt32 {
     check(offset, 4)
     // Sound: inside the block, aligned, and every bit pattern is a UInt32.
     return unsafe base.load(fromByteOffset: offset, as: UInt32.self)
   }
 
-  /// Writes the 32-bit integer at `offset`, a multiple of four.
-  func setWord(_ value: UInt32, at offset: Int) {
-    check(offset, 4)
+  /// Writes three 32-bit integers from `offset` on, a multiple of four.
+  @inline(__always)
+  func setWords(_ first: UInt32, _ second: UInt32, _ third: UInt32, at offset: Int) {
+    check(offset, 12)
     // Sound: inside the block and aligned.
-    unsafe base.storeBytes(of: value, toByteOffset: offset, as: UInt32.self)
+    unsafe base.storeBytes(of: first, toByteOffset: offset, as: UInt32.self)
+    unsafe base.storeBytes(of: second, toByteOffset: offset &+ 4, as: UInt32.self)
+    unsafe base.storeBytes(of: third, toByteOffset: offset &+ 8, as: UInt32.self)
   }
 
   /// The address, for giving the block back.

@@ -18,7 +18,8 @@ struct NumberedQueue<Element> {
   var byteCount: Int { ring.capacity * MemoryLayout<Element?>.stride }
 
   subscript(number: Int) -> Element {
-    get {
+    // In place, so that only what is used of an element is read.
+    @inline(__always) get {
       if number == endNumber - 1 { return required(newest) }
       return required(number >= startNumber && number < endNumber ? ring[number & (ring.count - 1)] : nil)
     }
@@ -50,6 +51,7 @@ struct NumberedQueue<Element> {
     ring = larger
   }
 
+  @inline(__always)
   private func required(_ element: Element?) -> Element {
     guard let element else { fatalError("no such element in \(startNumber)..<\(endNumber)") }
     return element

@@ -58,9 +58,9 @@ struct SpanLog: ~Copyable {
       }
       block.write(bytes, at: dataEnd)
       let record = block.byteCount - records
-      block.setWord(UInt32(truncatingIfNeeded: dataEnd), at: record)
-      block.setWord(UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), at: record + 4)
-      block.setWord(link, at: record + 8)
+      block.setWords(
+        UInt32(truncatingIfNeeded: dataEnd),
+        UInt32(truncatingIfNeeded: count) | (isFirst ? SpanLog.firstBit : 0), link, at: record)
       dataEnd += count
       pieceCount += 1
       return place
@@ -143,11 +143,13 @@ struct SpanLog: ~Copyable {
     var previous: PieceID
   }
 
+  @inline(__always)
   func piece(_ id: PieceID) -> Piece {
     let number = segmentNumber(of: id)
     return piece(id.place, of: segments[number])
   }
 
+  @inline(__always)
   private func piece(_ place: Int, of segment: Segment) -> Piece {
     let (block, recordsEnd) = records(of: segment)
     let record = recordsEnd - SpanLog.recordBytes * (place + 1)
@@ -171,6 +173,7 @@ struct SpanLog: ~Copyable {
     return try block.withBytes(from: piece.offset, count: piece.count, body)
   }
 
+  @inline(__always)
   private func segmentNumber(of id: PieceID) -> Int {
     let start = segments.startNumber
     return start + (id.segmentLow - start) & PieceID.segmentMask
@@ -195,6 +198,7 @@ struct SpanLog: ~Copyable {
 
   /// Moves the frontier to the next piece that is its trace's first, and returns the trace's slot; nil if it
   /// reaches the segment's end.
+  @inline(__always)
   private mutating func ownerAtFrontier(of segment: Segment) -> Int? {
     let (block, recordsEnd) = records(of: segment)
     while frontier < segment.pieceCount {
@@ -206,6 +210,7 @@ struct SpanLog: ~Copyable {
   }
 
   /// Where the segment's records are, and their end there: the first piece's comes last.
+  @inline(__always)
   private func records(of segment: Segment) -> (block: MemoryBlock, end: Int) {
     if let raw = segment.block { return (raw, raw.byteCount) }
     return (

@@ -13,14 +13,22 @@ public final class SpanMemory {
   /// The bytes of a slab; a larger piece gets a block of its own.
   public let slabBytes: Int
   /// Above this many bytes in use, spans are compressed: see `SpanBuffer`.
-  public var compressAbove = Int.max
+  public var compressAbove: Int {
+    // Sound: as for the tables' account below.
+    get { unsafe used.compressAbove }
+    set { unsafe used.compressAbove = newValue }
+  }
   /// The most bytes that remembered verdicts may take.
   public var verdictBytesMax = Int.max
   /// Bytes that remembered verdicts take. Their holders keep account here, as for the tables.
-  public var verdictBytes = 0
+  public var verdictBytes: Int {
+    // Sound: no access to the account lasts while another begins, and a lane has one thread.
+    get { unsafe tables.verdictBytes }
+    set { unsafe tables.verdictBytes = newValue }
+  }
   /// The most bytes that the tables of open traces may take.
   public var tableBytesMax: Int {
-    // Sound: no access to the account lasts while another begins, and a lane has one thread.
+    // Sound: as above.
     get { unsafe tables.bytesMax }
     set { unsafe tables.bytesMax = newValue }
   }
@@ -31,11 +39,18 @@ public final class SpanMemory {
     set { unsafe tables.bytes = newValue }
   }
   /// Read for each trace: a check for overlapping accesses at run time takes ten times as long.
-  @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max)
+  @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max, verdictBytes: 0)
   /// Bytes of slabs and larger blocks in use.
-  public private(set) var usedBytes = 0 {
-    didSet { usedBytesMax = max(usedBytesMax, usedBytes) }
+  public private(set) var usedBytes: Int {
+    // Sound: as above.
+    get { unsafe used.bytes }
+    set {
+      unsafe used.bytes = newValue
+      usedBytesMax = max(usedBytesMax, newValue)
+    }
   }
+  /// Read for each trace that is moved, as the tables' account is for each trace.
+  @exclusivity(unchecked) private var used = (bytes: 0, compressAbove: Int.max)
   /// The most bytes in use since the last `trim`.
   private var usedBytesMax = 0
   /// Bytes taken from the system.

@@ -76,8 +76,8 @@ struct SimulateCommand: ParsableCommand {
   private func show(_ report: SimulationReport) throws {
     try StandardOutput.writeLine(
       "seed \(report.seed): \(report.steps) steps, \(report.kept) of \(report.traces) traces kept "
-        + "(\(report.recalled) recalled), hash \(String(report.hash, radix: 16)), \(report.objections.count) objections; "
-        + report.faults.text
+        + "(\(report.recalled) recalled), hash \(String(report.hash, radix: 16)), "
+        + "\(report.objections.count) objections; " + report.faults.text
     )
     for objection in report.objections { try StandardOutput.writeLine("  \(objection)") }
   }

@@ -11,7 +11,7 @@ import Testing
       "0.02", "--decision-wait", "30s",
       "--slow-share", "0.03", "--baseline-share", "0.1", "--incomplete-share", "0.1", "--compression", "4",
       "--spans-per-record", "4", "--set", "cpu-per-million-spans=2", "--set", "cpu-per-million-records=3",
-      "--set", "cpu-per-million-traces=5")
+      "--set", "cpu-per-million-traces=5", "--set", "live-factor=2")
     #expect(plan["traffic", "spans"] == 20_000)
     #expect(plan["traffic", "records"] == 5_000)
     #expect(plan["traffic", "bytes"] == 7_660_000)
@@ -23,9 +23,9 @@ import Testing
     #expect(plan["workers", "cores for spans"].isAbout(0.02 * 2))
     #expect(plan["workers", "cores for records"].isAbout(0.005 * 3))
     #expect(plan["workers", "cores for traces"].isAbout(0.002 * 5))
-    // The three of them, at 60 %.
-    #expect(plan["workers", "busy cores"].isAbout(0.065))
-    #expect(plan["workers", "cores"].isAbout(0.065 / 0.6))
+    // The three of them, twice for live traffic, at 60 %.
+    #expect(plan["workers", "busy cores"].isAbout(0.13))
+    #expect(plan["workers", "cores"].isAbout(0.13 / 0.6))
     #expect(plan["workers", "lanes to fetch"].isAbout(7.66 / 411 / 0.6))
     #expect(plan["workers", "pods"] == 2)
     #expect(plan["workers", "partitions"] == 4)
@@ -47,11 +47,14 @@ import Testing
 
   @Test func largeSpansCostByTheByteAndFetchingMayDecide() throws {
     // 1,000 x 50 spans of 38,300 bytes: 1.915 GB/s; a hundred times the reference's size.
-    let plan = try Plan("--requests-per-second", "1000", "--span-bytes", "38300", "--lanes", "2")
-    #expect(plan["workers", "cores for spans"].isAbout(0.05 * 0.41 * 100))
+    let plan = try Plan(
+      "--requests-per-second", "1000", "--span-bytes", "38300", "--lanes", "2", "--set",
+      "cpu-per-million-spans=0.4", "--set", "cpu-per-million-records=1.5", "--set",
+      "cpu-per-million-traces=3", "--set", "live-factor=1")
+    #expect(plan["workers", "cores for spans"].isAbout(0.05 * 0.4 * 100))
     // Records and traces are as many as with small spans.
-    #expect(plan["workers", "cores for records"].isAbout(0.05 / 3.8 * 1.65))
-    #expect(plan["workers", "cores for traces"].isAbout(0.001 * 3.05))
+    #expect(plan["workers", "cores for records"].isAbout(0.05 / 3.8 * 1.5))
+    #expect(plan["workers", "cores for traces"].isAbout(0.001 * 3))
     // 7.77 lanes to fetch, two per pod: 4 pods and one spare, 20 partitions, three for some of 8 lanes.
     #expect(plan["workers", "pods"] == 5)
     #expect(plan["workers", "partitions"] == 20)
@@ -68,13 +71,16 @@ import Testing
     // A million spans a second each time.
     func busyCores(perTrace: Double, _ options: String...) throws -> Double {
       let plan = try Plan(
-        ["--requests-per-second", "\(1e6 / perTrace)", "--spans-per-trace", "\(perTrace)"] + options)
+        [
+          "--requests-per-second", "\(1e6 / perTrace)", "--spans-per-trace", "\(perTrace)", "--set",
+          "cpu-per-million-records=1.5", "--set", "cpu-per-million-traces=3", "--set", "live-factor=2",
+        ] + options)
       return plan["workers", "busy cores"]
     }
     let usual = try busyCores(perTrace: 50)
     #expect(try busyCores(perTrace: 50, "--spans-per-record", "3.8") == usual)
-    #expect(try busyCores(perTrace: 5, "--spans-per-record", "3.8").isAbout(usual + 0.18 * 3.05))
-    #expect(try busyCores(perTrace: 50, "--spans-per-record", "1").isAbout(usual + (1 - 1 / 3.8) * 1.65))
+    #expect(try busyCores(perTrace: 5, "--spans-per-record", "3.8").isAbout(usual + 2 * 0.18 * 3))
+    #expect(try busyCores(perTrace: 50, "--spans-per-record", "1").isAbout(usual + 2 * (1 - 1 / 3.8) * 1.5))
     // A trace of two spans does not fill a record of 3.8.
     #expect(
       try busyCores(perTrace: 2) == busyCores(perTrace: 2, "--spans-per-record", "2"))

@@ -43,6 +43,8 @@ import Testing
     ["report", "--services", "9223372036854775807"], ["report", "--partitions", "9223372036854775807"],
     ["simulate", "--seeds", "18446744073709551615"], ["simulate", "--seed", "18446744073709551615"],
     ["simulate", "--seeds", "0"], ["bench-scaling", "--passes", "9223372036854775807"],
+    ["bench-kafka", "--live", "0"], ["bench-kafka", "--live", "1000", "--seconds", "0"],
+    ["bench-kafka", "--live", "1000", "--spans-per-trace", "0"],
     ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
   func usageErrorsExitWithTwo(_ arguments: [String]) throws {

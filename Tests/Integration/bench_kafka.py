@@ -2,11 +2,15 @@
 
     python bench_kafka.py [--traces N] [--partitions N] [arguments of tailrace bench-kafka]
 
+With --live among the arguments, the topic starts empty. This broker answers a fetch without data at once, where others
+wait for some, so librdkafka's threads never rest: look at the lanes' threads, or measure on another broker.
+
 The broker answers a fetch with a whole partition, so there are many partitions of less than 50 MB. One of its threads
 writes all data to disk again and again, a whole core's work that no other broker has: it only gets idle time.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,8 +25,12 @@ from topics import Broker
 
 def leave_idle_time_to_saving(broker: int) -> None:
     """Gives the broker's saving thread only idle time."""
-    threads = [int(thread.name) for thread in Path(f"/proc/{broker}/task").iterdir()]
-    saving = [t for t in threads if Path(f"/proc/{broker}/task/{t}/comm").read_text().strip() == "autosave"]
+    saving = []
+    for thread in Path(f"/proc/{broker}/task").iterdir():
+        # Others come and go.
+        with contextlib.suppress(OSError):
+            if (thread / "comm").read_text().strip() == "autosave":
+                saving.append(int(thread.name))
     for thread in saving:
         os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
     print(f"{len(saving)} saving thread of the broker has idle time only", flush=True)
@@ -45,7 +53,9 @@ def main() -> int:
         broker.create("bench.spans", partitions=options.partitions)
         target = ["--topic", "bench.spans", "--brokers", broker.address]
         leave_idle_time_to_saving(server.process.pid)
-        subprocess.run([TAILRACE, "generate", *target, "--traces", str(options.traces)], check=True)
+        # Live traffic is published by the benchmark itself.
+        if not any(each.startswith("--live") for each in rest):
+            subprocess.run([TAILRACE, "generate", *target, "--traces", str(options.traces)], check=True)
         return subprocess.run([TAILRACE, "bench-kafka", *target, *rest], check=False).returncode
     finally:
         children.kill_since(0)

@@ -41,11 +41,23 @@ class Outcomes:
 
     @property
     def final(self) -> dict[str, dict]:
-        """The one final verdict of each trace."""
+        """The last final verdict of each trace: a recall's revised record replaces the first."""
         finals = self._finals
-        by_trace = {decision["trace_id"]: decision for decision in finals}
-        assert len(by_trace) == len(finals), "more than one final decision for a trace"
-        return by_trace
+        revised = {decision["trace_id"]: decision for decision in finals if decision.get("revised")}
+        first = {decision["trace_id"]: decision for decision in finals if not decision.get("revised")}
+        assert len(first) + len(revised) == len(finals), "more than one final decision for a trace"
+        assert revised.keys() <= first.keys(), "a revised record of a trace without a verdict"
+        return {**first, **revised}
+
+    @property
+    def recalls_requested(self) -> set[str]:
+        """The traces whose recall was requested,"""
+        return {each["trace_id"] for _, each in self.decisions if each.get("recall") == "requested"}
+
+    @property
+    def recalled(self) -> set[str]:
+        """and those that were recalled."""
+        return {each["trace_id"] for _, each in self.decisions if each.get("revised")}
 
     @property
     def kept(self) -> dict[str, list[WireSpan]]:

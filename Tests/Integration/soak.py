@@ -44,7 +44,7 @@ RECOVERY_SECONDS = 60
 ROW_SECONDS = 10
 MEMORY_GROWTH = 0.15
 """By how much a worker's resident memory may grow from the second third to the last: buffers of the client grow with
-the longest outage so far, and verdicts for ten minutes (`late_window`), by at most 96 bytes per trace: 3 MiB here."""
+the longest outage so far, and verdicts for ten minutes (`late_window`), by at most 128 bytes per trace: 4 MiB here."""
 LAG_MAX = 2.0
 """Seconds by which a span may be late in the log and still in time for its window. A trace with a later one is still
 output once, but how can't be predicted: the broker was down."""
@@ -185,7 +185,7 @@ class Output:
         for record in records[self._topology.decisions]:
             decision = json.loads(record.value)
             if decision["final"]:
-                self._note(decision["trace_id"], decision["verdict"])
+                self._note(decision["trace_id"], decision["verdict"], revised=decision.get("revised", False))
         for record in records[self._topology.verdicts]:
             for entry in Page(record.value):
                 self._note(entry.trace_id, "drop")
@@ -195,13 +195,16 @@ class Output:
         for each in records.values():
             each.clear()
 
-    def _note(self, trace_id: str, verdict: str) -> None:
+    def _note(self, trace_id: str, verdict: str, *, revised: bool = False) -> None:
         if (made := self._traces.get(trace_id)) is None:
             self.strangers += 1
             return
-        made.finals += 1
-        made.verdict = verdict
-        self.decided += made.finals == 1
+        # A revised record replaces a drop, which may be read after it.
+        if made.verdict != "keep":
+            made.verdict = verdict
+        if not revised:
+            made.finals += 1
+            self.decided += made.finals == 1
 
     def check(self) -> None:
         assert self.strangers == self.dead_letters == 0

@@ -96,9 +96,9 @@ class Made:
         return BASELINE_THRESHOLD if self.reasons == ["baseline"] else "0"
 
     @property
-    def late_reports(self) -> int:
-        """How many records report an error after the trace was dropped."""
-        return int(not self.reasons and self.straggler is not None and is_error(self.straggler))
+    def is_recalled(self) -> bool:
+        """Whether its error arrives after it was dropped."""
+        return not self.reasons and self.straggler is not None and is_error(self.straggler)
 
 
 def is_error(span: Span) -> bool:
@@ -312,11 +312,13 @@ def test_every_trace_comes_out_once(seed, broker, start, read):
     fleet.suffer(load)
     load.finish()
     wait_until(lambda: not broker.uncommitted(topology.group, topology.spans), "all to be committed")
+    outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
+    outcomes.reader.quiet(0.5)
+    outcomes.reader.until(lambda: outcomes.recalls_requested <= outcomes.recalled, "the recalls", fleet.require_running)
     fleet.stop_all()
     assert not broker.uncommitted(topology.group, topology.spans)
     everything = read(topology.decisions, topology.verdicts, topology.sampled, isolation="read_uncommitted")
     everything.quiet(0.5)
-    outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
     outcomes.await_decisions(load.traces, lambda: None)
 
     assert not outcomes.reader.records[topology.dead_letters]
@@ -327,11 +329,12 @@ def test_every_trace_comes_out_once(seed, broker, start, read):
 
 
 def check_decisions(outcomes: Outcomes, traces: dict[str, Made]) -> None:
-    """One final decision for each trace, on all its spans, and at most one early decision before it."""
+    """One final decision for each trace, on all its spans, at most one early decision before it, and a revised one
+    after it if its error arrived late."""
     records = defaultdict(list)
     for record, decision in outcomes.decisions:
         records[decision["trace_id"]].append((record.offset, decision))
-    # Only late records follow the verdict on a dropped trace.
+    # Only a late record and a revised one follow the verdict on a dropped trace.
     for decision in outcomes.accounted:
         records[decision["trace_id"]].append((-1, decision))
     wrong = []
@@ -346,14 +349,14 @@ def decision_problem(found: list[dict], made: Made | None) -> str | None:
     """What is wrong with a trace's decisions, given in the order written."""
     if made is None:
         return "nobody made this trace"
-    kinds = ["late" if each["late"] else "final" if each["final"] else "early" for each in found]
+    kinds = [kind(each) for each in found]
     early = kinds[:1] == ["early"]
     if made.is_lagging:
-        # At most one late record for its error, and one for its slow root.
-        is_once = kinds in (["early"] * early + ["final"] + ["late"] * late for late in (0, 1, 2))
+        # It is recalled if its error or its slow root was late.
+        is_once = kinds in (["early"] * early + ["final"] + ["late", "revised"] * late for late in (0, 1))
         return None if is_once else f"{kinds}"
-    if kinds != ["early"] * early + ["final"] + ["late"] * made.late_reports:
-        return f"{kinds}, with {made.late_reports} late errors"
+    if kinds != ["early"] * early + ["final"] + ["late", "revised"] * made.is_recalled:
+        return f"{kinds}; its error is late: {made.is_recalled}"
     if early and found[0]["verdict"] != "keep":
         return "an early decision that does not keep"
     final = found[early]
@@ -363,7 +366,21 @@ def decision_problem(found: list[dict], made: Made | None) -> str | None:
         return f"reasons should be {made.reasons} and the threshold {made.threshold}"
     if (final["span_count"], final["error_count"]) != (len(made.spans), made.error_count):
         return f"there were {len(made.spans)} spans and {made.error_count} errors"
+    if made.is_recalled:
+        revised = found[-1]
+        if (revised["verdict"], revised["recall"], revised["reasons"]) != ("keep", "done", ["errors"]):
+            return "its recall was not fulfilled"
+        if revised["span_count"] != len(made.all_spans):
+            return f"there were {len(made.all_spans)} spans when its error arrived"
     return None
+
+
+def kind(decision: dict) -> str:
+    if decision["late"]:
+        return "late"
+    if decision.get("revised"):
+        return "revised"
+    return "final" if decision["final"] else "early"
 
 
 def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
@@ -374,7 +391,7 @@ def check_kept_spans(outcomes: Outcomes, traces: dict[str, Made]) -> None:
     decided = outcomes.final
 
     def threshold(trace: Made) -> str | None:
-        if not trace.is_lagging:
+        if not trace.is_lagging and not trace.is_recalled:
             return trace.threshold if trace.reasons else None
         return decided[trace.trace_id].get("threshold")
 

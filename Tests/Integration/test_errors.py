@@ -71,6 +71,16 @@ def test_decisions_that_are_deleted_too_early(broker, tailrace, write):
             assert name in line and "60 s" in line and "604 s" in line
 
 
+def test_spans_that_are_deleted_before_they_can_be_recalled(broker, tailrace, write):
+    topology = TailSampling("errors-recall-retention", create=False)
+    broker.create(*topology.outputs, partitions=1)
+    broker.create(topology.spans, partitions=1, config={"retention.ms": "60000"})
+    result = tailrace("check", write(topology), "--connect")
+    assert result.returncode == 0, result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if "retention.ms" in line]
+    assert topology.spans in line and "60 s" in line and "604 s" in line
+
+
 def test_partitions_that_are_added_are_picked_up(broker, run, read):
     topology = TailSampling(
         "errors-added", decision_wait="2s", decision_wait_after_root="0s", policies=("{name: all, type: always_sample}",),

@@ -66,14 +66,15 @@ def test_the_ledger_says_what_was_dropped(broker, run, read):
     assert metrics.value("tailrace_ledger_bytes_total") == sum(len(record.value) for record in pages)
     assert worker.stop() == 0
 
-    # The next worker knows them: late spans follow their verdicts, and nothing is decided twice.
+    # The next worker knows them: a late error brings its trace back, and nothing else is decided twice.
     worker = run(topology)
     for trace in dropped[:5]:
         late = maker.span(trace, maker.span(trace), error=True)
         broker.produce(topology.spans, traces_data([late]).SerializeToString(), trace.encode())
     broker.flush()
     outcomes.reader.until(
-        lambda: sum(decision["late"] for _, decision in outcomes.decisions) == 5, "late records", worker.require_running
+        lambda: outcomes.recalled == set(dropped[:5]), "their recalls", worker.require_running
     )
+    assert sum(decision["late"] for _, decision in outcomes.decisions) == 5
     assert outcomes.final.keys() == {*dropped, *kept, vetoed, headless}
     assert worker.stop() == 0

@@ -5,7 +5,9 @@ import Kafka
 import Testing
 
 @Suite(.ownThreads) struct RoundTripTests {
-  @Test func keysAndValuesComeBackAsTheyWent() throws {
+  /// Whether or not a poll waits for more records than have arrived.
+  @Test(arguments: [Duration.zero, .milliseconds(5)])
+  func keysAndValuesComeBackAsTheyWent(_ fillTime: Duration) throws {
     let cluster = try RunningCluster()
     try cluster.createTopic("t")
     let producer = try cluster.producer()
@@ -21,7 +23,7 @@ import Testing
     #expect(producer.takeFailures().isEmpty)
     #expect(producer.deliveredCount == UInt64(sent.count))
 
-    let member = try cluster.member(of: "g", reading: "t")
+    let member = try cluster.member(of: "g", reading: "t", fillTime: fillTime)
     try member.consumer.subscribe()
     try member.step(until: "all records") { member.records.count >= sent.count }
     #expect(member.records.map(\.value) == sent.map(\.1))
@@ -29,6 +31,47 @@ import Testing
     #expect(member.records.map(\.offset) == Array(0..<Int64(sent.count)))
     for record in member.records { #expect((before...after).contains(try #require(record.timestamp))) }
     member.consumer.close()
+  }
+
+  /// A poll that waits for a record then waits for more of them.
+  @Test func batchesHaveTimeToFill() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let producer = try cluster.producer()
+    let topic = try producer.topic("t")
+    try producer.send(topic, key: nil, value: "one")
+    try producer.flush(timeout: .seconds(10))
+    let fillTime = Duration.milliseconds(300)
+    let member = try cluster.member(of: "g", reading: "t", fillTime: fillTime)
+    try member.consumer.subscribe()
+    try member.step(until: "the record") { !member.records.isEmpty }
+    // The position is at the end: the next record comes alone.
+    try producer.send(topic, key: nil, value: "two")
+    var (count, took) = (0, Duration.zero)
+    try wait(for: "the next record") {
+      took = ContinuousClock().measure { count = member.consumer.poll(timeout: .seconds(1)) { _, _, _ in } }
+      return count > 0
+    }
+    #expect(took >= fillTime)
+    member.consumer.close()
+  }
+
+  /// A worker counts no deliveries, so its producer reports only failures.
+  @Test func workersProducersReportOnlyFailures() throws {
+    let cluster = try RunningCluster()
+    try cluster.createTopic("t")
+    let clients = LibrdkafkaClients { _ in }
+    let producer = try clients.makeProducer(properties: cluster.properties)
+    let topic = try producer.topic("t")
+    try producer.send(topic, key: nil, value: "delivered")
+    try producer.flush(timeout: .seconds(10))
+    #expect(producer.deliveredCount == 0)
+    #expect(producer.takeFailures().isEmpty)
+    // Produce: TOPIC_AUTHORIZATION_FAILED.
+    cluster.cluster.failNext(api: 0, with: [29])
+    try producer.send(topic, key: nil, value: "rejected")
+    try producer.flush(timeout: .seconds(10))
+    #expect(producer.takeFailures().map(\.topic) == ["t"])
   }
 
   @Test func headersGoWithTheirRecords() throws {

@@ -26,12 +26,15 @@ struct RunningCluster {
   ///
   /// The mock cluster makes the first member of a group wait for three seconds, and expels it if its session
   /// timeout is shorter.
-  func member(of group: String, reading topic: String, _ more: [KafkaProperty] = []) throws -> Member {
+  func member(
+    of group: String, reading topic: String, fillTime: Duration = .zero, _ more: [KafkaProperty] = []
+  ) throws -> Member {
     let quick = [
       KafkaProperty("group.id", group), KafkaProperty("heartbeat.interval.ms", "100"),
       KafkaProperty("session.timeout.ms", "4000"), KafkaProperty("fetch.wait.max.ms", "20"),
     ]
-    return Member(try Consumer(topic: topic, properties: properties + quick + more, log: { _ in }))
+    return Member(
+      try Consumer(topic: topic, properties: properties + quick + more, fillTime: fillTime, log: { _ in }))
   }
 }
 

@@ -63,13 +63,20 @@ import Testing
     #expect(bytes == [0xff] + Array(Self.text.utf8))
   }
 
-  @Test func eightCharactersAreWrittenAsOneByOne() {
+  @Test func sixteenCharactersAreWrittenAsOneByOne() {
     var random = SeededGenerator(seed: 10)
-    let edges: [UInt64] = [0, 0x0123_4567, 0x89ab_cdef, 0x9a9a_a9a9, 0xffff_ffff]
-    for value in edges + (0..<1_000).map({ _ in random.next() & 0xffff_ffff }) {
-      var text: [UInt8] = []
-      Hexadecimal.append(value, digits: 8, to: &text)
-      #expect(bigEndian(Hexadecimal.characters(of: value)) == text)
+    let edges: [UInt64] = [0, 0x0123_4567_89ab_cdef, 0x9a9a_a9a9_f0f0_0f0f, .max]
+    for value in edges + (0..<1_000).map({ _ in random.next() }) {
+      let digits = String(value, radix: 16)
+      let expected = String(repeating: "0", count: 16 - digits.count) + digits
+      #expect(Hexadecimal.text(value, digits: 16) == expected)
+      let key = Array((expected + Hexadecimal.text(~value, digits: 16)).utf8)
+      #expect(key.withRawBytes { TraceID(high: value, low: ~value).isWritten(in: $0) })
+      for place in key.indices {
+        var other = key
+        other[place] ^= 1
+        #expect(!other.withRawBytes { TraceID(high: value, low: ~value).isWritten(in: $0) })
+      }
     }
   }
 

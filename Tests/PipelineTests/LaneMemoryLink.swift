@@ -242,10 +242,13 @@ final class MemoryLink: BrokerLink {
   private var places: [PartitionID: Int64] = [:]
   /// The first offset that is left in the log.
   var logStart: Int64 = 0
+  /// Errors for the next requests to read again, each thrown once.
+  var againErrors: [BrokerError] = []
 
   func seekAgain(
     _ partitions: [(PartitionID, Offset)]
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    if let error = againErrors.popLast() { throw error }
     places = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logStart)) })
     return partitions.filter { $1.value < logStart }.map { ($0.0, Offset(logStart)) }
   }

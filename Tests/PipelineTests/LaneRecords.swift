@@ -81,6 +81,10 @@ struct DecisionRecord: Decodable {
   var trigger: String
   var firstOffset: Int64
   var lastOffset: Int64
+  var late: Bool
+  var recall: String?
+  var recallUntil: Int64?
+  var revised: Bool?
 
   init(_ text: some DataProtocol) throws {
     let decoder = JSONDecoder()

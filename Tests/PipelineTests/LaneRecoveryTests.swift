@@ -173,5 +173,6 @@ import Testing
     let lane = Lane(link: link, configuration: configuration) { _ in }
     for _ in 0..<12 { try lane.step(at: moment(at(0)), timeout: .seconds(0)) }
     #expect(lane.snapshot().lane.commits == 3, "one for every 30 records")
+    #expect(lane.snapshot().lane.rounds == 12)
   }
 }

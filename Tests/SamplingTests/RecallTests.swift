@@ -153,7 +153,7 @@ import Testing
     other.sampler.loseRecalls(before: Offset(10), into: &other.effects)
     let gone = try other.take()
     #expect(gone.written.map(\.recall) == ["gone"] && gone.kept.isEmpty)
-    #expect(other.counters.recallsPartial == 1)
+    #expect(other.counters.recallsGone == 1)
   }
 
   /// After the window, and without one, late spans are reported as before.

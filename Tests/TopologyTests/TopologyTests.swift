@@ -48,7 +48,12 @@ let everyTopologyKey = """
     verdicts: {name: v}
     sampled: {name: s, annotate: root}
     dead_letters: {name: x}
-  windows: {decision_wait: 1m30s, decision_wait_after_root: 0s, lone_roots_wait: false, late_window: 1h, recall_window: 30m}
+  windows:
+    decision_wait: 1m30s
+    decision_wait_after_root: 0s
+    lone_roots_wait: false
+    late_window: 1h
+    recall_window: 30m
   limits:
     spans_per_trace: 20_000
     bytes_per_trace: 2000

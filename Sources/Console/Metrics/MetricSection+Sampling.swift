@@ -37,7 +37,8 @@ extension MetricSection {
     .counter("tailrace_opened_traces_total", "Traces opened") { $0.counters.tracesOpened },
     .counter(
       "tailrace_decided_traces_total",
-      "Final verdicts, keep or drop, by what closed the window: root, wait or memory",
+      "Final verdicts, keep or drop, by what closed the window: root, wait or memory. A recalled trace was "
+        + "dropped, and counts again under recall",
       by: ["verdict", "trigger"]
     ) { $0.finalVerdicts },
     .counter(
@@ -62,28 +63,6 @@ extension MetricSection {
       "Dropped traces that a policy would have kept had their late spans arrived in time, and that are not "
         + "recalled, by policy; a trace may count under several", by: "policy"
     ) { $0.byPolicy($0.counters.missedByPolicy) },
-    .counter(
-      "tailrace_recalls_total",
-      "Dropped traces that a late span made a policy certain about: whose recall was requested, refused "
-        + "because too many waited, fulfilled (done), or fulfilled in part because records had left the log",
-      by: "state"
-    ) {
-      [
-        "requested": $0.counters.recallsRequested, "refused": $0.counters.recallsRefused,
-        "done": $0.counters.tracesRecalled - $0.counters.recallsPartial,
-        "partial": $0.counters.recallsPartial,
-      ]
-    },
-    .counter("tailrace_recalled_spans_total", "Spans written by recalls") { $0.counters.spansRecalled },
-    .counter("tailrace_recalled_bytes_total", "Bytes of spans written by recalls", .bytes) {
-      $0.counters.bytesRecalled
-    },
-    .counter("tailrace_read_again_records_total", "Records read again for recalls") {
-      $0.counters.recordsReadAgain
-    },
-    .counter("tailrace_read_again_bytes_total", "Bytes of records read again for recalls", .bytes) {
-      $0.counters.bytesReadAgain
-    },
     .counter(
       "tailrace_extended_waits_total",
       "Traces that kept waiting after decision_wait_after_root because asynchronous work might follow"
@@ -129,9 +108,45 @@ extension MetricSection {
     ) { $0.measures.eagerLatencies },
   ]
 
+  static let recalls: [Metric] = [
+    .counter(
+      "tailrace_recalls_total",
+      "Dropped traces that a late span showed to be wanted: requested, or refused because too many waited; "
+        + "of those requested, done, partial (some records had left the log) or gone (all had)",
+      by: "state"
+    ) {
+      let counters = $0.counters
+      let incomplete = counters.recallsPartial + counters.recallsGone
+      return [
+        "requested": counters.recallsRequested, "refused": counters.recallsRefused,
+        "done": counters.tracesRecalled - incomplete, "partial": counters.recallsPartial,
+        "gone": counters.recallsGone,
+      ]
+    },
+    .gauge("tailrace_recalls_waiting", "Recalls that were requested and are not fulfilled yet") {
+      Double($0.snapshot.recallsPending)
+    },
+    .gauge(
+      "tailrace_recall_age_seconds", "Log time since the oldest of them was requested; 0 if there is none",
+      .seconds
+    ) { Double($0.snapshot.recallAge.nanoseconds) / 1e9 },
+    .counter("tailrace_recalled_spans_total", "Spans forwarded by recalls") { $0.counters.spansRecalled },
+    .counter("tailrace_recalled_bytes_total", "Bytes of spans forwarded by recalls", .bytes) {
+      $0.counters.bytesRecalled
+    },
+    .counter("tailrace_read_again_records_total", "Records read again for recalls") {
+      $0.counters.recordsReadAgain
+    },
+    .counter("tailrace_read_again_bytes_total", "Bytes of records read again for recalls", .bytes) {
+      $0.counters.bytesReadAgain
+    },
+  ]
+
   static let spans: [Metric] = [
-    .counter("tailrace_kept_spans_total", "Spans forwarded, late ones included") { $0.counters.spansKept },
-    .counter("tailrace_kept_bytes_total", "Bytes of spans forwarded", .bytes) { $0.counters.bytesKept },
+    .counter("tailrace_kept_spans_total", "Spans forwarded, late ones included, recalled ones not") {
+      $0.counters.spansKept
+    },
+    .counter("tailrace_kept_bytes_total", "Bytes of these spans", .bytes) { $0.counters.bytesKept },
     .counter(
       "tailrace_too_large_spans_total",
       "Spans of kept traces that were dead-lettered because they are too large for the sampled topic"

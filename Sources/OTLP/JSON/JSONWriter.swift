@@ -62,7 +62,7 @@ extension TextOutput {
   /// Appends `\u` and four digits.
   private mutating func appendEscape(of codePoint: UInt64) {
     append("\\u")
-    append(word: Hexadecimal.characters(of: codePoint).byteSwapped >> 32, count: 4)
+    append(word: Hexadecimal.characters(of: codePoint << 48)[0], count: 4)
   }
 }
 

@@ -90,14 +90,27 @@ struct KnownResources: Sendable {
   @inline(__always)
   func place(of range: ByteRange, in bytes: RawSpan) -> Int? {
     guard isUsed, range.count >= 8, range.count <= UInt32(KnownResources.bytesMax) else { return nil }
-    // The last eight bytes, some of which are read again.
-    var mixed = bytes.word(at: range.indices.upperBound - 8)
     var offset = Int(range.offset)
     let end = range.indices.upperBound &- 8
+    // The last eight bytes, some of which are read again.
+    var mixed = bytes.word(at: end)
+    while end &- offset > 24 {
+      // Sound, here and below: the words lie before `end`, which lies in these bytes.
+      mixed = unsafe mixed.mixed(bytes.uncheckedWord(at: offset)).mixed(bytes.uncheckedWord(at: offset &+ 8))
+      mixed = unsafe mixed.mixed(bytes.uncheckedWord(at: offset &+ 16))
+        .mixed(bytes.uncheckedWord(at: offset &+ 24))
+      offset &+= 32
+    }
     while offset < end {
-      mixed = (mixed << 5 | mixed >> 59) ^ bytes.word(at: offset)
+      mixed = unsafe mixed.mixed(bytes.uncheckedWord(at: offset))
       offset &+= 8
     }
     return Int((mixed &* 0x9e37_79b9_7f4a_7c15) >> 56)
   }
+}
+
+extension UInt64 {
+  /// Mixes in the next word.
+  @inline(__always)
+  fileprivate func mixed(_ word: UInt64) -> UInt64 { (self << 5 | self >> 59) ^ word }
 }

@@ -34,6 +34,7 @@ public struct ScannedRecord: Sendable {
   private static var resourceSpansTag: UInt8 { WireTag.byte(TracesDataField.resourceSpans, .lengthDelimited) }
   private static var resourceTag: UInt8 { WireTag.byte(ResourceSpansField.resource, .lengthDelimited) }
   private static var scopeSpansTag: UInt8 { WireTag.byte(ResourceSpansField.scopeSpans, .lengthDelimited) }
+  private static var scopeTag: UInt8 { WireTag.byte(ScopeSpansField.scope, .lengthDelimited) }
   private static var spansTag: UInt8 { WireTag.byte(ScopeSpansField.spans, .lengthDelimited) }
 
   /// Resources of earlier records.
@@ -224,6 +225,11 @@ public struct ScannedRecord: Sendable {
     let resource = UInt32(truncatingIfNeeded: resources.count - 1)
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
+      let start = cursor.offset
+      if cursor.usualContent(of: ScannedRecord.scopeTag, in: bytes) != nil {
+        noteExtra(from: start, to: cursor.offset, first: firstExtra)
+        continue
+      }
       if try scanSpans(&cursor, resource: resource, scope: scope, in: bytes) > 0 { continue }
       let tag = try cursor.tag(in: bytes)
       guard tag.field == ScopeSpansField.spans else {
@@ -288,11 +294,17 @@ public struct ScannedRecord: Sendable {
   }
 
   /// Notes a run of bytes to keep with every piece; adjacent runs become one.
+  @inline(__always)
   private mutating func noteExtra(from start: Int, to end: Int, first: Int) {
     if extras.count > first, extras[extras.count - 1].indices.upperBound == start {
-      extras[extras.count - 1].count += UInt32(truncatingIfNeeded: end - start)
+      lengthenExtra(by: end - start)
     } else {
       extras.append(ByteRange(from: start, to: end))
     }
+  }
+
+  @inline(never)
+  private mutating func lengthenExtra(by count: Int) {
+    extras[extras.count - 1].count += UInt32(truncatingIfNeeded: count)
   }
 }

@@ -24,6 +24,16 @@ package enum Decimals {
     return tens | ones << 8 | zeros
   }
 
+  /// Four digits of a number below 10^4, in the same way; the bytes above them are zero.
+  @inlinable @inline(__always)
+  package static func lastCharacters(of value: UInt64) -> UInt64 {
+    let hundreds = (value &* 5243) >> 19
+    let twos = hundreds | (value &- hundreds &* 100) << 16
+    let tens = ((twos &* 103) >> 10) & 0x000f_000f
+    let ones = twos &- tens &* 10
+    return tens | ones << 8 | zeros >> 32
+  }
+
   /// Eight characters "0".
   @inlinable package static var zeros: UInt64 { 0x3030_3030_3030_3030 }
 
@@ -44,16 +54,30 @@ extension TextOutput {
   }
 
   /// Appends `value` in decimal digits. Needs room for `Decimals.bytesMax`.
-  @inlinable
+  @inlinable @inline(__always)
   package mutating func appendDecimal(_ value: UInt64) {
-    guard value < 100_000_000 else {
-      let (high, low) = value.quotientAndRemainder(dividingBy: 100_000_000)
-      appendDecimal(high)
-      return append(word: Decimals.characters(of: low), count: 8)
+    if value < 100_000_000 { appendShortDecimal(value) } else { appendLongDecimal(value) }
+  }
+
+  /// Appends a number of more than eight digits.
+  @inlinable @inline(never)
+  mutating func appendLongDecimal(_ value: UInt64) {
+    let (high, low) = value.quotientAndRemainder(dividingBy: 100_000_000)
+    if high < 100_000_000 { appendShortDecimal(high) } else { appendLongDecimal(high) }
+    append(word: Decimals.characters(of: low), count: 8)
+  }
+
+  /// Appends a number below 10^8.
+  @inlinable @inline(__always)
+  mutating func appendShortDecimal(_ value: UInt64) {
+    if value < 10_000 {
+      let characters = Decimals.lastCharacters(of: value)
+      // A single zero stays, here and below: the last digit counts as none.
+      let leading = (characters ^ Decimals.zeros >> 32 | 1 << 24).trailingZeroBitCount / 8
+      return append(word: characters >> UInt64(8 * leading), count: 4 - leading)
     }
     let characters = Decimals.characters(of: value)
-    // A single zero stays.
-    let leading = min((characters ^ Decimals.zeros).trailingZeroBitCount / 8, 7)
+    let leading = (characters ^ Decimals.zeros | 1 << 56).trailingZeroBitCount / 8
     append(word: characters >> UInt64(8 * leading), count: 8 - leading)
   }
 

@@ -52,9 +52,29 @@ package struct TextOutput: ~Copyable {
     // Sound: the pointer is used inside the closure only, for the span's own length, and there is room for
     // as many bytes. An empty span may have no address.
     unsafe bytes.withUnsafeBytes { source in
-      if let first = source.baseAddress { unsafe place.copyMemory(from: first, byteCount: count) }
+      if let first = source.baseAddress { unsafe copy(from: first, count) }
     }
     unsafe place += count
+  }
+
+  /// Copies `count` bytes to `place`. Names are short: their first bytes and their last, which may overlap,
+  /// take fewer instructions than a call.
+  ///
+  /// Sound if there are `count` bytes at `source`, and room for them.
+  @unsafe @inlinable @inline(__always)
+  func copy(from source: UnsafeRawPointer, _ count: Int) {
+    // Sound, here and below: both loads and both stores lie within the `count` bytes, and need no alignment.
+    if count >= 16, count <= 32 {
+      let last = unsafe source.loadUnaligned(fromByteOffset: count &- 16, as: SIMD2<UInt64>.self)
+      unsafe place.storeBytes(of: source.loadUnaligned(as: SIMD2<UInt64>.self), as: SIMD2<UInt64>.self)
+      unsafe place.storeBytes(of: last, toByteOffset: count &- 16, as: SIMD2<UInt64>.self)
+    } else if count >= 8, count < 16 {
+      let last = unsafe source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+      unsafe place.storeBytes(of: source.loadUnaligned(as: UInt64.self), as: UInt64.self)
+      unsafe place.storeBytes(of: last, toByteOffset: count &- 8, as: UInt64.self)
+    } else {
+      unsafe place.copyMemory(from: source, byteCount: count)
+    }
   }
 
   /// Appends the first `count` bytes of `word`, the lowest first. All eight are stored: there must be room

@@ -60,7 +60,7 @@ extension Lane where Job: ~Copyable {
   /// Resumes assigned partitions. Committed points are requested for all of them at once, and an unresponsive
   /// broker costs one wait: the other partitions are tried in a later round.
   func resumeWaiting(at moment: Moment) throws(BrokerError) {
-    guard membership.pausedUntil <= moment.steady else { return }
+    guard !membership.waiting.isEmpty, membership.pausedUntil <= moment.steady else { return }
     let begin = now().steady
     do {
       try askForCommits()

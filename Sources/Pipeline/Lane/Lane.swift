@@ -64,10 +64,7 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   private func doRound(at moment: Moment, timeout: Interval) throws(BrokerError) {
     // While partitions are being resumed, there is more to do than wait for records.
     let patience = isResuming(at: moment) ? .seconds(0) : timeout
-    let link = link
-    let count = try link.poll(timeout: patience) { (place, key, value) throws(BrokerError) in
-      try job.take(place, key: key, value: value, at: moment, to: link)
-    }
+    let count = try Lane.read(from: link, into: &job, at: moment, timeout: patience)
     rounds += 1
     recordsSinceCommit += count
     membership.events += link.takeEvents()
@@ -77,6 +74,15 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
     if moment.steady >= committedAt + pace.interval || recordsSinceCommit >= pace.records {
       try commit()
       committedAt = moment.steady
+    }
+  }
+
+  /// The job is accessed once for all records: each access to a property of a class is checked at run time.
+  private static func read(
+    from link: Link, into job: inout Job, at moment: Moment, timeout: Interval
+  ) throws(BrokerError) -> Int {
+    try link.poll(timeout: timeout) { (place, key, value) throws(BrokerError) in
+      try job.take(place, key: key, value: value, at: moment, to: link)
     }
   }
 

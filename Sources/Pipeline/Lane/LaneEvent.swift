@@ -118,6 +118,10 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var residentBufferBytes = 0
   /// Verdicts remembered for late spans.
   public var pastVerdicts = 0
+  /// Recalls that wait or are being read,
+  public var recallsPending = 0
+  /// and log time since the oldest of them was requested.
+  public var recallAge = Interval.seconds(0)
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -139,6 +143,8 @@ extension LaneSnapshot {
     residentBytes += other.residentBytes
     compressedSegments += other.compressedSegments
     pastVerdicts += other.pastVerdicts
+    recallsPending += other.recallsPending
+    recallAge = max(recallAge, other.recallAge)
   }
 }
 

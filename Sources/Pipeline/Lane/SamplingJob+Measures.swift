@@ -30,6 +30,8 @@ extension SamplingJob {
       snapshot.bufferedBytes += usage.bufferedBytes
       snapshot.compressedSegments += usage.compressedSegments
       snapshot.pastVerdicts += usage.pastVerdicts
+      snapshot.recallsPending += partition.state.sampler.recallsPending
+      snapshot.recallAge = max(snapshot.recallAge, partition.state.sampler.recallAge)
     }
     snapshot.residentBufferBytes = memory.usedBytes
     snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes + workingBytes

@@ -48,6 +48,8 @@ struct LanePlan: Sendable {
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)
+    // A verdict must be remembered for its trace to be recalled.
+    let recalled = min(topology.windows.recallWindow, topology.windows.lateWindow)
     let needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.verdicts, topics.sampled],
       free: [topics.deadLetters],
@@ -56,7 +58,8 @@ struct LanePlan: Sendable {
       spansOut: topics.sampled, recordBytes: topology.limits.recordBytes,
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
       readBack: [topics.decisions.name, topics.verdicts],
-      readBackReach: topology.windows.lateWindow + topology.windows.decisionWait)
+      readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
+      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 

@@ -30,6 +30,8 @@ struct TopicNeeds {
   /// The topics that recovery reads back, and how far.
   var readBack: [String] = []
   var readBackReach = Duration.zero
+  /// How far back recalls read the input; zero if nothing is recalled.
+  var recallReach = Duration.zero
 }
 
 /// Facts about the topics once they are ready.
@@ -104,7 +106,8 @@ struct TopicPreparation {
     let problems = sizes.problems(of: needs)
     if !problems.isEmpty { throw TopicProblem(lines: problems) }
     return TopicFacts(
-      partitions: partitions, sizes: sizes, notes: notes + untold, warnings: sizes.warnings(of: needs))
+      partitions: partitions, sizes: sizes, notes: notes + untold,
+      warnings: sizes.warnings(of: needs) + retentionWarnings(found))
   }
 
   private typealias Found = [(name: String, partitions: Int?)]
@@ -148,15 +151,34 @@ struct TopicPreparation {
   }
 
   private func retentionProblem(of name: String) -> String? {
+    let needed = needs.readBackReach
+    guard let retention = retention(of: name), retention < needed else { return nil }
+    return "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but "
+      + "recovering a partition needs the verdicts of the last \(needed.components.seconds) s "
+      + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
+  }
+
+  /// Traces that are recalled are read again, as far as their records still exist.
+  private func retentionWarnings(_ found: Found) -> [String] {
+    let (name, needed) = (needs.input, needs.recallReach)
+    guard found.contains(where: { $0.name == name && $0.partitions != nil }),
+      let retention = retention(of: name), retention < needed
+    else { return [] }
+    return [
+      "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but recalling "
+        + "dropped traces needs those of the last \(needed.components.seconds) s "
+        + "(recall_window, at most late_window, and decision_wait): raise retention.ms, or traces are "
+        + "recalled in part or not at all"
+    ]
+  }
+
+  /// How long a topic keeps its records; nil if it is not known, or for as long as there is room.
+  private func retention(of name: String) -> Duration? {
     guard let values = configurations.values(of: name),
       values["cleanup.policy"].map({ $0.contains("delete") }) ?? true,
       let milliseconds = values["retention.ms"].flatMap({ Int64($0) }), milliseconds >= 0
     else { return nil }
-    let needed = needs.readBackReach
-    guard Duration.milliseconds(milliseconds) < needed else { return nil }
-    return "topic '\(name)' keeps its records for \(milliseconds / 1000) s (retention.ms), but recovering a "
-      + "partition needs the verdicts of the last \(needed.components.seconds) s "
-      + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
+    return .milliseconds(milliseconds)
   }
 
   private func create(_ name: String, _ partitions: Int) throws {

@@ -76,8 +76,8 @@ public final class Worker: Sendable {
       group.enter()
       let thread = Thread { [self] in
         defer { group.leave() }
-        // From inside the thread: otherwise the system doesn't learn of it.
-        Thread.current.name = "lane-\(number)"
+        // For `top -H` and the benchmark. Foundation's `name` sometimes does not reach the system.
+        try? Data("lane-\(number)".utf8).write(to: URL(filePath: "/proc/thread-self/comm"))
         runLane(number, facts)
       }
       thread.stackSize = 8 << 20

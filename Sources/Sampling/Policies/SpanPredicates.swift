@@ -189,7 +189,9 @@ struct SpanPredicates {
   // MARK: Matching
 
   /// Prepares for the spans of another record.
+  @inline(__always)
   mutating func startRecord() {
+    guard !conditionTests.isEmpty else { return }
     for place in conditionTests.indices { conditionTests[place].set.startRecord() }
   }
 

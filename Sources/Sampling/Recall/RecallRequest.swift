@@ -30,7 +30,8 @@ public enum RecallStatus: Equatable, Sendable {
 
 /// A dropped trace that a late span made a policy certain about: its records are read again, and it is kept.
 ///
-/// The request is a record in the log, before anything is done about it: whoever owns the partition fulfils it.
+/// The request is a record in the log, before anything is done about it: whoever owns the partition fulfils
+/// it.
 public struct RecallRequest: Equatable, Sendable {
   /// The trace.
   public var traceID: TraceID

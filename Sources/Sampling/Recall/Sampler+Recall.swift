@@ -91,6 +91,11 @@ extension Sampler {
   /// How many recalls wait or are being read.
   public var recallsPending: Int { recalls.count }
 
+  /// Log time since the oldest of them was requested; zero if there is none.
+  public var recallAge: Interval {
+    recalls.oldestRequest.map { max(clock - $0, .seconds(0)) } ?? .seconds(0)
+  }
+
   private var hasRecallRoom: Bool {
     (collector?.sampler.buffer.neededBytes ?? 0) < configuration.limits.recallBytes
   }
@@ -193,7 +198,8 @@ extension Sampler {
       let spans = collector.sampler.fulfil(request, into: &effects)
       let after = collector.sampler.counters
       counters.tracesRecalled += 1
-      if request.isPartial { counters.recallsPartial += 1 }
+      if request.isPartial, spans > 0 { counters.recallsPartial += 1 }
+      if request.isPartial, spans == 0 { counters.recallsGone += 1 }
       counters.spansRecalled += UInt64(spans)
       counters.bytesRecalled += after.bytesKept - before.bytesKept
       counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge

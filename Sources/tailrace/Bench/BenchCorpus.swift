@@ -100,14 +100,12 @@ struct BenchCorpus {
     let (start, identifier) = (BenchCorpus.key(number).lowerBound, firstIdentifiers[number])
     for first in stride(from: 0, to: digits, by: 16) {
       let half = bytes.withRawBytes { $0.word(at: identifier + first / 2) }.bigEndian
-      let (former, latter) = (
-        Hexadecimal.characters(of: half >> 32), Hexadecimal.characters(of: half & 0xffff_ffff)
-      )
+      let characters = Hexadecimal.characters(of: half)
       var elements = keys.mutableSpan
       // Sound: UInt8 has no padding.
       var target = unsafe elements.mutableBytes
-      target.storeBytes(of: former.bigEndian, toByteOffset: start + first, as: UInt64.self)
-      target.storeBytes(of: latter.bigEndian, toByteOffset: start + first + 8, as: UInt64.self)
+      target.storeBytes(of: characters[0].littleEndian, toByteOffset: start + first, as: UInt64.self)
+      target.storeBytes(of: characters[1].littleEndian, toByteOffset: start + first + 8, as: UInt64.self)
     }
   }
 }

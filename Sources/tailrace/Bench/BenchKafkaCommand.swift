@@ -17,10 +17,10 @@ struct BenchKafkaCommand: ParsableCommand {
       delivery, and one with exactly-once delivery. Each worker has its own group and output topics. \
       Brokers and machines drift, so ratios are taken within a round; their median counts.
 
-      With --live, traffic is published to the topic at RATE spans a second (`tailrace generate \
-      --live`), and a worker follows it, exactly once, then another reads the same records as a \
-      backlog. CPU time is that of the worker's process. Plan capacity by the live figure: a worker \
-      that keeps up reads small batches, which cost more.
+      With --live, traffic is published to the topic at that rate (`tailrace generate --live`), and a worker \
+      follows it, exactly once; then another reads the same records as a backlog while the traffic goes on. \
+      CPU time is that of the workers' process. Plan capacity by the live figure: a worker that keeps up \
+      takes more for a span.
       """)
 
   @Option(name: .long, help: "The brokers.")

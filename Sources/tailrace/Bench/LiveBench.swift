@@ -23,20 +23,10 @@ struct LiveBench {
     var lagRecords: Int64
   }
 
+  /// The traffic goes on while the backlog is read: so both workers have the same busy neighbours, which cost
+  /// them caches and clock rate.
   func measure(round: Int) throws -> Reading {
     let start = try topic.offsets(PartitionOffset.end)
-    let (live, lag) = try follow(from: start, round)
-    let end = try topic.offsets(PartitionOffset.end)
-    return Reading(
-      live: live, backlog: try catchUp(from: start, records: distance(from: start, to: end), round),
-      lagRecords: lag)
-  }
-
-  private func distance(from start: [PartitionOffset], to end: [PartitionOffset]) -> Int64 {
-    zip(start, end).reduce(0) { $0 + ($1.1.offset - $1.0.offset) }
-  }
-
-  private func follow(from start: [PartitionOffset], _ round: Int) throws -> (WorkerReading, lag: Int64) {
     let worker = try BenchWorker(topic, lanes: lanes, .exactlyOnce, name: "live-\(round)", from: start)
     defer { worker.stop() }
     let deadline = ContinuousClock.now + BenchTopic.patience
@@ -48,8 +38,8 @@ struct LiveBench {
       usleep(10_000)
     }
     let traffic = try LiveTraffic(
-      topic, spansPerSecond: spansPerSecond, spansPerTrace: spansPerTrace, seconds: seconds * 2 + .seconds(30)
-    )
+      topic, spansPerSecond: spansPerSecond, spansPerTrace: spansPerTrace,
+      seconds: seconds * 2 + BenchTopic.patience)
     defer { traffic.stop() }
     func wait(_ time: Duration) throws {
       let end = ContinuousClock.now + time
@@ -63,14 +53,18 @@ struct LiveBench {
     try wait(seconds / 3)
     let clock = WorkerClock(worker)
     try wait(seconds)
-    let reading = clock.reading(worker)
-    let published = try distance(from: start, to: topic.offsets(PartitionOffset.end))
-    let lag = published - Int64(worker.snapshot.counters.recordsRead)
-    traffic.stop()
-    return (reading, max(0, lag))
+    let live = clock.reading(worker)
+    let (read, end) = (worker.snapshot.counters.recordsRead, try topic.offsets(PartitionOffset.end))
+    worker.stop()
+    let records = zip(start, end).reduce(0) { $0 + ($1.1.offset - $1.0.offset) }
+    return Reading(
+      live: live, backlog: try catchUp(from: start, records: records, round),
+      lagRecords: max(0, records - Int64(read)))
   }
 
-  private func catchUp(from start: [PartitionOffset], records: Int64, _ round: Int) throws -> WorkerReading {
+  private func catchUp(
+    from start: [PartitionOffset], records: Int64, _ round: Int
+  ) throws -> WorkerReading {
     let worker = try BenchWorker(topic, lanes: lanes, .exactlyOnce, name: "backlog-\(round)", from: start)
     defer { worker.stop() }
     var clock: WorkerClock?
@@ -118,6 +112,8 @@ private final class LiveTraffic {
 
   /// Ends it; then everything that it has started is published.
   func stop() {
+    // Foundation traps on one that never ran.
+    guard process.isRunning else { return }
     process.terminate()
     process.waitUntilExit()
   }
@@ -200,11 +196,11 @@ struct LiveBenchReport: Encodable {
     spansPerTrace = readings.map { $0.live.spans / max(1, $0.live.traces) }.median
     live = Figures(readings.map(\.live))
     backlog = Figures(readings.map(\.backlog))
+    /// Machines drift, so ratios are taken within a round.
     func ratio(_ cpu: (WorkerReading) -> Double) -> Double {
-      readings.map {
-        (cpu($0.live) / max(1, $0.live.spans)) / max(1e-12, cpu($0.backlog) / max(1, $0.backlog.spans))
-      }
-      .median
+      readings.filter { $0.live.spans > 0 && cpu($0.backlog) > 0 }
+        .map { cpu($0.live) / $0.live.spans * $0.backlog.spans / cpu($0.backlog) }
+        .median
     }
     liveRatio = ratio(\.cpu)
     laneLiveRatio = ratio(\.laneCPU)
@@ -216,6 +212,8 @@ struct LiveBenchReport: Encodable {
       name.padding(toLength: 44, withPad: " ", startingAt: 0)
         + [live, backlog].map { String(format: "%11.\(digits)f", value($0)) }.joined()
     }
+    let ratios = String(
+      format: "live takes %.2f times the CPU of a backlog, its lanes %.2f times", liveRatio, laneLiveRatio)
     return """
       \(String(format: "%.1f spans per record, %.1f per trace", spansPerRecord, spansPerTrace)), exactly once
                                                          live    backlog
@@ -228,8 +226,7 @@ struct LiveBenchReport: Encodable {
       \(row("rounds/s", 0, \.roundsPerSecond))
       \(row("commits/s", 1, \.commitsPerSecond))
       \(row("wake-ups of lanes/s", 0, \.wakeUpsPerSecond))
-      \(String(format: "live takes %.2f times the CPU of a backlog, ", liveRatio))\
-      \(String(format: "its lanes %.2f times", laneLiveRatio))
+      \(ratios)
       at most \(lagRecords) records were not read yet at the end
       """
   }

@@ -29,14 +29,17 @@ struct CapacityCoefficients {
 
   private static let processing = [
     CapacityCoefficient(
-      name: "cpu-per-million-spans", value: 0.41, unit: "s",
-      source: "make bench-kafka: at most 0.9 s for 2,380 instructions a span, 1,070 of them its own"),
+      name: "cpu-per-million-spans", value: 0.33, unit: "s",
+      source: "make bench-kafka: at most 0.67 s for 1,560 instructions a span, 770 of them its own"),
     CapacityCoefficient(
-      name: "cpu-per-million-records", value: 1.65, unit: "s",
-      source: "4,360 instructions at that rate; counted at 1 to 7 spans per record"),
+      name: "cpu-per-million-records", value: 1.17, unit: "s",
+      source: "2,720 instructions at that rate; counted at 1 to 7 spans per record"),
     CapacityCoefficient(
-      name: "cpu-per-million-traces", value: 3.05, unit: "s",
-      source: "8,090 instructions at that rate; counted at 5 to 50 spans per trace"),
+      name: "cpu-per-million-traces", value: 1.58, unit: "s",
+      source: "3,680 instructions at that rate; counted at 5 to 50 spans per trace"),
+    CapacityCoefficient(
+      name: "live-factor", value: 1.9, unit: "",
+      source: "bench-kafka --live: 1.26 s at 150,000 spans/s, against the 0.67 s of a backlog"),
     CapacityCoefficient(
       name: "reference-span-bytes", value: 383, unit: "bytes",
       source: "the spans of make bench-kafka; the cost of larger ones is assumed to grow with their bytes"),

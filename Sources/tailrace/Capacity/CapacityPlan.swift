@@ -132,8 +132,10 @@ struct CapacityPlan: Encodable {
         "cores for \(name)", rate / 1e6 * perMillion * factor, .cores,
         "\(Self.number(rate)) \(name)/s x \(Self.number(perMillion)) s / 1,000,000\(suffix)")
     }
+    let live = coefficients["live-factor"]
     return add(
-      "busy cores", parts.reduce(0, +), .cores, parts.map(Self.number).joined(separator: " + "))
+      "busy cores", parts.reduce(0, +) * live, .cores,
+      "(\(parts.map(Self.number).joined(separator: " + "))) x \(Self.number(live)) for live traffic")
   }
 
   private mutating func addFleet(_ coefficients: CapacityCoefficients, _ rates: Rates) -> Fleet {

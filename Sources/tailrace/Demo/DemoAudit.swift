@@ -14,8 +14,7 @@ final class DemoAudit {
     var traceId: String
     var verdict: String
     var final: Bool
-    var late: Bool
-    var policy: String?
+    var revised: Bool?
     var reasons: [String]?
   }
 
@@ -25,12 +24,12 @@ final class DemoAudit {
   private let decoder = JSONDecoder()
   private var scanned = ScannedRecord()
 
-  /// Final verdicts by trace: "keep" or "drop".
-  private(set) var finals: [TraceID: String] = [:]
-  /// Traces with more than one final decision.
+  /// The first final verdict of each trace: whether it was kept.
+  private var firstVerdicts: [TraceID: Bool] = [:]
+  /// Dropped traces that were recalled for their late spans.
+  private(set) var recalled: Set<TraceID> = []
+  /// Traces with more than one final decision, revised ones not counted.
   private(set) var repeatedFinals = 0
-  /// Dropped traces that a policy would have kept for their late spans.
-  private(set) var missed: Set<TraceID> = []
   /// Kept spans by trace.
   private(set) var keptSpans: [TraceID: Set<UInt64>] = [:]
   private(set) var keptSpanCount = 0
@@ -45,7 +44,13 @@ final class DemoAudit {
     sampled = try TopicReader(topology.topics.sampled, brokers: brokers)
   }
 
-  var finalDecisions: Int { finals.count }
+  /// Traces with a final verdict,
+  var decidedTraces: Int { firstVerdicts.count }
+  /// and those whose last one is to keep them.
+  var keptTraces: Int { firstVerdicts.count { $0.value } + recalled.count }
+
+  /// Whether the trace's last verdict is to keep it.
+  func isKept(_ id: TraceID) -> Bool { firstVerdicts[id] == true || recalled.contains(id) }
 
   /// Reads what has arrived.
   func read() throws {
@@ -59,22 +64,22 @@ final class DemoAudit {
     guard let id = Array(record.traceId.utf8).withRawBytes({ TraceID(key: $0) }) else {
       throw CommandFailure.failed("a decision names '\(record.traceId)', which is not a trace id")
     }
-    if record.late { missed.insert(id) }
     guard record.final else { return }
-    take(final: record.verdict, of: id)
-    if record.verdict == "keep" {
+    let isKept = record.verdict == "keep"
+    if record.revised == true { recalled.insert(id) } else { take(isKept, id) }
+    if isKept {
       for reason in record.reasons ?? [] { keptByReason[reason, default: 0] += 1 }
     }
   }
 
   private func take(page bytes: [UInt8]) throws {
     try bytes.withRawBytes { (page) throws(VerdictRecordError) in
-      try RestoredVerdict.read(page) { take(final: $0.isKept ? "keep" : "drop", of: $0.traceID) }
+      try RestoredVerdict.read(page) { take($0.isKept, $0.traceID) }
     }
   }
 
-  private func take(final verdict: String, of id: TraceID) {
-    if finals.updateValue(verdict, forKey: id) != nil { repeatedFinals += 1 }
+  private func take(_ isKept: Bool, _ id: TraceID) {
+    if firstVerdicts.updateValue(isKept, forKey: id) != nil { repeatedFinals += 1 }
   }
 
   private func take(kept bytes: [UInt8]) throws {

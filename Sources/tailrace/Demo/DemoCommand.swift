@@ -88,16 +88,19 @@ struct DemoCommand: ParsableCommand {
       if let failure = running.failure { throw failure }
       table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
     }
-    // The last windows are still open. Every trace gets a final decision; taking longer than this is a
-    // failure.
+    // The last windows are still open, and recalls may be pending. Taking longer than this is a failure.
     let deadline = ContinuousClock.now + .seconds(60)
-    while audit.finalDecisions < traffic.truths.count, ContinuousClock.now < deadline {
+    while !report(traffic, audit).isWhole, ContinuousClock.now < deadline {
       try audit.read()
       if let failure = running.failure { throw failure }
       table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
     }
     table.end()
-    return DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
+    return report(traffic, audit)
+  }
+
+  private func report(_ traffic: DemoTraffic, _ audit: DemoAudit) -> DemoReport {
+    DemoReport(truths: traffic.truths, audit: audit, spans: traffic.spans, bytes: traffic.bytes)
   }
 
   /// Traffic begins once the worker reads all partitions: joining a group takes some seconds, during which

@@ -13,7 +13,7 @@ struct DemoReport: Encodable {
   var decided, repeatedDecisions: Int
   var errors, slow: Share
   var baseline: Baseline
-  var lateOutcomes, lateReported: Int
+  var lateOutcomes, lateRecalled: Int
   var reasons: [String: Int]
 
   /// Traces kept, kept with all their spans, and in all.
@@ -38,24 +38,23 @@ struct DemoReport: Encodable {
     self.bytes = bytes
     keptSpans = audit.keptSpanCount
     keptBytes = audit.keptBytes
-    decided = audit.finals.count
+    decided = audit.decidedTraces
     repeatedDecisions = audit.repeatedFinals
-    keptTraces = audit.finals.values.count { $0 == "keep" }
+    keptTraces = audit.keptTraces
     reasons = audit.keptByReason
-    (errors, slow, baseline, lateOutcomes, lateReported) = (Share(), Share(), Baseline(), 0, 0)
+    (errors, slow, baseline, lateOutcomes, lateRecalled) = (Share(), Share(), Baseline(), 0, 0)
     for truth in truths { count(truth, audit) }
     baseline.estimate()
   }
 
   private mutating func count(_ truth: TraceTruth, _ audit: DemoAudit) {
     let id = TraceID(high: truth.traceIDHigh, low: truth.traceIDLow)
-    let isKept = audit.finals[id] == "keep"
+    let isKept = audit.isKept(id)
     let isComplete = isKept && audit.keptSpans[id]?.count == truth.spanCount
-    // If the deciding record arrived after the verdict, the sampler could not know; a late record reports it.
-    if truth.isOutcomeLate, !isKept, truth.hasError || truth.isSlow {
+    // Its deciding record arrived after the verdict, unless other errors or its root were in time.
+    if truth.isOutcomeLate, truth.hasError || truth.isSlow, !isKept || audit.recalled.contains(id) {
       lateOutcomes += 1
-      if audit.missed.contains(id) { lateReported += 1 }
-      return
+      if isKept { lateRecalled += 1 }
     }
     if truth.hasError { errors.add(isKept, isComplete) }
     if truth.isSlow { slow.add(isKept, isComplete) }
@@ -80,8 +79,8 @@ struct DemoReport: Encodable {
     slow       kept \(slow.kept) of \(slow.total), \(slow.complete) with all their spans
     baseline   kept \(baseline.kept) of \(baseline.total) other traces: \(Self.percent(baseline.share)) \
     (95 % interval \(Self.percent(baseline.low)) to \(Self.percent(baseline.high)), wanted 1.00 %)
-    late       \(lateOutcomes) traces whose error or root arrived after the verdict, \(lateReported) \
-    of them reported
+    late       \(lateOutcomes) traces whose error or root arrived after the verdict, \(lateRecalled) \
+    of them recalled
     reasons    \(reasons.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
     \(isWhole ? "nothing is missing" : "SOMETHING IS MISSING")
     """
