@@ -60,7 +60,7 @@ extension Sampler {
     let missed = isTakenAway ? 0 : verdicts[past].unreported(of: policies.missed(before, now))
     guard missed != 0 else {
       verdicts[past].lastOffset = max(verdicts[past].lastOffset, share.offset)
-      return
+      return account(late: decision(on: share, of: record, summary, matches: 0), summary, &effects)
     }
     verdicts[past].report(missed)
     let first = verdicts[past].firstOffset
@@ -107,24 +107,38 @@ extension Sampler {
       names.policies.append(name)
       if !isRecalled { counters.missedByPolicy[name, default: 0] += 1 }
     }
-    var errors = 0
     for index in share.spans {
       let span = record.spans[index]
-      if span.status == .error { errors += 1 }
       guard span.isRoot, names.rootOperation.isEmpty else { continue }
       names.rootOperation = name(span.name, of: bytes)
       names.rootService = name(record.resources[Int(span.resource)].serviceName, of: bytes)
     }
-    var decision = Decision(
-      traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: missed,
-      threshold: .never, spanCount: share.spans.count, errorCount: errors, byteCount: 0, truncatedCount: 0,
-      isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
-      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
+    var decision = decision(on: share, of: record, summary, matches: missed)
     if let recall {
       decision.recall = recall
       if isRecalled { decision.firstOffset = first }
     }
     effects.outputs.append(.decide(decision, record: write(decision, names, isCompact: true, &effects)))
+  }
+
+  /// The decision that a late record is about.
+  private func decision(
+    on share: Share, of record: ScannedRecord, _ summary: TraceFacts, matches: UInt64
+  ) -> Decision {
+    Decision(
+      traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: matches,
+      threshold: .never, spanCount: share.spans.count,
+      errorCount: share.spans.count { record.spans[$0].status == .error }, byteCount: 0, truncatedCount: 0,
+      isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
+      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
+  }
+
+  /// Notes in the ledger where late spans are that change nothing: a recall that comes later, perhaps of
+  /// another owner, has to read them too.
+  mutating func account(late decision: Decision, _ facts: TraceFacts, _ effects: inout Effects) {
+    guard configuration.dropped != .none, configuration.windows.recallWindow > .seconds(0) else { return }
+    ledger.append(decision, earliestStart: facts.earliestStart)
+    if ledger.isFull { endLedgerPage(into: &effects) }
   }
 
   private func name(_ range: ByteRange, of bytes: RawSpan) -> [UInt8] {

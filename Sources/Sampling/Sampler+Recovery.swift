@@ -79,6 +79,7 @@ extension Sampler {
       }
       guard let known, !verdicts[known].isKept else { return }
       verdicts[known].report(policies.program.named(verdict.reasons))
+      if let last = verdict.lastOffset { verdicts[known].noteLate(at: last) }
       if verdict.hasRoot { verdicts[known].noteRoot() }
       return
     } else if !verdict.isFinal, !verdict.isLate {

@@ -97,6 +97,11 @@ struct PastVerdict {
     lastOffset = max(first, last)
   }
 
+  /// Notes that the record at `offset` has late spans of a dropped trace.
+  mutating func noteLate(at offset: Offset) {
+    if firstOffset >= Offset(0) { lastOffset = max(lastOffset, offset) }
+  }
+
   /// Notes that the root of a dropped trace has arrived.
   mutating func noteRoot() {
     invariant(!isKept, "a kept trace's threshold is overwritten")

@@ -9,7 +9,7 @@ TRIGGERS = ("root", "wait", "limit", "memory", "eager", "late", "recall")
 
 @dataclass(frozen=True)
 class Entry:
-    """A dropped trace."""
+    """A dropped trace, or late spans of one if the trigger is `late`."""
 
     trace_id: str
     trigger: str
@@ -39,6 +39,11 @@ class Page:
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
+
+    @property
+    def verdicts(self) -> list[Entry]:
+        """The entries that are verdicts: the others say where late spans are."""
+        return [entry for entry in self.entries if entry.trigger != "late"]
 
     def _bytes(self, count: int) -> bytes:
         assert self._at + count <= len(self._data), "truncated"

@@ -24,7 +24,8 @@ class Outcomes:
     @property
     def accounted(self) -> list[dict]:
         """What the ledger says of dropped traces, in the words of decision records."""
-        entries = [e for record in self.reader.records.get(self.topology.verdicts, ()) for e in Page(record.value)]
+        pages = [Page(record.value) for record in self.reader.records.get(self.topology.verdicts, ())]
+        entries = [entry for page in pages for entry in page.verdicts]
         return [
             {"trace_id": each.trace_id, "verdict": "drop", "final": True, "late": False, "trigger": each.trigger}
             | {"span_count": each.spans, "error_count": each.errors}

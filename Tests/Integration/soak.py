@@ -187,7 +187,7 @@ class Output:
             if decision["final"]:
                 self._note(decision["trace_id"], decision["verdict"], revised=decision.get("revised", False))
         for record in records[self._topology.verdicts]:
-            for entry in Page(record.value):
+            for entry in Page(record.value).verdicts:
                 self._note(entry.trace_id, "drop")
         for record in records[self._topology.sampled]:
             self.kept.update(span.message.span_id for span in spans_in([record.value]))

@@ -149,11 +149,11 @@ public enum VerdictRecordError: Error, Equatable, Sendable, CustomStringConverti
 }
 
 extension RestoredVerdict {
-  /// What the ledger says of a dropped trace, as a final verdict.
+  /// What the ledger says of a dropped trace: a final verdict, or where late spans are.
   public init(_ entry: LedgerEntry) {
     self.init(
-      traceID: entry.traceID, isKept: false, isFinal: true, hasRoot: entry.hasRoot, isVetoed: entry.isVetoed,
-      threshold: .never, decidedAt: entry.decidedAt, firstOffset: entry.firstOffset)
+      traceID: entry.traceID, isKept: false, isFinal: entry.trigger != .late, isLate: entry.trigger == .late,
+      hasRoot: entry.hasRoot, isVetoed: entry.isVetoed, threshold: .never, decidedAt: entry.decidedAt, firstOffset: entry.firstOffset)
     lastOffset = entry.lastOffset
     earliestStart = entry.earliestStart
   }

@@ -109,7 +109,7 @@ extension Sampler {
       if let first = old.firstOffset, clock <= old.decidedAt + configuration.windows.recallWindow {
         past.note(first: first, last: table[slot].lastOffset)
       }
-      if outcome.matches != 0 { recall = recallAlone(old, outcome.matches, before: table[slot].firstOffset) }
+      if outcome.matches != 0 { recall = recallAlone(old, outcome.matches) }
       if case .requested = recall {
         past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: clock)
       }
@@ -128,7 +128,11 @@ extension Sampler {
       counters.spansDropped += count
       buffer.release(&table[slot].spans)
     }
-    if past.isKept || outcome.matches != 0 {
+    if !past.isKept, outcome.matches == 0 {
+      var decision = Decision(on: table[slot], RareFacts(), outcome, .late, isFinal: false, at: clock)
+      decision.isLate = true
+      account(late: decision, table.facts(of: slot), &effects)
+    } else {
       reportLate(slot, outcome, recall, since: old.firstOffset, &effects)
     }
     retire(slot, past)
@@ -145,13 +149,10 @@ extension Sampler {
     release(slot)
   }
 
-  /// Requests the recall of a trace whose late spans are at hand: everything before them is read again, as
-  /// there may have been other late spans since the verdict, and nobody remembers where.
-  private mutating func recallAlone(
-    _ old: RestoredVerdict, _ matches: UInt64, before end: Offset
-  ) -> RecallStatus? {
+  /// Requests the recall of a trace whose late spans are at hand: only what came before is read again.
+  private mutating func recallAlone(_ old: RestoredVerdict, _ matches: UInt64) -> RecallStatus? {
     let window = configuration.windows.recallWindow
-    guard window > .seconds(0), let first = old.firstOffset, first < end,
+    guard window > .seconds(0), let first = old.firstOffset, let last = old.lastOffset, first <= last,
       clock <= old.decidedAt + window
     else { return nil }
     guard recalls.count < configuration.limits.recalls, recalls.late(of: old.traceID) == nil else {
@@ -159,7 +160,6 @@ extension Sampler {
       return .refused
     }
     counters.recallsRequested += 1
-    let last = Offset(end.value - 1)
     recalls.add(
       RecallRequest(
         traceID: old.traceID, first: first, last: last, late: last, matches: matches, requestedAt: clock))

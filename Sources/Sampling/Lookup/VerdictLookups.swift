@@ -75,15 +75,20 @@ struct VerdictLookups {
   /// Notes a verdict that was read; one that comes later counts.
   mutating func note(_ verdict: RestoredVerdict) {
     guard !active.isEmpty, let known = active[verdict.traceID] else { return }
-    if var kept = known, verdict.isLate {
-      // A request for a recall: the trace is kept from then on.
-      guard case .requested = verdict.recall else { return }
-      kept.isKept = true
-      kept.threshold = .always
-      active[verdict.traceID] = kept
-    } else if verdict.isFinal || (verdict.isLate && verdict.isKept) {
-      active[verdict.traceID] = verdict
+    guard verdict.isLate, !verdict.isKept else {
+      // What was kept early has a final record too.
+      if verdict.isFinal || verdict.isLate { active[verdict.traceID] = verdict }
+      return
     }
+    guard var old = known else { return }
+    if case .requested = verdict.recall {
+      // The trace is kept from then on.
+      old.isKept = true
+      old.threshold = .always
+    } else if let last = verdict.lastOffset {
+      old.lastOffset = max(old.lastOffset ?? last, last)
+    }
+    active[verdict.traceID] = old
   }
 
   /// Ends the pass. Returns its traces with what was found, in an order that depends on nothing else.
