@@ -107,6 +107,12 @@ public struct SamplerCounters: Equatable, Sendable {
   public var lateSpansKept: UInt64 = 0
   /// Spans that arrived after their trace was dropped.
   public var lateSpansDropped: UInt64 = 0
+  /// Traces whose old verdicts were looked up,
+  public var lookups: UInt64 = 0
+  /// those of them that had one,
+  public var lookupsFound: UInt64 = 0
+  /// and those decided without an answer: too many waited, or memory or a limit required it.
+  public var lookupsRefused: UInt64 = 0
   /// Recalls requested: of dropped traces that a late span made a policy certain about.
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
@@ -179,6 +185,9 @@ extension SamplerCounters {
     spansReplayed += other.spansReplayed
     spansRedelivered += other.spansRedelivered
     spansUnremembered += other.spansUnremembered
+    lookups += other.lookups
+    lookupsFound += other.lookupsFound
+    lookupsRefused += other.lookupsRefused
     recallsRequested += other.recallsRequested
     recallsRefused += other.recallsRefused
     recallsPartial += other.recallsPartial

@@ -138,6 +138,10 @@ struct OpenTrace: ~Copyable {
   var isRestored = false
   /// Whether the randomness came from an `rv`, not from the id.
   var isRandomnessGiven = false
+  /// Whether it waits for the verdict that it may have got long ago,
+  var awaitsVerdict = false
+  /// and whether it does or did.
+  var isLookedUp = false
   var services = ServiceList()
   /// How many error spans are noted for the error origin.
   var notedErrors: UInt16 = 0

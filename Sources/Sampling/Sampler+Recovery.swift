@@ -73,7 +73,8 @@ extension Sampler {
     if case .past(let past) = find(verdict.traceID, hash) { known = past }
     if verdict.isRevised {
       recalls.remove(verdict.traceID)
-    } else if verdict.isLate {
+      if let known, verdicts[known].isKept { return }
+    } else if verdict.isLate, !verdict.isKept {
       if case .requested(let until) = verdict.recall {
         return restoreRecall(verdict, until: until, past: known)
       }
@@ -81,38 +82,45 @@ extension Sampler {
       verdicts[known].report(policies.program.named(verdict.reasons))
       if let last = verdict.lastOffset { verdicts[known].noteLate(at: last) }
       if verdict.hasRoot { verdicts[known].noteRoot() }
-    } else if !verdict.isFinal {
+      return
+    } else if !verdict.isFinal, !verdict.isLate {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
-    } else {
-      recovery.keptEarly[verdict.traceID] = nil
-      // None of them is newer than the point. One that claims to be was written by something else; it would
-      // stay at the head of the cache, and everything after it as well.
-      let decidedAt = min(verdict.decidedAt, recovery.clock)
-      guard decidedAt + configuration.windows.lateWindow > clock else { return }
-      // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
-      // before, from the ledger.
-      if let known {
-        guard decidedAt >= verdicts[known].decidedAt else { return }
-        verdicts.replace(known, in: &index)
-      }
-      var past = PastVerdict(
-        traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
-        decidedAt: decidedAt)
-      past.isTruncated = verdict.isTruncated
-      past.isRestored = true
-      // A decision record does not state when the first span started; everything read by then had started.
-      if !verdict.isKept {
-        past.note(
-          earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
-          hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
-        if let first = verdict.firstOffset, let last = verdict.lastOffset {
-          past.note(first: first, last: last)
-        }
-      }
-      let place = remember(past)
-      index.insert(hash, .past(place))
-      retire(KnownSpans(past.isKept ? .digests : .list), of: past)
+      return
     }
+    remember(verdict, in: known, hash)
+  }
+
+  /// Adds a past verdict that replaces `known`. A late record that says keep is about a trace whose old
+  /// verdict was looked up.
+  private mutating func remember(_ verdict: RestoredVerdict, in known: Int?, _ hash: UInt32) {
+    recovery.keptEarly[verdict.traceID] = nil
+    // None of them is newer than the point. One that claims to be was written by something else; it would
+    // stay at the head of the cache, and everything after it as well.
+    let decidedAt = min(verdict.decidedAt, recovery.clock)
+    guard decidedAt + configuration.windows.lateWindow > clock else { return }
+    // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
+    // before, from the ledger.
+    if let known {
+      guard decidedAt >= verdicts[known].decidedAt else { return }
+      verdicts.replace(known, in: &index)
+    }
+    var past = PastVerdict(
+      traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
+      decidedAt: decidedAt)
+    past.isTruncated = verdict.isTruncated
+    past.isRestored = true
+    // A decision record does not state when the first span started; everything read by then had started.
+    if !verdict.isKept {
+      past.note(
+        earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
+        hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
+      if let first = verdict.firstOffset, let last = verdict.lastOffset {
+        past.note(first: first, last: last)
+      }
+    }
+    let place = remember(past)
+    index.insert(hash, .past(place))
+    retire(KnownSpans(past.isKept ? .digests : .list), of: past)
   }
 
   /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it is

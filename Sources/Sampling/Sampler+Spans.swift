@@ -74,12 +74,16 @@ extension Sampler {
     _ share: Share, _ facts: ShareFacts, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
     _ slot: Int, _ effects: inout Effects
   ) {
+    if isVeryLate(facts.earliestStart) {
+      awaitVerdict(slot, start: facts.earliestStart, at: share.offset)
+    }
     var mayBeCertain = table[slot].add(
       facts, byteCount: piece.byteCount, at: share.offset, policies.program.edges,
       askedSince: askedSince)
     if accumulate(share, facts, of: &record, bytes, into: slot) { mayBeCertain = true }
     guard deliver(share, of: &record, bytes, piece, slot, mayBeCertain, &effects) else { return }
-    guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
+    guard table[slot].isRootWaitOver, table[slot].isComplete, !table[slot].awaitsVerdict, !waitsOn(slot)
+    else { return }
     close(slot, .root, into: &effects)
   }
 
@@ -228,13 +232,14 @@ extension Sampler {
       close(slot, .limit, into: &effects)
       return false
     case .undecided where isOverLimit:
+      stopAwaiting(slot)
       learnDigests(of: slot, and: share.spans, of: record, bytes)
       keepEarly(slot, .limit, into: &effects)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if mayBeCertain, policies.program.certain(table[slot].facts).isKept {
+      if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
         keepEarly(slot, .eager, into: &effects)
       }
     case .kept where isOverLimit:

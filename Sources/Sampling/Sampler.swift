@@ -64,7 +64,7 @@ public struct Sampler: ~Copyable {
   /// What was forgotten too early when it did.
   var forgotten: ForgottenVerdicts?
   /// Before this time no window closes and no verdict is forgotten.
-  private var quietUntil = Instant.distantPast
+  var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
   /// What it has seen and done.
@@ -78,6 +78,10 @@ public struct Sampler: ~Copyable {
 
   /// Dropped traces that are read again: see `Recall/Sampler+Recall.swift`.
   var recalls = RecallQueue()
+  var lookups = VerdictLookups()
+  /// Spans that started longer ago than this, in nanoseconds, may belong to traces whose verdicts are
+  /// forgotten.
+  let lookupAge: UInt64
   /// Their spans, while some are being read.
   var collector: RecallCollector?
   let spanMemory: SpanMemory
@@ -101,6 +105,8 @@ public struct Sampler: ~Copyable {
   ) {
     self.partition = partition
     self.configuration = configuration
+    let lateWindow = UInt64(clamping: configuration.windows.lateWindow.nanoseconds)
+    lookupAge = configuration.windows.looksUpVerdicts ? lateWindow : .max
     let seed = HashSeed(value: configuration.hashSeed)
     let limits = configuration.limits
     let workspace = workspace ?? SamplerWorkspace()
@@ -555,14 +561,14 @@ public struct Sampler: ~Copyable {
   /// Closes every window that is over, in order of deadline.
   private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
-    while let opened = table.opened.first {
+    while let opened = table.firstReady {
       let deadline = table[opened].openedAt + windows.decisionWait
       let rooted = table.rooted.first
       let rootDeadline =
         rooted.map { table[$0].rootArrivedAt + windows.decisionWaitAfterRoot } ?? .distantFuture
       guard min(rootDeadline, deadline) <= clock else { break }
       if let rooted, rootDeadline < deadline {
-        if table[rooted].isComplete, !waitsOn(rooted) {
+        if table[rooted].isComplete, !table[rooted].awaitsVerdict, !waitsOn(rooted) {
           close(rooted, .root, into: &effects)
         } else {
           table.endRootWait(rooted)

@@ -229,7 +229,8 @@ final class MemoryLink: BrokerLink {
   private(set) var asked: [Instant] = []
 
   func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     asked.append(time)
     guard let tail = tails.popLast() else { return .read(isWhole: true) }

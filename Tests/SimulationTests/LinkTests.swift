@@ -64,7 +64,7 @@ import Testing
     var answers: [PastDecisions] = []
     var left = partitions
     while let number = left.first {
-      let answer = try link.readDecisions(PartitionID(number), since: Instant(nanoseconds: 0)) {
+      let answer = try link.readDecisions(PartitionID(number), since: Instant(nanoseconds: 0), until: nil) {
         id, verdict in
         found[id, default: []].append(verdict.traceID)
       }
@@ -157,7 +157,7 @@ import Testing
     #expect(cluster.now - begin <= .seconds(5))
     _ = try? first.ends(of: ids)
     _ = try? first.hasOutputs(for: PartitionID(0))
-    _ = try? first.readDecisions(PartitionID(0), since: begin) { _, _ in }
+    _ = try? first.readDecisions(PartitionID(0), since: begin, until: nil) { _, _ in }
     #expect(cluster.now - begin < .seconds(15))
     #expect(process.longestWithoutBeat <= .seconds(5))
     for _ in 0..<20 { _ = try? first.committed(ids) }

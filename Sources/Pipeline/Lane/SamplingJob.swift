@@ -79,6 +79,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     try followFleet(at: moment, through: link)
     try letTimePass(at: moment.steady, to: link)
     try recall(at: moment.steady, through: link)
+    try lookUp(through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)
     for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }
@@ -137,7 +138,11 @@ package struct SamplingJob: ~Copyable, LaneJob {
   package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
     for timestamp in eagerSince { measures.eagerLatencies.observe(wall - timestamp) }
     eagerSince.removeAll(keepingCapacity: true)
-    for (id, point) in points { find(id)?.state.committed = point }
+    for (id, point) in points {
+      guard let partition = find(id) else { continue }
+      partition.state.committed = point
+      partition.state.sampler.noteCommitted(before: point.highWater)
+    }
   }
 }
 

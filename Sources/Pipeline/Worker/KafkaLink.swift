@@ -268,12 +268,13 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   }
 
   package func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     guard let tail else { return .read(isWhole: true) }
     let patience = try patience(requestTimeout)
     return try attempt("reading back verdicts of partition \(partition.value)") { () throws(KafkaError) in
-      try tail.read(partition, since: time, timeout: patience, take)
+      try tail.read(partition, since: time, until: end, timeout: patience, take)
     }
   }
 

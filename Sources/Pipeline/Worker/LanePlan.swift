@@ -38,6 +38,8 @@ struct LanePlan: Sendable {
     // Unknown outside the process, so a producer can't choose ids that fall into one bucket. It does not
     // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
+    // Without records of dropped traces there is nothing to find.
+    sampler.windows.looksUpVerdicts = sampler.dropped != .none
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.pace = CommitPace(worker)

@@ -21,7 +21,7 @@ final class RecallCollector {
     _ workspace: SamplerWorkspace
   ) {
     sampler = Sampler(
-      partition: partition, configuration: configuration.withoutBaseline, memory: memory,
+      partition: partition, configuration: configuration.forCollecting, memory: memory,
       workspace: workspace)
     sampler.recovery.isHolding = true
     sampler.recovery.isCollecting = true

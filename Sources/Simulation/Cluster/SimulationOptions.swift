@@ -60,6 +60,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var compressesSpans = false
   /// Whether recalls are many and read slowly: then requests outlive commits, kills and rebalances.
   public var recallsSlowly = false
+  /// Whether verdicts are forgotten before late spans arrive, and have to be looked up.
+  public var forgetsSoon = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -100,6 +102,8 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { strangers = 0.05 }
     // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
+    // Where stamps are wrong, two owners may disagree about what was forgotten when: not tested here.
+    forgetsSoon = isTransactional && disorderMilliseconds == 0 && traces % 13 < 8
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
