@@ -326,7 +326,7 @@ public struct Sampler: ~Copyable {
     guard let nextOffset else { return nil }
     // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
-    let clockThere = isRecovering ? max(clock, recovery.clock) : clock
+    let clockThere = max(clock, recovery.clock)
     var safe = (offset: nextOffset, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
