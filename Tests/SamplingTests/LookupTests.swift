@@ -28,15 +28,19 @@ import Testing
 
   /// Other traffic, which moves the clock.
   private func passing(_ world: World, at time: Int64) throws {
-    try world.send(TestSpan.root(9, of: UInt64(0x1000 + time)), at: time)
+    let span = TestSpan(trace: UInt64(0x1000 + time), id: 9, start: time, end: time + 10)
+    try world.send(span, at: time)
   }
 
   /// Answers what is wanted from `verdicts`, after a commit.
   private func lookUp(_ world: World, in verdicts: [RestoredVerdict]) throws -> [Event] {
-    #expect(world.sampler.nextLookup() == nil, "the last verdicts are not in the log yet")
+    let early = world.sampler.nextLookup()
+    #expect(early == nil, "the last verdicts are not in the log yet")
     world.sampler.noteCommitted(before: Offset(world.offset))
-    let lookup = try #require(world.sampler.nextLookup())
-    #expect(world.sampler.nextLookup() == lookup)
+    let wanted = world.sampler.nextLookup()
+    let again = world.sampler.nextLookup()
+    let lookup = try #require(wanted)
+    #expect(again == lookup)
     for verdict in verdicts {
       #expect(lookup.since <= verdict.decidedAt && verdict.decidedAt <= lookup.until)
       world.sampler.found(verdict)
@@ -87,7 +91,10 @@ import Testing
     let world = world()
     let kept = try world.send(.root(), error(2), at: 1000) + world.pass(to: 31_000)
     let final = try #require(kept.last { $0.decision?.isFinal == true })
-    guard case .decision(_, let record?) = final else { return Issue.record("no record") }
+    guard case .decision(_, let record?) = final else {
+      Issue.record("no record")
+      return
+    }
     try passing(world, at: 700_000)
     try world.send(child(3), at: 701_000)
     let events = try lookUp(world, in: [try RestoredVerdict(record: record)])
@@ -122,7 +129,8 @@ import Testing
     #expect(try world.take().decisions.contains { $0.trigger == .memory })
     #expect(world.counters.lookupsRefused == 2)
     world.sampler.noteCommitted(before: Offset(world.offset))
-    #expect(world.sampler.nextLookup() == nil)
+    let none = world.sampler.nextLookup()
+    #expect(none == nil)
   }
 
   /// Late spans that changed nothing are found by whoever owns the partition when another one does.

@@ -102,8 +102,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { strangers = 0.05 }
     // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
-    // Where stamps are wrong, two owners may disagree about what was forgotten when: not tested here.
-    forgetsSoon = isTransactional && disorderMilliseconds == 0 && traces % 13 < 8
+    forgetsSoon = isTransactional && traces % 13 < 8
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
