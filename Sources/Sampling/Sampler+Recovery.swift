@@ -44,6 +44,7 @@ extension Sampler {
     recovery.highWater = point.highWater
     recovery.clock = point.clock
     forgotten = point.forgotten
+    lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.

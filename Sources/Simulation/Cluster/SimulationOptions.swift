@@ -102,10 +102,12 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { strangers = 0.05 }
     // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
-    forgetsSoon = isTransactional && traces % 13 < 8
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
+    // A span that comes again once its trace is forgotten is not recognised: so it may be where stamps are
+    // wrong.
+    forgetsSoon = isTransactional && traces % 13 < 8 && (wrongStamps == 0 || redelivered == 0)
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
 }
