@@ -8,6 +8,15 @@ public struct ForgottenVerdicts: Equatable, Sendable {
   public var since: Offset
 }
 
+/// A stretch of the log in which the clock stood still: records were so far ahead of it that it did not
+/// follow them until enough agreed.
+public struct StandingClock: Equatable, Sendable {
+  /// The clock then,
+  public var clock: Instant
+  /// and the record with which it jumped.
+  public var until: Offset
+}
+
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
@@ -30,6 +39,9 @@ public struct CommitPoint: Equatable, Sendable {
   /// Verdicts that were forgotten although they are no older than `late_window`: spans that came afterwards
   /// opened their traces again. Nil if there are none.
   public var forgotten: ForgottenVerdicts?
+  /// Where the clock stood still after the safe offset, though `clockAtSafeOffset` is what it jumped to. What
+  /// was remembered there goes by this. Nil if it did not.
+  public var standing: StandingClock?
 
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
@@ -39,7 +51,7 @@ public struct CommitPoint: Equatable, Sendable {
   public init(
     safeOffset: Offset, clockAtSafeOffset: Instant, highWater: Offset, clock: Instant,
     budgetLevels: [Int64] = [], oldestRecall: Instant? = nil,
-    forgotten: ForgottenVerdicts? = nil
+    forgotten: ForgottenVerdicts? = nil, standing: StandingClock? = nil
   ) {
     self.safeOffset = safeOffset
     self.clockAtSafeOffset = clockAtSafeOffset
@@ -48,6 +60,7 @@ public struct CommitPoint: Equatable, Sendable {
     self.budgetLevels = budgetLevels
     self.oldestRecall = oldestRecall
     self.forgotten = forgotten
+    self.standing = standing
   }
 
   /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
@@ -56,15 +69,17 @@ public struct CommitPoint: Equatable, Sendable {
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
   /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If anything
   /// else has to be known, the version is 5: the oldest request may be missing, and after the levels come
-  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=` with a time and, after a `:`,
-  /// an offset.
+  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=` and `standing=` with a time
+  /// and, after a `:`, an offset.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
     let (ahead, recall) = (max(0, clockAhead.nanoseconds), oldestRecall.map { "\($0.nanoseconds)" } ?? "")
-    if let forgotten {
-      let more = "forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)"
-      return "5;\(point);\(ahead);\(recall);\(levels);\(more)"
+    var pairs: [String] = []
+    if let forgotten { pairs.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
+    if let standing { pairs.append("standing=\(standing.clock.nanoseconds):\(standing.until.value)") }
+    if !pairs.isEmpty {
+      return "5;\(point);\(ahead);\(recall);\(levels);\(pairs.joined(separator: ","))"
     }
     if oldestRecall != nil { return "4;\(point);\(ahead);\(recall);\(levels)" }
     if ahead > 0 { return "3;\(point);\(ahead);\(levels)" }
@@ -107,12 +122,13 @@ public struct CommitPoint: Equatable, Sendable {
     for pair in text.split(separator: ",", omittingEmptySubsequences: false) {
       let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard sides.count == 2 else { return false }
+      let values = sides[1].split(separator: ":", omittingEmptySubsequences: false).map { Int64($0) }
+      guard values.count == 2, let time = values[0], let offset = values[1], offset >= 0 else { return false }
       switch sides[0] {
-      case "forgotten":
-        let values = sides[1].split(separator: ":", omittingEmptySubsequences: false).map { Int64($0) }
-        guard forgotten == nil, values.count == 2, let before = values[0], let since = values[1], since >= 0
-        else { return false }
-        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: before), since: Offset(since))
+      case "forgotten" where forgotten == nil:
+        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: time), since: Offset(offset))
+      case "standing" where standing == nil:
+        standing = StandingClock(clock: Instant(nanoseconds: time), until: Offset(offset))
       default: return false
       }
     }

@@ -44,6 +44,7 @@ extension Sampler {
     recovery.highWater = point.highWater
     recovery.clock = point.clock
     forgotten = point.forgotten
+    standing = point.standing
     lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
@@ -98,7 +99,7 @@ extension Sampler {
     // None of them is newer than the point. One that claims to be was written by something else; it would
     // stay at the head of the cache, and everything after it as well.
     let decidedAt = min(verdict.decidedAt, recovery.clock)
-    guard decidedAt + configuration.windows.lateWindow > clock else { return }
+    guard decidedAt + configuration.windows.lateWindow > clockOfVerdicts else { return }
     // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
     // before, from the ledger.
     if let known {
@@ -130,7 +131,7 @@ extension Sampler {
   mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
     let decidedAt = verdicts[slot].decidedAt
     let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false
-    if !isForgotten, decidedAt + configuration.windows.lateWindow > clock { return true }
+    if !isForgotten, decidedAt + configuration.windows.lateWindow > clockOfVerdicts { return true }
     verdicts.replace(slot, in: &index)
     return false
   }

@@ -63,6 +63,8 @@ public struct Sampler: ~Copyable {
   private var jumpedAt: Offset?
   /// What was forgotten too early when it did.
   var forgotten: ForgottenVerdicts?
+  /// Where the clock stood still before it last jumped.
+  var standing: StandingClock?
   /// Before this time no window closes and no verdict is forgotten.
   var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
@@ -336,7 +338,8 @@ public struct Sampler: ~Copyable {
     return CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
-      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil })
+      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
+      standing: standing.flatMap { $0.until > safe.offset ? $0 : nil })
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
@@ -469,6 +472,7 @@ public struct Sampler: ~Copyable {
         table.delay(since: Offset(.min), clock: .distantPast, to: dissent.ownClock)
       } else {
         table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
+        standing = StandingClock(clock: clock, until: offset)
       }
       isTurnedBack = false
       jumpedAt = offset
@@ -547,7 +551,8 @@ public struct Sampler: ~Copyable {
   private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
-    if let oldest = verdicts.oldest, oldest + lateWindow <= clock {
+    if let oldest = verdicts.oldest, oldest + lateWindow <= clockOfVerdicts {
+      let clock = clockOfVerdicts
       while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest(from: &index) }
       trimPastSpans()
     }
@@ -556,6 +561,12 @@ public struct Sampler: ~Copyable {
     // `turnBack`.
     quietUntil = min(
       table.firstEnd(configuration.windows, now: clock), (verdicts.oldest ?? clock) + lateWindow)
+  }
+
+  /// The clock by which verdicts are forgotten: where it stood still for the last owner, it does here.
+  var clockOfVerdicts: Instant {
+    guard let standing, let nextOffset, nextOffset <= standing.until else { return clock }
+    return min(clock, standing.clock)
   }
 
   /// Closes every window that is over, in order of deadline.

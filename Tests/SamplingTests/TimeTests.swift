@@ -144,6 +144,8 @@ import Testing
     let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
     #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    some.standing = StandingClock(clock: .at(2), until: Offset(60))
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     some.clockAhead = .seconds(900)
     some.oldestRecall = .at(3)
     some.budgetLevels = [7, 0]

@@ -181,7 +181,7 @@ public final class Simulation {
     var configuration = SamplingJob.Configuration(sampler: samplerConfiguration, topic: "spans")
     configuration.pace.interval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
-    if options.recallsSlowly { configuration.recallBytesPerSecond = 600 }
+    if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)

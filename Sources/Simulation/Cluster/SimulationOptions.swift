@@ -105,9 +105,11 @@ public struct SimulationOptions: Equatable, Sendable {
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
-    // A span that comes again once its trace is forgotten is not recognised: so it may be where stamps are
-    // wrong.
-    forgetsSoon = isTransactional && traces % 13 < 8 && (wrongStamps == 0 || redelivered == 0)
+    // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is. And
+    // a span that comes again once its trace is forgotten is not recognised.
+    forgetsSoon =
+      isTransactional && traces % 13 < 8 && wrongStamps == 0
+      && (redelivered == 0 || disorderMilliseconds == 0)
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
 }
