@@ -34,7 +34,11 @@ extension MetricSection {
   ]
 
   static let verdicts: [Metric] = [
-    .counter("tailrace_opened_traces_total", "Traces opened") { $0.counters.tracesOpened },
+    .counter(
+      "tailrace_opened_traces_total", "Traces opened, those included that then followed their old verdict"
+    ) {
+      $0.counters.tracesOpened
+    },
     .counter(
       "tailrace_decided_traces_total",
       "Final verdicts, keep or drop, by what closed the window: root, wait or memory. A recalled trace was "
@@ -109,6 +113,21 @@ extension MetricSection {
       "From the timestamp of the record that made a trace's verdict certain to the commit of its early "
         + "decision"
     ) { $0.measures.eagerLatencies },
+  ]
+
+  static let lookups: [Metric] = [
+    .counter(
+      "tailrace_verdict_lookups_total",
+      "Traces with a span that started longer ago than verdicts are remembered, by what became of looking "
+        + "up their old verdict: begun, found, or refused because 1,000 of the partition were waiting or "
+        + "memory ran short",
+      by: "outcome"
+    ) {
+      [
+        "begun": $0.counters.lookups, "found": $0.counters.lookupsFound,
+        "refused": $0.counters.lookupsRefused,
+      ]
+    }
   ]
 
   static let recalls: [Metric] = [

@@ -92,8 +92,10 @@ public struct Replay: ~Copyable {
   private var effects = Effects()
   private var report = ReplayReport()
   private var clock: RecordingClock
-  /// The verdicts so far.
+  /// The latest verdicts, one to two million,
   private var decided: [TraceID: OldVerdict] = [:]
+  /// and those before.
+  private var decidedBefore: [TraceID: OldVerdict] = [:]
 
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
@@ -182,7 +184,9 @@ public struct Replay: ~Copyable {
         // There is no ledger: the verdicts so far are remembered.
         try drain(write)
         for traceID in sampler.lookedUp {
-          if let past = decided[traceID] { sampler.found(past.verdict(on: traceID)) }
+          if let past = decided[traceID] ?? decidedBefore[traceID] {
+            sampler.found(past.verdict(on: traceID))
+          }
         }
         sampler.endLookup(into: &effects)
       }
@@ -213,7 +217,7 @@ public struct Replay: ~Copyable {
       switch output {
       case .decide(let decision, let range):
         count(decision)
-        if decision.isFinal || decision.recall != nil { decided[decision.traceID] = OldVerdict(decision) }
+        if decision.isFinal || decision.recall != nil { remember(decision) }
         if let range { try write(.decision(effects.bytes[range])) }
       case .forward(_, let range, let spans):
         report.keptSpans += spans
@@ -275,6 +279,11 @@ public struct Replay: ~Copyable {
     if let place = Decision.Trigger.allCases.firstIndex(of: decision.trigger) {
       report.byTrigger[place].count += 1
     }
+  }
+
+  private mutating func remember(_ decision: Decision) {
+    if decided.count == 1_000_000 { (decidedBefore, decided) = (decided, [:]) }
+    decided[decision.traceID] = OldVerdict(decision)
   }
 
   /// Counts a dropped trace that late spans show to be an error trace or a slow one. A policy reports a trace

@@ -48,8 +48,10 @@ struct LanePlan: Sendable {
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)
-    // A verdict must be remembered for its trace to be recalled.
-    let recalled = min(topology.windows.recallWindow, topology.windows.lateWindow)
+    // A verdict must be remembered, or be in the log, for its trace to be recalled.
+    let windows = topology.windows
+    let isLogged = topics.decisions.dropped != .none
+    let recalled = isLogged ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
     let needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.verdicts, topics.sampled],
       free: [topics.deadLetters],
