@@ -70,7 +70,9 @@ public struct Limits: Equatable, Sendable {
   public var droppedSpanNoteBytes = 1 << 20
   /// Recalls that wait or are being read; beyond this, late spans are reported only.
   public var recalls = 10_000
-  /// Bytes of spans held for recalls that are being read; above it, others wait for the next pass.
+  /// Bytes of spans held for recalls by all samplers that share their memory. At this much no other trace is
+  /// begun, and above it those that began last wait for the next pass, but for one trace: see
+  /// `Sampler.relieveRecalls`.
   public var recallBytes = 64 << 20
   /// The size of a segment of the span buffer.
   public var segmentBytes = 64 << 10

@@ -123,7 +123,9 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recallsGone: UInt64 = 0
   /// Recalls fulfilled, as far as the log reached back: the traces are kept.
   public var tracesRecalled: UInt64 = 0
-  /// Their spans. All but the late ones also count as dropped.
+  /// Times that a trace being read again had to wait for the next pass because recalls held too much.
+  public var recallsPutBack: UInt64 = 0
+  /// Spans forwarded of recalled traces. They count as dropped, too.
   public var spansRecalled: UInt64 = 0
   /// Bytes written of them.
   public var bytesRecalled: UInt64 = 0
@@ -147,7 +149,7 @@ public struct SamplerCounters: Equatable, Sendable {
   public var conditionErrors: UInt64 = 0
   /// The same, of policies whose error mode is not `silent`.
   public var conditionErrorsSaid: UInt64 = 0
-  /// Final keeps by reason: only the first policy that matched counts.
+  /// Final keeps by reason, recalled traces included: only the first policy that matched counts.
   public var keptByReason: [String: UInt64] = [:]
   /// Dropped traces that a policy would have kept because of spans that arrived too late, by policy; one
   /// trace may count under several.
@@ -192,6 +194,7 @@ extension SamplerCounters {
     recallsRefused += other.recallsRefused
     recallsPartial += other.recallsPartial
     recallsGone += other.recallsGone
+    recallsPutBack += other.recallsPutBack
     tracesRecalled += other.tracesRecalled
     spansRecalled += other.spansRecalled
     bytesRecalled += other.bytesRecalled

@@ -227,7 +227,7 @@ extension Sampler {
       spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
     case .undecided where recovery.isHolding:
-      buffer.append(piece, to: &table[slot].spans, owner: slot)
+      hold(share, of: record, bytes, piece, slot, isGiant: isOverLimit && recovery.isCollecting, &effects)
     case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
@@ -256,6 +256,18 @@ extension Sampler {
     return true
   }
 
+  /// Buffers a share of a trace that is not to be decided now. A giant that is recalled becomes a skeleton
+  /// like any other, which is handed out with its record.
+  private mutating func hold(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    isGiant: Bool, _ effects: inout Effects
+  ) {
+    guard isGiant else { return buffer.append(piece, to: &table[slot].spans, owner: slot) }
+    learnDigests(of: slot, and: share.spans, of: record, bytes)
+    startSkeleton(slot)
+    forwardSkeleton(share, of: record, bytes, slot, &effects)
+  }
+
   private mutating func startSkeleton(_ slot: Int) {
     table[slot].state = .skeleton
     counters.tracesTruncated += 1
@@ -263,7 +275,8 @@ extension Sampler {
 
   /// Forwards the share's spans that are still under the limits, errors and roots; counts the rest.
   ///
-  /// Errors and roots get the same allowance again, so that a giant trace of nothing but errors ends too.
+  /// Errors and roots get the same allowance again, so that a giant trace of nothing but errors ends too. Of
+  /// a trace that is being recalled nothing goes out before its end, so they get as many bytes, too.
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {
@@ -274,12 +287,13 @@ extension Sampler {
       bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
     }
     var chosen: [Int] = []
+    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
     for index in share.spans {
       let span = record.spans[index]
       bytesBefore += UInt64(span.field.count)
       spansBefore += 1
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
-      let isWanted = span.status == .error || span.isRoot
+      let isWanted = mayHold && (span.status == .error || span.isRoot)
       if isUnderLimit || (isWanted && Int(table[rare: slot].skeletonCount) < limits.spansPerTrace) {
         if !isUnderLimit { table[rare: slot].skeletonCount.count() }
         chosen.append(index)
@@ -294,7 +308,13 @@ extension Sampler {
     var part = WireWriter()
     part.appendPiece(chosen, of: record, bytes: bytes)
     part.bytes.withRawBytes {
-      if isWritten { recount($0, of: slot, into: &effects) } else { forward($0, of: slot, into: &effects) }
+      if recovery.isCollecting {
+        buffer.append($0, to: &table[slot].spans, owner: slot)
+      } else if isWritten {
+        recount($0, of: slot, into: &effects)
+      } else {
+        forward($0, of: slot, into: &effects)
+      }
     }
   }
 

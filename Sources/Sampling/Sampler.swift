@@ -321,6 +321,7 @@ public struct Sampler: ~Copyable {
     index.trim(capacity: table.slotCount + verdicts.count)
     ledger.trim()
     updateTableAccount()
+    collector?.sampler.trim()
   }
 
   /// Where the partition can be resumed, as of now; nil before the first record.
@@ -346,12 +347,12 @@ public struct Sampler: ~Copyable {
   public var usage: SamplerUsage {
     SamplerUsage(
       openTraces: table.count, pastVerdicts: verdicts.count,
-      bufferedBytes: buffer.neededBytes + (collector?.sampler.buffer.neededBytes ?? 0),
+      bufferedBytes: buffer.neededBytes, recallBytes: collector?.heldBytes ?? 0,
       segmentBytes: buffer.rawBytes, compressedSegments: buffer.compressedSegments,
       tableBytes: tableBytes, verdictBytes: verdicts.byteCount)
   }
 
-  private mutating func updateTableAccount() {
+  mutating func updateTableAccount() {
     tableAccount.update(to: tableBytes)
     counters.spansUnremembered = register.refusals
   }
@@ -622,6 +623,8 @@ public struct SamplerUsage: Equatable, Sendable {
   public var pastVerdicts: Int
   /// Bytes of spans needed by undecided traces.
   public var bufferedBytes: Int
+  /// Bytes of spans held for recalls.
+  public var recallBytes: Int
   /// Bytes of the segments that hold them, as if none were compressed.
   public var segmentBytes: Int
   /// How many of the segments are compressed.

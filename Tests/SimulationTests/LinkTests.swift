@@ -228,6 +228,58 @@ import Testing
     #expect(full?.remedy == .abort && full?.isTransient == true)
   }
 
+  // MARK: Reading again
+
+  /// Writes records of `bytes` bytes to the first partition's input.
+  private func publish(_ count: Int, bytes: Int) {
+    for _ in 0..<count {
+      cluster.publish([], [UInt8](repeating: 0x20, count: bytes), to: PartitionID(0), at: 0)
+    }
+  }
+
+  /// Seeks, and returns the offsets of the next records, at most `count`, and where the log begins if what
+  /// was sought is lost.
+  private func again(
+    _ link: KafkaLink<VirtualClients>, from offset: Int64, count: Int
+  ) throws -> (offsets: [Int64], lost: [Offset]) {
+    let lost = try link.seekAgain([(PartitionID(0), Offset(offset))]).map(\.1)
+    var offsets: [Int64] = []
+    do {
+      try link.readAgain { (place, _, _) throws(BrokerError) in
+        offsets.append(place.offset.value)
+        if offsets.count == count { throw BrokerError(.retry, "enough") }
+      }
+    } catch { #expect(error.message == "enough") }
+    return (offsets, lost)
+  }
+
+  /// What lies between is read if it is small: the number of records says nothing.
+  @Test(arguments: [(100, 2), (100_000, 50)] as [(Int, Int64)])
+  func smallGapsAreReadThrough(bytes: Int, next: Int64) throws {
+    publish(100, bytes: bytes)
+    let link = try link(process())
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+    #expect(try again(link, from: 50, count: 1).offsets == [next])
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1], "a pass begins")
+  }
+
+  /// A position may leave the log between two reads: then the rest is lost, not skipped.
+  @Test func whatLeavesTheLogWhileItIsReadIsFoundOut() throws {
+    let log = LogID(topic: SimulatedTopic.spans, partition: PartitionID(0))
+    publish(100, bytes: 10)
+    let link = try link(process())
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+    cluster.logStarts[log] = 60
+    let stuck = try again(link, from: 2, count: 1)
+    #expect(stuck.offsets == [] && stuck.lost == [], "the position is found to be gone")
+    let next = try again(link, from: 2, count: 2)
+    #expect(next.offsets == [60, 61] && next.lost == [Offset(60)])
+    // Brokers have lost the log's end: what was to be read does not come any more.
+    _ = try link.seekAgain([])
+    #expect(try again(link, from: 200, count: 1).offsets == [])
+    #expect(try again(link, from: 200, count: 1).lost == [Offset(.max)])
+  }
+
   // MARK: Requests without an answer
 
   /// After an outage, brokers carry out an abort that the link no longer waits for: it must not end the

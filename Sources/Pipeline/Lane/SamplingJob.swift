@@ -46,6 +46,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var recallBudget: RecallBudget
   /// Nothing is sought before then, by the steady clock.
   var seekAgainAt = Instant.distantPast
+  /// How many times that failed: then another partition is sought first.
+  var seekFailures = 0
   /// Whether something is being read again.
   var isRecalling = false
 
@@ -54,6 +56,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     self.configuration = configuration
     self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
     self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
+    self.configuration.sampler.limits.recallBytes = configuration.recallBytesMax
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
