@@ -125,9 +125,9 @@ extension Sampler {
     retire(KnownSpans(past.isKept ? .digests : .list), of: past)
   }
 
-  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it is
-  /// no older than `late_window`, and was not forgotten earlier because the clock was ahead. One that is not
-  /// known is forgotten.
+  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it
+  /// is no older than `late_window`, and was not forgotten earlier because the clock was ahead. One that is
+  /// not known is forgotten.
   mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
     let decidedAt = verdicts[slot].decidedAt
     let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false

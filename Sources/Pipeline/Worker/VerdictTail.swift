@@ -33,8 +33,8 @@ final class VerdictTail<Clients: KafkaClients> {
     var isDone = false
     var progressAt: Duration
 
-    /// Notes when a verdict was given: only later ones follow once a thousand in a row are too late. A few may
-    /// be from a clock that was ahead for a while.
+    /// Notes when a verdict was given: only later ones follow once a thousand in a row are too late. A few
+    /// may be from a clock that was ahead for a while.
     mutating func noteTime(of verdict: RestoredVerdict) {
       guard let until else { return }
       tooLate = verdict.decidedAt > until ? tooLate + 1 : 0

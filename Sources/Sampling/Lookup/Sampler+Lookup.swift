@@ -49,8 +49,8 @@ extension Sampler {
   /// be looked up.
   public mutating func noteCommitted(before offset: Offset) { lookups.noteCommitted(before: offset) }
 
-  /// The verdicts that have to be read, for `found` and then `endLookup`; nil if none are wanted. It stays the
-  /// same until then.
+  /// The verdicts that have to be read, for `found` and then `endLookup`; nil if none are wanted. It stays
+  /// the same until then.
   public mutating func nextLookup() -> VerdictLookup? {
     guard lookups.count > 0, !recovery.isHolding else { return nil }
     let windows = configuration.windows
@@ -139,8 +139,8 @@ extension Sampler {
     release(slot)
   }
 
-  /// The old verdict covered these spans: they are read again after a restart, and the stream clock was so far
-  /// ahead at the commit that it was not restored.
+  /// The old verdict covered these spans: they are read again after a restart, and the stream clock was so
+  /// far ahead at the commit that it was not restored.
   private mutating func retireReplayed(_ slot: Int, _ past: PastVerdict) {
     counters.spansReplayed += UInt64(table[slot].spanCount)
     learnDigests(of: slot)

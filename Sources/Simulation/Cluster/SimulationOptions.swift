@@ -105,8 +105,8 @@ public struct SimulationOptions: Equatable, Sendable {
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
-    // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is. And
-    // a span that comes again once its trace is forgotten is not recognised.
+    // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
+    // And a span that comes again once its trace is forgotten is not recognised.
     forgetsSoon =
       isTransactional && traces % 13 < 8 && wrongStamps == 0
       && (redelivered == 0 || disorderMilliseconds == 0)
