@@ -251,7 +251,7 @@ final class MemoryLink: BrokerLink {
     _ partitions: [(PartitionID, Offset)]
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     if let error = againErrors.popLast() { throw error }
-    places = places.filter { id, _ in partitions.contains { $0.0 == id } }
+    places = [:]
     for (id, offset) in partitions {
       guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }
       places[id] = max(offset.value, logStart)

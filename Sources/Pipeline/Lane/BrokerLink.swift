@@ -195,7 +195,7 @@ public protocol BrokerLink {
 
   /// Prepares to read these partitions again, each from its offset on, and no others. Returns those of which
   /// some records are no longer in the log, with the first offset that is left. It sends a request only where
-  /// reading does not simply go on.
+  /// reading does not simply go on. If it fails, those that it has not sought are not read.
   func seekAgain(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
 
   /// Delivers records that are read again, as far as they have arrived: of each partition in order, from
