@@ -172,13 +172,13 @@ import Testing
     let world = world()
     try passing(world, at: 200_000)
     try world.send(child(2), at: 201_000)
-    try world.pass(to: 260_000)
+    try world.pass(to: 800_000)
     _ = world.sampler.nextLookup()
-    #expect(try world.pass(to: 260_500).decisions.allSatisfy { $0.traceID.low != trace })
-    try world.pass(to: 262_000)
+    #expect(try world.pass(to: 800_500).decisions.allSatisfy { $0.traceID.low != trace })
+    try world.pass(to: 802_000)
     let lookup = world.sampler.nextLookup()
     #expect(lookup == nil && world.counters.lookupsRefused == 1)
-    #expect(try world.pass(to: 262_001).decisions.map(\.traceID.low) == [trace])
+    #expect(try world.pass(to: 802_001).decisions.map(\.traceID.low) == [trace])
   }
 
   /// Late spans that changed nothing are found by whoever owns the partition when another one does.

@@ -11,6 +11,9 @@ extension Sampler {
   /// Spans that started longer ago than this are from a clock that is wrong.
   static var lookupReach: Interval { .seconds(86_400) }
 
+  /// How long a trace waits for an answer.
+  static var lookupPatience: Interval { .seconds(600) }
+
   /// How long a trace's first span takes to arrive at most, if its verdict is to be found.
   private static var delayMax: Interval { .seconds(60) }
 
@@ -64,7 +67,7 @@ extension Sampler {
     guard lookups.count > 0, !recovery.isHolding else { return nil }
     let windows = configuration.windows
     // Its partition can't be resumed after it, so it does not wait for ever.
-    for traceID in lookups.overdue(since: clock - windows.lateWindow) {
+    for traceID in lookups.overdue(since: clock - Self.lookupPatience) {
       if case .open(let slot) = find(traceID, index.hash(traceID)) { stopAwaiting(slot) }
     }
     // A trace may have begun, and been decided, before the span that came late. It was decided no later than
