@@ -530,7 +530,7 @@ public struct Sampler: ~Copyable {
   /// When the next window or baseline interval ends, or may end.
   private var nextDue: Instant {
     var due = baseline?.traffic?.intervalEnd ?? .distantFuture
-    if let opened = table.firstReady {
+    if let opened = table.opened.first {
       due = min(due, table[opened].openedAt + configuration.windows.decisionWait)
     }
     if let rooted = table.rooted.first {
