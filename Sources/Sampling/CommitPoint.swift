@@ -8,15 +8,6 @@ public struct ForgottenVerdicts: Equatable, Sendable {
   public var since: Offset
 }
 
-/// A stretch of the log in which the clock stood still: records were so far ahead of it that it did not
-/// follow them until enough agreed.
-public struct StandingClock: Equatable, Sendable {
-  /// The clock then,
-  public var clock: Instant
-  /// and the record with which it jumped.
-  public var until: Offset
-}
-
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
@@ -39,13 +30,13 @@ public struct CommitPoint: Equatable, Sendable {
   /// Verdicts that were forgotten although they are no older than `late_window`: spans that came afterwards
   /// opened their traces again. Nil if there are none.
   public var forgotten: ForgottenVerdicts?
-  /// Where the clock stood still after the safe offset, though `clockAtSafeOffset` is what it jumped to. What
-  /// was remembered there goes by this. Nil if it did not.
-  public var standing: StandingClock?
+  /// By which time records from the safe offset on forget verdicts: at most `VerdictHorizon.stepsMax` steps,
+  /// the first of them at the safe offset. Empty if it is the clock there for all of them.
+  public var horizon: [HorizonStep]
 
   /// The clock by which the first record to read again knew verdicts: those of `late_window` before it must
   /// be read back.
-  public var clockOfVerdicts: Instant { min(clockAtSafeOffset, standing?.clock ?? clockAtSafeOffset) }
+  public var clockOfVerdicts: Instant { horizon.map(\.clock).min() ?? clockAtSafeOffset }
 
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
@@ -55,7 +46,7 @@ public struct CommitPoint: Equatable, Sendable {
   public init(
     safeOffset: Offset, clockAtSafeOffset: Instant, highWater: Offset, clock: Instant,
     budgetLevels: [Int64] = [], oldestRecall: Instant? = nil,
-    forgotten: ForgottenVerdicts? = nil, standing: StandingClock? = nil
+    forgotten: ForgottenVerdicts? = nil, horizon: [HorizonStep] = []
   ) {
     self.safeOffset = safeOffset
     self.clockAtSafeOffset = clockAtSafeOffset
@@ -64,7 +55,7 @@ public struct CommitPoint: Equatable, Sendable {
     self.budgetLevels = budgetLevels
     self.oldestRecall = oldestRecall
     self.forgotten = forgotten
-    self.standing = standing
+    self.horizon = horizon
   }
 
   /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
@@ -73,21 +64,35 @@ public struct CommitPoint: Equatable, Sendable {
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
   /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If anything
   /// else has to be known, the version is 5: the oldest request may be missing, and after the levels come
-  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=` and `standing=` with a time
-  /// and, after a `:`, an offset.
+  /// pairs of a name and a value, `name=value`, separated by `,`. The value is numbers, separated by `:`: of
+  /// `forgotten` a time and an offset; of `horizon` the time of the first step, then for each further one how
+  /// much later its time is, and its offset, than those of the step before.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
     let (ahead, recall) = (max(0, clockAhead.nanoseconds), oldestRecall.map { "\($0.nanoseconds)" } ?? "")
     var pairs: [String] = []
     if let forgotten { pairs.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
-    if let standing { pairs.append("standing=\(standing.clock.nanoseconds):\(standing.until.value)") }
+    if !horizon.isEmpty { pairs.append("horizon=\(horizonText)") }
     if !pairs.isEmpty {
       return "5;\(point);\(ahead);\(recall);\(levels);\(pairs.joined(separator: ","))"
     }
     if oldestRecall != nil { return "4;\(point);\(ahead);\(recall);\(levels)" }
     if ahead > 0 { return "3;\(point);\(ahead);\(levels)" }
     return budgetLevels.isEmpty ? "1;\(point)" : "2;\(point);\(levels)"
+  }
+
+  private var horizonText: String {
+    var numbers: [Int64] = []
+    var (time, offset): (Int64, Int64) = (0, 0)
+    for step in horizon {
+      // They are all within the clocks and offsets of one partition; a wrong one is refused when it is read.
+      numbers.append(step.clock.nanoseconds &- time)
+      numbers.append(step.since.value &- offset)
+      (time, offset) = (step.clock.nanoseconds, step.since.value)
+    }
+    numbers.remove(at: 1)
+    return numbers.map(String.init).joined(separator: ":")
   }
 
   /// Reads back what `metadata` wrote; nil for anything else, since another program may have committed.
@@ -126,15 +131,30 @@ public struct CommitPoint: Equatable, Sendable {
     for pair in text.split(separator: ",", omittingEmptySubsequences: false) {
       let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard sides.count == 2 else { return false }
-      let values = sides[1].split(separator: ":", omittingEmptySubsequences: false).map { Int64($0) }
-      guard values.count == 2, let time = values[0], let offset = values[1], offset >= 0 else { return false }
+      let texts = sides[1].split(separator: ":", omittingEmptySubsequences: false)
+      let values = texts.compactMap { Int64($0) }
+      guard values.count == texts.count else { return false }
       switch sides[0] {
-      case "forgotten" where forgotten == nil:
-        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: time), since: Offset(offset))
-      case "standing" where standing == nil:
-        standing = StandingClock(clock: Instant(nanoseconds: time), until: Offset(offset))
+      case "forgotten" where forgotten == nil && values.count == 2 && values[1] >= 0:
+        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: values[0]), since: Offset(values[1]))
+      case "horizon" where horizon.isEmpty:
+        guard readHorizon(values) else { return false }
       default: return false
       }
+    }
+    return true
+  }
+
+  private mutating func readHorizon(_ values: [Int64]) -> Bool {
+    guard values.count % 2 == 1, values.count < 2 * VerdictHorizon.stepsMax else { return false }
+    var step = HorizonStep(since: safeOffset, clock: Instant(nanoseconds: values[0]))
+    horizon = [step]
+    for place in stride(from: 1, to: values.count, by: 2) {
+      let (time, timeOverflows) = step.clock.nanoseconds.addingReportingOverflow(values[place])
+      let (offset, offsetOverflows) = step.since.value.addingReportingOverflow(values[place + 1])
+      guard !timeOverflows, !offsetOverflows, offset > step.since.value else { return false }
+      step = HorizonStep(since: Offset(offset), clock: Instant(nanoseconds: time))
+      horizon.append(step)
     }
     return true
   }

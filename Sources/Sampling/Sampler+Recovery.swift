@@ -44,7 +44,7 @@ extension Sampler {
     recovery.highWater = point.highWater
     recovery.clock = point.clock
     forgotten = point.forgotten
-    standing = point.standing
+    horizon.restore(point)
     lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
@@ -99,7 +99,7 @@ extension Sampler {
     // None of them is newer than the point. One that claims to be was written by something else; it would
     // stay at the head of the cache, and everything after it as well.
     let decidedAt = min(verdict.decidedAt, recovery.clock)
-    guard decidedAt + configuration.windows.lateWindow > clockOfVerdicts else { return }
+    guard decidedAt + configuration.windows.lateWindow > horizon.earliest else { return }
     // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
     // before, from the ledger.
     if let known {
@@ -126,12 +126,13 @@ extension Sampler {
   }
 
   /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it
-  /// is no older than `late_window`, and was not forgotten earlier because the clock was ahead. One that is
-  /// not known is forgotten.
+  /// was not forgotten by then, nor earlier because the clock was ahead. One that is not known is forgotten.
   mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
     let decidedAt = verdicts[slot].decidedAt
     let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false
-    if !isForgotten, decidedAt + configuration.windows.lateWindow > clockOfVerdicts { return true }
+    let end = decidedAt + configuration.windows.lateWindow
+    if end <= clock { moveHorizon(from: offset) }
+    if !isForgotten, end > horizon.clock(at: offset) { return true }
     verdicts.replace(slot, in: &index)
     return false
   }
@@ -151,9 +152,6 @@ extension Sampler {
     // judged by that time it would close at once.
     if let suspect = recovery.firstSuspect, clock > self.clock + configuration.clockLead {
       table.delay(since: suspect.offset, clock: suspect.clock, to: clock)
-      // What was read so far knew verdicts by a clock that stood still.
-      let stood = min(standing?.clock ?? self.clock, self.clock)
-      standing = StandingClock(clock: stood, until: recovery.highWater)
       clockGuard.forget()
     }
     recovery.firstSuspect = nil

@@ -59,12 +59,10 @@ public struct Sampler: ~Copyable {
   var clockGuard: ClockGuard
   /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
-  /// The record at which the clock last jumped ahead; nil if it was set back since.
-  private var jumpedAt: Offset?
-  /// What was forgotten too early when it did.
+  /// What had been forgotten too early when it was set back.
   var forgotten: ForgottenVerdicts?
-  /// Where the clock stood still before it last jumped.
-  var standing: StandingClock?
+  /// By which time verdicts are forgotten.
+  var horizon = VerdictHorizon()
   /// Before this time no window closes and no verdict is forgotten.
   var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
@@ -330,17 +328,24 @@ public struct Sampler: ~Copyable {
     // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = max(clock, recovery.clock)
+    let safe = safePoint(nextOffset)
+    let steps = horizon.steps(from: safe.offset)
+    return CommitPoint(
+      safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
+      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
+      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
+      horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
+  }
+
+  /// Where reading must start again, and the clock there, if `nextOffset` is read next.
+  private func safePoint(_ nextOffset: Offset) -> (offset: Offset, clock: Instant) {
     var safe = (offset: nextOffset, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
     if let pending = clockGuard.pending, pending.since < safe.offset {
       safe = (pending.since, pending.clock)
     }
-    return CommitPoint(
-      safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
-      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
-      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
-      standing: standing.flatMap { $0.until > safe.offset ? $0 : nil })
+    return safe
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
@@ -473,10 +478,8 @@ public struct Sampler: ~Copyable {
         table.delay(since: Offset(.min), clock: .distantPast, to: dissent.ownClock)
       } else {
         table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
-        standing = StandingClock(clock: clock, until: offset)
       }
       isTurnedBack = false
-      jumpedAt = offset
       pass(to: dissent.ownClock, into: &effects)
     case .turnBack(let dissent): turnBack(to: dissent.latest, at: offset)
     }
@@ -494,12 +497,13 @@ public struct Sampler: ~Copyable {
     // The last owner may have seen it otherwise: what it knew at the high water goes by its clock there.
     if !isReplayed(offset) {
       // What was decided since the clock jumped is dated back to now, and is known.
-      forgotten = ForgottenVerdicts(
-        before: min(clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
-        since: jumpedAt ?? offset)
+      if let ahead = horizon.turnBack(to: time) {
+        forgotten = ForgottenVerdicts(
+          before: min(ahead.clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
+          since: ahead.since)
+      }
       dateBack(to: time)
     }
-    jumpedAt = nil
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
@@ -551,23 +555,38 @@ public struct Sampler: ~Copyable {
   @inline(never)
   private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
-    let lateWindow = configuration.windows.lateWindow
-    if let oldest = verdicts.oldest, oldest + lateWindow <= clockOfVerdicts {
-      let clock = clockOfVerdicts
-      while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest(from: &index) }
-      trimPastSpans()
-    }
+    forgetVerdicts()
     guard !recovery.isHolding else { return }
     // What is added from now on ends no earlier than if it were added now: the clock goes back only in
     // `turnBack`.
-    quietUntil = min(
-      table.firstEnd(configuration.windows, now: clock), (verdicts.oldest ?? clock) + lateWindow)
+    let lateWindow = configuration.windows.lateWindow
+    let forgets = max(
+      (verdicts.oldest ?? clock) + lateWindow, horizon.nextStep(lateWindow: lateWindow, now: clock))
+    quietUntil = min(table.firstEnd(configuration.windows, now: clock), forgets)
   }
 
-  /// The clock by which verdicts are forgotten: where it stood still for the last owner, it does here.
-  var clockOfVerdicts: Instant {
-    guard let standing, let nextOffset, nextOffset <= standing.until else { return clock }
-    return min(clock, standing.clock)
+  /// Forgets verdicts by the clock from the record at `offset` on, if a step may be made. While records are
+  /// read again, the last owner's steps count.
+  mutating func moveHorizon(from offset: Offset) {
+    guard recovery.clock == .distantPast else { return }
+    horizon.prune(before: safePoint(offset).offset)
+    if horizon.mayMove(lateWindow: configuration.windows.lateWindow, now: clock) {
+      horizon.move(to: clock, from: offset)
+    }
+  }
+
+  /// Forgets the verdicts past the late window, in steps. What is read again goes by the last owner's.
+  private mutating func forgetVerdicts() {
+    guard clock != .distantPast else { return }
+    let lateWindow = configuration.windows.lateWindow
+    let next = nextOffset ?? Offset(0)
+    if recovery.clock == .distantPast, horizon.steps.isEmpty { horizon.move(to: clock, from: next) }
+    guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
+    moveHorizon(from: next)
+    let time = horizon.clock(at: next)
+    guard let oldest = verdicts.oldest, oldest + lateWindow <= time else { return }
+    while let oldest = verdicts.oldest, oldest + lateWindow <= time { verdicts.removeOldest(from: &index) }
+    trimPastSpans()
   }
 
   /// Closes every window that is over, in order of deadline.

@@ -70,8 +70,12 @@ struct ReferenceSampler {
     (open.map(\.firstOffset) + (isSettled ? dissents.prefix(1).map(\.offset) : [])).min()
   }
 
+  /// The offset of the next record.
+  private var nextOffset: Int64 = 0
+
   mutating func read(_ spans: [TestSpan], offset: Int64, at time: Instant) {
     observe(time, at: offset)
+    nextOffset = offset + 1
     var order: [UInt64] = []
     for span in spans where !order.contains(span.trace) { order.append(span.trace) }
     for id in order { take(id, spans.filter { $0.trace == id }, offset) }
@@ -159,6 +163,7 @@ struct ReferenceSampler {
     settle()
     isTurnedBack = isTurnedBack || time < clock
     clock = time
+    if let last = steps.last { steps[steps.count - 1].clock = min(last.clock, time) }
     for place in open.indices {
       open[place].openedAt = min(open[place].openedAt, time)
       open[place].rootArrivedAt = open[place].rootArrivedAt.map { min($0, time) }
@@ -189,7 +194,24 @@ struct ReferenceSampler {
         close(place, trigger)
       }
     }
-    past = past.filter { $0.value.decidedAt + configuration.windows.lateWindow > clock }
+    forget()
+  }
+
+  /// The offsets from which verdicts were forgotten, and the clock then.
+  private var steps: [(offset: Int64, clock: Instant)] = []
+
+  /// Forgets verdicts in steps of a 32nd of the late window, or a quarter of the time since the safe offset.
+  private mutating func forget() {
+    let late = configuration.windows.lateWindow
+    if steps.isEmpty { steps = [(nextOffset, clock)] }
+    guard past.values.contains(where: { $0.decidedAt + late <= clock }) else { return }
+    while steps.count > 1, steps[1].offset <= safeOffset ?? nextOffset { steps.removeFirst() }
+    let stretch = (clock - steps[0].clock).nanoseconds
+    guard (clock - steps[steps.count - 1].clock).nanoseconds >= max(late.nanoseconds / 32, stretch / 4, 1)
+    else { return }
+    if steps.last?.offset == nextOffset { steps.removeLast() }
+    steps.append((nextOffset, clock))
+    past = past.filter { $0.value.decidedAt + late > clock }
   }
 
   mutating func relieveAll() {

@@ -144,8 +144,13 @@ import Testing
     let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
     #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
-    some.standing = StandingClock(clock: .at(2), until: Offset(60))
+    some.horizon = [
+      HorizonStep(since: Offset(41), clock: .at(4)), HorizonStep(since: Offset(60), clock: .at(2)),
+    ]
     #expect(point.clockOfVerdicts == .at(5) && some.clockOfVerdicts == .at(2))
+    #expect(
+      some.metadata.hasSuffix(
+        "forgotten=\(Instant.at(4).nanoseconds):50,horizon=\(Instant.at(4).nanoseconds):-2000000:19"))
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     some.clockAhead = .seconds(900)
     some.oldestRecall = .at(3)
@@ -153,7 +158,9 @@ import Testing
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     for wrong in [
       "", "forgotten", "forgotten=", "forgotten=1", "forgotten=1:", "forgotten=1:-1", "forgotten=1:2:3",
-      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "other=1",
+      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "other=1", "horizon=", "horizon=1:2", "horizon=1:2:0",
+      "horizon=1:\(Int64.max):1", "horizon=1:2:\(Int64.max)", "horizon=1,horizon=1",
+      "horizon=1" + String(repeating: ":0:1", count: VerdictHorizon.stepsMax),
     ] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
     }
