@@ -1,7 +1,7 @@
 // Which verdicts a record still knows: decided by the offset, so that whoever reads it again knows the same.
 //
-// Verdicts are forgotten after `late_window`, by the stream clock. But the clock at a record can't be found out
-// by reading the record again: time passed without records, a host's clock was believed and then not, and
+// Verdicts are forgotten after `late_window`, by the stream clock. But the clock at a record can't be found
+// out by reading the record again: time passed without records, a host's clock was believed and then not, and
 // reading started elsewhere. An owner that knew more or fewer verdicts than the last one would hand out spans
 // twice, or not at all. So verdicts are forgotten in a few steps, at offsets that are committed.
 
