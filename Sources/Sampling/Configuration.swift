@@ -15,6 +15,8 @@ public struct Windows: Equatable, Sendable {
   /// How long after its verdict a dropped trace is recalled if a late span makes a policy certain. Within
   /// `lateWindow`. Zero turns recall off.
   public var recallWindow = Interval.seconds(0)
+  /// Where the spans of undecided traces are.
+  public var buffer = WindowBuffer.memory
 
   /// The default windows.
   public init() {}

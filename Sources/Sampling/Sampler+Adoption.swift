@@ -31,6 +31,7 @@ extension Sampler {
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
     recalls.moveMatches(to: places)
+    handOuts.moveMatches(to: places)
     collector?.sampler.adopt(self.configuration.withoutBaseline)
     policies = successor
     askedSince = nextOffset ?? askedSince
@@ -63,10 +64,11 @@ extension SamplerConfiguration {
     }
   }
 
-  /// The same without a baseline.
+  /// The same without a baseline, and with spans in memory.
   var withoutBaseline: SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
+    configuration.windows.buffer = .memory
     return configuration
   }
 

@@ -47,6 +47,10 @@ extension Sampler {
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
+    if let follower = point.follower { handOuts.resume(at: follower) }
+    handOuts.change(to: configuration.windows.buffer, at: point.highWater)
+    // Nothing is known of keys of records that others have read.
+    handOuts.mixedUntil = point.highWater
     for verdict in past { restore(verdict) }
   }
 
@@ -84,6 +88,7 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
     } else {
       recovery.keptEarly[verdict.traceID] = nil
+      if verdict.isKept, handOuts.isUsed { restoreHandOut(verdict) }
       // None of them is newer than the point. One that claims to be was written by something else; it would
       // stay at the head of the cache, and everything after it as well.
       let decidedAt = min(verdict.decidedAt, recovery.clock)

@@ -115,6 +115,7 @@ class TailSampling(Topology):
     limits: str = ""
     """The section of limits, if there is one."""
     recall_window: str = "1h"
+    buffer: str = "memory"
     recall_bytes_per_second: str = "32MiB"
     input: str = ""
     """The topic of spans, if it is not the topology's own."""
@@ -163,6 +164,7 @@ windows:
   lone_roots_wait: {self.lone_roots_wait}
   late_window: 10m
   recall_window: {self.recall_window}
+  buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
 {self.baseline}{self.limits}policies:{policies}
 """

@@ -37,13 +37,13 @@ extension SamplingJob {
     isRecalling = !wanted.isEmpty
     guard wanted.isEmpty || (seekAgainAt <= now && recallBudget.fill(at: now)) else { return }
     do {
-      for (id, first) in try link.seekAgain(wanted) {
+      for (id, first) in try link.seekAgain(wanted, for: .recall) {
         guard let partition = find(id) else { continue }
         partition.state.sampler.loseRecalls(before: first, into: &effects)
         try drain(partition, to: link)
       }
       guard isRecalling else { return }
-      try link.readAgain { (place, key, value) throws(BrokerError) in
+      try link.readAgain(for: .recall) { (place, key, value) throws(BrokerError) in
         guard let partition = find(place.partition) else { return }
         recallBudget.spend(value?.byteCount ?? 0)
         partition.state.recall(

@@ -57,7 +57,9 @@ struct LanePlan: Sendable {
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
       readBack: [topics.decisions.name, topics.verdicts],
       readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
-      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero)
+      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero,
+      // The follower may be behind for a while, as after a takeover.
+      windowReach: topology.windows.buffer == .log ? topology.windows.decisionWait + .seconds(600) : .zero)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 

@@ -26,6 +26,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case forgetRecalls = "forget-recalls"
   /// Revised records are not read back: what was recalled is recalled again.
   case recallTwice = "recall-twice"
+  /// What the follower of log-backed windows has yet to hand out is committed as handed out.
+  case followerAhead = "follower-ahead"
   /// Verdicts that are read back are held outside all limits until all have arrived.
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may have any size, whatever their topics accept.
@@ -93,6 +95,8 @@ final class MutatedLink: BrokerLink {
       point.safeOffset = point.highWater
       point.clockAtSafeOffset = point.clock
     }
+    // Committed before the outputs before it.
+    if mutant == .followerAhead { point.follower?.position = point.safeOffset }
     if mutant == .forgetHighWater { point.highWater = point.safeOffset }
     return point
   }
@@ -133,12 +137,12 @@ final class MutatedLink: BrokerLink {
   }
 
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)]
-  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions) }
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
+  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions, for: use) }
 
   func readAgain(
-    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
-  ) throws(BrokerError) { try link.readAgain(take) }
+    for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) { try link.readAgain(for: use, take) }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
 
