@@ -99,7 +99,8 @@ public struct Replay: ~Copyable {
   /// Prepares a replay. A recording's reader expects a line for each trace: what a worker writes to the
   /// ledger becomes a compact record.
   ///
-  /// - Parameter canReadAgain: whether the recording can be read a second time. If not, windows are in memory.
+  /// - Parameter canReadAgain: whether the recording can be read a second time. Otherwise windows are in
+  ///   memory.
   public init(configuration: SamplerConfiguration, canReadAgain: Bool = false) {
     var configuration = configuration
     if !canReadAgain { configuration.windows.buffer = .memory }

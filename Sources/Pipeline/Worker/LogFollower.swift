@@ -25,7 +25,8 @@ final class LogFollower<Clients: KafkaClients> {
   ) throws(KafkaError) {
     self.topic = topic
     self.bounds = bounds
-    // A position that has left the log is an error: to go on elsewhere would leave out records without a word.
+    // A position that has left the log is an error: to go on elsewhere would leave out records without a
+    // word.
     let own = [
       KafkaProperty("queued.max.messages.kbytes", String(prefetchedKilobytes)),
       KafkaProperty("auto.offset.reset", "error"),
