@@ -47,7 +47,7 @@ extension Sampler {
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
-    if let follower = point.follower { handOuts.resume(at: follower) }
+    handOuts.resume(at: point.follower)
     handOuts.change(to: configuration.windows.buffer, at: point.highWater)
     // Nothing is known of keys of records that others have read.
     handOuts.mixedUntil = point.highWater

@@ -151,9 +151,10 @@ struct HandOuts {
     reading = min(before.1, handOut.first)
   }
 
-  /// Continues where an earlier owner was.
-  mutating func resume(at point: FollowerPoint) {
-    isUsed = true
+  /// Continues where an earlier owner was; nil if its windows were in memory.
+  mutating func resume(at point: FollowerPoint?) {
+    isUsed = point != nil
+    guard let point else { return }
     (from, until) = (point.from, point.until)
     (position, reading) = (point.position, point.position)
   }
