@@ -21,6 +21,7 @@ extension Sampler {
     case .past(let past) where isRemembered(past, at: share.offset):
       return takePast(share, of: &record, bytes, piece, past, &effects)
     default:
+      if isHandedOut(share) { return counters.spansReplayed += UInt64(share.spans.count) }
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       index.insert(hash, .open(slot))
@@ -31,6 +32,8 @@ extension Sampler {
         table[slot].isRestored = true
         table[slot].known = KnownSpans(.digests)
       }
+      // Tags can't be turned into digests later: no span is in memory.
+      if handOuts.isUsed, handOuts.covers(share.offset) { table[slot].known = KnownSpans(.digests) }
     }
     var facts = ShareFacts()
     var place = share.spans.lowerBound
@@ -42,6 +45,11 @@ extension Sampler {
     } else {
       takeNew(share, from: place, of: &record, bytes, piece, slot, &effects)
     }
+  }
+
+  /// Whether the share, read again, is of a kept trace whose verdict the cache had no room for.
+  private mutating func isHandedOut(_ share: Share) -> Bool {
+    handOuts.isUsed && isReplayed(share.offset) && handOuts.find(share.traceID, at: share.offset) != nil
   }
 
   /// Processes the new spans of an open trace's share, of which those before `place` are known to be new.
@@ -223,6 +231,7 @@ extension Sampler {
     _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
+    if isLogBacked(slot) { return deliverLogBacked(share, of: &record, slot, mayBeCertain, &effects) }
     let isOverLimit = table[slot].exceeds(
       spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
@@ -268,9 +277,23 @@ extension Sampler {
     forwardSkeleton(share, of: record, bytes, slot, &effects)
   }
 
-  private mutating func startSkeleton(_ slot: Int) {
+  mutating func startSkeleton(_ slot: Int) {
     table[slot].state = .skeleton
     counters.tracesTruncated += 1
+  }
+
+  /// The share's spans that the skeleton has; the rest is counted in the trace.
+  mutating func chooseForSkeleton(_ share: Share, of record: ScannedRecord, _ slot: Int) -> [Int] {
+    var errorsAndRoots = table[rare: slot].skeletonCount
+    let limits = configuration.limits
+    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
+    let chosen = limits.skeletonSpans(
+      Array(share.spans), of: record, total: (Int(table[slot].spanCount), table[slot].byteCount),
+      &errorsAndRoots, hasRoom: mayHold)
+    table[rare: slot].skeletonCount = errorsAndRoots
+    let left = share.spans.count - chosen.count
+    if left > 0 { table[rare: slot].truncatedCount.count(UInt32(clamping: left)) }
+    return chosen
   }
 
   /// Forwards the share's spans that are still under the limits, errors and roots; counts the rest.
@@ -280,28 +303,8 @@ extension Sampler {
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {
-    let limits = configuration.limits
-    var spansBefore = Int(table[slot].spanCount) - share.spans.count
-    var bytesBefore = table[slot].byteCount
-    for index in share.spans {
-      bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
-    }
-    var chosen: [Int] = []
-    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
-    for index in share.spans {
-      let span = record.spans[index]
-      bytesBefore += UInt64(span.field.count)
-      spansBefore += 1
-      let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
-      let isWanted = mayHold && (span.status == .error || span.isRoot)
-      if isUnderLimit || (isWanted && Int(table[rare: slot].skeletonCount) < limits.spansPerTrace) {
-        if !isUnderLimit { table[rare: slot].skeletonCount.count() }
-        chosen.append(index)
-      }
-    }
-    let left = share.spans.count - chosen.count
-    if left > 0 { table[rare: slot].truncatedCount.count(UInt32(clamping: left)) }
-    counters.spansTruncated += UInt64(left)
+    let chosen = chooseForSkeleton(share, of: record, slot)
+    counters.spansTruncated += UInt64(share.spans.count - chosen.count)
     let isWritten = isReplayed(share.offset) && table[slot].isRestored
     if isWritten { counters.spansReplayed += UInt64(chosen.count) }
     guard !chosen.isEmpty else { return }
@@ -359,6 +362,35 @@ extension Sampler {
     counters.lateSpansDropped += count
     counters.spansDropped += count
     noteLate(share, of: record, bytes, past, &effects)
+  }
+}
+
+extension Limits {
+  /// Those of the spans that arrived last that a skeleton has: what is still under the limits, and as many
+  /// errors and roots again.
+  ///
+  /// - Parameters:
+  ///   - total: how many spans and bytes the trace has with them.
+  ///   - errorsAndRoots: how many the skeleton has beyond the limits.
+  ///   - hasRoom: whether it may have more of them.
+  func skeletonSpans(
+    _ spans: [Int], of record: ScannedRecord, total: (spans: Int, bytes: UInt64),
+    _ errorsAndRoots: inout UInt32, hasRoom: Bool = true
+  ) -> [Int] {
+    var spansBefore = total.spans - spans.count
+    var bytesBefore = total.bytes
+    for index in spans { bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count)) }
+    return spans.filter { index in
+      let span = record.spans[index]
+      bytesBefore += UInt64(span.field.count)
+      spansBefore += 1
+      if spansBefore <= spansPerTrace && bytesBefore <= bytesPerTrace { return true }
+      guard hasRoom, span.status == .error || span.isRoot, Int(errorsAndRoots) < spansPerTrace else {
+        return false
+      }
+      errorsAndRoots.count()
+      return true
+    }
   }
 }
 

@@ -87,6 +87,8 @@ public struct Sampler: ~Copyable {
   /// Their spans, while some are being read.
   var collector: RecallCollector?
   let spanMemory: SpanMemory
+  /// Kept traces whose spans are handed out from the log: see `Windows/Sampler+HandOuts.swift`.
+  var handOuts: HandOuts
 
   /// What the tables take; updated every 16 records.
   var tableAccount: TableAccount
@@ -127,6 +129,7 @@ public struct Sampler: ~Copyable {
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     spanMemory = memory
     buffer = SpanBuffer(memory: memory)
+    handOuts = HandOuts(configuration.windows.buffer)
     tableAccount = TableAccount(memory: memory)
     verdicts = VerdictCache(memory: memory, remembersFacts: policies.program.remembersFacts)
     register = SpanRegister(seed: seed, memory: memory)
@@ -311,6 +314,7 @@ public struct Sampler: ~Copyable {
   /// Releases what its tables have not needed since the last call. Call it every minute or so.
   public mutating func trim() {
     trimPastSpans()
+    trimHandOuts()
     register.trim()
     pastKept.trim()
     pastDropped.trim()
@@ -330,17 +334,29 @@ public struct Sampler: ~Copyable {
     // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = max(clock, recovery.clock)
-    var safe = (offset: nextOffset, clock: clock)
+    let safe = safePoint(next: nextOffset)
+    var point = CommitPoint(
+      safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
+      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
+      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
+      standing: standing.flatMap { $0.until > safe.offset ? $0 : nil })
+    if handOuts.isUsed {
+      point.follower = FollowerPoint(
+        position: handOuts.position(safe: safe.offset), oldestVerdict: handOuts.oldestVerdict,
+        from: handOuts.from, until: handOuts.until)
+    }
+    return point
+  }
+
+  /// The safe offset and the clock there; `next` is the next record to read.
+  func safePoint(next: Offset) -> (offset: Offset, clock: Instant) {
+    var safe = (offset: next, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
     if let pending = clockGuard.pending, pending.since < safe.offset {
       safe = (pending.since, pending.clock)
     }
-    return CommitPoint(
-      safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
-      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
-      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
-      standing: standing.flatMap { $0.until > safe.offset ? $0 : nil })
+    return safe
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
@@ -363,7 +379,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount
+      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
@@ -372,6 +388,7 @@ public struct Sampler: ~Copyable {
     checkIndex()
     checkKnownSpans()
     recalls.checkInvariants()
+    handOuts.checkInvariants()
     invariant(
       recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
       "a window ends while nothing is said to be due")
@@ -437,14 +454,21 @@ public struct Sampler: ~Copyable {
   private mutating func noteKey(_ key: RawSpan?, _ first: TraceID, isSingle: Bool) {
     guard let key else {
       counters.recordsUnkeyed += 1
-      return
+      return noteMixed()
     }
     if first.isWritten(in: key), isSingle { return }
     guard let traceID = TraceID(key: key) else {
       counters.recordsUnkeyed += 1
-      return
+      return noteMixed()
     }
-    if traceID != first || !isSingle { counters.recordsMisrouted += 1 }
+    guard traceID != first || !isSingle else { return }
+    counters.recordsMisrouted += 1
+    noteMixed()
+  }
+
+  /// Notes that the key of the record being read says nothing about its traces.
+  private mutating func noteMixed() {
+    if handOuts.isUsed, let nextOffset { handOuts.mixedUntil = nextOffset }
   }
 
   // MARK: Time
@@ -512,6 +536,7 @@ public struct Sampler: ~Copyable {
   mutating func dateBack(to time: Instant) {
     verdicts.turnBack(to: time)
     recalls.turnBack(to: time)
+    handOuts.turnBack(to: time)
   }
 
   /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter

@@ -38,8 +38,8 @@ struct LanePlan: Sendable {
     // Unknown outside the process, so a producer can't choose ids that fall into one bucket. It does not
     // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
-    // Without records of dropped traces there is nothing to find.
-    sampler.windows.looksUpVerdicts = sampler.dropped != .none
+    // Without records of dropped traces there is nothing to find; without spans in memory, nothing waits.
+    sampler.windows.looksUpVerdicts = sampler.dropped != .none && sampler.windows.buffer == .memory
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.pace = CommitPace(worker)
@@ -61,7 +61,9 @@ struct LanePlan: Sendable {
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
       readBack: [topics.decisions.name, topics.verdicts],
       readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
-      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero)
+      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero,
+      // The follower may be behind for a while, as after a takeover.
+      windowReach: topology.windows.buffer == .log ? topology.windows.decisionWait + .seconds(600) : .zero)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 
