@@ -53,6 +53,10 @@ public struct CommitPoint: Equatable, Sendable {
     [oldestRecall, follower?.oldestVerdict].compactMap(\.self).min()
   }
 
+  /// The clock by which the first record to read again knew verdicts: those of `late_window` before it must
+  /// be read back.
+  public var clockOfVerdicts: Instant { min(clockAtSafeOffset, standing?.clock ?? clockAtSafeOffset) }
+
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
   public static let budgetLevelsMax = 2 * PolicyCompiler.budgetsMax

@@ -251,7 +251,7 @@ final class MemoryLink: BrokerLink {
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     if let error = againErrors.popLast() { throw error }
-    var places = (self.places[use] ?? [:]).filter { id, _ in partitions.contains { $0.0 == id } }
+    var places: [PartitionID: Int64] = [:]
     defer { self.places[use] = places }
     for (id, offset) in partitions {
       guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }

@@ -145,6 +145,7 @@ import Testing
     #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     some.standing = StandingClock(clock: .at(2), until: Offset(60))
+    #expect(point.clockOfVerdicts == .at(5) && some.clockOfVerdicts == .at(2))
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     some.clockAhead = .seconds(900)
     some.oldestRecall = .at(3)

@@ -263,6 +263,18 @@ import Testing
     #expect(try again(link, from: 0, count: 2).offsets == [0, 1], "a pass begins")
   }
 
+  /// A broker that does not answer leaves no partition read at a wrong place.
+  @Test func whatCanNotBeSoughtIsNotRead() throws {
+    publish(100, bytes: 10)
+    let link = try link(process())
+    #expect(try again(link, from: 50, count: 2).offsets == [50, 51])
+    faults.plan.requestFailure = 1
+    #expect(throws: BrokerError.self) { try link.seekAgain([(PartitionID(0), Offset(0))]) }
+    faults.plan.requestFailure = 0
+    try link.readAgain { (place, _, _) in Issue.record("record \(place.offset) follows record 51") }
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+  }
+
   /// A position may leave the log between two reads: then the rest is lost, not skipped.
   @Test func whatLeavesTheLogWhileItIsReadIsFoundOut() throws {
     let log = LogID(topic: SimulatedTopic.spans, partition: PartitionID(0))

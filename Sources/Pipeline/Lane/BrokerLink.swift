@@ -213,7 +213,7 @@ public protocol BrokerLink {
   /// Prepares to read these partitions again for `use`, each from its offset on, and no others. Returns those
   /// of which
   /// some records are no longer in the log, with the first offset that is left. It sends a request only where
-  /// reading does not simply go on.
+  /// reading does not simply go on. If it fails, those that it has not sought are not read.
   func seekAgain(
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)]

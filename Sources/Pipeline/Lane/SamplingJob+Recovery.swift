@@ -65,7 +65,7 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(min(point.clockAtSafeOffset, point.oldestNeed ?? wall) - point.clockAhead, wall)
+      min(min(point.clockOfVerdicts, point.oldestNeed ?? wall) - point.clockAhead, wall)
       - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether

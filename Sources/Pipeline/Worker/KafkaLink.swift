@@ -291,8 +291,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     let patience = try patience(KafkaLink.endTimeout)
     return try attempt("reading records again") { () throws(KafkaError) in
       let follower = try getFollower(use)
-      let wanted = Set(partitions.map(\.0))
-      follower.forget(follower.partitions.filter { !wanted.contains($0) })
+      // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
+      // doesn't answer.
+      let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
+      follower.forget(
+        follower.partitions.filter { id in wanted[id].map { !follower.reaches($0, in: id) } ?? true })
       var lost: [(PartitionID, Offset)] = []
       for (id, offset) in partitions {
         guard let first = try follower.seek(id, to: offset, timeout: patience) else { continue }

@@ -58,12 +58,12 @@ final class LogFollower<Clients: KafkaClients> {
   ///
   /// - Throws: a timeout if no broker answers.
   func seek(_ partition: PartitionID, to offset: Offset, timeout: Duration) throws(KafkaError) -> Offset? {
-    if let place = places[partition], place.reaches(offset.value) { return nil }
+    if reaches(offset, in: partition) { return nil }
+    forget([partition])
     let place = TopicPartition(topic, partition.value)
     let low = try bounds.lookUp(
       [PartitionOffset(place, offset: PartitionOffset.beginning)], timeout: timeout
     ).first.map { Offset($0.offset) }
-    if places.removeValue(forKey: partition) != nil { try reader.unassignAlone([place]) }
     let start = max(offset, low ?? offset)
     if misplaced.contains(partition) {
       let end = try bounds.lookUp([PartitionOffset(place, offset: PartitionOffset.end)], timeout: timeout)
@@ -73,6 +73,11 @@ final class LogFollower<Clients: KafkaClients> {
     try reader.assignAlone(more: [PartitionOffset(place, offset: start.value)])
     places[partition] = Place(next: start.value)
     return low
+  }
+
+  /// Whether reading a partition on from where it is comes to `offset` soon.
+  func reaches(_ offset: Offset, in partition: PartitionID) -> Bool {
+    places[partition]?.reaches(offset.value) ?? false
   }
 
   /// Delivers what has arrived, in the order of each partition's offsets, without waiting. Returns how many

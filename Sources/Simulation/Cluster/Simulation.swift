@@ -119,7 +119,7 @@ public final class Simulation {
     traffic.slowShare = 0.1
     traffic.slowThresholdNanoseconds = 800_000_000
     traffic.publishDelayMaxNanoseconds = 300_000_000
-    traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.3 : 0.1) : 0
+    traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.6 : 0.1) : 0
     traffic.redeliveredShare = options.redelivered
     traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
@@ -198,7 +198,7 @@ public final class Simulation {
     while report.steps < stepsMax, nextRecord != nil || !isDrained { step() }
     faults.plan.isOver = true
     cluster.speakAgain()
-    let quietSteps = report.steps + (options.recallsSlowly ? 24_000 : 6000)
+    let quietSteps = report.steps + (options.recallsSlowly ? 48_000 : 6000)
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
     // Transactions that dead workers left open end now: readers see what comes after them.
     cluster.pass(to: now + .seconds(60))
