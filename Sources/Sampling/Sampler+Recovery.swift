@@ -156,6 +156,9 @@ extension Sampler {
     // judged by that time it would close at once.
     if let suspect = recovery.firstSuspect, clock > self.clock + configuration.clockLead {
       table.delay(since: suspect.offset, clock: suspect.clock, to: clock)
+      // What was read so far knew verdicts by a clock that stood still.
+      let stood = min(standing?.clock ?? self.clock, self.clock)
+      standing = StandingClock(clock: stood, until: recovery.highWater)
       clockGuard.forget()
     }
     recovery.firstSuspect = nil

@@ -83,7 +83,7 @@ extension Sampler {
     _ slot: Int, _ effects: inout Effects
   ) {
     if isVeryLate(facts.earliestStart) {
-      awaitVerdict(slot, start: facts.earliestStart, at: share.offset)
+      awaitVerdict(slot, facts, at: share.offset)
     }
     var mayBeCertain = table[slot].add(
       facts, byteCount: piece.byteCount, at: share.offset, policies.program.edges,

@@ -269,6 +269,35 @@ import Testing
     _ = try world.take()
   }
 
+  /// Counts that were published before the clock was set back are not replaced by those after it.
+  @Test func theBaselineCountsEachIntervalOnce() throws {
+    let world = World {
+      $0.clockWitnesses = 10
+      $0.policies = [Policy(name: "adaptive", rule: .adaptive)]
+      $0.baseline = BaselineConfiguration()
+      $0.baseline?.interval = .seconds(5)
+    }
+    var intervals: [IntervalNumber] = []
+    func note() throws {
+      for case .count(_, let range) in world.effects.outputs {
+        intervals.append(try TrafficRecord(decoding: Array(world.effects.bytes[range])).interval)
+      }
+      world.effects.removeAll()
+    }
+    for step in 0..<10 as Range<Int64> {
+      _ = world.ingest(record([.root(of: 1)]), key: nil, at: .at(600 * step))
+    }
+    world.sampler.advance(to: .at(31_000), into: &world.effects)
+    try note()
+    for step in 0..<20 as Range<Int64> {
+      _ = world.ingest(record([.root(of: 2)]), key: nil, at: .at(15_000 + 300 * step))
+    }
+    #expect(world.counters.clockTurnedBack == 1)
+    world.sampler.advance(to: .at(60_000), into: &world.effects)
+    try note()
+    #expect(intervals.count > 6 && Set(intervals).count == intervals.count)
+  }
+
   // MARK: Commit points and silence
 
   /// The next owner reads the dissenting records again.

@@ -133,6 +133,54 @@ import Testing
     #expect(none == nil)
   }
 
+  /// A root that lasted long is old when it comes, and its trace was decided after its end.
+  @Test func theVerdictOfALongRootIsFound() throws {
+    let world = world()
+    try passing(world, at: 200_000)
+    try world.send(TestSpan(trace: trace, id: 1, start: 500, end: 199_000), at: 201_000)
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let lookup = world.sampler.nextLookup()
+    #expect(try #require(lookup).until >= .at(199_000) + world.sampler.configuration.windows.decisionWait)
+  }
+
+  /// The trace that came first is answered first, even if spans come all the time that are older.
+  @Test func noneWaitsForThoseThatComeLater() throws {
+    let world = world()
+    try passing(world, at: 900_000)
+    try world.send(child(2, at: 700_000), at: 901_000)
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let first = world.sampler.nextLookup()
+    for step in 0..<3 as Range<UInt64> {
+      try world.send(TestSpan(trace: 80 + step, id: 2, parent: 1, start: 1000, end: 1010), at: 902_000)
+    }
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    try world.send(TestSpan(trace: 90, id: 2, parent: 1, start: 710_000, end: 710_010), at: 903_000)
+    #expect(world.sampler.lookedUp.map(\.low) == [trace])
+    world.sampler.endLookup(into: &world.effects)
+    _ = try world.take()
+    let second = world.sampler.nextLookup()
+    #expect(try #require(first).since > #require(second).since)
+    #expect(Set(world.sampler.lookedUp.map(\.low)) == [80, 81, 82])
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    world.sampler.endLookup(into: &world.effects)
+    _ = world.sampler.nextLookup()
+    #expect(world.sampler.lookedUp.map(\.low) == [90])
+  }
+
+  /// Its partition can't be resumed after it: without an answer it is decided in the end.
+  @Test func noneWaitsForEver() throws {
+    let world = world()
+    try passing(world, at: 200_000)
+    try world.send(child(2), at: 201_000)
+    try world.pass(to: 800_000)
+    _ = world.sampler.nextLookup()
+    #expect(try world.pass(to: 800_500).decisions.allSatisfy { $0.traceID.low != trace })
+    try world.pass(to: 802_000)
+    let lookup = world.sampler.nextLookup()
+    #expect(lookup == nil && world.counters.lookupsRefused == 1)
+    #expect(try world.pass(to: 802_001).decisions.map(\.traceID.low) == [trace])
+  }
+
   /// Late spans that changed nothing are found by whoever owns the partition when another one does.
   @Test(arguments: [DroppedRecords.ledger, .compact])
   func lateSpansBeforeATakeoverAreRecalled(_ dropped: DroppedRecords) throws {

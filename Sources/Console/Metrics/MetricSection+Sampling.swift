@@ -119,8 +119,8 @@ extension MetricSection {
     .counter(
       "tailrace_verdict_lookups_total",
       "Traces with a span that started longer ago than verdicts are remembered, by what became of looking "
-        + "up their old verdict: begun, found, or refused because 1,000 of the partition were waiting or "
-        + "memory ran short",
+        + "up their old verdict: begun, found, or refused because 1,000 of the partition were waiting, "
+        + "memory ran short, or there was no answer for ten minutes",
       by: "outcome"
     ) {
       [

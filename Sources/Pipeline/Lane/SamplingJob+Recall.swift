@@ -90,7 +90,7 @@ extension SamplingJob {
   private var hasNoRecallRoom: Bool { memory.recallBytes > configuration.sampler.limits.recallBytes }
 
   /// The pause after partitions could not be sought.
-  private static var seekPause: Interval { .seconds(3) }
+  static var seekPause: Interval { .seconds(3) }
 }
 
 extension PartitionState {

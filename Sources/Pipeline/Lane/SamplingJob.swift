@@ -48,6 +48,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var seekAgainAt = Instant.distantPast
   /// How many times that failed: then another partition is sought first.
   var seekFailures = 0
+  /// The same for old verdicts.
+  var lookUpAgainAt = Instant.distantPast
   /// Whether something is being read again.
   var isRecalling = false
   /// The same for log-backed windows.
@@ -90,7 +92,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     try followFleet(at: moment, through: link)
     try letTimePass(at: moment.steady, to: link)
     try recall(at: moment.steady, through: link)
-    try lookUp(through: link)
+    try lookUp(at: moment.steady, through: link)
     try follow(at: moment.steady, through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)

@@ -39,7 +39,10 @@ struct LanePlan: Sendable {
     // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
     // Without records of dropped traces there is nothing to find; without spans in memory, nothing waits.
-    sampler.windows.looksUpVerdicts = sampler.dropped != .none && sampler.windows.buffer == .memory
+    // Without transactions a record does not say that what it tells of was written.
+    let looksUpVerdicts =
+      sampler.dropped != .none && worker.delivery == .exactlyOnce && sampler.windows.buffer == .memory
+    sampler.windows.looksUpVerdicts = looksUpVerdicts
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.pace = CommitPace(worker)
@@ -50,8 +53,7 @@ struct LanePlan: Sendable {
       deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)
     // A verdict must be remembered, or be in the log, for its trace to be recalled.
     let windows = topology.windows
-    let isLogged = topics.decisions.dropped != .none
-    let recalled = isLogged ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
+    let recalled = looksUpVerdicts ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
     let needs = TopicNeeds(
       input: topics.spans.name, mirrored: [topics.decisions.name, topics.verdicts, topics.sampled],
       free: [topics.deadLetters],

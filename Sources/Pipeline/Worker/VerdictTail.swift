@@ -91,10 +91,12 @@ final class VerdictTail<Clients: KafkaClients> {
       try begin(partition, place: 0, since: time, until: end, timeout: timeout)
     }
     let deadline = clients.uptime + (end == nil ? Self.slice : .zero)
-    while readings[partition]?.isDone == false, try pump(take), clients.uptime < deadline {}
+    while readings[partition]?.isDone == false, try pump(waits: end == nil, take), clients.uptime < deadline {
+    }
     guard let reading = readings[partition] else { return .reading(read: 0, of: 0) }
     guard reading.isDone else {
-      try complain(of: partition)
+      // A lookup waits for this lane's own transaction.
+      if end == nil { try complain(of: partition) }
       return .reading(read: reading.next - reading.start, of: reading.end - reading.start)
     }
     guard reading.place == topics.count - 1 else {
@@ -161,9 +163,11 @@ final class VerdictTail<Clients: KafkaClients> {
   }
 
   /// Reads what has arrived. Returns whether anything had.
-  private func pump(_ take: (PartitionID, RestoredVerdict) -> Void) throws(KafkaError) -> Bool {
+  private func pump(
+    waits: Bool, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(KafkaError) -> Bool {
     let now = clients.uptime
-    let count = reader.poll(timeout: .milliseconds(5)) { info, _, value in
+    let count = reader.poll(timeout: waits ? .milliseconds(5) : .zero) { info, _, value in
       let partition = PartitionID(info.partition)
       guard readings[partition] != nil else { return }
       readings[partition]?.next = info.offset + 1

@@ -11,6 +11,9 @@ extension Sampler {
   /// Spans that started longer ago than this are from a clock that is wrong.
   static var lookupReach: Interval { .seconds(86_400) }
 
+  /// How long a trace waits for an answer.
+  static var lookupPatience: Interval { .seconds(600) }
+
   /// How long a trace's first span takes to arrive at most, if its verdict is to be found.
   private static var delayMax: Interval { .seconds(60) }
 
@@ -23,7 +26,8 @@ extension Sampler {
 
   /// Has an open trace wait for its old verdict.
   @inline(never)
-  mutating func awaitVerdict(_ slot: Int, start: UInt64, at offset: Offset) {
+  mutating func awaitVerdict(_ slot: Int, _ facts: ShareFacts, at offset: Offset) {
+    let start = facts.earliestStart
     guard table[slot].state == .undecided, !table[slot].isLookedUp, !recovery.isCollecting,
       Interval(nanoseconds: clock.nanoseconds - Int64(clamping: start)) < Self.lookupReach
     else { return }
@@ -33,7 +37,13 @@ extension Sampler {
       return
     }
     table[slot].awaitsVerdict = true
-    lookups.add(table[slot].id, start: Instant(nanoseconds: Int64(clamping: start)), at: offset)
+    // A span that lasted long is old, and may have come in time: its trace is decided after its end.
+    lookups.add(
+      table[slot].id,
+      VerdictLookups.Waiting(
+        start: Instant(nanoseconds: Int64(clamping: start)),
+        end: min(Instant(nanoseconds: Int64(clamping: facts.latestEnd)), clock), offset: offset, since: clock)
+    )
     counters.lookups += 1
   }
 
@@ -43,6 +53,8 @@ extension Sampler {
     table[slot].awaitsVerdict = false
     lookups.remove(table[slot].id)
     counters.lookupsRefused += 1
+    // Its window may have ended.
+    quietUntil = .distantPast
   }
 
   /// Notes that all verdicts are in the log that were given before the record at `offset` was read: those can
@@ -54,8 +66,12 @@ extension Sampler {
   public mutating func nextLookup() -> VerdictLookup? {
     guard lookups.count > 0, !recovery.isHolding else { return nil }
     let windows = configuration.windows
+    // Its partition can't be resumed after it, so it does not wait for ever.
+    for traceID in lookups.overdue(since: clock - Self.lookupPatience) {
+      if case .open(let slot) = find(traceID, index.hash(traceID)) { stopAwaiting(slot) }
+    }
     // A trace may have begun, and been decided, before the span that came late. It was decided no later than
-    // its wait after its first span, which may have taken a while to arrive.
+    // its wait after that span's end, or after its first span, which may have taken a while to arrive.
     let after = Interval(nanoseconds: 2 * windows.decisionWait.nanoseconds + Self.delayMax.nanoseconds)
     return lookups.next(before: windows.lateWindow, after: after)
   }
@@ -115,6 +131,10 @@ extension Sampler {
       }
     }
     let count = UInt64(table[slot].spanCount)
+    if past.isTruncated {
+      table[slot].state = .skeleton
+      table[rare: slot].threshold = past.threshold
+    }
     if past.isKept, !past.isTruncated {
       counters.lateSpansKept += count
       table[slot].state = .kept

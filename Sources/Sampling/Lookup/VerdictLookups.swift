@@ -16,23 +16,29 @@ public struct VerdictLookup: Equatable, Sendable {
 /// A lookup is a pass over the verdicts of a stretch of time. It answers all traces that began in it and were
 /// waiting when the pass began.
 struct VerdictLookups {
-  /// One that waits for a pass.
-  private struct Waiting {
+  /// One that waits for an answer.
+  struct Waiting {
     /// The start of its earliest span.
     let start: Instant
-    /// The record with that span.
+    /// The end of its latest.
+    let end: Instant
+    /// The record with these spans.
     let offset: Offset
+    /// The stream clock then.
+    let since: Instant
+    /// What was found so far; nil before that.
+    var verdict: RestoredVerdict?
   }
 
   private var waiting: [TraceID: Waiting] = [:]
   /// Up to where verdicts are in the log: those on traces before this record can be read.
   private var committed = Offset(0)
-  /// Those of the pass, with what was found; the value is nil until something is.
-  private var active: [TraceID: RestoredVerdict?] = [:]
+  /// Those of the pass.
+  private var active: [TraceID: Waiting] = [:]
   /// The pass that is being read.
   private var lookup: VerdictLookup?
 
-  /// A pass takes in traces that began within this time of the oldest.
+  /// A pass takes in traces that began within this time of the first.
   private static var stretch: Interval { .seconds(60) }
 
   /// How many traces wait for an answer.
@@ -41,9 +47,7 @@ struct VerdictLookups {
   /// The traces of the pass.
   var asked: [TraceID] { Array(active.keys) }
 
-  mutating func add(_ traceID: TraceID, start: Instant, at offset: Offset) {
-    waiting[traceID] = Waiting(start: start, offset: offset)
-  }
+  mutating func add(_ traceID: TraceID, _ trace: Waiting) { waiting[traceID] = trace }
 
   /// Notes that all verdicts are in the log that were given before the record at `offset` was read.
   mutating func noteCommitted(before offset: Offset) { committed = max(committed, offset) }
@@ -54,33 +58,49 @@ struct VerdictLookups {
     active.removeValue(forKey: traceID)
   }
 
-  /// The pass that is to be read, or goes on; nil if no trace waits.
+  /// The traces that have waited since before `time`, in an order that depends on nothing else.
+  func overdue(since time: Instant) -> [TraceID] {
+    guard count > 0 else { return [] }
+    return [waiting, active].flatMap { $0.filter { $0.value.since < time }.keys }.sorted {
+      ($0.high, $0.low) < ($1.high, $1.low)
+    }
+  }
+
+  /// The pass that is to be read, or goes on; nil if no trace waits. The trace that came first has its turn,
+  /// with all that began at about the same time: so none waits for those that come later.
   ///
   /// - Parameters:
   ///   - before: how long before a late span its trace may have been decided.
-  ///   - after: how long after a span's start its trace is decided at the latest.
+  ///   - after: how long after a span's end its trace is decided at the latest.
   mutating func next(before: Interval, after: Interval) -> VerdictLookup? {
     if let lookup { return lookup }
     let ready = waiting.filter { $0.value.offset < committed }
-    guard let oldest = ready.values.map(\.start).min() else { return nil }
-    let newest = oldest + Self.stretch
-    for (traceID, trace) in ready where trace.start <= newest {
-      waiting[traceID] = nil
-      active[traceID] = .some(nil)
+    let first = ready.min {
+      ($0.value.offset, $0.key.high, $0.key.low) < ($1.value.offset, $1.key.high, $1.key.low)
     }
-    lookup = VerdictLookup(since: oldest - before, until: newest + after)
+    guard let first else { return nil }
+    var (since, until) = (first.value.start, first.value.start)
+    let earliest = first.value.start - Self.stretch
+    let latest = first.value.start + Self.stretch
+    for (traceID, trace) in ready where earliest <= trace.start && trace.start <= latest {
+      waiting[traceID] = nil
+      active[traceID] = trace
+      since = min(since, trace.start)
+      until = max(until, trace.start, trace.end)
+    }
+    lookup = VerdictLookup(since: since - before, until: until + after)
     return lookup
   }
 
   /// Notes a verdict that was read; one that comes later counts.
   mutating func note(_ verdict: RestoredVerdict) {
-    guard !active.isEmpty, let known = active[verdict.traceID] else { return }
+    guard !active.isEmpty, let trace = active[verdict.traceID] else { return }
     guard verdict.isLate, !verdict.isKept else {
       // What was kept early has a final record too.
-      if verdict.isFinal || verdict.isLate { active[verdict.traceID] = verdict }
+      if verdict.isFinal || verdict.isLate { active[verdict.traceID]?.verdict = verdict }
       return
     }
-    guard var old = known else { return }
+    guard var old = trace.verdict else { return }
     if case .requested = verdict.recall {
       // The trace is kept from then on.
       old.isKept = true
@@ -88,12 +108,12 @@ struct VerdictLookups {
     } else if let last = verdict.lastOffset {
       old.lastOffset = max(old.lastOffset ?? last, last)
     }
-    active[verdict.traceID] = old
+    active[verdict.traceID]?.verdict = old
   }
 
   /// Ends the pass. Returns its traces with what was found, in an order that depends on nothing else.
   mutating func end() -> [(TraceID, RestoredVerdict?)] {
     defer { (active, lookup) = ([:], nil) }
-    return active.map { ($0.key, $0.value) }.sorted { ($0.0.high, $0.0.low) < ($1.0.high, $1.0.low) }
+    return active.map { ($0.key, $0.value.verdict) }.sorted { ($0.0.high, $0.0.low) < ($1.0.high, $1.0.low) }
   }
 }
