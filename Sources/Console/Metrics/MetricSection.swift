@@ -16,7 +16,6 @@ struct MetricSection: Sendable {
 
   static let tailSampling = MetricSection(
     title: "Tail sampling",
-
     metrics: records + verdicts + lookups + recalls + windows + spans + services + memory)
 
   static let repartition = MetricSection(

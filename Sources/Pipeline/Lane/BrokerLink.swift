@@ -211,16 +211,14 @@ public protocol BrokerLink {
   ) throws(BrokerError) -> PastDecisions
 
   /// Prepares to read these partitions again for `use`, each from its offset on, and no others. Returns those
-  /// of which
-  /// some records are no longer in the log, with the first offset that is left. It sends a request only where
-  /// reading does not simply go on. If it fails, those that it has not sought are not read.
+  /// of which some records are no longer in the log, with the first offset that is left. It sends a request
+  /// only where reading does not simply go on. If it fails, those that it has not sought are not read.
   func seekAgain(
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)]
 
   /// Delivers records that are read again for `use`, as far as they have arrived: of each partition in order,
-  /// from
-  /// where it was sought on. It does not wait. Key and value are lent for the call only.
+  /// from where it was sought on. It does not wait. Key and value are lent for the call only.
   func readAgain(
     for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
