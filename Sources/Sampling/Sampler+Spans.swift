@@ -21,7 +21,9 @@ extension Sampler {
     case .past(let past) where isRemembered(past, at: share.offset):
       return takePast(share, of: &record, bytes, piece, past, &effects)
     default:
-      if isHandedOut(share) { return counters.spansReplayed += UInt64(share.spans.count) }
+      if handOuts.isUsed, isHandedOut(share) {
+        return counters.spansReplayed += UInt64(share.spans.count)
+      }
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       index.insert(hash, .open(slot))
@@ -48,8 +50,9 @@ extension Sampler {
   }
 
   /// Whether the share, read again, is of a kept trace whose verdict the cache had no room for.
+  @inline(never)
   private mutating func isHandedOut(_ share: Share) -> Bool {
-    handOuts.isUsed && isReplayed(share.offset) && handOuts.find(share.traceID, at: share.offset) != nil
+    isReplayed(share.offset) && handOuts.find(share.traceID, at: share.offset) != nil
   }
 
   /// Processes the new spans of an open trace's share, of which those before `place` are known to be new.
@@ -226,31 +229,46 @@ extension Sampler {
 
   /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
   ///
+  /// Small enough to be inlined: what happens to most shares is here, the rest in `deliverOther`.
+  ///
   /// - Parameter mayBeCertain: whether policies may find the trace certain now that did not before.
   private mutating func deliver(
     _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
     _ mayBeCertain: Bool, _ effects: inout Effects
   ) -> Bool {
-    if isLogBacked(slot) { return deliverLogBacked(share, of: &record, slot, mayBeCertain, &effects) }
     let isOverLimit = table[slot].exceeds(
       spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
+    guard table[slot].state == .undecided, !isOverLimit, !recovery.isHolding, !isLogBacked(slot) else {
+      return deliverOther(share, of: &record, bytes, piece, slot, mayBeCertain, isOverLimit, &effects)
+    }
+    buffer.append(piece, to: &table[slot].spans, owner: slot)
+    if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
+      keepEarly(slot, .eager, into: &effects)
+    }
+    return true
+  }
+
+  /// The same for a share of a trace that is log-backed, kept, over a limit, or not to be decided now.
+  @inline(never)
+  private mutating func deliverOther(
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ mayBeCertain: Bool, _ isOverLimit: Bool, _ effects: inout Effects
+  ) -> Bool {
+    if isLogBacked(slot) {
+      return deliverLogBacked(share, of: &record, slot, mayBeCertain, isOverLimit, &effects)
+    }
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       hold(share, of: record, bytes, piece, slot, isGiant: isOverLimit && recovery.isCollecting, &effects)
-    case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
+    case .undecided where policies.program.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
-    case .undecided where isOverLimit:
+    case .undecided:
       stopAwaiting(slot)
       learnDigests(of: slot, and: share.spans, of: record, bytes)
       keepEarly(slot, .limit, into: &effects)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
-    case .undecided:
-      buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
-        keepEarly(slot, .eager, into: &effects)
-      }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)

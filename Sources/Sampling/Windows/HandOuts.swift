@@ -105,6 +105,7 @@ struct HandOuts {
 
   /// Bytes of memory in use.
   var byteCount: Int {
+    guard entries.capacity > 0 else { return 0 }
     let id = MemoryLayout<TraceID>.stride + MemoryLayout<Int>.stride
     return entries.capacity * MemoryLayout<HandOut>.stride + numbers.capacity * id
       + progress.capacity * (MemoryLayout<HandOutProgress>.stride + MemoryLayout<Int>.stride)

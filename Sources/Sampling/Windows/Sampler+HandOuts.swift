@@ -24,10 +24,8 @@ extension Sampler {
   @inline(never)
   mutating func deliverLogBacked(
     _ share: Share, of record: inout ScannedRecord, _ slot: Int, _ mayBeCertain: Bool,
-    _ effects: inout Effects
+    _ isOverLimit: Bool, _ effects: inout Effects
   ) -> Bool {
-    let isOverLimit = table[slot].exceeds(
-      spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
     case .undecided where recovery.isHolding: break
     case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
@@ -148,7 +146,6 @@ extension Sampler {
 
   /// Removes hand-outs whose last record does not exist any more.
   mutating func trimHandOuts() {
-    guard handOuts.isUsed else { return }
     for number in handOuts.stale { endHandOut(number) }
     handOuts.trim()
   }
