@@ -33,6 +33,16 @@ public struct CommitPoint: Equatable, Sendable {
   /// By which time records from the safe offset on forget verdicts: at most `VerdictHorizon.stepsMax` steps,
   /// the first of them at the safe offset. Empty if it is the clock there for all of them.
   public var horizon: [HorizonStep]
+  /// How far the follower of log-backed windows is; nil if they are in memory.
+  public var follower: FollowerPoint?
+
+  /// The offset to commit: the first record that is still needed.
+  public var committedOffset: Offset { min(safeOffset, follower?.position ?? safeOffset) }
+
+  /// The clock at the oldest verdict that is needed for more than the spans to come.
+  public var oldestNeed: Instant? {
+    [oldestRecall, follower?.oldestVerdict].compactMap(\.self).min()
+  }
 
   /// The clock by which the first record to read again knew verdicts: those of `late_window` before it must
   /// be read back.
@@ -58,24 +68,26 @@ public struct CommitPoint: Equatable, Sendable {
     self.horizon = horizon
   }
 
-  /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
+  /// The metadata committed with `committedOffset`: `1;` (the version), then the high water, the clock at the
   /// safe offset and the clock, as decimal numbers separated by `;`. With rate limits the version is 2 and
   /// their levels follow, separated by `,`. If the clock was ahead, the version is 3, the nanoseconds it was
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
-  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If anything
-  /// else has to be known, the version is 5: the oldest request may be missing, and after the levels come
-  /// pairs of a name and a value, `name=value`, separated by `,`. The value is numbers, separated by `:`: of
-  /// `forgotten` a time and an offset; of `horizon` the time of the first step, then for each further one how
-  /// much later its time is, and its offset, than those of the step before.
+  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels.
+  ///
+  /// If anything else has to be known, the version is 5: as 4, but the clock at the oldest request may be
+  /// missing, and after the levels come fields with names, `name=value`, separated by `,`. The value is
+  /// numbers, separated by `:`: of `forgotten` a time and an offset; of `horizon` the time of the first step,
+  /// then for each further one how much later its time is, and its offset, than those of the step before. If
+  /// windows are log-backed: `s=` the safe offset, `f=` the follower's position, `h=` the clock at the oldest
+  /// verdict that it has not passed, `a=` and `u=` where log-backed traces begin and end; the last three may
+  /// be missing.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
     let (ahead, recall) = (max(0, clockAhead.nanoseconds), oldestRecall.map { "\($0.nanoseconds)" } ?? "")
-    var pairs: [String] = []
-    if let forgotten { pairs.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
-    if !horizon.isEmpty { pairs.append("horizon=\(horizonText)") }
-    if !pairs.isEmpty {
-      return "5;\(point);\(ahead);\(recall);\(levels);\(pairs.joined(separator: ","))"
+    let fields = fields
+    if !fields.isEmpty {
+      return "5;\(point);\(ahead);\(recall);\(levels);\(fields.joined(separator: ","))"
     }
     if oldestRecall != nil { return "4;\(point);\(ahead);\(recall);\(levels)" }
     if ahead > 0 { return "3;\(point);\(ahead);\(levels)" }
@@ -95,20 +107,36 @@ public struct CommitPoint: Equatable, Sendable {
     return numbers.map(String.init).joined(separator: ":")
   }
 
+  /// The fields with names.
+  private var fields: [String] {
+    var fields: [String] = []
+    if let follower {
+      fields = ["s=\(safeOffset.value)", "f=\(follower.position.value)"]
+      if let oldest = follower.oldestVerdict { fields.append("h=\(oldest.nanoseconds)") }
+      if follower.from > Offset(.min) { fields.append("a=\(follower.from.value)") }
+      if follower.until < Offset(.max) { fields.append("u=\(follower.until.value)") }
+    }
+    if let forgotten { fields.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
+    if !horizon.isEmpty { fields.append("horizon=\(horizonText)") }
+    return fields
+  }
+
   /// Reads back what `metadata` wrote; nil for anything else, since another program may have committed.
   /// Neither offset is negative, so their difference fits.
-  public init?(safeOffset: Offset, metadata: String) {
+  ///
+  /// - Parameter offset: the committed offset.
+  public init?(safeOffset offset: Offset, metadata: String) {
     var parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
     let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6, "4": 7, "5": 8]
     let version = parts[0]
     guard counts[version] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
-      let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
-      clock >= atSafe
+      let clock = Int64(parts[3]), clock >= atSafe
     else { return nil }
     self.init(
-      safeOffset: safeOffset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
+      safeOffset: offset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
       clock: Instant(nanoseconds: clock))
-    if version == "5", !readPairs(parts.removeLast()) { return nil }
+    if version == "5", !readFields(parts.removeLast()) { return nil }
+    guard safeOffset.value >= 0, highWater >= safeOffset.value else { return nil }
     if parts.count >= 6 {
       guard let ahead = Int64(parts[4]), ahead > 0 || (ahead == 0 && parts.count == 7) else { return nil }
       clockAhead = Interval(nanoseconds: ahead)
@@ -126,23 +154,41 @@ public struct CommitPoint: Equatable, Sendable {
     }
   }
 
-  /// Reads the pairs at the end of version 5. Returns whether all are known and well formed.
-  private mutating func readPairs(_ text: Substring) -> Bool {
-    for pair in text.split(separator: ",", omittingEmptySubsequences: false) {
-      let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+  /// Reads the fields with names. Returns whether all are known, well formed, and there once.
+  private mutating func readFields(_ text: Substring) -> Bool {
+    var numbers: [Substring: [Int64]] = [:]
+    for field in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard sides.count == 2 else { return false }
       let texts = sides[1].split(separator: ":", omittingEmptySubsequences: false)
       let values = texts.compactMap { Int64($0) }
-      guard values.count == texts.count else { return false }
+      guard values.count == texts.count, numbers.updateValue(values, forKey: sides[0]) == nil else {
+        return false
+      }
       switch sides[0] {
-      case "forgotten" where forgotten == nil && values.count == 2 && values[1] >= 0:
-        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: values[0]), since: Offset(values[1]))
-      case "horizon" where horizon.isEmpty:
-        guard readHorizon(values) else { return false }
+      case "s", "f", "a", "u": guard values.count == 1, values[0] >= 0 else { return false }
+      case "h": guard values.count == 1 else { return false }
+      case "horizon": break
+      case "forgotten": guard values.count == 2, values[1] >= 0 else { return false }
       default: return false
       }
     }
-    return true
+    func one(_ name: Substring) -> Int64? { numbers[name]?.first }
+    if let values = numbers["forgotten"] {
+      forgotten = ForgottenVerdicts(before: Instant(nanoseconds: values[0]), since: Offset(values[1]))
+    }
+    if let safe = one("s"), let position = one("f") {
+      guard position <= safe else { return false }
+      safeOffset = Offset(safe)
+      follower = FollowerPoint(
+        position: Offset(position), oldestVerdict: one("h").map { Instant(nanoseconds: $0) },
+        from: Offset(one("a") ?? .min), until: Offset(one("u") ?? .max))
+    } else if !["s", "f", "h", "a", "u"].allSatisfy({ numbers[$0] == nil }) {
+      return false
+    }
+    // The first step is at the safe offset.
+    guard let values = numbers["horizon"] else { return true }
+    return readHorizon(values)
   }
 
   private mutating func readHorizon(_ values: [Int64]) -> Bool {

@@ -18,6 +18,8 @@ public struct Windows: Equatable, Sendable {
   /// Whether the verdicts of traces whose spans are older than `lateWindow` are looked up: see
   /// `Sampler.nextLookup`.
   public var looksUpVerdicts = false
+  /// Where the spans of undecided traces are.
+  public var buffer = WindowBuffer.memory
 
   /// The default windows.
   public init() {}

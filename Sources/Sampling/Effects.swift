@@ -52,7 +52,7 @@ public struct Effects: Sendable {
 
 /// What a sampler has seen and done since it started. Every span that arrived is in exactly one of
 /// `spansKept`, `spansTooLarge`, `spansDropped`, `spansTruncated`, `spansReplayed`, `spansRedelivered` or in
-/// an open, undecided trace.
+/// an open, undecided trace; with log-backed windows also in a kept trace that has not been handed out.
 public struct SamplerCounters: Equatable, Sendable {
   /// Records read, malformed ones included.
   public var recordsRead: UInt64 = 0
@@ -133,6 +133,16 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recordsReadAgain: UInt64 = 0
   /// and the bytes of their values.
   public var bytesReadAgain: UInt64 = 0
+  /// Records passed by the follower of log-backed windows,
+  public var recordsFollowed: UInt64 = 0
+  /// those of them that their keys told were not needed,
+  public var recordsPassedByKey: UInt64 = 0
+  /// and the bytes of the values that it read.
+  public var bytesFollowed: UInt64 = 0
+  /// Spans handed out by the follower.
+  public var spansHandedOut: UInt64 = 0
+  /// Kept traces of which the log lost records before the follower came to them.
+  public var handOutsLost: UInt64 = 0
   /// Verdicts forgotten before the late window ended.
   public var verdictsForgottenEarly: UInt64 = 0
   /// Resources whose service is beyond the limit of distinct services.
@@ -200,6 +210,11 @@ extension SamplerCounters {
     bytesRecalled += other.bytesRecalled
     recordsReadAgain += other.recordsReadAgain
     bytesReadAgain += other.bytesReadAgain
+    recordsFollowed += other.recordsFollowed
+    recordsPassedByKey += other.recordsPassedByKey
+    bytesFollowed += other.bytesFollowed
+    spansHandedOut += other.spansHandedOut
+    handOutsLost += other.handOutsLost
     lateSpansKept += other.lateSpansKept
     lateSpansDropped += other.lateSpansDropped
     verdictsForgottenEarly += other.verdictsForgottenEarly

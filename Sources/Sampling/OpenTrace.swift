@@ -267,6 +267,8 @@ struct RareFacts: BitwiseCopyable {
   var tooLargeCount: UInt32 = 0
   /// Errors and roots forwarded although the trace is over a limit.
   var skeletonCount: UInt32 = 0
+  /// Whether a span has arrived twice; noted if the trace is log-backed.
+  var hasRedelivered = false
 }
 
 extension UInt32 {

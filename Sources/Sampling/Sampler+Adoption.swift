@@ -31,6 +31,7 @@ extension Sampler {
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
     recalls.moveMatches(to: places)
+    handOuts.moveMatches(to: places)
     collector?.sampler.adopt(self.configuration.forCollecting)
     policies = successor
     askedSince = nextOffset ?? askedSince
@@ -63,11 +64,13 @@ extension SamplerConfiguration {
     }
   }
 
-  /// The same for a sampler that only accumulates: without a baseline, and without looking up verdicts.
+  /// The same for a sampler that only accumulates: without a baseline, without looking up
+  /// verdicts, and with spans in memory.
   var forCollecting: SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
     configuration.windows.looksUpVerdicts = false
+    configuration.windows.buffer = .memory
     return configuration
   }
 

@@ -30,6 +30,15 @@ extension Sampler {
     configuration.annotate == .none ? .none : annotation(reasons: [], threshold: verdict.threshold)
   }
 
+  /// The attributes for spans of a kept trace that are read again.
+  mutating func annotation(of handOut: HandOut) -> SpanAnnotation {
+    guard configuration.annotate != .none else { return .none }
+    let state = handOut.isTruncated ? OpenTrace.State.skeleton : .kept
+    return annotation(
+      reasons: reasons(matches: handOut.matches, state),
+      threshold: max(handOut.threshold, handOut.incomingThreshold))
+  }
+
   private mutating func annotation(reasons: [String], threshold: SamplingThreshold) -> SpanAnnotation {
     var annotation = SpanAnnotation(configuration.annotate == .all ? .all : .roots)
     if let first = reasons.first {
@@ -42,11 +51,15 @@ extension Sampler {
 
   /// The names of the policies that keep a trace, and any other reason.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
+    reasons(matches: matches, table[slot].state)
+  }
+
+  private mutating func reasons(matches: UInt64, _ state: OpenTrace.State) -> [String] {
     var reasons: [String] = []
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
     }
-    if let other = table[slot].state.reason(matches: matches) { reasons.append(other) }
+    if let other = state.reason(matches: matches) { reasons.append(other) }
     return reasons
   }
 

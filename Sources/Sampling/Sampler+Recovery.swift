@@ -50,6 +50,10 @@ extension Sampler {
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
+    handOuts.resume(at: point.follower)
+    handOuts.change(to: configuration.windows.buffer, at: point.highWater)
+    // Nothing is known of keys of records that others have read.
+    handOuts.mixedUntil = point.highWater
     for verdict in past { restore(verdict) }
   }
 
@@ -89,6 +93,7 @@ extension Sampler {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
       return
     }
+    if verdict.isKept, verdict.isFinal, !verdict.isRevised, handOuts.isUsed { restoreHandOut(verdict) }
     remember(verdict, in: known, hash)
   }
 

@@ -47,6 +47,7 @@ extension Sampler {
       let countMax = digestsMax(of: slot, isWanted: span.isRoot || span.status == .error)
       if register.isKnown(span, in: bytes, to: &table[slot].known, countMax: countMax) {
         counters.spansRedelivered += 1
+        if handOuts.isUsed { table[rare: slot].hasRedelivered = true }
         if fresh == nil { fresh = Array(share.spans.lowerBound..<index) }
       } else {
         table[slot].seen.insert(span.spanID)
@@ -146,7 +147,7 @@ extension Sampler {
 
   /// Checks that no notes are lost or duplicated. For tests: it visits every open trace.
   func checkKnownSpans() {
-    var known = pastKept.all + pastDropped.all
+    var known = pastKept.all + pastDropped.all + handOuts.known
     var slot = table.opened.first
     while let current = slot {
       known.append(table[current].known)

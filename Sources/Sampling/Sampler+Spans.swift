@@ -21,6 +21,9 @@ extension Sampler {
     case .past(let past) where isRemembered(past, at: share.offset):
       return takePast(share, of: &record, bytes, piece, past, &effects)
     default:
+      if handOuts.isUsed, isHandedOut(share) {
+        return counters.spansReplayed += UInt64(share.spans.count)
+      }
       makeRoomInTable(&effects)
       slot = table.open(OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock))
       index.insert(hash, .open(slot))
@@ -31,6 +34,8 @@ extension Sampler {
         table[slot].isRestored = true
         table[slot].known = KnownSpans(.digests)
       }
+      // Tags can't be turned into digests later: no span is in memory.
+      if handOuts.isUsed, handOuts.covers(share.offset) { table[slot].known = KnownSpans(.digests) }
     }
     var facts = ShareFacts()
     var place = share.spans.lowerBound
@@ -42,6 +47,12 @@ extension Sampler {
     } else {
       takeNew(share, from: place, of: &record, bytes, piece, slot, &effects)
     }
+  }
+
+  /// Whether the share, read again, is of a kept trace whose verdict the cache had no room for.
+  @inline(never)
+  private mutating func isHandedOut(_ share: Share) -> Bool {
+    isReplayed(share.offset) && handOuts.find(share.traceID, at: share.offset) != nil
   }
 
   /// Processes the new spans of an open trace's share, of which those before `place` are known to be new.
@@ -218,6 +229,8 @@ extension Sampler {
 
   /// Buffers or forwards the share, depending on the trace's state. Returns whether the trace is still open.
   ///
+  /// Small enough to be inlined: what happens to most shares is here, the rest in `deliverOther`.
+  ///
   /// - Parameter mayBeCertain: whether policies may find the trace certain now that did not before.
   private mutating func deliver(
     _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
@@ -225,23 +238,37 @@ extension Sampler {
   ) -> Bool {
     let isOverLimit = table[slot].exceeds(
       spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
+    guard table[slot].state == .undecided, !isOverLimit, !recovery.isHolding, !isLogBacked(slot) else {
+      return deliverOther(share, of: &record, bytes, piece, slot, mayBeCertain, isOverLimit, &effects)
+    }
+    buffer.append(piece, to: &table[slot].spans, owner: slot)
+    if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
+      keepEarly(slot, .eager, into: &effects)
+    }
+    return true
+  }
+
+  /// The same for a share of a trace that is log-backed, kept, over a limit, or not to be decided now.
+  @inline(never)
+  private mutating func deliverOther(
+    _ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    _ mayBeCertain: Bool, _ isOverLimit: Bool, _ effects: inout Effects
+  ) -> Bool {
+    if isLogBacked(slot) {
+      return deliverLogBacked(share, of: &record, slot, mayBeCertain, isOverLimit, &effects)
+    }
     switch table[slot].state {
     case .undecided where recovery.isHolding:
       hold(share, of: record, bytes, piece, slot, isGiant: isOverLimit && recovery.isCollecting, &effects)
-    case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
+    case .undecided where policies.program.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
-    case .undecided where isOverLimit:
+    case .undecided:
       stopAwaiting(slot)
       learnDigests(of: slot, and: share.spans, of: record, bytes)
       keepEarly(slot, .limit, into: &effects)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
-    case .undecided:
-      buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
-        keepEarly(slot, .eager, into: &effects)
-      }
     case .kept where isOverLimit:
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
@@ -268,9 +295,23 @@ extension Sampler {
     forwardSkeleton(share, of: record, bytes, slot, &effects)
   }
 
-  private mutating func startSkeleton(_ slot: Int) {
+  mutating func startSkeleton(_ slot: Int) {
     table[slot].state = .skeleton
     counters.tracesTruncated += 1
+  }
+
+  /// The share's spans that the skeleton has; the rest is counted in the trace.
+  mutating func chooseForSkeleton(_ share: Share, of record: ScannedRecord, _ slot: Int) -> [Int] {
+    var errorsAndRoots = table[rare: slot].skeletonCount
+    let limits = configuration.limits
+    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
+    let chosen = limits.skeletonSpans(
+      Array(share.spans), of: record, total: (Int(table[slot].spanCount), table[slot].byteCount),
+      &errorsAndRoots, hasRoom: mayHold)
+    table[rare: slot].skeletonCount = errorsAndRoots
+    let left = share.spans.count - chosen.count
+    if left > 0 { table[rare: slot].truncatedCount.count(UInt32(clamping: left)) }
+    return chosen
   }
 
   /// Forwards the share's spans that are still under the limits, errors and roots; counts the rest.
@@ -280,28 +321,8 @@ extension Sampler {
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {
-    let limits = configuration.limits
-    var spansBefore = Int(table[slot].spanCount) - share.spans.count
-    var bytesBefore = table[slot].byteCount
-    for index in share.spans {
-      bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
-    }
-    var chosen: [Int] = []
-    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
-    for index in share.spans {
-      let span = record.spans[index]
-      bytesBefore += UInt64(span.field.count)
-      spansBefore += 1
-      let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
-      let isWanted = mayHold && (span.status == .error || span.isRoot)
-      if isUnderLimit || (isWanted && Int(table[rare: slot].skeletonCount) < limits.spansPerTrace) {
-        if !isUnderLimit { table[rare: slot].skeletonCount.count() }
-        chosen.append(index)
-      }
-    }
-    let left = share.spans.count - chosen.count
-    if left > 0 { table[rare: slot].truncatedCount.count(UInt32(clamping: left)) }
-    counters.spansTruncated += UInt64(left)
+    let chosen = chooseForSkeleton(share, of: record, slot)
+    counters.spansTruncated += UInt64(share.spans.count - chosen.count)
     let isWritten = isReplayed(share.offset) && table[slot].isRestored
     if isWritten { counters.spansReplayed += UInt64(chosen.count) }
     guard !chosen.isEmpty else { return }
@@ -359,6 +380,35 @@ extension Sampler {
     counters.lateSpansDropped += count
     counters.spansDropped += count
     noteLate(share, of: record, bytes, past, &effects)
+  }
+}
+
+extension Limits {
+  /// Those of the spans that arrived last that a skeleton has: what is still under the limits, and as many
+  /// errors and roots again.
+  ///
+  /// - Parameters:
+  ///   - total: how many spans and bytes the trace has with them.
+  ///   - errorsAndRoots: how many the skeleton has beyond the limits.
+  ///   - hasRoom: whether it may have more of them.
+  func skeletonSpans(
+    _ spans: [Int], of record: ScannedRecord, total: (spans: Int, bytes: UInt64),
+    _ errorsAndRoots: inout UInt32, hasRoom: Bool = true
+  ) -> [Int] {
+    var spansBefore = total.spans - spans.count
+    var bytesBefore = total.bytes
+    for index in spans { bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count)) }
+    return spans.filter { index in
+      let span = record.spans[index]
+      bytesBefore += UInt64(span.field.count)
+      spansBefore += 1
+      if spansBefore <= spansPerTrace && bytesBefore <= bytesPerTrace { return true }
+      guard hasRoom, span.status == .error || span.isRoot, Int(errorsAndRoots) < spansPerTrace else {
+        return false
+      }
+      errorsAndRoots.count()
+      return true
+    }
   }
 }
 

@@ -37,6 +37,7 @@ extension Sampler {
     }
     let place = effects.outputs.count
     if isKept { forwardBuffered(slot, outcome, into: &effects) } else { releaseBuffered(slot) }
+    if isKept, isLogBacked(slot) { handOutLater(slot, outcome) }
     // A dropped trace has been neither forwarded nor cut.
     let rare = isKept ? table[rare: slot] : RareFacts()
     emit(

@@ -85,6 +85,8 @@ public struct Sampler: ~Copyable {
   /// Their spans, while some are being read.
   var collector: RecallCollector?
   let spanMemory: SpanMemory
+  /// Kept traces whose spans are handed out from the log: see `Windows/Sampler+HandOuts.swift`.
+  var handOuts: HandOuts
 
   /// What the tables take; updated every 16 records.
   var tableAccount: TableAccount
@@ -125,6 +127,7 @@ public struct Sampler: ~Copyable {
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     spanMemory = memory
     buffer = SpanBuffer(memory: memory)
+    handOuts = HandOuts(configuration.windows.buffer)
     tableAccount = TableAccount(memory: memory)
     verdicts = VerdictCache(memory: memory, remembersFacts: policies.program.remembersFacts)
     register = SpanRegister(seed: seed, memory: memory)
@@ -309,6 +312,7 @@ public struct Sampler: ~Copyable {
   /// Releases what its tables have not needed since the last call. Call it every minute or so.
   public mutating func trim() {
     trimPastSpans()
+    trimHandOuts()
     register.trim()
     pastKept.trim()
     pastDropped.trim()
@@ -328,18 +332,24 @@ public struct Sampler: ~Copyable {
     // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
     let clockThere = max(clock, recovery.clock)
-    let safe = safePoint(nextOffset)
+    let safe = safePoint(next: nextOffset)
     let steps = horizon.steps(from: safe.offset)
-    return CommitPoint(
+    var point = CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
       forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
       horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
+    if handOuts.isUsed {
+      point.follower = FollowerPoint(
+        position: handOuts.position(safe: safe.offset), oldestVerdict: handOuts.oldestVerdict,
+        from: handOuts.from, until: handOuts.until)
+    }
+    return point
   }
 
-  /// Where reading must start again, and the clock there, if `nextOffset` is read next.
-  private func safePoint(_ nextOffset: Offset) -> (offset: Offset, clock: Instant) {
-    var safe = (offset: nextOffset, clock: clock)
+  /// The safe offset and the clock there; `next` is the next record to read.
+  func safePoint(next: Offset) -> (offset: Offset, clock: Instant) {
+    var safe = (offset: next, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
     if let pending = clockGuard.pending, pending.since < safe.offset {
@@ -368,7 +378,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount
+      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
@@ -377,6 +387,7 @@ public struct Sampler: ~Copyable {
     checkIndex()
     checkKnownSpans()
     recalls.checkInvariants()
+    handOuts.checkInvariants()
     invariant(
       recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
       "a window ends while nothing is said to be due")
@@ -442,14 +453,21 @@ public struct Sampler: ~Copyable {
   private mutating func noteKey(_ key: RawSpan?, _ first: TraceID, isSingle: Bool) {
     guard let key else {
       counters.recordsUnkeyed += 1
-      return
+      return noteMixed()
     }
     if first.isWritten(in: key), isSingle { return }
     guard let traceID = TraceID(key: key) else {
       counters.recordsUnkeyed += 1
-      return
+      return noteMixed()
     }
-    if traceID != first || !isSingle { counters.recordsMisrouted += 1 }
+    guard traceID != first || !isSingle else { return }
+    counters.recordsMisrouted += 1
+    noteMixed()
+  }
+
+  /// Notes that the key of the record being read says nothing about its traces.
+  private mutating func noteMixed() {
+    if handOuts.isUsed, let nextOffset { handOuts.mixedUntil = nextOffset }
   }
 
   // MARK: Time
@@ -516,6 +534,7 @@ public struct Sampler: ~Copyable {
   mutating func dateBack(to time: Instant) {
     verdicts.turnBack(to: time)
     recalls.turnBack(to: time)
+    handOuts.turnBack(to: time)
   }
 
   /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter
@@ -569,7 +588,7 @@ public struct Sampler: ~Copyable {
   /// read again, the last owner's steps count.
   mutating func moveHorizon(from offset: Offset) {
     guard recovery.clock == .distantPast else { return }
-    horizon.prune(before: safePoint(offset).offset)
+    horizon.prune(before: safePoint(next: offset).offset)
     if horizon.mayMove(lateWindow: configuration.windows.lateWindow, now: clock) {
       horizon.move(to: clock, from: offset)
     }

@@ -12,6 +12,7 @@ extension SamplerConfiguration {
     windows.loneRootsWait = topology.windows.loneRootsWait
     windows.lateWindow = Interval(topology.windows.lateWindow)
     windows.recallWindow = Interval(topology.windows.recallWindow)
+    windows.buffer = topology.windows.buffer
     limits.spansPerTrace = topology.limits.spansPerTrace
     limits.bytesPerTrace = topology.limits.bytesPerTrace
     limits.recordBytes = topology.limits.recordBytes

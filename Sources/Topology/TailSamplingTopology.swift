@@ -127,23 +127,26 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var decisionWaitAfterRoot: Duration
     /// Whether a trace of which only the root has arrived by then waits for `decisionWait`.
     public var loneRootsWait: Bool
-    /// Verdicts are remembered this long: `decisionWait` to 24 h.
+    /// Verdicts are remembered this long: `decisionWait` to 24 h, or from 0 s if spans are in the log.
     public var lateWindow: Duration
     /// A dropped trace is recalled if a late span makes a policy certain within this time after the verdict,
     /// and within `lateWindow`: 0 s (recall is off) to 24 h.
     public var recallWindow: Duration
+    /// Where the spans of undecided traces are.
+    public var buffer: WindowBuffer
 
     /// Makes windows; the defaults are those of a topology file.
     public init(
       decisionWait: Duration = .seconds(35), decisionWaitAfterRoot: Duration = .seconds(5),
       loneRootsWait: Bool = true, lateWindow: Duration = .seconds(600),
-      recallWindow: Duration = .seconds(3600)
+      recallWindow: Duration = .seconds(3600), buffer: WindowBuffer = .memory
     ) {
       self.decisionWait = decisionWait
       self.decisionWaitAfterRoot = decisionWaitAfterRoot
       self.loneRootsWait = loneRootsWait
       self.lateWindow = lateWindow
       self.recallWindow = recallWindow
+      self.buffer = buffer
     }
   }
 

@@ -2,6 +2,7 @@
 
 import Files
 import Foundation
+import Sampling
 import Yams
 
 /// The known keys, section by section.
@@ -15,6 +16,7 @@ private enum Keys {
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = [
     "decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window", "recall_window",
+    "buffer",
   ]
   static let recall = ["bytes_per_second"]
   static let console = ["enabled", "address", "port", "services"]
@@ -257,13 +259,15 @@ extension TopologyReader {
     let afterRoot = duration(
       "decision_wait_after_root", of: section, in: .zero...day,
       default: min(defaults.decisionWaitAfterRoot, wait.value))
+    let buffer = choice("buffer", of: section, default: defaults.buffer)
     let late = duration(
-      "late_window", of: section, in: .zero...day, default: max(defaults.lateWindow, wait.value))
+      "late_window", of: section, in: .zero...day,
+      default: buffer == .log ? defaults.lateWindow : max(defaults.lateWindow, wait.value))
     if let place = afterRoot.place, afterRoot.isValid, wait.isValid, afterRoot.value > wait.value {
       let path = section.path(of: "decision_wait_after_root")
       report("\(path) must not be longer than decision_wait", at: place, path: path)
     }
-    if let place = late.place, late.isValid, wait.isValid, late.value < wait.value {
+    if buffer == .memory, let place = late.place, late.isValid, wait.isValid, late.value < wait.value {
       let path = section.path(of: "late_window")
       let reason = "recovery replays that far back and needs the verdicts"
       report("\(path) must not be shorter than decision_wait: \(reason)", at: place, path: path)
@@ -274,7 +278,7 @@ extension TopologyReader {
       lateWindow: late.value,
       recallWindow: duration(
         "recall_window", of: section, in: .zero...day, default: defaults.recallWindow
-      ).value)
+      ).value, buffer: buffer)
   }
 
   private mutating func recall(_ section: TopologySection) -> TailSamplingTopology.Recall {

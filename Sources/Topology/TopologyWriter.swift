@@ -74,6 +74,7 @@ struct TopologyWriter {
     line(1, "lone_roots_wait: \(topology.windows.loneRootsWait)")
     line(1, "late_window: \(DurationText.format(topology.windows.lateWindow))")
     line(1, "recall_window: \(DurationText.format(topology.windows.recallWindow))")
+    if topology.windows.buffer != .memory { line(1, "buffer: \(topology.windows.buffer.rawValue)") }
     line(0, "limits:")
     line(1, "spans_per_trace: \(topology.limits.spansPerTrace)")
     line(1, "bytes_per_trace: \(ByteSizeText.format(topology.limits.bytesPerTrace))")

@@ -65,7 +65,7 @@ struct ReplayCommand: ParsableCommand {
     let decisionLines = try decisions.map { try LineWriter(path: $0) }
     let keptSpans = try sampled.map { try RecordingWriter(path: $0) }
     let line = Progress("records", progress, isHidden: files.isOnTerminal)
-    var replay = Replay(configuration: configuration)
+    var replay = Replay(configuration: configuration, canReadAgain: recording != "-")
     let path = recording
     let again = path == "-" ? nil : { try RecordingReader(path: path) }
     let report = try replay.run(reader, again: again) { output in

@@ -60,14 +60,16 @@ class Load:
 ENDINGS = {"killed": {"group.instance.id": "one"}, "stopped": {}}
 
 
+@pytest.mark.parametrize("buffer", ["memory", "log"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_no_trace_is_lost(ending, broker, run, read):
+def test_no_trace_is_lost(ending, buffer, broker, run, read):
     timeouts = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
     topology = TailSampling(
-        f"restart-{ending}",
+        f"restart-{ending}-{buffer}",
         decision_wait="5s",
         decision_wait_after_root="3s",
         dropped="ledger",
+        buffer=buffer,
         kafka={**timeouts, **ENDINGS[ending]},
     )
     broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)
@@ -92,6 +94,12 @@ def test_no_trace_is_lost(ending, broker, run, read):
     finally:
         load.finish()
     outcomes.await_decisions(load.traces, worker.require_running)
+    # With windows in the log, spans follow their decisions.
+    spans = 4 * len(load.errors)
+    reader.until(
+        lambda: sum(map(len, outcomes.kept.values())) >= spans, "the kept spans", worker.require_running
+    )
+    reader.quiet(0.5)
 
     assert not reader.records[topology.dead_letters]
     assert outcomes.final.keys() == load.traces.keys()

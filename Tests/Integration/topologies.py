@@ -116,6 +116,7 @@ class TailSampling(Topology):
     """The section of limits, if there is one."""
     late_window: str = "10m"
     recall_window: str = "1h"
+    buffer: str = "memory"
     recall_bytes_per_second: str = "32MiB"
     input: str = ""
     """The topic of spans, if it is not the topology's own."""
@@ -164,6 +165,7 @@ windows:
   lone_roots_wait: {self.lone_roots_wait}
   late_window: {self.late_window}
   recall_window: {self.recall_window}
+  buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
 {self.baseline}{self.limits}policies:{policies}
 """

@@ -177,7 +177,7 @@ final class MemoryLink: BrokerLink {
     committedQuestions += 1
     if let error = committedErrors.popLast() { throw error }
     return partitions.map { id in
-      broker.points[id].map { CommittedPoint(offset: $0.safeOffset, metadata: $0.metadata) }
+      broker.points[id].map { CommittedPoint(offset: $0.committedOffset, metadata: $0.metadata) }
     }
   }
 
@@ -239,7 +239,7 @@ final class MemoryLink: BrokerLink {
   }
 
   /// Where each partition is read again.
-  private var places: [PartitionID: Int64] = [:]
+  private var places: [RereadingUse: [PartitionID: Int64]] = [:]
   /// The first offset that is left in the log.
   var logStart: Int64 = 0
   /// Errors for the next requests to read again, each thrown once.
@@ -248,10 +248,11 @@ final class MemoryLink: BrokerLink {
   var silentAgain: Set<PartitionID> = []
 
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)]
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     if let error = againErrors.popLast() { throw error }
-    places = [:]
+    var places: [PartitionID: Int64] = [:]
+    defer { self.places[use] = places }
     for (id, offset) in partitions {
       guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }
       places[id] = max(offset.value, logStart)
@@ -260,12 +261,12 @@ final class MemoryLink: BrokerLink {
   }
 
   func readAgain(
-    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+    for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
-    for id in places.keys.sorted() {
+    for id in (places[use] ?? [:]).keys.sorted() {
       // One record at a time: a real client delivers as many as have arrived.
-      guard let next = places[id], next < broker.inputs[Int(id.value)].count else { continue }
-      places[id] = next + 1
+      guard let next = places[use]?[id], next < broker.inputs[Int(id.value)].count else { continue }
+      places[use]?[id] = next + 1
       try hand(Int(id.value), Int(next), take)
     }
   }

@@ -242,10 +242,10 @@ import Testing
   private func again(
     _ link: KafkaLink<VirtualClients>, from offset: Int64, count: Int
   ) throws -> (offsets: [Int64], lost: [Offset]) {
-    let lost = try link.seekAgain([(PartitionID(0), Offset(offset))]).map(\.1)
+    let lost = try link.seekAgain([(PartitionID(0), Offset(offset))], for: .recall).map(\.1)
     var offsets: [Int64] = []
     do {
-      try link.readAgain { (place, _, _) throws(BrokerError) in
+      try link.readAgain(for: .recall) { (place, _, _) throws(BrokerError) in
         offsets.append(place.offset.value)
         if offsets.count == count { throw BrokerError(.retry, "enough") }
       }
@@ -269,9 +269,11 @@ import Testing
     let link = try link(process())
     #expect(try again(link, from: 50, count: 2).offsets == [50, 51])
     faults.plan.requestFailure = 1
-    #expect(throws: BrokerError.self) { try link.seekAgain([(PartitionID(0), Offset(0))]) }
+    #expect(throws: BrokerError.self) { try link.seekAgain([(PartitionID(0), Offset(0))], for: .recall) }
     faults.plan.requestFailure = 0
-    try link.readAgain { (place, _, _) in Issue.record("record \(place.offset) follows record 51") }
+    try link.readAgain(for: .recall) { (place, _, _) in
+      Issue.record("record \(place.offset) follows record 51")
+    }
     #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
   }
 
@@ -287,7 +289,7 @@ import Testing
     let next = try again(link, from: 2, count: 2)
     #expect(next.offsets == [60, 61] && next.lost == [Offset(60)])
     // Brokers have lost the log's end: what was to be read does not come any more.
-    _ = try link.seekAgain([])
+    _ = try link.seekAgain([], for: .recall)
     #expect(try again(link, from: 200, count: 1).offsets == [])
     #expect(try again(link, from: 200, count: 1).lost == [Offset(.max)])
   }

@@ -294,6 +294,11 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
       "2:24: windows.late_window must not be shorter than decision_wait: "
         + "recovery replays that far back and needs the verdicts"),
     tail(
+      "windows: {late_window: 29s, buffer: disk}\n",
+      "2:24: windows.late_window must not be shorter than decision_wait: "
+        + "recovery replays that far back and needs the verdicts",
+      "2:37: windows.buffer must be memory or log, found 'disk'"),
+    tail(
       "windows: {decision_wait: 0s, decision_wait_after_root: 31s}\n",
       "2:26: windows.decision_wait must be a duration from 100ms to 24h, such as "
         + "500ms, 30s or 1m30s, found '0s'"

@@ -54,6 +54,7 @@ let everyTopologyKey = """
     lone_roots_wait: false
     late_window: 1h
     recall_window: 30m
+    buffer: log
   limits:
     spans_per_trace: 20_000
     bytes_per_trace: 2000
@@ -105,7 +106,7 @@ let everyTopologyKey = """
         verdicts: "v", sampled: "s", annotate: .root, deadLetters: "x"),
       windows: TailSamplingTopology.Windows(
         decisionWait: .seconds(90), decisionWaitAfterRoot: .zero, loneRootsWait: false,
-        lateWindow: .seconds(3600), recallWindow: .seconds(1800)),
+        lateWindow: .seconds(3600), recallWindow: .seconds(1800), buffer: .log),
       limits: TailSamplingTopology.Limits(
         spansPerTrace: 20_000, bytesPerTrace: 2000, recordBytes: 1_000_000, memory: 3_000_000_000,
         services: 7),
@@ -126,6 +127,9 @@ let everyTopologyKey = """
     let long = try parseTailSampling("windows: {decision_wait: 1h}").windows
     #expect(long.decisionWaitAfterRoot == .seconds(5))
     #expect(long.lateWindow == .seconds(3600))
+    // With spans in the log, windows may be longer than verdicts are remembered.
+    let logged = try parseTailSampling("windows: {decision_wait: 1h, buffer: log}").windows
+    #expect(logged.decisionWait == .seconds(3600) && logged.lateWindow == .seconds(600))
   }
 
   @Test func anchorsAndAliasesAreRead() throws {

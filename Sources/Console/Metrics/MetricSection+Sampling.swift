@@ -169,6 +169,37 @@ extension MetricSection {
     },
   ]
 
+  static let windows: [Metric] = [
+    .gauge("tailrace_hand_outs_waiting", "Kept traces that log-backed windows have yet to hand out") {
+      Double($0.snapshot.handOutsPending)
+    },
+    .gauge(
+      "tailrace_hand_out_age_seconds", "Log time since the oldest of their verdicts; 0 if there is none",
+      .seconds
+    ) { Double($0.snapshot.handOutAge.nanoseconds) / 1e9 },
+    .gauge(
+      "tailrace_follower_lag_records",
+      "Records between the follower of log-backed windows and the next record to read"
+    ) { Double($0.snapshot.followerLag) },
+    .counter("tailrace_followed_records_total", "Records passed by the follower of log-backed windows") {
+      $0.counters.recordsFollowed
+    },
+    .counter(
+      "tailrace_followed_by_key_records_total",
+      "Those of them that were passed unread, because of their keys"
+    ) { $0.counters.recordsPassedByKey },
+    .counter("tailrace_followed_bytes_total", "Bytes of the records that the follower read", .bytes) {
+      $0.counters.bytesFollowed
+    },
+    .counter("tailrace_handed_out_spans_total", "Spans handed out by log-backed windows") {
+      $0.counters.spansHandedOut
+    },
+    .counter(
+      "tailrace_hand_outs_lost_total",
+      "Kept traces that are incomplete, because records had left the log before they were handed out"
+    ) { $0.counters.handOutsLost },
+  ]
+
   static let spans: [Metric] = [
     .counter(
       "tailrace_kept_spans_total",

@@ -36,6 +36,9 @@ struct PartitionState: ~Copyable {
   let point: CommitPoint?
   /// Past verdicts that were read back.
   var verdicts = 0
+  /// Whether the log is being read a second time, and when that last reached the safe offset.
+  private var isFollowing = false
+  private var followedAt = Instant.distantPast
   /// Whether it still has to catch up with its last owner.
   var isBehind: Bool
   /// The most that the stream clock was ahead of the wall clock, and its value then.
@@ -98,6 +101,25 @@ struct PartitionState: ~Copyable {
     }
     return malformed
   }
+
+  // MARK: Log-backed windows
+
+  /// The next record to hand out; nil if there is none, or if more should gather first.
+  ///
+  /// Each time that reading starts costs a request, and what was fetched beyond the safe offset is fetched
+  /// again.
+  mutating func nextHandOut(at now: Instant) -> Offset? {
+    guard let next = sampler.nextHandOut() else {
+      if isFollowing { followedAt = now }
+      isFollowing = false
+      return nil
+    }
+    isFollowing = isFollowing || followedAt + Self.followInterval <= now
+    return isFollowing ? next : nil
+  }
+
+  /// The pause once the safe offset is reached.
+  private static var followInterval: Interval { .seconds(1) }
 
   // MARK: Quiet
 

@@ -133,6 +133,23 @@ public struct LedgerDamage: Equatable, Sendable {
   }
 }
 
+/// What records are read a second time for. Each use has its own place in a partition.
+public enum RereadingUse: CaseIterable, Sendable {
+  /// Dropped traces are recalled.
+  case recall
+  /// Kept traces of log-backed windows are handed out.
+  case windows
+
+  /// Kilobytes fetched ahead. Recalls mostly read short stretches. Log-backed windows read up to the safe
+  /// offset and fetch again what lies after it.
+  var prefetchedKilobytes: Int {
+    switch self {
+    case .recall: 16_384
+    case .windows: 4096
+    }
+  }
+}
+
 /// What a lane needs from a broker.
 public protocol BrokerLink {
   /// Delivers the records that have arrived, waiting at most `timeout` for the first. Returns how many there
@@ -193,15 +210,17 @@ public protocol BrokerLink {
     _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
-  /// Prepares to read these partitions again, each from its offset on, and no others. Returns those of which
-  /// some records are no longer in the log, with the first offset that is left. It sends a request only where
-  /// reading does not simply go on. If it fails, those that it has not sought are not read.
-  func seekAgain(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
+  /// Prepares to read these partitions again for `use`, each from its offset on, and no others. Returns those
+  /// of which some records are no longer in the log, with the first offset that is left. It sends a request
+  /// only where reading does not simply go on. If it fails, those that it has not sought are not read.
+  func seekAgain(
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
+  ) throws(BrokerError) -> [(PartitionID, Offset)]
 
-  /// Delivers records that are read again, as far as they have arrived: of each partition in order, from
-  /// where it was sought on. It does not wait. Key and value are lent for the call only.
+  /// Delivers records that are read again for `use`, as far as they have arrived: of each partition in order,
+  /// from where it was sought on. It does not wait. Key and value are lent for the call only.
   func readAgain(
-    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+    for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.

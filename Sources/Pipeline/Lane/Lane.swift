@@ -64,7 +64,9 @@ package final class Lane<Link: BrokerLink, Job: LaneJob & ~Copyable> {
   private func doRound(at moment: Moment, timeout: Interval) throws(BrokerError) {
     // While partitions are being resumed, there is more to do than wait for records.
     let patience = isResuming(at: moment) ? .seconds(0) : timeout
-    let count = try Lane.read(from: link, into: &job, at: moment, timeout: patience)
+    let count =
+      job.mayPoll(at: moment.steady)
+      ? try Lane.read(from: link, into: &job, at: moment, timeout: patience) : 0
     rounds += 1
     recordsSinceCommit += count
     membership.events += link.takeEvents()

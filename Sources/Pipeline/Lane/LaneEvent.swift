@@ -124,6 +124,12 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var recallsPending = 0
   /// and log time since the oldest of them was requested.
   public var recallAge = Interval.seconds(0)
+  /// Kept traces of log-backed windows that wait for their hand-out,
+  public var handOutsPending = 0
+  /// log time since the oldest of their verdicts,
+  public var handOutAge = Interval.seconds(0)
+  /// and records between their follower and the next one to read.
+  public var followerLag: Int64 = 0
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -148,6 +154,9 @@ extension LaneSnapshot {
     pastVerdicts += other.pastVerdicts
     recallsPending += other.recallsPending
     recallAge = max(recallAge, other.recallAge)
+    handOutsPending += other.handOutsPending
+    handOutAge = max(handOutAge, other.handOutAge)
+    followerLag += other.followerLag
   }
 }
 

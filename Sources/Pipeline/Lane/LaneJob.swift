@@ -9,6 +9,9 @@ package protocol LaneJob: ~Copyable {
   /// The partitions that are read.
   var partitionIDs: [PartitionID] { get }
 
+  /// Whether records are to be polled in this round. False only for moments: a member must poll.
+  mutating func mayPoll(at now: Instant) -> Bool
+
   /// Processes the record that `link` is delivering.
   mutating func take(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink

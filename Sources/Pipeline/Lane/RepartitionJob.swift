@@ -64,6 +64,8 @@ package struct RepartitionJob: ~Copyable, LaneJob {
 
   // MARK: Records
 
+  package mutating func mayPoll(at now: Instant) -> Bool { true }
+
   package mutating func take(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
   ) throws(BrokerError) {

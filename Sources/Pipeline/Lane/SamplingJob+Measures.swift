@@ -33,6 +33,9 @@ extension SamplingJob {
       snapshot.pastVerdicts += usage.pastVerdicts
       snapshot.recallsPending += partition.state.sampler.recallsPending
       snapshot.recallAge = max(snapshot.recallAge, partition.state.sampler.recallAge)
+      snapshot.handOutsPending += partition.state.sampler.handOutsPending
+      snapshot.handOutAge = max(snapshot.handOutAge, partition.state.sampler.handOutAge)
+      snapshot.followerLag += partition.state.sampler.followerLag
     }
     snapshot.residentBufferBytes = memory.usedBytes
     snapshot.residentBytes = memory.usedBytes + memory.tableBytes + memory.verdictBytes + workingBytes

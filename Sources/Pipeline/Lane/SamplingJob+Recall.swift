@@ -45,7 +45,7 @@ extension SamplingJob {
       }
     }
     guard isRecalling else { return }
-    try link.readAgain { (place, key, value) throws(BrokerError) in
+    try link.readAgain(for: .recall) { (place, key, value) throws(BrokerError) in
       guard let partition = find(place.partition) else { return }
       recallBudget.spend(value?.byteCount ?? 0)
       partition.state.recall(
@@ -70,7 +70,7 @@ extension SamplingJob {
       guard mayBegin || partition.state.sampler.isReadingAgain else { continue }
       if let offset = partition.state.sampler.nextRecall() { wanted.append((partition.id, offset)) }
     }
-    for (id, offset) in try link.seekAgain(wanted) {
+    for (id, offset) in try link.seekAgain(wanted, for: .recall) {
       guard let partition = find(id) else { continue }
       partition.state.sampler.loseRecalls(before: offset, into: &effects)
       try drain(partition, to: link)

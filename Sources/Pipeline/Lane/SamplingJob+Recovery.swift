@@ -30,14 +30,16 @@ extension SamplingJob {
     if let point {
       guard try readDecisions(&waiting, at: point, wall: moment.wall, from: link) else { return false }
     }
-    try link.resume([(id, committed?.offset)])
+    try link.resume([(id, point?.safeOffset ?? committed?.offset)])
     restoring[id] = nil
     partition.state.beginReading(at: moment)
     if let rates = fleetRates?.rates { partition.state.sampler.adopt(rates) }
     add(partition)
     let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
     report(
-      .assigned(id, from: committed?.offset, recordsAgain: again, verdicts: partition.state.verdicts))
+      .assigned(
+        id, from: point?.safeOffset ?? committed?.offset, recordsAgain: again,
+        verdicts: partition.state.verdicts))
     return true
   }
 
@@ -63,7 +65,7 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(min(point.clockOfVerdicts, point.oldestRecall ?? wall) - point.clockAhead, wall)
+      min(min(point.clockOfVerdicts, point.oldestNeed ?? wall) - point.clockAhead, wall)
       - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether

@@ -52,6 +52,11 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var lookUpAgainAt = Instant.distantPast
   /// Whether something is being read again.
   var isRecalling = false
+  /// The same for log-backed windows.
+  var followAgainAt = Instant.distantPast
+  var isFollowing = false
+  /// When records were last polled, by the steady clock.
+  var polledAt = Instant.distantPast
 
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
     recallBudget = RecallBudget(rate: configuration.recallBytesPerSecond)
@@ -65,8 +70,11 @@ package struct SamplingJob: ~Copyable, LaneJob {
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
-    // That leaves half for spans, less the lane's working memory and room for one record.
-    memory.tableBytesMax = configuration.memoryBytesMax / 4
+    // That leaves half for spans, less the lane's working memory and room for one record. Log-backed windows
+    // need the memory of spans for tables.
+    let isLogBacked = configuration.sampler.windows.buffer == .log
+    memory.tableBytesMax =
+      isLogBacked ? configuration.memoryBytesMax / 8 * 5 : configuration.memoryBytesMax / 4
     memory.verdictBytesMax = configuration.memoryBytesMax / 4
   }
 
@@ -85,6 +93,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     try letTimePass(at: moment.steady, to: link)
     try recall(at: moment.steady, through: link)
     try lookUp(at: moment.steady, through: link)
+    try follow(at: moment.steady, through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)
     for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }

@@ -102,10 +102,14 @@ public struct Replay: ~Copyable {
 
   /// Prepares a replay. A recording's reader expects a line for each trace: what a worker writes to the
   /// ledger becomes a compact record.
-  public init(configuration: SamplerConfiguration) {
+  ///
+  /// - Parameter canReadAgain: whether the recording can be read a second time. Otherwise windows are in
+  ///   memory.
+  public init(configuration: SamplerConfiguration, canReadAgain: Bool = false) {
     var configuration = configuration
+    if !canReadAgain { configuration.windows.buffer = .memory }
     if configuration.dropped == .ledger { configuration.dropped = .compact }
-    configuration.windows.looksUpVerdicts = true
+    configuration.windows.looksUpVerdicts = configuration.windows.buffer == .memory
     self.configuration = configuration
     sampler = Sampler(partition: PartitionID(0), configuration: configuration)
     clock = RecordingClock(configuration)
@@ -142,11 +146,26 @@ public struct Replay: ~Copyable {
     try takeDecided(write)
     sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
     try drain(write)
+    try handOut(again, write)
     try recall(again, write)
     report.counters = sampler.counters
     report.recordsAhead = clock.refuted.count
     report.firstAhead = clock.refuted.first
     return report
+  }
+
+  /// Hands out the kept traces of log-backed windows, in one pass: all are decided.
+  private mutating func handOut(_ again: (() throws -> RecordingReader)?, _ write: Writer) throws {
+    guard sampler.nextHandOut() != nil, let reader = try again?() else { return }
+    var number = Offset(0)
+    while sampler.nextHandOut() != nil, let item = try reader.next() {
+      guard case .record(let record) = item else { continue }
+      record.bytes.withRawBytes { sampler.handOut(offset: number, value: $0, into: &effects) }
+      try drain(write)
+      number = number.next
+    }
+    // They were there the first time: the file has changed.
+    sampler.loseHandOuts(before: Offset(.max))
   }
 
   /// Reads again what recalls need, in as many passes as that takes.

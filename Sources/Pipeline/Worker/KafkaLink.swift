@@ -29,7 +29,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let tail: VerdictTail<Clients>?
   private let stats: StatsReader<Clients.Consumer>?
   /// Made when something is read again for the first time.
-  private var follower: LogFollower<Clients>?
+  private var followers: [RereadingUse: LogFollower<Clients>] = [:]
   private let followerProperties: [KafkaProperty]
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
@@ -194,7 +194,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ = bounds.poll(timeout: .zero) { _, _, _ in }
     _ = bounds.takeEvents()
     tail?.rest()
-    follower?.rest()
+    for follower in followers.values { follower.rest() }
     if case .none = transaction { try renewProducer() }
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
@@ -251,7 +251,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func release(_ partitions: [PartitionID]) throws(BrokerError) {
     tail?.forget(partitions)
-    follower?.forget(partitions)
+    for follower in followers.values { follower.forget(partitions) }
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
     try attempt("releasing partitions") { () throws(KafkaError) in
@@ -285,12 +285,12 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   }
 
   package func seekAgain(
-    _ partitions: [(PartitionID, Offset)]
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
-    guard !partitions.isEmpty || follower != nil else { return [] }
+    guard !partitions.isEmpty || followers[use] != nil else { return [] }
     let patience = try patience(KafkaLink.endTimeout)
     return try attempt("reading records again") { () throws(KafkaError) in
-      let follower = try getFollower()
+      let follower = try getFollower(use)
       // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
       // doesn't answer.
       let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
@@ -305,18 +305,19 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  private func getFollower() throws(KafkaError) -> LogFollower<Clients> {
-    if let follower { return follower }
+  private func getFollower(_ use: RereadingUse) throws(KafkaError) -> LogFollower<Clients> {
+    if let follower = followers[use] { return follower }
     let follower = try LogFollower(
-      topic: topic, bounds: bounds, clients: clients, properties: followerProperties)
-    self.follower = follower
+      topic: topic, bounds: bounds, clients: clients, properties: followerProperties,
+      prefetchedKilobytes: use.prefetchedKilobytes)
+    followers[use] = follower
     return follower
   }
 
   package func readAgain(
-    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+    for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
-    guard let follower else { return }
+    guard let follower = followers[use] else { return }
     let deadline = clients.uptime + .milliseconds(50)
     while try follower.read(take) > 0, clients.uptime < deadline {}
   }
@@ -371,7 +372,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
     let offsets = points.map { id, point in
-      PartitionOffset(place(id), offset: point.safeOffset.value, metadata: point.metadata)
+      PartitionOffset(place(id), offset: point.committedOffset.value, metadata: point.metadata)
     }
     guard transactionalID != nil else { return try commitPlainly(offsets) }
     if case .committing = transaction { return try finishCommit() }
@@ -556,7 +557,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     consumer.abandon()
     bounds.abandon()
     tail?.abandon()
-    follower?.abandon()
+    for follower in followers.values { follower.abandon() }
     stats?.abandon()
     producer.abandon()
   }

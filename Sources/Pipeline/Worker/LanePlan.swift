@@ -38,9 +38,10 @@ struct LanePlan: Sendable {
     // Unknown outside the process, so a producer can't choose ids that fall into one bucket. It does not
     // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
-    // Without records of dropped traces there is nothing to find. Without transactions a record does not say
-    // that what it tells of was written.
-    let looksUpVerdicts = sampler.dropped != .none && worker.delivery == .exactlyOnce
+    // Without records of dropped traces there is nothing to find; without spans in memory, nothing waits.
+    // Without transactions a record does not say that what it tells of was written.
+    let looksUpVerdicts =
+      sampler.dropped != .none && worker.delivery == .exactlyOnce && sampler.windows.buffer == .memory
     sampler.windows.looksUpVerdicts = looksUpVerdicts
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
@@ -62,7 +63,9 @@ struct LanePlan: Sendable {
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,
       readBack: [topics.decisions.name, topics.verdicts],
       readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
-      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero)
+      recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero,
+      // The follower may be behind for a while, as after a takeover.
+      windowReach: topology.windows.buffer == .log ? topology.windows.decisionWait + .seconds(600) : .zero)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 

@@ -39,14 +39,16 @@ final class LogFollower<Clients: KafkaClients> {
   ///   - bounds: a consumer that sees uncommitted records.
   ///   - properties: those of the lane's consumer, isolation included: it must see the same records.
   init(
-    topic: String, bounds: Clients.Consumer, clients: Clients, properties: [KafkaProperty]
+    topic: String, bounds: Clients.Consumer, clients: Clients, properties: [KafkaProperty],
+    prefetchedKilobytes: Int
   ) throws(KafkaError) {
     self.topic = topic
     self.bounds = bounds
-    // Little is fetched ahead: most stretches are short. And a position that has left the log is an error: to
-    // go on elsewhere would leave out records without a word.
+    // A position that has left the log is an error: to go on elsewhere would leave out records without a
+    // word.
     let own = [
-      KafkaProperty("queued.max.messages.kbytes", "16384"), KafkaProperty("auto.offset.reset", "error"),
+      KafkaProperty("queued.max.messages.kbytes", String(prefetchedKilobytes)),
+      KafkaProperty("auto.offset.reset", "error"),
     ]
     reader = try clients.makeReader(topic: topic, properties: properties + own)
   }

@@ -32,6 +32,8 @@ struct TopicNeeds {
   var readBackReach = Duration.zero
   /// How far back recalls read the input; zero if nothing is recalled.
   var recallReach = Duration.zero
+  /// How far back log-backed windows read the input; zero if windows are in memory.
+  var windowReach = Duration.zero
 }
 
 /// Facts about the topics once they are ready.
@@ -144,8 +146,15 @@ struct TopicPreparation {
 
   /// A worker that is assigned a partition reads its verdicts back, so they must still exist.
   private func checkRetention(_ found: Found) throws {
-    let lines = needs.readBack.compactMap { name in
+    var lines = needs.readBack.compactMap { name in
       found.contains { $0.name == name && $0.partitions != nil } ? retentionProblem(of: name) : nil
+    }
+    if needs.windowReach > .zero, let retention = retention(of: needs.input), retention < needs.windowReach {
+      lines.append(
+        "topic '\(needs.input)' keeps its records for \(retention.components.seconds) s (retention.ms), but "
+          + "with windows.buffer: log, kept traces are read from it up to "
+          + "\(needs.windowReach.components.seconds) s later (decision_wait and ten minutes): raise "
+          + "retention.ms, or shorten windows.decision_wait")
     }
     if !lines.isEmpty { throw TopicProblem(lines: lines) }
   }

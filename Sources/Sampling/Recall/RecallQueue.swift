@@ -172,19 +172,23 @@ struct RecallQueue {
 
   /// Moves the bits of policies to their new places: policy *i* is at `places[i]`, or gone.
   mutating func moveMatches(to places: [Int?]) {
-    func moved(_ matches: UInt64) -> UInt64 {
-      var moved: UInt64 = 0
-      for (place, now) in places.enumerated() where matches & 1 << UInt64(place) != 0 {
-        if let now { moved |= 1 << UInt64(now) }
-      }
-      return moved
+    for place in waiting.indices {
+      waiting[place].matches = RecallQueue.moved(waiting[place].matches, to: places)
     }
-    for place in waiting.indices { waiting[place].matches = moved(waiting[place].matches) }
     active = active.mapValues { request in
       var request = request
-      request.matches = moved(request.matches)
+      request.matches = RecallQueue.moved(request.matches, to: places)
       return request
     }
+  }
+
+  /// The bits of `matches` at their new places.
+  static func moved(_ matches: UInt64, to places: [Int?]) -> UInt64 {
+    var moved: UInt64 = 0
+    for (place, now) in places.enumerated() where matches & 1 << UInt64(place) != 0 {
+      if let now { moved |= 1 << UInt64(now) }
+    }
+    return moved
   }
 
   private mutating func findSoonestEnd() {

@@ -28,6 +28,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case recallTwice = "recall-twice"
   /// Old verdicts are not looked up: very late spans get their traces decided again.
   case skipLookups = "skip-lookups"
+  /// What the follower of log-backed windows has yet to hand out is committed as handed out.
+  case followerAhead = "follower-ahead"
   /// Verdicts that are read back are held outside all limits until all have arrived.
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may have any size, whatever their topics accept.
@@ -99,6 +101,8 @@ final class MutatedLink: BrokerLink {
       point.safeOffset = point.highWater
       point.clockAtSafeOffset = point.clock
     }
+    // Committed before the outputs before it.
+    if mutant == .followerAhead { point.follower?.position = point.safeOffset }
     if mutant == .forgetHighWater { point.highWater = point.safeOffset }
     return point
   }
@@ -139,12 +143,12 @@ final class MutatedLink: BrokerLink {
   }
 
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)]
-  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions) }
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
+  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions, for: use) }
 
   func readAgain(
-    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
-  ) throws(BrokerError) { try link.readAgain(take) }
+    for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) { try link.readAgain(for: use, take) }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
 

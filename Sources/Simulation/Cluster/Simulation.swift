@@ -136,6 +136,7 @@ public final class Simulation {
     sampler.windows.recallWindow = .seconds(120)
     sampler.windows.looksUpVerdicts = options.forgetsSoon
     if options.forgetsSoon { sampler.windows.lateWindow = .seconds(11) }
+    if options.isLogBacked { sampler.windows.buffer = .log }
     // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
     // Every other configuration reads attributes of spans that the one before it didn't.

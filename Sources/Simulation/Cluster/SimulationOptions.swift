@@ -62,6 +62,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var recallsSlowly = false
   /// Whether verdicts are forgotten before late spans arrive, and have to be looked up.
   public var forgetsSoon = false
+  /// Whether the spans of undecided traces are in the log only.
+  public var isLogBacked = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -103,12 +105,13 @@ public struct SimulationOptions: Equatable, Sendable {
     // Less than a trace's spans take together, more than any single one.
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     recallsSlowly = traces % 9 < 5
+    isLogBacked = traces % 13 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     if traces % 8 < 5 { redelivered = 0.2 }
     // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
     // And a span that comes again once its trace is forgotten is not recognised.
     forgetsSoon =
-      isTransactional && traces % 13 < 8 && wrongStamps == 0
+      isTransactional && !isLogBacked && wrongStamps == 0
       && (redelivered == 0 || disorderMilliseconds == 0)
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
