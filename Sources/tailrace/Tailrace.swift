@@ -20,7 +20,7 @@ struct Tailrace: ParsableCommand {
     version: Version.text,
     subcommands: [
       RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, RecordCommand.self,
-      GenerateCommand.self,
+      ExplainCommand.self, GenerateCommand.self,
       BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
       SimulateCommand.self, ReportCommand.self, VersionCommand.self,
     ])
