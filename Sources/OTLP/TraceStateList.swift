@@ -77,6 +77,11 @@ public struct TraceStateList: Sendable {
     return nil
   }
 
+  /// Where each member's key and value are.
+  package var ranges: [(key: ByteRange, value: ByteRange)] {
+    (0..<count).map { (members[$0].key, members[$0].value) }
+  }
+
   /// Where the value of OpenTelemetry's own member is.
   func openTelemetryValue(in bytes: RawSpan) -> ByteRange? {
     for number in 0..<count where bytes.spells("ot", in: members[number].key) { return members[number].value }

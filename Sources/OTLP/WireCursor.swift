@@ -13,7 +13,7 @@
 public struct WireCursor: Sendable {
   /// The offset of the next byte to read.
   @usableFromInline
-  var offset: Int
+  package var offset: Int
   /// The offset just past the message.
   @usableFromInline
   let end: Int

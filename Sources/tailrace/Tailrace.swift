@@ -19,7 +19,8 @@ struct Tailrace: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, GenerateCommand.self,
+      RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, RecordCommand.self,
+      ExplainCommand.self, GenerateCommand.self,
       BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
       SimulateCommand.self, ReportCommand.self, VersionCommand.self,
     ])

@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    "", "run", "demo", "check", "replay", "generate", "bench", "bench-scaling", "bench-kafka",
+    "", "run", "demo", "check", "replay", "record", "explain", "generate", "bench", "bench-scaling",
+    "bench-kafka",
     "plan-capacity",
     "simulate", "report", "version",
   ])
@@ -45,6 +46,12 @@ import Testing
     ["simulate", "--seeds", "0"], ["bench-scaling", "--passes", "9223372036854775807"],
     ["bench-kafka", "--live", "0"], ["bench-kafka", "--live", "1000", "--seconds", "0"],
     ["bench-kafka", "--live", "1000", "--spans-per-trace", "0"],
+    ["record"], ["record", "explain", "t.yaml"], ["record", "t.yaml", "-o", "a", "--from", "yesterday"],
+    ["record", "explain", "t.yaml", "-o", "a", "--partitions", "3-1"],
+    ["record", "explain", "t.yaml", "-o", "a", "--max-bytes", "much"],
+    ["record", "explain", "t.yaml", "-o", "a", "--follow", "--to", "-1m"],
+    ["record", "explain", "t.yaml", "-o", "a", "--anonymise"],
+    ["record", "t.yaml", "-o", "a", "--keep-names"],
     ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
   func usageErrorsExitWithTwo(_ arguments: [String]) throws {

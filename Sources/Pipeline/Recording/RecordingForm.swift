@@ -52,6 +52,12 @@ struct RecordContent {
     return bytes.first == 0x7b ? try protobuf(ofJSON: bytes) : nil
   }
 
+  /// The protobuf of a document of OTLP/JSON.
+  mutating func protobuf(ofDocument json: [UInt8]) throws(MalformedInput) -> [UInt8] {
+    rejected.removeAll()
+    return try protobuf(ofJSON: json[...])
+  }
+
   private mutating func protobuf(ofJSON json: ArraySlice<UInt8>) throws(MalformedInput) -> [UInt8] {
     // Not every brace begins an object, and copying as much as a damaged length names takes long.
     let next = json.dropFirst().first { !$0.isWhiteSpace }

@@ -1,0 +1,81 @@
+// Writes records of a topic to a recording.
+
+internal import OTLP
+public import Topology
+
+/// Takes records as they are read and appends them to a recording.
+///
+/// A recording holds protobuf: documents of OTLP/JSON are converted, as a worker converts them. A value that
+/// can't be read is recorded as it is, so that a replay finds it damaged, as a worker did.
+public struct Recorder: ~Copyable {
+  /// What was recorded.
+  public struct Report: Sendable {
+    /// Records, damaged ones included.
+    public var records = 0
+    /// Bytes of the recording, before compression.
+    public var bytes = 0
+    /// Records without a value, which a recording can't hold.
+    public var tombstones = 0
+    /// Unusable spans in documents of JSON: left out.
+    public var spansRejected = 0
+    /// Records that were blanked, since damaged records can't be made anonymous.
+    public var blanked = 0
+    /// Records larger than a recording can hold: left out.
+    public var tooLarge = 0
+  }
+
+  private let writer: RecordingWriter
+  private let encoding: SpanEncoding?
+  private let anonymiser: Anonymiser?
+  private let bytesMax: Int
+  private var content = RecordContent()
+  /// What was recorded so far.
+  public private(set) var report = Report()
+
+  /// - Parameters:
+  ///   - encoding: how records are encoded; nil if each has to tell.
+  ///   - anonymiser: makes records anonymous; nil to record them as they are.
+  ///   - bytesMax: the recording's largest size, before compression.
+  public init(
+    _ writer: RecordingWriter, encoding: SpanEncoding?, anonymiser: Anonymiser?, bytesMax: Int = .max
+  ) {
+    self.writer = writer
+    self.encoding = encoding
+    self.anonymiser = anonymiser
+    self.bytesMax = bytesMax
+  }
+
+  /// Records a value. False if the recording has no room for it: then it is full.
+  public mutating func take(_ value: [UInt8]?) throws -> Bool {
+    guard let value else {
+      report.tombstones += 1
+      return true
+    }
+    var record = value
+    var rejected = 0
+    let isJSON = encoding.map { $0 == .otlpJSON } ?? (value.first { !$0.isWhiteSpace } == 0x7b)
+    if isJSON, let converted = try? content.protobuf(ofDocument: value) {
+      record = converted
+      rejected = content.rejected.groups.reduce(0) { $0 + $1.count }
+    }
+    guard record.count <= RecordingReader.recordBytesMax else {
+      report.tooLarge += 1
+      return true
+    }
+    let size = record.count + 4
+    guard size <= bytesMax - report.bytes else { return false }
+    if let anonymiser {
+      do throws(MalformedInput) {
+        try anonymiser.anonymise(&record)
+      } catch {
+        record = [UInt8](repeating: 0, count: record.count)
+        report.blanked += 1
+      }
+    }
+    try writer.append(record)
+    report.records += 1
+    report.bytes += size
+    report.spansRejected += rejected
+    return true
+  }
+}

@@ -1,0 +1,167 @@
+// Stretches of a topic: how they are named, and that exactly they are read and recorded.
+
+import Foundation
+import Kafka
+import OTLP
+import Sampling
+import Testing
+import Topology
+
+@testable import Pipeline
+
+@Suite struct TopicStretchTests {
+  private static let now = Instant(nanoseconds: 1_000_000_000_000)
+
+  @Test(arguments: [
+    ("0", TopicStretch.Bound.offset(0)), ("12345", .offset(12345)),
+    ("-15m", .time(Instant(nanoseconds: 100_000_000_000))),
+    ("-1m30s", .time(Instant(nanoseconds: 910_000_000_000))),
+    ("1970-01-01T00:00:01Z", .time(Instant(nanoseconds: 1_000_000_000))),
+    ("1970-01-01 00:00:01.5z", .time(Instant(nanoseconds: 1_500_000_000))),
+    ("1970-01-01T01:00:01.000000001+01:00", .time(Instant(nanoseconds: 1_000_000_001))),
+    ("1969-12-31T23:30:00-00:30", .time(Instant(nanoseconds: 0))),
+  ])
+  func boundsAreTimesAgesAndOffsets(_ text: String, _ bound: TopicStretch.Bound) {
+    #expect(TopicStretch.Bound(text, now: TopicStretchTests.now) == bound)
+  }
+
+  @Test(arguments: [
+    "", "-", "+1", "-15", "yesterday", "1970-01-01", "1970-02-30T00:00:00Z", "1970-01-01T00:00:00",
+    "1970-01-01T00:00:00+25:00", "99999999999999999999",
+  ])
+  func anythingElseIsNone(_ text: String) {
+    #expect(TopicStretch.Bound(text, now: TopicStretchTests.now) == nil)
+  }
+
+  @Test func partitionsAreListsAndRanges() {
+    #expect(TopicStretch.partitions("0,3-5") == [0, 3, 4, 5])
+    for text in ["", ",", "1-", "3-1", "-1", "0-99999999", "a"] {
+      #expect(TopicStretch.partitions(text) == nil, "\(text)")
+    }
+  }
+}
+
+@Suite struct StretchReaderTests {
+  private let cluster: MockCluster
+  private let topology: Topology
+
+  init() throws {
+    cluster = try MockCluster()
+    try cluster.createTopic("spans", partitions: 3)
+    var settings = TailSamplingTopology()
+    settings.worker.kafka.values["bootstrap.servers"] = cluster.bootstrapServers
+    topology = .tailSampling(settings)
+  }
+
+  /// Produces records numbered from 0 on, the next one always to the next partition.
+  private func produce(_ count: Int) throws {
+    let producer = try Producer(
+      properties: [KafkaProperty("bootstrap.servers", cluster.bootstrapServers)], log: { _ in })
+    let topic = try producer.topic("spans")
+    for number in 0..<count {
+      try Array("\(number)".utf8).withRawBytes { (value) throws(KafkaError) in
+        try producer.produce(topic, partition: Int32(number % 3), key: nil, value: value)
+      }
+      // Each has a time of its own.
+      usleep(2000)
+    }
+    try producer.flush(timeout: .seconds(10))
+  }
+
+  private func read(_ change: (inout TopicStretch) -> Void) throws -> [TopicRecord] {
+    var stretch = TopicStretch(topic: "spans")
+    change(&stretch)
+    let reader = try StretchReader(stretch, of: topology)
+    defer { reader.abandon() }
+    var records: [TopicRecord] = []
+    let deadline = ContinuousClock.now + .seconds(30)
+    while !reader.isAtEnd {
+      try #require(ContinuousClock.now < deadline)
+      try reader.read {
+        records.append($0)
+        return true
+      }
+    }
+    #expect(reader.share == 1)
+    return records
+  }
+
+  @Test func partitionsAreMergedByTime() throws {
+    try produce(60)
+    let records = try read { _ in }
+    let numbers = records.map { Int(String(decoding: $0.value ?? [], as: UTF8.self)) }
+    #expect(numbers == Array(0..<60))
+  }
+
+  @Test func exactlyTheStretchIsRead() throws {
+    try produce(30)
+    let records = try read {
+      $0.partitions = [0, 2]
+      $0.from = .offset(3)
+      $0.to = .offset(7)
+    }
+    #expect(records.count == 8)
+    #expect(Set(records.map(\.partition)) == [0, 2])
+    #expect(Set(records.map(\.offset)) == [3, 4, 5, 6])
+    #expect(try read { $0.from = .offset(1000) }.isEmpty)
+  }
+
+  @Test func aFollowerGetsWhatComes() throws {
+    try produce(3)
+    var stretch = TopicStretch(topic: "spans")
+    stretch.follows = true
+    let reader = try StretchReader(stretch, of: topology)
+    defer { reader.abandon() }
+    var count = 0
+    let deadline = ContinuousClock.now + .seconds(30)
+    while count < 6 {
+      try #require(ContinuousClock.now < deadline)
+      let before = count
+      try reader.read { _ in
+        count += 1
+        return true
+      }
+      if count == 3, before < 3 { try produce(3) }
+    }
+    #expect(count == 6 && !reader.isAtEnd && reader.share == nil)
+  }
+
+  @Test func unknownTopicsAndPartitionsAreErrors() {
+    #expect(throws: KafkaError.self) { try read { $0.topic = "none" } }
+    #expect(throws: KafkaError.self) { try read { $0.partitions = [3] } }
+  }
+
+  @Test func recordersStopAtTheirLimitAndKeepDamage() throws {
+    let directory = try TemporaryDirectory()
+    let good = tracesData([TestSpan(trace: 1, id: 1)])
+    let writer = try RecordingWriter(path: directory.path("a.otlp"))
+    var recorder = Recorder(writer, encoding: nil, anonymiser: nil, bytesMax: 3 * (good.count + 4))
+    #expect(try recorder.take(good))
+    #expect(try recorder.take(nil))
+    #expect(try recorder.take(Array("rubbish".utf8)))
+    #expect(try recorder.take(good))
+    #expect(try !recorder.take(good))
+    try writer.finish()
+    #expect(recorder.report.records == 3 && recorder.report.tombstones == 1)
+    let contents = try RecordingContents(path: directory.path("a.otlp"))
+    #expect(contents.records == [good, good] && contents.damages.count == 1)
+  }
+
+  @Test func documentsBecomeProtobuf() throws {
+    let directory = try TemporaryDirectory()
+    let json = """
+      {"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0123456789abcdef0123456789abcdef",\
+      "spanId":"0123456789abcdef","name":"secret","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}
+      """
+    let writer = try RecordingWriter(path: directory.path("a.otlp"))
+    var recorder = Recorder(
+      writer, encoding: .otlpJSON, anonymiser: Anonymiser(key: (1, 2), keepsNames: false))
+    #expect(try recorder.take(Array(json.utf8)))
+    #expect(try recorder.take(Array("{secret".utf8)))
+    try writer.finish()
+    #expect(recorder.report.blanked == 1)
+    let contents = try RecordingContents(path: directory.path("a.otlp"))
+    #expect(contents.records.count == 1 && contents.damages.count == 1)
+    #expect(!String(decoding: try directory.read("a.otlp"), as: UTF8.self).contains("secret"))
+  }
+}
