@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    "", "run", "demo", "check", "replay", "generate", "bench", "bench-scaling", "bench-kafka",
+    "", "run", "demo", "check", "replay", "plan", "generate", "bench", "bench-scaling", "bench-kafka",
     "plan-capacity",
     "simulate", "report", "version",
   ])
