@@ -70,8 +70,8 @@ struct ReplayCommand: ParsableCommand {
     let again = path == "-" ? nil : { try RecordingReader(path: path) }
     let report = try replay.run(reader, again: again) { output in
       switch output {
-      case .decision(let record): try decisionLines?.append(record)
-      case .keptSpans(let bytes): try keptSpans?.append(bytes)
+      case .decision(let record, _): try decisionLines?.append(record)
+      case .keptSpans(let bytes, _, _): try keptSpans?.append(bytes)
       }
     } progress: {
       line.show($0, share: reader.share)

@@ -14,13 +14,13 @@ struct Tailrace: ParsableCommand {
       Reads spans from a Kafka topic keyed by trace id, keeps every error trace, every slow trace \
       and a baseline of the rest, and writes its decisions and the kept spans to separate topics.
 
-      Exit codes: 0 success, 1 failure, 2 a usage or configuration error, 3 a Collector \
-      configuration imported without some of its policies.
+      Exit codes: 0 success, 1 failure, 2 a usage or configuration error, 3 a difference: \
+      a plan that changes something, or a Collector configuration imported without some of its policies.
       """,
     version: Version.text,
     subcommands: [
       RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, RecordCommand.self,
-      ExplainCommand.self, GenerateCommand.self,
+      PlanCommand.self, ExplainCommand.self, GenerateCommand.self,
       BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
       SimulateCommand.self, ReportCommand.self, VersionCommand.self,
     ])

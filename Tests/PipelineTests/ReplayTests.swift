@@ -20,8 +20,8 @@ struct ReplayOutcome {
     var replay = Replay(configuration: configuration)
     report = try replay.run(try RecordingReader(path: path)) { output in
       switch output {
-      case .decision(let record): decisions.append(Array(record))
-      case .keptSpans(let bytes): sampled.append(Array(bytes))
+      case .decision(let record, _): decisions.append(Array(record))
+      case .keptSpans(let bytes, _, _): sampled.append(Array(bytes))
       }
     }
     (self.decisions, self.sampled) = (decisions, sampled)

@@ -97,6 +97,15 @@ public struct Replay: ~Copyable {
   /// and those before.
   private var decidedBefore: [TraceID: OldVerdict] = [:]
 
+  /// The stream clock.
+  var streamClock: Instant { sampler.clock }
+
+  /// How much memory open traces and verdicts take.
+  var memoryBytes: Int {
+    let usage = sampler.usage
+    return usage.segmentBytes + usage.tableBytes + usage.verdictBytes
+  }
+
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
 
@@ -130,18 +139,30 @@ public struct Replay: ~Copyable {
   ) throws -> ReplayReport {
     while let item = try reader.next() {
       progress(report.records)
-      switch item {
-      case .record(let record):
-        report.records += 1
-        report.spans += record.spanCount
-        report.bytes += record.bytes.count
-        for rejected in record.rejected { note(rejected, record: report.records - 1) }
-        clock.push(record)
-        try takeDecided(write)
-      case .damaged(let offset, let count, let reason):
-        report.note(ReplayReport.Damage(offset: offset, count: count, reason: reason))
-      }
+      try read(item, write: write)
     }
+    return try finish(again: again, write: write)
+  }
+
+  /// Reads the recording's next item, for a caller that runs several replays of one recording.
+  public mutating func read(_ item: RecordingItem, write: Writer) throws {
+    switch item {
+    case .record(let record):
+      report.records += 1
+      report.spans += record.spanCount
+      report.bytes += record.bytes.count
+      for rejected in record.rejected { note(rejected, record: report.records - 1) }
+      clock.push(record)
+      try takeDecided(write)
+    case .damaged(let offset, let count, let reason):
+      report.note(ReplayReport.Damage(offset: offset, count: count, reason: reason))
+    }
+  }
+
+  /// Ends the recording: see `run`.
+  public mutating func finish(
+    again: (() throws -> RecordingReader)? = nil, write: Writer
+  ) throws -> ReplayReport {
     clock.finish()
     try takeDecided(write)
     sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
@@ -237,11 +258,11 @@ public struct Replay: ~Copyable {
       case .decide(let decision, let range):
         count(decision)
         if decision.isFinal || decision.recall != nil { remember(decision) }
-        if let range { try write(.decision(effects.bytes[range])) }
-      case .forward(_, let range, let spans):
+        if let range { try write(.decision(effects.bytes[range], decision)) }
+      case .forward(let traceID, let range, let spans):
         report.keptSpans += spans
         report.keptBytes += range.count
-        try write(.keptSpans(effects.bytes[range]))
+        try write(.keptSpans(effects.bytes[range], of: traceID, count: spans))
       // There is no topic, hence no size limit; nor is there a ledger.
       case .leaveOut, .account: break
       case .reject(let rejected, _):
@@ -359,10 +380,10 @@ private struct OldVerdict {
 
 /// One output of a replay.
 public enum ReplayOutput {
-  /// A decision record: one line of JSON without its line break.
-  case decision(ArraySlice<UInt8>)
-  /// Kept spans: a `TracesData`.
-  case keptSpans(ArraySlice<UInt8>)
+  /// A decision record: one line of JSON without its line break, and what it says.
+  case decision(ArraySlice<UInt8>, Decision)
+  /// Kept spans of a trace: a `TracesData`, and how many there are.
+  case keptSpans(ArraySlice<UInt8>, of: TraceID, count: Int)
 }
 
 extension ReplayReport.Kept {

@@ -1,0 +1,390 @@
+// What would change if policies were replaced: two replays of one recording, trace by trace.
+
+internal import OTLP
+public import Sampling
+
+/// Compares what two configurations make of a recording.
+///
+/// Both replays read each item of it, so that their verdicts on a trace come close together. Traces are
+/// compared once a million younger ones have been seen, or at the end: memory does not grow with the recording.
+public struct PolicyPlan: ~Copyable {
+  private var old: Replay
+  private var new: Replay
+  private let empty: PlanComparison
+
+  /// Prepares to compare `new` with `old`.
+  public init(old: SamplerConfiguration, new: SamplerConfiguration) {
+    var (old, new) = (old, new)
+    // The verdict on every trace is wanted.
+    if old.dropped == .none { old.dropped = .compact }
+    if new.dropped == .none { new.dropped = .compact }
+    self.old = Replay(configuration: old)
+    self.new = Replay(configuration: new)
+    empty = PlanComparison(old: old, new: new)
+  }
+
+  /// Reads the whole recording.
+  ///
+  /// - Parameters:
+  ///   - again: opens the recording again, to recall dropped traces; nil if that can't be done.
+  ///   - progress: called now and then with the number of items read.
+  /// - Throws: errors of reading. Damage is not an error: it is in the reports.
+  public mutating func run(
+    _ reader: RecordingReader, again: (() throws -> RecordingReader)? = nil,
+    progress: (Int) -> Void = { _ in }
+  ) throws -> PlanReport {
+    var comparison = empty
+    var start: Instant?
+    var count = 0
+    while let item = try reader.next() {
+      try old.read(item) { comparison.note($0, .old) }
+      try new.read(item) { comparison.note($0, .new) }
+      if start == nil, old.streamClock != .distantPast { start = old.streamClock }
+      if count & 63 == 0 { comparison.noteMemory(old: old.memoryBytes, new: new.memoryBytes) }
+      count += 1
+      progress(count)
+    }
+    let end = old.streamClock
+    let oldReport = try old.finish(again: again) { comparison.note($0, .old) }
+    let newReport = try new.finish(again: again) { comparison.note($0, .new) }
+    return comparison.report(
+      old: oldReport, new: newReport, duration: start.map { end - $0 } ?? .seconds(0))
+  }
+}
+
+/// How much of something there is.
+public struct PlanTally: Equatable, Sendable {
+  /// Traces.
+  public var traces = 0
+  /// Their kept spans.
+  public var spans = 0
+  /// The bytes of these.
+  public var bytes = 0
+
+  mutating func add(_ other: PlanTally) {
+    traces += other.traces
+    spans += other.spans
+    bytes += other.bytes
+  }
+}
+
+/// The same of both configurations.
+public struct PlanPair: Equatable, Sendable {
+  /// By the configuration now.
+  public var old = PlanTally()
+  /// By the planned one.
+  public var new = PlanTally()
+}
+
+/// What a policy does.
+public struct PlanPolicy: Sendable {
+  /// Its name.
+  public var name: String
+  /// Whether each configuration has it.
+  public var isOld, isNew: Bool
+  /// Kept traces that it samples.
+  public var sampled = PlanPair()
+  /// Those of them that no other policy samples: what it costs.
+  public var alone = PlanPair()
+}
+
+/// Traces that change alike.
+public struct PlanChange: Sendable {
+  /// What changes.
+  public enum Kind: String, Sendable, CaseIterable {
+    /// A dropped trace would be kept.
+    case kept
+    /// A kept trace would be dropped.
+    case dropped
+    /// A kept trace would be kept with another adjusted count.
+    case weight
+    /// A kept trace would be kept for other reasons.
+    case reasons
+    /// Other spans of a kept trace would be kept.
+    case spans
+  }
+
+  /// What changes.
+  public var kind: Kind
+  /// The policy that makes the difference: the first that samples or vetoes it where it did not.
+  public var policy: String
+  /// How many traces, and the spans and bytes that are kept of them before or after.
+  public var tally = PlanTally()
+  /// Some of them.
+  public var samples: [PlanSample] = []
+
+  static let samplesMax = 3
+}
+
+/// A trace that changes.
+public struct PlanSample: Sendable {
+  /// Its id, in hexadecimal.
+  public var traceID: String
+  /// The service of its root span; empty without one.
+  public var service: String
+  /// How long it takes, in nanoseconds.
+  public var duration: Int64
+  /// Its spans, and those with an error.
+  public var spanCount, errorCount: Int
+}
+
+/// What two configurations make of a recording.
+public struct PlanReport: Sendable {
+  /// The replays' own reports.
+  public var old, new: ReplayReport
+  /// How much of log time the recording covers.
+  public var duration: Interval
+  /// Traces with a verdict of both.
+  public var compared = 0
+  /// What is kept.
+  public var kept = PlanPair()
+  /// Policies, in the planned order; those that would be gone come last.
+  public var policies: [PlanPolicy] = []
+  /// What is kept, by the first policy that samples it.
+  public var reasons: [String: PlanPair] = [:]
+  /// What is kept, by the root's service.
+  public var services: [String: PlanPair] = [:]
+  /// What changes, the most traces first within each kind.
+  public var changes: [PlanChange] = []
+  /// The most bytes of memory that each held.
+  public var oldMemory = 0, newMemory = 0
+
+  /// Whether anything changes.
+  public var hasChanges: Bool { !changes.isEmpty }
+}
+
+/// The verdicts on recent traces, and the sums over all before.
+struct PlanComparison {
+  enum Side { case old, new }
+
+  /// What one configuration has made of a trace.
+  struct Outcome {
+    var isDecided = false
+    var isKept = false
+    var isVetoed = false
+    var matches: UInt64 = 0
+    var threshold = SamplingThreshold.never
+    var kept = PlanTally()
+  }
+
+  struct Trace {
+    var old = Outcome()
+    var new = Outcome()
+    var service: UInt32 = 0
+    var duration: Int64 = 0
+    var spanCount: UInt32 = 0
+    var errorCount: UInt32 = 0
+  }
+
+  private struct Group: Hashable {
+    var kind: PlanChange.Kind
+    var policy: String
+  }
+
+  /// The traces seen since the last turn, and those of the turn before.
+  private var traces: [TraceID: Trace] = [:]
+  private var earlier: [TraceID: Trace] = [:]
+  /// The number of traces at which the table turns.
+  private let tracesMax: Int
+  private var serviceNames = [""]
+  private var serviceNumbers: [[UInt8]: UInt32] = [[]: 0]
+  private let policyNames: (old: [String], new: [String])
+  private var result: PlanReport
+  private var groups: [Group: PlanChange] = [:]
+
+  /// Services beyond this are counted as one.
+  private static let servicesMax = 10_000
+  /// The name of traces that no policy samples, but a limit keeps.
+  private static let limit = "trace_limit"
+
+  init(old: SamplerConfiguration, new: SamplerConfiguration, tracesMax: Int = 500_000) {
+    self.tracesMax = tracesMax
+    policyNames = (old.policies.map(\.name), new.policies.map(\.name))
+    result = PlanReport(old: ReplayReport(), new: ReplayReport(), duration: .seconds(0))
+    let (oldNames, newNames) = (policyNames.old, policyNames.new)
+    result.policies = newNames.map { PlanPolicy(name: $0, isOld: oldNames.contains($0), isNew: true) }
+    for name in oldNames where !newNames.contains(name) {
+      result.policies.append(PlanPolicy(name: name, isOld: true, isNew: false))
+    }
+  }
+
+  mutating func noteMemory(old: Int, new: Int) {
+    result.oldMemory = max(result.oldMemory, old)
+    result.newMemory = max(result.newMemory, new)
+  }
+
+  mutating func note(_ output: ReplayOutput, _ side: Side) {
+    switch output {
+    case .keptSpans(let bytes, let traceID, let count):
+      change(traceID, side) {
+        $0.kept.spans += count
+        $0.kept.bytes += bytes.count
+      }
+    case .decision(let bytes, let decision):
+      guard decision.isFinal else { return }
+      change(decision.traceID, side) {
+        $0.isDecided = true
+        $0.isKept = decision.isKept
+        $0.isVetoed = decision.isVetoed
+        $0.matches = decision.matches
+        $0.threshold = decision.threshold
+      }
+      let service = number(of: DecisionText.rootService(in: bytes))
+      traces[decision.traceID]?.describe(decision, service)
+    }
+  }
+
+  private mutating func change(_ id: TraceID, _ side: Side, _ body: (inout Outcome) -> Void) {
+    if traces.count >= tracesMax, traces[id] == nil {
+      for (id, trace) in earlier { settle(trace, id) }
+      (earlier, traces) = (traces, [:])
+    }
+    // One that changes is young again: it stays in one of the two tables only.
+    var trace = traces[id] ?? earlier.removeValue(forKey: id) ?? Trace()
+    switch side {
+    case .old: body(&trace.old)
+    case .new: body(&trace.new)
+    }
+    traces[id] = trace
+  }
+
+  private mutating func number(of service: ArraySlice<UInt8>) -> UInt32 {
+    let name = Array(service)
+    if let number = serviceNumbers[name] { return number }
+    let isFull = serviceNames.count > PlanComparison.servicesMax
+    if isFull, serviceNames.count > PlanComparison.servicesMax + 1 { return UInt32(serviceNames.count - 1) }
+    let number = UInt32(serviceNames.count)
+    serviceNames.append(isFull ? "(other services)" : String(decoding: name, as: UTF8.self))
+    if !isFull { serviceNumbers[name] = number }
+    return number
+  }
+
+  /// The sums of everything.
+  mutating func report(old: ReplayReport, new: ReplayReport, duration: Interval) -> PlanReport {
+    for (id, trace) in earlier { settle(trace, id) }
+    for (id, trace) in traces { settle(trace, id) }
+    (earlier, traces) = ([:], [:])
+    result.old = old
+    result.new = new
+    result.duration = duration
+    let kinds = PlanChange.Kind.allCases
+    result.changes = groups.values.sorted { left, right in
+      let (first, second) = (kinds.firstIndex(of: left.kind) ?? 0, kinds.firstIndex(of: right.kind) ?? 0)
+      if first != second { return first < second }
+      if left.tally.traces != right.tally.traces { return left.tally.traces > right.tally.traces }
+      return left.policy < right.policy
+    }
+    return result
+  }
+
+  // MARK: A trace that nothing more is expected of
+
+  private mutating func settle(_ trace: Trace, _ id: TraceID) {
+    count(trace.old, \.old, policyNames.old, trace)
+    count(trace.new, \.new, policyNames.new, trace)
+    guard trace.old.isDecided, trace.new.isDecided else { return }
+    result.compared += 1
+    guard let group = change(of: trace) else { return }
+    var change = groups[group] ?? PlanChange(kind: group.kind, policy: group.policy)
+    let kept = trace.new.isKept ? trace.new.kept : trace.old.kept
+    change.tally.add(PlanTally(traces: 1, spans: kept.spans, bytes: kept.bytes))
+    add(id, trace, to: &change.samples)
+    groups[group] = change
+  }
+
+  private mutating func count(
+    _ outcome: Outcome, _ side: WritableKeyPath<PlanPair, PlanTally>, _ names: [String], _ trace: Trace
+  ) {
+    guard outcome.isKept || outcome.kept.spans > 0 else { return }
+    let tally = PlanTally(
+      traces: outcome.isKept ? 1 : 0, spans: outcome.kept.spans, bytes: outcome.kept.bytes)
+    result.kept[keyPath: side].add(tally)
+    let sampled = PlanComparison.sampling(outcome.matches, names)
+    result.reasons[sampled.first ?? PlanComparison.limit, default: PlanPair()][keyPath: side].add(tally)
+    result.services[serviceNames[Int(trace.service)], default: PlanPair()][keyPath: side].add(tally)
+    for place in result.policies.indices where sampled.contains(result.policies[place].name) {
+      result.policies[place].sampled[keyPath: side].add(tally)
+      if sampled.count == 1 { result.policies[place].alone[keyPath: side].add(tally) }
+    }
+  }
+
+  /// What changes for the trace, and the policy that makes the difference.
+  private func change(of trace: Trace) -> Group? {
+    let (old, new) = (trace.old, trace.new)
+    let before = PlanComparison.sampling(old.matches, policyNames.old)
+    let after = PlanComparison.sampling(new.matches, policyNames.new)
+    let limit = PlanComparison.limit
+    switch (old.isKept, new.isKept) {
+    case (false, true):
+      return Group(kind: .kept, policy: after.first { !before.contains($0) } ?? after.first ?? limit)
+    case (true, false):
+      // After a veto only the vetoing policy matches.
+      let vetoing = new.isVetoed ? after.first : nil
+      return Group(kind: .dropped, policy: vetoing ?? before.first { !after.contains($0) } ?? limit)
+    case (false, false): return nil
+    case (true, true): break
+    }
+    let different = after.first { !before.contains($0) } ?? before.first { !after.contains($0) }
+    if old.threshold != new.threshold {
+      return Group(kind: .weight, policy: different ?? after.first ?? limit)
+    }
+    if let different { return Group(kind: .reasons, policy: different) }
+    return old.kept == new.kept ? nil : Group(kind: .spans, policy: after.first ?? limit)
+  }
+
+  /// The policies with a bit in `matches`, in order.
+  private static func sampling(_ matches: UInt64, _ names: [String]) -> [String] {
+    guard matches != 0 else { return [] }
+    return names.indices.filter { $0 < 64 && matches & 1 << UInt64($0) != 0 }.map { names[$0] }
+  }
+
+  /// Keeps the traces with the least ids: the same ones each time.
+  private func add(_ id: TraceID, _ trace: Trace, to samples: inout [PlanSample]) {
+    var text: [UInt8] = []
+    id.appendHexadecimal(to: &text)
+    let sample = PlanSample(
+      traceID: String(decoding: text, as: UTF8.self), service: serviceNames[Int(trace.service)],
+      duration: trace.duration, spanCount: Int(trace.spanCount), errorCount: Int(trace.errorCount))
+    if samples.count == PlanChange.samplesMax, let last = samples.last, last.traceID < sample.traceID {
+      return
+    }
+    let place = samples.firstIndex { $0.traceID > sample.traceID } ?? samples.endIndex
+    samples.insert(sample, at: place)
+    if samples.count > PlanChange.samplesMax { samples.removeLast() }
+  }
+}
+
+extension PlanComparison.Trace {
+  fileprivate mutating func describe(_ decision: Decision, _ service: UInt32) {
+    self.service = service
+    duration = decision.duration
+    spanCount = UInt32(clamping: decision.spanCount)
+    errorCount = UInt32(clamping: decision.errorCount)
+  }
+}
+
+/// Reads single fields of decision records as this program writes them.
+enum DecisionText {
+  private static let root = Array(#""root":{"service":""#.utf8)
+
+  /// The service of the root span, as it is written in JSON; empty without a root.
+  static func rootService(in record: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    guard var end = place(of: root, in: record) else { return [] }
+    let start = end
+    while end < record.endIndex, record[end] != UInt8(ascii: "\"") {
+      end += record[end] == UInt8(ascii: "\\") ? 2 : 1
+    }
+    return record[start..<min(end, record.endIndex)]
+  }
+
+  /// The place after the first `text` in `record`. A quotation mark within a name is escaped, so that a name
+  /// is not taken for a field.
+  private static func place(of text: [UInt8], in record: ArraySlice<UInt8>) -> Int? {
+    guard record.count >= text.count else { return nil }
+    for place in record.startIndex...record.endIndex - text.count
+    where record[place] == text[0] && record[place..<place + text.count].elementsEqual(text) {
+      return place + text.count
+    }
+    return nil
+  }
+}

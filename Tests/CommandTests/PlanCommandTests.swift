@@ -1,0 +1,109 @@
+// plan: what changes between two topologies, counted by hand on small recordings and found by JSON.
+
+import Foundation
+import Testing
+
+@Suite struct PlanCommandTests {
+  private static let errorsOnly = """
+    kind: tail-sampling
+    policies:
+      - {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}
+    """
+  private static let errorsAndSlow =
+    errorsOnly + """
+
+        - {name: slow, type: latency, latency: {threshold_ms: 1000}}
+        - {name: never-there, type: string_attribute, string_attribute: {key: no.such.key, values: [x]}}
+      """
+
+  private func recording(_ directory: WorkingDirectory) throws -> String {
+    let path = directory.path("a.otlp")
+    let run = try CommandRun([
+      "generate", "-o", path, "--traces", "400", "--errors", "0.1", "--slow", "0.1", "--spans-per-trace", "8",
+      "--seed", "5",
+    ])
+    #expect(run.exitCode == 0, "\(run.errors)")
+    return path
+  }
+
+  /// The traces that a replay keeps.
+  private func kept(
+    _ recording: String, _ topology: String, _ directory: WorkingDirectory
+  ) throws -> Set<String> {
+    let path = directory.path("decisions")
+    let run = try CommandRun("replay", recording, "--topology", topology, "--decisions", path)
+    #expect(run.exitCode == 0, "\(run.errors)")
+    var kept: Set<String> = []
+    for line in try directory.text("decisions").split(separator: "\n") {
+      let fields = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+      guard fields["final"] as? Bool == true, fields["verdict"] as? String == "keep" else { continue }
+      kept.insert(try #require(fields["trace_id"] as? String))
+    }
+    return kept
+  }
+
+  @Test func aFileAgainstItselfChangesNothing() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let file = try directory.write(PlanCommandTests.errorsAndSlow, to: "a.yaml")
+    let run = try CommandRun("plan", file, path, "--against", file)
+    #expect(run.exitCode == 0, "\(run.errors)")
+    #expect(run.output.hasPrefix("No changes: 400 traces compared."), "\(run.output)")
+    // The defaults against the defaults, with weights by chance.
+    let plain = try directory.write("kind: tail-sampling\n", to: "b.yaml")
+    #expect(try CommandRun("plan", plain, path).exitCode == 0)
+  }
+
+  @Test func countsAndSamplesAreThoseOfTwoReplays() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let old = try directory.write(PlanCommandTests.errorsOnly, to: "old.yaml")
+    let new = try directory.write(PlanCommandTests.errorsAndSlow, to: "new.yaml")
+    let (before, after) = (try kept(path, old, directory), try kept(path, new, directory))
+    let run = try CommandRun("plan", new, path, "--against", old, "--json")
+    #expect(run.exitCode == 3)
+    let plan = try run.json()
+    let changes = try #require(plan["changes"] as? [[String: Any]])
+    let added = after.subtracting(before)
+    #expect(!added.isEmpty && before.isSubset(of: after))
+    let keeps = try #require(changes.first { $0["kind"] as? String == "kept" })
+    #expect(keeps["policy"] as? String == "slow")
+    #expect(keeps["traces"] as? Int == added.count)
+    let samples = try #require(keeps["samples"] as? [[String: Any]])
+    #expect(samples.compactMap { $0["trace_id"] as? String } == Array(added.sorted().prefix(3)))
+    let kept = try #require(plan["kept"] as? [String: [String: Int]])
+    #expect(kept["now"]?["traces"] == before.count && kept["planned"]?["traces"] == after.count)
+    let notes = try #require(plan["notes"] as? [String])
+    #expect(notes.contains("\"never-there\" samples nothing"))
+
+    let back = try CommandRun("plan", old, path, "--against", new)
+    #expect(back.exitCode == 3)
+    #expect(
+      back.output.contains("- drop, kept so far for \"slow\": \(added.count) traces"), "\(back.output)")
+    #expect(back.errors.contains("the plan changes"))
+  }
+
+  @Test func thePageHasNoScriptAndEscapesNames() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let name = "<script>alert(1)</script>"
+    let new = try directory.write(
+      PlanCommandTests.errorsOnly.replacing("name: errors", with: "name: \"\(name)\""), to: "new.yaml")
+    let run = try CommandRun("plan", new, path, "--html", directory.path("plan.html"))
+    #expect(run.exitCode == 3, "\(run.errors)")
+    let page = try directory.text("plan.html")
+    #expect(page.hasPrefix("<!doctype html>") && page.hasSuffix("</html>\n"))
+    #expect(!page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"))
+    #expect(page.contains("default-src 'none'") && !page.contains("http://") && !page.contains("src="))
+  }
+
+  @Test func standardInputIsATopologyOrTheRecording() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let file = try directory.write(PlanCommandTests.errorsOnly, to: "a.yaml")
+    let both = try CommandRun("plan", file, "-", "--against", "-")
+    #expect(both.exitCode == 2 && both.errors.contains("standard input"))
+    let missing = try CommandRun("plan", directory.path("none.yaml"), path)
+    #expect(missing.exitCode == 2)
+  }
+}
