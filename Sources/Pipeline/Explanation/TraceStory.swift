@@ -410,7 +410,7 @@ extension TraceStory {
     var replay = Replay(configuration: configuration)
     let again = try RecordingReader(path: path)
     _ = try replay.run(again, again: { try RecordingReader(path: path) }) { output in
-      if case .decision(let record) = output { builder.take(decision: Array(record)) }
+      if case .decision(let record, _) = output { builder.take(decision: Array(record)) }
     } progress: { _ in
       progress(0.5 + (again.share ?? 0) / 2)
     }

@@ -74,6 +74,9 @@ public struct PlanPair: Equatable, Sendable {
   public var old = PlanTally()
   /// By the planned one.
   public var new = PlanTally()
+
+  /// Makes an empty pair.
+  public init() {}
 }
 
 /// What a policy does.

@@ -1,6 +1,6 @@
 // The sampler over a recording, without a broker: the production core, fed from a file.
 
-internal import OTLP
+public import OTLP
 public import Sampling
 
 /// What a replay has read and decided.
