@@ -19,6 +19,9 @@ public struct CommitPoint: Equatable, Sendable {
   /// The stream clock at the oldest request for a recall that is not fulfilled: decisions must be read back
   /// to there. Nil if there is none.
   public var oldestRecall: Instant?
+  /// The next request to read in the partition of the same number of the logs' topic: those before it are
+  /// dealt with. Nil if none is known.
+  public var nextLogs: Offset?
 
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
@@ -41,10 +44,16 @@ public struct CommitPoint: Equatable, Sendable {
   /// safe offset and the clock, as decimal numbers separated by `;`. With rate limits the version is 2 and
   /// their levels follow, separated by `,`. If the clock was ahead, the version is 3, the nanoseconds it was
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
-  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels.
+  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If there is
+  /// more to state, the version is 5: the clock at the oldest request may be empty, and after the levels come
+  /// a letter and `=` before each value, separated by `,`: `l` for the next request to read of the logs.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
+    if let nextLogs {
+      let recall = oldestRecall.map { String($0.nanoseconds) } ?? ""
+      return "5;\(point);\(max(0, clockAhead.nanoseconds));\(recall);\(levels);l=\(nextLogs.value)"
+    }
     if let oldestRecall {
       return "4;\(point);\(max(0, clockAhead.nanoseconds));\(oldestRecall.nanoseconds);\(levels)"
     }
@@ -59,7 +68,7 @@ public struct CommitPoint: Equatable, Sendable {
   /// Neither offset is negative, so their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
     let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
-    let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6, "4": 7]
+    let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6, "4": 7, "5": 8]
     guard counts[parts[0]] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
       let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
       clock >= atSafe
@@ -67,15 +76,15 @@ public struct CommitPoint: Equatable, Sendable {
     var levels: [Int64] = []
     var ahead: Int64 = 0
     if parts.count >= 6 {
-      guard let found = Int64(parts[4]), found > 0 || (found == 0 && parts.count == 7) else { return nil }
+      guard let found = Int64(parts[4]), found > 0 || (found == 0 && parts.count >= 7) else { return nil }
       ahead = found
     }
     var recall: Instant?
-    if parts.count == 7 {
+    if parts.count >= 7, parts.count == 7 || !parts[5].isEmpty {
       guard let found = Int64(parts[5]) else { return nil }
       recall = Instant(nanoseconds: found)
     }
-    if let text = parts.dropFirst(4).last, parts[0] == "2" || !text.isEmpty {
+    if let text = parts.prefix(7).dropFirst(4).last, parts[0] == "2" || !text.isEmpty {
       let texts = text.split(separator: ",", omittingEmptySubsequences: false)
       levels = texts.compactMap { Int64($0) }
       let isPlausible = levels.count == texts.count && levels.count <= CommitPoint.budgetLevelsMax
@@ -85,5 +94,20 @@ public struct CommitPoint: Equatable, Sendable {
       safeOffset: safeOffset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
       clock: Instant(nanoseconds: clock), budgetLevels: levels, oldestRecall: recall)
     clockAhead = Interval(nanoseconds: ahead)
+    if parts.count == 8 {
+      guard readTagged(parts[7]) else { return nil }
+    }
+  }
+
+  /// Reads the values that have a letter. Returns false for what `metadata` does not write: what an unknown
+  /// letter stands for must not be ignored.
+  private mutating func readTagged(_ text: Substring) -> Bool {
+    for value in text.split(separator: ",", omittingEmptySubsequences: false) {
+      guard value.hasPrefix("l="), nextLogs == nil, let next = Int64(value.dropFirst(2)), next >= 0 else {
+        return false
+      }
+      nextLogs = Offset(next)
+    }
+    return true
   }
 }
