@@ -391,11 +391,11 @@ public struct Sampler: ~Copyable {
   }
 
   /// Sets where reading starts.
-  mutating func begin(at offset: Offset, clock: Instant) {
+  mutating func begin(at offset: Offset, clock: Instant, isSettled: Bool = true) {
     nextOffset = offset
     self.clock = clock
     quietUntil = .distantPast
-    if clock != .distantPast { clockGuard.settle() }
+    if clock != .distantPast, isSettled { clockGuard.settle() }
   }
 
   mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {

@@ -43,6 +43,8 @@ final class MemoryBroker {
   }
 
   var inputs: [[Input]]
+  /// The partitions of the topic of logs.
+  var logs: [[Input]]
   var outputs: [Output] = []
   var points: [PartitionID: CommitPoint] = [:]
   var steps: [Step] = []
@@ -51,6 +53,7 @@ final class MemoryBroker {
 
   init(partitions: Int = 1) {
     inputs = Array(repeating: [], count: partitions)
+    logs = inputs
   }
 
   /// Appends a record to a partition.
@@ -146,7 +149,13 @@ final class MemoryLink: BrokerLink {
   private func hand(
     _ partition: Int, _ offset: Int, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
-    let input = broker.inputs[partition][offset]
+    try hand(broker.inputs[partition][offset], partition, offset, take)
+  }
+
+  private func hand(
+    _ input: MemoryBroker.Input, _ partition: Int, _ offset: Int,
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
     lent = input.headers
     defer { lent = [] }
     let place = RecordPlace(
@@ -260,6 +269,29 @@ final class MemoryLink: BrokerLink {
       guard let next = places[id], next < broker.inputs[Int(id.value)].count else { continue }
       places[id] = next + 1
       try hand(Int(id.value), Int(next), take)
+    }
+  }
+
+  /// Where the logs of each partition are read, and the first offset that is left of them.
+  private(set) var logPlaces: [PartitionID: Int64] = [:]
+  var logsStart: Int64 = 0
+
+  func seekLogs(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    if let error = againErrors.popLast() { throw error }
+    logPlaces = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logsStart)) })
+    return partitions.filter { $1.value < logsStart }.map { ($0.0, Offset(logsStart)) }
+  }
+
+  func readLogs(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    for id in logPlaces.keys.sorted() {
+      while let next = logPlaces[id], next < broker.logs[Int(id.value)].count {
+        logPlaces[id] = next + 1
+        try hand(broker.logs[Int(id.value)][Int(next)], Int(id.value), Int(next), take)
+      }
     }
   }
 

@@ -72,7 +72,7 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { message }
 }
 
-/// Where a lane writes. Decisions, the ledger and kept spans go to the partition of their input.
+/// Where a lane writes. Decisions, the ledger, kept spans and kept logs go to the partition of their input.
 public enum OutputTopic: Hashable, Sendable, CaseIterable {
   /// Spans keyed by trace id: what `repartition` makes.
   case spans
@@ -82,6 +82,8 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case verdicts
   /// Kept spans.
   case sampled
+  /// Kept logs.
+  case sampledLogs
   /// Records, or spans of one, that could not be processed.
   case deadLetters
   /// Each partition's traffic counts, for the adaptive baseline.
@@ -199,6 +201,14 @@ public protocol BrokerLink {
   /// Delivers records that are read again, as far as they have arrived: of each partition in order, from
   /// where it was sought on. It does not wait. Key and value are lent for the call only.
   func readAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError)
+
+  /// `seekAgain` for the topic of logs.
+  func seekLogs(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
+
+  /// `readAgain` for the topic of logs.
+  func readLogs(
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 

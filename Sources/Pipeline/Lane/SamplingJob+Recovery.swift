@@ -52,7 +52,9 @@ extension SamplingJob {
     var sampler = Sampler(
       partition: waiting.id, configuration: configuration.sampler, memory: memory, workspace: workspace)
     if let point { sampler.restore(point, isWhole: isWhole) }
-    return AssignedPartition(PartitionState(sampler, point, assignedAt: waiting.since, at: moment))
+    var state = PartitionState(sampler, point, assignedAt: waiting.since, at: moment)
+    if logs != nil { state.logs = FollowedLogs(next: point?.nextLogs) }
+    return AssignedPartition(state)
   }
 
   /// Reads back more of the verdicts that were committed with `point` or before. Returns whether that was

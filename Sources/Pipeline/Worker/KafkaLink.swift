@@ -30,6 +30,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let stats: StatsReader<Clients.Consumer>?
   /// Made when something is read again for the first time.
   private var follower: LogFollower<Clients>?
+  /// The topic of logs, if logs follow, and what reads it.
+  private let logsTopic: String?
+  private var logsFollower: LogFollower<Clients>?
   private let followerProperties: [KafkaProperty]
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
@@ -93,18 +96,20 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   /// Joins `group` to read `topic`.
   ///
   /// - Parameters:
+  ///   - logs: the topic of logs, if logs follow.
   ///   - transactionalID: stable for a place in the fleet, if there are such places: a worker that returns
   ///     under its id ends at once what it left open. Nil for at-least-once delivery.
   ///   - commitInterval: the time between commits: transactions may be open for longer.
   ///   - isStopping: whether the process is stopping: then waits are short.
   ///   - beat: called whenever the link makes progress, and while it waits for a broker.
   package init(
-    topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
+    topic: String, group: String, outputs names: OutputNames, logs: String? = nil, transactionalID: String?,
     properties: [KafkaProperty], commitInterval: Duration = .seconds(1), clients: Clients,
     isStopping: @escaping () -> Bool,
     beat: @escaping () -> Void
   ) throws(KafkaError) {
     self.topic = topic
+    logsTopic = logs
     self.clients = clients
     self.isStopping = isStopping
     self.beat = beat
@@ -195,6 +200,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ = bounds.takeEvents()
     tail?.rest()
     follower?.rest()
+    logsFollower?.rest()
     if case .none = transaction { try renewProducer() }
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
@@ -252,6 +258,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   package func release(_ partitions: [PartitionID]) throws(BrokerError) {
     tail?.forget(partitions)
     follower?.forget(partitions)
+    logsFollower?.forget(partitions)
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
     try attempt("releasing partitions") { () throws(KafkaError) in
@@ -287,9 +294,27 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ partitions: [(PartitionID, Offset)]
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     guard !partitions.isEmpty || follower != nil else { return [] }
+    return try seek(partitions, of: topic, with: &follower, "reading records again")
+  }
+
+  package func seekLogs(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    guard let logsTopic, !partitions.isEmpty || logsFollower != nil else { return [] }
+    return try seek(partitions, of: logsTopic, with: &logsFollower, "reading logs")
+  }
+
+  private func seek(
+    _ partitions: [(PartitionID, Offset)], of topic: String, with known: inout LogFollower<Clients>?,
+    _ action: String
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
     let patience = try patience(KafkaLink.endTimeout)
-    return try attempt("reading records again") { () throws(KafkaError) in
-      let follower = try getFollower()
+    return try attempt(action) { () throws(KafkaError) in
+      let follower =
+        if let known { known } else {
+          try LogFollower(topic: topic, bounds: bounds, clients: clients, properties: followerProperties)
+        }
+      known = follower
       let wanted = Set(partitions.map(\.0))
       follower.forget(follower.partitions.filter { !wanted.contains($0) })
       var lost: [(PartitionID, Offset)] = []
@@ -301,18 +326,21 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  private func getFollower() throws(KafkaError) -> LogFollower<Clients> {
-    if let follower { return follower }
-    let follower = try LogFollower(
-      topic: topic, bounds: bounds, clients: clients, properties: followerProperties)
-    self.follower = follower
-    return follower
-  }
-
   package func readAgain(
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
-    guard let follower else { return }
+    try follower.map { (follower) throws(BrokerError) in try read(with: follower, take) }
+  }
+
+  package func readLogs(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    try logsFollower.map { (follower) throws(BrokerError) in try read(with: follower, take) }
+  }
+
+  private func read(
+    with follower: LogFollower<Clients>, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
     let deadline = clients.uptime + .milliseconds(50)
     while try follower.read(take) > 0, clients.uptime < deadline {}
   }
@@ -553,6 +581,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     bounds.abandon()
     tail?.abandon()
     follower?.abandon()
+    logsFollower?.abandon()
     stats?.abandon()
     producer.abandon()
   }

@@ -1,4 +1,4 @@
-// Reads partitions of the input a second time, behind the lane's own consumer.
+// Reads partitions of the input a second time, or those of the logs, behind the lane's own consumer.
 
 internal import Kafka
 internal import OTLP

@@ -32,6 +32,10 @@ struct TopicNeeds {
   var readBackReach = Duration.zero
   /// How far back recalls read the input; zero if nothing is recalled.
   var recallReach = Duration.zero
+  /// The topic of logs, if logs follow: its partitions must be those of the input, no more and no fewer.
+  var logs: String?
+  /// The topic of kept logs: one of `mirrored`.
+  var sampledLogs: String?
 }
 
 /// Facts about the topics once they are ready.
@@ -113,7 +117,8 @@ struct TopicPreparation {
   private typealias Found = [(name: String, partitions: Int?)]
 
   private func describe() throws -> Found {
-    let names = [needs.input] + needs.mirrored + needs.free + (needs.compacted.map { [$0] } ?? [])
+    let others = [needs.compacted, needs.logs].compactMap(\.self)
+    let names = [needs.input] + needs.mirrored + needs.free + others
     let descriptions = try admin.describe(
       names, timeout: TopicPreparation.timeout, isCancelled: isCancelled)
     return zip(names, descriptions).map { ($0, $1?.partitions) }
@@ -134,6 +139,12 @@ struct TopicPreparation {
 
   private func checkCounts(_ found: Found, _ partitions: Int) throws {
     let lines = found.compactMap { name, count -> String? in
+      if name == needs.logs, let count, count != partitions {
+        return
+          "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): logs are read "
+          + "next to the spans in the partition of the same number, so both need the same count, and the "
+          + "same partitioner"
+      }
       // More than the input's is fine: partitions are added to the outputs first.
       guard needs.mirrored.contains(name), let count, count < partitions else { return nil }
       return "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): "
@@ -189,7 +200,8 @@ struct TopicPreparation {
       // Windows run on log time: with broker time, a single host's wrong clock does no harm.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
     }
-    if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: needs.input) {
+    let source = name == needs.sampledLogs ? needs.logs ?? needs.input : needs.input
+    if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: source) {
       // As large as the input's, and room for a longer tracestate.
       configuration.append(KafkaProperty("max.message.bytes", String(inputMax + 65_536)))
     }

@@ -60,6 +60,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var compressesSpans = false
   /// Whether recalls are many and read slowly: then requests outlive commits, kills and rebalances.
   public var recallsSlowly = false
+  /// Whether logs follow.
+  public var hasLogs = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -102,6 +104,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if random.chance(0.2) { recordBytesMax = ["sampled": 4096, "dead-letters": 8192] }
     recallsSlowly = traces % 9 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
+    hasLogs = traces % 10 < 6
     if traces % 8 < 5 { redelivered = 0.2 }
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
