@@ -1,5 +1,22 @@
 // Where a partition can be resumed, and what must be known besides the offset.
 
+/// Verdicts that were forgotten before their time, because the clock was ahead and was set back.
+public struct ForgottenVerdicts: Equatable, Sendable {
+  /// Those given before this time,
+  public var before: Instant
+  /// for the spans in records from this one on. In earlier records they were still known.
+  public var since: Offset
+}
+
+/// A stretch of the log in which the clock stood still: records were so far ahead of it that it did not
+/// follow them until enough agreed.
+public struct StandingClock: Equatable, Sendable {
+  /// The clock then,
+  public var clock: Instant
+  /// and the record with which it jumped.
+  public var until: Offset
+}
+
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
@@ -19,9 +36,19 @@ public struct CommitPoint: Equatable, Sendable {
   /// The stream clock at the oldest request for a recall that is not fulfilled: decisions must be read back
   /// to there. Nil if there is none.
   public var oldestRecall: Instant?
+  /// Verdicts that were forgotten although they are no older than `late_window`: spans that came afterwards
+  /// opened their traces again. Nil if there are none.
+  public var forgotten: ForgottenVerdicts?
+  /// Where the clock stood still after the safe offset, though `clockAtSafeOffset` is what it jumped to. What
+  /// was remembered there goes by this. Nil if it did not.
+  public var standing: StandingClock?
   /// The next request to read in the partition of the same number of the logs' topic: those before it are
   /// dealt with. Nil if none is known.
   public var nextLogs: Offset?
+
+  /// The clock by which the first record to read again knew verdicts: those of `late_window` before it must
+  /// be read back.
+  public var clockOfVerdicts: Instant { min(clockAtSafeOffset, standing?.clock ?? clockAtSafeOffset) }
 
   /// Two numbers for each rate limit. At 19 digits each the metadata takes 2,630 bytes; brokers accept 4,096
   /// by default (`offset.metadata.max.bytes`).
@@ -30,7 +57,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// Makes a commit point.
   public init(
     safeOffset: Offset, clockAtSafeOffset: Instant, highWater: Offset, clock: Instant,
-    budgetLevels: [Int64] = [], oldestRecall: Instant? = nil
+    budgetLevels: [Int64] = [], oldestRecall: Instant? = nil,
+    forgotten: ForgottenVerdicts? = nil, standing: StandingClock? = nil
   ) {
     self.safeOffset = safeOffset
     self.clockAtSafeOffset = clockAtSafeOffset
@@ -38,75 +66,82 @@ public struct CommitPoint: Equatable, Sendable {
     self.clock = clock
     self.budgetLevels = budgetLevels
     self.oldestRecall = oldestRecall
+    self.forgotten = forgotten
+    self.standing = standing
   }
 
   /// The metadata committed with the safe offset: `1;` (the version), then the high water, the clock at the
   /// safe offset and the clock, as decimal numbers separated by `;`. With rate limits the version is 2 and
   /// their levels follow, separated by `,`. If the clock was ahead, the version is 3, the nanoseconds it was
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
-  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If there is
-  /// more to state, the version is 5: the clock at the oldest request may be empty, and after the levels come
-  /// a letter and `=` before each value, separated by `,`: `l` for the next request to read of the logs.
+  /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If anything
+  /// else has to be known, the version is 5: the oldest request may be missing, and after the levels come
+  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=` and `standing=` with a time
+  /// and, after a `:`, an offset, `l=` with the next offset of the logs.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
-    if let nextLogs {
-      let recall = oldestRecall.map { String($0.nanoseconds) } ?? ""
-      return "5;\(point);\(max(0, clockAhead.nanoseconds));\(recall);\(levels);l=\(nextLogs.value)"
+    let (ahead, recall) = (max(0, clockAhead.nanoseconds), oldestRecall.map { "\($0.nanoseconds)" } ?? "")
+    var pairs: [String] = []
+    if let forgotten { pairs.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
+    if let standing { pairs.append("standing=\(standing.clock.nanoseconds):\(standing.until.value)") }
+    if let nextLogs { pairs.append("l=\(nextLogs.value)") }
+    if !pairs.isEmpty {
+      return "5;\(point);\(ahead);\(recall);\(levels);\(pairs.joined(separator: ","))"
     }
-    if let oldestRecall {
-      return "4;\(point);\(max(0, clockAhead.nanoseconds));\(oldestRecall.nanoseconds);\(levels)"
-    }
-    if clockAhead > .seconds(0) {
-      return "3;\(point);\(clockAhead.nanoseconds);\(levels)"
-    }
-    guard !budgetLevels.isEmpty else { return "1;\(point)" }
-    return "2;\(point);\(levels)"
+    if oldestRecall != nil { return "4;\(point);\(ahead);\(recall);\(levels)" }
+    if ahead > 0 { return "3;\(point);\(ahead);\(levels)" }
+    return budgetLevels.isEmpty ? "1;\(point)" : "2;\(point);\(levels)"
   }
 
   /// Reads back what `metadata` wrote; nil for anything else, since another program may have committed.
   /// Neither offset is negative, so their difference fits.
   public init?(safeOffset: Offset, metadata: String) {
-    let parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
+    var parts = metadata.split(separator: ";", omittingEmptySubsequences: false)
     let counts: [Substring: Int] = ["1": 4, "2": 5, "3": 6, "4": 7, "5": 8]
-    guard counts[parts[0]] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
+    let version = parts[0]
+    guard counts[version] == parts.count, let highWater = Int64(parts[1]), let atSafe = Int64(parts[2]),
       let clock = Int64(parts[3]), safeOffset.value >= 0, highWater >= safeOffset.value,
       clock >= atSafe
     else { return nil }
-    var levels: [Int64] = []
-    var ahead: Int64 = 0
-    if parts.count >= 6 {
-      guard let found = Int64(parts[4]), found > 0 || (found == 0 && parts.count >= 7) else { return nil }
-      ahead = found
-    }
-    var recall: Instant?
-    if parts.count >= 7, parts.count == 7 || !parts[5].isEmpty {
-      guard let found = Int64(parts[5]) else { return nil }
-      recall = Instant(nanoseconds: found)
-    }
-    if let text = parts.prefix(7).dropFirst(4).last, parts[0] == "2" || !text.isEmpty {
-      let texts = text.split(separator: ",", omittingEmptySubsequences: false)
-      levels = texts.compactMap { Int64($0) }
-      let isPlausible = levels.count == texts.count && levels.count <= CommitPoint.budgetLevelsMax
-      guard isPlausible, levels.allSatisfy({ $0 >= 0 }) else { return nil }
-    }
     self.init(
       safeOffset: safeOffset, clockAtSafeOffset: Instant(nanoseconds: atSafe), highWater: Offset(highWater),
-      clock: Instant(nanoseconds: clock), budgetLevels: levels, oldestRecall: recall)
-    clockAhead = Interval(nanoseconds: ahead)
-    if parts.count == 8 {
-      guard readTagged(parts[7]) else { return nil }
+      clock: Instant(nanoseconds: clock))
+    if version == "5", !readPairs(parts.removeLast()) { return nil }
+    if parts.count >= 6 {
+      guard let ahead = Int64(parts[4]), ahead > 0 || (ahead == 0 && parts.count == 7) else { return nil }
+      clockAhead = Interval(nanoseconds: ahead)
+    }
+    if parts.count == 7, version == "4" || !parts[5].isEmpty {
+      guard let recall = Int64(parts[5]) else { return nil }
+      oldestRecall = Instant(nanoseconds: recall)
+    }
+    if let text = parts.dropFirst(4).last, version == "2" || !text.isEmpty {
+      let texts = text.split(separator: ",", omittingEmptySubsequences: false)
+      budgetLevels = texts.compactMap { Int64($0) }
+      let isPlausible =
+        budgetLevels.count == texts.count && budgetLevels.count <= CommitPoint.budgetLevelsMax
+      guard isPlausible, budgetLevels.allSatisfy({ $0 >= 0 }) else { return nil }
     }
   }
 
-  /// Reads the values that have a letter. Returns false for what `metadata` does not write: what an unknown
-  /// letter stands for must not be ignored.
-  private mutating func readTagged(_ text: Substring) -> Bool {
-    for value in text.split(separator: ",", omittingEmptySubsequences: false) {
-      guard value.hasPrefix("l="), nextLogs == nil, let next = Int64(value.dropFirst(2)), next >= 0 else {
-        return false
+  /// Reads the pairs at the end of version 5. Returns whether all are known and well formed.
+  private mutating func readPairs(_ text: Substring) -> Bool {
+    for pair in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard sides.count == 2 else { return false }
+      let values = sides[1].split(separator: ":", omittingEmptySubsequences: false).map { Int64($0) }
+      // All end with an offset.
+      guard values.count <= 2, let last = values.last, let last, last >= 0 else { return false }
+      let time = values.count == 2 ? values[0].map(Instant.init(nanoseconds:)) : nil
+      switch (sides[0], time) {
+      case ("forgotten", let time?) where forgotten == nil:
+        forgotten = ForgottenVerdicts(before: time, since: Offset(last))
+      case ("standing", let time?) where standing == nil:
+        standing = StandingClock(clock: time, until: Offset(last))
+      case ("l", nil) where nextLogs == nil && values.count == 1: nextLogs = Offset(last)
+      default: return false
       }
-      nextLogs = Offset(next)
     }
     return true
   }

@@ -15,6 +15,9 @@ public struct Windows: Equatable, Sendable {
   /// How long after its verdict a dropped trace is recalled if a late span makes a policy certain. Within
   /// `lateWindow`. Zero turns recall off.
   public var recallWindow = Interval.seconds(0)
+  /// Whether the verdicts of traces whose spans are older than `lateWindow` are looked up: see
+  /// `Sampler.nextLookup`.
+  public var looksUpVerdicts = false
 
   /// The default windows.
   public init() {}
@@ -58,6 +61,8 @@ public struct Limits: Equatable, Sendable {
   public var nameBytes = 256
   /// Verdicts remembered; beyond this the oldest are forgotten early, and counted.
   public var verdicts = 16_000_000
+  /// Traces that wait at a time for verdicts to be looked up; others are decided anew, and counted.
+  public var lookups = 1000
   /// Bytes of notes on the spans of kept traces after their verdict, so that a redelivered late span is
   /// forwarded only once; beyond this the oldest are forgotten.
   public var keptSpanNoteBytes = 16 << 20
@@ -65,7 +70,9 @@ public struct Limits: Equatable, Sendable {
   public var droppedSpanNoteBytes = 1 << 20
   /// Recalls that wait or are being read; beyond this, late spans are reported only.
   public var recalls = 10_000
-  /// Bytes of spans held for recalls that are being read; above it, others wait for the next pass.
+  /// Bytes of spans held for recalls by all samplers that share their memory. At this much no other trace is
+  /// begun, and above it those that began last wait for the next pass, but for one trace: see
+  /// `Sampler.relieveRecalls`.
   public var recallBytes = 64 << 20
   /// The size of a segment of the span buffer.
   public var segmentBytes = 64 << 10

@@ -107,6 +107,12 @@ public struct SamplerCounters: Equatable, Sendable {
   public var lateSpansKept: UInt64 = 0
   /// Spans that arrived after their trace was dropped.
   public var lateSpansDropped: UInt64 = 0
+  /// Traces whose old verdicts were looked up,
+  public var lookups: UInt64 = 0
+  /// those of them that had one,
+  public var lookupsFound: UInt64 = 0
+  /// and those decided without an answer: too many waited, or memory or a limit required it.
+  public var lookupsRefused: UInt64 = 0
   /// Recalls requested: of dropped traces that a late span made a policy certain about.
   public var recallsRequested: UInt64 = 0
   /// Recalls not requested, because too many waited.
@@ -117,7 +123,9 @@ public struct SamplerCounters: Equatable, Sendable {
   public var recallsGone: UInt64 = 0
   /// Recalls fulfilled, as far as the log reached back: the traces are kept.
   public var tracesRecalled: UInt64 = 0
-  /// Their spans. All but the late ones also count as dropped.
+  /// Times that a trace being read again had to wait for the next pass because recalls held too much.
+  public var recallsPutBack: UInt64 = 0
+  /// Spans forwarded of recalled traces. They count as dropped, too.
   public var spansRecalled: UInt64 = 0
   /// Bytes written of them.
   public var bytesRecalled: UInt64 = 0
@@ -141,7 +149,7 @@ public struct SamplerCounters: Equatable, Sendable {
   public var conditionErrors: UInt64 = 0
   /// The same, of policies whose error mode is not `silent`.
   public var conditionErrorsSaid: UInt64 = 0
-  /// Final keeps by reason: only the first policy that matched counts.
+  /// Final keeps by reason, recalled traces included: only the first policy that matched counts.
   public var keptByReason: [String: UInt64] = [:]
   /// Dropped traces that a policy would have kept because of spans that arrived too late, by policy; one
   /// trace may count under several.
@@ -179,10 +187,14 @@ extension SamplerCounters {
     spansReplayed += other.spansReplayed
     spansRedelivered += other.spansRedelivered
     spansUnremembered += other.spansUnremembered
+    lookups += other.lookups
+    lookupsFound += other.lookupsFound
+    lookupsRefused += other.lookupsRefused
     recallsRequested += other.recallsRequested
     recallsRefused += other.recallsRefused
     recallsPartial += other.recallsPartial
     recallsGone += other.recallsGone
+    recallsPutBack += other.recallsPutBack
     tracesRecalled += other.tracesRecalled
     spansRecalled += other.spansRecalled
     bytesRecalled += other.bytesRecalled

@@ -55,12 +55,13 @@ import SpanStorage
     for place in 0..<7 where numbers[place] != 0 { _ = add(numbers[place]) }
   }
 
-  /// Adds the numbers of `other`, which is at most half as large as this set.
-  mutating func add(allOf other: borrowing NumberSet) {
+  /// Adds the numbers of `other` that are not in `excluded`. There must be room: `other` is no larger than
+  /// this set, which is empty.
+  mutating func add(allOf other: borrowing NumberSet, but excluded: borrowing NumberSet) {
     for place in 0..<other.capacity {
       // Sound: the other set has `capacity` slots.
       let number = unsafe other.slots[place]
-      if number != 0 { _ = add(number) }
+      if number != 0, !excluded.contains(number) { _ = add(number) }
     }
   }
 
@@ -135,13 +136,23 @@ struct NumberSets<Number: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>
       set = take(capacity: capacityMin)
       return
     }
-    let larger = take(capacity: 2 * sets[Int(set)].capacity)
+    move(&set, to: take(capacity: 2 * sets[Int(set)].capacity), but: NumberSet(capacity: 0))
+  }
+
+  /// Removes the numbers that are also in a set of `others`.
+  mutating func remove(_ other: Int32, of others: borrowing NumberSets, from set: inout Int32) {
+    guard set >= 0, other >= 0 else { return }
+    move(&set, to: take(capacity: sets[Int(set)].capacity), but: others.sets[Int(other)])
+  }
+
+  /// Moves a set's numbers to an empty one that is no smaller, and replaces it.
+  private mutating func move(_ set: inout Int32, to empty: Int32, but excluded: borrowing NumberSet<Number>) {
     var filled = NumberSet<Number>(capacity: 0)
-    swap(&filled, &sets[Int(larger)])
-    filled.add(allOf: sets[Int(set)])
-    swap(&filled, &sets[Int(larger)])
+    swap(&filled, &sets[Int(empty)])
+    filled.add(allOf: sets[Int(set)], but: excluded)
+    swap(&filled, &sets[Int(empty)])
     release(set)
-    set = larger
+    set = empty
   }
 
   private mutating func take(capacity: Int) -> Int32 {

@@ -134,10 +134,7 @@ struct OpenTrace: ~Copyable {
   var isAsynchronous = false
   /// Whether it waits the whole wait although its root has arrived and no parent is missing.
   var waitsOn = false
-  /// Whether an earlier owner of the partition kept it early: what is read again of it was already forwarded.
-  var isRestored = false
-  /// Whether the randomness came from an `rv`, not from the id.
-  var isRandomnessGiven = false
+  private var marks: UInt8 = 0
   var services = ServiceList()
   /// How many error spans are noted for the error origin.
   var notedErrors: UInt16 = 0
@@ -166,6 +163,34 @@ struct OpenTrace: ~Copyable {
     self.firstOffset = firstOffset
     lastOffset = firstOffset
     self.openedAt = openedAt
+  }
+
+  /// Whether an earlier owner of the partition kept it early: what is read again of it was already forwarded.
+  var isRestored: Bool {
+    get { marks & 1 != 0 }
+    set { mark(1, newValue) }
+  }
+
+  /// Whether the randomness came from an `rv`, not from the id.
+  var isRandomnessGiven: Bool {
+    get { marks & 2 != 0 }
+    set { mark(2, newValue) }
+  }
+
+  /// Whether it waits for the verdict that it may have got long ago,
+  var awaitsVerdict: Bool {
+    get { marks & 4 != 0 }
+    set { mark(4, newValue) }
+  }
+
+  /// and whether it does or did.
+  var isLookedUp: Bool {
+    get { marks & 8 != 0 }
+    set { mark(8, newValue) }
+  }
+
+  private mutating func mark(_ bit: UInt8, _ isSet: Bool) {
+    marks = isSet ? marks | bit : marks & ~bit
   }
 
   /// Whether every parent that a span named has arrived, according to the filters: they may answer yes too

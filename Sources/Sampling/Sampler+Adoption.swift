@@ -31,7 +31,7 @@ extension Sampler {
     counters.verdictsForgottenEarly += UInt64(
       verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
     recalls.moveMatches(to: places)
-    collector?.sampler.adopt(self.configuration.withoutBaseline)
+    collector?.sampler.adopt(self.configuration.forCollecting)
     policies = successor
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
@@ -63,10 +63,11 @@ extension SamplerConfiguration {
     }
   }
 
-  /// The same without a baseline.
-  var withoutBaseline: SamplerConfiguration {
+  /// The same for a sampler that only accumulates: without a baseline, and without looking up verdicts.
+  var forCollecting: SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
+    configuration.windows.looksUpVerdicts = false
     return configuration
   }
 

@@ -24,6 +24,10 @@ struct PartitionBaseline {
   /// Indexed by the number of the name of a service, or of a key made of attributes.
   private var resolved: [Resolved] = []
   private let hashSeed: UInt64
+  /// The intervals whose counts were published last,
+  private var published: [IntervalNumber] = []
+  /// and how many are remembered: what is published when the clock jumps is fewer.
+  private static var publishedMax: Int { 64 }
   /// The keys of the trace being decided, and those whose own spans failed.
   var keys: [TrafficKey] = []
   var failed: [TrafficKey] = []
@@ -76,9 +80,14 @@ struct PartitionBaseline {
     for slot in resolved.indices where resolved[slot].generation > 0 { resolved[slot].generation = 0 }
   }
 
-  /// The records of completed intervals.
+  /// The records of completed intervals, each interval once: the topic is compacted, so a second record, of
+  /// what came after the clock was set back, would replace the first.
   mutating func advance(to clock: Instant) -> [TrafficRecord] {
-    traffic?.advance(to: clock) ?? []
+    guard let records = traffic?.advance(to: clock), !records.isEmpty else { return [] }
+    let new = records.filter { !published.contains($0.interval) }
+    published.append(contentsOf: new.map(\.interval))
+    published.removeFirst(max(0, published.count - PartitionBaseline.publishedMax))
+    return new
   }
 
   /// Forgets the keys of the trace decided last.

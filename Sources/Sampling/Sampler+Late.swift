@@ -16,7 +16,7 @@ extension RememberedFacts {
 
 extension TraceFacts {
   /// What is still known of a dropped trace.
-  fileprivate init(
+  init(
     of verdict: PastVerdict, _ remembered: RememberedFacts, randomness: UInt64
   ) {
     self.init(
@@ -29,7 +29,7 @@ extension TraceFacts {
   }
 
   /// The facts with those of later spans added.
-  fileprivate func adding(_ later: TraceFacts) -> TraceFacts {
+  func adding(_ later: TraceFacts) -> TraceFacts {
     var sum = self
     sum.predicateMatches |= later.predicateMatches
     sum.rootDuration = max(sum.rootDuration, later.rootDuration)

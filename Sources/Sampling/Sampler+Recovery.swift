@@ -43,6 +43,9 @@ extension Sampler {
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
+    forgotten = point.forgotten
+    standing = point.standing
+    lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
@@ -72,7 +75,8 @@ extension Sampler {
     if case .past(let past) = find(verdict.traceID, hash) { known = past }
     if verdict.isRevised {
       recalls.remove(verdict.traceID)
-    } else if verdict.isLate {
+      if let known, verdicts[known].isKept { return }
+    } else if verdict.isLate, !verdict.isKept {
       if case .requested(let until) = verdict.recall {
         return restoreRecall(verdict, until: until, past: known)
       }
@@ -80,44 +84,54 @@ extension Sampler {
       verdicts[known].report(policies.program.named(verdict.reasons))
       if let last = verdict.lastOffset { verdicts[known].noteLate(at: last) }
       if verdict.hasRoot { verdicts[known].noteRoot() }
-    } else if !verdict.isFinal {
+      return
+    } else if !verdict.isFinal, !verdict.isLate {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
-    } else {
-      recovery.keptEarly[verdict.traceID] = nil
-      // None of them is newer than the point. One that claims to be was written by something else; it would
-      // stay at the head of the cache, and everything after it as well.
-      let decidedAt = min(verdict.decidedAt, recovery.clock)
-      guard decidedAt + configuration.windows.lateWindow > clock else { return }
-      // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
-      // before, from the ledger.
-      if let known {
-        guard decidedAt >= verdicts[known].decidedAt else { return }
-        verdicts.replace(known, in: &index)
-      }
-      var past = PastVerdict(
-        traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
-        decidedAt: decidedAt)
-      past.isTruncated = verdict.isTruncated
-      past.isRestored = true
-      // A decision record does not state when the first span started; everything read by then had started.
-      if !verdict.isKept {
-        past.note(
-          earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
-          hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
-        if let first = verdict.firstOffset, let last = verdict.lastOffset {
-          past.note(first: first, last: last)
-        }
-      }
-      let place = remember(past)
-      index.insert(hash, .past(place))
-      retire(KnownSpans(past.isKept ? .digests : .list), of: past)
+      return
     }
+    remember(verdict, in: known, hash)
   }
 
-  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is no older than `late_window`. One that
-  /// is older is forgotten.
-  mutating func isRemembered(_ slot: Int) -> Bool {
-    if verdicts[slot].decidedAt + configuration.windows.lateWindow > clock { return true }
+  /// Adds a past verdict that replaces `known`. A late record that says keep is about a trace whose old
+  /// verdict was looked up.
+  private mutating func remember(_ verdict: RestoredVerdict, in known: Int?, _ hash: UInt32) {
+    recovery.keptEarly[verdict.traceID] = nil
+    // None of them is newer than the point. One that claims to be was written by something else; it would
+    // stay at the head of the cache, and everything after it as well.
+    let decidedAt = min(verdict.decidedAt, recovery.clock)
+    guard decidedAt + configuration.windows.lateWindow > clockOfVerdicts else { return }
+    // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
+    // before, from the ledger.
+    if let known {
+      guard decidedAt >= verdicts[known].decidedAt else { return }
+      verdicts.replace(known, in: &index)
+    }
+    var past = PastVerdict(
+      traceID: verdict.traceID, isKept: verdict.isKept, threshold: verdict.threshold,
+      decidedAt: decidedAt)
+    past.isTruncated = verdict.isTruncated
+    past.isRestored = true
+    // A decision record does not state when the first span started; everything read by then had started.
+    if !verdict.isKept {
+      past.note(
+        earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),
+        hasRoot: verdict.hasRoot, isVetoed: verdict.isVetoed)
+      if let first = verdict.firstOffset, let last = verdict.lastOffset {
+        past.note(first: first, last: last)
+      }
+    }
+    let place = remember(past)
+    index.insert(hash, .past(place))
+    retire(KnownSpans(past.isKept ? .digests : .list), of: past)
+  }
+
+  /// Whether the verdict in `slot`, a result of `VerdictCache.find`, is known to a record at `offset`: if it
+  /// is no older than `late_window`, and was not forgotten earlier because the clock was ahead. One that is
+  /// not known is forgotten.
+  mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
+    let decidedAt = verdicts[slot].decidedAt
+    let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false
+    if !isForgotten, decidedAt + configuration.windows.lateWindow > clockOfVerdicts { return true }
     verdicts.replace(slot, in: &index)
     return false
   }
@@ -137,10 +151,14 @@ extension Sampler {
     // judged by that time it would close at once.
     if let suspect = recovery.firstSuspect, clock > self.clock + configuration.clockLead {
       table.delay(since: suspect.offset, clock: suspect.clock, to: clock)
+      // What was read so far knew verdicts by a clock that stood still.
+      let stood = min(standing?.clock ?? self.clock, self.clock)
+      standing = StandingClock(clock: stood, until: recovery.highWater)
       clockGuard.forget()
     }
     recovery.firstSuspect = nil
     pass(to: clock, into: &effects)
+    dateBack(to: self.clock)
     guard wasHolding else { return }
     askedSince = offset
     closeDue(into: &effects)

@@ -18,7 +18,7 @@ extension Sampler {
     let hash = index.hash(share.traceID)
     switch find(share.traceID, hash) {
     case .open(let open): slot = open
-    case .past(let past) where isRemembered(past):
+    case .past(let past) where isRemembered(past, at: share.offset):
       return takePast(share, of: &record, bytes, piece, past, &effects)
     default:
       makeRoomInTable(&effects)
@@ -74,12 +74,16 @@ extension Sampler {
     _ share: Share, _ facts: ShareFacts, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
     _ slot: Int, _ effects: inout Effects
   ) {
+    if isVeryLate(facts.earliestStart) {
+      awaitVerdict(slot, facts, at: share.offset)
+    }
     var mayBeCertain = table[slot].add(
       facts, byteCount: piece.byteCount, at: share.offset, policies.program.edges,
       askedSince: askedSince)
     if accumulate(share, facts, of: &record, bytes, into: slot) { mayBeCertain = true }
     guard deliver(share, of: &record, bytes, piece, slot, mayBeCertain, &effects) else { return }
-    guard table[slot].isRootWaitOver, table[slot].isComplete, !waitsOn(slot) else { return }
+    guard table[slot].isRootWaitOver, table[slot].isComplete, !table[slot].awaitsVerdict, !waitsOn(slot)
+    else { return }
     close(slot, .root, into: &effects)
   }
 
@@ -223,18 +227,19 @@ extension Sampler {
       spans: configuration.limits.spansPerTrace, bytes: configuration.limits.bytesPerTrace)
     switch table[slot].state {
     case .undecided where recovery.isHolding:
-      buffer.append(piece, to: &table[slot].spans, owner: slot)
+      hold(share, of: record, bytes, piece, slot, isGiant: isOverLimit && recovery.isCollecting, &effects)
     case .undecided where isOverLimit && policies.program.isVetoCertain(table[slot].facts):
       close(slot, .limit, into: &effects)
       return false
     case .undecided where isOverLimit:
+      stopAwaiting(slot)
       learnDigests(of: slot, and: share.spans, of: record, bytes)
       keepEarly(slot, .limit, into: &effects)
       startSkeleton(slot)
       forwardSkeleton(share, of: record, bytes, slot, &effects)
     case .undecided:
       buffer.append(piece, to: &table[slot].spans, owner: slot)
-      if mayBeCertain, policies.program.certain(table[slot].facts).isKept {
+      if mayBeCertain, !table[slot].awaitsVerdict, policies.program.certain(table[slot].facts).isKept {
         keepEarly(slot, .eager, into: &effects)
       }
     case .kept where isOverLimit:
@@ -251,6 +256,18 @@ extension Sampler {
     return true
   }
 
+  /// Buffers a share of a trace that is not to be decided now. A giant that is recalled becomes a skeleton
+  /// like any other, which is handed out with its record.
+  private mutating func hold(
+    _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ slot: Int,
+    isGiant: Bool, _ effects: inout Effects
+  ) {
+    guard isGiant else { return buffer.append(piece, to: &table[slot].spans, owner: slot) }
+    learnDigests(of: slot, and: share.spans, of: record, bytes)
+    startSkeleton(slot)
+    forwardSkeleton(share, of: record, bytes, slot, &effects)
+  }
+
   private mutating func startSkeleton(_ slot: Int) {
     table[slot].state = .skeleton
     counters.tracesTruncated += 1
@@ -258,7 +275,8 @@ extension Sampler {
 
   /// Forwards the share's spans that are still under the limits, errors and roots; counts the rest.
   ///
-  /// Errors and roots get the same allowance again, so that a giant trace of nothing but errors ends too.
+  /// Errors and roots get the same allowance again, so that a giant trace of nothing but errors ends too. Of
+  /// a trace that is being recalled nothing goes out before its end, so they get as many bytes, too.
   private mutating func forwardSkeleton(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ slot: Int, _ effects: inout Effects
   ) {
@@ -269,12 +287,13 @@ extension Sampler {
       bytesBefore -= min(bytesBefore, UInt64(record.spans[index].field.count))
     }
     var chosen: [Int] = []
+    let mayHold = !recovery.isCollecting || table[slot].spans.byteCount / 2 <= limits.bytesPerTrace
     for index in share.spans {
       let span = record.spans[index]
       bytesBefore += UInt64(span.field.count)
       spansBefore += 1
       let isUnderLimit = spansBefore <= limits.spansPerTrace && bytesBefore <= limits.bytesPerTrace
-      let isWanted = span.status == .error || span.isRoot
+      let isWanted = mayHold && (span.status == .error || span.isRoot)
       if isUnderLimit || (isWanted && Int(table[rare: slot].skeletonCount) < limits.spansPerTrace) {
         if !isUnderLimit { table[rare: slot].skeletonCount.count() }
         chosen.append(index)
@@ -289,7 +308,13 @@ extension Sampler {
     var part = WireWriter()
     part.appendPiece(chosen, of: record, bytes: bytes)
     part.bytes.withRawBytes {
-      if isWritten { recount($0, of: slot, into: &effects) } else { forward($0, of: slot, into: &effects) }
+      if recovery.isCollecting {
+        buffer.append($0, to: &table[slot].spans, owner: slot)
+      } else if isWritten {
+        recount($0, of: slot, into: &effects)
+      } else {
+        forward($0, of: slot, into: &effects)
+      }
     }
   }
 

@@ -23,6 +23,7 @@ extension Sampler {
 
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
+    stopAwaiting(slot)
     let rate = hasBaseline ? baselineRate(of: slot) : nil
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
@@ -74,7 +75,7 @@ extension Sampler {
 
   /// Remembers the verdict on the trace in `slot`, and what is known of its spans, for late spans.
   @inline(__always)
-  private mutating func retire(_ slot: Int, _ verdict: PastVerdict) {
+  mutating func retire(_ slot: Int, _ verdict: PastVerdict) {
     let past = remember(
       verdict, policies.program.remembersFacts ? RememberedFacts(table[slot].facts) : RememberedFacts())
     index.move(index.hash(verdict.traceID), from: .open(slot), to: .past(past))
@@ -247,7 +248,7 @@ extension Sampler {
 
   /// Writes the decision record about the trace in `slot`, its names straight from their tables, and returns
   /// its range. One that doesn't fit its topic is written again.
-  private mutating func write(
+  mutating func write(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, isCompact: Bool, _ effects: inout Effects
   ) -> Range<Int> {
     texts.prepare(for: decision, isCompact: isCompact)

@@ -59,8 +59,14 @@ public struct Sampler: ~Copyable {
   var clockGuard: ClockGuard
   /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
+  /// The record at which the clock last jumped ahead; nil if it was set back since.
+  private var jumpedAt: Offset?
+  /// What was forgotten too early when it did.
+  var forgotten: ForgottenVerdicts?
+  /// Where the clock stood still before it last jumped.
+  var standing: StandingClock?
   /// Before this time no window closes and no verdict is forgotten.
-  private var quietUntil = Instant.distantPast
+  var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
   public private(set) var nextOffset: Offset?
   /// What it has seen and done.
@@ -74,6 +80,10 @@ public struct Sampler: ~Copyable {
 
   /// Dropped traces that are read again: see `Recall/Sampler+Recall.swift`.
   var recalls = RecallQueue()
+  var lookups = VerdictLookups()
+  /// Spans that started longer ago than this, in nanoseconds, may belong to traces whose verdicts are
+  /// forgotten.
+  let lookupAge: UInt64
   /// Their spans, while some are being read.
   var collector: RecallCollector?
   let spanMemory: SpanMemory
@@ -97,6 +107,8 @@ public struct Sampler: ~Copyable {
   ) {
     self.partition = partition
     self.configuration = configuration
+    let lateWindow = UInt64(clamping: configuration.windows.lateWindow.nanoseconds)
+    lookupAge = configuration.windows.looksUpVerdicts ? lateWindow : .max
     let seed = HashSeed(value: configuration.hashSeed)
     let limits = configuration.limits
     let workspace = workspace ?? SamplerWorkspace()
@@ -309,6 +321,7 @@ public struct Sampler: ~Copyable {
     index.trim(capacity: table.slotCount + verdicts.count)
     ledger.trim()
     updateTableAccount()
+    collector?.sampler.trim()
   }
 
   /// Where the partition can be resumed, as of now; nil before the first record.
@@ -316,7 +329,7 @@ public struct Sampler: ~Copyable {
     guard let nextOffset else { return nil }
     // During recovery, what was dealt with before reaches further than what has been read.
     let highWater = max(nextOffset, recovery.highWater)
-    let clockThere = isRecovering ? max(clock, recovery.clock) : clock
+    let clockThere = max(clock, recovery.clock)
     var safe = (offset: nextOffset, clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
@@ -325,19 +338,21 @@ public struct Sampler: ~Copyable {
     }
     return CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
-      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest)
+      budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
+      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
+      standing: standing.flatMap { $0.until > safe.offset ? $0 : nil })
   }
 
   /// How many traces are open, and the memory taken by them and by past verdicts.
   public var usage: SamplerUsage {
     SamplerUsage(
       openTraces: table.count, pastVerdicts: verdicts.count,
-      bufferedBytes: buffer.neededBytes + (collector?.sampler.buffer.neededBytes ?? 0),
+      bufferedBytes: buffer.neededBytes, recallBytes: collector?.heldBytes ?? 0,
       segmentBytes: buffer.rawBytes, compressedSegments: buffer.compressedSegments,
       tableBytes: tableBytes, verdictBytes: verdicts.byteCount)
   }
 
-  private mutating func updateTableAccount() {
+  mutating func updateTableAccount() {
     tableAccount.update(to: tableBytes)
     counters.spansUnremembered = register.refusals
   }
@@ -443,7 +458,7 @@ public struct Sampler: ~Copyable {
     case .stay: break
     case .suspect:
       // One that is ahead of the last owner's clock did not follow a silence.
-      if isRecovering, recovery.firstSuspect == nil,
+      if isReplayed(offset), recovery.firstSuspect == nil,
         timestamp <= recovery.clock + configuration.clockLead, let suspects = clockGuard.suspects
       {
         recovery.firstSuspect = (suspects.since, suspects.clock)
@@ -458,30 +473,45 @@ public struct Sampler: ~Copyable {
         table.delay(since: Offset(.min), clock: .distantPast, to: dissent.ownClock)
       } else {
         table.delay(since: dissent.since, clock: dissent.clock, to: dissent.ownClock)
+        standing = StandingClock(clock: clock, until: offset)
       }
       isTurnedBack = false
+      jumpedAt = offset
       pass(to: dissent.ownClock, into: &effects)
-    case .turnBack(let dissent): turnBack(to: dissent.latest)
+    case .turnBack(let dissent): turnBack(to: dissent.latest, at: offset)
     }
     counters.timestampsClamped = clockGuard.refuted
   }
 
   /// Sets the stream clock back to where the log is. This closes nothing: at most, open traces restart their
   /// wait from there.
-  private mutating func turnBack(to time: Instant) {
+  private mutating func turnBack(to time: Instant, at offset: Offset) {
     guard time < clock else { return }
     counters.clockTurnedBack += 1
     isTurnedBack = true
     quietUntil = .distantPast
     countsDue = .distantPast
+    // The last owner may have seen it otherwise: what it knew at the high water goes by its clock there.
+    if !isReplayed(offset) {
+      // What was decided since the clock jumped is dated back to now, and is known.
+      forgotten = ForgottenVerdicts(
+        before: min(clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
+        since: jumpedAt ?? offset)
+      dateBack(to: time)
+    }
+    jumpedAt = nil
     let levels = policies.budgetLevels(at: clock)
     clock = time
     table.turnBack(to: time)
-    verdicts.turnBack(to: time)
-    recalls.turnBack(to: time)
     policies.restoreBudgets(levels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)
+  }
+
+  /// Nothing was decided or requested after `time`.
+  mutating func dateBack(to time: Instant) {
+    verdicts.turnBack(to: time)
+    recalls.turnBack(to: time)
   }
 
   /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter
@@ -522,7 +552,8 @@ public struct Sampler: ~Copyable {
   private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
-    if let oldest = verdicts.oldest, oldest + lateWindow <= clock {
+    if let oldest = verdicts.oldest, oldest + lateWindow <= clockOfVerdicts {
+      let clock = clockOfVerdicts
       while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest(from: &index) }
       trimPastSpans()
     }
@@ -533,17 +564,23 @@ public struct Sampler: ~Copyable {
       table.firstEnd(configuration.windows, now: clock), (verdicts.oldest ?? clock) + lateWindow)
   }
 
+  /// The clock by which verdicts are forgotten: where it stood still for the last owner, it does here.
+  var clockOfVerdicts: Instant {
+    guard let standing, let nextOffset, nextOffset <= standing.until else { return clock }
+    return min(clock, standing.clock)
+  }
+
   /// Closes every window that is over, in order of deadline.
   private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
-    while let opened = table.opened.first {
+    while let opened = table.firstReady {
       let deadline = table[opened].openedAt + windows.decisionWait
       let rooted = table.rooted.first
       let rootDeadline =
         rooted.map { table[$0].rootArrivedAt + windows.decisionWaitAfterRoot } ?? .distantFuture
       guard min(rootDeadline, deadline) <= clock else { break }
       if let rooted, rootDeadline < deadline {
-        if table[rooted].isComplete, !waitsOn(rooted) {
+        if table[rooted].isComplete, !table[rooted].awaitsVerdict, !waitsOn(rooted) {
           close(rooted, .root, into: &effects)
         } else {
           table.endRootWait(rooted)
@@ -586,6 +623,8 @@ public struct SamplerUsage: Equatable, Sendable {
   public var pastVerdicts: Int
   /// Bytes of spans needed by undecided traces.
   public var bufferedBytes: Int
+  /// Bytes of spans held for recalls.
+  public var recallBytes: Int
   /// Bytes of the segments that hold them, as if none were compressed.
   public var segmentBytes: Int
   /// How many of the segments are compressed.

@@ -2,7 +2,7 @@
 
 /// Verdicts on the traces of one service.
 public struct ServiceVerdicts: Equatable, Sendable {
-  /// Traces kept.
+  /// Traces kept, recalled ones included.
   public var kept: UInt64 = 0
   /// Traces dropped.
   public var dropped: UInt64 = 0

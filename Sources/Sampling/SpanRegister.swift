@@ -206,6 +206,13 @@ struct SpanRegister: ~Copyable {
     known = other
   }
 
+  /// Forgets the spans that `other` has, which are notes of another register with the same seed.
+  mutating func forget(_ other: KnownSpans, of register: borrowing SpanRegister, from known: inout KnownSpans)
+  {
+    invariant(known.form == .digests && other.form == .digests, "a digest among tags")
+    digestSets.remove(other.place, of: register.digestSets, from: &known.place)
+  }
+
   /// Whether tables take all they may.
   private static func isOverdrawn(_ memory: SpanMemory) -> Bool {
     memory.tableBytes >= memory.tableBytesMax

@@ -112,9 +112,16 @@ struct TraceTable: ~Copyable {
     traces[slot].isRootWaitOver = true
   }
 
+  /// The first of the open traces that wait for no verdict to be looked up.
+  var firstReady: Int? {
+    var first = opened.first
+    while let slot = first, traces[slot].awaitsVerdict { first = next(after: slot) }
+    return first
+  }
+
   /// When the first window is over, of the traces that are open or that are opened or get a root `now`.
   func firstEnd(_ windows: Windows, now: Instant) -> Instant {
-    let openedAt = opened.first.map { traces[$0].openedAt } ?? now
+    let openedAt = firstReady.map { traces[$0].openedAt } ?? now
     let rootArrivedAt = rooted.first.map { traces[$0].rootArrivedAt } ?? now
     return min(openedAt + windows.decisionWait, rootArrivedAt + windows.decisionWaitAfterRoot)
   }

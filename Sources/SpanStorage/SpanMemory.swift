@@ -38,6 +38,8 @@ public final class SpanMemory {
     get { unsafe tables.bytes }
     set { unsafe tables.bytes = newValue }
   }
+  /// Bytes of the spans held for recalls. Their holders keep account here.
+  public var recallBytes = 0
   /// Read for each trace: a check for overlapping accesses at run time takes ten times as long.
   @exclusivity(unchecked) private var tables = (bytes: 0, bytesMax: Int.max, verdictBytes: 0)
   /// Bytes of slabs and larger blocks in use.

@@ -10,7 +10,7 @@ final class Signals {
 
   /// Returns once the signals are caught: until then they have their default action, so that none is lost.
   ///
-  /// Sources are registered on a thread of Dispatch's own, which installs a handler. A signal that was ignored
+  /// Dispatch registers sources on a thread of its own, and installs a handler. A signal that was ignored
   /// in the meantime, as is usual elsewhere, would be gone.
   ///
   /// - Parameter action: gets the signal's number, on its own thread.

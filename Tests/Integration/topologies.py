@@ -114,6 +114,7 @@ class TailSampling(Topology):
     """The section of the adaptive baseline, if there is one."""
     limits: str = ""
     """The section of limits, if there is one."""
+    late_window: str = "10m"
     recall_window: str = "1h"
     recall_bytes_per_second: str = "32MiB"
     input: str = ""
@@ -176,7 +177,7 @@ topics:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   lone_roots_wait: {self.lone_roots_wait}
-  late_window: 10m
+  late_window: {self.late_window}
   recall_window: {self.recall_window}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
 {logs}{self.baseline}{self.limits}policies:{policies}

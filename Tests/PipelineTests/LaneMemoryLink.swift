@@ -238,7 +238,8 @@ final class MemoryLink: BrokerLink {
   private(set) var asked: [Instant] = []
 
   func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     asked.append(time)
     guard let tail = tails.popLast() else { return .read(isWhole: true) }
@@ -252,12 +253,18 @@ final class MemoryLink: BrokerLink {
   var logStart: Int64 = 0
   /// Errors for the next requests to read again, each thrown once.
   var againErrors: [BrokerError] = []
+  /// Partitions whose leader does not say where to read again.
+  var silentAgain: Set<PartitionID> = []
 
   func seekAgain(
     _ partitions: [(PartitionID, Offset)]
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     if let error = againErrors.popLast() { throw error }
-    places = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logStart)) })
+    places = [:]
+    for (id, offset) in partitions {
+      guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }
+      places[id] = max(offset.value, logStart)
+    }
     return partitions.filter { $1.value < logStart }.map { ($0.0, Offset(logStart)) }
   }
 

@@ -10,14 +10,92 @@ import Testing
   private let first = PartitionID(0)
 
   private func lane(
-    _ link: MemoryLink, bytesPerSecond: Int = 1 << 20, _ note: @escaping (LaneEvent) -> Void = { _ in }
+    _ link: MemoryLink, bytesPerSecond: Int = 1 << 20, recallBytes: Int = 64 << 20,
+    _ note: @escaping (LaneEvent) -> Void = { _ in }
   ) -> Lane<MemoryLink, SamplingJob> {
     var sampler = SamplerConfiguration()
     sampler.dropped = .compact
     sampler.windows.recallWindow = .seconds(3600)
+    sampler.limits.recallBytes = recallBytes
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: "spans")
     configuration.recallBytesPerSecond = bytesPerSecond
     return Lane(link: link, configuration: configuration, report: note)
+  }
+
+  /// A lane over two partitions, each with a dropped trace of some large spans. Their errors come at second
+  /// 20.
+  private func twoLargeTraces(
+    recallBytes: Int = 64 << 20
+  ) throws -> (broker: MemoryBroker, link: MemoryLink, lane: Lane<MemoryLink, SamplingJob>) {
+    let broker = MemoryBroker(partitions: 2)
+    for id in 1...5 as ClosedRange<UInt64> {
+      for trace in 1...2 as ClosedRange<UInt64> {
+        let span = TestSpan(trace: trace, id: id, parent: id - 1, padding: 1000)
+        broker.append(tracesData([span]), at: at(0), to: Int(trace) - 1)
+      }
+    }
+    let link = MemoryLink(broker, assigned: 2)
+    let lane = lane(link, recallBytes: recallBytes)
+    try step(lane, 0, 1, 2, 9)
+    for trace in 1...2 as ClosedRange<UInt64> {
+      let error = TestSpan(trace: trace, id: 6, parent: 1, isError: true)
+      broker.append(tracesData([error]), at: at(20), to: Int(trace) - 1)
+    }
+    return (broker, link, lane)
+  }
+
+  /// Partitions share what a lane may hold; that which has waited longest goes first.
+  @Test func whatALaneHoldsIsBounded() throws {
+    let (broker, _, lane) = try twoLargeTraces(recallBytes: 2000)
+    var most = 0
+    for second in 0..<100 as Range<Int> {
+      try step(lane, 20 + Double(second) / 10)
+      most = max(most, lane.snapshot().recallBytes)
+    }
+    #expect(most > 2000 && most < 8000, "one trace may exceed the limit")
+    #expect(try revised(broker).map(\.recall) == ["done", "done"])
+    let ids = Set(1...6 as ClosedRange<UInt64>)
+    #expect(try broker.sampledSpans().values.map { Set($0) } == [ids, ids])
+    #expect(lane.snapshot().counters.recallsPutBack > 0 && lane.snapshot().recallBytes == 0)
+  }
+
+  /// A leader that does not answer keeps no other partition waiting.
+  @Test func aSilentLeaderKeepsNoOtherPartitionWaiting() throws {
+    let (broker, link, lane) = try twoLargeTraces()
+    link.silentAgain = [first]
+    for second in 0..<100 as Range<Int> { try step(lane, 20 + Double(second) / 10) }
+    #expect(try revised(broker).map(\.traceId) == [traceID(2).description])
+    #expect(lane.snapshot().recallsPending == 1)
+    link.silentAgain = []
+    for second in 0..<50 as Range<Int> { try step(lane, 30 + Double(second) / 10) }
+    #expect(try revised(broker).map(\.recall) == ["done", "done"])
+  }
+
+  /// Without transactions a fulfilment may have been written before its worker ended, and its spans not: what
+  /// the last commit has as pending is fulfilled again.
+  @Test(arguments: [false, true])
+  func atLeastOnceRecallsToo(isWritten: Bool) throws {
+    let broker = broker()
+    let link = MemoryLink(broker)
+    link.isTransactional = false
+    let lane = lane(link)
+    try step(lane, 0, 1, 2, 9)
+    appendErrors(to: broker)
+    link.againErrors = [BrokerError(.retry, "not now")]
+    try step(lane, 20, 22)
+    #expect(broker.points[first]?.oldestRecall == at(20))
+    if isWritten { for second in 0..<6 as Range<Int> { try step(lane, 23.1 + Double(second) / 10) } }
+    #expect(try revised(broker).count == (isWritten ? 1 : 0))
+
+    let next = MemoryLink(broker)
+    next.isTransactional = false
+    next.tails = [(try verdicts(broker), .read(isWhole: true))]
+    let owner = self.lane(next)
+    for second in 0..<60 as Range<Int> { try step(owner, 30 + Double(second) / 10) }
+    let ids: [UInt64] = isWritten ? [1, 2, 3, 1, 2, 3] : [1, 2, 3]
+    #expect(try revised(broker).map(\.recall) == (isWritten ? ["done", "done"] : ["done"]))
+    #expect(try broker.sampledSpans() == [traceID(1): ids])
+    #expect(broker.points[first]?.oldestRecall == nil)
   }
 
   private func step(_ lane: Lane<MemoryLink, SamplingJob>, _ seconds: Double...) throws {

@@ -193,6 +193,57 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
+  /// What was forgotten while the clock was ahead stays forgotten for the next owner, whose clock never was:
+  /// a late span that opened its trace again is read with the new trace, not skipped with the old one.
+  @Test func whatAClockThatWasAheadForgotStaysForgotten() throws {
+    func sampler() -> World { World { $0.clockWitnesses = 10 } }
+    let world = sampler()
+    for step in 0..<10 as Range<Int64> { try world.send(.child(2, of: 9000), at: 600 * step) }
+    try world.send(.root(of: 1, lasting: 5000), at: 6000)
+    let first = try world.pass(to: 60_000)
+    func verdicts(_ events: [Event]) throws -> [RestoredVerdict] {
+      try events.compactMap {
+        if case .decision(_, let record?) = $0 { try RestoredVerdict(record: record) } else { nil }
+      }
+    }
+    var past = try verdicts(first)
+    for step in 0..<30 as Range<Int64> { try world.send(.child(2, of: 9001), at: hour + 600 * step) }
+    past += try verdicts(world.pass(to: hour + 100_000))
+    for step in 0..<10 as Range<Int64> { try world.send(.child(2, of: 9002), at: 60_000 + 600 * step) }
+    #expect(world.counters.clockTurnedBack == 1)
+    try world.send(.child(7, of: 1), at: 66_000)
+    let point = try #require(world.commitPoint)
+    #expect(point.forgotten?.before ?? .distantPast > .at(60_000))
+    let again = sampler()
+    again.sampler.restore(
+      try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)), past: past)
+    again.offset = point.safeOffset.value
+    for step in 0..<10 as Range<Int64> { try again.send(.child(2, of: 9002), at: 60_000 + 600 * step) }
+    try again.send(.child(7, of: 1), at: 66_000)
+    #expect(again.usage.openTraces == world.usage.openTraces)
+    let closed = try again.pass(to: 200_000)
+    let expected = try world.pass(to: 200_000)
+    #expect(closed.decisions.map(\.traceID) == expected.decisions.map(\.traceID))
+    #expect(closed.decisions.contains { $0.traceID.low == 1 })
+  }
+
+  /// Its clock may fall while it reads again what its predecessor's clock did not fall for: verdicts are as
+  /// old as they were for the predecessor.
+  @Test func aClockThatIsSetBackInRecoveryForgetsNothing() throws {
+    let world = World { $0.clockWitnesses = 10 }
+    let decided = RestoredVerdict(
+      traceID: TestSpan.root(of: 1).traceID, isKept: true, isFinal: true, threshold: .always,
+      decidedAt: .at(hour))
+    world.sampler.restore(
+      CommitPoint(
+        safeOffset: Offset(0), clockAtSafeOffset: .at(hour), highWater: Offset(20), clock: .at(hour + 1000)),
+      past: [decided])
+    for step in 0..<20 as Range<Int64> { try world.send(.child(2, of: 9000), at: 600 * step) }
+    #expect(world.counters.clockTurnedBack == 1)
+    try world.send(.child(7, of: 1), at: hour + 1100)
+    #expect(world.counters.lateSpansKept == 1)
+  }
+
   /// The backlog of a host that is behind does not set it back.
   @Test func aBatchOfLongAgoSetsNothingBack() throws {
     let world = try world()
@@ -216,6 +267,35 @@ import Testing
     world.sampler.advance(to: .at(20_000), into: &world.effects)
     #expect(world.effects.hasCounts)
     _ = try world.take()
+  }
+
+  /// Counts that were published before the clock was set back are not replaced by those after it.
+  @Test func theBaselineCountsEachIntervalOnce() throws {
+    let world = World {
+      $0.clockWitnesses = 10
+      $0.policies = [Policy(name: "adaptive", rule: .adaptive)]
+      $0.baseline = BaselineConfiguration()
+      $0.baseline?.interval = .seconds(5)
+    }
+    var intervals: [IntervalNumber] = []
+    func note() throws {
+      for case .count(_, let range) in world.effects.outputs {
+        intervals.append(try TrafficRecord(decoding: Array(world.effects.bytes[range])).interval)
+      }
+      world.effects.removeAll()
+    }
+    for step in 0..<10 as Range<Int64> {
+      _ = world.ingest(record([.root(of: 1)]), key: nil, at: .at(600 * step))
+    }
+    world.sampler.advance(to: .at(31_000), into: &world.effects)
+    try note()
+    for step in 0..<20 as Range<Int64> {
+      _ = world.ingest(record([.root(of: 2)]), key: nil, at: .at(15_000 + 300 * step))
+    }
+    #expect(world.counters.clockTurnedBack == 1)
+    world.sampler.advance(to: .at(60_000), into: &world.effects)
+    try note()
+    #expect(intervals.count > 6 && Set(intervals).count == intervals.count)
   }
 
   // MARK: Commit points and silence

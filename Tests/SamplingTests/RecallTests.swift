@@ -122,7 +122,149 @@ import Testing
     for trace in 1...5 as ClosedRange<UInt64> { try world.send(error(3, of: trace), at: 45_000) }
     let events = try world.recall()
     #expect(events.kept.count == 10)
-    #expect(world.sampler.usage.bufferedBytes == 0)
+    #expect(world.usage.recallBytes == 0)
+  }
+
+  /// Reads the next record again.
+  private func readOne(_ world: World) throws -> [Event] {
+    guard let next = world.sampler.nextRecall() else { return [] }
+    let (value, time) = world.log[Int(next.value)]
+    try #require(value).withRawBytes {
+      world.sampler.recall(offset: next, timestamp: time, value: $0, into: &world.effects)
+    }
+    return try world.take()
+  }
+
+  /// Traces that grow while they are read wait for the next pass, those that began last first.
+  @Test func growingRecallsAreBounded() throws {
+    let world = world { $0.limits.recallBytes = 3000 }
+    let traces = 1...5 as ClosedRange<UInt64>
+    for id in 1...4 as ClosedRange<UInt64> {
+      for trace in traces {
+        try world.send(TestSpan(trace: trace, id: id, parent: id - 1, filling: 1000), at: 1000)
+      }
+    }
+    try world.pass(to: 40_000)
+    for trace in traces { try world.send(error(5, of: trace), at: 45_000) }
+    // Those that come again since then are forwarded, and not once more.
+    let again = TestSpan(trace: 3, id: 1, parent: 0, filling: 1000)
+    #expect(try world.send(again, at: 46_000).keptIDs == [1])
+    var (most, events) = (0, [Event]())
+    while world.sampler.nextRecall() != nil {
+      events += try readOne(world)
+      most = max(most, world.usage.recallBytes)
+    }
+    #expect(most > 3000 && most < 5500, "one trace may exceed the limit")
+    #expect(events.kept.count == 24 && events.written.map(\.spanCount).sorted() == [4, 5, 5, 5, 5])
+    #expect(try world.send(again, at: 47_000).keptIDs.isEmpty)
+    #expect(world.counters.recallsPutBack > 0 && world.counters.tracesRecalled == 5)
+    #expect(world.usage.recallBytes == 0 && world.sampler.spanMemory.recallBytes == 0)
+  }
+
+  /// A giant is a skeleton, as if all its spans had come in time.
+  @Test func aRecalledGiantIsASkeleton() throws {
+    let world = world { $0.limits.spansPerTrace = 5 }
+    try world.send(.root(), child(2), at: 1000)
+    try world.pass(to: 31_000)
+    for id in 3...20 as ClosedRange<UInt64> { try world.send(child(id), at: 40_000) }
+    try world.send(child(3), error(21), at: 45_000)
+    let revised = try world.recall()
+    #expect(revised.kept.map(\.id).sorted() == [1, 2, 3, 4, 5, 21])
+    #expect(revised.written.map(\.truncatedSpans) == [15] && revised.written.map(\.spanCount) == [21])
+    #expect(revised.written.first?.reasons == ["errors", "trace_limit"])
+    #expect(world.counters.tracesTruncated == 1 && world.counters.spansRecalled == 6)
+  }
+
+  /// Nothing of it goes out before its end: errors, which exceed the limit of spans, have one of bytes.
+  @Test func whatIsHeldOfAGiantIsBounded() throws {
+    let world = world {
+      $0.limits.bytesPerTrace = 4000
+      $0.policies.removeAll { $0.name == "errors" }
+    }
+    try world.send(child(2), at: 1000)
+    try world.pass(to: 31_000)
+    for id in 3...40 as ClosedRange<UInt64> {
+      let failed = TestSpan(id: id, parent: 1, start: 500, end: 600, status: .error, filling: 1000)
+      try world.send(failed, at: 40_000)
+    }
+    try world.send(.root(lasting: 45_000), at: 45_000)
+    var (most, events) = (0, [Event]())
+    while world.sampler.nextRecall() != nil {
+      events += try readOne(world)
+      most = max(most, world.usage.recallBytes)
+    }
+    #expect(most > 8000 && most < 10_000)
+    #expect(events.written.first.map { $0.spanCount - $0.truncatedSpans } == events.kept.count)
+    #expect(events.written.first?.spanCount == 40)
+  }
+
+  /// New requests that begin ahead of a pass do not keep it going.
+  @Test func theOldestRecallHasItsTurn() throws {
+    let world = world { $0.windows.decisionWaitAfterRoot = .seconds(2) }
+    try world.send(.root(1, of: 1000), at: 0)
+    var fulfilledAt: Int?
+    // Each second a trace begins, an error of an earlier one comes, and two records are read again.
+    for second in 1...400 as ClosedRange<UInt64> {
+      let now = Int64(second) * 1000
+      try world.send(.root(1, of: 1000 + second), at: now)
+      if second > 10 { try world.send(error(2, of: 1000 + second - 10), at: now) }
+      if second == 60 { try world.send(error(2, of: 1000), at: now) }
+      let events = try readOne(world) + readOne(world)
+      if fulfilledAt == nil, events.decisions.contains(where: { $0.traceID.low == 1000 }) {
+        fulfilledAt = Int(second)
+      }
+    }
+    #expect(try #require(fulfilledAt) < 160)
+    #expect(world.sampler.recallsPending > 0, "there are always some")
+  }
+
+  /// Each counter has a recalled trace once: among the kept by policy and by service.
+  @Test func recalledTracesAreCountedAsKept() throws {
+    let world = world()
+    try world.send(.root(), at: 1000)
+    try world.pass(to: 31_000)
+    try world.send(error(2), at: 45_000)
+    #expect(world.counters.keptByReason["errors"] == 0)
+    try world.recall()
+    #expect(world.counters.keptByReason["errors"] == 1)
+    var services: [String: ServiceVerdicts] = [:]
+    world.sampler.forEachServiceVerdicts { services[String(decoding: $0, as: UTF8.self)] = $1 }
+    #expect(services.keys.sorted() == ["shop"])
+    #expect(services["shop"]?.kept == 1 && services["shop"]?.dropped == 1)
+  }
+
+  /// A commit asks for the oldest request: in whatever order requests end, and when the clock is set back.
+  @Test func theOldestRequestIsKnown() {
+    var queue = RecallQueue()
+    func request(_ trace: UInt64, _ time: Int64) -> RecallRequest {
+      let first = Offset(Int64(trace) * 10)
+      return RecallRequest(
+        traceID: TraceID(high: 0, low: trace), first: first, last: first, late: Offset(first.value + 5),
+        matches: 1, requestedAt: .at(time))
+    }
+    let times: [Int64] = [500, 300, 800, 100, 900, 200]
+    for (trace, time) in times.enumerated() { queue.add(request(UInt64(trace), time)) }
+    queue.checkInvariants()
+    #expect(queue.oldestRequest == .at(100))
+    for trace in [3, 0, 5] as [UInt64] {
+      queue.remove(TraceID(high: 0, low: trace))
+      queue.checkInvariants()
+    }
+    #expect(queue.oldestRequest == .at(300))
+    queue.turnBack(to: .at(250))
+    queue.checkInvariants()
+    for trace in 100...200 as ClosedRange<UInt64> {
+      queue.add(request(trace, 1000))
+      if trace != 150 { queue.remove(TraceID(high: 0, low: trace)) }
+      queue.checkInvariants()
+    }
+    #expect(queue.byteCount < 64 << 10, "those that have ended are forgotten")
+    queue.turnBack(to: .at(50))
+    while let next = queue.next(hasRoom: true, end: Offset(5000)) {
+      queue.read(next, hasRoom: true)
+      while queue.takeRead() != nil { queue.checkInvariants() }
+    }
+    #expect(queue.count == 0 && queue.oldestRequest == nil)
   }
 
   @Test func theQueueOfRecallsIsBounded() throws {

@@ -150,13 +150,38 @@ import Testing
     logs.budgetLevels = Array(repeating: .max, count: CommitPoint.budgetLevelsMax)
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     #expect(logs.metadata.utf8.count < 4096)
-    for wrong in ["", "l=", "l=-1", "l=1,", "l=1,l=1", "x=1", "l=1,x=2", "l=1;l=2", "L=1"] {
+    logs.forgotten = ForgottenVerdicts(before: Instant(nanoseconds: .min), since: Offset(.max))
+    logs.standing = StandingClock(clock: Instant(nanoseconds: .min), until: Offset(.max))
+    #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
+    #expect(logs.metadata.utf8.count < 4096)
+    for wrong in ["", "l=", "l=-1", "l=1,", "l=1,l=1", "x=1", "l=1,x=2", "l=1;l=2", "L=1", "l=1:2", "l=x:2"] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
     }
     for wrong in [
       "5;99;5;7000;0;x;;l=1", "5;99;5;7000;;;;l=1", "5;99;5;7000;0;;x;l=1", "4;99;5;7000;0;;;l=1",
     ] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: wrong) == nil, "\(wrong)")
+    }
+  }
+
+  @Test func forgottenVerdictsComeBackWithIt() {
+    var some = point
+    some.forgotten = ForgottenVerdicts(before: .at(4), since: Offset(50))
+    let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
+    #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    some.standing = StandingClock(clock: .at(2), until: Offset(60))
+    #expect(point.clockOfVerdicts == .at(5) && some.clockOfVerdicts == .at(2))
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    some.clockAhead = .seconds(900)
+    some.oldestRecall = .at(3)
+    some.budgetLevels = [7, 0]
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    for wrong in [
+      "", "forgotten", "forgotten=", "forgotten=1", "forgotten=1:", "forgotten=1:-1", "forgotten=1:2:3",
+      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "forgotten=x:2", "other=1",
+    ] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
     }
   }
 

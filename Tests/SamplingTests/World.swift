@@ -418,7 +418,7 @@ final class World {
     let accounted =
       counters.spansKept + counters.spansTooLarge + counters.spansDropped + counters.spansTruncated
       + counters.spansReplayed + counters.spansRedelivered + undecidedSpans
-    let closed = counters.tracesKept + counters.tracesDropped
+    let closed = counters.tracesKept + counters.tracesDropped + counters.lookupsFound
     guard accounted == counters.spansRead, closed + UInt64(sampler.table.count) == counters.tracesOpened
     else { throw Unbalanced(counters: counters, undecidedSpans: undecidedSpans) }
   }

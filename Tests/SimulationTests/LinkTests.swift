@@ -64,7 +64,7 @@ import Testing
     var answers: [PastDecisions] = []
     var left = partitions
     while let number = left.first {
-      let answer = try link.readDecisions(PartitionID(number), since: Instant(nanoseconds: 0)) {
+      let answer = try link.readDecisions(PartitionID(number), since: Instant(nanoseconds: 0), until: nil) {
         id, verdict in
         found[id, default: []].append(verdict.traceID)
       }
@@ -157,7 +157,7 @@ import Testing
     #expect(cluster.now - begin <= .seconds(5))
     _ = try? first.ends(of: ids)
     _ = try? first.hasOutputs(for: PartitionID(0))
-    _ = try? first.readDecisions(PartitionID(0), since: begin) { _, _ in }
+    _ = try? first.readDecisions(PartitionID(0), since: begin, until: nil) { _, _ in }
     #expect(cluster.now - begin < .seconds(15))
     #expect(process.longestWithoutBeat <= .seconds(5))
     for _ in 0..<20 { _ = try? first.committed(ids) }
@@ -226,6 +226,70 @@ import Testing
     cluster.fallSilent(for: .seconds(600))
     let full = #expect(throws: BrokerError.self) { for _ in 0..<3000 { try write(second) } }
     #expect(full?.remedy == .abort && full?.isTransient == true)
+  }
+
+  // MARK: Reading again
+
+  /// Writes records of `bytes` bytes to the first partition's input.
+  private func publish(_ count: Int, bytes: Int) {
+    for _ in 0..<count {
+      cluster.publish([], [UInt8](repeating: 0x20, count: bytes), to: PartitionID(0), at: 0)
+    }
+  }
+
+  /// Seeks, and returns the offsets of the next records, at most `count`, and where the log begins if what
+  /// was sought is lost.
+  private func again(
+    _ link: KafkaLink<VirtualClients>, from offset: Int64, count: Int
+  ) throws -> (offsets: [Int64], lost: [Offset]) {
+    let lost = try link.seekAgain([(PartitionID(0), Offset(offset))]).map(\.1)
+    var offsets: [Int64] = []
+    do {
+      try link.readAgain { (place, _, _) throws(BrokerError) in
+        offsets.append(place.offset.value)
+        if offsets.count == count { throw BrokerError(.retry, "enough") }
+      }
+    } catch { #expect(error.message == "enough") }
+    return (offsets, lost)
+  }
+
+  /// What lies between is read if it is small: the number of records says nothing.
+  @Test(arguments: [(100, 2), (100_000, 50)] as [(Int, Int64)])
+  func smallGapsAreReadThrough(bytes: Int, next: Int64) throws {
+    publish(100, bytes: bytes)
+    let link = try link(process())
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+    #expect(try again(link, from: 50, count: 1).offsets == [next])
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1], "a pass begins")
+  }
+
+  /// A broker that does not answer leaves no partition read at a wrong place.
+  @Test func whatCanNotBeSoughtIsNotRead() throws {
+    publish(100, bytes: 10)
+    let link = try link(process())
+    #expect(try again(link, from: 50, count: 2).offsets == [50, 51])
+    faults.plan.requestFailure = 1
+    #expect(throws: BrokerError.self) { try link.seekAgain([(PartitionID(0), Offset(0))]) }
+    faults.plan.requestFailure = 0
+    try link.readAgain { (place, _, _) in Issue.record("record \(place.offset) follows record 51") }
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+  }
+
+  /// A position may leave the log between two reads: then the rest is lost, not skipped.
+  @Test func whatLeavesTheLogWhileItIsReadIsFoundOut() throws {
+    let log = LogID(topic: SimulatedTopic.spans, partition: PartitionID(0))
+    publish(100, bytes: 10)
+    let link = try link(process())
+    #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+    cluster.logStarts[log] = 60
+    let stuck = try again(link, from: 2, count: 1)
+    #expect(stuck.offsets == [] && stuck.lost == [], "the position is found to be gone")
+    let next = try again(link, from: 2, count: 2)
+    #expect(next.offsets == [60, 61] && next.lost == [Offset(60)])
+    // Brokers have lost the log's end: what was to be read does not come any more.
+    _ = try link.seekAgain([])
+    #expect(try again(link, from: 200, count: 1).offsets == [])
+    #expect(try again(link, from: 200, count: 1).lost == [Offset(.max)])
   }
 
   // MARK: Requests without an answer

@@ -50,7 +50,7 @@ struct SimulatedRunTests {
   /// An auditor that objects to nothing proves nothing.
   @Test(arguments: Mutant.allCases)
   func mutantsAreCaught(_ mutant: Mutant) {
-    let seeds: ClosedRange<UInt64> = 1...60
+    let seeds: ClosedRange<UInt64> = 1...100
     #expect(seeds.contains { !Simulation(seed: $0, mutant: mutant).run().objections.isEmpty })
   }
 }

@@ -34,7 +34,11 @@ extension MetricSection {
   ]
 
   static let verdicts: [Metric] = [
-    .counter("tailrace_opened_traces_total", "Traces opened") { $0.counters.tracesOpened },
+    .counter(
+      "tailrace_opened_traces_total", "Traces opened, those included that then followed their old verdict"
+    ) {
+      $0.counters.tracesOpened
+    },
     .counter(
       "tailrace_decided_traces_total",
       "Final verdicts, keep or drop, by what closed the window: root, wait or memory. A recalled trace was "
@@ -49,8 +53,8 @@ extension MetricSection {
     },
     .counter(
       "tailrace_kept_traces_total",
-      "Traces kept, by the first policy that matched; trace_limit where only a limit kept a trace, "
-        + "earlier_policies where only replaced policies did", by: "policy"
+      "Traces kept, recalled ones included, by the first policy that matched; trace_limit where only a limit "
+        + "kept a trace, earlier_policies where only replaced policies did", by: "policy"
     ) { $0.keptByPolicy },
     .counter("tailrace_truncated_traces_total", "Traces that exceeded a limit and were kept as a skeleton") {
       $0.counters.tracesTruncated
@@ -111,6 +115,21 @@ extension MetricSection {
     ) { $0.measures.eagerLatencies },
   ]
 
+  static let lookups: [Metric] = [
+    .counter(
+      "tailrace_verdict_lookups_total",
+      "Traces with a span that started longer ago than verdicts are remembered, by what became of looking "
+        + "up their old verdict: begun, found, or refused because 1,000 of the partition were waiting, "
+        + "memory ran short, or there was no answer for ten minutes",
+      by: "outcome"
+    ) {
+      [
+        "begun": $0.counters.lookups, "found": $0.counters.lookupsFound,
+        "refused": $0.counters.lookupsRefused,
+      ]
+    }
+  ]
+
   static let recalls: [Metric] = [
     .counter(
       "tailrace_recalls_total",
@@ -129,6 +148,11 @@ extension MetricSection {
     .gauge("tailrace_recalls_waiting", "Recalls that were requested and are not fulfilled yet") {
       Double($0.snapshot.recallsPending)
     },
+    .counter(
+      "tailrace_put_back_recalls_total",
+      "Times that a recall's spans were released half-way because recalls held too much memory; they are "
+        + "read once more"
+    ) { $0.counters.recallsPutBack },
     .gauge(
       "tailrace_recall_age_seconds", "Log time since the oldest of them was requested; 0 if there is none",
       .seconds
@@ -146,17 +170,22 @@ extension MetricSection {
   ]
 
   static let spans: [Metric] = [
-    .counter("tailrace_kept_spans_total", "Spans forwarded, late ones included, recalled ones not") {
-      $0.counters.spansKept
-    },
-    .counter("tailrace_kept_bytes_total", "Bytes of these spans", .bytes) { $0.counters.bytesKept },
+    .counter(
+      "tailrace_kept_spans_total",
+      "Spans forwarded, late ones included, recalled ones not: add tailrace_recalled_spans_total"
+    ) { $0.counters.spansKept },
+    .counter(
+      "tailrace_kept_bytes_total", "Bytes of these spans: add tailrace_recalled_bytes_total", .bytes
+    ) { $0.counters.bytesKept },
     .counter(
       "tailrace_too_large_spans_total",
       "Spans of kept traces that were dead-lettered because they are too large for the sampled topic"
     ) { $0.counters.spansTooLarge },
-    .counter("tailrace_dropped_spans_total", "Spans of dropped traces, late ones included") {
-      $0.counters.spansDropped
-    },
+    .counter(
+      "tailrace_dropped_spans_total",
+      "Spans of dropped traces, late ones included, and those recalled later: subtract "
+        + "tailrace_recalled_spans_total"
+    ) { $0.counters.spansDropped },
     .counter(
       "tailrace_redelivered_spans_total",
       "Duplicate spans left out of their trace, byte for byte the same: a producer or a collector sent them "
@@ -184,7 +213,8 @@ extension MetricSection {
   static let services: [Metric] = [
     .counter(
       "tailrace_service_traces_total",
-      "Final verdicts by the service of the root span; services beyond console.services share one label",
+      "Final verdicts by the service of the root span; services beyond console.services share one label. A "
+        + "recalled trace was dropped, and counts again under keep",
       by: ["service", "verdict"]
     ) { scrape in
       scrape.services.sorted { $0.key < $1.key }.flatMap { name, verdicts in
@@ -211,11 +241,16 @@ extension MetricSection {
     .gauge("tailrace_buffered_bytes", "Bytes of the spans of undecided traces, uncompressed", .bytes) {
       Double($0.snapshot.bufferedBytes)
     },
+    .gauge("tailrace_recall_buffered_bytes", "Bytes of the spans held for recalls", .bytes) {
+      Double($0.snapshot.recallBytes)
+    },
     .gauge(
       "tailrace_compressed_segments",
       "Segments of spans, 64 KiB each, compressed because memory is short"
     ) { Double($0.snapshot.compressedSegments) },
-    .gauge("tailrace_buffer_resident_bytes", "Memory that holds buffered spans", .bytes) {
+    .gauge(
+      "tailrace_buffer_resident_bytes", "Memory that holds buffered spans, recalled ones included", .bytes
+    ) {
       Double($0.snapshot.residentBufferBytes)
     },
     .gauge(

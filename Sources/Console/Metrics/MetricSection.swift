@@ -15,7 +15,8 @@ struct MetricSection: Sendable {
     title: "Both kinds of worker", metrics: build + input + group + configuration + console)
 
   static let tailSampling = MetricSection(
-    title: "Tail sampling", metrics: records + verdicts + recalls + logs + spans + services + memory)
+    title: "Tail sampling",
+    metrics: records + verdicts + lookups + recalls + logs + spans + services + memory)
 
   static let repartition = MetricSection(
     title: "Repartition",

@@ -183,19 +183,21 @@ public protocol BrokerLink {
   var isCommitting: Bool { get }
 
   /// Reads back more of the partition's own verdicts: those written since `time`, as a `read_committed`
-  /// reader sees them. It is called until it returns `.read`; `release` ends it too.
+  /// reader sees them, and, with an `end`, until one was given later than that. It is called until it returns
+  /// `.read`; `release` ends it too.
   ///
   /// Verdicts of this partition, and of others being read back at the same time, are delivered as they
   /// arrive, and not kept: those of the ledger, oldest first, then those of decision records, oldest first.
   /// They include everything that an earlier owner of the partition may
   /// have committed; until that is certain, the error is `retry`. A call takes no longer than a round should.
   func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
   /// Prepares to read these partitions again, each from its offset on, and no others. Returns those of which
   /// some records are no longer in the log, with the first offset that is left. It sends a request only where
-  /// reading does not simply go on.
+  /// reading does not simply go on. If it fails, those that it has not sought are not read.
   func seekAgain(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
 
   /// Delivers records that are read again, as far as they have arrived: of each partition in order, from

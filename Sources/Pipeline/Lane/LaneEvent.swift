@@ -115,6 +115,8 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var openTraces = 0
   /// Bytes of undecided spans.
   public var bufferedBytes = 0
+  /// Bytes of spans held for recalls.
+  public var recallBytes = 0
   /// Bytes of memory that a lane uses: for spans, tables, past verdicts and work.
   public var residentBytes = 0
   /// Compressed segments of spans.
@@ -144,6 +146,7 @@ extension LaneSnapshot {
     recovering += other.recovering
     openTraces += other.openTraces
     bufferedBytes += other.bufferedBytes
+    recallBytes += other.recallBytes
     residentBufferBytes += other.residentBufferBytes
     residentBytes += other.residentBytes
     compressedSegments += other.compressedSegments

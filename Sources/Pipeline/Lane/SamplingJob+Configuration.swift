@@ -45,6 +45,9 @@ extension SamplingJob {
       return min(sampler.limits.splitBytes, max(memoryBytesMax / 16, doubled))
     }
 
+    /// The most bytes of spans held for recalls: an eighth of the lane's memory. One trace may exceed it.
+    var recallBytesMax: Int { min(sampler.limits.recallBytes, memoryBytesMax / 8) }
+
     /// Working memory up to this much is kept from one record to the next.
     var workingBytesKept: Int { max(1 << 20, memoryBytesMax / 64) }
   }

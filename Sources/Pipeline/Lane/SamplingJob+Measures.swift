@@ -38,6 +38,7 @@ extension SamplingJob {
       let usage = partition.state.sampler.usage
       snapshot.openTraces += usage.openTraces
       snapshot.bufferedBytes += usage.bufferedBytes
+      snapshot.recallBytes += usage.recallBytes
       snapshot.compressedSegments += usage.compressedSegments
       snapshot.pastVerdicts += usage.pastVerdicts
       snapshot.recallsPending += partition.state.sampler.recallsPending

@@ -2,6 +2,7 @@
 
 internal import OTLP
 internal import Sampling
+internal import SpanStorage
 internal import Topology
 
 /// The bytes that a lane may read again.
@@ -29,38 +30,67 @@ struct RecallBudget {
 extension SamplingJob {
   /// Reads on for the recalls of all partitions, as far as records have arrived and the budget lasts.
   mutating func recall(at now: Instant, through link: some BrokerLink) throws(BrokerError) {
-    var wanted: [(PartitionID, Offset)] = []
-    for partition in partitions where !partition.state.sampler.isRecovering {
-      if let offset = partition.state.sampler.nextRecall() { wanted.append((partition.id, offset)) }
+    let eldest = eldestRecalling
+    guard eldest != nil || isRecalling else { return }
+    isRecalling = eldest != nil
+    guard !isRecalling || recallBudget.fill(at: now) else { return }
+    if !isRecalling || seekAgainAt <= now {
+      do { try seekAgain(eldest, through: link) } catch {
+        guard error.remedy == .retry else { throw error }
+        // A leader that does not answer costs one wait now and then, not one a round, and the others are
+        // sought before it the next time.
+        seekAgainAt = now + Self.seekPause
+        seekFailures += 1
+        report(.disturbed(error))
+      }
     }
-    guard !wanted.isEmpty || isRecalling else { return }
-    isRecalling = !wanted.isEmpty
-    guard wanted.isEmpty || (seekAgainAt <= now && recallBudget.fill(at: now)) else { return }
-    do {
-      for (id, first) in try link.seekAgain(wanted) {
-        guard let partition = find(id) else { continue }
-        partition.state.sampler.loseRecalls(before: first, into: &effects)
-        try drain(partition, to: link)
-      }
-      guard isRecalling else { return }
-      try link.readAgain { (place, key, value) throws(BrokerError) in
-        guard let partition = find(place.partition) else { return }
-        recallBudget.spend(value?.byteCount ?? 0)
-        partition.state.recall(
-          place, value: value, decoder: &decoder, bytesMax: configuration.sampler.limits.recordBytes,
-          into: &effects)
-        try drain(partition, to: link)
-      }
-    } catch {
-      guard error.remedy == .retry else { throw error }
-      // A leader that does not answer costs one wait now and then, not one a round.
-      seekAgainAt = now + Self.seekPause
-      report(.disturbed(error))
+    guard isRecalling else { return }
+    try link.readAgain { (place, key, value) throws(BrokerError) in
+      guard let partition = find(place.partition) else { return }
+      recallBudget.spend(value?.byteCount ?? 0)
+      partition.state.recall(
+        place, value: value, decoder: &decoder, bytesMax: configuration.sampler.limits.recordBytes,
+        into: &effects)
+      try drain(partition, to: link)
+      // Each partition may hold one trace that exceeds the limit; together they may not. The one that has
+      // waited longest is spared, so that each has its turn.
+      if hasNoRecallRoom, partition.id != eldest?.id { partition.state.sampler.relieveRecalls(all: true) }
     }
   }
 
+  /// Tells the link what to read again.
+  private mutating func seekAgain(
+    _ eldest: AssignedPartition?, through link: some BrokerLink
+  ) throws(BrokerError) {
+    var wanted: [(PartitionID, Offset)] = []
+    let first = partitions.isEmpty ? 0 : seekFailures % partitions.count
+    for partition in partitions[first...] + partitions[..<first] where !partition.state.sampler.isRecovering {
+      // Without room none is begun, except where a recall has waited longest.
+      let mayBegin = !hasNoRecallRoom || partition.id == eldest?.id
+      guard mayBegin || partition.state.sampler.isReadingAgain else { continue }
+      if let offset = partition.state.sampler.nextRecall() { wanted.append((partition.id, offset)) }
+    }
+    for (id, offset) in try link.seekAgain(wanted) {
+      guard let partition = find(id) else { continue }
+      partition.state.sampler.loseRecalls(before: offset, into: &effects)
+      try drain(partition, to: link)
+    }
+  }
+
+  /// The partition with the oldest request; nil if there is none.
+  private var eldestRecalling: AssignedPartition? {
+    var eldest: (partition: AssignedPartition, since: Instant)?
+    for partition in partitions where !partition.state.sampler.isRecovering {
+      guard let since = partition.state.sampler.oldestRecall else { continue }
+      if eldest.map({ since < $0.since }) ?? true { eldest = (partition, since) }
+    }
+    return eldest?.partition
+  }
+
+  private var hasNoRecallRoom: Bool { memory.recallBytes > configuration.sampler.limits.recallBytes }
+
   /// The pause after partitions could not be sought.
-  private static var seekPause: Interval { .seconds(3) }
+  static var seekPause: Interval { .seconds(3) }
 }
 
 extension PartitionState {

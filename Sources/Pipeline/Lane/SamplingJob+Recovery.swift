@@ -65,13 +65,17 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(min(point.clockAtSafeOffset, point.oldestRecall ?? wall) - point.clockAhead, wall)
+      min(min(point.clockOfVerdicts, point.oldestRecall ?? wall) - point.clockAhead, wall)
       - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
     let restoring = restoring
-    let past = try link.readDecisions(waiting.id, since: since) { id, verdict in
-      restoring[id]?.state.restore(verdict, isCertain: isCertain)
+    let past = try link.readDecisions(waiting.id, since: since, until: nil) { id, verdict in
+      if let partition = restoring[id] {
+        partition.state.restore(verdict, isCertain: isCertain)
+      } else {
+        find(id)?.state.sampler.found(verdict)
+      }
     }
     switch past {
     case .reading(let read, let total):
@@ -116,7 +120,7 @@ extension PartitionState {
   /// decided before the commit. The others are decided again: some of them twice, but nothing is lost.
   ///
   /// - Parameter isCertain: whether output and commit points become durable atomically.
-  fileprivate mutating func restore(_ verdict: RestoredVerdict, isCertain: Bool) {
+  mutating func restore(_ verdict: RestoredVerdict, isCertain: Bool) {
     guard let point else { return }
     if !isCertain, verdict.recall != nil {
       // Requests after the commit are made again. What was pending then is fulfilled again: the spans may not

@@ -46,6 +46,10 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var recallBudget: RecallBudget
   /// Nothing is sought before then, by the steady clock.
   var seekAgainAt = Instant.distantPast
+  /// How many times that failed: then another partition is sought first.
+  var seekFailures = 0
+  /// The same for old verdicts.
+  var lookUpAgainAt = Instant.distantPast
   /// Whether something is being read again.
   var isRecalling = false
 
@@ -59,6 +63,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     self.configuration = configuration
     self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
     self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
+    self.configuration.sampler.limits.recallBytes = configuration.recallBytesMax
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
@@ -87,6 +92,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     try followFleet(at: moment, through: link)
     try letTimePass(at: moment.steady, to: link)
     try recall(at: moment.steady, through: link)
+    try lookUp(at: moment.steady, through: link)
     try followLogs(at: moment, through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)
@@ -151,7 +157,11 @@ package struct SamplingJob: ~Copyable, LaneJob {
   package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
     for timestamp in eagerSince { measures.eagerLatencies.observe(wall - timestamp) }
     eagerSince.removeAll(keepingCapacity: true)
-    for (id, point) in points { find(id)?.state.committed = point }
+    for (id, point) in points {
+      guard let partition = find(id) else { continue }
+      partition.state.committed = point
+      partition.state.sampler.noteCommitted(before: point.highWater)
+    }
   }
 }
 

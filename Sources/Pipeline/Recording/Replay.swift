@@ -92,6 +92,10 @@ public struct Replay: ~Copyable {
   private var effects = Effects()
   private var report = ReplayReport()
   private var clock: RecordingClock
+  /// The latest verdicts, one to two million,
+  private var decided: [TraceID: OldVerdict] = [:]
+  /// and those before.
+  private var decidedBefore: [TraceID: OldVerdict] = [:]
 
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
@@ -101,6 +105,7 @@ public struct Replay: ~Copyable {
   public init(configuration: SamplerConfiguration) {
     var configuration = configuration
     if configuration.dropped == .ledger { configuration.dropped = .compact }
+    configuration.windows.looksUpVerdicts = true
     self.configuration = configuration
     sampler = Sampler(partition: PartitionID(0), configuration: configuration)
     clock = RecordingClock(configuration)
@@ -174,6 +179,17 @@ public struct Replay: ~Copyable {
   private mutating func takeDecided(_ write: Writer) throws {
     while let record = clock.next() {
       take(record)
+      sampler.noteCommitted(before: Offset(.max))
+      while sampler.nextLookup() != nil {
+        // There is no ledger: the verdicts so far are remembered.
+        try drain(write)
+        for traceID in sampler.lookedUp {
+          if let past = decided[traceID] ?? decidedBefore[traceID] {
+            sampler.found(past.verdict(on: traceID))
+          }
+        }
+        sampler.endLookup(into: &effects)
+      }
       if effects.byteCount > 1 << 20 || effects.hasCounts || effects.hasRejections { try drain(write) }
     }
   }
@@ -201,6 +217,7 @@ public struct Replay: ~Copyable {
       switch output {
       case .decide(let decision, let range):
         count(decision)
+        if decision.isFinal || decision.recall != nil { remember(decision) }
         if let range { try write(.decision(effects.bytes[range])) }
       case .forward(_, let range, let spans):
         report.keptSpans += spans
@@ -264,10 +281,15 @@ public struct Replay: ~Copyable {
     }
   }
 
+  private mutating func remember(_ decision: Decision) {
+    if decided.count == 1_000_000 { (decidedBefore, decided) = (decided, [:]) }
+    decided[decision.traceID] = OldVerdict(decision)
+  }
+
   /// Counts a dropped trace that late spans show to be an error trace or a slow one. A policy reports a trace
   /// once, and did not match it at the verdict.
   private mutating func countMissed(_ decision: Decision) {
-    guard decision.isLate else { return }
+    guard decision.isLate, !decision.isKept else { return }
     if case .requested = decision.recall { return }
     for (number, policy) in configuration.policies.enumerated() {
       guard decision.matches & 1 << UInt64(number) != 0 else { continue }
@@ -279,6 +301,40 @@ public struct Replay: ~Copyable {
       default: break
       }
     }
+  }
+}
+
+/// What very late spans need of a verdict.
+private struct OldVerdict {
+  private let threshold: SamplingThreshold
+  private let decidedAt: Instant
+  private let start: UInt64
+  private let first: Offset
+  private let last: Offset
+  private let isKept: Bool
+  private let isTruncated: Bool
+  private let hasRoot: Bool
+  private let isVetoed: Bool
+
+  init(_ decision: Decision) {
+    var isKept = decision.isKept
+    if case .requested = decision.recall { isKept = true }
+    self.isKept = isKept
+    threshold = isKept && !decision.isKept ? .always : decision.threshold
+    decidedAt = decision.decidedAt
+    start = decision.start
+    (first, last) = (decision.firstOffset, decision.lastOffset)
+    isTruncated = decision.truncatedCount > 0
+    (hasRoot, isVetoed) = (decision.hasRoot, decision.isVetoed)
+  }
+
+  func verdict(on traceID: TraceID) -> RestoredVerdict {
+    var verdict = RestoredVerdict(
+      traceID: traceID, isKept: isKept, isFinal: true, hasRoot: hasRoot, isVetoed: isVetoed,
+      threshold: threshold, isTruncated: isTruncated, decidedAt: decidedAt, firstOffset: first,
+      lastOffset: last)
+    verdict.earliestStart = start
+    return verdict
   }
 }
 

@@ -275,12 +275,13 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   }
 
   package func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     guard let tail else { return .read(isWhole: true) }
     let patience = try patience(requestTimeout)
     return try attempt("reading back verdicts of partition \(partition.value)") { () throws(KafkaError) in
-      try tail.read(partition, since: time, timeout: patience, take)
+      try tail.read(partition, since: time, until: end, timeout: patience, take)
     }
   }
 
@@ -315,8 +316,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
           try LogFollower(topic: topic, bounds: bounds, clients: clients, properties: followerProperties)
         }
       known = follower
-      let wanted = Set(partitions.map(\.0))
-      follower.forget(follower.partitions.filter { !wanted.contains($0) })
+      // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
+      // doesn't answer.
+      let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
+      follower.forget(
+        follower.partitions.filter { id in wanted[id].map { !follower.reaches($0, in: id) } ?? true })
       var lost: [(PartitionID, Offset)] = []
       for (id, offset) in partitions {
         guard let first = try follower.seek(id, to: offset, timeout: patience) else { continue }

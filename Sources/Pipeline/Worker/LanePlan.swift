@@ -38,6 +38,10 @@ struct LanePlan: Sendable {
     // Unknown outside the process, so a producer can't choose ids that fall into one bucket. It does not
     // affect output.
     sampler.hashSeed = .random(in: .min ... .max)
+    // Without records of dropped traces there is nothing to find. Without transactions a record does not say
+    // that what it tells of was written.
+    let looksUpVerdicts = sampler.dropped != .none && worker.delivery == .exactlyOnce
+    sampler.windows.looksUpVerdicts = looksUpVerdicts
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
     configuration.pace = CommitPace(worker)
@@ -58,8 +62,9 @@ struct LanePlan: Sendable {
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       sampledLogs: sampledLogs, deadLetters: topics.deadLetters,
       stats: topology.baseline == nil ? nil : topics.stats)
-    // A verdict must be remembered for its trace to be recalled.
-    let recalled = min(topology.windows.recallWindow, topology.windows.lateWindow)
+    // A verdict must be remembered, or be in the log, for its trace to be recalled.
+    let windows = topology.windows
+    let recalled = looksUpVerdicts ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
     let needs = TopicNeeds(
       input: topics.spans.name,
       mirrored: [topics.decisions.name, topics.verdicts, topics.sampled, sampledLogs].compactMap(\.self),

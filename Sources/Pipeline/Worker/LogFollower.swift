@@ -10,11 +10,30 @@ final class LogFollower<Clients: KafkaClients> {
   private let reader: Clients.Consumer
   /// Sees the true bounds of logs.
   private let bounds: Clients.Consumer
-  /// The next offset of each partition that is being read.
-  private var places: [PartitionID: Int64] = [:]
+  /// Where each partition that is being read is.
+  private var places: [PartitionID: Place] = [:]
+  /// Partitions whose position was not in the log.
+  private var misplaced: Set<PartitionID> = []
 
-  /// Stretches this close are read in one go: starting again costs a request and a fetch.
-  private static var gapMax: Int64 { 10_000 }
+  /// Where reading a partition is.
+  private struct Place {
+    /// The next offset.
+    var next: Int64
+    /// Bytes of a record, on average of the last ones; 0 before the first.
+    var recordBytes: Int64 = 0
+
+    mutating func note(_ offset: Int64, bytes: Int) {
+      next = offset + 1
+      recordBytes = recordBytes == 0 ? Int64(bytes) : recordBytes + (Int64(bytes) - recordBytes) / 16
+    }
+
+    /// Whether records up to `offset` are read on the way there.
+    func reaches(_ offset: Int64) -> Bool {
+      guard offset > next else { return offset == next }
+      guard recordBytes > 0 else { return false }
+      return offset - next <= gapBytesMax / recordBytes
+    }
+  }
 
   /// - Parameters:
   ///   - bounds: a consumer that sees uncommitted records.
@@ -32,20 +51,31 @@ final class LogFollower<Clients: KafkaClients> {
     reader = try clients.makeReader(topic: topic, properties: properties + own)
   }
 
-  /// Starts, or goes on, reading a partition at `offset`. Returns the first offset that is left in the log.
+  /// Starts, or goes on, reading a partition at `offset`. Returns the first offset that is left in the log;
+  /// the largest there is if the log ends before `offset`, because its brokers have lost some of it.
   ///
   /// - Throws: a timeout if no broker answers.
   func seek(_ partition: PartitionID, to offset: Offset, timeout: Duration) throws(KafkaError) -> Offset? {
-    if let next = places[partition], (next...next + Self.gapMax).contains(offset.value) { return nil }
+    if reaches(offset, in: partition) { return nil }
+    forget([partition])
     let place = TopicPartition(topic, partition.value)
     let low = try bounds.lookUp(
       [PartitionOffset(place, offset: PartitionOffset.beginning)], timeout: timeout
     ).first.map { Offset($0.offset) }
-    if places.removeValue(forKey: partition) != nil { try reader.unassignAlone([place]) }
     let start = max(offset, low ?? offset)
+    if misplaced.contains(partition) {
+      let end = try bounds.lookUp([PartitionOffset(place, offset: PartitionOffset.end)], timeout: timeout)
+      misplaced.remove(partition)
+      if let end = end.first?.offset, end < start.value { return Offset(.max) }
+    }
     try reader.assignAlone(more: [PartitionOffset(place, offset: start.value)])
-    places[partition] = start.value
+    places[partition] = Place(next: start.value)
     return low
+  }
+
+  /// Whether reading a partition on from where it is comes to `offset` soon.
+  func reaches(_ offset: Offset, in partition: PartitionID) -> Bool {
+    places[partition]?.reaches(offset.value) ?? false
   }
 
   /// Delivers what has arrived, in the order of each partition's offsets, without waiting. Returns how many
@@ -56,16 +86,22 @@ final class LogFollower<Clients: KafkaClients> {
     let count = try reader.poll(timeout: .zero) { (info, key, value) throws(BrokerError) in
       let partition = PartitionID(info.partition)
       // What was fetched before a seek may still arrive.
-      guard let next = places[partition], info.offset >= next else { return }
-      places[partition] = info.offset + 1
+      guard let place = places[partition], info.offset >= place.next else { return }
+      places[partition]?.note(info.offset, bytes: value?.byteCount ?? 0)
       try take(RecordPlace(info), key, value)
     }
     for case .error(let error) in reader.takeEvents() {
       if error.isFatal || error.isAuthorization {
         throw BrokerError(.stop, "reading '\(topic)' again: \(error)")
       }
-      // What was to be read has left the log. The next seek finds out where the log begins now.
-      if error.known == .localAutoOffsetReset || error.known == .offsetOutOfRange { forget(partitions) }
+      // What was to be read is not in the log. The next seek finds out where that begins and ends now. Which
+      // partition it is, the client does not say.
+      switch error.known {
+      case .localAutoOffsetReset, .offsetOutOfRange, .localLogTruncation:
+        misplaced.formUnion(partitions)
+        forget(partitions)
+      default: break
+      }
     }
     return count
   }
@@ -89,6 +125,10 @@ final class LogFollower<Clients: KafkaClients> {
 
   func abandon() { reader.abandon() }
 }
+
+/// Stretches this close are read in one go: starting again costs a request and a fetch, which brings about as
+/// much.
+private let gapBytesMax: Int64 = 1 << 20
 
 extension RecordPlace {
   /// A record's place, from what the client says of it.

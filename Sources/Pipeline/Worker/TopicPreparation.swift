@@ -178,7 +178,7 @@ struct TopicPreparation {
     return [
       "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but recalling "
         + "dropped traces needs those of the last \(needed.components.seconds) s "
-        + "(recall_window, at most late_window, and decision_wait): raise retention.ms, or traces are "
+        + "(recall_window and decision_wait): raise retention.ms, or traces are "
         + "recalled in part or not at all"
     ]
   }

@@ -21,6 +21,10 @@ final class VerdictTail<Clients: KafkaClients> {
     /// Its range of offsets.
     let start: Int64
     let end: Int64
+    /// Verdicts given later are not wanted, if this is not nil.
+    let until: Instant?
+    /// How many verdicts in a row were given after that.
+    var tooLate = 0
     /// The next offset to read.
     var next: Int64
     /// Whether nothing is missing, in the topics before included.
@@ -28,6 +32,14 @@ final class VerdictTail<Clients: KafkaClients> {
     var damage: LedgerDamage?
     var isDone = false
     var progressAt: Duration
+
+    /// Notes when a verdict was given: only later ones follow once a thousand in a row are too late. A few
+    /// may be from a clock that was ahead for a while.
+    mutating func noteTime(of verdict: RestoredVerdict) {
+      guard let until else { return }
+      tooLate = verdict.decidedAt > until ? tooLate + 1 : 0
+      if tooLate >= VerdictTail.tooLateMax { isDone = true }
+    }
 
     /// Notes a page that can't be read: its verdicts are missing.
     mutating func note(_ error: LedgerError, at offset: Int64) {
@@ -45,6 +57,7 @@ final class VerdictTail<Clients: KafkaClients> {
   private let clients: Clients
   private var readings: [PartitionID: Reading] = [:]
 
+  private static var tooLateMax: Int { 1000 }
   /// How long a call reads.
   private static var slice: Duration { .milliseconds(50) }
   /// How long a tail may stall before that is reported.
@@ -66,23 +79,28 @@ final class VerdictTail<Clients: KafkaClients> {
   /// Reads for a moment, in the tail of `partition` and in all others already begun.
   ///
   /// - Parameters:
+  ///   - end: verdicts given later are not wanted; then a call doesn't wait for more than has arrived.
   ///   - timeout: for the offset lookups at the start of a tail.
   ///   - take: receives verdicts of all these partitions; those of a topic oldest first.
   /// - Throws: a timeout while a transaction is open.
   func read(
-    _ partition: PartitionID, since time: Instant, timeout: Duration,
+    _ partition: PartitionID, since time: Instant, until end: Instant?, timeout: Duration,
     _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(KafkaError) -> PastDecisions {
-    if readings[partition] == nil { try begin(partition, place: 0, since: time, timeout: timeout) }
-    let deadline = clients.uptime + Self.slice
-    while readings[partition]?.isDone == false, try pump(take), clients.uptime < deadline {}
+    if readings[partition] == nil {
+      try begin(partition, place: 0, since: time, until: end, timeout: timeout)
+    }
+    let deadline = clients.uptime + (end == nil ? Self.slice : .zero)
+    while readings[partition]?.isDone == false, try pump(waits: end == nil, take), clients.uptime < deadline {
+    }
     guard let reading = readings[partition] else { return .reading(read: 0, of: 0) }
     guard reading.isDone else {
-      try complain(of: partition)
+      // A lookup waits for this lane's own transaction.
+      if end == nil { try complain(of: partition) }
       return .reading(read: reading.next - reading.start, of: reading.end - reading.start)
     }
     guard reading.place == topics.count - 1 else {
-      try begin(partition, place: reading.place + 1, since: time, timeout: timeout)
+      try begin(partition, place: reading.place + 1, since: time, until: end, timeout: timeout)
       return .reading(read: 0, of: 0)
     }
     forget([partition])
@@ -108,7 +126,7 @@ final class VerdictTail<Clients: KafkaClients> {
 
   /// Begins to read the partition's tail of the topic at `place`, after those of the topics before.
   private func begin(
-    _ partition: PartitionID, place: Int, since time: Instant, timeout: Duration
+    _ partition: PartitionID, place: Int, since time: Instant, until last: Instant?, timeout: Duration
   ) throws(KafkaError) {
     let log = TopicPartition(topics[place], partition.value)
     let milliseconds = max(0, time.nanoseconds / 1_000_000)
@@ -118,12 +136,12 @@ final class VerdictTail<Clients: KafkaClients> {
     let found = high > low ? try offset(milliseconds, of: log, timeout / 3) : -1
     let earlier = readings[partition]
     var reading = Reading(
-      place: place, start: high, end: high, next: high, isWhole: earlier?.isWhole ?? true,
+      place: place, start: high, end: high, until: last, next: high, isWhole: earlier?.isWhole ?? true,
       damage: earlier?.damage, progressAt: clients.uptime)
     if found >= 0, found < high {
       // If the first remaining record is already young enough, deleted ones may have been young enough too.
       reading = Reading(
-        place: place, start: found, end: high, next: found,
+        place: place, start: found, end: high, until: last, next: found,
         isWhole: reading.isWhole && (low == 0 || found > low), damage: reading.damage,
         progressAt: clients.uptime)
     } else {
@@ -145,16 +163,21 @@ final class VerdictTail<Clients: KafkaClients> {
   }
 
   /// Reads what has arrived. Returns whether anything had.
-  private func pump(_ take: (PartitionID, RestoredVerdict) -> Void) throws(KafkaError) -> Bool {
+  private func pump(
+    waits: Bool, _ take: (PartitionID, RestoredVerdict) -> Void
+  ) throws(KafkaError) -> Bool {
     let now = clients.uptime
-    let count = reader.poll(timeout: .milliseconds(5)) { info, _, value in
+    let count = reader.poll(timeout: waits ? .milliseconds(5) : .zero) { info, _, value in
       let partition = PartitionID(info.partition)
       guard readings[partition] != nil else { return }
       readings[partition]?.next = info.offset + 1
       readings[partition]?.progressAt = now
       guard let value else { return }
       do throws(VerdictRecordError) {
-        try RestoredVerdict.read(value) { take(partition, $0) }
+        try RestoredVerdict.read(value) { verdict in
+          take(partition, verdict)
+          readings[partition]?.noteTime(of: verdict)
+        }
       } catch {
         // What is neither a decision record nor a page is foreign; it decides nothing.
         if case .page(let damage) = error { readings[partition]?.note(damage, at: info.offset) }

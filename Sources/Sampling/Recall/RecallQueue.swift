@@ -5,9 +5,11 @@ import OTLP
 
 /// The recalls of a partition.
 ///
-/// Requests are fulfilled in passes over the log. A pass begins at the first record of the oldest request and
-/// goes forward, over the stretches of all requests that begin at or after its position, including those made
-/// meanwhile. What begins before that waits for the next pass. So many recalls of one incident are one pass.
+/// Requests are fulfilled in passes over the log. A pass begins at the first record of the request that
+/// begins first and goes forward, over the stretches of all requests that begin at or after its position,
+/// including those made meanwhile. What begins before that waits for the next pass, and so does what begins
+/// after the end that the log had when the pass began: otherwise new requests could keep it going for ever.
+/// So many recalls of one incident are one pass, and each waits for one other pass at most.
 struct RecallQueue {
   /// In order of their first records.
   private var waiting: [RecallRequest] = []
@@ -17,8 +19,20 @@ struct RecallQueue {
   private var traces: [TraceID: Offset] = [:]
   /// The next record of the pass; meaningful only if there are requests.
   private(set) var position = Offset(0)
+  /// No request that begins here or later joins the pass.
+  private var passEnd = Offset(0)
   /// The first record that ends an active request.
   private var soonestEnd = Offset(.max)
+  /// Requests in the order of their times. Some may have been fulfilled, but not the one at `firstDate`.
+  private var dates: [RequestDate] = []
+  private var firstDate = 0
+
+  /// When a request was made.
+  private struct RequestDate {
+    var time: Instant
+    var traceID: TraceID
+    var late: Offset
+  }
 
   /// How many there are.
   var count: Int { traces.count }
@@ -29,6 +43,7 @@ struct RecallQueue {
     let id = MemoryLayout<TraceID>.stride
     return waiting.capacity * request + active.capacity * (request + id)
       + traces.capacity * (id + MemoryLayout<Offset>.stride)
+      + dates.capacity * MemoryLayout<RequestDate>.stride
   }
 
   /// The record whose late span requested the trace's recall; nil if none is pending.
@@ -37,10 +52,13 @@ struct RecallQueue {
   /// Whether the trace is being read.
   func isActive(_ traceID: TraceID) -> Bool { active[traceID] != nil }
 
-  /// The time of the oldest request: recovery must read back at least to there.
-  var oldestRequest: Instant? {
-    traces.isEmpty ? nil : (waiting + active.values).map(\.requestedAt).min()
-  }
+  /// Whether any trace is being read,
+  var isReading: Bool { !active.isEmpty }
+  /// and whether there are several.
+  var isReadingSeveral: Bool { active.count > 1 }
+
+  /// The time of the oldest request: recovery must read back at least to there. Asked with each commit.
+  var oldestRequest: Instant? { firstDate < dates.endIndex ? dates[firstDate].time : nil }
 
   /// No request is later than `time`: the clock was wrong.
   mutating func turnBack(to time: Instant) {
@@ -50,6 +68,7 @@ struct RecallQueue {
       request.requestedAt = min(request.requestedAt, time)
       return request
     }
+    for place in dates.indices { dates[place].time = min(dates[place].time, time) }
   }
 
   /// Adds a request for a trace that has none.
@@ -57,6 +76,11 @@ struct RecallQueue {
     invariant(traces[request.traceID] == nil, "a trace is recalled twice at once")
     traces[request.traceID] = request.late
     waiting.insert(request, at: place(of: request.first))
+    // Nearly always the last: only recovery finds them in another order.
+    var place = dates.endIndex
+    while place > firstDate, dates[place - 1].time > request.requestedAt { place -= 1 }
+    dates.insert(
+      RequestDate(time: request.requestedAt, traceID: request.traceID, late: request.late), at: place)
   }
 
   /// Removes a request that an earlier owner has fulfilled.
@@ -65,19 +89,24 @@ struct RecallQueue {
     waiting.removeAll { $0.traceID == traceID }
     active[traceID] = nil
     findSoonestEnd()
+    forgetDates()
   }
 
   /// The next record to read; nil if there is nothing to read. Starts another pass if the last one has ended.
   ///
-  /// - Parameter hasRoom: whether requests may be begun. One is begun in any case if none is being read.
-  mutating func next(hasRoom: Bool) -> Offset? {
-    if active.isEmpty {
-      guard let first = waiting.first, let last = waiting.last else { return nil }
-      if last.first < position { position = first.first }
+  /// - Parameters:
+  ///   - hasRoom: whether requests may be begun. One is begun in any case if none is being read.
+  ///   - end: the end of the log as far as it has been read.
+  mutating func next(hasRoom: Bool, end: Offset) -> Offset? {
+    var place = place(of: position)
+    if active.isEmpty, !mayJoin(at: place) {
+      guard let first = waiting.first?.first else { return nil }
+      position = first
+      passEnd = max(end, first.next)
+      place = waiting.startIndex
     }
     var next = active.values.map { $0.next(from: position) }.min()
-    let place = place(of: position)
-    if hasRoom || active.isEmpty, place < waiting.endIndex {
+    if hasRoom || active.isEmpty, mayJoin(at: place) {
       next = min(next ?? waiting[place].first, waiting[place].first)
     }
     return next
@@ -86,12 +115,25 @@ struct RecallQueue {
   /// Notes that the record at `offset` is read now, and begins the requests that begin there.
   mutating func read(_ offset: Offset, hasRoom: Bool) {
     let place = place(of: position)
-    while place < waiting.endIndex, waiting[place].first <= offset, hasRoom || active.isEmpty {
+    while mayJoin(at: place), waiting[place].first <= offset, hasRoom || active.isEmpty {
       let request = waiting.remove(at: place)
       active[request.traceID] = request
       soonestEnd = min(soonestEnd, request.late)
     }
     position = max(position, offset.next)
+  }
+
+  /// Puts the request whose trace begins last back to those that wait for the next pass. Returns its trace;
+  /// nil if none is being read.
+  mutating func putBack() -> TraceID? {
+    let last = active.values.max {
+      ($0.first, $0.traceID.high, $0.traceID.low) < ($1.first, $1.traceID.high, $1.traceID.low)
+    }
+    guard let request = last else { return nil }
+    active[request.traceID] = nil
+    waiting.insert(request, at: place(of: request.first))
+    findSoonestEnd()
+    return request.traceID
   }
 
   /// Notes that nothing before `offset` is left in the log.
@@ -124,6 +166,7 @@ struct RecallQueue {
     active[request.traceID] = nil
     traces[request.traceID] = nil
     findSoonestEnd()
+    forgetDates()
     return request
   }
 
@@ -148,6 +191,21 @@ struct RecallQueue {
     soonestEnd = active.values.map(\.late).min() ?? Offset(.max)
   }
 
+  /// Whether there is a waiting request at `place` that is part of the pass.
+  private func mayJoin(at place: Int) -> Bool {
+    place < waiting.endIndex && waiting[place].first < passEnd
+  }
+
+  private func isPending(_ date: RequestDate) -> Bool { traces[date.traceID] == date.late }
+
+  /// Forgets when fulfilled requests were made, at the latest when they are more than the others.
+  private mutating func forgetDates() {
+    while firstDate < dates.endIndex, !isPending(dates[firstDate]) { firstDate += 1 }
+    guard dates.count > 2 * traces.count + 16 else { return }
+    dates = dates[firstDate...].filter(isPending)
+    firstDate = 0
+  }
+
   /// The place of the first waiting request that begins at or after `offset`.
   private func place(of offset: Offset) -> Int {
     var (low, high) = (0, waiting.count)
@@ -163,5 +221,7 @@ struct RecallQueue {
     for (left, right) in zip(waiting, waiting.dropFirst()) {
       invariant(left.first <= right.first, "recalls are out of order")
     }
+    let oldest = (waiting + active.values).map(\.requestedAt).min()
+    invariant(oldest == oldestRequest, "the oldest recall is not the oldest")
   }
 }

@@ -15,16 +15,28 @@ import SpanStorage
 /// Holds the spans of traces that are being recalled: a sampler that only accumulates.
 final class RecallCollector {
   var sampler: Sampler
+  /// Bytes of the spans it holds, as the memory's account has them.
+  private(set) var heldBytes = 0
 
   init(
     partition: PartitionID, _ configuration: SamplerConfiguration, _ memory: SpanMemory,
     _ workspace: SamplerWorkspace
   ) {
     sampler = Sampler(
-      partition: partition, configuration: configuration.withoutBaseline, memory: memory,
+      partition: partition, configuration: configuration.forCollecting, memory: memory,
       workspace: workspace)
     sampler.recovery.isHolding = true
     sampler.recovery.isCollecting = true
+  }
+
+  deinit { sampler.spanMemory.recallBytes -= heldBytes }
+
+  /// Reports the memory that it takes now.
+  func updateAccounts() {
+    let held = sampler.buffer.neededBytes
+    sampler.spanMemory.recallBytes += held - heldBytes
+    heldBytes = held
+    sampler.updateTableAccount()
   }
 }
 
@@ -88,7 +100,7 @@ extension Sampler {
   ///
   /// It may lie far after the last one: then what is between need not be read.
   public mutating func nextRecall() -> Offset? {
-    recalls.count == 0 ? nil : recalls.next(hasRoom: hasRecallRoom)
+    recalls.count == 0 ? nil : recalls.next(hasRoom: hasRecallRoom, end: nextOffset ?? Offset(0))
   }
 
   /// How many recalls wait or are being read.
@@ -99,8 +111,58 @@ extension Sampler {
     recalls.oldestRequest.map { max(clock - $0, .seconds(0)) } ?? .seconds(0)
   }
 
-  private var hasRecallRoom: Bool {
-    (collector?.sampler.buffer.neededBytes ?? 0) < configuration.limits.recallBytes
+  /// When the oldest of them was requested, by the stream clock; nil if there is none.
+  public var oldestRecall: Instant? { recalls.oldestRequest }
+
+  /// Whether a trace is being read again.
+  public var isReadingAgain: Bool { recalls.isReading }
+
+  private var hasRecallRoom: Bool { spanMemory.recallBytes < configuration.limits.recallBytes }
+
+  /// Frees memory while recalls hold too much: traces wait for the next pass, those that began last first.
+  ///
+  /// - Parameter all: whether even the last one may be put back. Otherwise it is read to its end: its size is
+  ///   bounded like that of any other trace.
+  public mutating func relieveRecalls(all: Bool) {
+    guard let collector else { return }
+    while spanMemory.recallBytes > configuration.limits.recallBytes, all || recalls.isReadingSeveral,
+      let traceID = recalls.putBack()
+    {
+      counters.recallsPutBack += 1
+      forgetRead(traceID, collector)
+      collector.sampler.discard(traceID)
+      collector.updateAccounts()
+    }
+    collector.sampler.cleanBuffer()
+  }
+
+  /// Forgets what has been read again of a trace, so that it is not taken for redelivered the next time. The
+  /// spans that arrived since the request stay known: they have been forwarded.
+  private mutating func forgetRead(_ traceID: TraceID, _ collector: RecallCollector) {
+    guard let read = collector.sampler.knownSpans(of: traceID),
+      case .past(let past) = find(traceID, index.hash(traceID)), verdicts[past].isKept,
+      let place = pastKept.find(verdicts.number(of: past))
+    else { return }
+    var known = pastKept[place]
+    let before = register.byteCount(of: known)
+    if read.areAll {
+      register.forget(read.known, of: collector.sampler.register, from: &known)
+    } else {
+      // No memory: rather have those that are redelivered twice than lose any.
+      register.release(known)
+      known = KnownSpans(.digests)
+    }
+    pastKept.update(place, known, growth: register.byteCount(of: known) - before)
+  }
+
+  /// The digests of an open trace's spans, and whether no span is missing that has been buffered; nil if the
+  /// trace is not open.
+  private mutating func knownSpans(of traceID: TraceID) -> (known: KnownSpans, areAll: Bool)? {
+    guard case .open(let slot) = find(traceID, index.hash(traceID)) else { return nil }
+    learnDigests(of: slot)
+    let known = table[slot].known
+    let isWhole = table[slot].state == .skeleton || register.count(of: known) >= Int(table[slot].spanCount)
+    return (known, isWhole)
   }
 
   /// Reads a record again: one at or after `nextRecall`, with no record between them.
@@ -117,6 +179,7 @@ extension Sampler {
       unsafe collect(value, offset, timestamp, &workspace.scratch, &effects)
     }
     fulfilRecalls(into: &effects)
+    if spanMemory.recallBytes > configuration.limits.recallBytes { relieveRecalls(all: false) }
   }
 
   /// Notes that the log begins at `offset`: what recalls need from before is gone.
@@ -158,7 +221,7 @@ extension Sampler {
     collector.sampler.begin(at: share.offset, clock: timestamp ?? .distantPast)
     collector.sampler.prepare(for: reading.record, value)
     var new: [Int]?
-    if case .past(let past) = find(share.traceID, index.hash(share.traceID)) {
+    if case .past(let past) = find(share.traceID, index.hash(share.traceID)), verdicts[past].isKept {
       // A span that came again since the request was forwarded then.
       new = newSpans(of: share, of: reading.record, value, after: past)
     }
@@ -194,27 +257,44 @@ extension Sampler {
     while let request = recalls.takeRead() {
       let collector = collector ?? makeCollector()
       let before = collector.sampler.counters
-      let spans = collector.sampler.fulfil(request, into: &effects)
+      let recalled = collector.sampler.fulfil(request, into: &effects)
       let after = collector.sampler.counters
       counters.tracesRecalled += 1
-      if request.isPartial, spans > 0 { counters.recallsPartial += 1 }
-      if request.isPartial, spans == 0 { counters.recallsGone += 1 }
-      counters.spansRecalled += UInt64(spans)
+      if request.isPartial, recalled.isFound { counters.recallsPartial += 1 }
+      if request.isPartial, !recalled.isFound { counters.recallsGone += 1 }
+      if recalled.isTruncated { counters.tracesTruncated += 1 }
+      if let reason = recalled.reason { counters.keptByReason[reason, default: 0] += 1 }
+      countRecalled(ofService: recalled.rootService)
+      counters.spansRecalled += after.spansKept - before.spansKept
       counters.bytesRecalled += after.bytesKept - before.bytesKept
       counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge
       counters.tracestatesLeftAlone += after.tracestatesLeftAlone - before.tracestatesLeftAlone
     }
     // Its memory is released with it. Before that it is cleaned like any other buffer: while recalls overlap,
     // some of its spans are always needed.
-    if recalls.count == 0 {
-      collector = nil
-    } else if let collector, collector.sampler.buffer.isCleaningDue {
-      collector.sampler.cleanBuffer()
-    }
+    guard recalls.count > 0 else { return collector = nil }
+    guard let collector else { return }
+    if collector.sampler.buffer.isCleaningDue { collector.sampler.cleanBuffer() }
+    collector.updateAccounts()
   }
 
-  /// Hands out a trace that has been read again, with its revised record. Returns how many spans it has.
-  private mutating func fulfil(_ request: RecallRequest, into effects: inout Effects) -> Int {
+  /// Counts a recalled trace for the service of its root; empty if it has none. The name comes from another
+  /// table.
+  private mutating func countRecalled(ofService name: [UInt8]) {
+    let service = name.isEmpty ? .none : name.withRawBytes { services.pin($0) } ?? otherServices
+    serviceVerdicts.count(service, isKept: true, most: configuration.limits.servicesCounted)
+  }
+
+  /// What counters say about a recalled trace.
+  private struct RecalledTrace {
+    var isFound: Bool
+    var isTruncated: Bool
+    var reason: String?
+    var rootService: [UInt8]
+  }
+
+  /// Hands out a trace that has been read again, with its revised record.
+  private mutating func fulfil(_ request: RecallRequest, into effects: inout Effects) -> RecalledTrace {
     let hash = index.hash(request.traceID)
     let slot: Int
     if case .open(let open) = find(request.traceID, hash) {
@@ -225,13 +305,12 @@ extension Sampler {
       index.insert(hash, .open(slot))
     }
     let isFound = table[slot].spanCount > 0
-    let limits = configuration.limits
-    let isOverLimit = table[slot].exceeds(spans: limits.spansPerTrace, bytes: limits.bytesPerTrace)
     // All policies that are certain of the whole trace, and those that were certain with what was remembered.
     var outcome = policies.program.certain(table[slot].facts)
     outcome.matches |= request.matches
     outcome.threshold = .always
-    table[slot].state = isOverLimit ? .skeleton : .kept
+    let isTruncated = table[slot].state == .skeleton
+    if !isTruncated { table[slot].state = .kept }
     table[rare: slot].threshold = .always
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
@@ -240,10 +319,25 @@ extension Sampler {
     decision.recall = request.isPartial ? (isFound ? .partial : .gone) : .done
     decision.lastOffset = request.late
     emit(decision, outcome, slot, at: place, &effects)
-    let spanCount = Int(table[slot].spanCount)
+    let recalled = RecalledTrace(
+      isFound: isFound, isTruncated: isTruncated, reason: firstReason(of: slot, matches: outcome.matches),
+      rootService: services.bytes(of: table[slot].rootService))
+    forget(slot, hash)
+    return recalled
+  }
+
+  /// Releases what has been read again of a trace.
+  private mutating func discard(_ traceID: TraceID) {
+    let hash = index.hash(traceID)
+    guard case .open(let slot) = find(traceID, hash) else { return }
+    buffer.release(&table[slot].spans)
+    forget(slot, hash)
+  }
+
+  /// Releases a trace, of which nothing is remembered.
+  private mutating func forget(_ slot: Int, _ hash: UInt32) {
     register.release(table[slot].known)
     index.remove(hash, .open(slot))
     release(slot)
-    return spanCount
   }
 }

@@ -26,6 +26,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case forgetRecalls = "forget-recalls"
   /// Revised records are not read back: what was recalled is recalled again.
   case recallTwice = "recall-twice"
+  /// Old verdicts are not looked up: very late spans get their traces decided again.
+  case skipLookups = "skip-lookups"
   /// Verdicts that are read back are held outside all limits until all have arrived.
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may have any size, whatever their topics accept.
@@ -58,27 +60,31 @@ final class MutatedLink: BrokerLink {
   var unaccountedBytes: Int { gathered.count * MemoryLayout<(PartitionID, RestoredVerdict)>.stride }
 
   func readDecisions(
-    _ partition: PartitionID, since time: Instant, _ take: (PartitionID, RestoredVerdict) -> Void
+    _ partition: PartitionID, since time: Instant, until end: Instant?,
+    _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     switch mutant {
-    case .forgetVerdicts: return .read(isWhole: true)
+    case .forgetVerdicts where end == nil: return .read(isWhole: true)
+    case .skipLookups where end != nil: return .read(isWhole: true)
     case .gatherVerdicts:
-      let answer = try link.readDecisions(partition, since: time) { gathered.append(($0, $1)) }
+      let answer = try link.readDecisions(partition, since: time, until: end) { gathered.append(($0, $1)) }
       if case .read = answer {
         for (id, verdict) in gathered where id == partition { take(id, verdict) }
         gathered.removeAll { $0.0 == partition }
       }
       return answer
     case .forgetRecalls:
-      return try link.readDecisions(partition, since: time) { if $1.recall == nil { take($0, $1) } }
+      return try link.readDecisions(partition, since: time, until: end) {
+        if $1.recall == nil { take($0, $1) }
+      }
     case .recallTwice:
-      return try link.readDecisions(partition, since: time) { if !$1.isRevised { take($0, $1) } }
+      return try link.readDecisions(partition, since: time, until: end) { if !$1.isRevised { take($0, $1) } }
     case .forgetLedger:
       // Only the ledger states it.
-      return try link.readDecisions(partition, since: time) { id, verdict in
+      return try link.readDecisions(partition, since: time, until: end) { id, verdict in
         if verdict.earliestStart == nil { take(id, verdict) }
       }
-    default: return try link.readDecisions(partition, since: time, take)
+    default: return try link.readDecisions(partition, since: time, until: end, take)
     }
   }
 

@@ -105,6 +105,8 @@ final class SimulatedCluster {
   private(set) var silentUntil = Instant.distantPast
   /// The largest record that topics accept, where it differs from the client's limit.
   var recordBytesMax: [String: Int] = [:]
+  /// The first offset that is left of logs whose oldest records have been deleted.
+  var logStarts: [LogID: Int64] = [:]
   /// Called whenever time has passed: what is due is published before anybody reads.
   var onPass: (() -> Void)?
   /// Called whenever offsets have been committed.

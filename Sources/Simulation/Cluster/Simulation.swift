@@ -123,7 +123,7 @@ public final class Simulation {
     traffic.slowShare = 0.1
     traffic.slowThresholdNanoseconds = 800_000_000
     traffic.publishDelayMaxNanoseconds = 300_000_000
-    traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.3 : 0.1) : 0
+    traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.6 : 0.1) : 0
     traffic.redeliveredShare = options.redelivered
     traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
@@ -138,6 +138,8 @@ public final class Simulation {
     sampler.windows.loneRootsWait = true
     sampler.windows.lateWindow = .seconds(120)
     sampler.windows.recallWindow = .seconds(120)
+    sampler.windows.looksUpVerdicts = options.forgetsSoon
+    if options.forgetsSoon { sampler.windows.lateWindow = .seconds(11) }
     // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
     // Every other configuration reads attributes of spans that the one before it didn't.
@@ -188,7 +190,7 @@ public final class Simulation {
       configuration.logs?.wait = .seconds(20)
       configuration.logs?.heldBytesMax = 16_384
     }
-    if options.recallsSlowly { configuration.recallBytesPerSecond = 600 }
+    if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
@@ -204,7 +206,7 @@ public final class Simulation {
     while report.steps < stepsMax, nextRecord != nil || !isDrained { step() }
     faults.plan.isOver = true
     cluster.speakAgain()
-    let quietSteps = report.steps + (options.recallsSlowly ? 24_000 : 6000)
+    let quietSteps = report.steps + (options.recallsSlowly ? 48_000 : 6000)
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
     // Transactions that dead workers left open end now: readers see what comes after them.
     cluster.pass(to: now + .seconds(60))

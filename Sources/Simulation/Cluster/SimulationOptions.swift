@@ -60,6 +60,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var compressesSpans = false
   /// Whether recalls are many and read slowly: then requests outlive commits, kills and rebalances.
   public var recallsSlowly = false
+  /// Whether verdicts are forgotten before late spans arrive, and have to be looked up.
+  public var forgetsSoon = false
   /// Whether logs follow.
   public var hasLogs = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
@@ -106,6 +108,11 @@ public struct SimulationOptions: Equatable, Sendable {
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     hasLogs = traces % 10 < 6
     if traces % 8 < 5 { redelivered = 0.2 }
+    // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
+    // And a span that comes again once its trace is forgotten is not recognised.
+    forgetsSoon =
+      isTransactional && traces % 13 < 8 && wrongStamps == 0
+      && (redelivered == 0 || disorderMilliseconds == 0)
     if isTransactional, traces % 4 != 2 { lateRequests = 0.5 }
   }
 }

@@ -82,6 +82,7 @@ final class VirtualConsumer: ConsumerClient {
     var left = process.faults.plan.random.number(in: 1...40)
     var count = 0
     for id in positions.keys.sorted() where !isStalled(id) {
+      guard isInLog(id) else { continue }
       let end = seesUncommitted || isSubscribed ? cluster.log(id).end : cluster.lastStableOffset(of: id)
       while left > 0, let next = positions[id], next < end {
         positions[id] = next + 1
@@ -100,6 +101,18 @@ final class VirtualConsumer: ConsumerClient {
       }
     }
     return count
+  }
+
+  /// Whether the position is in the log. If not, it is an error, as with `auto.offset.reset: error`, and the
+  /// partition is no longer read.
+  private func isInLog(_ id: LogID) -> Bool {
+    guard let next = positions[id], !(cluster.logStarts[id, default: 0]...cluster.log(id).end).contains(next)
+    else {
+      return true
+    }
+    positions[id] = nil
+    events.append(.error(KafkaError(.localAutoOffsetReset)))
+    return false
   }
 
   /// Whether fetching from the partition hangs: a broker is slow, or a rebalance is in progress.
@@ -190,7 +203,7 @@ final class VirtualConsumer: ConsumerClient {
       let end = seesUncommitted ? cluster.log(id).end : cluster.lastStableOffset(of: id)
       switch wanted.offset {
       case PartitionOffset.end: found.offset = end
-      case PartitionOffset.beginning: found.offset = 0
+      case PartitionOffset.beginning: found.offset = cluster.logStarts[id, default: 0]
       default:
         let record = cluster.log(id).records.first { $0.timestamp / 1_000_000 >= wanted.offset }
         found.offset = record?.offset ?? PartitionOffset.end

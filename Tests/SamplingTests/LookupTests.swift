@@ -1,0 +1,206 @@
+// Very late spans follow the verdict that their trace got, even if it has been forgotten.
+
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct LookupTests {
+  private let trace = TestSpan.unlucky
+
+  private func world(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) -> World {
+    World {
+      $0.dropped = .ledger
+      $0.windows.looksUpVerdicts = true
+      $0.windows.recallWindow = .seconds(3600)
+      $0.windows.lateWindow = .seconds(60)
+      adjust(&$0)
+    }
+  }
+
+  private func child(_ id: UInt64, at start: Int64 = 500) -> TestSpan {
+    TestSpan(trace: trace, id: id, parent: 1, start: start, end: start + 10)
+  }
+
+  private func error(_ id: UInt64, at start: Int64 = 500) -> TestSpan {
+    TestSpan(trace: trace, id: id, parent: 1, start: start, end: start + 10, status: .error)
+  }
+
+  /// Other traffic, which moves the clock.
+  private func passing(_ world: World, at time: Int64) throws {
+    let span = TestSpan(trace: UInt64(0x1000 + time), id: 9, start: time, end: time + 10)
+    try world.send(span, at: time)
+  }
+
+  /// Answers what is wanted from `verdicts`, after a commit.
+  private func lookUp(_ world: World, in verdicts: [RestoredVerdict]) throws -> [Event] {
+    let early = world.sampler.nextLookup()
+    #expect(early == nil, "the last verdicts are not in the log yet")
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let wanted = world.sampler.nextLookup()
+    let again = world.sampler.nextLookup()
+    let lookup = try #require(wanted)
+    #expect(again == lookup)
+    for verdict in verdicts {
+      #expect(lookup.since <= verdict.decidedAt && verdict.decidedAt <= lookup.until)
+      world.sampler.found(verdict)
+    }
+    world.sampler.endLookup(into: &world.effects)
+    return try world.take()
+  }
+
+  /// A world in which the trace was dropped and forgotten, and its verdicts.
+  private func forgotten(_ adjust: (inout SamplerConfiguration) -> Void = { _ in }) throws -> (
+    World, [RestoredVerdict]
+  ) {
+    let world = world(adjust)
+    try world.send(.root(), child(2), at: 1000)
+    try world.pass(to: 31_000)
+    let verdicts = try world.takeLedger()
+    try passing(world, at: 200_000)
+    return (world, verdicts)
+  }
+
+  @Test func aVeryLateErrorBringsItsTraceBack() throws {
+    let (world, verdicts) = try forgotten()
+    #expect(try world.send(error(3), at: 201_000).isEmpty, "not kept before the answer")
+    let events = try lookUp(world, in: verdicts)
+    let late = try #require(events.written.first)
+    #expect(events.written.count == 1 && late.late && !late.final && late.recall == "requested")
+    #expect(late.firstOffset == 0 && late.recallUntil == 0)
+    #expect(events.kept.map(\.id) == [3])
+    let recalled = try world.recall()
+    #expect(recalled.kept.map(\.id).sorted() == [1, 2])
+    #expect(recalled.written.map(\.recall) == ["done"])
+    #expect(try world.send(error(3), child(4), at: 202_000).kept.map(\.id) == [4])
+    #expect(world.counters.lookups == 1 && world.counters.lookupsFound == 1)
+  }
+
+  @Test func spansThatChangeNothingAreDropped() throws {
+    let (world, verdicts) = try forgotten()
+    try world.send(child(3), at: 201_000)
+    #expect(try lookUp(world, in: verdicts).isEmpty)
+    let places = try world.takeLedger()
+    #expect(places.map(\.isLate) == [true] && places.map(\.lastOffset) == [Offset(2)])
+    #expect(try world.pass(to: 300_000).decisions.allSatisfy { $0.traceID != TraceID(high: 0, low: trace) })
+    #expect(world.counters.lateSpansDropped == 1)
+  }
+
+  /// One final verdict a trace: a very late span of a kept one is kept, and its trace not decided again.
+  @Test func aKeptTraceStaysKept() throws {
+    let world = world()
+    let kept = try world.send(.root(), error(2), at: 1000) + world.pass(to: 31_000)
+    let final = try #require(kept.last { $0.decision?.isFinal == true })
+    guard case .decision(_, let record?) = final else {
+      Issue.record("no record")
+      return
+    }
+    try passing(world, at: 700_000)
+    try world.send(child(3), at: 701_000)
+    let events = try lookUp(world, in: [try RestoredVerdict(record: record)])
+    #expect(events.kept.map(\.id) == [3])
+    let late = try #require(events.written.first)
+    #expect(late.verdict == "keep" && late.late && !late.final)
+    #expect(try world.pass(to: 800_000).decisions.count { $0.spanCount > 1 } == 0)
+    #expect(try world.send(child(3), child(4), at: 801_000).kept.isEmpty, "unknown until it is looked up")
+  }
+
+  @Test func withoutAVerdictATraceIsLikeAnyOther() throws {
+    let world = world()
+    try passing(world, at: 200_000)
+    #expect(try world.send(.root(), error(2), at: 201_000).isEmpty)
+    // Its window is over, and waits for the answer.
+    #expect(try world.pass(to: 240_000).decisions.allSatisfy { $0.spanCount == 1 })
+    let events = try lookUp(world, in: [])
+    #expect(events.decisions.map(\.isFinal) == [false, true])
+    #expect(events.kept.map(\.id).sorted() == [1, 2])
+    #expect(world.counters.lookupsFound == 0)
+  }
+
+  /// Those beyond the limit, and those that have to make room, are decided without an answer.
+  @Test func whatWaitsIsBounded() throws {
+    let world = world { $0.limits.lookups = 1 }
+    try passing(world, at: 200_000)
+    try world.send(child(2), at: 201_000)
+    let other = TestSpan(trace: 77, id: 2, parent: 1, start: 500, end: 600, status: .error)
+    #expect(try world.send(other, at: 201_000).decisions.map(\.isKept) == [true])
+    #expect(world.counters.lookups == 1 && world.counters.lookupsRefused == 1)
+    world.sampler.relieve(toBytes: 0, into: &world.effects)
+    #expect(try world.take().decisions.contains { $0.trigger == .memory })
+    #expect(world.counters.lookupsRefused == 2)
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let none = world.sampler.nextLookup()
+    #expect(none == nil)
+  }
+
+  /// A root that lasted long is old when it comes, and its trace was decided after its end.
+  @Test func theVerdictOfALongRootIsFound() throws {
+    let world = world()
+    try passing(world, at: 200_000)
+    try world.send(TestSpan(trace: trace, id: 1, start: 500, end: 199_000), at: 201_000)
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let lookup = world.sampler.nextLookup()
+    #expect(try #require(lookup).until >= .at(199_000) + world.sampler.configuration.windows.decisionWait)
+  }
+
+  /// The trace that came first is answered first, even if spans come all the time that are older.
+  @Test func noneWaitsForThoseThatComeLater() throws {
+    let world = world()
+    try passing(world, at: 900_000)
+    try world.send(child(2, at: 700_000), at: 901_000)
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    let first = world.sampler.nextLookup()
+    for step in 0..<3 as Range<UInt64> {
+      try world.send(TestSpan(trace: 80 + step, id: 2, parent: 1, start: 1000, end: 1010), at: 902_000)
+    }
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    try world.send(TestSpan(trace: 90, id: 2, parent: 1, start: 710_000, end: 710_010), at: 903_000)
+    #expect(world.sampler.lookedUp.map(\.low) == [trace])
+    world.sampler.endLookup(into: &world.effects)
+    _ = try world.take()
+    let second = world.sampler.nextLookup()
+    #expect(try #require(first).since > #require(second).since)
+    #expect(Set(world.sampler.lookedUp.map(\.low)) == [80, 81, 82])
+    world.sampler.noteCommitted(before: Offset(world.offset))
+    world.sampler.endLookup(into: &world.effects)
+    _ = world.sampler.nextLookup()
+    #expect(world.sampler.lookedUp.map(\.low) == [90])
+  }
+
+  /// Its partition can't be resumed after it: without an answer it is decided in the end.
+  @Test func noneWaitsForEver() throws {
+    let world = world()
+    try passing(world, at: 200_000)
+    try world.send(child(2), at: 201_000)
+    try world.pass(to: 800_000)
+    _ = world.sampler.nextLookup()
+    #expect(try world.pass(to: 800_500).decisions.allSatisfy { $0.traceID.low != trace })
+    try world.pass(to: 802_000)
+    let lookup = world.sampler.nextLookup()
+    #expect(lookup == nil && world.counters.lookupsRefused == 1)
+    #expect(try world.pass(to: 802_001).decisions.map(\.traceID.low) == [trace])
+  }
+
+  /// Late spans that changed nothing are found by whoever owns the partition when another one does.
+  @Test(arguments: [DroppedRecords.ledger, .compact])
+  func lateSpansBeforeATakeoverAreRecalled(_ dropped: DroppedRecords) throws {
+    let first = world { $0.dropped = dropped }
+    var past: [RestoredVerdict] = []
+    func note(_ events: [Event]) throws {
+      for case .decision(_, let record?) in events { past.append(try RestoredVerdict(record: record)) }
+    }
+    try note(first.send(.root(), child(2), at: 1000))
+    try note(first.pass(to: 31_000))
+    past = try first.takeLedger() + past
+    try note(first.send(child(3), at: 40_000))
+    past += try first.takeLedger()
+    try passing(first, at: 41_000)
+    let point = try #require(first.commitPoint)
+
+    let second = world { $0.dropped = dropped }
+    (second.log, second.offset) = (first.log, first.offset)
+    second.sampler.restore(point, past: past)
+    try second.send(error(4), at: 45_000)
+    #expect(try second.recall().kept.map(\.id).sorted() == [1, 2, 3, 4])
+  }
+}
