@@ -17,6 +17,21 @@ public struct StandingClock: Equatable, Sendable {
   public var until: Offset
 }
 
+/// Where reading the logs of a partition goes on.
+public struct LogsPosition: Equatable, Sendable {
+  /// The stream clock when the requests that are not dealt with were written, or earlier: verdicts that were
+  /// known then are still needed.
+  public var since: Instant
+  /// The next request: those before it are dealt with.
+  public var next: Offset
+
+  /// Makes a position.
+  public init(since: Instant, next: Offset) {
+    self.since = since
+    self.next = next
+  }
+}
+
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
@@ -42,9 +57,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// Where the clock stood still after the safe offset, though `clockAtSafeOffset` is what it jumped to. What
   /// was remembered there goes by this. Nil if it did not.
   public var standing: StandingClock?
-  /// The next request to read in the partition of the same number of the logs' topic: those before it are
-  /// dealt with. Nil if none is known.
-  public var nextLogs: Offset?
+  /// The position in the partition of the same number of the logs' topic. Nil if none is known.
+  public var logs: LogsPosition?
 
   /// The clock by which the first record to read again knew verdicts: those of `late_window` before it must
   /// be read back.
@@ -76,8 +90,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// ahead come before the levels, and the levels may be missing. If recalls are pending, the version is 4:
   /// the nanoseconds may be zero, and the clock at the oldest request comes before the levels. If anything
   /// else has to be known, the version is 5: the oldest request may be missing, and after the levels come
-  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=` and `standing=` with a time
-  /// and, after a `:`, an offset, `l=` with the next offset of the logs.
+  /// pairs of a name and a value, `name=value`, separated by `,`: `forgotten=`, `standing=` and `l=` (for the
+  /// logs) with a time and, after a `:`, an offset.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
@@ -85,7 +99,7 @@ public struct CommitPoint: Equatable, Sendable {
     var pairs: [String] = []
     if let forgotten { pairs.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
     if let standing { pairs.append("standing=\(standing.clock.nanoseconds):\(standing.until.value)") }
-    if let nextLogs { pairs.append("l=\(nextLogs.value)") }
+    if let logs { pairs.append("l=\(logs.since.nanoseconds):\(logs.next.value)") }
     if !pairs.isEmpty {
       return "5;\(point);\(ahead);\(recall);\(levels);\(pairs.joined(separator: ","))"
     }
@@ -131,15 +145,14 @@ public struct CommitPoint: Equatable, Sendable {
       let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard sides.count == 2 else { return false }
       let values = sides[1].split(separator: ":", omittingEmptySubsequences: false).map { Int64($0) }
-      // All end with an offset.
-      guard values.count <= 2, let last = values.last, let last, last >= 0 else { return false }
-      let time = values.count == 2 ? values[0].map(Instant.init(nanoseconds:)) : nil
-      switch (sides[0], time) {
-      case ("forgotten", let time?) where forgotten == nil:
-        forgotten = ForgottenVerdicts(before: time, since: Offset(last))
-      case ("standing", let time?) where standing == nil:
-        standing = StandingClock(clock: time, until: Offset(last))
-      case ("l", nil) where nextLogs == nil && values.count == 1: nextLogs = Offset(last)
+      guard values.count == 2, let time = values[0], let offset = values[1], offset >= 0 else { return false }
+      switch sides[0] {
+      case "forgotten" where forgotten == nil:
+        forgotten = ForgottenVerdicts(before: Instant(nanoseconds: time), since: Offset(offset))
+      case "standing" where standing == nil:
+        standing = StandingClock(clock: Instant(nanoseconds: time), until: Offset(offset))
+      case "l" where logs == nil:
+        logs = LogsPosition(since: Instant(nanoseconds: time), next: Offset(offset))
       default: return false
       }
     }

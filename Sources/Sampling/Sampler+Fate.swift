@@ -10,20 +10,56 @@ public enum TraceFate: Equatable, Sendable {
   case kept
   /// It is dropped.
   case dropped
-  /// No span of it has arrived, or its verdict is older than `late_window`.
+  /// No span of it has arrived, or its verdict is too old.
   case unknown
+  /// Nothing is known of it, but verdicts had to be forgotten that should be known.
+  case forgotten
+}
+
+/// What is known of verdicts that are needed for longer than spans need them.
+struct VerdictRetention {
+  /// The clock by which verdicts are forgotten, if it is earlier than the stream clock.
+  var clock = Instant.distantFuture
+  /// The latest verdict that was forgotten for lack of memory, or is missing from the log.
+  var lost = Instant.distantPast
 }
 
 extension Sampler {
-  /// What becomes of a trace, as of the stream clock. It changes nothing; mutating as the other lookups are.
-  public mutating func fate(of traceID: TraceID) -> TraceFate {
+  /// Keeps the verdicts that are known by this clock, though spans may need them no longer. What spans know
+  /// does not depend on it.
+  public mutating func retainVerdicts(knownBy clock: Instant) {
+    guard clock != retention.clock else { return }
+    retention.clock = clock
+    // Some may be forgotten now.
+    if let oldest = verdicts.oldest, oldest + configuration.windows.lateWindow <= min(clock, self.clock) {
+      quietUntil = .distantPast
+    }
+  }
+
+  /// Notes that verdicts given up to `time` may be missing from those that were restored.
+  public mutating func noteMissingVerdicts(until time: Instant) { retention.lost = max(retention.lost, time) }
+
+  /// Forgets the oldest verdict to make room for another.
+  mutating func forgetForRoom() {
+    guard let oldest = verdicts.oldest else { return }
+    let isNeeded = oldest + configuration.windows.lateWindow > clockOfVerdicts
+    guard verdicts.removeOldest(from: &index) else { return }
+    if isNeeded { counters.verdictsForgottenEarly += 1 }
+    retention.lost = max(retention.lost, oldest)
+  }
+
+  /// What becomes of a trace, for something written at `time` that is dealt with `wait` later. It changes
+  /// nothing; mutating as the other lookups are.
+  public mutating func fate(of traceID: TraceID, at time: Instant, wait: Interval) -> TraceFate {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
     case .past(let past):
-      // One that is older is forgotten when a span comes: whether that has happened must not matter.
-      guard verdicts[past].decidedAt + configuration.windows.lateWindow > clock else { return .unknown }
-      return verdicts[past].isKept ? .kept : .dropped
-    case nil: return .unknown
+      // Older ones may be there or not.
+      if verdicts[past].decidedAt + configuration.windows.lateWindow > time + wait {
+        return verdicts[past].isKept ? .kept : .dropped
+      }
+      return .unknown
+    case nil: return retention.lost >= time ? .forgotten : .unknown
     }
   }
 

@@ -85,7 +85,7 @@ extension Sampler {
   /// Remembers a verdict for late spans. Returns where it is, which the caller enters in the index.
   mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) -> Int {
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom {
-      if verdicts.removeOldest(from: &index) { counters.verdictsForgottenEarly += 1 }
+      forgetForRoom()
     }
     return verdicts.append(verdict, facts, in: &index)
   }

@@ -65,6 +65,8 @@ public struct Sampler: ~Copyable {
   var forgotten: ForgottenVerdicts?
   /// Where the clock stood still before it last jumped.
   var standing: StandingClock?
+  /// Which verdicts are forgotten later than that.
+  var retention = VerdictRetention()
   /// Before this time no window closes and no verdict is forgotten.
   var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
@@ -552,6 +554,7 @@ public struct Sampler: ~Copyable {
   private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     let lateWindow = configuration.windows.lateWindow
+    let clockOfVerdicts = min(clockOfVerdicts, retention.clock)
     if let oldest = verdicts.oldest, oldest + lateWindow <= clockOfVerdicts {
       let clock = clockOfVerdicts
       while let oldest = verdicts.oldest, oldest + lateWindow <= clock { verdicts.removeOldest(from: &index) }
@@ -560,8 +563,10 @@ public struct Sampler: ~Copyable {
     guard !recovery.isHolding else { return }
     // What is added from now on ends no earlier than if it were added now: the clock goes back only in
     // `turnBack`.
-    quietUntil = min(
-      table.firstEnd(configuration.windows, now: clock), (verdicts.oldest ?? clock) + lateWindow)
+    quietUntil = table.firstEnd(configuration.windows, now: clock)
+    let forgettable = (verdicts.oldest ?? clock) + lateWindow
+    // Those that are retained wait for `retainVerdicts`.
+    if forgettable > clock || retention.clock == .distantFuture { quietUntil = min(quietUntil, forgettable) }
   }
 
   /// The clock by which verdicts are forgotten: where it stood still for the last owner, it does here.

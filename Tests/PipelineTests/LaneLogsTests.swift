@@ -112,7 +112,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(broker.outputs(to: .sampledLogs).map(\.key) == [traceKey(1), nil])
     #expect(broker.outputs(to: .sampledLogs).allSatisfy { $0.partition == first })
     #expect(broker.outputs(to: .sampledLogs).first?.value == broker.logs[0][0].value)
-    #expect(broker.points[first]?.nextLogs == Offset(4))
+    #expect(broker.points[first]?.logs?.next == Offset(4))
     var counters = LogCounters()
     (counters.requests, counters.written, counters.kept, counters.dropped) = (4, 2, 1, 1)
     (counters.unknownDropped, counters.traceFreeKept) = (1, 1)
@@ -157,7 +157,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     tick(22, broker)
     try step(lane, 22, 23)
     #expect(broker.outputs(to: .sampledLogs).isEmpty)
-    #expect(broker.points[first]?.nextLogs ?? Offset(0) == Offset(0))
+    #expect(broker.points[first]?.logs?.next ?? Offset(0) == Offset(0))
     tick(31, broker)
     try step(lane, 31, 32)
     #expect(try kept(broker) == ["logEarly", "logNext"])
@@ -202,7 +202,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(try kept(broker) == [])
     try step(lane, 26, 27)
     #expect(try kept(broker) == ["loga"])
-    #expect(broker.points[first]?.nextLogs == Offset(1))
+    #expect(broker.points[first]?.logs?.next == Offset(1))
   }
 
   @Test func inAnEmptyPartitionTimePassesToo() throws {
@@ -213,7 +213,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(try kept(broker) == [])
     try step(lane, 28, 29)
     #expect(try kept(broker) == ["loga"])
-    #expect(broker.points[first]?.nextLogs == Offset(1))
+    #expect(broker.points[first]?.logs?.next == Offset(1))
     // Spans that come then are read as ever.
     broker.append(tracesData([TestSpan(trace: 1, id: 1, isError: true)]), at: at(29))
     try step(lane, 29.5, 40, 41)
@@ -328,7 +328,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     append(TestLog(trace: 1, text: "logb"), at: 10, to: broker)
     tick(22, broker)
     try step(lane(MemoryLink(broker)), 22, 23, 24)
-    #expect(broker.points[first]?.nextLogs == Offset(1))
+    #expect(broker.points[first]?.logs?.next == Offset(1))
     tick(40, broker)
     let link = MemoryLink(broker)
     link.tails = [
@@ -342,7 +342,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     ]
     try step(lane(link), 25, 40, 41)
     #expect(try kept(broker) == ["loga", "logb"])
-    #expect(broker.points[first]?.nextLogs == Offset(2))
+    #expect(broker.points[first]?.logs?.next == Offset(2))
   }
 
   @Test func anAbortStartsFromTheCommittedPosition() throws {
@@ -354,11 +354,11 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     tick(30, broker)
     link.commitErrors = [BrokerError(.abort, "refused")]
     try step(lane, 30)
-    #expect(broker.points[first]?.nextLogs ?? Offset(0) == Offset(0))
+    #expect(broker.points[first]?.logs?.next ?? Offset(0) == Offset(0))
     broker.outputs.removeAll()
     try step(lane, 31, 32, 33)
     #expect(try kept(broker) == ["loga"])
-    #expect(broker.points[first]?.nextLogs == Offset(1))
+    #expect(broker.points[first]?.logs?.next == Offset(1))
   }
 
   @Test func whatHasLeftTheLogIsReported() throws {
@@ -366,7 +366,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     for name in ["loga", "logb", "logc"] { append(TestLog(trace: 1, text: name), at: 1, to: broker) }
     broker.points[first] = CommitPoint(
       safeOffset: Offset(0), clockAtSafeOffset: at(0), highWater: Offset(0), clock: at(0))
-    broker.points[first]?.nextLogs = Offset(1)
+    broker.points[first]?.logs = LogsPosition(since: at(0), next: Offset(1))
     tick(30, broker)
     let link = MemoryLink(broker)
     link.logsStart = 2
@@ -378,6 +378,114 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(lost == ["1-2"])
     #expect(lane.snapshot().lane.logs.lost == 1)
     #expect(try kept(broker) == ["logc"])
+  }
+
+  @Test func aTopicMadeAnewIsReadFromItsBeginning() throws {
+    let broker = broker()
+    append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(0), clockAtSafeOffset: at(0), highWater: Offset(0), clock: at(0))
+    broker.points[first]?.logs = LogsPosition(since: at(0), next: Offset(9))
+    tick(30, broker)
+    let link = MemoryLink(broker)
+    link.logsEndEarly = true
+    let lane = lane(link)
+    try step(lane, 0)
+    link.logsEndEarly = false
+    try step(lane, 1, 30, 31)
+    #expect(lane.snapshot().lane.logs.lost == 0)
+    #expect(try kept(broker) == ["loga"])
+    #expect(broker.points[first]?.logs?.next == Offset(1))
+  }
+
+  // MARK: Verdicts are known as long as logs need them
+
+  /// Logs that are read long after their traces were decided.
+  @Test func verdictsWaitForLogsThatAreLate() throws {
+    let broker = broker()
+    append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
+    append(TestLog(trace: 2, text: "logb"), at: 1, to: broker)
+    append(TestLog(trace: 3, text: "logc"), at: 1, to: broker)
+    let link = MemoryLink(broker)
+    link.againErrors = Array(repeating: BrokerError(.retry, "no answer"), count: 1000)
+    let lane = lane(link)
+    try step(lane, 0, 1)
+    for second in stride(from: 20.0, to: 5000, by: 20) {
+      tick(second, broker)
+      try step(lane, second)
+    }
+    #expect(broker.outputs(to: .sampledLogs).isEmpty)
+    // Spans know of old verdicts what they always did.
+    #expect(lane.job.partitions[0].state.sampler.usage.pastVerdicts > 200)
+    link.againErrors = []
+    tick(5010, broker)
+    try step(lane, 5010, 5011)
+    #expect(try kept(broker) == ["loga"])
+    #expect(lane.snapshot().lane.logs.dropped == 1)
+    #expect(lane.snapshot().lane.logs.unknownDropped == 1)
+    // Once logs have been read, the verdicts on them are forgotten.
+    for second in stride(from: 5020.0, to: 5060, by: 4) {
+      tick(second, broker)
+      try step(lane, second)
+    }
+    #expect(lane.job.partitions[0].state.sampler.usage.pastVerdicts < 60)
+  }
+
+  @Test func verdictsForLateLogsAreReadBack() throws {
+    let broker = broker()
+    append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
+    let link = MemoryLink(broker)
+    link.againErrors = Array(repeating: BrokerError(.retry, "no answer"), count: 1000)
+    try step(lane(link), 0, 1, 2)
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(2), clockAtSafeOffset: at(5000), highWater: Offset(2), clock: at(5000))
+    broker.points[first]?.logs = LogsPosition(since: at(0), next: Offset(0))
+    let next = MemoryLink(broker)
+    next.tails = [
+      (
+        [
+          RestoredVerdict(
+            traceID: traceID(1), isKept: true, isFinal: true, threshold: .always, decidedAt: at(2))
+        ],
+        .read(isWhole: true)
+      )
+    ]
+    tick(5001, broker)
+    let lane = lane(next)
+    try step(lane, 5001, 5002)
+    #expect(next.asked.first.map { $0 < at(-500) } == true)
+    #expect(try kept(broker) == ["loga"])
+  }
+
+  /// Without its verdict, nobody can say that a trace was dropped.
+  @Test func logsWhoseVerdictIsMissingAreKept() throws {
+    let broker = broker()
+    append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
+    append(TestLog(trace: 1, text: "logb"), at: 5010, to: broker)
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(2), clockAtSafeOffset: at(5000), highWater: Offset(2), clock: at(5000))
+    broker.points[first]?.logs = LogsPosition(since: at(0), next: Offset(0))
+    let link = MemoryLink(broker)
+    link.tails = [([], .read(isWhole: false))]
+    tick(5001, broker)
+    let lane = lane(link)
+    try step(lane, 5001, 5002)
+    tick(5040, broker)
+    try step(lane, 5040, 5041)
+    #expect(try kept(broker) == ["loga"])
+    #expect(lane.snapshot().lane.logs.forgottenKept == 1)
+    #expect(lane.snapshot().lane.logs.unknownDropped == 1)
+  }
+
+  @Test func aQuietTopicOfLogsHoldsNoVerdictsBack() throws {
+    let broker = broker()
+    let lane = lane(MemoryLink(broker))
+    try step(lane, 0, 1)
+    for second in stride(from: 20.0, to: 5000, by: 20) {
+      tick(second, broker)
+      try step(lane, second)
+    }
+    #expect(lane.job.partitions[0].state.sampler.usage.pastVerdicts < 60)
   }
 
   @Test func aBrokersErrorIsRepeated() throws {

@@ -282,11 +282,14 @@ final class MemoryLink: BrokerLink {
   /// Where the logs of each partition are read, and the first offset that is left of them.
   private(set) var logPlaces: [PartitionID: Int64] = [:]
   var logsStart: Int64 = 0
+  /// Whether the logs end before where they are sought.
+  var logsEndEarly = false
 
   func seekLogs(
     _ partitions: [(PartitionID, Offset)]
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
     if let error = againErrors.popLast() { throw error }
+    guard !logsEndEarly else { return partitions.map { ($0.0, Offset(.max)) } }
     logPlaces = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logsStart)) })
     return partitions.filter { $1.value < logsStart }.map { ($0.0, Offset(logsStart)) }
   }
@@ -300,6 +303,10 @@ final class MemoryLink: BrokerLink {
         try hand(broker.logs[Int(id.value)][Int(next)], Int(id.value), Int(next), take)
       }
     }
+  }
+
+  func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
+    partitions.map { (logPlaces[$0] ?? -1) >= broker.logs[Int($0.value)].count }
   }
 
   var commitsTogether: Bool { isTransactional }

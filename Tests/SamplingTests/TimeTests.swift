@@ -140,12 +140,13 @@ import Testing
 
   @Test func aPositionInTheLogsComesBackWithIt() {
     var logs = point
-    logs.nextLogs = Offset(12)
+    logs.logs = LogsPosition(since: .at(3), next: Offset(12))
+    let position = "l=\(Instant.at(3).nanoseconds):12"
     let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
-    #expect(logs.metadata == "5;99;\(times);0;;;l=12")
+    #expect(logs.metadata == "5;99;\(times);0;;;\(position)")
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     (logs.budgetLevels, logs.clockAhead, logs.oldestRecall) = ([7, 0], .seconds(1), .at(9))
-    #expect(logs.metadata == "5;99;\(times);1000000000;\(Instant.at(9).nanoseconds);7,0;l=12")
+    #expect(logs.metadata == "5;99;\(times);1000000000;\(Instant.at(9).nanoseconds);7,0;\(position)")
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     logs.budgetLevels = Array(repeating: .max, count: CommitPoint.budgetLevelsMax)
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
@@ -154,11 +155,13 @@ import Testing
     logs.standing = StandingClock(clock: Instant(nanoseconds: .min), until: Offset(.max))
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     #expect(logs.metadata.utf8.count < 4096)
-    for wrong in ["", "l=", "l=-1", "l=1,", "l=1,l=1", "x=1", "l=1,x=2", "l=1;l=2", "L=1", "l=1:2", "l=x:2"] {
+    for wrong in [
+      "", "l=", "l=1:-1", "l=1:1,", "l=1:1,l=1:1", "x=1:1", "l=1:1,x=2:2", "l=1:1;l=2:2", "L=1:1", "l=1",
+    ] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
     }
     for wrong in [
-      "5;99;5;7000;0;x;;l=1", "5;99;5;7000;;;;l=1", "5;99;5;7000;0;;x;l=1", "4;99;5;7000;0;;;l=1",
+      "5;99;5;7000;0;x;;l=1:1", "5;99;5;7000;;;;l=1:1", "5;99;5;7000;0;;x;l=1:1", "4;99;5;7000;0;;;l=1:1",
     ] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: wrong) == nil, "\(wrong)")
     }

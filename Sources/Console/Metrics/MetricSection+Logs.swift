@@ -7,8 +7,9 @@ extension MetricSection {
   static let logs: [Metric] = [
     .counter(
       "tailrace_logs_total",
-      "Log records kept or dropped, by reason: the verdict on their trace, no verdict known, no trace id, or "
-        + "larger than the topic accepts (those are dead letters)", by: ["outcome", "reason"]
+      "Log records kept or dropped, by reason: the verdict on their trace, no verdict known, a verdict that "
+        + "had to be forgotten (they are kept), no trace id, or larger than the topic accepts (those are dead "
+        + "letters)", by: ["outcome", "reason"]
     ) {
       let logs = $0.snapshot.lane.logs
       return [
@@ -16,6 +17,7 @@ extension MetricSection {
         Metric.Sample(["dropped", "no_verdict"], logs.unknownDropped),
         Metric.Sample(["dropped", "too_large"], logs.tooLarge),
         Metric.Sample(["dropped", "verdict"], logs.dropped),
+        Metric.Sample(["kept", "forgotten"], logs.forgottenKept),
         Metric.Sample(["kept", "no_trace"], logs.traceFreeKept),
         Metric.Sample(["kept", "no_verdict"], logs.unknownKept),
         Metric.Sample(["kept", "verdict"], logs.kept),

@@ -146,7 +146,7 @@ struct PartitionState: ~Copyable {
     // While the stream clock stands still, its lead shrinks, but the verdicts keep their timestamps.
     if now >= ahead.most || point.clockAtSafeOffset > ahead.clock + lateWindow { ahead = (now, point.clock) }
     point.clockAhead = ahead.most
-    point.nextLogs = logs?.next
+    point.logs = logs?.position
     return point
   }
 

@@ -44,9 +44,57 @@ struct FollowedLogs {
   /// and when one was last read, by the steady clock.
   private var readAt = Instant.distantPast
 
-  init(next: Offset?) {
-    self.next = next
-    nextToRead = next ?? Offset(0)
+  /// The stream clock when the requests that are not dealt with were written, or earlier. Verdicts that were
+  /// known then are needed.
+  private(set) var since: Instant
+  /// All requests from this one on were written when the stream clock was this, or later.
+  private var mark: (next: Offset, clock: Instant)?
+
+  init(_ position: LogsPosition?) {
+    next = position?.next
+    nextToRead = position?.next ?? Offset(0)
+    since = position?.since ?? .distantPast
+  }
+
+  /// Where reading goes on; nil if nothing is known of it.
+  var position: LogsPosition? { next.map { LogsPosition(since: since, next: $0) } }
+
+  /// The clock by which verdicts may be forgotten: one for requests that are in order but for `disorder`.
+  func verdictsNeeded(_ wait: Interval, disorder: Interval) -> Instant { since + wait - disorder }
+
+  /// Keeps `since` in step with the stream clock, which may start or be set back. What was decided before it
+  /// starts is not known.
+  mutating func follow(_ clock: Instant) {
+    guard clock != .distantPast else { return }
+    since = since == .distantPast ? clock : min(since, clock)
+  }
+
+  /// Notes that what follows was written when the stream clock was `clock` or later.
+  mutating func advance(to clock: Instant) { since = max(since, clock) }
+
+  /// Whether it should be noted when all that was written has been read: what has been dealt with has not
+  /// told for a while.
+  func wantsEnd(_ patience: Interval, now clock: Instant) -> Bool {
+    mark == nil && !isFull && since + patience <= clock
+  }
+
+  /// Notes that all requests that were written by now have been read.
+  mutating func noteEnd(now clock: Instant) {
+    mark = (nextToRead, clock)
+    passMark()
+  }
+
+  private mutating func passMark() {
+    guard let mark, head == nil || next ?? Offset(0) >= mark.next else { return }
+    advance(to: mark.clock)
+    self.mark = nil
+  }
+
+  /// When a request was written, by the stream clock, or earlier; it is dealt with now. A timestamp that is
+  /// ahead of that is wrong.
+  func writtenAt(_ place: RecordPlace, _ wait: Interval, now clock: Instant) -> Instant {
+    guard let timestamp = place.timestamp, timestamp + wait <= clock else { return since }
+    return timestamp
   }
 
   /// The first request that waits.
@@ -93,6 +141,7 @@ struct FollowedLogs {
   mutating func pass(_ offset: Offset) {
     nextToRead = offset.next
     next = nextToRead
+    passMark()
   }
 
   /// The first request that waits was dealt with.
@@ -109,12 +158,20 @@ struct FollowedLogs {
     }
     next = head?.place.offset ?? nextToRead
     undecided = nil
+    passMark()
   }
 
   /// The log begins at `offset` now. Returns the offsets before it that were not read; a reader that starts
-  /// at the beginning has missed none.
+  /// at the beginning has missed none. If the log ends before what is to be read, `offset` is the largest
+  /// there is: it is another log, and begins anew.
   mutating func lose(before offset: Offset) -> Range<Offset>? {
     guard offset > nextToRead else { return nil }
+    if offset == Offset(.max) {
+      let place = nextToRead
+      nextToRead = Offset(0)
+      if head == nil { next = nextToRead }
+      return place..<place
+    }
     let lost = next == nil ? nil : nextToRead..<offset
     nextToRead = offset
     if head == nil { next = offset }

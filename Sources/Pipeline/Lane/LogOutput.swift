@@ -13,6 +13,8 @@ struct LogOutput {
   private var converted = WireWriter()
   private var piece = WireWriter()
   private var key = TraceKey()
+  /// When the request being dealt with was written.
+  private var time = Instant.distantPast
   var deadLetters: DeadLetterOutput
   var counters = LogCounters()
 
@@ -34,11 +36,13 @@ struct LogOutput {
 
   /// Deals with a request as a whole, or not at all.
   ///
+  /// - Parameter time: when it was written, by the stream clock.
   /// - Returns: an undecided trace that it has to wait for; nil if it is dealt with.
   mutating func deal(
-    with place: RecordPlace, key: RawSpan?, value: RawSpan?, asking sampler: inout Sampler,
-    to link: some BrokerLink
+    with place: RecordPlace, writtenAt time: Instant, key: RawSpan?, value: RawSpan?,
+    asking sampler: inout Sampler, to link: some BrokerLink
   ) throws(BrokerError) -> TraceID? {
+    self.time = time
     guard let value else { return try reject(MalformedInput(.tombstone, at: 0), place, key, nil, to: link) }
     guard value.byteCount <= configuration.requestBytesMax else {
       return try reject(MalformedInput(.recordTooLarge, at: 0), place, key, value, to: link)
@@ -90,13 +94,14 @@ struct LogOutput {
     } catch {
       return try reject(error, place, key, value, to: link)
     }
-    for group in groups.groups where !group.traceID.isZero && sampler.fate(of: group.traceID) == .undecided {
-      return group.traceID
+    let wait = configuration.wait
+    for group in groups.groups where !group.traceID.isZero {
+      if sampler.fate(of: group.traceID, at: time, wait: wait) == .undecided { return group.traceID }
     }
     count(value)
     for number in groups.groups.indices {
       let group = groups.groups[number]
-      let fate = group.traceID.isZero ? nil : sampler.fate(of: group.traceID)
+      let fate = group.traceID.isZero ? nil : sampler.fate(of: group.traceID, at: time, wait: wait)
       if let chosen = choose(group, fate) {
         try write(chosen, bytes, of: group.traceID, from: place, to: link)
       }
@@ -117,6 +122,9 @@ struct LogOutput {
     case .undecided, .dropped:
       counters.dropped += count
       return nil
+    case .forgotten:
+      counters.forgottenKept += count
+      return group.spans
     case .unknown:
       guard configuration.keepsWithoutVerdict else {
         counters.unknownDropped += count

@@ -44,6 +44,8 @@ public struct LogCounters: Equatable, Sendable {
   public var unknownKept: UInt64 = 0
   /// and those dropped.
   public var unknownDropped: UInt64 = 0
+  /// Log records of traces whose verdict had to be forgotten: they are kept.
+  public var forgottenKept: UInt64 = 0
   /// Log records without a trace: those kept by rule,
   public var traceFreeKept: UInt64 = 0
   /// and those dropped.
@@ -66,6 +68,7 @@ public struct LogCounters: Equatable, Sendable {
     dropped += other.dropped
     unknownKept += other.unknownKept
     unknownDropped += other.unknownDropped
+    forgottenKept += other.forgottenKept
     traceFreeKept += other.traceFreeKept
     traceFreeDropped += other.traceFreeDropped
     tooLarge += other.tooLarge

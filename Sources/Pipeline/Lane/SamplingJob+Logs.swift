@@ -10,9 +10,11 @@ extension SamplingJob {
     guard let configuration = logs?.configuration else { return }
     for partition in partitions where !partition.state.sampler.isRecovering {
       partition.state.boundLogs(at: moment, configuration.wait, idleAfter: self.configuration.idleAfter)
+      partition.state.logs?.follow(partition.state.sampler.clock)
       try dealWithHeld(partition, to: link)
       partition.state.logs?.noteQuiet(at: moment.steady)
     }
+    defer { retainVerdicts() }
     guard seekLogsAt <= moment.steady else { return }
     let room = configuration.heldBytesMax / max(1, partitions.count)
     var wanted: [(PartitionID, Offset)] = []
@@ -30,10 +32,39 @@ extension SamplingJob {
         guard logs?.counters.requests ?? 0 > before else { break }
         read += 1
       } while read < Self.readsMax && areLogsFarBehind(configuration.wait)
+      try askForLogs(at: moment.steady, through: link)
     } catch {
       guard error.remedy == .retry else { throw error }
       seekLogsAt = moment.steady + Self.seekLogsPause
       report(.disturbed(error))
+    }
+  }
+
+  /// Asks the brokers whether all logs have been read, where nothing that was dealt with has told for a while
+  /// since when verdicts are needed: in quiet partitions, and where timestamps are wrong.
+  private mutating func askForLogs(
+    at steady: Instant, through link: some BrokerLink
+  ) throws(BrokerError) {
+    guard askForLogsAt <= steady else { return }
+    let patience = Interval(nanoseconds: configuration.sampler.windows.lateWindow.nanoseconds / 4)
+    let quiet = partitions.filter { partition in
+      guard !partition.state.sampler.isRecovering, let logs = partition.state.logs else { return false }
+      return logs.wantsEnd(patience, now: partition.state.sampler.clock)
+    }
+    guard !quiet.isEmpty else { return }
+    askForLogsAt = steady + Self.seekLogsPause
+    for (partition, isRead) in zip(quiet, try link.areLogsRead(quiet.map(\.id))) where isRead {
+      partition.state.logs?.noteEnd(now: partition.state.sampler.clock)
+    }
+  }
+
+  /// Has samplers keep the verdicts that logs still need.
+  private func retainVerdicts() {
+    guard let wait = logs?.configuration.wait else { return }
+    let disorder = configuration.sampler.clockLead
+    for partition in partitions {
+      guard let logs = partition.state.logs else { continue }
+      partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(wait, disorder: disorder))
     }
   }
 
@@ -76,12 +107,15 @@ extension SamplingJob {
       {
         return
       }
+      let time = partition.state.logs?.writtenAt(request.place, wait, now: clock) ?? clock
       let undecided = try Self.lend(request) { (key, value) throws(BrokerError) in
         try logs?.deal(
-          with: request.place, key: key, value: value, asking: &partition.state.sampler, to: link) ?? nil
+          with: request.place, writtenAt: time, key: key, value: value, asking: &partition.state.sampler,
+          to: link) ?? nil
       }
       partition.state.logs?.undecided = undecided
       guard undecided == nil else { return }
+      partition.state.logs?.advance(to: time)
       partition.state.logs?.note(delay: clock - due)
       partition.state.logs?.removeHead()
     }
@@ -103,9 +137,13 @@ extension SamplingJob {
     var undecided: TraceID?
     let isDue = due <= clock && clock != .distantPast && partition.state.sampler.isClockSettled
     if partition.state.logs?.head == nil, isDue {
+      let time = partition.state.logs?.writtenAt(place, wait, now: clock) ?? clock
       undecided =
-        try logs?.deal(with: place, key: key, value: value, asking: &partition.state.sampler, to: link) ?? nil
+        try logs?.deal(
+          with: place, writtenAt: time, key: key, value: value, asking: &partition.state.sampler, to: link)
+        ?? nil
       if undecided == nil {
+        partition.state.logs?.advance(to: time)
         partition.state.logs?.note(delay: clock - due)
         partition.state.logs?.pass(place.offset)
         return

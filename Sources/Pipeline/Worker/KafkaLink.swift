@@ -342,6 +342,18 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try logsFollower.map { (follower) throws(BrokerError) in try read(with: follower, take) }
   }
 
+  package func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
+    guard let logsTopic, let logsFollower else { return partitions.map { _ in false } }
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("looking up the end of the logs") { () throws(KafkaError) in
+      let ends = partitions.map {
+        PartitionOffset(TopicPartition(logsTopic, $0.value), offset: PartitionOffset.end)
+      }
+      let found = try bounds.lookUp(ends, timeout: patience)
+      return zip(partitions, found).map { logsFollower.hasRead($0, to: Offset($1.offset)) }
+    }
+  }
+
   private func read(
     with follower: LogFollower<Clients>, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {

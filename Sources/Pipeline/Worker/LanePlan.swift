@@ -76,7 +76,8 @@ struct LanePlan: Sendable {
       readBack: [topics.decisions.name, topics.verdicts],
       readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
       recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero,
-      logs: topics.logs?.name, sampledLogs: sampledLogs)
+      logs: topics.logs?.name, logsWait: topology.logs.wait + topology.windows.decisionWait,
+      sampledLogs: sampledLogs)
     self.init(worker, .sample(configuration), outputs, needs)
   }
 

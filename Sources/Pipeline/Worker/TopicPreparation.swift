@@ -34,6 +34,8 @@ struct TopicNeeds {
   var recallReach = Duration.zero
   /// The topic of logs, if logs follow: its partitions must be those of the input, no more and no fewer.
   var logs: String?
+  /// How long a request of logs waits.
+  var logsWait = Duration.zero
   /// The topic of kept logs: one of `mirrored`.
   var sampledLogs: String?
 }
@@ -169,18 +171,29 @@ struct TopicPreparation {
       + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
   }
 
-  /// Traces that are recalled are read again, as far as their records still exist.
+  /// Traces that are recalled are read again, and logs are read late, as far as their records still exist.
   private func retentionWarnings(_ found: Found) -> [String] {
-    let (name, needed) = (needs.input, needs.recallReach)
+    let recall = retentionWarning(
+      of: needs.input, found, needed: needs.recallReach, for: "recalling dropped traces",
+      settings: "recall_window and decision_wait", else: "traces are recalled in part or not at all")
+    let logs = needs.logs.flatMap {
+      retentionWarning(
+        of: $0, found, needed: needs.logsWait, for: "dealing with logs once their traces are decided",
+        settings: "logs.wait and decision_wait", else: "logs of kept traces are lost")
+    }
+    return [recall, logs].compactMap(\.self)
+  }
+
+  private func retentionWarning(
+    of name: String, _ found: Found, needed: Duration, for purpose: String, settings: String,
+    else loss: String
+  ) -> String? {
     guard found.contains(where: { $0.name == name && $0.partitions != nil }),
       let retention = retention(of: name), retention < needed
-    else { return [] }
-    return [
-      "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but recalling "
-        + "dropped traces needs those of the last \(needed.components.seconds) s "
-        + "(recall_window and decision_wait): raise retention.ms, or traces are "
-        + "recalled in part or not at all"
-    ]
+    else { return nil }
+    return "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but "
+      + "\(purpose) needs those of the last \(needed.components.seconds) s (\(settings)): raise retention.ms, "
+      + "or \(loss)"
   }
 
   /// How long a topic keeps its records; nil if it is not known, or for as long as there is room.

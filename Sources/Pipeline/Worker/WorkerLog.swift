@@ -64,6 +64,12 @@ final class WorkerLog: Sendable {
         one is \(next.value): they are skipped. After a rebalance this is normal. After an unclean leader \
         election they are different records, and are lost
         """)
+    case .logsLost(let partition, let from, let to) where from == to:
+      logger.warning(
+        """
+        partition \(partition.value) of the logs' topic ends before offset \(from.value), which was next: it \
+        was made anew, or its brokers have lost records. Reading goes on at its beginning
+        """)
     case .logsLost(let partition, let from, let to):
       logger.warning(
         """

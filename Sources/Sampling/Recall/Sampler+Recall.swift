@@ -78,7 +78,7 @@ extension Sampler {
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
         matches: policies.program.named(verdict.reasons), requestedAt: requestedAt))
-    guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
+    guard isLast, requestedAt + configuration.windows.lateWindow > min(clock, retention.clock) else { return }
     keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
   }
 

@@ -127,9 +127,9 @@ final class MutatedLink: BrokerLink {
     try link.committed(partitions).map { committed in
       guard let committed,
         var point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata),
-        let next = point.nextLogs, mutant == .skipLogs || mutant == .repeatLogs
+        let next = point.logs?.next, mutant == .skipLogs || mutant == .repeatLogs
       else { return committed }
-      point.nextLogs = mutant == .skipLogs ? next.next : Offset(max(0, next.value - 1))
+      point.logs?.next = mutant == .skipLogs ? next.next : Offset(max(0, next.value - 1))
       return CommittedPoint(offset: committed.offset, metadata: point.metadata)
     }
   }
@@ -171,6 +171,10 @@ final class MutatedLink: BrokerLink {
       if mutant == .hurryLogs { place.timestamp = place.timestamp.map { $0 - .seconds(3600) } }
       try take(place, key, value)
     }
+  }
+
+  func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
+    try link.areLogsRead(partitions)
   }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }

@@ -187,7 +187,7 @@ public final class Simulation {
     configuration.memoryBytesMax = Simulation.memoryLimit
     if options.hasLogs {
       configuration.logs = LogsConfiguration(topic: SimulatedTopic.logs)
-      configuration.logs?.wait = .seconds(20)
+      configuration.logs?.wait = options.forgetsSoon ? .milliseconds(5500) : .seconds(20)
       configuration.logs?.heldBytesMax = 16_384
     }
     if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
@@ -233,7 +233,7 @@ public final class Simulation {
       }
       let point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata)
       let logsEnd = cluster.log(LogID(topic: SimulatedTopic.logs, partition: partition)).end
-      let nextLogs = point?.nextLogs ?? Offset(0)
+      let nextLogs = point?.logs?.next ?? Offset(0)
       return point?.oldestRecall == nil && nextLogs.value >= logsEnd
     }
   }
