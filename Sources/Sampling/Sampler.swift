@@ -83,6 +83,10 @@ public struct Sampler: ~Copyable {
   /// Dropped traces that are read again: see `Recall/Sampler+Recall.swift`.
   var recalls = RecallQueue()
   var lookups = VerdictLookups()
+  /// Whether logs follow,
+  var followsLogs = false
+  /// and the first request of them that is not dealt with; nil if none is.
+  var nextLogs: Offset?
   /// Spans that started longer ago than this, in nanoseconds, may belong to traces whose verdicts are
   /// forgotten.
   let lookupAge: UInt64

@@ -398,6 +398,65 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(broker.points[first]?.logs?.next == Offset(1))
   }
 
+  // MARK: Recalls
+
+  @Test func aRecallBringsTheLogsThatWereDropped() throws {
+    let broker = broker()
+    append(TestLog(trace: 2, text: "logb"), TestLog(trace: nil, text: "logFree"), at: 1, to: broker)
+    append(TestLog(trace: 1, text: "loga"), TestLog(trace: 2, text: "logc"), at: 2, to: broker)
+    append(TestLog(trace: 3, text: "logd"), at: 3, to: broker)
+    append(TestLog(trace: 2, text: "loge"), at: 25, to: broker)
+    let lane = lane(MemoryLink(broker))
+    try step(lane, 0, 1)
+    tick(24, broker)
+    try step(lane, 24, 25)
+    #expect(try kept(broker) == ["logFree", "loga"])
+    #expect(lane.snapshot().lane.logs.dropped == 2)
+    // An error comes late.
+    broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(30))
+    try step(lane, 30, 31, 32, 33, 34, 35, 36)
+    #expect(lane.snapshot().recallsPending == 0)
+    #expect(try kept(broker) == ["logFree", "loga", "logb", "logc"])
+    let late = broker.outputs(to: .decisions).map { String(decoding: $0.value ?? [], as: UTF8.self) }
+    #expect(late.contains { $0.contains(#""recall":"requested","recall_until":1,"logs_until":3"#) })
+    // What was not dealt with before follows the verdict that is known now.
+    tick(46, broker)
+    try step(lane, 46, 47)
+    #expect(try kept(broker) == ["logFree", "loga", "logb", "logc", "loge"])
+    #expect(lane.snapshot().lane.logs.recalled == 2)
+    #expect(lane.snapshot().lane.logs.kept == 2)
+    #expect(lane.job.partitions[0].state.recalledLogs.heldBytes == 0)
+  }
+
+  @Test func theNextOwnerRecallsLogs() throws {
+    let broker = broker()
+    append(TestLog(trace: 2, text: "logb"), at: 1, to: broker)
+    append(TestLog(trace: 2, text: "logc"), at: 28, to: broker)
+    broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(30))
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(3), clockAtSafeOffset: at(30), highWater: Offset(3), clock: at(30),
+      oldestRecall: at(30))
+    broker.points[first]?.logs = LogsPosition(since: at(1), next: Offset(1))
+    let link = MemoryLink(broker)
+    var request = RestoredVerdict(
+      traceID: traceID(2), isKept: false, isFinal: false, isLate: true, reasons: ["errors"],
+      threshold: .never, decidedAt: at(30), firstOffset: Offset(1), lastOffset: Offset(2),
+      recall: .requested(until: Offset(1)))
+    request.logsUntil = Offset(1)
+    let verdict = RestoredVerdict(
+      traceID: traceID(2), isKept: false, isFinal: true, threshold: .never, decidedAt: at(10),
+      firstOffset: Offset(1), lastOffset: Offset(1))
+    link.tails = [([verdict, request], .read(isWhole: true))]
+    let lane = lane(link)
+    tick(31, broker)
+    try step(lane, 31, 32, 33, 34, 35, 36)
+    #expect(lane.snapshot().recallsPending == 0)
+    #expect(try kept(broker) == ["logb"])
+    tick(50, broker)
+    try step(lane, 50, 51)
+    #expect(try kept(broker) == ["logb", "logc"])
+  }
+
   // MARK: Verdicts are known as long as logs need them
 
   /// Logs that are read long after their traces were decided.

@@ -305,6 +305,33 @@ final class MemoryLink: BrokerLink {
     }
   }
 
+  private var logPlacesAgain: [PartitionID: Int64] = [:]
+
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    partitions.map { id, time in
+      broker.logs[Int(id.value)].firstIndex { ($0.timestamp ?? .distantPast) >= time }.map {
+        Offset(Int64($0))
+      }
+    }
+  }
+
+  func seekLogsAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    logPlacesAgain = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logsStart)) })
+    return partitions.filter { $1.value < logsStart }.map { ($0.0, Offset(logsStart)) }
+  }
+
+  func readLogsAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    for id in logPlacesAgain.keys.sorted() {
+      guard let next = logPlacesAgain[id], next < broker.logs[Int(id.value)].count else { continue }
+      logPlacesAgain[id] = next + 1
+      try hand(broker.logs[Int(id.value)][Int(next)], Int(id.value), Int(next), take)
+    }
+  }
+
   func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
     partitions.map { (logPlaces[$0] ?? -1) >= broker.logs[Int($0.value)].count }
   }

@@ -36,6 +36,18 @@ extension MetricSection {
     .counter(
       "tailrace_lost_log_offsets_total", "Offsets that had left the topic of logs before they were read"
     ) { $0.snapshot.lane.logs.lost },
+    .counter(
+      "tailrace_recalled_logs_total",
+      "Log records of dropped traces that were read again and kept, because their traces were recalled"
+    ) { $0.snapshot.lane.logs.recalled },
+    .counter(
+      "tailrace_unrecalled_logs_total", "Log records left out of recalls, because their trace has too many"
+    ) { $0.snapshot.lane.logs.recalledTooMany },
+    .counter(
+      "tailrace_log_bytes_read_again_total", "Bytes of requests of logs read again for recalls", .bytes
+    ) {
+      $0.snapshot.lane.logs.bytesReadAgain
+    },
     .gauge(
       "tailrace_logs_lag_seconds",
       "How long the next request of a partition's logs has been due, by the stream clock; 0 if none is, and "

@@ -29,6 +29,8 @@ struct PartitionState: ~Copyable {
   private var emptyEnd: Offset?
   /// The logs that follow its verdicts, if any do.
   var logs: FollowedLogs?
+  /// Those that are read again.
+  var recalledLogs = RecalledLogs()
   /// When the broker was last asked for its end.
   var askedAt = Instant.distantPast
   /// The last committed point.

@@ -214,6 +214,18 @@ public protocol BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 
+  /// The first requests of these partitions' logs that were written at or after a time; nil where there is
+  /// none.
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?]
+
+  /// `seekLogs` for a second reading.
+  func seekLogsAgain(_ partitions: [(PartitionID, Offset)]) throws(BrokerError) -> [(PartitionID, Offset)]
+
+  /// `readLogs` for a second reading.
+  func readLogsAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError)
+
   /// Whether `readLogs` has delivered all that these partitions' logs have now, readable yet or not, from one
   /// request for all of them.
   func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool]

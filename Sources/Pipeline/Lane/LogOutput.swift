@@ -8,6 +8,10 @@ internal import Topology
 struct LogOutput {
   let configuration: LogsConfiguration
   private let limits = Limits()
+  /// Whether pieces are collected for recalls instead of being written,
+  private var collects = false
+  /// and those of the last request.
+  private var collected: [RecalledLogs.Piece] = []
   private var record = ScannedRecord()
   private var groups = TraceGroups()
   private var converted = WireWriter()
@@ -73,6 +77,56 @@ struct LogOutput {
   private mutating func count(_ value: RawSpan?) {
     counters.requests += 1
     counters.bytes += UInt64(value?.byteCount ?? 0)
+  }
+
+  /// Reads a request again, and lends the pieces of it that belong to these traces, if it comes before the
+  /// offset that each has.
+  mutating func collect(
+    from place: RecordPlace, _ value: RawSpan?, of wanted: [TraceID: Offset], to link: some BrokerLink
+  ) throws(BrokerError) -> [RecalledLogs.Piece] {
+    collected.removeAll()
+    guard let value, value.byteCount <= configuration.requestBytesMax else { return [] }
+    collects = true
+    defer { collects = false }
+    // What can't be read was a dead letter the first time.
+    guard configuration.encoding == .otlpJSON else {
+      try collect(value, from: place, of: wanted, to: link)
+      return collected
+    }
+    converted.removeAll()
+    do { try OTLPJSON.convertLogs(value, into: &converted) } catch { return [] }
+    let bytes = converted.bytes
+    try bytes.withRawBytes { (bytes) throws(BrokerError) in
+      try collect(bytes, from: place, of: wanted, to: link)
+    }
+    return collected
+  }
+
+  private mutating func collect(
+    _ bytes: RawSpan, from place: RecordPlace, of wanted: [TraceID: Offset], to link: some BrokerLink
+  ) throws(BrokerError) {
+    do {
+      try record.scanLogs(bytes)
+      if record.spans.isEmpty { return }
+      try groups.group(&record, bytesMax: limits.splitBytes(ofRecord: bytes.byteCount))
+    } catch {
+      return
+    }
+    for number in groups.groups.indices {
+      let group = groups.groups[number]
+      guard let until = wanted[group.traceID], place.offset < until else { continue }
+      try write(group.spans, bytes, of: group.traceID, from: place, to: link)
+    }
+  }
+
+  /// Writes logs of a trace that is recalled.
+  mutating func write(_ pieces: [RecalledLogs.Piece], to link: some BrokerLink) throws(BrokerError) {
+    for piece in pieces {
+      counters.recalled += piece.count
+      try piece.value.withRawBytes { (value) throws(BrokerError) in
+        try write(piece: value, of: piece.count, piece.traceID, from: piece.place, to: link)
+      }
+    }
   }
 
   /// Sorts a request's log records.
@@ -159,7 +213,7 @@ struct LogOutput {
   ) throws(BrokerError) {
     let bytesMax = configuration.sampledBytesMax
     if logs.count == record.spans.count, record.isWhole, bytes.byteCount <= bytesMax {
-      return try write(bytes, of: traceID, from: place, to: link)
+      return try write(piece: bytes, of: logCount(logs), traceID, from: place, to: link)
     }
     var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: bytesMax)
     var start = logs.lowerBound
@@ -178,17 +232,29 @@ struct LogOutput {
     piece.appendPiece(logs, of: record, bytes: bytes)
     let piece = piece.bytes
     try piece.withRawBytes { (value) throws(BrokerError) in
-      guard value.byteCount > configuration.sampledBytesMax else {
-        return try write(value, of: traceID, from: place, to: link)
-      }
-      let count = logCount(logs)
-      counters.tooLarge += count
-      let letter = DeadLetter(
-        tooLargeLogs: value.byteCount, count: count, traceID: traceID,
-        bytesMax: configuration.sampledBytesMax, place)
-      try key.lendAny(traceID) { (key) throws(BrokerError) in
-        try deadLetters.write(letter, key: key, value: value, isOfLentRecord: false, to: link)
-      }
+      try write(piece: value, of: logCount(logs), traceID, from: place, to: link)
+    }
+  }
+
+  /// Writes log records, or makes them a dead letter if their topic refuses them; or collects them.
+  private mutating func write(
+    piece value: RawSpan, of count: UInt64, _ traceID: TraceID, from place: RecordPlace,
+    to link: some BrokerLink
+  ) throws(BrokerError) {
+    if collects {
+      collected.append(
+        RecalledLogs.Piece(traceID: traceID, place: place, value: value.copied(), count: count))
+      return
+    }
+    guard value.byteCount > configuration.sampledBytesMax else {
+      return try write(value, of: traceID, from: place, to: link)
+    }
+    counters.tooLarge += count
+    let letter = DeadLetter(
+      tooLargeLogs: value.byteCount, count: count, traceID: traceID,
+      bytesMax: configuration.sampledBytesMax, place)
+    try key.lendAny(traceID) { (key) throws(BrokerError) in
+      try deadLetters.write(letter, key: key, value: value, isOfLentRecord: false, to: link)
     }
   }
 

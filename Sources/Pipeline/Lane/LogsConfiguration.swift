@@ -50,6 +50,12 @@ public struct LogCounters: Equatable, Sendable {
   public var traceFreeKept: UInt64 = 0
   /// and those dropped.
   public var traceFreeDropped: UInt64 = 0
+  /// Log records of dropped traces that were read again and kept, because their traces were recalled.
+  public var recalled: UInt64 = 0
+  /// Those left out because a trace has too many.
+  public var recalledTooMany: UInt64 = 0
+  /// Bytes of requests that were read again for that.
+  public var bytesReadAgain: UInt64 = 0
   /// Log records of dead letters that are larger than their topic accepts.
   public var tooLarge: UInt64 = 0
   /// Requests that can't be read.
@@ -71,6 +77,9 @@ public struct LogCounters: Equatable, Sendable {
     forgottenKept += other.forgottenKept
     traceFreeKept += other.traceFreeKept
     traceFreeDropped += other.traceFreeDropped
+    recalled += other.recalled
+    recalledTooMany += other.recalledTooMany
+    bytesReadAgain += other.bytesReadAgain
     tooLarge += other.tooLarge
     malformed += other.malformed
     lost += other.lost

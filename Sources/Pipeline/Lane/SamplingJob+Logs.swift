@@ -65,6 +65,7 @@ extension SamplingJob {
     for partition in partitions {
       guard let logs = partition.state.logs else { continue }
       partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(wait, disorder: disorder))
+      partition.state.sampler.followLogs(from: logs.next)
     }
   }
 
@@ -173,7 +174,9 @@ extension SamplingJob {
   /// Bytes of memory that logs take.
   var logBytes: Int {
     guard let logs else { return 0 }
-    return partitions.reduce(logs.byteCount) { $0 + ($1.state.logs?.heldBytes ?? 0) }
+    return partitions.reduce(logs.byteCount) {
+      $0 + ($1.state.logs?.heldBytes ?? 0) + $1.state.recalledLogs.heldBytes
+    }
   }
 }
 

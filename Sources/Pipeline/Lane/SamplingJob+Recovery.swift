@@ -55,6 +55,7 @@ extension SamplingJob {
       sampler.restore(point, isWhole: isWhole)
       if let needed = verdictsForLogs(of: point) { sampler.retainVerdicts(knownBy: needed) }
     }
+    if logs != nil { sampler.followLogs(from: point?.logs?.next) }
     var state = PartitionState(sampler, point, assignedAt: waiting.since, at: moment)
     if logs != nil { state.logs = FollowedLogs(point?.logs) }
     return AssignedPartition(state)

@@ -57,6 +57,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var logs: LogOutput?
   /// Logs are not sought before then, by the steady clock.
   var seekLogsAt = Instant.distantPast
+  /// Logs are not read again before then.
+  var recallLogsAt = Instant.distantPast
   /// Brokers are not asked for the ends of logs before then.
   var askForLogsAt = Instant.distantPast
 

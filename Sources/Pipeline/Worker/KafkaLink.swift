@@ -33,6 +33,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   /// The topic of logs, if logs follow, and what reads it.
   private let logsTopic: String?
   private var logsFollower: LogFollower<Clients>?
+  private var logsRecaller: LogFollower<Clients>?
   private let followerProperties: [KafkaProperty]
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
@@ -201,6 +202,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.rest()
     follower?.rest()
     logsFollower?.rest()
+    logsRecaller?.rest()
     if case .none = transaction { try renewProducer() }
     if let left = transactionLeft, left <= .zero {
       throw BrokerError(.abort, "the transaction was open for longer than transaction.timeout.ms")
@@ -259,6 +261,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.forget(partitions)
     follower?.forget(partitions)
     logsFollower?.forget(partitions)
+    logsRecaller?.forget(partitions)
     // librdkafka refuses to stop what it has not started.
     let stopping = partitions.filter { reading.contains($0) }
     try attempt("releasing partitions") { () throws(KafkaError) in
@@ -340,6 +343,30 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
     try logsFollower.map { (follower) throws(BrokerError) in try read(with: follower, take) }
+  }
+
+  package func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    guard let logsTopic else { return partitions.map { _ in nil } }
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("looking up logs") { () throws(KafkaError) in
+      let times = partitions.map { id, time in
+        PartitionOffset(TopicPartition(logsTopic, id.value), offset: max(0, time.nanoseconds / 1_000_000))
+      }
+      return try bounds.lookUp(times, timeout: patience).map { $0.offset >= 0 ? Offset($0.offset) : nil }
+    }
+  }
+
+  package func seekLogsAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    guard let logsTopic, !partitions.isEmpty || logsRecaller != nil else { return [] }
+    return try seek(partitions, of: logsTopic, with: &logsRecaller, "reading logs again")
+  }
+
+  package func readLogsAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    try logsRecaller.map { (follower) throws(BrokerError) in try read(with: follower, take) }
   }
 
   package func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
@@ -598,6 +625,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.abandon()
     follower?.abandon()
     logsFollower?.abandon()
+    logsRecaller?.abandon()
     stats?.abandon()
     producer.abandon()
   }

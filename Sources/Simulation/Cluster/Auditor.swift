@@ -154,12 +154,8 @@ struct Auditor {
     check(traceFreeLogs, of: "no trace", mustBeKept: true, in: logs)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
       check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
-      // Logs of a trace that is recalled were dealt with before or after: nothing brings them back.
-      let isKept = finals[trace]?.contains(where: \.isKept) ?? false
-      guard revised[trace] == nil || isKept else {
-        check(facts.logs, of: "trace \(trace)", mustBeKept: nil, in: logs)
-        continue
-      }
+      // A recall brings the logs that were dropped with the trace.
+      let isKept = revised[trace] != nil || finals[trace]?.contains(where: \.isKept) ?? false
       check(facts.logs, of: "trace \(trace)", mustBeKept: isKept, in: logs)
     }
     return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
@@ -185,18 +181,18 @@ struct Auditor {
 
   /// Checks log records of one trace or none.
   ///
-  /// - Parameter mustBeKept: whether they are kept; nil if each may be or not.
+  /// - Parameter mustBeKept: whether they are kept.
   private mutating func check(
-    _ logs: Set<UInt64>, of what: String, mustBeKept: Bool?, in kept: [UInt64: Int]
+    _ logs: Set<UInt64>, of what: String, mustBeKept: Bool, in kept: [UInt64: Int]
   ) {
     let missing = logs.count { kept[$0] == nil }
     let twice = logs.count { kept[$0] ?? 0 > 1 }
-    if mustBeKept == true, missing > 0 {
+    if mustBeKept, missing > 0 {
       object("\(missing) of \(logs.count) log records of \(what) are missing")
     }
     // Without transactions a trace may be decided twice, and its logs kept by the verdict that is lost.
     guard !allowsRepeats else { return }
-    if mustBeKept == false, missing < logs.count {
+    if !mustBeKept, missing < logs.count {
       object("\(logs.count - missing) log records of \(what), which is dropped, are kept")
     }
     if twice > 0 { object("\(twice) log records of \(what) are kept more than once") }

@@ -173,6 +173,18 @@ final class MutatedLink: BrokerLink {
     }
   }
 
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    try link.findLogs(partitions)
+  }
+
+  func seekLogsAgain(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekLogsAgain(partitions) }
+
+  func readLogsAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) { try link.readLogsAgain(take) }
+
   func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
     try link.areLogsRead(partitions)
   }

@@ -191,6 +191,8 @@ public final class Simulation {
       configuration.logs?.heldBytesMax = 16_384
     }
     if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
+    // Their logs are read again, too.
+    if options.hasLogs { configuration.recallBytesPerSecond *= 4 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
