@@ -106,17 +106,20 @@ extension Sampler {
   /// Where the logs of a dropped trace are that were dealt with before it is recalled; nil if none were.
   ///
   /// A trace's first span was read no earlier than `decision_wait` before the verdict. It may have started
-  /// before that, and its logs may be as old; a start that is older than anything recalled is wrong.
+  /// before that, and its logs may be as old; one that started hours before is not believed.
   ///
   /// - Parameter until: the first request that was not dealt with; as of now if it is not given.
   mutating func logStretch(decidedAt: Instant, start: UInt64, until: Offset? = nil) -> LogStretch? {
     guard followsLogs, let until = until ?? nextLogs, until > Offset(0) else { return nil }
     let windows = configuration.windows
     let opened = decidedAt - windows.decisionWait
-    let earliest = decidedAt - windows.recallWindow
+    let earliest = decidedAt - Self.oldestStart
     let started = max(earliest, Instant(nanoseconds: Int64(clamping: start)))
     return LogStretch(since: min(opened, started) - windows.decisionWait, until: until)
   }
+
+  /// A span that started longer before its trace's verdict has a wrong start.
+  private static var oldestStart: Interval { .seconds(7200) }
 
   /// Notes that logs follow the partition's verdicts, and which request is the first that is not dealt with.
   public mutating func followLogs(from next: Offset?) {
