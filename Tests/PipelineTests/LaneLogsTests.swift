@@ -414,7 +414,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(lane.snapshot().lane.logs.dropped == 2)
     // An error comes late.
     broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(30))
-    try step(lane, 30, 31, 32, 33, 34, 35, 36)
+    for second in stride(from: 30.0, to: 42, by: 1) { try step(lane, second) }
     #expect(lane.snapshot().recallsPending == 0)
     #expect(try kept(broker) == ["logFree", "loga", "logb", "logc"])
     let late = broker.outputs(to: .decisions).map { String(decoding: $0.value ?? [], as: UTF8.self) }
@@ -449,7 +449,7 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     link.tails = [([verdict, request], .read(isWhole: true))]
     let lane = lane(link)
     tick(31, broker)
-    try step(lane, 31, 32, 33, 34, 35, 36)
+    for second in stride(from: 31.0, to: 42, by: 1) { try step(lane, second) }
     #expect(lane.snapshot().recallsPending == 0)
     #expect(try kept(broker) == ["logb"])
     tick(50, broker)

@@ -107,7 +107,8 @@ extension SamplingJob {
       guard !partition.state.recalledLogs.isReading, partition.state.recalledLogs.heldBytes <= room / 2 else {
         continue
       }
-      partition.state.recalledLogs.begin(partition.state.sampler.recallsWantingLogs)
+      let wanting = partition.state.sampler.recallsWantingLogs
+      partition.state.recalledLogs.begin(wanting)
     }
     do {
       try seekLogsAgain(through: link)
@@ -128,7 +129,8 @@ extension SamplingJob {
       report(.disturbed(error))
     }
     for partition in partitions where partition.state.recalledLogs.isDone {
-      for traceID in partition.state.recalledLogs.end() { partition.state.sampler.noteLogsRead(of: traceID) }
+      let read = partition.state.recalledLogs.end()
+      for traceID in read { partition.state.sampler.noteLogsRead(of: traceID) }
     }
   }
 

@@ -10,7 +10,8 @@ extension SamplingJob {
     guard let configuration = logs?.configuration else { return }
     for partition in partitions where !partition.state.sampler.isRecovering {
       partition.state.boundLogs(at: moment, configuration.wait, idleAfter: self.configuration.idleAfter)
-      partition.state.logs?.follow(partition.state.sampler.clock)
+      let clock = partition.state.sampler.clock
+      partition.state.logs?.follow(clock)
       try dealWithHeld(partition, to: link)
       partition.state.logs?.noteQuiet(at: moment.steady)
     }
@@ -53,8 +54,10 @@ extension SamplingJob {
     }
     guard !quiet.isEmpty else { return }
     askForLogsAt = steady + Self.seekLogsPause
-    for (partition, isRead) in zip(quiet, try link.areLogsRead(quiet.map(\.id))) where isRead {
-      partition.state.logs?.noteEnd(now: partition.state.sampler.clock)
+    let areRead = try link.areLogsRead(quiet.map(\.id))
+    for (partition, isRead) in zip(quiet, areRead) where isRead {
+      let clock = partition.state.sampler.clock
+      partition.state.logs?.noteEnd(now: clock)
     }
   }
 

@@ -65,14 +65,13 @@ struct RecallQueue {
   /// No request is later than `time`: the clock was wrong.
   mutating func turnBack(to time: Instant) {
     for place in waiting.indices { waiting[place].requestedAt = min(waiting[place].requestedAt, time) }
-    active = active.mapValues { request in
+    func turned(_ request: RecallRequest) -> RecallRequest {
       var request = request
       request.requestedAt = min(request.requestedAt, time)
       return request
     }
-    for traceID in awaitingLogs.keys {
-      awaitingLogs[traceID]?.requestedAt = min(awaitingLogs[traceID]?.requestedAt ?? time, time)
-    }
+    active = active.mapValues(turned)
+    awaitingLogs = awaitingLogs.mapValues(turned)
     for place in dates.indices { dates[place].time = min(dates[place].time, time) }
   }
 
@@ -205,13 +204,13 @@ struct RecallQueue {
       return moved
     }
     for place in waiting.indices { waiting[place].matches = moved(waiting[place].matches) }
-    func moved(_ request: RecallRequest) -> RecallRequest {
+    func updated(_ request: RecallRequest) -> RecallRequest {
       var request = request
       request.matches = moved(request.matches)
       return request
     }
-    active = active.mapValues(moved)
-    awaitingLogs = awaitingLogs.mapValues(moved)
+    active = active.mapValues(updated)
+    awaitingLogs = awaitingLogs.mapValues(updated)
   }
 
   private mutating func findSoonestEnd() {

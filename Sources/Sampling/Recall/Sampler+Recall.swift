@@ -9,7 +9,7 @@
 // A revised record is not counted for the baseline: the trace was counted when it was dropped.
 
 import Invariants
-import OTLP
+public import OTLP
 import SpanStorage
 
 /// Holds the spans of traces that are being recalled: a sampler that only accumulates.
@@ -79,7 +79,7 @@ extension Sampler {
     let logs = verdict.logsUntil.flatMap {
       logStretch(
         decidedAt: known?.decidedAt ?? requestedAt - configuration.windows.recallWindow,
-        start: known.map { $0.isKept ? 0 : $0.earliestStart } ?? 0, until: $0)
+        start: known.map { $0.isKept ? .max : $0.earliestStart } ?? .max, until: $0)
     }
     recalls.add(
       RecallRequest(
