@@ -89,3 +89,40 @@ def test_logs_follow_their_traces_through_kills(broker, run, read):
     assert counts["dropped", "no_verdict"] == 0
     assert worker.stop() == 0
     assert not broker.uncommitted(topology.group, topology.spans)
+
+
+def test_a_recall_brings_the_logs_that_were_dropped(broker, run, read):
+    topology = TailSampling(
+        "logs-recall", decision_wait="2s", decision_wait_after_root="1s", logs_wait="3s", kafka=RETURNING
+    ).for_worker("one", lasting=True)
+    broker.create(topology.spans, topology.logs, *topology.outputs, topology.sampled_logs, partitions=PARTITIONS)
+    maker = Maker(seed=42)
+    reader = read(topology.sampled_logs)
+    worker = run(topology)
+    traces = [maker.trace_id() for _ in range(30)]
+    for trace in traces:
+        key = bytes(trace, "ascii")
+        broker.produce(topology.spans, traces_data([maker.span(trace)]).SerializeToString(), key)
+        broker.produce(topology.logs, Logs.request(trace, f"{trace} dropped"), key)
+    broker.flush()
+
+    def dropped() -> float:
+        return Console(worker).metrics().counts("tailrace_logs_total", "outcome", "reason")["dropped", "verdict"]
+
+    worker.wait_for(lambda: dropped() == len(traces), "the logs of dropped traces")
+    # An error comes late. The worker is killed meanwhile: another one fulfils what it requested.
+    for trace in traces:
+        key = bytes(trace, "ascii")
+        broker.produce(topology.spans, traces_data([maker.span(trace, error=True)]).SerializeToString(), key)
+        broker.produce(topology.logs, Logs.request(trace, f"{trace} after"), key)
+    broker.flush()
+    worker.kill()
+    worker = run(topology)
+    wanted = Counter((trace, f"{trace} {text}") for trace in traces for text in ("dropped", "after"))
+
+    def has_all() -> bool:
+        return found(reader.records[topology.sampled_logs]).total() >= wanted.total()
+
+    reader.until(has_all, "the logs of recalled traces", worker.require_running)
+    assert found(reader.records[topology.sampled_logs]) == wanted
+    assert worker.stop() == 0

@@ -107,7 +107,7 @@ extension SamplingJob {
       let request = partition.state.logs?.head
     {
       if let undecided = partition.state.logs?.undecided,
-        partition.state.sampler.fate(of: undecided) == .undecided
+        partition.state.sampler.fate(of: undecided, at: clock, wait: wait) == .undecided
       {
         return
       }

@@ -38,6 +38,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case repeatLogs = "repeat-logs"
   /// Logs are dealt with before the sampler can know of their traces.
   case hurryLogs = "hurry-logs"
+  /// Recalls bring no logs.
+  case skipRecalledLogs = "skip-recalled-logs"
   /// A producer that replaces another keeps the other's epoch.
   case keepEpoch = "keep-epoch"
 }
@@ -174,7 +176,7 @@ final class MutatedLink: BrokerLink {
   }
 
   func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
-    try link.findLogs(partitions)
+    mutant == .skipRecalledLogs ? partitions.map { _ in nil } : try link.findLogs(partitions)
   }
 
   func seekLogsAgain(
