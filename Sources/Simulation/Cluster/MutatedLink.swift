@@ -176,7 +176,7 @@ final class MutatedLink: BrokerLink {
   }
 
   func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
-    mutant == .skipRecalledLogs ? partitions.map { _ in nil } : try link.findLogs(partitions)
+    try mutant == .skipRecalledLogs ? partitions.map { _ in nil } : link.findLogs(partitions)
   }
 
   func seekLogsAgain(
