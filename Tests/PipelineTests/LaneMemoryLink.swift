@@ -332,8 +332,11 @@ final class MemoryLink: BrokerLink {
     }
   }
 
-  func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
-    partitions.map { (logPlaces[$0] ?? -1) >= broker.logs[Int($0.value)].count }
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
+    partitions.map { id in
+      let end = Int64(broker.logs[Int(id.value)].count)
+      return (logPlaces[id] ?? -1) >= end ? nil : Offset(end)
+    }
   }
 
   var commitsTogether: Bool { isTransactional }

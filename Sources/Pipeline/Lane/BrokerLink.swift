@@ -226,9 +226,9 @@ public protocol BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 
-  /// Whether `readLogs` has delivered all that these partitions' logs have now, readable yet or not, from one
-  /// request for all of them.
-  func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool]
+  /// The ends of these partitions' logs, requests that are not readable yet included; nil where `readLogs` has
+  /// delivered everything.
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?]
 
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]

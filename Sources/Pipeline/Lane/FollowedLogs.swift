@@ -72,28 +72,34 @@ struct FollowedLogs {
   /// Notes that what follows was written when the stream clock was `clock` or later.
   mutating func advance(to clock: Instant) { since = max(since, clock) }
 
-  /// Whether it should be noted when all that was written has been read: what has been dealt with has not
-  /// told for a while.
+  /// Whether the end of the log is wanted: what has been dealt with has not told for a while since when
+  /// verdicts are needed.
   func wantsEnd(_ patience: Interval, now clock: Instant) -> Bool {
-    mark == nil && !isFull && since + patience <= clock
+    (mark == nil || head == nil) && since + patience <= clock
   }
 
-  /// Notes that all requests that were written by now have been read.
-  mutating func noteEnd(now clock: Instant) {
-    mark = (nextToRead, clock)
+  /// Notes that requests from `end` on are written now or later; if it is nil, all that are not read yet.
+  mutating func noteEnd(_ end: Offset?, now clock: Instant) {
+    if let end, mark != nil, end > nextToRead { return }
+    mark = (end ?? nextToRead, clock)
     passMark()
   }
 
   private mutating func passMark() {
-    guard let mark, head == nil || next ?? Offset(0) >= mark.next else { return }
+    guard let mark, (head?.place.offset ?? nextToRead) >= mark.next else { return }
     advance(to: mark.clock)
     self.mark = nil
   }
 
   /// When a request was written, by the stream clock, or earlier; it is dealt with now. A timestamp that is
-  /// ahead of that is wrong.
-  func writtenAt(_ place: RecordPlace, _ wait: Interval, now clock: Instant) -> Instant {
-    guard let timestamp = place.timestamp, timestamp + wait <= clock else { return since }
+  /// ahead of that is wrong, and so is one that is long after those before it: longer than `patience`, in
+  /// which `noteEnd` tells of a silence.
+  func writtenAt(
+    _ place: RecordPlace, _ wait: Interval, now clock: Instant, patience: Interval
+  ) -> Instant {
+    guard let timestamp = place.timestamp, timestamp + wait <= clock, timestamp <= since + patience else {
+      return since
+    }
     return timestamp
   }
 

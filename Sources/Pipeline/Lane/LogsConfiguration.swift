@@ -21,6 +21,8 @@ package struct LogsConfiguration: Sendable {
   package var sampledBytesMax = 900_000
   /// Bytes of requests that a lane may hold until they are due.
   package var heldBytesMax = 16 << 20
+  /// Bytes of logs that a lane may hold for traces that are recalled.
+  package var recalledBytesMax = 16 << 20
 
   /// Makes a configuration with the defaults above.
   package init(topic: String) {

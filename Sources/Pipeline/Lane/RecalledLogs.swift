@@ -102,7 +102,7 @@ extension SamplingJob {
   /// Reads on in the logs of traces that are recalled, as far as requests have arrived.
   mutating func recallLogs(at now: Instant, through link: some BrokerLink) throws(BrokerError) {
     guard let configuration = logs?.configuration, recallLogsAt <= now else { return }
-    let room = configuration.heldBytesMax / max(1, partitions.count)
+    let room = configuration.recalledBytesMax / max(1, partitions.count)
     for partition in partitions where !partition.state.sampler.isRecovering {
       guard !partition.state.recalledLogs.isReading, partition.state.recalledLogs.heldBytes <= room / 2 else {
         continue

@@ -41,24 +41,29 @@ extension SamplingJob {
     }
   }
 
-  /// Asks the brokers whether all logs have been read, where nothing that was dealt with has told for a while
-  /// since when verdicts are needed: in quiet partitions, and where timestamps are wrong.
+  /// Asks the brokers for the ends of logs where nothing that was dealt with has told for a while since when
+  /// verdicts are needed: in quiet partitions, and where timestamps are wrong.
   private mutating func askForLogs(
     at steady: Instant, through link: some BrokerLink
   ) throws(BrokerError) {
     guard askForLogsAt <= steady else { return }
-    let patience = Interval(nanoseconds: configuration.sampler.windows.lateWindow.nanoseconds / 4)
+    let patience = logsPatience
     let quiet = partitions.filter { partition in
       guard !partition.state.sampler.isRecovering, let logs = partition.state.logs else { return false }
       return logs.wantsEnd(patience, now: partition.state.sampler.clock)
     }
     guard !quiet.isEmpty else { return }
     askForLogsAt = steady + Self.seekLogsPause
-    let areRead = try link.areLogsRead(quiet.map(\.id))
-    for (partition, isRead) in zip(quiet, areRead) where isRead {
+    let ends = try link.logEnds(of: quiet.map(\.id))
+    for (partition, end) in zip(quiet, ends) {
       let clock = partition.state.sampler.clock
-      partition.state.logs?.noteEnd(now: clock)
+      partition.state.logs?.noteEnd(end, now: clock)
     }
+  }
+
+  /// The silence of logs after which brokers are asked for their ends.
+  private var logsPatience: Interval {
+    Interval(nanoseconds: configuration.sampler.windows.lateWindow.nanoseconds / 4)
   }
 
   /// Has samplers keep the verdicts that logs still need.
@@ -101,7 +106,7 @@ extension SamplingJob {
     _ partition: AssignedPartition, to link: some BrokerLink
   ) throws(BrokerError) {
     guard let wait = logs?.configuration.wait else { return }
-    let clock = partition.state.sampler.clock
+    let (clock, patience) = (partition.state.sampler.clock, logsPatience)
     while let due = partition.state.logs?.headDue(wait, by: partition.state.sampler), due <= clock,
       clock != .distantPast,
       let request = partition.state.logs?.head
@@ -111,7 +116,7 @@ extension SamplingJob {
       {
         return
       }
-      let time = partition.state.logs?.writtenAt(request.place, wait, now: clock) ?? clock
+      let time = partition.state.logs?.writtenAt(request.place, wait, now: clock, patience: patience) ?? clock
       let undecided = try Self.lend(request) { (key, value) throws(BrokerError) in
         try logs?.deal(
           with: request.place, writtenAt: time, key: key, value: value, asking: &partition.state.sampler,
@@ -141,7 +146,7 @@ extension SamplingJob {
     var undecided: TraceID?
     let isDue = due <= clock && clock != .distantPast && partition.state.sampler.isClockSettled
     if partition.state.logs?.head == nil, isDue {
-      let time = partition.state.logs?.writtenAt(place, wait, now: clock) ?? clock
+      let time = partition.state.logs?.writtenAt(place, wait, now: clock, patience: logsPatience) ?? clock
       undecided =
         try logs?.deal(
           with: place, writtenAt: time, key: key, value: value, asking: &partition.state.sampler, to: link)

@@ -369,15 +369,18 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try logsRecaller.map { (follower) throws(BrokerError) in try read(with: follower, take) }
   }
 
-  package func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
-    guard let logsTopic, let logsFollower else { return partitions.map { _ in false } }
+  package func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
+    guard let logsTopic else { return partitions.map { _ in nil } }
     let patience = try patience(KafkaLink.endTimeout)
     return try attempt("looking up the end of the logs") { () throws(KafkaError) in
       let ends = partitions.map {
         PartitionOffset(TopicPartition(logsTopic, $0.value), offset: PartitionOffset.end)
       }
       let found = try bounds.lookUp(ends, timeout: patience)
-      return zip(partitions, found).map { logsFollower.hasRead($0, to: Offset($1.offset)) }
+      return zip(partitions, found).map { partition, end in
+        let isRead = logsFollower?.hasRead(partition, to: Offset(end.offset)) ?? false
+        return isRead ? nil : Offset(end.offset)
+      }
     }
   }
 

@@ -55,6 +55,7 @@ struct LanePlan: Sendable {
       configuration.keepsWithoutVerdict = topology.logs.withoutVerdict == .keep
       configuration.requestBytesMax = topology.limits.recordBytes
       configuration.heldBytesMax = topology.limits.memory / worker.lanes / 64
+      configuration.recalledBytesMax = configuration.heldBytesMax
       return configuration
     }
     let sampledLogs = topics.logs == nil ? nil : topics.sampledLogs

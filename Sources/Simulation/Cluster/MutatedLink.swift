@@ -187,8 +187,8 @@ final class MutatedLink: BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) { try link.readLogsAgain(take) }
 
-  func areLogsRead(_ partitions: [PartitionID]) throws(BrokerError) -> [Bool] {
-    try link.areLogsRead(partitions)
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
+    try link.logEnds(of: partitions)
   }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }

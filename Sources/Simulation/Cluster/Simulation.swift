@@ -189,6 +189,7 @@ public final class Simulation {
       configuration.logs = LogsConfiguration(topic: SimulatedTopic.logs)
       configuration.logs?.wait = options.forgetsSoon ? .milliseconds(5500) : .seconds(20)
       configuration.logs?.heldBytesMax = 16_384
+      configuration.logs?.recalledBytesMax = 65_536
     }
     if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
     // Their logs are read again, too.
