@@ -520,7 +520,6 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
   @Test func logsWhoseVerdictIsMissingAreKept() throws {
     let broker = broker()
     append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
-    append(TestLog(trace: 1, text: "logb"), at: 5010, to: broker)
     broker.points[first] = CommitPoint(
       safeOffset: Offset(2), clockAtSafeOffset: at(5000), highWater: Offset(2), clock: at(5000))
     broker.points[first]?.logs = LogsPosition(since: at(0), next: Offset(0))
@@ -528,7 +527,8 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     link.tails = [([], .read(isWhole: false))]
     tick(5001, broker)
     let lane = lane(link)
-    try step(lane, 5001, 5002)
+    try step(lane, 5001, 5002, 5006)
+    append(TestLog(trace: 1, text: "logb"), at: 5010, to: broker)
     tick(5040, broker)
     try step(lane, 5040, 5041)
     #expect(try kept(broker) == ["loga"])
