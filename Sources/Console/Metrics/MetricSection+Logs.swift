@@ -8,8 +8,8 @@ extension MetricSection {
     .counter(
       "tailrace_logs_total",
       "Log records kept or dropped, by reason: the verdict on their trace, no verdict known, a verdict that "
-        + "had to be forgotten (they are kept), no trace id, or larger than the topic accepts (those are dead "
-        + "letters)", by: ["outcome", "reason"]
+        + "had to be forgotten (they are kept), no trace id, or larger than the topic accepts (those are "
+        + "dead letters)", by: ["outcome", "reason"]
     ) {
       let logs = $0.snapshot.lane.logs
       return [
@@ -45,9 +45,7 @@ extension MetricSection {
     ) { $0.snapshot.lane.logs.recalledTooMany },
     .counter(
       "tailrace_log_bytes_read_again_total", "Bytes of requests of logs read again for recalls", .bytes
-    ) {
-      $0.snapshot.lane.logs.bytesReadAgain
-    },
+    ) { $0.snapshot.lane.logs.bytesReadAgain },
     .gauge(
       "tailrace_logs_lag_seconds",
       "How long the next request of a partition's logs has been due, by the stream clock; 0 if none is, and "

@@ -226,8 +226,8 @@ public protocol BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 
-  /// The ends of these partitions' logs, requests that are not readable yet included; nil where `readLogs` has
-  /// delivered everything.
+  /// The ends of these partitions' logs, requests that are not readable yet included; nil where `readLogs`
+  /// has delivered everything.
   func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?]
 
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.

@@ -6,8 +6,8 @@ internal import Sampling
 /// The logs of one partition's recalled traces, until they are written.
 ///
 /// A pass reads the stretch in which the logs of some traces are, the oldest requests first. What it finds is
-/// held, and written with the trace's revised record: in one transaction, so that it is done once. A pass that
-/// is interrupted by another owner begins anew, as nothing of it was written.
+/// held, and written with the trace's revised record: in one transaction, so that it is done once. A pass
+/// that is interrupted by another owner begins anew, as nothing of it was written.
 struct RecalledLogs {
   /// Log records of a trace from one request.
   struct Piece {
