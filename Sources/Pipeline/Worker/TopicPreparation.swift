@@ -192,8 +192,8 @@ struct TopicPreparation {
       let retention = retention(of: name), retention < needed
     else { return nil }
     return "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but "
-      + "\(purpose) needs those of the last \(needed.components.seconds) s (\(settings)): raise retention.ms, "
-      + "or \(loss)"
+      + "\(purpose) needs those of the last \(needed.components.seconds) s (\(settings)): "
+      + "raise retention.ms, or \(loss)"
   }
 
   /// How long a topic keeps its records; nil if it is not known, or for as long as there is room.
