@@ -48,14 +48,14 @@ extension Sampler {
     retention.lost = max(retention.lost, oldest)
   }
 
-  /// What becomes of a trace, for something written at `time` that is dealt with `wait` later. It changes
-  /// nothing; mutating as the other lookups are.
-  public mutating func fate(of traceID: TraceID, at time: Instant, wait: Interval) -> TraceFate {
+  /// What becomes of a trace, for something written at `time`: it follows a verdict that was known then, or
+  /// was given later. It changes nothing; mutating as the other lookups are.
+  public mutating func fate(of traceID: TraceID, at time: Instant) -> TraceFate {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
     case .past(let past):
       // Older ones may be there or not.
-      if verdicts[past].decidedAt + configuration.windows.lateWindow > time + wait {
+      if verdicts[past].decidedAt + configuration.windows.lateWindow > time {
         return verdicts[past].isKept ? .kept : .dropped
       }
       return .unknown

@@ -332,10 +332,10 @@ final class MemoryLink: BrokerLink {
     }
   }
 
-  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
     partitions.map { id in
       let end = Int64(broker.logs[Int(id.value)].count)
-      return (logPlaces[id] ?? -1) >= end ? nil : Offset(end)
+      return (Offset(end), (logPlaces[id] ?? -1) >= end)
     }
   }
 

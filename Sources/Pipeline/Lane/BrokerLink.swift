@@ -226,9 +226,9 @@ public protocol BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
 
-  /// The ends of these partitions' logs, requests that are not readable yet included; nil where `readLogs`
-  /// has delivered everything.
-  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?]
+  /// The ends of these partitions' logs, requests that are not readable yet included, and whether `readLogs`
+  /// has delivered everything before them.
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)]
 
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]

@@ -59,8 +59,8 @@ struct FollowedLogs {
   /// Where reading goes on; nil if nothing is known of it.
   var position: LogsPosition? { next.map { LogsPosition(since: since, next: $0) } }
 
-  /// The clock by which verdicts may be forgotten: one for requests that are in order but for `disorder`.
-  func verdictsNeeded(_ wait: Interval, disorder: Interval) -> Instant { since + wait - disorder }
+  /// The clock by which verdicts may be forgotten, if requests are in order but for `disorder`.
+  func verdictsNeeded(disorder: Interval) -> Instant { since - disorder }
 
   /// Keeps `since` in step with the stream clock, which may start or be set back. What was decided before it
   /// starts is not known.
@@ -78,10 +78,13 @@ struct FollowedLogs {
     (mark == nil || head == nil) && since + patience <= clock
   }
 
-  /// Notes that requests from `end` on are written now or later; if it is nil, all that are not read yet.
-  mutating func noteEnd(_ end: Offset?, now clock: Instant) {
-    if let end, mark != nil, end > nextToRead { return }
-    mark = (end ?? nextToRead, clock)
+  /// Notes that requests from `end` on are written now or later.
+  ///
+  /// - Parameter isRead: whether everything before it was delivered. What was refused is read again.
+  mutating func noteEnd(_ end: Offset, isRead: Bool, now clock: Instant) {
+    let place = isRead && !isFull ? nextToRead : end
+    if mark != nil, place > nextToRead { return }
+    mark = (place, clock)
     passMark()
   }
 

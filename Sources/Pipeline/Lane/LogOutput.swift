@@ -148,14 +148,13 @@ struct LogOutput {
     } catch {
       return try reject(error, place, key, value, to: link)
     }
-    let wait = configuration.wait
     for group in groups.groups where !group.traceID.isZero {
-      if sampler.fate(of: group.traceID, at: time, wait: wait) == .undecided { return group.traceID }
+      if sampler.fate(of: group.traceID, at: time) == .undecided { return group.traceID }
     }
     count(value)
     for number in groups.groups.indices {
       let group = groups.groups[number]
-      let fate = group.traceID.isZero ? nil : sampler.fate(of: group.traceID, at: time, wait: wait)
+      let fate = group.traceID.isZero ? nil : sampler.fate(of: group.traceID, at: time)
       if let chosen = choose(group, fate) {
         try write(chosen, bytes, of: group.traceID, from: place, to: link)
       }

@@ -55,9 +55,9 @@ extension SamplingJob {
     guard !quiet.isEmpty else { return }
     askForLogsAt = steady + Self.seekLogsPause
     let ends = try link.logEnds(of: quiet.map(\.id))
-    for (partition, end) in zip(quiet, ends) {
+    for (partition, log) in zip(quiet, ends) {
       let clock = partition.state.sampler.clock
-      partition.state.logs?.noteEnd(end, now: clock)
+      partition.state.logs?.noteEnd(log.end, isRead: log.isRead, now: clock)
     }
   }
 
@@ -68,11 +68,11 @@ extension SamplingJob {
 
   /// Has samplers keep the verdicts that logs still need.
   private func retainVerdicts() {
-    guard let wait = logs?.configuration.wait else { return }
+    guard logs != nil else { return }
     let disorder = configuration.sampler.clockLead
     for partition in partitions {
       guard let logs = partition.state.logs else { continue }
-      partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(wait, disorder: disorder))
+      partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(disorder: disorder))
       partition.state.sampler.followLogs(from: logs.next)
     }
   }
@@ -112,7 +112,7 @@ extension SamplingJob {
       let request = partition.state.logs?.head
     {
       if let undecided = partition.state.logs?.undecided,
-        partition.state.sampler.fate(of: undecided, at: clock, wait: wait) == .undecided
+        partition.state.sampler.fate(of: undecided, at: clock) == .undecided
       {
         return
       }

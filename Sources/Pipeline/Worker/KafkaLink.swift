@@ -369,8 +369,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     try logsRecaller.map { (follower) throws(BrokerError) in try read(with: follower, take) }
   }
 
-  package func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
-    guard let logsTopic else { return partitions.map { _ in nil } }
+  package func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
+    guard let logsTopic else { return partitions.map { _ in (Offset(0), false) } }
     let patience = try patience(KafkaLink.endTimeout)
     return try attempt("looking up the end of the logs") { () throws(KafkaError) in
       let ends = partitions.map {
@@ -378,8 +378,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
       }
       let found = try bounds.lookUp(ends, timeout: patience)
       return zip(partitions, found).map { partition, end in
-        let isRead = logsFollower?.hasRead(partition, to: Offset(end.offset)) ?? false
-        return isRead ? nil : Offset(end.offset)
+        let end = Offset(end.offset)
+        return (end, logsFollower?.hasRead(partition, to: end) ?? false)
       }
     }
   }

@@ -187,7 +187,7 @@ final class MutatedLink: BrokerLink {
     _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) { try link.readLogsAgain(take) }
 
-  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [Offset?] {
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
     try link.logEnds(of: partitions)
   }
 
