@@ -405,14 +405,14 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     append(TestLog(trace: 2, text: "logb"), TestLog(trace: nil, text: "logFree"), at: 1, to: broker)
     append(TestLog(trace: 1, text: "loga"), TestLog(trace: 2, text: "logc"), at: 2, to: broker)
     append(TestLog(trace: 3, text: "logd"), at: 3, to: broker)
-    append(TestLog(trace: 2, text: "loge"), at: 25, to: broker)
-    let lane = lane(MemoryLink(broker))
+    let lane = lane(MemoryLink(broker)) { $0.sampler.windows.recallWindow = .seconds(3600) }
     try step(lane, 0, 1)
     tick(24, broker)
     try step(lane, 24, 25)
     #expect(try kept(broker) == ["logFree", "loga"])
     #expect(lane.snapshot().lane.logs.dropped == 2)
     // An error comes late.
+    append(TestLog(trace: 2, text: "loge"), at: 26, to: broker)
     broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(30))
     for second in stride(from: 30.0, to: 42, by: 1) { try step(lane, second) }
     #expect(lane.snapshot().recallsPending == 0)

@@ -44,7 +44,7 @@ extension MetricSection {
       "tailrace_unrecalled_logs_total", "Log records left out of recalls, because their trace has too many"
     ) { $0.snapshot.lane.logs.recalledTooMany },
     .counter(
-      "tailrace_log_bytes_read_again_total", "Bytes of requests of logs read again for recalls", .bytes
+      "tailrace_read_again_log_bytes_total", "Bytes of requests of logs read again for recalls", .bytes
     ) { $0.snapshot.lane.logs.bytesReadAgain },
     .gauge(
       "tailrace_logs_lag_seconds",
