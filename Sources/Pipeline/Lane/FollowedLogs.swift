@@ -47,17 +47,22 @@ struct FollowedLogs {
   /// The stream clock when the requests that are not dealt with were written, or earlier. Verdicts that were
   /// known then are needed.
   private(set) var since: Instant
+  /// The stream clock as of the last round.
+  private var lastClock = Instant.distantPast
   /// All requests from this one on were written when the stream clock was this, or later.
   private var mark: (next: Offset, clock: Instant)?
 
   init(_ position: LogsPosition?) {
-    next = position?.next
+    next = position.flatMap { $0.next > Offset(0) ? $0.next : nil }
     nextToRead = position?.next ?? Offset(0)
     since = position?.since ?? .distantPast
   }
 
-  /// Where reading goes on; nil if nothing is known of it.
-  var position: LogsPosition? { next.map { LogsPosition(since: since, next: $0) } }
+  /// Where reading goes on, and since when verdicts are needed; nil before the stream clock starts. Offset 0
+  /// stands for the log's first.
+  var position: LogsPosition? {
+    since == .distantPast ? nil : LogsPosition(since: since, next: next ?? Offset(0))
+  }
 
   /// The clock by which verdicts may be forgotten, if requests are in order but for `disorder`.
   func verdictsNeeded(disorder: Interval) -> Instant { since - disorder }
@@ -67,6 +72,9 @@ struct FollowedLogs {
   mutating func follow(_ clock: Instant) {
     guard clock != .distantPast else { return }
     since = since == .distantPast ? clock : min(since, clock)
+    // Waits that were bounded by a clock that was ahead are bounded anew.
+    if clock < lastClock { firstUnbounded = first }
+    lastClock = clock
   }
 
   /// Notes that what follows was written when the stream clock was `clock` or later.
