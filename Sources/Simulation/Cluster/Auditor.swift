@@ -18,6 +18,9 @@ struct PublishedTrace {
 struct Auditor {
   /// Whether outputs may be duplicated: without transactions they may.
   private let allowsRepeats: Bool
+  /// Whether the ledger has pages that can't be read. Then some verdicts may be missing, and logs of traces
+  /// without one are kept.
+  private let isLedgerDamaged: Bool
   private(set) var objections: [String] = []
   private var published: [TraceID: PublishedTrace] = [:]
   /// The traces of each record of the input, by partition and offset.
@@ -50,8 +53,9 @@ struct Auditor {
   /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
-  init(allowsRepeats: Bool) {
+  init(allowsRepeats: Bool, isLedgerDamaged: Bool = false) {
     self.allowsRepeats = allowsRepeats
+    self.isLedgerDamaged = isLedgerDamaged
   }
 
   mutating func object(_ text: String) {
@@ -192,7 +196,7 @@ struct Auditor {
     }
     // Without transactions a trace may be decided twice, and its logs kept by the verdict that is lost.
     guard !allowsRepeats else { return }
-    if !mustBeKept, missing < logs.count {
+    if !mustBeKept, !isLedgerDamaged, missing < logs.count {
       object("\(logs.count - missing) log records of \(what), which is dropped, are kept")
     }
     if twice > 0 { object("\(twice) log records of \(what) are kept more than once") }

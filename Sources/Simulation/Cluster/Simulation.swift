@@ -90,7 +90,7 @@ public final class Simulation {
     self.random = random
     logs = RandomSource(seed: seed ^ 0x1065)
     report = SimulationReport(seed: seed)
-    auditor = Auditor(allowsRepeats: !options.isTransactional)
+    auditor = Auditor(allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0)
     cluster = SimulatedCluster(
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
       now: Simulation.start)
