@@ -9,6 +9,7 @@
 #   REPLICAS        copies of each partition; 3
 #   MIN_INSYNC      copies that must have a record before it counts as written; 2, or 1 with fewer replicas
 #   COMMAND_CONFIG  a file of client properties, for TLS and SASL
+#   LOGS            if set, also the topics for logs that follow (topics.logs)
 #   KAFKA_TOPICS    the tool; kafka-topics.sh
 set -euo pipefail
 
@@ -36,6 +37,14 @@ create sampled retention.ms=86400000 max.message.bytes=1114124
 create spans.dead-letters retention.ms=604800000 max.message.bytes=16842752
 create stats cleanup.policy=compact max.message.bytes=1048588
 
-for topic in spans decisions verdicts sampled spans.dead-letters stats; do
+topics=(spans decisions verdicts sampled spans.dead-letters stats)
+if [ -n "${LOGS:-}" ]; then
+  # At least logs.wait, and the longest outage to survive. As spans.
+  create logs message.timestamp.type=LogAppendTime retention.ms=21600000 max.message.bytes=1048588
+  create sampled-logs retention.ms=86400000 max.message.bytes=1114124
+  topics+=(logs sampled-logs)
+fi
+
+for topic in "${topics[@]}"; do
   "${client[@]}" --describe --topic "$topic"
 done

@@ -1,6 +1,7 @@
-// The field table: the number of each field of each message of OTLP traces, for all readers and writers.
+// The field table: the number of each field of each message of OTLP traces and logs, for all readers and
+// writers.
 //
-// Each follows its declaration in `trace.proto`, `resource.proto` or `common.proto` of
+// Each follows its declaration in `trace.proto`, `logs.proto`, `resource.proto` or `common.proto` of
 // <https://github.com/open-telemetry/opentelemetry-proto>. Left out are `key_strindex` and
 // `string_value_strindex`, which point into a profile's string table.
 
@@ -139,6 +140,41 @@ public enum StatusField {
   public static let message: UInt32 = 2
   /// `StatusCode code`
   public static let code: UInt32 = 3
+}
+
+/// Fields of `LogsData` and of `ExportLogsServiceRequest`, which are the same on the wire. They,
+/// `ResourceLogs` and `ScopeLogs` have the form of their counterparts for traces, field by field:
+/// `resource_logs`, `scope_logs` and `log_records` are where `resource_spans`, `scope_spans` and `spans`
+/// are, and `instrumentation_library_logs` was where `instrumentation_library_spans` was.
+public enum LogsDataField {
+  /// `repeated ResourceLogs resource_logs`
+  public static let resourceLogs: UInt32 = TracesDataField.resourceSpans
+}
+
+/// Fields of `LogRecord`.
+public enum LogRecordField {
+  /// `fixed64 time_unix_nano`
+  public static let time: UInt32 = 1
+  /// `SeverityNumber severity_number`
+  public static let severityNumber: UInt32 = 2
+  /// `string severity_text`
+  public static let severityText: UInt32 = 3
+  /// `AnyValue body`
+  public static let body: UInt32 = 5
+  /// `repeated KeyValue attributes`
+  public static let attributes: UInt32 = 6
+  /// `uint32 dropped_attributes_count`
+  public static let droppedAttributesCount: UInt32 = 7
+  /// `fixed32 flags`
+  public static let flags: UInt32 = 8
+  /// `bytes trace_id`
+  public static let traceID: UInt32 = 9
+  /// `bytes span_id`
+  public static let spanID: UInt32 = 10
+  /// `fixed64 observed_time_unix_nano`
+  public static let observedTime: UInt32 = 11
+  /// `string event_name`
+  public static let eventName: UInt32 = 12
 }
 
 /// Fields of `KeyValue`: an attribute, or an entry of a map.

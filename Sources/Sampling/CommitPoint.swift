@@ -8,6 +8,21 @@ public struct ForgottenVerdicts: Equatable, Sendable {
   public var since: Offset
 }
 
+/// Where reading the logs of a partition goes on.
+public struct LogsPosition: Equatable, Sendable {
+  /// The stream clock when the requests that are not dealt with were written, or earlier: verdicts that were
+  /// known then are still needed.
+  public var since: Instant
+  /// The next request: those before it are dealt with.
+  public var next: Offset
+
+  /// Makes a position.
+  public init(since: Instant, next: Offset) {
+    self.since = since
+    self.next = next
+  }
+}
+
 /// What is committed for a partition: every span before the safe offset is dealt with for good.
 public struct CommitPoint: Equatable, Sendable {
   /// The offset of the first span of the oldest open trace; the next offset to read if none is open.
@@ -35,6 +50,8 @@ public struct CommitPoint: Equatable, Sendable {
   public var horizon: [HorizonStep]
   /// How far the follower of log-backed windows is; nil if they are in memory.
   public var follower: FollowerPoint?
+  /// The position in the partition of the same number of the logs' topic. Nil if none is known.
+  public var logs: LogsPosition?
 
   /// The offset to commit: the first record that is still needed.
   public var committedOffset: Offset { min(safeOffset, follower?.position ?? safeOffset) }
@@ -76,7 +93,7 @@ public struct CommitPoint: Equatable, Sendable {
   ///
   /// If anything else has to be known, the version is 5: as 4, but the clock at the oldest request may be
   /// missing, and after the levels come fields with names, `name=value`, separated by `,`. The value is
-  /// numbers, separated by `:`: of `forgotten` a time and an offset; of `horizon` the time of the first step,
+  /// numbers, separated by `:`: of `forgotten` and of `l`, for the logs, a time and an offset; of `horizon` the time of the first step,
   /// then for each further one how much later its time is, and its offset, than those of the step before. If
   /// windows are log-backed: `s=` the safe offset, `f=` the follower's position, `h=` the clock at the oldest
   /// verdict that it has not passed, `a=` and `u=` where log-backed traces begin and end; the last three may
@@ -118,6 +135,7 @@ public struct CommitPoint: Equatable, Sendable {
     }
     if let forgotten { fields.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
     if !horizon.isEmpty { fields.append("horizon=\(horizonText)") }
+    if let logs { fields.append("l=\(logs.since.nanoseconds):\(logs.next.value)") }
     return fields
   }
 
@@ -169,13 +187,16 @@ public struct CommitPoint: Equatable, Sendable {
       case "s", "f", "a", "u": guard values.count == 1, values[0] >= 0 else { return false }
       case "h": guard values.count == 1 else { return false }
       case "horizon": break
-      case "forgotten": guard values.count == 2, values[1] >= 0 else { return false }
+      case "forgotten", "l": guard values.count == 2, values[1] >= 0 else { return false }
       default: return false
       }
     }
     func one(_ name: Substring) -> Int64? { numbers[name]?.first }
     if let values = numbers["forgotten"] {
       forgotten = ForgottenVerdicts(before: Instant(nanoseconds: values[0]), since: Offset(values[1]))
+    }
+    if let values = numbers["l"] {
+      logs = LogsPosition(since: Instant(nanoseconds: values[0]), next: Offset(values[1]))
     }
     if let safe = one("s"), let position = one("f") {
       guard position <= safe else { return false }

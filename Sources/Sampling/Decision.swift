@@ -231,6 +231,8 @@ struct DecisionTexts: ~Copyable {
   }
 
   private let partition: PartitionID
+  /// Logs before this request were dropped with traces that are recalled; nil if none were.
+  var nextLogs: Offset?
   /// The policies' names.
   private let names: [String]
   /// The end of a record.
@@ -264,7 +266,7 @@ struct DecisionTexts: ~Copyable {
       trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
       truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
     if let recall = decision.recall {
-      let text = wanted.text(partition, recall, isRevised: decision.isRevised)
+      let text = wanted.text(partition, recall, logs: nextLogs, isRevised: decision.isRevised)
       // Rare, and used once: no other record finds it.
       wanted.truncatedCount = -1
       circumstances.add(wanted, text)
@@ -381,7 +383,7 @@ extension SamplingThreshold {
 
 extension DecisionTexts.Circumstances {
   fileprivate func text(
-    _ partition: PartitionID, _ recall: RecallStatus? = nil, isRevised: Bool = false
+    _ partition: PartitionID, _ recall: RecallStatus? = nil, logs: Offset? = nil, isRevised: Bool = false
   ) -> [UInt8] {
     var text: [UInt8] = []
     text.appendText(room: 300) { out in
@@ -395,6 +397,10 @@ extension DecisionTexts.Circumstances {
         if case .requested(let until) = recall {
           out.append(#"","recall_until":"#)
           out.appendDecimal(until.value)
+          if let logs {
+            out.append(#","logs_until":"#)
+            out.appendDecimal(logs.value)
+          }
         } else {
           out.append(0x22)
         }

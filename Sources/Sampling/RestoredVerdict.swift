@@ -31,6 +31,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   /// The start of its earliest span in nanoseconds since 1970, up to 1.05 ms late; nil unless the ledger
   /// states it.
   public var earliestStart: UInt64?
+  /// With the request of a recall: the first request of logs that had not been dealt with; nil if none had.
+  public var logsUntil: Offset?
   /// What the record says about the trace's recall.
   public var recall: RecallStatus?
   /// Whether it replaces an earlier final record of the trace.
@@ -75,6 +77,7 @@ public struct RestoredVerdict: Equatable, Sendable {
       threshold: fields.threshold ?? .never, isTruncated: fields.reasons.contains(Sampler.limitReason),
       decidedAt: decidedAt,
       firstOffset: fields.firstOffset, lastOffset: fields.lastOffset, recall: fields.recallStatus)
+    logsUntil = fields.logsUntil
   }
 
   /// Reads a decision record, as above.
@@ -98,6 +101,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     var lastOffset: Offset?
     var recall: String?
     var recallUntil: Offset?
+    var logsUntil: Offset?
 
     var recallStatus: RecallStatus? {
       switch recall {
@@ -145,6 +149,8 @@ public struct RestoredVerdict: Equatable, Sendable {
         recall = String(decoding: try cursor.string(in: record).utf8(in: record), as: UTF8.self)
       } else if try key.spells("recall_until", in: record) {
         recallUntil = try cursor.number(in: record).int64.map { Offset($0) }
+      } else if try key.spells("logs_until", in: record) {
+        logsUntil = try cursor.number(in: record).int64.map { Offset($0) }
       } else {
         try cursor.skipValue(in: record)
       }

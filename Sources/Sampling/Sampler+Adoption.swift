@@ -37,6 +37,7 @@ extension Sampler {
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names)
+    texts.nextLogs = nextLogs
     ledger.adopt(configuration: self.configuration.version)
     baseline?.adopt(self.configuration)
     counters.beginCounting(self.configuration.policies)

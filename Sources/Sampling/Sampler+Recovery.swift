@@ -104,7 +104,8 @@ extension Sampler {
     // None of them is newer than the point. One that claims to be was written by something else; it would
     // stay at the head of the cache, and everything after it as well.
     let decidedAt = min(verdict.decidedAt, recovery.clock)
-    guard decidedAt + configuration.windows.lateWindow > horizon.earliest else { return }
+    let clock = min(horizon.earliest, retention.clock)
+    guard decidedAt + configuration.windows.lateWindow > clock else { return }
     // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
     // before, from the ledger.
     if let known {

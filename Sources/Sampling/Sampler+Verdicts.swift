@@ -85,21 +85,8 @@ extension Sampler {
 
   /// Remembers a verdict for late spans. Returns where it is, which the caller enters in the index.
   mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) -> Int {
-    if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom { forgetOldestVerdicts() }
+    if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom { forgetForRoom() }
     return verdicts.append(verdict, facts, in: &index)
-  }
-
-  /// Makes room for verdicts. Some at once, so that it is a step that the next owner can make, too.
-  private mutating func forgetOldestVerdicts() {
-    for _ in 0..<max(1, verdicts.count / 64) {
-      if verdicts.removeOldest(from: &index) { counters.verdictsForgottenEarly += 1 }
-    }
-    guard let oldest = verdicts.oldest, let nextOffset, recovery.clock == .distantPast else { return }
-    // Those that are left are not forgotten.
-    let until = oldest + configuration.windows.lateWindow - Interval(nanoseconds: 1)
-    if until > horizon.clock {
-      horizon.move(to: until, from: nextOffset)
-    }
   }
 
   private mutating func releaseBuffered(_ slot: Int) {

@@ -63,6 +63,8 @@ public struct Sampler: ~Copyable {
   var forgotten: ForgottenVerdicts?
   /// By which time verdicts are forgotten.
   var horizon = VerdictHorizon()
+  /// Which verdicts are forgotten later than that.
+  var retention = VerdictRetention()
   /// Before this time no window closes and no verdict is forgotten.
   var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
@@ -79,6 +81,10 @@ public struct Sampler: ~Copyable {
   /// Dropped traces that are read again: see `Recall/Sampler+Recall.swift`.
   var recalls = RecallQueue()
   var lookups = VerdictLookups()
+  /// Whether logs follow,
+  var followsLogs = false
+  /// and the first request of them that is not dealt with; nil if none is.
+  var nextLogs: Offset?
   /// Spans that started longer ago than this, in nanoseconds, may belong to traces whose verdicts are
   /// forgotten.
   let lookupAge: UInt64
@@ -422,11 +428,11 @@ public struct Sampler: ~Copyable {
   }
 
   /// Sets where reading starts.
-  mutating func begin(at offset: Offset, clock: Instant) {
+  mutating func begin(at offset: Offset, clock: Instant, isSettled: Bool = true) {
     nextOffset = offset
     self.clock = clock
     quietUntil = .distantPast
-    if clock != .distantPast { clockGuard.settle() }
+    if clock != .distantPast, isSettled { clockGuard.settle() }
   }
 
   mutating func matchResources(of record: ScannedRecord, _ bytes: RawSpan) {
@@ -578,10 +584,13 @@ public struct Sampler: ~Copyable {
     guard !recovery.isHolding else { return }
     // What is added from now on ends no earlier than if it were added now: the clock goes back only in
     // `turnBack`.
+    quietUntil = table.firstEnd(configuration.windows, now: clock)
     let lateWindow = configuration.windows.lateWindow
-    let forgets = max(
-      (verdicts.oldest ?? clock) + lateWindow, horizon.nextStep(lateWindow: lateWindow, now: clock))
-    quietUntil = min(table.firstEnd(configuration.windows, now: clock), forgets)
+    let end = (verdicts.oldest ?? clock) + lateWindow
+    // Those that are retained wait for `retainVerdicts`.
+    if end > clock || retention.clock == .distantFuture {
+      quietUntil = min(quietUntil, max(end, horizon.nextStep(lateWindow: lateWindow, now: clock)))
+    }
   }
 
   /// Forgets verdicts by the clock from the record at `offset` on, if a step may be made. While records are
@@ -602,7 +611,7 @@ public struct Sampler: ~Copyable {
     if recovery.clock == .distantPast, horizon.steps.isEmpty { horizon.move(to: clock, from: next) }
     guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
     moveHorizon(from: next)
-    let time = horizon.clock(at: next)
+    let time = min(horizon.clock(at: next), retention.clock)
     guard let oldest = verdicts.oldest, oldest + lateWindow <= time else { return }
     while let oldest = verdicts.oldest, oldest + lateWindow <= time { verdicts.removeOldest(from: &index) }
     trimPastSpans()

@@ -15,6 +15,36 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var windows: Windows
   /// How dropped traces are read again.
   public var recall: Recall
+  /// How logs follow verdicts, if there is a topic of logs.
+  public var logs: Logs
+  /// How logs follow the verdicts on their traces.
+  public struct Logs: Equatable, Sendable {
+    /// A log record is dealt with when the stream clock is this much later than its request's timestamp:
+    /// 100 ms to 24 h, at most `lateWindow`.
+    public var wait: Duration
+    /// What becomes of log records without a trace id.
+    public var withoutTrace: TraceFreeLogs
+    /// What becomes of log records whose trace has no verdict, or none that is still known.
+    public var withoutVerdict: Rule
+
+    /// Makes settings; the defaults are those of a topology file.
+    public init(
+      wait: Duration = .seconds(70), withoutTrace: TraceFreeLogs = .keep, withoutVerdict: Rule = .drop
+    ) {
+      self.wait = wait
+      self.withoutTrace = withoutTrace
+      self.withoutVerdict = withoutVerdict
+    }
+
+    /// What becomes of log records.
+    public enum Rule: String, Equatable, Sendable, CaseIterable {
+      /// They are kept.
+      case keep
+      /// They are dropped.
+      case drop
+    }
+  }
+
   /// Limits on traces, records and memory.
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
@@ -31,7 +61,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public init(
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), recall: Recall = Recall(),
-    limits: Limits = Limits(), policies: [PolicySpecification] = PolicySpecification.defaults,
+    logs: Logs = Logs(), limits: Limits = Limits(),
+    policies: [PolicySpecification] = PolicySpecification.defaults,
     sampleOnFirstMatch: Bool = false,
     invertDecisions: Bool = false, baseline: BaselineSettings? = nil
   ) {
@@ -39,6 +70,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.topics = topics
     self.windows = windows
     self.recall = recall
+    self.logs = logs
     self.limits = limits
     self.policies = policies
     self.sampleOnFirstMatch = sampleOnFirstMatch
@@ -64,12 +96,17 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var deadLetters: String
     /// The name of the topic of traffic counts; only an adaptive baseline uses it.
     public var stats: String
+    /// The logs read; nil if logs do not follow.
+    public var logs: SpanSource?
+    /// The name of the topic of kept logs.
+    public var sampledLogs: String
 
     /// Makes topics; the defaults are those of a topology file.
     public init(
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
       decisions: Decisions = Decisions(), verdicts: String = "verdicts", sampled: String = "sampled",
-      annotate: AnnotatedSpans = .none, deadLetters: String = "spans.dead-letters", stats: String = "stats"
+      annotate: AnnotatedSpans = .none, deadLetters: String = "spans.dead-letters", stats: String = "stats",
+      logs: SpanSource? = nil, sampledLogs: String = "sampled-logs"
     ) {
       self.creation = creation
       self.spans = spans
@@ -79,6 +116,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
       self.annotate = annotate
       self.deadLetters = deadLetters
       self.stats = stats
+      self.logs = logs
+      self.sampledLogs = sampledLogs
     }
   }
 
@@ -186,4 +225,24 @@ public struct TailSamplingTopology: Equatable, Sendable {
       self.services = services
     }
   }
+}
+
+/// What becomes of log records without a trace id.
+public enum TraceFreeLogs: String, Equatable, Sendable, CaseIterable {
+  /// All are kept.
+  case keep
+  /// All are dropped.
+  case drop
+  /// Those of severity TRACE or higher are kept: those that have a severity.
+  case trace
+  /// Those of severity DEBUG or higher are kept.
+  case debug
+  /// Those of severity INFO or higher are kept.
+  case info
+  /// Those of severity WARN or higher are kept.
+  case warn
+  /// Those of severity ERROR or higher are kept.
+  case error
+  /// Those of severity FATAL or higher are kept.
+  case fatal
 }

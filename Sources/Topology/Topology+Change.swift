@@ -91,6 +91,7 @@ private struct Differences {
     compare("topics", \.topics, old, new)
     compare("windows", \.windows, old, new)
     compare("recall", \.recall, old, new)
+    compare("logs", \.logs, old, new)
     compare("limits", \.limits, old, new)
     names += Differences(old.baseline, new.baseline).names
   }

@@ -12,13 +12,16 @@ private enum Keys {
     "topics", "limits", "console", "log",
   ]
   static let tailSampling =
-    common + ["windows", "recall", "policies", "sample_on_first_match", "invert_decisions", "baseline"]
+    common + [
+      "windows", "recall", "logs", "policies", "sample_on_first_match", "invert_decisions", "baseline",
+    ]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = [
     "decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window", "recall_window",
     "buffer",
   ]
   static let recall = ["bytes_per_second"]
+  static let logs = ["wait", "without_trace", "without_verdict"]
   static let console = ["enabled", "address", "port", "services"]
   static let log = ["level", "format"]
   static let limits = ["spans_per_trace", "bytes_per_trace", "record_bytes", "memory", "services"]
@@ -59,7 +62,7 @@ extension TopologyReader {
     let policies = file["policies"].map { self.policies($0) } ?? defaults
     return TailSamplingTopology(
       worker: worker, topics: topics, windows: windows, recall: recall(section("recall", of: file)),
-      limits: limits, policies: policies,
+      logs: logs(file, windows, isUsed: topics.logs != nil), limits: limits, policies: policies,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
       baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
@@ -135,7 +138,10 @@ extension TopologyReader {
 
   private mutating func tailSamplingTopics(_ section: TopologySection) -> TailSamplingTopology.Topics {
     checkKeys(
-      of: section, Keys.creation + ["spans", "decisions", "verdicts", "sampled", "dead_letters", "stats"]
+      of: section,
+      Keys.creation + [
+        "spans", "decisions", "verdicts", "sampled", "dead_letters", "stats", "logs", "sampled_logs",
+      ]
     ) { key in
       key == "raw_spans" ? "it is only valid with 'kind: repartition'" : nil
     }
@@ -152,10 +158,20 @@ extension TopologyReader {
     checkKeys(of: deadLetters, ["name"])
     let stats = self.section("stats", of: section)
     checkKeys(of: stats, ["name"])
-    let names = topicNames([
+    let hasLogs = section["logs"] != nil
+    let logs = self.section("logs", of: section)
+    checkKeys(of: logs, ["name", "encoding"])
+    let sampledLogs = self.section("sampled_logs", of: section)
+    checkKeys(of: sampledLogs, ["name"])
+    if let place = sampledLogs.place, !hasLogs {
+      report("topics.sampled_logs has no effect without topics.logs", at: place, path: sampledLogs.path)
+    }
+    var named = [
       (spans, defaults.spans.name), (decisions, defaults.decisions.name), (sampled, defaults.sampled),
       (deadLetters, defaults.deadLetters), (stats, defaults.stats), (verdicts, defaults.verdicts),
-    ])
+    ]
+    if hasLogs { named += [(logs, "logs"), (sampledLogs, defaults.sampledLogs)] }
+    let names = topicNames(named)
     return TailSamplingTopology.Topics(
       creation: creation(section),
       spans: SpanSource(name: names[0], encoding: spanEncoding(spans)),
@@ -166,12 +182,14 @@ extension TopologyReader {
         dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
       verdicts: names[5], sampled: names[2],
       annotate: choice("annotate", of: sampled, default: defaults.annotate),
-      deadLetters: names[3], stats: names[4])
+      deadLetters: names[3], stats: names[4],
+      logs: hasLogs ? SpanSource(name: names[6], encoding: spanEncoding(logs)) : nil,
+      sampledLogs: hasLogs ? names[7] : defaults.sampledLogs)
   }
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
     checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
-      ["decisions", "verdicts", "sampled", "stats"].contains(key)
+      ["decisions", "verdicts", "sampled", "stats", "logs", "sampled_logs"].contains(key)
         ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let defaults = RepartitionTopology.Topics()
@@ -287,6 +305,34 @@ extension TopologyReader {
     let rate = byteSize(
       "bytes_per_second", of: section, in: (64 << 10)...(10 << 30), default: defaults.bytesPerSecond)
     return TailSamplingTopology.Recall(bytesPerSecond: rate.value)
+  }
+
+  private mutating func logs(
+    _ file: TopologySection, _ windows: TailSamplingTopology.Windows, isUsed: Bool
+  ) -> TailSamplingTopology.Logs {
+    let section = section("logs", of: file)
+    checkKeys(of: section, Keys.logs)
+    if let place = section.place, !isUsed {
+      report("logs has no effect without topics.logs", at: place, path: section.path)
+    }
+    let defaults = TailSamplingTopology.Logs()
+    let least = Duration.milliseconds(100)
+    // The first span may arrive after the log record by as much as it lasts, and the verdict up to
+    // decision_wait after that.
+    let half = Duration.milliseconds(Int64(windows.lateWindow / .milliseconds(2)))
+    let wait = duration(
+      "wait", of: section, in: least...(.seconds(86_400)),
+      default: max(least, min(windows.decisionWait * 2, half)))
+    if let place = wait.place, wait.isValid, wait.value > windows.lateWindow {
+      let path = section.path(of: "wait")
+      let reason = "verdicts are forgotten then"
+      report("\(path) must not be longer than windows.late_window: \(reason)", at: place, path: path)
+    }
+    // Without a topic of logs, the defaults do not depend on anything.
+    return TailSamplingTopology.Logs(
+      wait: isUsed ? wait.value : defaults.wait,
+      withoutTrace: choice("without_trace", of: section, default: defaults.withoutTrace),
+      withoutVerdict: choice("without_verdict", of: section, default: defaults.withoutVerdict))
   }
 
   private mutating func limits(_ section: TopologySection) -> TailSamplingTopology.Limits {

@@ -55,8 +55,13 @@ struct TopologyWriter {
     line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
+    if let logs = topics.logs {
+      line(1, "logs: {name: \(value(logs.name)), encoding: \(logs.encoding.rawValue)}")
+      line(1, "sampled_logs: {name: \(value(topics.sampledLogs))}")
+    }
     writeRules(of: topology)
     writeRecall(topology.recall)
+    if topics.logs != nil { writeLogs(topology.logs) }
     writeOperation(topology.worker)
   }
 
@@ -64,6 +69,14 @@ struct TopologyWriter {
   private mutating func writeRecall(_ recall: TailSamplingTopology.Recall) {
     line(0, "recall:")
     line(1, "bytes_per_second: \(ByteSizeText.format(recall.bytesPerSecond))")
+  }
+
+  /// How logs follow verdicts.
+  private mutating func writeLogs(_ logs: TailSamplingTopology.Logs) {
+    line(0, "logs:")
+    line(1, "wait: \(DurationText.format(logs.wait))")
+    line(1, "without_trace: \(logs.withoutTrace.rawValue)")
+    line(1, "without_verdict: \(logs.withoutVerdict.rawValue)")
   }
 
   /// Everything besides the spans that verdicts depend on.

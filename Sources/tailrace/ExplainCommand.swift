@@ -117,7 +117,7 @@ struct StoryText {
 
   var text: String {
     var lines = [headline]
-    lines += story.notes.map { "note       \(Self.clean($0, 400))" }
+    lines += story.notes.map { "note       \(printable($0, most: 400))" }
     lines += ["", "events"] + events
     if !story.policies.isEmpty {
       lines += ["", "policies"]
@@ -138,7 +138,7 @@ struct StoryText {
       default: "undecided"
       }
     let reasons =
-      story.reasons.isEmpty ? "" : " by " + Self.clean(story.reasons.joined(separator: ", "), 200)
+      story.reasons.isEmpty ? "" : " by " + printable(story.reasons.joined(separator: ", "), 200)
     return "trace      \(story.traceId): \(verdict)\(reasons)"
   }
 
@@ -148,7 +148,7 @@ struct StoryText {
       let place =
         (event.partition.map { "partition \($0) " } ?? "")
         + (event.offset.map { "offset \($0)" } ?? "")
-      return "  \(event.time ?? "-")  \(place)  \(Self.clean(event.text, 400))"
+      return "  \(event.time ?? "-")  \(place)  \(printable(event.text, most: 400))"
     }
     let rest = story.events.count - shown.count
     if rest > 0 { lines.append("  and \(rest) more records in which spans arrived") }
@@ -173,18 +173,11 @@ struct StoryText {
       default: "?  "
       }
     let indent = String(repeating: "  ", count: depth + 1)
-    let name = clean(answer.name, 60)
+    let name = printable(answer.name, most: 60)
     let type = answer.name == answer.type ? "" : " (\(answer.type))"
-    let seen = answer.seen.isEmpty ? "" : "; saw \(clean(answer.seen, 300))"
-    let line = "\(indent)\(sign)  \(name)\(type): wants \(clean(answer.wanted, 300))\(seen)"
+    let seen = answer.seen.isEmpty ? "" : "; saw \(printable(answer.seen, most: 300))"
+    let line = "\(indent)\(sign)  \(name)\(type): wants \(printable(answer.wanted, most: 300))\(seen)"
     return [line] + answer.parts.flatMap { lines(of: $0, depth: depth + 1) }
-  }
-
-  /// The text in one line without anything that controls a terminal, cut to so many characters.
-  static func clean(_ text: String, _ most: Int) -> String {
-    let scalars = text.unicodeScalars
-    let shown = String(scalars.prefix(most))
-    return MessageText.oneLine(shown) + (scalars.count > most ? "…" : "")
   }
 }
 
@@ -232,8 +225,8 @@ private struct StoryTree {
   private func line(of span: TraceStory.StorySpan, depth: Int) -> String {
     let indent = String(repeating: "  ", count: depth + 1)
     let service =
-      span.service.isEmpty ? "(no service)" : StoryText.clean(span.service, Self.nameMax)
-    var line = "\(indent)\(service)  \(StoryText.clean(span.name, Self.nameMax))  "
+      span.service.isEmpty ? "(no service)" : printable(span.service, most: Self.nameMax)
+    var line = "\(indent)\(service)  \(printable(span.name, most: Self.nameMax))  "
     line += Int64(clamping: span.durationNs).asDuration
     if span.parentId != nil, depth == 0 { line += "  (parent missing)" }
     if span.isError { line += "  ERROR" }

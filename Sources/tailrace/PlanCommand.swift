@@ -329,15 +329,8 @@ struct PlanText {
   }
 }
 
-/// Text from traces for a terminal: without control characters, and not too long.
+/// Text from traces in one line, without anything that controls a terminal, and not too long.
 func printable(_ text: String, most: Int = 80) -> String {
-  var out = ""
-  for scalar in text.unicodeScalars.prefix(most) {
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse:
-      out += "\u{FFFD}"
-    default: out.unicodeScalars.append(scalar)
-    }
-  }
-  return text.unicodeScalars.count > most ? out + "…" : out
+  let scalars = text.unicodeScalars
+  return MessageText.oneLine(String(scalars.prefix(most))) + (scalars.count > most ? "…" : "")
 }

@@ -81,6 +81,16 @@ def test_spans_that_are_deleted_before_they_can_be_recalled(broker, tailrace, wr
     assert topology.spans in line and "60 s" in line and "604 s" in line
 
 
+def test_logs_that_are_deleted_before_they_are_read(broker, tailrace, write):
+    topology = TailSampling("errors-logs-retention", create=False, logs_wait="70s")
+    broker.create(topology.spans, topology.sampled_logs, *topology.outputs, partitions=1)
+    broker.create(topology.logs, partitions=1, config={"retention.ms": "60000"})
+    result = tailrace("check", write(topology), "--connect")
+    assert result.returncode == 0, result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if "retention.ms" in line]
+    assert f"'{topology.logs}'" in line and "60 s" in line and "74 s" in line and "logs.wait" in line
+
+
 def test_partitions_that_are_added_are_picked_up(broker, run, read):
     topology = TailSampling(
         "errors-added", decision_wait="2s", decision_wait_after_root="0s", policies=("{name: all, type: always_sample}",),

@@ -120,6 +120,8 @@ class TailSampling(Topology):
     recall_bytes_per_second: str = "32MiB"
     input: str = ""
     """The topic of spans, if it is not the topology's own."""
+    logs_wait: str = ""
+    """How long logs wait; empty if none follow."""
 
     @property
     def spans(self) -> str:
@@ -142,12 +144,25 @@ class TailSampling(Topology):
         return f"{self.name}.stats"
 
     @property
+    def logs(self) -> str:
+        return f"{self.name}.logs"
+
+    @property
+    def sampled_logs(self) -> str:
+        return f"{self.name}.sampled-logs"
+
+    @property
     def outputs(self) -> tuple[str, str, str, str]:
         return self.decisions, self.verdicts, self.sampled, self.dead_letters
 
     @property
     def text(self) -> str:
         policies = "".join(f"\n  - {policy}" for policy in self.policies)
+        logs_topics = f"""\
+  logs: {{name: {self.logs}}}
+  sampled_logs: {{name: {self.sampled_logs}}}
+""" if self.logs_wait else ""
+        logs = f"logs: {{wait: {self.logs_wait}}}\n" if self.logs_wait else ""
         return f"""\
 {self.head("tail-sampling")}
 topics:
@@ -159,7 +174,7 @@ topics:
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
   stats: {{name: {self.stats}}}
-windows:
+{logs_topics}windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   lone_roots_wait: {self.lone_roots_wait}
@@ -167,5 +182,5 @@ windows:
   recall_window: {self.recall_window}
   buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
-{self.baseline}{self.limits}policies:{policies}
+{logs}{self.baseline}{self.limits}policies:{policies}
 """

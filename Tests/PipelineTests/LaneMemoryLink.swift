@@ -43,6 +43,8 @@ final class MemoryBroker {
   }
 
   var inputs: [[Input]]
+  /// The partitions of the topic of logs.
+  var logs: [[Input]]
   var outputs: [Output] = []
   var points: [PartitionID: CommitPoint] = [:]
   var steps: [Step] = []
@@ -51,6 +53,7 @@ final class MemoryBroker {
 
   init(partitions: Int = 1) {
     inputs = Array(repeating: [], count: partitions)
+    logs = inputs
   }
 
   /// Appends a record to a partition.
@@ -146,7 +149,13 @@ final class MemoryLink: BrokerLink {
   private func hand(
     _ partition: Int, _ offset: Int, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
-    let input = broker.inputs[partition][offset]
+    try hand(broker.inputs[partition][offset], partition, offset, take)
+  }
+
+  private func hand(
+    _ input: MemoryBroker.Input, _ partition: Int, _ offset: Int,
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
     lent = input.headers
     defer { lent = [] }
     let place = RecordPlace(
@@ -250,6 +259,8 @@ final class MemoryLink: BrokerLink {
   func seekAgain(
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    if use == .logs { return try seekLogs(partitions) }
+    if use == .recalledLogs { return seekLogsAgain(partitions) }
     if let error = againErrors.popLast() { throw error }
     var places: [PartitionID: Int64] = [:]
     defer { self.places[use] = places }
@@ -263,11 +274,71 @@ final class MemoryLink: BrokerLink {
   func readAgain(
     for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError) {
+    if use == .logs { return try readLogs(take) }
+    if use == .recalledLogs { return try readLogsAgain(take) }
     for id in (places[use] ?? [:]).keys.sorted() {
       // One record at a time: a real client delivers as many as have arrived.
       guard let next = places[use]?[id], next < broker.inputs[Int(id.value)].count else { continue }
       places[use]?[id] = next + 1
       try hand(Int(id.value), Int(next), take)
+    }
+  }
+
+  /// Where the logs of each partition are read, and the first offset that is left of them.
+  private(set) var logPlaces: [PartitionID: Int64] = [:]
+  var logsStart: Int64 = 0
+  /// Whether the logs end before where they are sought.
+  var logsEndEarly = false
+
+  private func seekLogs(
+    _ partitions: [(PartitionID, Offset)]
+  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    if let error = againErrors.popLast() { throw error }
+    guard !logsEndEarly else { return partitions.map { ($0.0, Offset(.max)) } }
+    logPlaces = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logsStart)) })
+    return partitions.filter { $1.value < logsStart }.map { ($0.0, Offset(logsStart)) }
+  }
+
+  private func readLogs(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    for id in logPlaces.keys.sorted() {
+      while let next = logPlaces[id], next < broker.logs[Int(id.value)].count {
+        logPlaces[id] = next + 1
+        try hand(broker.logs[Int(id.value)][Int(next)], Int(id.value), Int(next), take)
+      }
+    }
+  }
+
+  private var logPlacesAgain: [PartitionID: Int64] = [:]
+
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    partitions.map { id, time in
+      broker.logs[Int(id.value)].firstIndex { ($0.timestamp ?? .distantPast) >= time }.map {
+        Offset(Int64($0))
+      }
+    }
+  }
+
+  private func seekLogsAgain(_ partitions: [(PartitionID, Offset)]) -> [(PartitionID, Offset)] {
+    logPlacesAgain = Dictionary(uniqueKeysWithValues: partitions.map { ($0, max($1.value, logsStart)) })
+    return partitions.filter { $1.value < logsStart }.map { ($0.0, Offset(logsStart)) }
+  }
+
+  private func readLogsAgain(
+    _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    for id in logPlacesAgain.keys.sorted() {
+      guard let next = logPlacesAgain[id], next < broker.logs[Int(id.value)].count else { continue }
+      logPlacesAgain[id] = next + 1
+      try hand(broker.logs[Int(id.value)][Int(next)], Int(id.value), Int(next), take)
+    }
+  }
+
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
+    partitions.map { id in
+      let end = Int64(broker.logs[Int(id.value)].count)
+      return (Offset(end), (logPlaces[id] ?? -1) >= end)
     }
   }
 

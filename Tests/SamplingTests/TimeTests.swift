@@ -138,6 +138,40 @@ import Testing
     }
   }
 
+  @Test func aPositionInTheLogsComesBackWithIt() {
+    var logs = point
+    logs.logs = LogsPosition(since: .at(3), next: Offset(12))
+    let position = "l=\(Instant.at(3).nanoseconds):12"
+    let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
+    #expect(logs.metadata == "5;99;\(times);0;;;\(position)")
+    #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
+    (logs.budgetLevels, logs.clockAhead, logs.oldestRecall) = ([7, 0], .seconds(1), .at(9))
+    #expect(logs.metadata == "5;99;\(times);1000000000;\(Instant.at(9).nanoseconds);7,0;\(position)")
+    #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
+    logs.budgetLevels = Array(repeating: .max, count: CommitPoint.budgetLevelsMax)
+    #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
+    #expect(logs.metadata.utf8.count < 4096)
+    logs.forgotten = ForgottenVerdicts(before: Instant(nanoseconds: .min), since: Offset(.max))
+    logs.horizon = (0..<Int64(VerdictHorizon.stepsMax)).map {
+      HorizonStep(since: Offset(41 + $0 * (.max / 32)), clock: Instant(nanoseconds: $0 * (.max / 32)))
+    }
+    logs.follower = FollowerPoint(
+      position: Offset(40), oldestVerdict: Instant(nanoseconds: .min), from: Offset(.max - 1),
+      until: Offset(.max - 1))
+    #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
+    #expect(logs.metadata.utf8.count < 4096)
+    for wrong in [
+      "", "l=", "l=1:-1", "l=1:1,", "l=1:1,l=1:1", "x=1:1", "l=1:1,x=2:2", "l=1:1;l=2:2", "L=1:1", "l=1",
+    ] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
+    }
+    for wrong in [
+      "5;99;5;7000;0;x;;l=1:1", "5;99;5;7000;;;;l=1:1", "5;99;5;7000;0;;x;l=1:1", "4;99;5;7000;0;;;l=1:1",
+    ] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: wrong) == nil, "\(wrong)")
+    }
+  }
+
   @Test func forgottenVerdictsComeBackWithIt() {
     var some = point
     some.forgotten = ForgottenVerdicts(before: .at(4), since: Offset(50))
@@ -158,8 +192,8 @@ import Testing
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     for wrong in [
       "", "forgotten", "forgotten=", "forgotten=1", "forgotten=1:", "forgotten=1:-1", "forgotten=1:2:3",
-      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "other=1", "horizon=", "horizon=1:2", "horizon=1:2:0",
-      "horizon=1:\(Int64.max):1", "horizon=1:2:\(Int64.max)", "horizon=1,horizon=1",
+      "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "forgotten=x:2", "other=1", "horizon=", "horizon=1:2",
+      "horizon=1:2:0", "horizon=1:\(Int64.max):1", "horizon=1:2:\(Int64.max)", "horizon=1,horizon=1",
       "horizon=1" + String(repeating: ":0:1", count: VerdictHorizon.stepsMax),
     ] {
       #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")

@@ -126,7 +126,7 @@ extension MetricSection {
 
 extension Scrape {
   /// One sample for each partition with a `value`, by partition number.
-  fileprivate func perPartition(_ value: (PartitionPosition) -> Double?) -> [Metric.Sample<Double>] {
+  func perPartition(_ value: (PartitionPosition) -> Double?) -> [Metric.Sample<Double>] {
     measures.positions.sorted { $0.partition < $1.partition }.compactMap { position in
       value(position).map { Metric.Sample(["\(position.partition.value)"], $0) }
     }

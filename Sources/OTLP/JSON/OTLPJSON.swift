@@ -1,6 +1,6 @@
 // The entry point for OTLP/JSON: a document becomes protobuf bytes, which everything after it reads.
 
-/// The JSON encoding of OTLP traces.
+/// The JSON encoding of OTLP traces and logs.
 ///
 /// Format: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, which changes protobuf's own
 /// JSON mapping (<https://protobuf.dev/programming-guides/json/>) in that trace and span ids are hexadecimal.
@@ -32,28 +32,34 @@ public enum OTLPJSON {
   ///   - that of the value that its field can't hold (`wrongType`, `numberOutOfRange`, `identifierLength`).
   public static func convert(_ json: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
     var cursor = JSONCursor()
-    try convert(json, with: &cursor, into: &writer)
+    try convert(json, to: .tracesData, with: &cursor, into: &writer)
   }
 
-  /// The same, but spans that can't be converted or lack an id are left out and noted in `rejected`, as long
-  /// as they are JSON.
+  /// The same for a `LogsData` or `ExportLogsServiceRequest` document.
+  public static func convertLogs(_ json: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
+    var cursor = JSONCursor()
+    try convert(json, to: .logsData, with: &cursor, into: &writer)
+  }
+
+  /// The same as `convert`, but spans that can't be converted or lack an id are left out and noted in
+  /// `rejected`, as long as they are JSON.
   public static func convert(
     _ json: RawSpan, into writer: inout WireWriter, rejected: inout RejectedJSONSpans
   ) throws(MalformedInput) {
     rejected.removeAll()
     var cursor = JSONCursor()
     cursor.rejected = RejectedJSONSpans()
-    try convert(json, with: &cursor, into: &writer)
+    try convert(json, to: .tracesData, with: &cursor, into: &writer)
     if let found = cursor.rejected { rejected = found }
   }
 
   private static func convert(
-    _ json: RawSpan, with cursor: inout JSONCursor, into writer: inout WireWriter
+    _ json: RawSpan, to message: OTLPMessage, with cursor: inout JSONCursor, into writer: inout WireWriter
   ) throws(MalformedInput) {
     guard json.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     let start = writer.count
     do throws(MalformedInput) {
-      try cursor.convert(.tracesData, in: json, to: &writer)
+      try cursor.convert(message, in: json, to: &writer)
       try cursor.finish(in: json)
     } catch {
       writer.appendBytes { $0.removeSubrange(start...) }

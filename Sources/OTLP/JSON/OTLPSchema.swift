@@ -1,4 +1,5 @@
-// The messages of OTLP traces as tables: what each field is called in JSON, its number, and what it holds.
+// The messages of OTLP traces and logs as tables: what each field is called in JSON, its number, and what it
+// holds.
 
 /// One field of a message.
 struct OTLPField {
@@ -40,6 +41,7 @@ enum OTLPEnumeration {
   case statusCode
   /// The status code before OTLP 0.6.
   case deprecatedStatusCode
+  case severityNumber
 
   /// The prefix of the enum's names, where they are too long for a `JSONName` with it.
   var longPrefix: StaticString? { self == .deprecatedStatusCode ? "DEPRECATED_STATUS_CODE_" : nil }
@@ -51,6 +53,7 @@ enum OTLPEnumeration {
       case .spanKind: Self.spanKinds
       case .statusCode: Self.statusCodes
       case .deprecatedStatusCode: Self.deprecatedStatusCodes
+      case .severityNumber: Self.severityNumbers
       }
     return names.firstIndex { $0.full == name || $0.short == name }.map(UInt64.init)
   }
@@ -68,12 +71,28 @@ enum OTLPEnumeration {
     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
     "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL_ERROR", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
   ].map { (full: $0, short: $0) }
+  private static let severityNumbers: [(full: JSONName, short: JSONName)] = [
+    ("SEVERITY_NUMBER_UNSPECIFIED", "UNSPECIFIED"),
+    ("SEVERITY_NUMBER_TRACE", "TRACE"), ("SEVERITY_NUMBER_TRACE2", "TRACE2"),
+    ("SEVERITY_NUMBER_TRACE3", "TRACE3"), ("SEVERITY_NUMBER_TRACE4", "TRACE4"),
+    ("SEVERITY_NUMBER_DEBUG", "DEBUG"), ("SEVERITY_NUMBER_DEBUG2", "DEBUG2"),
+    ("SEVERITY_NUMBER_DEBUG3", "DEBUG3"), ("SEVERITY_NUMBER_DEBUG4", "DEBUG4"),
+    ("SEVERITY_NUMBER_INFO", "INFO"), ("SEVERITY_NUMBER_INFO2", "INFO2"),
+    ("SEVERITY_NUMBER_INFO3", "INFO3"), ("SEVERITY_NUMBER_INFO4", "INFO4"),
+    ("SEVERITY_NUMBER_WARN", "WARN"), ("SEVERITY_NUMBER_WARN2", "WARN2"),
+    ("SEVERITY_NUMBER_WARN3", "WARN3"), ("SEVERITY_NUMBER_WARN4", "WARN4"),
+    ("SEVERITY_NUMBER_ERROR", "ERROR"), ("SEVERITY_NUMBER_ERROR2", "ERROR2"),
+    ("SEVERITY_NUMBER_ERROR3", "ERROR3"), ("SEVERITY_NUMBER_ERROR4", "ERROR4"),
+    ("SEVERITY_NUMBER_FATAL", "FATAL"), ("SEVERITY_NUMBER_FATAL2", "FATAL2"),
+    ("SEVERITY_NUMBER_FATAL3", "FATAL3"), ("SEVERITY_NUMBER_FATAL4", "FATAL4"),
+  ]
 }
 
 /// A message of the schema.
 enum OTLPMessage {
   case tracesData, resourceSpans, scopeSpans, librarySpans, resource, entityRef, scope, span, event, link,
     status
+  case logsData, resourceLogs, scopeLogs, libraryLogs, logRecord
   case keyValue, anyValue, arrayValue, keyValueList
 
   /// The message's fields; fewer than 32.
@@ -90,6 +109,11 @@ enum OTLPMessage {
     case .event: Self.eventFields
     case .link: Self.linkFields
     case .status: Self.statusFields
+    case .logsData: Self.logsDataFields
+    case .resourceLogs: Self.resourceLogsFields
+    case .scopeLogs: Self.scopeLogsFields
+    case .libraryLogs: Self.libraryLogsFields
+    case .logRecord: Self.logRecordFields
     case .keyValue: Self.keyValueFields
     case .anyValue: Self.anyValueFields
     case .arrayValue: Self.arrayValueFields
@@ -170,6 +194,38 @@ enum OTLPMessage {
     OTLPField(StatusField.deprecatedCode, "deprecatedCode", .enumeration(.deprecatedStatusCode)),
     OTLPField(StatusField.message, "message", .string),
     OTLPField(StatusField.code, "code", .enumeration(.statusCode)),
+  ]
+  private static let logsDataFields = [
+    OTLPField(LogsDataField.resourceLogs, "resourceLogs", .messages(.resourceLogs))
+  ]
+  private static let resourceLogsFields = [
+    OTLPField(ResourceSpansField.resource, "resource", .message(.resource)),
+    OTLPField(ResourceSpansField.scopeSpans, "scopeLogs", .messages(.scopeLogs)),
+    OTLPField(ResourceSpansField.schemaURL, "schemaUrl", .string),
+    OTLPField(ResourceSpansField.scopeSpans, "instrumentationLibraryLogs", .messages(.libraryLogs)),
+  ]
+  private static let libraryLogsFields = [
+    OTLPField(ScopeSpansField.scope, "instrumentationLibrary", .message(.scope)),
+    OTLPField(ScopeSpansField.spans, "logRecords", .messages(.logRecord)),
+    OTLPField(ScopeSpansField.schemaURL, "schemaUrl", .string),
+  ]
+  private static let scopeLogsFields = [
+    OTLPField(ScopeSpansField.scope, "scope", .message(.scope)),
+    OTLPField(ScopeSpansField.spans, "logRecords", .messages(.logRecord)),
+    OTLPField(ScopeSpansField.schemaURL, "schemaUrl", .string),
+  ]
+  private static let logRecordFields = [
+    OTLPField(LogRecordField.time, "timeUnixNano", .fixed64),
+    OTLPField(LogRecordField.severityNumber, "severityNumber", .enumeration(.severityNumber)),
+    OTLPField(LogRecordField.severityText, "severityText", .string),
+    OTLPField(LogRecordField.body, "body", .message(.anyValue)),
+    OTLPField(LogRecordField.attributes, "attributes", .messages(.keyValue)),
+    OTLPField(LogRecordField.droppedAttributesCount, "droppedAttributesCount", .uint32),
+    OTLPField(LogRecordField.flags, "flags", .fixed32),
+    OTLPField(LogRecordField.traceID, "traceId", .identifier(byteCount: 16)),
+    OTLPField(LogRecordField.spanID, "spanId", .identifier(byteCount: 8)),
+    OTLPField(LogRecordField.observedTime, "observedTimeUnixNano", .fixed64),
+    OTLPField(LogRecordField.eventName, "eventName", .string),
   ]
   private static let keyValueFields = [
     OTLPField(KeyValueField.key, "key", .string),

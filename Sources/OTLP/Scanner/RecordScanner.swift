@@ -25,11 +25,11 @@ public struct ScannedRecord: Sendable {
   /// field that current readers do not know. If not, they are written with `WireWriter.appendPiece`.
   public internal(set) var isWhole = true
   /// Whether all spans belong to one trace: then the record is its own, only piece.
-  public private(set) var isSingleTrace = true
+  public internal(set) var isSingleTrace = true
   /// Scratch: spans that are being moved.
   var arranged = ReusedList<SpanView>(capacity: 0)
   /// Scratch: the scope messages of the resource being read.
-  private var scopeContents = ReusedList<ByteRange>(capacity: 8)
+  var scopeContents = ReusedList<ByteRange>(capacity: 8)
 
   private static var resourceSpansTag: UInt8 { WireTag.byte(TracesDataField.resourceSpans, .lengthDelimited) }
   private static var resourceTag: UInt8 { WireTag.byte(ResourceSpansField.resource, .lengthDelimited) }
@@ -80,14 +80,7 @@ public struct ScannedRecord: Sendable {
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `trace/v1/trace.proto`.
   public mutating func scan(_ bytes: RawSpan) throws(MalformedInput) {
-    spans.removeAll()
-    resources.removeAll()
-    scopes.removeAll()
-    extras.removeAll()
-    if !rejected.isEmpty { rejected.removeAll() }
-    rejectedRuns.removeAll()
-    isWhole = true
-    isSingleTrace = true
+    startOver()
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
 
@@ -98,6 +91,19 @@ public struct ScannedRecord: Sendable {
       throw error
     }
     guard !spans.isEmpty else { throw rejected.first?.error ?? MalformedInput(.noSpans, at: 0) }
+  }
+
+  /// Forgets the previous record.
+  @inline(__always)
+  mutating func startOver() {
+    spans.removeAll()
+    resources.removeAll()
+    scopes.removeAll()
+    extras.removeAll()
+    if !rejected.isEmpty { rejected.removeAll() }
+    rejectedRuns.removeAll()
+    isWhole = true
+    isSingleTrace = true
   }
 
   private mutating func scanFields(_ bytes: RawSpan) throws(MalformedInput) {
@@ -135,7 +141,7 @@ public struct ScannedRecord: Sendable {
 
   /// Unknown fields next to the resource spans are so rare that they get a walk of their own, at the end, so
   /// that each resource's and scope's extras stay in one run.
-  private mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
+  mutating func collectTopLevelExtras(in bytes: RawSpan) throws(MalformedInput) {
     let first = extras.count
     var cursor = WireCursor(all: bytes)
     while !cursor.isAtEnd {
@@ -295,7 +301,7 @@ public struct ScannedRecord: Sendable {
 
   /// Notes a run of bytes to keep with every piece; adjacent runs become one.
   @inline(__always)
-  private mutating func noteExtra(from start: Int, to end: Int, first: Int) {
+  mutating func noteExtra(from start: Int, to end: Int, first: Int) {
     if extras.count > first, extras[extras.count - 1].indices.upperBound == start {
       lengthenExtra(by: end - start)
     } else {

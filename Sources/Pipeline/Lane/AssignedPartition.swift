@@ -24,7 +24,13 @@ struct PartitionState: ~Copyable {
   /// The stream clock then.
   private var clockWhenActive: Instant
   /// Whether all records have been read.
-  private var isCaughtUp = false
+  private(set) var isCaughtUp = false
+  /// Where it ends, if it has been read to its end without finding a record.
+  private var emptyEnd: Offset?
+  /// The logs that follow its verdicts, if any do.
+  var logs: FollowedLogs?
+  /// Those that are read again.
+  var recalledLogs = RecalledLogs()
   /// When the broker was last asked for its end.
   var askedAt = Instant.distantPast
   /// The last committed point.
@@ -129,16 +135,29 @@ struct PartitionState: ~Copyable {
     // records have arrived since.
     guard (sampler.nextOffset ?? offset) <= offset else { return }
     isCaughtUp = true
+    if sampler.nextOffset == nil { emptyEnd = offset }
     sampler.noteEnd(at: offset)
   }
 
   /// The stream clock, advanced by the time elapsed since the last record.
   func quietClock(at now: Instant) -> Instant { clockWhenActive + (now - activeAt) }
 
-  /// Whether everything has been read, nothing has arrived for a while, and time alone closes a window.
-  func isDue(at now: Instant, idleAfter: Interval) -> Bool {
-    isCaughtUp && clockWhenActive != .distantPast && activeAt + idleAfter <= now
-      && sampler.hasWorkDue(by: quietClock(at: now))
+  /// Whether everything has been read, nothing has arrived for a while, and time alone closes a window, or
+  /// makes logs due.
+  func isDue(at now: Instant, idleAfter: Interval, logsWait: Interval?) -> Bool {
+    guard isCaughtUp, clockWhenActive != .distantPast, activeAt + idleAfter <= now else { return false }
+    let quiet = quietClock(at: now)
+    if sampler.hasWorkDue(by: quiet) { return true }
+    guard let logsWait, let due = logs?.headDue(logsWait, by: sampler) else { return false }
+    return sampler.clock < due && due <= quiet
+  }
+
+  /// Starts the stream clock, if the partition has been empty for a while.
+  mutating func startClock(at time: Instant, steady: Instant, idleAfter: Interval) {
+    guard let emptyEnd, activeAt + idleAfter <= steady else { return }
+    sampler.startClock(at: time, next: emptyEnd)
+    clockWhenActive = sampler.clock
+    activeAt = steady
   }
 
   // MARK: Commits
@@ -151,6 +170,7 @@ struct PartitionState: ~Copyable {
     // While the stream clock stands still, its lead shrinks, but the verdicts keep their timestamps.
     if now >= ahead.most || point.clockAtSafeOffset > ahead.clock + lateWindow { ahead = (now, point.clock) }
     point.clockAhead = ahead.most
+    point.logs = logs?.position
     return point
   }
 

@@ -72,7 +72,7 @@ public struct BrokerError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { message }
 }
 
-/// Where a lane writes. Decisions, the ledger and kept spans go to the partition of their input.
+/// Where a lane writes. Decisions, the ledger, kept spans and kept logs go to the partition of their input.
 public enum OutputTopic: Hashable, Sendable, CaseIterable {
   /// Spans keyed by trace id: what `repartition` makes.
   case spans
@@ -82,6 +82,8 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case verdicts
   /// Kept spans.
   case sampled
+  /// Kept logs.
+  case sampledLogs
   /// Records, or spans of one, that could not be processed.
   case deadLetters
   /// Each partition's traffic counts, for the adaptive baseline.
@@ -133,18 +135,34 @@ public struct LedgerDamage: Equatable, Sendable {
   }
 }
 
-/// What records are read a second time for. Each use has its own place in a partition.
+/// What records are read for besides being sampled. Each use has its own place in a partition.
 public enum RereadingUse: CaseIterable, Sendable {
   /// Dropped traces are recalled.
   case recall
   /// Kept traces of log-backed windows are handed out.
   case windows
+  /// Logs follow verdicts: a topic of its own, and no second time.
+  case logs
+  /// Logs of recalled traces.
+  case recalledLogs
+
+  /// Whether the topic of logs is read, and not that of spans.
+  var isOfLogs: Bool { self == .logs || self == .recalledLogs }
+
+  /// What is done, for messages.
+  var action: String {
+    switch self {
+    case .recall, .windows: "reading records again"
+    case .logs: "reading logs"
+    case .recalledLogs: "reading logs again"
+    }
+  }
 
   /// Kilobytes fetched ahead. Recalls mostly read short stretches. Log-backed windows read up to the safe
   /// offset and fetch again what lies after it.
   var prefetchedKilobytes: Int {
     switch self {
-    case .recall: 16_384
+    case .recall, .logs, .recalledLogs: 16_384
     case .windows: 4096
     }
   }
@@ -222,6 +240,14 @@ public protocol BrokerLink {
   func readAgain(
     for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
   ) throws(BrokerError)
+
+  /// The first requests of these partitions' logs that were written at or after a time; nil where there is
+  /// none.
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?]
+
+  /// The ends of these partitions' logs, requests that are not readable yet included, and whether everything
+  /// before them has been delivered.
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)]
 
   /// The offsets after the partitions' last records, readable yet or not, from one request for all of them.
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset]

@@ -55,6 +55,16 @@ struct DeadLetter {
     spanID = DeadLetter.firstSpan(of: value)?.spanID
   }
 
+  /// Log records larger than their topic accepts: several only if they are short, or their resource alone is
+  /// too large.
+  init(tooLargeLogs bytes: Int, count: UInt64, traceID: TraceID, bytesMax: Int, _ place: RecordPlace) {
+    let what = count == 1 ? "a log record" : "\(count) log records"
+    self.init(
+      place, reason: DeadLetter.logTooLarge,
+      error: "\(what) of \(bytes) bytes: the topic accepts at most \(bytesMax)")
+    if !traceID.isZero { self.traceID = traceID }
+  }
+
   private init(_ place: RecordPlace, reason: String, error: String) {
     self.reason = reason
     self.error = error
@@ -65,6 +75,8 @@ struct DeadLetter {
 
   /// The reason for spans that can be read but are larger than their topic accepts.
   static let spanTooLarge = "span_too_large"
+  /// The same for log records.
+  static let logTooLarge = "log_too_large"
 
   /// Names the first of the rejected spans.
   mutating func note(_ rejected: RejectedSpans) {

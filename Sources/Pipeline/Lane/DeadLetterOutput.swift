@@ -138,7 +138,7 @@ struct DeadLetterOutput {
     var notice =
       notices[letter.reason]?.untold
       ?? DeadLetterNotice(
-        reason: letter.reason, error: letter.error, partition: letter.partition,
+        topic: topic, reason: letter.reason, error: letter.error, partition: letter.partition,
         offset: letter.offsets.lowerBound)
     notice.letters += 1
     notice.spans += UInt64(letter.spans ?? 0)
@@ -167,6 +167,8 @@ struct DeadLetterOutput {
 
 /// Dead letters for one reason since its last notice.
 public struct DeadLetterNotice: Equatable, Sendable {
+  /// The topic that they come from.
+  public var topic: String
   /// The reason.
   public var reason: String
   /// What was wrong with the first of them,

@@ -20,6 +20,9 @@ public enum LaneEvent: Sendable {
   /// A record arrived with an offset before the next one to read. It is skipped: it was read before, or the
   /// log was truncated and this is a different record.
   case repeated(PartitionID, Offset, next: Offset)
+  /// Requests of the partition's logs have left their topic before they were read. Reading goes on at the
+  /// topic's beginning.
+  case logsLost(PartitionID, from: Offset, to: Offset)
   /// Partitions were released.
   case released([PartitionID])
   /// Outputs and offsets are durable.
@@ -91,6 +94,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var recordsNotAssigned: UInt64 = 0
   /// Records with an offset before the next one to read, which were skipped.
   public var recordsRepeated: UInt64 = 0
+  /// What became of logs.
+  public var logs = LogCounters()
 
   /// Nothing yet.
   public init() {}
@@ -172,6 +177,7 @@ extension LaneCounters {
     rounds += other.rounds
     recordsNotAssigned += other.recordsNotAssigned
     recordsRepeated += other.recordsRepeated
+    logs.add(other.logs)
     deadLetters.merge(other.deadLetters) { $0 + $1 }
     deadLetterSpans.merge(other.deadLetterSpans) { $0 + $1 }
   }

@@ -12,9 +12,14 @@ public struct PartitionPosition: Equatable, Sendable {
   public var end: Offset?
   /// The stream clock; nil before the first record with a timestamp.
   public var clock: Instant?
+  /// How long the next request of its logs has been due; nil if none follow.
+  public var logsLag: Interval?
 
   /// Makes a position.
-  public init(partition: PartitionID, next: Offset?, end: Offset?, clock: Instant?) {
+  public init(
+    partition: PartitionID, next: Offset?, end: Offset?, clock: Instant?, logsLag: Interval? = nil
+  ) {
+    self.logsLag = logsLag
     self.partition = partition
     self.next = next
     self.end = end

@@ -13,9 +13,15 @@ extension SamplingJob {
       all.positions.append(
         PartitionPosition(
           partition: partition.id, next: partition.state.sampler.nextOffset,
-          end: link.knownEnd(of: partition.id), clock: clock == .distantPast ? nil : clock))
+          end: link.knownEnd(of: partition.id), clock: clock == .distantPast ? nil : clock,
+          logsLag: logsLag(of: partition)))
     }
     return all
+  }
+
+  func logsLag(of partition: AssignedPartition) -> Interval? {
+    guard let wait = logs?.configuration.wait else { return nil }
+    return partition.state.logs?.lag(wait, behind: partition.state.sampler)
   }
 
   package func snapshot() -> LaneSnapshot {
@@ -23,6 +29,10 @@ extension SamplingJob {
     snapshot.lane.add(skipped)
     snapshot.lane.deadLetters = deadLetters.letters
     snapshot.lane.deadLetterSpans = deadLetters.spans
+    if let logs {
+      snapshot.lane.logs = logs.counters
+      snapshot.lane.deadLetters.merge(logs.deadLetters.letters, uniquingKeysWith: +)
+    }
     for partition in partitions {
       snapshot.counters.add(partition.state.sampler.counters)
       let usage = partition.state.sampler.usage

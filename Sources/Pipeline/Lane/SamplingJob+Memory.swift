@@ -18,10 +18,11 @@ extension SamplingJob {
     if workspace.scratchBytes > configuration.workingBytesKept { workspace.releaseScratch() }
     if effects.capacity > configuration.workingBytesKept { effects = Effects() }
     if decoder.byteCount > configuration.workingBytesKept { decoder.release() }
+    if logs?.byteCount ?? 0 > configuration.workingBytesKept { logs?.release() }
     if workspace.automataBytes > configuration.memoryBytesMax / 16 { workspace.releaseAutomata(all: true) }
     workingBytes =
       workspace.scratchBytes + effects.capacity + decoder.byteCount + workspace.automataBytes
-      + (fleetRates?.byteCount ?? 0) + eagerSince.capacity * MemoryLayout<Instant>.stride
+      + logBytes + (fleetRates?.byteCount ?? 0) + eagerSince.capacity * MemoryLayout<Instant>.stride
     memory.compressAbove = spanBytesMax / 100 * configuration.compressAbovePercent
     guard trimmedAt + Configuration.trimInterval <= now else { return }
     trimmedAt = now

@@ -21,6 +21,7 @@ extension SamplingJob {
       case .decide(let decision, let range):
         note(decision, record?.timestamp)
         latest = decision
+        if decision.isRevised { try writeRecalledLogs(of: decision.traceID, in: partition, to: link) }
         guard let range else { continue }
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range, to: link)

@@ -45,6 +45,7 @@ extension SamplingJob {
       }
     }
     guard isRecalling else { return }
+    try recallLogs(at: now, through: link)
     try link.readAgain(for: .recall) { (place, key, value) throws(BrokerError) in
       guard let partition = find(place.partition) else { return }
       recallBudget.spend(value?.byteCount ?? 0)

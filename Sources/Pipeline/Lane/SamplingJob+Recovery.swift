@@ -53,8 +53,20 @@ extension SamplingJob {
   ) -> AssignedPartition {
     var sampler = Sampler(
       partition: waiting.id, configuration: configuration.sampler, memory: memory, workspace: workspace)
-    if let point { sampler.restore(point, isWhole: isWhole) }
-    return AssignedPartition(PartitionState(sampler, point, assignedAt: waiting.since, at: moment))
+    if let point {
+      sampler.restore(point, isWhole: isWhole)
+      if let needed = verdictsForLogs(of: point) { sampler.retainVerdicts(knownBy: needed) }
+    }
+    if logs != nil { sampler.followLogs(from: point?.logs?.next) }
+    var state = PartitionState(sampler, point, assignedAt: waiting.since, at: moment)
+    if logs != nil { state.logs = FollowedLogs(point?.logs) }
+    return AssignedPartition(state)
+  }
+
+  /// The clock by which verdicts are needed for logs; nil if none are, or it is not known.
+  private func verdictsForLogs(of point: CommitPoint) -> Instant? {
+    guard logs != nil, let position = point.logs else { return nil }
+    return FollowedLogs(position).verdictsNeeded(disorder: configuration.sampler.clockLead)
   }
 
   /// Reads back more of the verdicts that were committed with `point` or before. Returns whether that was
@@ -65,7 +77,9 @@ extension SamplingJob {
     // Decisions are stamped with the wall clock. Producers' clocks may be ahead of it: by what the last owner
     // saw, or by what they are ahead now.
     let since =
-      min(min(point.clockOfVerdicts, point.oldestNeed ?? wall) - point.clockAhead, wall)
+      min(
+        min(point.clockOfVerdicts, point.oldestNeed ?? wall, verdictsForLogs(of: point) ?? wall)
+          - point.clockAhead, wall)
       - configuration.sampler.windows.lateWindow
       - configuration.sampler.clockLead
     let isCertain = link.commitsTogether
@@ -82,6 +96,7 @@ extension SamplingJob {
       waiting.progress = (read, total)
       return false
     case .read(let isWhole, let damage):
+      if !isWhole { restoring[waiting.id]?.state.sampler.noteMissingVerdicts(until: point.clock) }
       if let damage {
         written.ledgerPagesUnreadable += UInt64(damage.pages)
         report(.ledgerDamaged(waiting.id, damage))

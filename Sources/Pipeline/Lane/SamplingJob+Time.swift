@@ -18,7 +18,7 @@ extension SamplingJob {
     let idleAfter = configuration.idleAfter
     let due = partitions.filter { partition in
       partition.state.askedAt + Self.askInterval <= now
-        && partition.state.isDue(at: now, idleAfter: idleAfter)
+        && partition.state.isDue(at: now, idleAfter: idleAfter, logsWait: logs?.configuration.wait)
     }
     guard !due.isEmpty else { return }
     let ends: [Offset]

@@ -58,6 +58,15 @@ package struct SamplingJob: ~Copyable, LaneJob {
   /// When records were last polled, by the steady clock.
   var polledAt = Instant.distantPast
 
+  /// Deals with logs; nil if none follow.
+  var logs: LogOutput?
+  /// Logs are not sought before then, by the steady clock.
+  var seekLogsAt = Instant.distantPast
+  /// Logs are not read again before then.
+  var recallLogsAt = Instant.distantPast
+  /// Brokers are not asked for the ends of logs before then.
+  var askForLogsAt = Instant.distantPast
+
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
     recallBudget = RecallBudget(rate: configuration.recallBytesPerSecond)
     self.configuration = configuration
@@ -67,6 +76,9 @@ package struct SamplingJob: ~Copyable, LaneJob {
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
+    logs = configuration.logs.map {
+      LogOutput($0, deadLetterBytesMax: configuration.deadLetterBytesMax)
+    }
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
@@ -94,13 +106,19 @@ package struct SamplingJob: ~Copyable, LaneJob {
     try recall(at: moment.steady, through: link)
     try lookUp(at: moment.steady, through: link)
     try follow(at: moment.steady, through: link)
+    try followLogs(at: moment, through: link)
     manageMemory(at: moment.steady)
     tellProgress(of: waiting, at: moment.steady)
-    for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }
+    tellDeadLetters(at: moment.steady)
+  }
+
+  private mutating func tellDeadLetters(at steady: Instant, all: Bool = false) {
+    for notice in deadLetters.takeNotices(at: steady, all: all) { report(.deadLettered(notice)) }
+    for notice in logs?.deadLetters.takeNotices(at: steady, all: all) ?? [] { report(.deadLettered(notice)) }
   }
 
   package mutating func finish(at steady: Instant) {
-    for notice in deadLetters.takeNotices(at: steady, all: true) { report(.deadLettered(notice)) }
+    tellDeadLetters(at: steady, all: true)
   }
 
   // MARK: Partitions

@@ -30,6 +30,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private let stats: StatsReader<Clients.Consumer>?
   /// Made when something is read again for the first time.
   private var followers: [RereadingUse: LogFollower<Clients>] = [:]
+  /// The topic of logs, if logs follow.
+  private let logsTopic: String?
   private let followerProperties: [KafkaProperty]
   /// Sees the true ends of logs, uncommitted records included.
   private let bounds: Clients.Consumer
@@ -93,18 +95,20 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   /// Joins `group` to read `topic`.
   ///
   /// - Parameters:
+  ///   - logs: the topic of logs, if logs follow.
   ///   - transactionalID: stable for a place in the fleet, if there are such places: a worker that returns
   ///     under its id ends at once what it left open. Nil for at-least-once delivery.
   ///   - commitInterval: the time between commits: transactions may be open for longer.
   ///   - isStopping: whether the process is stopping: then waits are short.
   ///   - beat: called whenever the link makes progress, and while it waits for a broker.
   package init(
-    topic: String, group: String, outputs names: OutputNames, transactionalID: String?,
+    topic: String, group: String, outputs names: OutputNames, logs: String? = nil, transactionalID: String?,
     properties: [KafkaProperty], commitInterval: Duration = .seconds(1), clients: Clients,
     isStopping: @escaping () -> Bool,
     beat: @escaping () -> Void
   ) throws(KafkaError) {
     self.topic = topic
+    logsTopic = logs
     self.clients = clients
     self.isStopping = isStopping
     self.beat = beat
@@ -287,10 +291,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   package func seekAgain(
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse
   ) throws(BrokerError) -> [(PartitionID, Offset)] {
-    guard !partitions.isEmpty || followers[use] != nil else { return [] }
+    let topic: String? = use.isOfLogs ? logsTopic : self.topic
+    guard let topic, !partitions.isEmpty || followers[use] != nil else { return [] }
     let patience = try patience(KafkaLink.endTimeout)
-    return try attempt("reading records again") { () throws(KafkaError) in
-      let follower = try getFollower(use)
+    return try attempt(use.action) { () throws(KafkaError) in
+      let follower = try getFollower(use, topic)
       // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
       // doesn't answer.
       let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
@@ -305,7 +310,9 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
-  private func getFollower(_ use: RereadingUse) throws(KafkaError) -> LogFollower<Clients> {
+  private func getFollower(
+    _ use: RereadingUse, _ topic: String
+  ) throws(KafkaError) -> LogFollower<Clients> {
     if let follower = followers[use] { return follower }
     let follower = try LogFollower(
       topic: topic, bounds: bounds, clients: clients, properties: followerProperties,
@@ -320,6 +327,32 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     guard let follower = followers[use] else { return }
     let deadline = clients.uptime + .milliseconds(50)
     while try follower.read(take) > 0, clients.uptime < deadline {}
+  }
+
+  package func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    guard let logsTopic else { return partitions.map { _ in nil } }
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("looking up logs") { () throws(KafkaError) in
+      let times = partitions.map { id, time in
+        PartitionOffset(TopicPartition(logsTopic, id.value), offset: max(0, time.nanoseconds / 1_000_000))
+      }
+      return try bounds.lookUp(times, timeout: patience).map { $0.offset >= 0 ? Offset($0.offset) : nil }
+    }
+  }
+
+  package func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
+    guard let logsTopic else { return partitions.map { _ in (Offset(0), false) } }
+    let patience = try patience(KafkaLink.endTimeout)
+    return try attempt("looking up the end of the logs") { () throws(KafkaError) in
+      let ends = partitions.map {
+        PartitionOffset(TopicPartition(logsTopic, $0.value), offset: PartitionOffset.end)
+      }
+      let found = try bounds.lookUp(ends, timeout: patience)
+      return zip(partitions, found).map { partition, end in
+        let end = Offset(end.offset)
+        return (end, followers[.logs]?.hasRead(partition, to: end) ?? false)
+      }
+    }
   }
 
   package func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {

@@ -9,17 +9,19 @@ package struct OutputNames: Sendable {
   package var decisions: String?
   package var verdicts: String?
   package var sampled: String?
+  package var sampledLogs: String?
   package var deadLetters: String
   package var stats: String?
 
   package init(
     spans: String? = nil, decisions: String? = nil, verdicts: String? = nil, sampled: String? = nil,
-    deadLetters: String, stats: String? = nil
+    sampledLogs: String? = nil, deadLetters: String, stats: String? = nil
   ) {
     self.spans = spans
     self.decisions = decisions
     self.verdicts = verdicts
     self.sampled = sampled
+    self.sampledLogs = sampledLogs
     self.deadLetters = deadLetters
     self.stats = stats
   }
@@ -38,7 +40,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
   init(_ names: OutputNames, _ producer: Producer) throws(KafkaError) {
     let pairs: [(OutputTopic, String?)] = [
       (.spans, names.spans), (.decisions, names.decisions), (.verdicts, names.verdicts),
-      (.sampled, names.sampled),
+      (.sampled, names.sampled), (.sampledLogs, names.sampledLogs),
       (.deadLetters, names.deadLetters), (.stats, names.stats),
     ]
     for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
@@ -53,7 +55,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
     if partition.value < mirrored { return true }
     if let askedAt, uptime < askedAt + Self.askInterval { return false }
     var least = Int32.max
-    for output in [OutputTopic.decisions, .verdicts, .sampled] {
+    for output in [OutputTopic.decisions, .verdicts, .sampled, .sampledLogs] {
       guard let topic = topics[output]?.topic else { continue }
       do throws(KafkaError) {
         least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))

@@ -48,14 +48,28 @@ struct LanePlan: Sendable {
     configuration.pace = CommitPace(worker)
     configuration.memoryBytesMax = topology.limits.memory / worker.lanes
     configuration.recallBytesPerSecond = topology.recall.bytesPerSecond / worker.lanes
+    configuration.logs = topics.logs.map { logs in
+      var configuration = LogsConfiguration(topic: logs.name)
+      configuration.encoding = logs.encoding
+      configuration.wait = Interval(topology.logs.wait)
+      configuration.withoutTrace = topology.logs.withoutTrace
+      configuration.keepsWithoutVerdict = topology.logs.withoutVerdict == .keep
+      configuration.requestBytesMax = topology.limits.recordBytes
+      configuration.heldBytesMax = topology.limits.memory / worker.lanes / 64
+      configuration.recalledBytesMax = configuration.heldBytesMax
+      return configuration
+    }
+    let sampledLogs = topics.logs == nil ? nil : topics.sampledLogs
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
-      deadLetters: topics.deadLetters, stats: topology.baseline == nil ? nil : topics.stats)
+      sampledLogs: sampledLogs, deadLetters: topics.deadLetters,
+      stats: topology.baseline == nil ? nil : topics.stats)
     // A verdict must be remembered, or be in the log, for its trace to be recalled.
     let windows = topology.windows
     let recalled = looksUpVerdicts ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
     let needs = TopicNeeds(
-      input: topics.spans.name, mirrored: [topics.decisions.name, topics.verdicts, topics.sampled],
+      input: topics.spans.name,
+      mirrored: [topics.decisions.name, topics.verdicts, topics.sampled, sampledLogs].compactMap(\.self),
       free: [topics.deadLetters],
       compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
@@ -64,6 +78,8 @@ struct LanePlan: Sendable {
       readBack: [topics.decisions.name, topics.verdicts],
       readBackReach: topology.windows.lateWindow + topology.windows.decisionWait,
       recallReach: recalled > .zero ? recalled + topology.windows.decisionWait : .zero,
+      logs: topics.logs?.name, logsWait: topology.logs.wait + topology.windows.decisionWait,
+      sampledLogs: sampledLogs,
       // The follower may be behind for a while, as after a takeover.
       windowReach: topology.windows.buffer == .log ? topology.windows.decisionWait + .seconds(600) : .zero)
     self.init(worker, .sample(configuration), outputs, needs)

@@ -1,4 +1,4 @@
-// Reads partitions of the input a second time, behind the lane's own consumer.
+// Reads partitions of the input a second time, or those of the logs, behind the lane's own consumer.
 
 internal import Kafka
 internal import OTLP
@@ -19,6 +19,8 @@ final class LogFollower<Clients: KafkaClients> {
   private struct Place {
     /// The next offset.
     var next: Int64
+    /// The end of its log when it was last reached: markers of transactions are no records.
+    var end: Int64 = 0
     /// Bytes of a record, on average of the last ones; 0 before the first.
     var recordBytes: Int64 = 0
 
@@ -80,6 +82,11 @@ final class LogFollower<Clients: KafkaClients> {
     places[partition]?.reaches(offset.value) ?? false
   }
 
+  /// Whether everything before `end` has been delivered.
+  func hasRead(_ partition: PartitionID, to end: Offset) -> Bool {
+    places[partition].map { max($0.next, $0.end) >= end.value } ?? false
+  }
+
   /// Delivers what has arrived, in the order of each partition's offsets, without waiting. Returns how many
   /// records there were.
   func read(
@@ -92,7 +99,11 @@ final class LogFollower<Clients: KafkaClients> {
       places[partition]?.note(info.offset, bytes: value?.byteCount ?? 0)
       try take(RecordPlace(info), key, value)
     }
-    for case .error(let error) in reader.takeEvents() {
+    for event in reader.takeEvents() {
+      if case .endOfPartition(let ended, let offset) = event {
+        places[PartitionID(ended.partition)]?.end = offset
+      }
+      guard case .error(let error) = event else { continue }
       if error.isFatal || error.isAuthorization {
         throw BrokerError(.stop, "reading '\(topic)' again: \(error)")
       }

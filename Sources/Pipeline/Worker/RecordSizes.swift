@@ -77,6 +77,13 @@ package struct RecordSizes: Equatable, Sendable {
         "\(limit(of: needs.deadLetters)), but '\(needs.input)' accepts \(input): larger dead letters are "
           + "written without their value, with the record's partition and offset")
     }
+    if let logs = needs.logs, let kept = needs.sampledLogs, let input = topics[logs], isKnown(kept),
+      recordBytes(of: kept) < min(input, needs.recordBytes)
+    {
+      lines.append(
+        "\(limit(of: kept)), but '\(logs)' accepts up to \(min(input, needs.recordBytes)): a log record that "
+          + "does not fit goes to '\(needs.deadLetters)'")
+    }
     if let name = needs.decisions, isKnown(name), recordBytes(of: name) < RecordSizes.decisionsWanted {
       lines.append("\(limit(of: name)): decisions on traces with very many services may leave some out")
     }
@@ -104,6 +111,7 @@ extension SamplingJob.Configuration {
   /// Keeps all output within its topic's limit.
   package mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
     sampledBytesMax = sizes.valueBytes(of: outputs.sampled)
+    logs?.sampledBytesMax = sizes.valueBytes(of: outputs.sampledLogs)
     deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
     sampler.limits.forwardBytesMax = sampledBytesMax
     sampler.limits.forwardBytes = min(sampler.limits.forwardBytes, sampledBytesMax)

@@ -32,6 +32,12 @@ struct TopicNeeds {
   var readBackReach = Duration.zero
   /// How far back recalls read the input; zero if nothing is recalled.
   var recallReach = Duration.zero
+  /// The topic of logs, if logs follow: its partitions must be those of the input, no more and no fewer.
+  var logs: String?
+  /// How long a request of logs waits.
+  var logsWait = Duration.zero
+  /// The topic of kept logs: one of `mirrored`.
+  var sampledLogs: String?
   /// How far back log-backed windows read the input; zero if windows are in memory.
   var windowReach = Duration.zero
 }
@@ -115,7 +121,8 @@ struct TopicPreparation {
   private typealias Found = [(name: String, partitions: Int?)]
 
   private func describe() throws -> Found {
-    let names = [needs.input] + needs.mirrored + needs.free + (needs.compacted.map { [$0] } ?? [])
+    let others = [needs.compacted, needs.logs].compactMap(\.self)
+    let names = [needs.input] + needs.mirrored + needs.free + others
     let descriptions = try admin.describe(
       names, timeout: TopicPreparation.timeout, isCancelled: isCancelled)
     return zip(names, descriptions).map { ($0, $1?.partitions) }
@@ -136,6 +143,12 @@ struct TopicPreparation {
 
   private func checkCounts(_ found: Found, _ partitions: Int) throws {
     let lines = found.compactMap { name, count -> String? in
+      if name == needs.logs, let count, count != partitions {
+        return
+          "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): logs are read "
+          + "next to the spans in the partition of the same number, so both need the same count, and the "
+          + "same partitioner"
+      }
       // More than the input's is fine: partitions are added to the outputs first.
       guard needs.mirrored.contains(name), let count, count < partitions else { return nil }
       return "topic '\(name)' has \(count) partitions but '\(needs.input)' has \(partitions): "
@@ -167,18 +180,29 @@ struct TopicPreparation {
       + "(late_window and decision_wait): raise retention.ms, or shorten windows.late_window"
   }
 
-  /// Traces that are recalled are read again, as far as their records still exist.
+  /// Traces that are recalled are read again, and logs are read late, as far as their records still exist.
   private func retentionWarnings(_ found: Found) -> [String] {
-    let (name, needed) = (needs.input, needs.recallReach)
+    let recall = retentionWarning(
+      of: needs.input, found, needed: needs.recallReach, for: "recalling dropped traces",
+      settings: "recall_window and decision_wait", else: "traces are recalled in part or not at all")
+    let logs = needs.logs.flatMap {
+      retentionWarning(
+        of: $0, found, needed: needs.logsWait, for: "dealing with logs once their traces are decided",
+        settings: "logs.wait and decision_wait", else: "logs of kept traces are lost")
+    }
+    return [recall, logs].compactMap(\.self)
+  }
+
+  private func retentionWarning(
+    of name: String, _ found: Found, needed: Duration, for purpose: String, settings: String,
+    else loss: String
+  ) -> String? {
     guard found.contains(where: { $0.name == name && $0.partitions != nil }),
       let retention = retention(of: name), retention < needed
-    else { return [] }
-    return [
-      "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but recalling "
-        + "dropped traces needs those of the last \(needed.components.seconds) s "
-        + "(recall_window and decision_wait): raise retention.ms, or traces are "
-        + "recalled in part or not at all"
-    ]
+    else { return nil }
+    return "topic '\(name)' keeps its records for \(retention.components.seconds) s (retention.ms), but "
+      + "\(purpose) needs those of the last \(needed.components.seconds) s (\(settings)): "
+      + "raise retention.ms, or \(loss)"
   }
 
   /// How long a topic keeps its records; nil if it is not known, or for as long as there is room.
@@ -198,7 +222,8 @@ struct TopicPreparation {
       // Windows run on log time: with broker time, a single host's wrong clock does no harm.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))
     }
-    if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: needs.input) {
+    let source = name == needs.sampledLogs ? needs.logs ?? needs.input : needs.input
+    if needs.mirrored.contains(name), let inputMax = recordBytesMax(of: source) {
       // As large as the input's, and room for a longer tracestate.
       configuration.append(KafkaProperty("max.message.bytes", String(inputMax + 65_536)))
     }

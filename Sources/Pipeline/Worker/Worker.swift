@@ -249,7 +249,7 @@ public final class Worker: Sendable {
       let clients = LibrdkafkaClients(
         consumerStatistics: board.consumer, producerStatistics: board.producer, log: kafkaLog)
       let link = try KafkaLink(
-        topic: plan.needs.input, group: plan.group, outputs: plan.outputs,
+        topic: plan.needs.input, group: plan.group, outputs: plan.outputs, logs: plan.needs.logs,
         transactionalID: plan.transactionalID.map { "\($0)-\(number)" },
         properties: plan.properties(ofLane: number, facts.sizes), commitInterval: plan.commitInterval,
         clients: clients,

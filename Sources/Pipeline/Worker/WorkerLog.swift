@@ -64,6 +64,18 @@ final class WorkerLog: Sendable {
         one is \(next.value): they are skipped. After a rebalance this is normal. After an unclean leader \
         election they are different records, and are lost
         """)
+    case .logsLost(let partition, let from, let to) where from == to:
+      logger.warning(
+        """
+        partition \(partition.value) of the logs' topic ends before offset \(from.value), which was next: it \
+        was made anew, or its brokers have lost records. Reading goes on at its beginning
+        """)
+    case .logsLost(let partition, let from, let to):
+      logger.warning(
+        """
+        offsets \(from.value) to \(to.value - 1) of partition \(partition.value) of the logs' topic have \
+        left it before they were read (retention): the logs in them are lost. Reading goes on at its beginning
+        """)
     case .released(let partitions):
       logger.info("released", metadata: ["lane": "\(lane)", "partitions": "\(partitions.map(\.value))"])
     case .deadLettered(let notice):
@@ -71,7 +83,7 @@ final class WorkerLog: Sendable {
       logger.warning(
         """
         \(notice.letters) dead \(notice.letters == 1 ? "letter" : "letters")\(spans), \(notice.reason): the \
-        first is of partition \(notice.partition.value) of '\(topic)', offset \(notice.offset.value): \
+        first is of partition \(notice.partition.value) of '\(notice.topic)', offset \(notice.offset.value): \
         \(notice.error)
         """)
     case .disturbed(let error): logger.warning("\(error.message)")

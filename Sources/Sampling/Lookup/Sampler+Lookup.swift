@@ -125,7 +125,7 @@ extension Sampler {
       if let first = old.firstOffset, clock <= old.decidedAt + configuration.windows.recallWindow {
         past.note(first: first, last: table[slot].lastOffset)
       }
-      if outcome.matches != 0 { recall = recallAlone(old, outcome.matches) }
+      if outcome.matches != 0 { recall = recallAlone(old, now.earliestStart, outcome.matches) }
       if case .requested = recall {
         past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: clock)
       }
@@ -170,7 +170,9 @@ extension Sampler {
   }
 
   /// Requests the recall of a trace whose late spans are at hand: only what came before is read again.
-  private mutating func recallAlone(_ old: RestoredVerdict, _ matches: UInt64) -> RecallStatus? {
+  private mutating func recallAlone(
+    _ old: RestoredVerdict, _ start: UInt64, _ matches: UInt64
+  ) -> RecallStatus? {
     let window = configuration.windows.recallWindow
     guard window > .seconds(0), let first = old.firstOffset, let last = old.lastOffset, first <= last,
       clock <= old.decidedAt + window
@@ -182,7 +184,8 @@ extension Sampler {
     counters.recallsRequested += 1
     recalls.add(
       RecallRequest(
-        traceID: old.traceID, first: first, last: last, late: last, matches: matches, requestedAt: clock))
+        traceID: old.traceID, first: first, last: last, late: last, matches: matches, requestedAt: clock,
+        logs: logStretch(decidedAt: old.decidedAt, start: start)))
     return .requested(until: last)
   }
 

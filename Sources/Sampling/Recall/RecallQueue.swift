@@ -15,6 +15,8 @@ struct RecallQueue {
   private var waiting: [RecallRequest] = []
   /// Those being read.
   private var active: [TraceID: RecallRequest] = [:]
+  /// Those whose logs are read before.
+  private var awaitingLogs: [TraceID: RecallRequest] = [:]
   /// The record with the late span of each request's trace; no trace has two requests.
   private var traces: [TraceID: Offset] = [:]
   /// The next record of the pass; meaningful only if there are requests.
@@ -41,7 +43,7 @@ struct RecallQueue {
   var byteCount: Int {
     let request = MemoryLayout<RecallRequest>.stride
     let id = MemoryLayout<TraceID>.stride
-    return waiting.capacity * request + active.capacity * (request + id)
+    return waiting.capacity * request + (active.capacity + awaitingLogs.capacity) * (request + id)
       + traces.capacity * (id + MemoryLayout<Offset>.stride)
       + dates.capacity * MemoryLayout<RequestDate>.stride
   }
@@ -63,19 +65,40 @@ struct RecallQueue {
   /// No request is later than `time`: the clock was wrong.
   mutating func turnBack(to time: Instant) {
     for place in waiting.indices { waiting[place].requestedAt = min(waiting[place].requestedAt, time) }
-    active = active.mapValues { request in
+    func turned(_ request: RecallRequest) -> RecallRequest {
       var request = request
       request.requestedAt = min(request.requestedAt, time)
       return request
     }
+    active = active.mapValues(turned)
+    awaitingLogs = awaitingLogs.mapValues(turned)
     for place in dates.indices { dates[place].time = min(dates[place].time, time) }
+  }
+
+  /// The requests whose logs are read first, the oldest first.
+  var wantingLogs: [RecallRequest] {
+    guard !awaitingLogs.isEmpty else { return [] }
+    return awaitingLogs.values.sorted {
+      ($0.requestedAt.nanoseconds, $0.traceID.high, $0.traceID.low)
+        < ($1.requestedAt.nanoseconds, $1.traceID.high, $1.traceID.low)
+    }
+  }
+
+  /// Notes that a trace's logs have been read.
+  mutating func noteLogsRead(of traceID: TraceID) {
+    guard let request = awaitingLogs.removeValue(forKey: traceID) else { return }
+    waiting.insert(request, at: place(of: request.first))
   }
 
   /// Adds a request for a trace that has none.
   mutating func add(_ request: RecallRequest) {
     invariant(traces[request.traceID] == nil, "a trace is recalled twice at once")
     traces[request.traceID] = request.late
-    waiting.insert(request, at: place(of: request.first))
+    if request.logs == nil {
+      waiting.insert(request, at: place(of: request.first))
+    } else {
+      awaitingLogs[request.traceID] = request
+    }
     // Nearly always the last: only recovery finds them in another order.
     var place = dates.endIndex
     while place > firstDate, dates[place - 1].time > request.requestedAt { place -= 1 }
@@ -87,6 +110,7 @@ struct RecallQueue {
   mutating func remove(_ traceID: TraceID) {
     guard traces.removeValue(forKey: traceID) != nil else { return }
     waiting.removeAll { $0.traceID == traceID }
+    awaitingLogs[traceID] = nil
     active[traceID] = nil
     findSoonestEnd()
     forgetDates()
@@ -175,11 +199,13 @@ struct RecallQueue {
     for place in waiting.indices {
       waiting[place].matches = RecallQueue.moved(waiting[place].matches, to: places)
     }
-    active = active.mapValues { request in
+    func updated(_ request: RecallRequest) -> RecallRequest {
       var request = request
       request.matches = RecallQueue.moved(request.matches, to: places)
       return request
     }
+    active = active.mapValues(updated)
+    awaitingLogs = awaitingLogs.mapValues(updated)
   }
 
   /// The bits of `matches` at their new places.
@@ -221,11 +247,11 @@ struct RecallQueue {
   }
 
   func checkInvariants() {
-    invariant(traces.count == waiting.count + active.count, "a recall is lost")
+    invariant(traces.count == waiting.count + active.count + awaitingLogs.count, "a recall is lost")
     for (left, right) in zip(waiting, waiting.dropFirst()) {
       invariant(left.first <= right.first, "recalls are out of order")
     }
-    let oldest = (waiting + active.values).map(\.requestedAt).min()
+    let oldest = (waiting + active.values + awaitingLogs.values).map(\.requestedAt).min()
     invariant(oldest == oldestRequest, "the oldest recall is not the oldest")
   }
 }

@@ -28,6 +28,14 @@ public enum RecallStatus: Equatable, Sendable {
   }
 }
 
+/// A stretch of a partition's logs.
+public struct LogStretch: Equatable, Sendable {
+  /// When it begins, by the clocks that stamp logs.
+  public var since: Instant
+  /// The first request after it.
+  public var until: Offset
+}
+
 /// A dropped trace that a late span made a policy certain about: its records are read again, and it is kept.
 ///
 /// The request is a record in the log, before anything is done about it: whoever owns the partition fulfils
@@ -45,6 +53,8 @@ public struct RecallRequest: Equatable, Sendable {
   public var matches: UInt64
   /// The stream clock at the request. The revised verdict dates from then, whenever it is written.
   public var requestedAt: Instant
+  /// Where those of its logs are that were dropped with it; nil if there are none. They are read first.
+  public var logs: LogStretch?
   /// Whether some of its records have left the log.
   var isPartial = false
 

@@ -9,7 +9,7 @@
 // A revised record is not counted for the baseline: the trace was counted when it was dropped.
 
 import Invariants
-import OTLP
+public import OTLP
 import SpanStorage
 
 /// Holds the spans of traces that are being recalled: a sampler that only accumulates.
@@ -61,7 +61,8 @@ extension Sampler {
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: verdict.firstOffset, last: verdict.lastOffset, late: late,
-        matches: matches, requestedAt: clock))
+        matches: matches, requestedAt: clock,
+        logs: logStretch(decidedAt: verdict.decidedAt, start: verdict.earliestStart)))
     keepRecalled(verdict.traceID, past: past, decidedAt: clock, isRestored: false)
     return .requested(until: verdict.lastOffset)
   }
@@ -74,11 +75,17 @@ extension Sampler {
     let requestedAt = min(verdict.decidedAt, recovery.clock)
     // The id may have come again since, and been decided.
     let isLast = past.map { verdicts[$0].decidedAt <= requestedAt } ?? true
+    let known = isLast ? past.map { verdicts[$0] } : nil
+    let logs = verdict.logsUntil.flatMap {
+      logStretch(
+        decidedAt: known?.decidedAt ?? requestedAt - configuration.windows.recallWindow,
+        start: known.map { $0.isKept ? .max : $0.earliestStart } ?? .max, until: $0)
+    }
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
-        matches: policies.program.named(verdict.reasons), requestedAt: requestedAt))
-    guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
+        matches: policies.program.named(verdict.reasons), requestedAt: requestedAt, logs: logs))
+    guard isLast, requestedAt + configuration.windows.lateWindow > min(clock, retention.clock) else { return }
     keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
   }
 
@@ -93,6 +100,39 @@ extension Sampler {
     index.insert(index.hash(traceID), .past(place))
     retire(KnownSpans(.digests), of: kept)
   }
+
+  // MARK: Logs
+
+  /// Where the logs of a dropped trace are that were dealt with before it is recalled; nil if none were.
+  ///
+  /// A trace's first span was read no earlier than `decision_wait` before the verdict. It may have started
+  /// before that, and its logs may be as old; one that started hours before is not believed.
+  ///
+  /// - Parameter until: the first request that was not dealt with; as of now if it is not given.
+  mutating func logStretch(decidedAt: Instant, start: UInt64, until: Offset? = nil) -> LogStretch? {
+    guard followsLogs, let until = until ?? nextLogs, until > Offset(0) else { return nil }
+    let windows = configuration.windows
+    let opened = decidedAt - windows.decisionWait
+    let earliest = decidedAt - Self.oldestStart
+    let started = max(earliest, Instant(nanoseconds: Int64(clamping: start)))
+    return LogStretch(since: min(opened, started) - windows.decisionWait, until: until)
+  }
+
+  /// A span that started longer before its trace's verdict has a wrong start.
+  private static var oldestStart: Interval { .seconds(7200) }
+
+  /// Notes that logs follow the partition's verdicts, and which request is the first that is not dealt with.
+  public mutating func followLogs(from next: Offset?) {
+    followsLogs = true
+    nextLogs = next
+    texts.nextLogs = next
+  }
+
+  /// The recalls that wait until their traces' logs have been read, the oldest first.
+  public var recallsWantingLogs: [RecallRequest] { recalls.wantingLogs }
+
+  /// Notes that a trace's logs have been read: its spans are next.
+  public mutating func noteLogsRead(of traceID: TraceID) { recalls.noteLogsRead(of: traceID) }
 
   // MARK: Reading again
 

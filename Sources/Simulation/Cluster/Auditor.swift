@@ -10,12 +10,17 @@ struct PublishedTrace {
   var partition = PartitionID(0)
   var spans: Set<UInt64> = []
   var errorSpans = 0
+  /// The numbers of its log records.
+  var logs: Set<UInt64> = []
 }
 
 /// Checks a simulated run, as a read_committed reader would.
 struct Auditor {
   /// Whether outputs may be duplicated: without transactions they may.
   private let allowsRepeats: Bool
+  /// Whether the ledger has pages that can't be read. Then some verdicts may be missing, and logs of traces
+  /// without one are kept.
+  private let isLedgerDamaged: Bool
   private(set) var objections: [String] = []
   private var published: [TraceID: PublishedTrace] = [:]
   /// The traces of each record of the input, by partition and offset.
@@ -23,6 +28,10 @@ struct Auditor {
   /// How far each partition's commits have been checked.
   private var checked: [PartitionID: Int64] = [:]
   private var scanned = ScannedRecord()
+
+  /// How many log records were published, and which of them without a trace.
+  private var logCount: UInt64 = 0
+  private var traceFreeLogs: Set<UInt64> = []
 
   /// How many malformed records were published, and as many unusable spans in readable records.
   private var spoilt = 0
@@ -44,8 +53,9 @@ struct Auditor {
   /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
-  init(allowsRepeats: Bool) {
+  init(allowsRepeats: Bool, isLedgerDamaged: Bool = false) {
     self.allowsRepeats = allowsRepeats
+    self.isLedgerDamaged = isLedgerDamaged
   }
 
   mutating func object(_ text: String) {
@@ -70,6 +80,13 @@ struct Auditor {
       if span.status == .error { published[span.traceID]?.errorSpans += 1 }
     }
     contents[partition, default: []].append(Array(Set(scanned.spans.map(\.traceID))))
+  }
+
+  /// A log record is published: its number.
+  mutating func noteLog(of trace: TraceID?) -> UInt64 {
+    logCount += 1
+    if let trace { published[trace]?.logs.insert(logCount) } else { traceFreeLogs.insert(logCount) }
+    return logCount
   }
 
   /// A malformed record was published, and an unusable span.
@@ -137,10 +154,52 @@ struct Auditor {
       }
     }
     checkDeadLetters(cluster)
+    let logs = keptLogs(cluster, &hash)
+    check(traceFreeLogs, of: "no trace", mustBeKept: true, in: logs)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
       check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
+      // A recall brings the logs that were dropped with the trace.
+      let isKept = revised[trace] != nil || finals[trace]?.contains(where: \.isKept) ?? false
+      check(facts.logs, of: "trace \(trace)", mustBeKept: isKept, in: logs)
     }
     return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
+  }
+
+  /// How often each log record was kept.
+  private mutating func keptLogs(_ cluster: SimulatedCluster, _ hash: inout UInt64) -> [UInt64: Int] {
+    var kept: [UInt64: Int] = [:]
+    for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
+      let log = LogID(topic: SimulatedTopic.sampledLogs, partition: partition)
+      for record in cluster.committedRecords(of: log) {
+        hash = Auditor.mix(hash, record.value ?? [])
+        do {
+          let numbers = try (record.value ?? []).withRawBytes { (bytes) throws(MalformedInput) in
+            try LogRequest.numbers(in: bytes)
+          }
+          for number in numbers { kept[number, default: 0] += 1 }
+        } catch { object("a record of kept logs can't be read: \(error)") }
+      }
+    }
+    return kept
+  }
+
+  /// Checks log records of one trace or none.
+  ///
+  /// - Parameter mustBeKept: whether they are kept.
+  private mutating func check(
+    _ logs: Set<UInt64>, of what: String, mustBeKept: Bool, in kept: [UInt64: Int]
+  ) {
+    let missing = logs.count { kept[$0] == nil }
+    let twice = logs.count { kept[$0] ?? 0 > 1 }
+    if mustBeKept, missing > 0 {
+      object("\(missing) of \(logs.count) log records of \(what) are missing")
+    }
+    // Without transactions a trace may be decided twice, and its logs kept by the verdict that is lost.
+    guard !allowsRepeats else { return }
+    if !mustBeKept, !isLedgerDamaged, missing < logs.count {
+      object("\(logs.count - missing) log records of \(what), which is dropped, are kept")
+    }
+    if twice > 0 { object("\(twice) log records of \(what) are kept more than once") }
   }
 
   /// The verdicts of a record of either topic, their span counts checked.

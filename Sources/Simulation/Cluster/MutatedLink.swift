@@ -34,6 +34,14 @@ public enum Mutant: String, Sendable, CaseIterable {
   case gatherVerdicts = "gather-verdicts"
   /// Outputs may have any size, whatever their topics accept.
   case ignoreLimits = "ignore-limits"
+  /// A partition's logs resume one request too far,
+  case skipLogs = "skip-logs"
+  /// or at the last one that was committed.
+  case repeatLogs = "repeat-logs"
+  /// Logs are dealt with before the sampler can know of their traces.
+  case hurryLogs = "hurry-logs"
+  /// Recalls bring no logs.
+  case skipRecalledLogs = "skip-recalled-logs"
   /// A producer that replaces another keeps the other's epoch.
   case keepEpoch = "keep-epoch"
 }
@@ -122,7 +130,14 @@ final class MutatedLink: BrokerLink {
   func takeEvents() -> [GroupEvent] { link.takeEvents() }
 
   func committed(_ partitions: [PartitionID]) throws(BrokerError) -> [CommittedPoint?] {
-    try link.committed(partitions)
+    try link.committed(partitions).map { committed in
+      guard let committed,
+        var point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata),
+        let next = point.logs?.next, mutant == .skipLogs || mutant == .repeatLogs
+      else { return committed }
+      point.logs?.next = mutant == .skipLogs ? next.next : Offset(max(0, next.value - 1))
+      return CommittedPoint(offset: committed.offset, metadata: point.metadata)
+    }
   }
 
   func resume(_ partitions: [(PartitionID, Offset?)]) throws(BrokerError) { try link.resume(partitions) }
@@ -148,7 +163,21 @@ final class MutatedLink: BrokerLink {
 
   func readAgain(
     for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
-  ) throws(BrokerError) { try link.readAgain(for: use, take) }
+  ) throws(BrokerError) {
+    try link.readAgain(for: use) { (place, key, value) throws(BrokerError) in
+      var place = place
+      if use == .logs, mutant == .hurryLogs { place.timestamp = place.timestamp.map { $0 - .seconds(3600) } }
+      try take(place, key, value)
+    }
+  }
+
+  func findLogs(_ partitions: [(PartitionID, Instant)]) throws(BrokerError) -> [Offset?] {
+    try mutant == .skipRecalledLogs ? partitions.map { _ in nil } : link.findLogs(partitions)
+  }
+
+  func logEnds(of partitions: [PartitionID]) throws(BrokerError) -> [(end: Offset, isRead: Bool)] {
+    try link.logEnds(of: partitions)
+  }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
 

@@ -76,6 +76,8 @@ enum SimulatedTopic {
   static let sampled = "sampled"
   static let deadLetters = "dead-letters"
   static let stats = "stats"
+  static let logs = "logs"
+  static let sampledLogs = "sampled-logs"
   /// The topics that say what was decided.
   static let ofVerdicts = [verdicts, decisions]
 
@@ -163,9 +165,12 @@ final class SimulatedCluster {
 
   func log(_ id: LogID) -> PartitionLog { logs[id] ?? PartitionLog() }
 
-  /// Writes a record of the input.
-  func publish(_ key: [UInt8], _ value: [UInt8]?, to partition: PartitionID, at time: Int64) {
-    logs[SimulatedTopic.input(partition), default: PartitionLog()].append(
+  /// Writes a record of the input, or of the logs that go with it.
+  func publish(
+    _ key: [UInt8], _ value: [UInt8]?, to partition: PartitionID, of topic: String = SimulatedTopic.spans,
+    at time: Int64
+  ) {
+    logs[LogID(topic: topic, partition: partition), default: PartitionLog()].append(
       key, value, at: time, transaction: nil)
   }
 

@@ -26,7 +26,8 @@ public final class Simulation {
     ) {
       let clock = SimulatedClock(process.cluster)
       let link = try? KafkaLink(
-        topic: SimulatedTopic.spans, group: "simulated", outputs: names, transactionalID: id,
+        topic: SimulatedTopic.spans, group: "simulated", outputs: names,
+        logs: configuration.logs?.topic, transactionalID: id,
         properties: [KafkaProperty("message.max.bytes", "1000000")],
         clients: VirtualClients(process: process),
         isStopping: { process.isStopping }, beat: { process.beat() })
@@ -64,6 +65,8 @@ public final class Simulation {
   private let cluster: SimulatedCluster
   private let faults: FaultSource
   private var random: RandomSource
+  /// Draws logs.
+  private var logs: RandomSource
   private var workload: Workload
   private var nextRecord: WorkloadRecord?
   private var auditor: Auditor
@@ -85,8 +88,9 @@ public final class Simulation {
     self.options = options
     self.mutant = mutant
     self.random = random
+    logs = RandomSource(seed: seed ^ 0x1065)
     report = SimulationReport(seed: seed)
-    auditor = Auditor(allowsRepeats: !options.isTransactional)
+    auditor = Auditor(allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0)
     cluster = SimulatedCluster(
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
       now: Simulation.start)
@@ -173,7 +177,7 @@ public final class Simulation {
   private var outputs: OutputNames {
     OutputNames(
       decisions: SimulatedTopic.decisions, verdicts: SimulatedTopic.verdicts,
-      sampled: SimulatedTopic.sampled,
+      sampled: SimulatedTopic.sampled, sampledLogs: options.hasLogs ? SimulatedTopic.sampledLogs : nil,
       deadLetters: SimulatedTopic.deadLetters,
       stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
   }
@@ -182,7 +186,15 @@ public final class Simulation {
     var configuration = SamplingJob.Configuration(sampler: samplerConfiguration, topic: "spans")
     configuration.pace.interval = .milliseconds(500)
     configuration.memoryBytesMax = Simulation.memoryLimit
+    if options.hasLogs {
+      configuration.logs = LogsConfiguration(topic: SimulatedTopic.logs)
+      configuration.logs?.wait = options.forgetsSoon ? .milliseconds(5500) : .seconds(20)
+      configuration.logs?.heldBytesMax = 16_384
+      configuration.logs?.recalledBytesMax = 65_536
+    }
     if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
+    // Their logs are read again, too.
+    if options.hasLogs { configuration.recallBytesPerSecond *= 4 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
@@ -224,7 +236,9 @@ public final class Simulation {
         return false
       }
       let point = CommitPoint(safeOffset: committed.offset, metadata: committed.metadata)
-      return point?.oldestRecall == nil
+      let logsEnd = cluster.log(LogID(topic: SimulatedTopic.logs, partition: partition)).end
+      let nextLogs = point?.logs?.next ?? Offset(0)
+      return point?.oldestRecall == nil && nextLogs.value >= logsEnd
     }
   }
 
@@ -267,9 +281,20 @@ public final class Simulation {
       let bytes = isSpoilt ? record.bytes + Auditor.rejectedSpan : record.bytes
       cluster.publish(record.key, bytes, to: partition, at: stamp)
       auditor.note(record, in: partition)
+      if options.hasLogs { publishLogs(with: record, to: partition, at: stamp) }
       nextRecord = workload.next()
     }
     auditor.note(workload.takeFinishedTruths())
+  }
+
+  /// Log records of a record's trace, and of a second trace or none.
+  private func publishLogs(with record: WorkloadRecord, to partition: PartitionID, at stamp: Int64) {
+    guard logs.chance(0.6) else { return }
+    let trace = TraceID(high: record.traceIDHigh, low: record.traceIDLow)
+    var request = LogRequest()
+    for _ in 0...logs.number(in: 0...2) { request.add(auditor.noteLog(of: trace), of: trace) }
+    if logs.chance(0.2) { request.add(auditor.noteLog(of: nil), of: nil) }
+    cluster.publish(record.key, request.bytes, to: partition, of: SimulatedTopic.logs, at: stamp)
   }
 
   /// A foreign producer writes to the topics of verdicts: unreadable records, and readable ones with

@@ -64,6 +64,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var forgetsSoon = false
   /// Whether the spans of undecided traces are in the log only.
   public var isLogBacked = false
+  /// Whether logs follow.
+  public var hasLogs = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -107,6 +109,7 @@ public struct SimulationOptions: Equatable, Sendable {
     recallsSlowly = traces % 9 < 5
     isLogBacked = traces % 13 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
+    hasLogs = traces % 10 < 6
     if traces % 8 < 5 { redelivered = 0.2 }
     // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
     // And a span that comes again once its trace is forgotten is not recognised.

@@ -1,4 +1,5 @@
-// Any bytes as a record: rejected with an error inside them, or read, split and rewritten without loss.
+// Any bytes as a record, and as a request of logs: rejected with an error inside them, or read, split and
+// rewritten without loss.
 
 import Expectation
 import OTLP
@@ -8,6 +9,7 @@ import OTLP
 public func fuzzScanner(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  checkLogs(input)
   guard let record = scan(input) else { return 0 }
   checkPieces(of: record, input)
   if record.isWhole { checkKept(input, record) }
@@ -145,4 +147,40 @@ private func checkKey(_ key: [UInt8]) {
   guard let id = key.withRawBytes({ TraceID(key: $0) }) else { return }
   let text = Array(id.description.utf8)
   expect(text.withRawBytes { TraceID(key: $0) } == id, "a trace id changed when read back")
+}
+
+/// The pieces of a request of logs hold all its log records, byte for byte.
+private func checkLogs(_ bytes: [UInt8]) {
+  guard var record = scanLogs(bytes), !record.spans.isEmpty else { return }
+  var groups = TraceGroups()
+  do throws(MalformedInput) {
+    try groups.group(&record, bytesMax: 1 << 20)
+  } catch {
+    return expect(error == MalformedInput(.splitTooLarge, at: 0), "\(error) from taking a request apart")
+  }
+  var seen = 0
+  for group in groups.groups {
+    var writer = WireWriter()
+    bytes.withRawBytes { writer.appendPiece(group.spans, of: record, bytes: $0) }
+    let piece = writer.bytes
+    guard let again = scanLogs(piece) else { fatalError("a piece of logs is rejected") }
+    let before = group.spans.flatMap { bytes[record.spans[$0].field.indices] }
+    expect(again.spans.flatMap { piece[$0.field.indices] } == before, "a piece has other log records")
+    expect(again.spans.allSatisfy { $0.traceID == group.traceID }, "a piece has other traces")
+    let count = group.spans.reduce(0) { $0 + record.spans[$1].logCount }
+    expect(again.spans.reduce(0) { $0 + $1.logCount } == count, "log records are counted in two ways")
+    seen += group.spans.count
+  }
+  expect(seen == record.spans.count, "log records were lost or duplicated")
+}
+
+private func scanLogs(_ bytes: [UInt8]) -> ScannedRecord? {
+  var record = ScannedRecord()
+  do throws(MalformedInput) {
+    try bytes.withRawBytes { (raw) throws(MalformedInput) in try record.scanLogs(raw) }
+  } catch {
+    expect((0...bytes.count).contains(error.offset), "\(error) of \(bytes.count)")
+    return nil
+  }
+  return record
 }

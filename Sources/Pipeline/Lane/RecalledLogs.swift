@@ -1,0 +1,163 @@
+// Logs that are read again because their traces are recalled: which, how far, and what was found.
+
+internal import OTLP
+internal import Sampling
+
+/// The logs of one partition's recalled traces, until they are written.
+///
+/// A pass reads the stretch in which the logs of some traces are, the oldest requests first. What it finds is
+/// held, and written with the trace's revised record: in one transaction, so that it is done once. A pass
+/// that is interrupted by another owner begins anew, as nothing of it was written.
+struct RecalledLogs {
+  /// Log records of a trace from one request.
+  struct Piece {
+    var traceID: TraceID
+    var place: RecordPlace
+    var value: [UInt8]
+    var count: UInt64
+
+    var byteCount: Int { value.count + MemoryLayout<Piece>.stride }
+  }
+
+  /// The traces of the pass, and the first request that was not dealt with when each was recalled.
+  private(set) var wanted: [TraceID: Offset] = [:]
+  /// The same, those that were requested first in front.
+  private var order: [TraceID] = []
+  /// When the pass begins,
+  private(set) var since = Instant.distantFuture
+  /// and the first request that is not part of it.
+  private var until = Offset(0)
+  /// The next one to read; nil until the first is found.
+  private(set) var next: Offset?
+  private var pieces: [TraceID: [Piece]] = [:]
+  private(set) var heldBytes = 0
+
+  /// A pass takes in so many traces.
+  private static var tracesMax: Int { 256 }
+
+  var isReading: Bool { !wanted.isEmpty }
+  /// Whether the pass has read all that it needs.
+  var isDone: Bool { next.map { $0 >= until } ?? false }
+
+  /// Begins a pass.
+  mutating func begin(_ requests: [RecallRequest]) {
+    for request in requests.prefix(Self.tracesMax) {
+      guard let logs = request.logs else { continue }
+      wanted[request.traceID] = logs.until
+      order.append(request.traceID)
+      since = min(since, logs.since)
+      until = max(until, logs.until)
+    }
+  }
+
+  /// Reading begins at `first`; nil if there is nothing to read.
+  mutating func found(_ first: Offset?) { next = min(first ?? until, until) }
+
+  /// The log begins at `offset`.
+  mutating func lose(before offset: Offset) { next = max(next ?? offset, offset) }
+
+  /// Whether a request is the next one.
+  func expects(_ offset: Offset) -> Bool { next.map { offset >= $0 } ?? false }
+
+  /// Notes that a request was read. Holds what it has of the pass's traces; if that is too much, those that
+  /// were requested last wait for another pass. Returns how many log records had no room even so.
+  mutating func note(_ offset: Offset, _ found: [Piece], heldBytesMax: Int) -> UInt64 {
+    next = offset.next
+    var tooMany: UInt64 = 0
+    for piece in found where wanted[piece.traceID] != nil {
+      while heldBytes + piece.byteCount > heldBytesMax, order.count > 1, let last = order.popLast() {
+        wanted[last] = nil
+        forget(last)
+      }
+      guard wanted[piece.traceID] != nil else { continue }
+      guard heldBytes + piece.byteCount <= heldBytesMax || pieces[piece.traceID] == nil else {
+        tooMany += piece.count
+        continue
+      }
+      heldBytes += piece.byteCount
+      pieces[piece.traceID, default: []].append(piece)
+    }
+    return tooMany
+  }
+
+  /// Ends the pass. Returns its traces.
+  mutating func end() -> [TraceID] {
+    defer { (wanted, order, since, until, next) = ([:], [], .distantFuture, Offset(0), nil) }
+    return order
+  }
+
+  /// Returns what was found of a trace, and forgets it.
+  mutating func take(_ traceID: TraceID) -> [Piece] {
+    guard let found = pieces[traceID] else { return [] }
+    forget(traceID)
+    return found
+  }
+
+  private mutating func forget(_ traceID: TraceID) {
+    for piece in pieces.removeValue(forKey: traceID) ?? [] { heldBytes -= piece.byteCount }
+  }
+}
+
+extension SamplingJob {
+  /// Reads on in the logs of traces that are recalled, as far as requests have arrived.
+  mutating func recallLogs(at now: Instant, through link: some BrokerLink) throws(BrokerError) {
+    guard let configuration = logs?.configuration, recallLogsAt <= now else { return }
+    let room = configuration.recalledBytesMax / max(1, partitions.count)
+    for partition in partitions where !partition.state.sampler.isRecovering {
+      guard !partition.state.recalledLogs.isReading, partition.state.recalledLogs.heldBytes <= room / 2 else {
+        continue
+      }
+      let wanting = partition.state.sampler.recallsWantingLogs
+      partition.state.recalledLogs.begin(wanting)
+    }
+    do {
+      try seekLogsAgain(through: link)
+      try link.readAgain(for: .recalledLogs) { (place, _, value) throws(BrokerError) in
+        guard let partition = find(place.partition), partition.state.recalledLogs.expects(place.offset) else {
+          return
+        }
+        recallBudget.spend(value?.byteCount ?? 0)
+        logs?.counters.bytesReadAgain += UInt64(value?.byteCount ?? 0)
+        let wanted = partition.state.recalledLogs.wanted
+        let found = try logs?.collect(from: place, value, of: wanted, to: link) ?? []
+        let tooMany = partition.state.recalledLogs.note(place.offset, found, heldBytesMax: room)
+        logs?.counters.recalledTooMany += tooMany
+      }
+    } catch {
+      guard error.remedy == .retry else { throw error }
+      recallLogsAt = now + Self.seekPause
+      report(.disturbed(error))
+    }
+    for partition in partitions where partition.state.recalledLogs.isDone {
+      let read = partition.state.recalledLogs.end()
+      for traceID in read { partition.state.sampler.noteLogsRead(of: traceID) }
+    }
+  }
+
+  /// Tells the link where to read logs again.
+  private func seekLogsAgain(through link: some BrokerLink) throws(BrokerError) {
+    let reading = partitions.filter { $0.state.recalledLogs.isReading }
+    let unfound = reading.filter { $0.state.recalledLogs.next == nil }
+    if !unfound.isEmpty {
+      let found = try link.findLogs(unfound.map { ($0.id, $0.state.recalledLogs.since) })
+      for (partition, first) in zip(unfound, found) { partition.state.recalledLogs.found(first) }
+    }
+    var wanted: [(PartitionID, Offset)] = []
+    for partition in reading where !partition.state.recalledLogs.isDone {
+      if let next = partition.state.recalledLogs.next { wanted.append((partition.id, next)) }
+    }
+    for (id, first) in try link.seekAgain(wanted, for: .recalledLogs) {
+      find(id)?.state.recalledLogs.lose(before: first)
+    }
+  }
+
+  /// Writes the logs of a trace that has been recalled.
+  mutating func writeRecalledLogs(
+    of traceID: TraceID, in partition: PartitionID, to link: some BrokerLink
+  ) throws(BrokerError) {
+    guard logs != nil, let found = find(partition)?.state.recalledLogs.take(traceID), !found.isEmpty else {
+      return
+    }
+    try logs?.write(found, to: link)
+  }
+}

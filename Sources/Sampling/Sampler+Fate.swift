@@ -1,0 +1,87 @@
+// What becomes of a trace, for what follows its verdict: logs.
+
+public import OTLP
+
+/// What is known of a trace's verdict.
+public enum TraceFate: Equatable, Sendable {
+  /// Its window is open, and nothing is certain yet.
+  case undecided
+  /// It is kept, perhaps before its window closes.
+  case kept
+  /// It is dropped.
+  case dropped
+  /// No span of it has arrived, or its verdict is too old.
+  case unknown
+  /// Nothing is known of it, but verdicts had to be forgotten that should be known.
+  case forgotten
+}
+
+/// What is known of verdicts that are needed for longer than spans need them.
+struct VerdictRetention {
+  /// The clock by which verdicts are forgotten, if it is earlier than the stream clock.
+  var clock = Instant.distantFuture
+  /// The latest verdict that was forgotten for lack of memory, or is missing from the log.
+  var lost = Instant.distantPast
+}
+
+extension Sampler {
+  /// Keeps the verdicts that are known by this clock, though spans may need them no longer. What spans know
+  /// does not depend on it.
+  public mutating func retainVerdicts(knownBy clock: Instant) {
+    guard clock != retention.clock else { return }
+    retention.clock = clock
+    // Some may be forgotten now.
+    if let oldest = verdicts.oldest, oldest + configuration.windows.lateWindow <= min(clock, self.clock) {
+      quietUntil = .distantPast
+    }
+  }
+
+  /// Notes that verdicts given up to `time` may be missing from those that were restored.
+  public mutating func noteMissingVerdicts(until time: Instant) { retention.lost = max(retention.lost, time) }
+
+  /// Makes room for verdicts. Some at once, so that it is a step that the next owner can make, too.
+  mutating func forgetForRoom() {
+    for _ in 0..<max(1, verdicts.count / 64) {
+      guard let oldest = verdicts.oldest else { return }
+      let isNeeded = oldest + configuration.windows.lateWindow > horizon.clock
+      guard verdicts.removeOldest(from: &index) else { continue }
+      if isNeeded { counters.verdictsForgottenEarly += 1 }
+      retention.lost = max(retention.lost, oldest)
+    }
+    guard let oldest = verdicts.oldest, let nextOffset, recovery.clock == .distantPast else { return }
+    // Those that are left are not forgotten.
+    let until = oldest + configuration.windows.lateWindow - Interval(nanoseconds: 1)
+    if until > horizon.clock { horizon.move(to: until, from: nextOffset) }
+  }
+
+  /// What becomes of a trace, for something written at `time`: it follows a verdict that was known then, or
+  /// was given later. It changes nothing; mutating as the other lookups are.
+  public mutating func fate(of traceID: TraceID, at time: Instant) -> TraceFate {
+    switch find(traceID, index.hash(traceID)) {
+    case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
+    case .past(let past):
+      // Older ones may be there or not.
+      if verdicts[past].decidedAt + configuration.windows.lateWindow > time {
+        return verdicts[past].isKept ? .kept : .dropped
+      }
+      return .unknown
+    case nil: return retention.lost >= time ? .forgotten : .unknown
+    }
+  }
+
+  /// Whether the stream clock is believed. Until a few records agree, the first one may have set it far
+  /// ahead.
+  public var isClockSettled: Bool { clockGuard.isSettled }
+
+  /// Starts the stream clock of a partition that has no record to start it: what follows verdicts would wait
+  /// for the first one, however long that takes.
+  ///
+  /// The first records may still replace it.
+  ///
+  /// - Parameter next: the log's end.
+  public mutating func startClock(at time: Instant, next: Offset) {
+    guard nextOffset == nil, clock == .distantPast else { return }
+    begin(at: next, clock: time, isSettled: false)
+    baseline?.begin(partition, at: time)
+  }
+}
