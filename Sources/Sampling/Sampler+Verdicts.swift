@@ -85,6 +85,8 @@ extension Sampler {
 
   /// Remembers a verdict for late spans. Returns where it is, which the caller enters in the index.
   mutating func remember(_ verdict: PastVerdict, _ facts: RememberedFacts = RememberedFacts()) -> Int {
+    // Nothing older is known: the next owner need not look for it.
+    if verdicts.foundCount == 0, let nextOffset { moveHorizon(from: nextOffset) }
     if verdicts.count >= configuration.limits.verdicts || !verdicts.hasRoom { forgetForRoom() }
     return verdicts.append(verdict, facts, in: &index)
   }

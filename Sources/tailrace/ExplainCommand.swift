@@ -138,7 +138,7 @@ struct StoryText {
       default: "undecided"
       }
     let reasons =
-      story.reasons.isEmpty ? "" : " by " + printable(story.reasons.joined(separator: ", "), 200)
+      story.reasons.isEmpty ? "" : " by " + printable(story.reasons.joined(separator: ", "), most: 200)
     return "trace      \(story.traceId): \(verdict)\(reasons)"
   }
 

@@ -247,7 +247,8 @@ import Testing
     link.commitErrors = [BrokerError(.abort, "no")]
     for second in 24..<40 { try step(lane, Double(second)) }
     #expect(broker.steps.contains(.aborted))
-    #expect(link.asked.last == at(20 - 605), "decisions are read back to the request")
+    let asked = try #require(link.asked.last)
+    #expect(asked <= at(20 - 605), "decisions are read back to the request")
     #expect(try revised(broker).count == 2)
     #expect(try broker.sampledSpans() == [traceID(1): [1, 2, 3, 1, 2, 3]])
     #expect(broker.points[first]?.oldestRecall == nil && lane.snapshot().recallsPending == 0)

@@ -204,14 +204,20 @@ struct ReferenceSampler {
   private mutating func forget() {
     let late = configuration.windows.lateWindow
     if steps.isEmpty { steps = [(nextOffset, clock)] }
-    guard past.values.contains(where: { $0.decidedAt + late <= clock }) else { return }
-    while steps.count > 1, steps[1].offset <= safeOffset ?? nextOffset { steps.removeFirst() }
-    let stretch = (clock - steps[0].clock).nanoseconds
-    guard (clock - steps[steps.count - 1].clock).nanoseconds >= max(late.nanoseconds / 32, stretch / 4, 1)
-    else { return }
-    if steps.last?.offset == nextOffset { steps.removeLast() }
-    steps.append((nextOffset, clock))
+    guard past.values.contains(where: { $0.decidedAt + late <= clock }), moveStep() else { return }
     past = past.filter { $0.value.decidedAt + late > clock }
+  }
+
+  /// Makes a step unless the last one is too near.
+  private mutating func moveStep() -> Bool {
+    while steps.count > 1, steps[1].offset <= safeOffset ?? nextOffset { steps.removeFirst() }
+    guard let first = steps.first, let last = steps.last else { return false }
+    let least = max(
+      configuration.windows.lateWindow.nanoseconds / 32, (clock - first.clock).nanoseconds / 4, 1)
+    guard (clock - last.clock).nanoseconds >= least else { return false }
+    if last.offset == nextOffset { steps.removeLast() }
+    steps.append((nextOffset, clock))
+    return true
   }
 
   mutating func relieveAll() {
@@ -373,6 +379,7 @@ struct ReferenceSampler {
         earliestStart: open[place].spans.map(\.startNanoseconds).min() ?? 0,
         hasRoot: open[place].spans.contains { $0.parent == 0 }, isVetoed: false)
     }
+    if past.isEmpty { _ = moveStep() }
     past[open[place].id] = Past(
       isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
       decidedAt: clock, facts: facts, known: open[place].known)

@@ -5,8 +5,9 @@ public import Sampling
 
 /// Compares what two configurations make of a recording.
 ///
-/// Both replays read each item of it, so that their verdicts on a trace come close together. Traces are
-/// compared once a million younger ones have been seen, or at the end: memory does not grow with the recording.
+/// Both replays read each item of it, so that their verdicts on a trace come close together. A trace is
+/// compared once half a million younger ones have been seen, or at the end: memory does not grow with the
+/// recording.
 public struct PolicyPlan: ~Copyable {
   private var old: Replay
   private var new: Replay
