@@ -95,9 +95,9 @@ public struct CommitPoint: Equatable, Sendable {
   /// missing, and after the levels come fields with names, `name=value`, separated by `,`. The value is
   /// numbers, separated by `:`: of `forgotten` and of `l`, for the logs, a time and an offset; of `horizon`
   /// the time of the first step, then for each further one how much later its time is, and its offset, than
-  /// those of the step before. If windows are log-backed: `s=` the safe offset, `f=` the follower's position, `h=` the clock at the oldest
-  /// verdict that it has not passed, `a=` and `u=` where log-backed traces begin and end; the last three may
-  /// be missing.
+  /// those of the step before. If windows are log-backed: `s=` the safe offset, `f=` the follower's position,
+  /// `h=` the clock at the oldest verdict that it has not passed, `a=` and `u=` where log-backed traces begin
+  /// and end; the last three may be missing.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")

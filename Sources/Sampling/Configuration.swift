@@ -12,6 +12,8 @@ public struct Windows: Equatable, Sendable {
   public var loneRootsWait = false
   /// How long verdicts are remembered for late spans.
   public var lateWindow = Interval.seconds(600)
+  /// How much longer they are remembered at most, because they are forgotten in steps.
+  public var horizonLag: Interval { Interval(nanoseconds: lateWindow.nanoseconds / 2) }
   /// How long after its verdict a dropped trace is recalled if a late span makes a policy certain. Within
   /// `lateWindow`. Zero turns recall off.
   public var recallWindow = Interval.seconds(0)

@@ -60,8 +60,9 @@ extension Sampler {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
     case .past(let past):
-      // Older ones may be there or not.
-      if verdicts[past].decidedAt + configuration.windows.lateWindow > time {
+      // Spans know verdicts somewhat longer than `late_window`; older ones may be there or not.
+      let windows = configuration.windows
+      if verdicts[past].decidedAt + windows.lateWindow + windows.horizonLag > time {
         return verdicts[past].isKept ? .kept : .dropped
       }
       return .unknown

@@ -69,12 +69,19 @@ extension SamplingJob {
   /// Has samplers keep the verdicts that logs still need.
   private func retainVerdicts() {
     guard logs != nil else { return }
-    let disorder = configuration.sampler.clockLead
+    let disorder = disorderOfVerdicts
     for partition in partitions {
       guard let logs = partition.state.logs else { continue }
       partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(disorder: disorder))
       partition.state.sampler.followLogs(from: logs.next)
     }
+  }
+
+  /// How much longer than `late_window` verdicts are needed for logs: clocks differ, and spans know verdicts
+  /// longer, too.
+  var disorderOfVerdicts: Interval {
+    let (lead, lag) = (configuration.sampler.clockLead, configuration.sampler.windows.horizonLag)
+    return Interval(nanoseconds: lead.nanoseconds.addingReportingOverflow(lag.nanoseconds).partialValue)
   }
 
   /// The pause after the logs could not be sought.

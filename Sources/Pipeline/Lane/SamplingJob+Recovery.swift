@@ -66,7 +66,7 @@ extension SamplingJob {
   /// The clock by which verdicts are needed for logs; nil if none are, or it is not known.
   private func verdictsForLogs(of point: CommitPoint) -> Instant? {
     guard logs != nil, let position = point.logs else { return nil }
-    return FollowedLogs(position).verdictsNeeded(disorder: configuration.sampler.clockLead)
+    return FollowedLogs(position).verdictsNeeded(disorder: disorderOfVerdicts)
   }
 
   /// Reads back more of the verdicts that were committed with `point` or before. Returns whether that was
