@@ -28,8 +28,13 @@ extension Sampler {
       if move.hasNew { matchBuffered(slot, by: &successor.predicates, but: move.asked) }
     }
     let places = policies.program.names.map { successor.program.names.firstIndex(of: $0) }
-    counters.verdictsForgottenEarly += UInt64(
-      verdicts.follow(places, move, remembersFacts: successor.program.remembersFacts, in: &index))
+    let forgotten = verdicts.follow(
+      places, move, remembersFacts: successor.program.remembersFacts, in: &index)
+    if forgotten > 0 {
+      counters.verdictsForgottenEarly += UInt64(forgotten)
+      retention.lost = max(retention.lost, verdicts.oldest ?? clock)
+      noteForgotten()
+    }
     recalls.moveMatches(to: places)
     handOuts.moveMatches(to: places)
     collector?.sampler.adopt(self.configuration.forCollecting)

@@ -39,17 +39,23 @@ extension Sampler {
   /// Notes that verdicts given up to `time` may be missing from those that were restored.
   public mutating func noteMissingVerdicts(until time: Instant) { retention.lost = max(retention.lost, time) }
 
-  /// Makes room for verdicts. Some at once, so that it is a step that the next owner can make, too.
+  /// Makes room for verdicts. Some at once, so that it is a step that the next owner can make, too; the more,
+  /// the fewer steps are left.
   mutating func forgetForRoom() {
-    for _ in 0..<max(1, verdicts.count / 64) {
-      guard let oldest = verdicts.oldest else { return }
+    if let nextOffset { horizon.prune(before: safePoint(next: nextOffset).offset) }
+    for _ in 0..<max(1, verdicts.count / horizon.stepsOfRoom) {
+      guard let oldest = verdicts.oldest else { break }
       let isNeeded = oldest + configuration.windows.lateWindow > horizon.clock
       guard verdicts.removeOldest(from: &index) else { continue }
       if isNeeded { counters.verdictsForgottenEarly += 1 }
       retention.lost = max(retention.lost, oldest)
     }
+    noteForgotten()
+  }
+
+  /// Notes that verdicts were forgotten early: those that are older than what is left.
+  mutating func noteForgotten() {
     guard let oldest = verdicts.oldest, let nextOffset, recovery.clock == .distantPast else { return }
-    // Those that are left are not forgotten.
     let until = oldest + configuration.windows.lateWindow - Interval(nanoseconds: 1)
     if until > horizon.clock { horizon.move(to: until, from: nextOffset) }
   }

@@ -343,7 +343,11 @@ public struct Sampler: ~Copyable {
     var point = CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
-      forgotten: forgotten.flatMap { $0.before + configuration.windows.lateWindow > safe.clock ? $0 : nil },
+      // Needed while a verdict before it would be known otherwise.
+      forgotten: forgotten.flatMap {
+        let known = min(safe.clock, steps.map(\.clock).min() ?? safe.clock)
+        return $0.before + configuration.windows.lateWindow > known ? $0 : nil
+      },
       horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
     if handOuts.isUsed {
       point.follower = FollowerPoint(

@@ -26,9 +26,21 @@ struct VerdictHorizon {
   /// The most steps. At 19 digits a number they take 960 bytes of the metadata.
   static let stepsMax = 24
   /// A step is at least this part of the late window,
-  private static let stepsInWindow: Int64 = 32
-  /// and of the time since the safe offset: however long that is, the steps suffice.
+  private static let stepsInWindow: Int64 = 16
+  /// and beyond so many steps
+  private static let stepsNear = 20
+  /// this part of the time since the safe offset: however long that is, the steps suffice.
   private static let stepsInStretch: Int64 = 4
+
+  /// Into how many steps a full cache is divided: fewer and fewer, so that one is always left.
+  var stepsOfRoom: Int {
+    switch VerdictHorizon.stepsMax - steps.count {
+    case 12...: 64
+    case 6...: 16
+    case 2...: 4
+    default: 2
+    }
+  }
 
   /// The time by which verdicts are forgotten now.
   var clock: Instant { steps.last?.clock ?? .distantPast }
@@ -53,9 +65,9 @@ struct VerdictHorizon {
   func mayMove(lateWindow: Interval, now: Instant) -> Bool {
     guard let first = steps.first, let last = steps.last else { return true }
     guard steps.count < VerdictHorizon.stepsMax else { return false }
+    guard now >= nextStep(lateWindow: lateWindow, now: now) else { return false }
     let stretch = (now - first.clock).nanoseconds / VerdictHorizon.stepsInStretch
-    return now >= nextStep(lateWindow: lateWindow, now: now)
-      && now >= last.clock + Interval(nanoseconds: stretch)
+    return steps.count < VerdictHorizon.stepsNear || now >= last.clock + Interval(nanoseconds: stretch)
   }
 
   /// The earliest time at which a step may be made.

@@ -148,7 +148,7 @@ struct StoryText {
       let place =
         (event.partition.map { "partition \($0) " } ?? "")
         + (event.offset.map { "offset \($0)" } ?? "")
-      return "  \(event.time ?? "-")  \(place)  \(printable(event.text, most: 400))"
+      return "  \(event.time.map { printable($0) } ?? "-")  \(place)  \(printable(event.text, most: 400))"
     }
     let rest = story.events.count - shown.count
     if rest > 0 { lines.append("  and \(rest) more records in which spans arrived") }

@@ -46,12 +46,15 @@ struct PlanCommand: ParsableCommand {
     let page = try html.map { try OutputFile(path: $0) }
     let reader = try RecordingReader(path: recording)
     let line = Progress("records", progress, isHidden: files.isOnTerminal)
-    var plan = PolicyPlan(old: old, new: new)
     let path = recording
+    var plan = PolicyPlan(old: old, new: new, canReadAgain: path != "-")
     let again = path == "-" ? nil : { try RecordingReader(path: path) }
     let report = try plan.run(reader, again: again) { line.show($0, share: reader.share) }
     line.end()
-    let text = PlanText(report: report)
+    guard report.new.records > 0 else {
+      throw CommandFailure.failed("\(recording): no record could be read, so there is nothing to compare")
+    }
+    let text = PlanText(report: report, isReadOnce: path == "-")
     if let page {
       try page.write(Array(PlanPage(text: text).html.utf8))
       try page.finish()
@@ -65,6 +68,8 @@ struct PlanCommand: ParsableCommand {
 /// A plan for people and as JSON.
 struct PlanText {
   let report: PlanReport
+  /// Whether the recording could not be read again.
+  let isReadOnce: Bool
 
   /// How many services and changes are listed.
   private static let rowsMax = 20
@@ -91,7 +96,8 @@ struct PlanText {
       report.changes.filter { $0.kind == kind }.reduce(0) { $0 + $1.tally.traces }
     }
     return "Plan: \(sums[0]) to keep, \(sums[1]) to drop, \(sums[2]) with another weight, \(sums[3]) for "
-      + "other reasons, \(sums[4]) with other spans; \(count(report.compared, "trace")) compared."
+      + "other reasons, \(sums[4]) with other spans; \(count(report.compared, "trace")) compared"
+      + (report.uncompared > 0 ? ", \(report.uncompared) not." : ".")
   }
 
   /// How many traces change.
@@ -150,7 +156,7 @@ struct PlanText {
       return left.key < right.key
     }
     var rows = sorted.prefix(PlanText.rowsMax).map {
-      [$0.key.isEmpty ? "(no root)" : printable($0.key), "\($0.value.old.traces)", "\($0.value.new.traces)"]
+      [printable($0.key), "\($0.value.old.traces)", "\($0.value.new.traces)"]
     }
     let rest = sorted.dropFirst(PlanText.rowsMax)
     if !rest.isEmpty {
@@ -189,7 +195,7 @@ struct PlanText {
 
   /// A trace in a line.
   func describe(_ sample: PlanSample) -> String {
-    let service = sample.service.isEmpty ? "(no root)" : printable(sample.service)
+    let service = printable(sample.service)
     let errors = sample.errorCount > 0 ? ", \(count(sample.errorCount, "error"))" : ""
     let milliseconds = String(format: "%.1f ms", Double(sample.duration) / 1e6)
     return "\(sample.traceID)  \(service)  \(milliseconds), \(count(sample.spanCount, "span"))\(errors)"
@@ -201,8 +207,11 @@ struct PlanText {
     for policy in report.policies where policy.isNew {
       let name = "\"\(printable(policy.name))\""
       let (sampled, alone) = (policy.sampled.new.traces, policy.alone.new.traces)
-      if sampled == 0 {
-        notes.append("\(name) samples nothing")
+      let dropped = policy.dropped.new.traces
+      if dropped > 0 {
+        notes.append("\(name) drops \(count(dropped, "trace"))")
+      } else if sampled == 0 {
+        notes.append("\(name) matches nothing")
       } else if sampled == report.new.traces, report.new.traces > 1 {
         notes.append("\(name) samples every trace")
       } else if alone == 0 {
@@ -215,6 +224,19 @@ struct PlanText {
       notes.append(
         "\"\(printable(costly.name))\" costs most: "
           + String(format: "%.0f %% of the kept bytes are there for it alone", share))
+    }
+    if report.uncompared > 0 {
+      notes.append(
+        "\(count(report.uncompared, "trace")) could not be compared: the verdicts are too far from each other"
+      )
+    }
+    if report.hasBudgets {
+      notes.append(
+        "a rate limit counts for each partition of a worker, and here for the recording as a whole")
+    }
+    if isReadOnce { notes.append("the recording is read once, so no trace is recalled") }
+    if report.new.spansRejected > 0 {
+      notes.append("the recording has \(count(report.new.spansRejected, "unusable span"))")
     }
     if report.new.damageCount > 0 {
       notes.append("the recording has \(count(report.new.damageCount, "damaged record"))")
@@ -238,14 +260,16 @@ struct PlanText {
                   spanCount: $0.spanCount, errorCount: $0.errorCount)
               })
           },
-          compared: report.compared, durationNs: report.duration.nanoseconds, kept: JSONPair(report.kept),
+          compared: report.compared, uncompared: report.uncompared, durationNs: report.duration.nanoseconds,
+          kept: JSONPair(report.kept),
           bytesADayNow: days?.old, bytesADayPlanned: days?.new, memoryNow: report.oldMemory,
           memoryPlanned: report.newMemory, recallsNow: report.old.counters.recallsRequested,
           recallsPlanned: report.new.counters.recallsRequested,
           policies: report.policies.map {
             JSONPolicy(
               name: $0.name, isOld: $0.isOld, isNew: $0.isNew, sampled: JSONPair($0.sampled),
-              alone: JSONPair($0.alone))
+              alone: JSONPair($0.alone), tracesDroppedNow: $0.dropped.old.traces,
+              tracesDroppedPlanned: $0.dropped.new.traces)
           }, reasons: pairs(report.reasons), services: pairs(report.services), notes: notes))
     }
   }
@@ -254,7 +278,7 @@ struct PlanText {
 
   private struct Form: Encodable {
     var changes: [JSONChange]
-    var compared: Int
+    var compared, uncompared: Int
     var durationNs: Int64
     var kept: JSONPair
     var bytesADayNow, bytesADayPlanned: Int?
@@ -282,6 +306,7 @@ struct PlanText {
     var name: String
     var isOld, isNew: Bool
     var sampled, alone: JSONPair
+    var tracesDroppedNow, tracesDroppedPlanned: Int
   }
 
   private struct JSONChange: Encodable {

@@ -74,7 +74,7 @@ import Testing
     let kept = try #require(plan["kept"] as? [String: [String: Int]])
     #expect(kept["now"]?["traces"] == before.count && kept["planned"]?["traces"] == after.count)
     let notes = try #require(plan["notes"] as? [String])
-    #expect(notes.contains("\"never-there\" samples nothing"))
+    #expect(notes.contains("\"never-there\" matches nothing"))
 
     let back = try CommandRun("plan", old, path, "--against", new)
     #expect(back.exitCode == 3)
@@ -105,5 +105,37 @@ import Testing
     #expect(both.exitCode == 2 && both.errors.contains("standard input"))
     let missing = try CommandRun("plan", directory.path("none.yaml"), path)
     #expect(missing.exitCode == 2)
+  }
+
+  /// A veto's policy is in the verdicts on dropped traces.
+  @Test func aPolicyThatDropsIsNotCalledIdle() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let old = try directory.write(PlanCommandTests.errorsOnly, to: "old.yaml")
+    let new = try directory.write(
+      PlanCommandTests.errorsOnly + """
+
+          - name: no-errors
+            type: drop
+            drop: {drop_sub_policy: [{name: e, type: status_code, status_code: {status_codes: [ERROR]}}]}
+        """, to: "new.yaml")
+    let before = try kept(path, old, directory)
+    let plan = try CommandRun("plan", new, path, "--against", old, "--json").json()
+    let policies = try #require(plan["policies"] as? [[String: Any]])
+    let veto = try #require(policies.first { $0["name"] as? String == "no-errors" })
+    #expect(veto["traces_dropped_planned"] as? Int == before.count)
+    let notes = try #require(plan["notes"] as? [String])
+    #expect(notes.contains("\"no-errors\" drops \(before.count) traces"), "\(notes)")
+    let changes = try #require(plan["changes"] as? [[String: Any]])
+    let drops = try #require(changes.first { $0["kind"] as? String == "dropped" })
+    #expect(drops["policy"] as? String == "no-errors" && drops["traces"] as? Int == before.count)
+  }
+
+  @Test func nothingToReadIsAFailure() throws {
+    let directory = try WorkingDirectory()
+    let file = try directory.write(PlanCommandTests.errorsOnly, to: "a.yaml")
+    let empty = try directory.write("", to: "empty.otlp")
+    let run = try CommandRun("plan", file, empty, "--against", file)
+    #expect(run.exitCode == 1 && run.errors.contains("nothing to compare"), "\(run.errors)")
   }
 }

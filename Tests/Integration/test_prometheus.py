@@ -77,8 +77,10 @@ def queries() -> list[tuple[str, str]]:
 
 
 def test_every_query_has_an_answer(broker, run, children, read):
-    topology = TailSampling("prometheus", policies=(ERRORS, SLOW), baseline=BASELINE, decision_wait="2s")
-    broker.create(topology.spans, *topology.outputs, partitions=2)
+    topology = TailSampling(
+        "prometheus", policies=(ERRORS, SLOW), baseline=BASELINE, decision_wait="2s", logs_wait="3s"
+    )
+    broker.create(topology.spans, topology.logs, *topology.outputs, topology.sampled_logs, partitions=2)
     broker.create(topology.stats, partitions=1)
     worker = run(topology)
     console = Console(worker)

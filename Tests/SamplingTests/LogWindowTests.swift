@@ -264,6 +264,18 @@ private struct Seen {
     #expect(world.sampler.handOutsPending == 0)
   }
 
+  /// The log was cut before the follower, or is another one: what is kept afterwards is handed out.
+  @Test func aLogThatEndsTooEarlyDoesNotEndHandingOut() throws {
+    let world = World { $0.windows.buffer = .log }
+    try world.send(TestSpan(trace: 1, id: 1, start: 0, end: 1, status: .error), at: 1000)
+    try world.pass(to: 40_000)
+    world.sampler.loseHandOuts(before: Offset(.max))
+    #expect(world.counters.handOutsLost == 1 && world.sampler.handOutsPending == 0)
+    try world.send(TestSpan(trace: 2, id: 5, start: 0, end: 1, status: .error), at: 41_000)
+    try world.pass(to: 90_000)
+    #expect(try world.handOut().kept.map(\.id) == [5])
+  }
+
   @Test(arguments: [
     "", "s=1", "f=1", "s=2,f=3", "s=9,f=3", "s=3,f=-1", "s=3,f=1,x=1", "s=3,f=1,s=3", "s=3,f", "s=3,f=1,",
     "s=3,f=1,h=x",

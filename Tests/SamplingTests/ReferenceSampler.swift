@@ -212,8 +212,8 @@ struct ReferenceSampler {
   private mutating func moveStep() -> Bool {
     while steps.count > 1, steps[1].offset <= safeOffset ?? nextOffset { steps.removeFirst() }
     guard let first = steps.first, let last = steps.last else { return false }
-    let least = max(
-      configuration.windows.lateWindow.nanoseconds / 32, (clock - first.clock).nanoseconds / 4, 1)
+    let stretch = steps.count < 20 ? 0 : (clock - first.clock).nanoseconds / 4
+    let least = max(configuration.windows.lateWindow.nanoseconds / 16, stretch, 1)
     guard (clock - last.clock).nanoseconds >= least else { return false }
     if last.offset == nextOffset { steps.removeLast() }
     steps.append((nextOffset, clock))

@@ -221,6 +221,18 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
+  /// The next owner must forget what was forgotten for room, however long the cache has been full.
+  @Test func whatIsForgottenForRoomIsCommitted() throws {
+    let world = World { $0.limits.verdicts = 4 }
+    for trace in 1...200 as ClosedRange<UInt64> {
+      try world.send(.root(of: trace), at: 1000 * Int64(trace))
+    }
+    #expect(world.counters.verdictsForgottenEarly > 180)
+    let point = try #require(world.commitPoint)
+    #expect(point.clockOfVerdicts >= .at(780_000))
+    #expect(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata) == point)
+  }
+
   @Test func theOldestVerdictGoesFirstWhenThereAreTooMany() throws {
     let world = World { $0.limits.verdicts = 3 }
     for trace in 1...5 as ClosedRange<UInt64> { try world.send(.root(of: trace), at: 0) }

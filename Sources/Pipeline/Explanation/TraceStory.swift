@@ -217,7 +217,8 @@ struct StoryBuilder {
       traceId: traceID.description, verdict: verdict?.verdict, reasons: verdict?.reasons ?? [],
       probability: verdict?.probability, adjustedCount: verdict?.adjustedCount,
       spanCount: spans.count,
-      truncatedSpans: verdict?.truncatedSpans ?? 0, isRecalled: lines.contains(where: \.isRevised))
+      truncatedSpans: verdict?.truncatedSpans ?? 0,
+      isRecalled: lines.contains { $0.isRevised && $0.recall != "gone" })
     story.notes = notes
     story.events = events()
     if !arrivals.isEmpty { story.policies = answers(final) }

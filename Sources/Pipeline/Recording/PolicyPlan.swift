@@ -1,5 +1,6 @@
 // What would change if policies were replaced: two replays of one recording, trace by trace.
 
+private import Foundation
 internal import OTLP
 public import Sampling
 
@@ -14,14 +15,20 @@ public struct PolicyPlan: ~Copyable {
   private let empty: PlanComparison
 
   /// Prepares to compare `new` with `old`.
-  public init(old: SamplerConfiguration, new: SamplerConfiguration) {
+  ///
+  /// - Parameter canReadAgain: whether the recording can be read a second time: see `Replay`.
+  public init(old: SamplerConfiguration, new: SamplerConfiguration, canReadAgain: Bool = true) {
+    self.init(old: old, new: new, canReadAgain: canReadAgain, tracesMax: 500_000)
+  }
+
+  init(old: SamplerConfiguration, new: SamplerConfiguration, canReadAgain: Bool, tracesMax: Int) {
     var (old, new) = (old, new)
     // The verdict on every trace is wanted.
     if old.dropped == .none { old.dropped = .compact }
     if new.dropped == .none { new.dropped = .compact }
-    self.old = Replay(configuration: old)
-    self.new = Replay(configuration: new)
-    empty = PlanComparison(old: old, new: new)
+    self.old = Replay(configuration: old, canReadAgain: canReadAgain)
+    self.new = Replay(configuration: new, canReadAgain: canReadAgain)
+    empty = PlanComparison(old: old, new: new, tracesMax: tracesMax)
   }
 
   /// Reads the whole recording.
@@ -45,6 +52,8 @@ public struct PolicyPlan: ~Copyable {
       count += 1
       progress(count)
     }
+    comparison.noteMemory(old: old.memoryBytes, new: new.memoryBytes)
+    comparison.noteBudgets(new.hasBudgets)
     let end = old.streamClock
     let oldReport = try old.finish(again: again) { comparison.note($0, .old) }
     let newReport = try new.finish(again: again) { comparison.note($0, .new) }
@@ -90,6 +99,8 @@ public struct PlanPolicy: Sendable {
   public var sampled = PlanPair()
   /// Those of them that no other policy samples: what it costs.
   public var alone = PlanPair()
+  /// Traces that it drops, whatever samples them.
+  public var dropped = PlanPair()
 }
 
 /// Traces that change alike.
@@ -124,7 +135,7 @@ public struct PlanChange: Sendable {
 public struct PlanSample: Sendable {
   /// Its id, in hexadecimal.
   public var traceID: String
-  /// The service of its root span; empty without one.
+  /// The service of its root span.
   public var service: String
   /// How long it takes, in nanoseconds.
   public var duration: Int64
@@ -138,8 +149,12 @@ public struct PlanReport: Sendable {
   public var old, new: ReplayReport
   /// How much of log time the recording covers.
   public var duration: Interval
-  /// Traces with a verdict of both.
+  /// Traces with a verdict of both,
   public var compared = 0
+  /// and of one only, or too far from each other to be compared.
+  public var uncompared = 0
+  /// Whether a planned policy has a rate limit, which a worker applies to each partition.
+  public var hasBudgets = false
   /// What is kept.
   public var kept = PlanPair()
   /// Policies, in the planned order; those that would be gone come last.
@@ -153,8 +168,8 @@ public struct PlanReport: Sendable {
   /// The most bytes of memory that each held.
   public var oldMemory = 0, newMemory = 0
 
-  /// Whether anything changes.
-  public var hasChanges: Bool { !changes.isEmpty }
+  /// Whether anything changes, or may.
+  public var hasChanges: Bool { !changes.isEmpty || uncompared > 0 }
 }
 
 /// The verdicts on recent traces, and the sums over all before.
@@ -166,6 +181,8 @@ struct PlanComparison {
     var isDecided = false
     var isKept = false
     var isVetoed = false
+    /// Whether the trace will be read again, and kept.
+    var awaitsRecall = false
     var matches: UInt64 = 0
     var threshold = SamplingThreshold.never
     var kept = PlanTally()
@@ -178,6 +195,7 @@ struct PlanComparison {
     var duration: Int64 = 0
     var spanCount: UInt32 = 0
     var errorCount: UInt32 = 0
+    var hadTurn = false
   }
 
   private struct Group: Hashable {
@@ -190,8 +208,8 @@ struct PlanComparison {
   private var earlier: [TraceID: Trace] = [:]
   /// The number of traces at which the table turns.
   private let tracesMax: Int
-  private var serviceNames = [""]
-  private var serviceNumbers: [[UInt8]: UInt32] = [[]: 0]
+  private var serviceNames = ["(no root)"]
+  private var serviceNumbers: [[UInt8]: UInt32] = [:]
   private let policyNames: (old: [String], new: [String])
   private var result: PlanReport
   private var groups: [Group: PlanChange] = [:]
@@ -212,6 +230,8 @@ struct PlanComparison {
     }
   }
 
+  mutating func noteBudgets(_ hasBudgets: Bool) { result.hasBudgets = hasBudgets }
+
   mutating func noteMemory(old: Int, new: Int) {
     result.oldMemory = max(result.oldMemory, old)
     result.newMemory = max(result.newMemory, new)
@@ -225,9 +245,11 @@ struct PlanComparison {
         $0.kept.bytes += bytes.count
       }
     case .decision(let bytes, let decision):
+      if case .requested = decision.recall { change(decision.traceID, side) { $0.awaitsRecall = true } }
       guard decision.isFinal else { return }
       change(decision.traceID, side) {
         $0.isDecided = true
+        $0.awaitsRecall = false
         $0.isKept = decision.isKept
         $0.isVetoed = decision.isVetoed
         $0.matches = decision.matches
@@ -239,12 +261,9 @@ struct PlanComparison {
   }
 
   private mutating func change(_ id: TraceID, _ side: Side, _ body: (inout Outcome) -> Void) {
-    if traces.count >= tracesMax, traces[id] == nil {
-      for (id, trace) in earlier { settle(trace, id) }
-      (earlier, traces) = (traces, [:])
-    }
     // One that changes is young again: it stays in one of the two tables only.
     var trace = traces[id] ?? earlier.removeValue(forKey: id) ?? Trace()
+    if traces.count >= tracesMax, traces[id] == nil { turn() }
     switch side {
     case .old: body(&trace.old)
     case .new: body(&trace.new)
@@ -252,13 +271,31 @@ struct PlanComparison {
     traces[id] = trace
   }
 
-  private mutating func number(of service: ArraySlice<UInt8>) -> UInt32 {
+  /// Settles the older traces, except those that are recalled at the recording's end. One that only one side
+  /// has decided gets a second turn: at the end one side decides after the other.
+  private mutating func turn() {
+    var kept: [TraceID: Trace] = [:]
+    for (id, trace) in earlier {
+      let isOneSided = trace.old.isDecided != trace.new.isDecided
+      if trace.old.awaitsRecall || trace.new.awaitsRecall || isOneSided && !trace.hadTurn {
+        var young = trace
+        young.hadTurn = true
+        kept[id] = young
+      } else {
+        settle(trace, id)
+      }
+    }
+    (earlier, traces) = (traces, kept)
+  }
+
+  private mutating func number(of service: ArraySlice<UInt8>?) -> UInt32 {
+    guard let service else { return 0 }
     let name = Array(service)
     if let number = serviceNumbers[name] { return number }
     let isFull = serviceNames.count > PlanComparison.servicesMax
     if isFull, serviceNames.count > PlanComparison.servicesMax + 1 { return UInt32(serviceNames.count - 1) }
     let number = UInt32(serviceNames.count)
-    serviceNames.append(isFull ? "(other services)" : String(decoding: name, as: UTF8.self))
+    serviceNames.append(isFull ? "(other services)" : DecisionText.name(name))
     if !isFull { serviceNumbers[name] = number }
     return number
   }
@@ -286,7 +323,10 @@ struct PlanComparison {
   private mutating func settle(_ trace: Trace, _ id: TraceID) {
     count(trace.old, \.old, policyNames.old, trace)
     count(trace.new, \.new, policyNames.new, trace)
-    guard trace.old.isDecided, trace.new.isDecided else { return }
+    guard trace.old.isDecided, trace.new.isDecided else {
+      if trace.old.isDecided != trace.new.isDecided { result.uncompared += 1 }
+      return
+    }
     result.compared += 1
     guard let group = change(of: trace) else { return }
     var change = groups[group] ?? PlanChange(kind: group.kind, policy: group.policy)
@@ -299,11 +339,18 @@ struct PlanComparison {
   private mutating func count(
     _ outcome: Outcome, _ side: WritableKeyPath<PlanPair, PlanTally>, _ names: [String], _ trace: Trace
   ) {
+    let sampled = PlanComparison.sampling(outcome.matches, names)
+    if outcome.isVetoed {
+      for place in result.policies.indices where sampled.contains(result.policies[place].name) {
+        result.policies[place].dropped[keyPath: side].traces += 1
+      }
+    }
     guard outcome.isKept || outcome.kept.spans > 0 else { return }
     let tally = PlanTally(
       traces: outcome.isKept ? 1 : 0, spans: outcome.kept.spans, bytes: outcome.kept.bytes)
     result.kept[keyPath: side].add(tally)
-    let sampled = PlanComparison.sampling(outcome.matches, names)
+    // Without a verdict these are late spans of a trace that was counted before.
+    guard outcome.isKept else { return }
     result.reasons[sampled.first ?? PlanComparison.limit, default: PlanPair()][keyPath: side].add(tally)
     result.services[serviceNames[Int(trace.service)], default: PlanPair()][keyPath: side].add(tally)
     for place in result.policies.indices where sampled.contains(result.policies[place].name) {
@@ -371,14 +418,21 @@ extension PlanComparison.Trace {
 enum DecisionText {
   private static let root = Array(#""root":{"service":""#.utf8)
 
-  /// The service of the root span, as it is written in JSON; empty without a root.
-  static func rootService(in record: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-    guard var end = place(of: root, in: record) else { return [] }
+  /// The service of the root span, as it is written in JSON; nil without a root.
+  static func rootService(in record: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+    guard var end = place(of: root, in: record) else { return nil }
     let start = end
     while end < record.endIndex, record[end] != UInt8(ascii: "\"") {
       end += record[end] == UInt8(ascii: "\\") ? 2 : 1
     }
     return record[start..<min(end, record.endIndex)]
+  }
+
+  /// A name that is written in JSON. Records have names of 256 bytes at most.
+  static func name(_ json: [UInt8]) -> String {
+    guard !json.isEmpty else { return "(no service)" }
+    let quoted = Data([UInt8(ascii: "\"")] + json + [UInt8(ascii: "\"")])
+    return (try? JSONDecoder().decode(String.self, from: quoted)) ?? String(decoding: json, as: UTF8.self)
   }
 
   /// The place after the first `text` in `record`. A quotation mark within a name is escaped, so that a name

@@ -106,6 +106,9 @@ public struct Replay: ~Copyable {
     return usage.segmentBytes + usage.tableBytes + usage.verdictBytes
   }
 
+  /// Whether a policy has a rate limit.
+  var hasBudgets: Bool { sampler.commitPoint?.budgetLevels.isEmpty == false }
+
   /// Receives each output, in order.
   public typealias Writer = (ReplayOutput) throws -> Void
 

@@ -85,7 +85,8 @@ extension Sampler {
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
         matches: policies.program.named(verdict.reasons), requestedAt: requestedAt, logs: logs))
-    guard isLast, requestedAt + configuration.windows.lateWindow > min(clock, retention.clock) else { return }
+    let clock = min(horizon.earliest, retention.clock)
+    guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
     keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
   }
 

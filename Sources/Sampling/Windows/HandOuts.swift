@@ -223,6 +223,8 @@ struct HandOuts {
       guard max(entry.first, position) < offset else { continue }
       lost.append((firstNumber + place, entry.last < offset))
     }
+    // The log ends before: it is another one, and what is kept next is in it.
+    guard offset < Offset(.max) else { return lost }
     reading = max(reading, offset)
     position = max(position, offset)
     return lost
