@@ -56,6 +56,8 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
     case splitTooLarge = "split_too_large"
     /// The record is larger than the configured limit.
     case recordTooLarge = "record_too_large"
+    /// A request holds so many small log records that reading it would multiply its bytes.
+    case tooManyRecords = "too_many_records"
   }
 }
 

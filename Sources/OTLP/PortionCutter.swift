@@ -76,11 +76,3 @@ public struct PortionCutter: Sendable {
     byteCount += Int(span.field.count) + growth
   }
 }
-
-extension ScannedRecord {
-  fileprivate func size(of run: Range<Int>) -> Int {
-    var bytes = 0
-    for index in run { bytes += Int(extras[index].count) }
-    return bytes
-  }
-}

@@ -73,27 +73,36 @@ public struct TraceGroups: Sendable {
   private func fits(_ record: ScannedRecord, bytesMax: Int) -> Bool {
     var total = 0
     for group in groups {
-      var place = Place()
-      total += size(of: record.topLevelExtras, in: record)
-      for index in group.spans {
-        let span = record.spans[index]
-        if span.resource != place.resource {
-          total += headerBytesMax + size(of: record.resources[Int(span.resource)].extras, in: record)
-        }
-        if span.scope != place.scope {
-          total += headerBytesMax + size(of: record.scopes[Int(span.scope)].extras, in: record)
-        }
-        place = Place(resource: span.resource, scope: span.scope)
-        total += Int(span.field.count)
-        if total > bytesMax { return false }
-      }
+      total += record.size(ofPiece: group.spans, bytesMax: bytesMax - total)
+      if total > bytesMax { return false }
     }
     return true
   }
+}
+extension ScannedRecord {
+  /// The bytes of a piece with these spans, and their surroundings; at least. Stops counting above
+  /// `bytesMax`.
+  public func size(ofPiece spans: Range<Int>, bytesMax: Int = .max) -> Int {
+    var place = Place()
+    var total = size(of: topLevelExtras)
+    for index in spans {
+      let span = self.spans[index]
+      if span.resource != place.resource {
+        total += headerBytesMax + size(of: resources[Int(span.resource)].extras)
+      }
+      if span.scope != place.scope {
+        total += headerBytesMax + size(of: scopes[Int(span.scope)].extras)
+      }
+      place = Place(resource: span.resource, scope: span.scope)
+      total += Int(span.field.count)
+      if total > bytesMax { break }
+    }
+    return total
+  }
 
-  private func size(of extras: Range<Int>, in record: ScannedRecord) -> Int {
+  func size(of extras: Range<Int>) -> Int {
     var bytes = 0
-    for index in extras { bytes += Int(record.extras[index].count) }
+    for index in extras { bytes += Int(self.extras[index].count) }
     return bytes
   }
 }

@@ -6,6 +6,9 @@ public struct ForgottenVerdicts: Equatable, Sendable {
   public var before: Instant
   /// for the spans in records from this one on. In earlier records they were still known.
   public var since: Offset
+
+  /// So many times may the clock be set back while all that it forgot is remembered.
+  static let countMax = 4
 }
 
 /// Where reading the logs of a partition goes on.
@@ -43,8 +46,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// to there. Nil if there is none.
   public var oldestRecall: Instant?
   /// Verdicts that were forgotten although they are no older than `late_window`: spans that came afterwards
-  /// opened their traces again. Nil if there are none.
-  public var forgotten: ForgottenVerdicts?
+  /// opened their traces again. By offset; at most `ForgottenVerdicts.countMax`.
+  public var forgotten: [ForgottenVerdicts]
   /// By which time records from the safe offset on forget verdicts: at most `VerdictHorizon.stepsMax` steps,
   /// the first of them at the safe offset. Empty if it is the clock there for all of them.
   public var horizon: [HorizonStep]
@@ -73,7 +76,7 @@ public struct CommitPoint: Equatable, Sendable {
   public init(
     safeOffset: Offset, clockAtSafeOffset: Instant, highWater: Offset, clock: Instant,
     budgetLevels: [Int64] = [], oldestRecall: Instant? = nil,
-    forgotten: ForgottenVerdicts? = nil, horizon: [HorizonStep] = []
+    forgotten: [ForgottenVerdicts] = [], horizon: [HorizonStep] = []
   ) {
     self.safeOffset = safeOffset
     self.clockAtSafeOffset = clockAtSafeOffset
@@ -93,11 +96,11 @@ public struct CommitPoint: Equatable, Sendable {
   ///
   /// If anything else has to be known, the version is 5: as 4, but the clock at the oldest request may be
   /// missing, and after the levels come fields with names, `name=value`, separated by `,`. The value is
-  /// numbers, separated by `:`: of `forgotten` and of `l`, for the logs, a time and an offset; of `horizon`
-  /// the time of the first step, then for each further one how much later its time is, and its offset, than
-  /// those of the step before. If windows are log-backed: `s=` the safe offset, `f=` the follower's position,
-  /// `h=` the clock at the oldest verdict that it has not passed, `a=` and `u=` where log-backed traces begin
-  /// and end; the last three may be missing.
+  /// numbers, separated by `:`: of `l`, for the logs, a time and an offset; of `forgotten` one or more times
+  /// and offsets; of `horizon` the time of the first step, then for each further one how much later its time
+  /// is, and its offset, than those of the step before. If windows are log-backed: `s=` the safe offset, `f=`
+  /// the follower's position, `h=` the clock at the oldest verdict that it has not passed, `a=` and `u=`
+  /// where log-backed traces begin and end; the last three may be missing.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
@@ -133,7 +136,10 @@ public struct CommitPoint: Equatable, Sendable {
       if follower.from > Offset(.min) { fields.append("a=\(follower.from.value)") }
       if follower.until < Offset(.max) { fields.append("u=\(follower.until.value)") }
     }
-    if let forgotten { fields.append("forgotten=\(forgotten.before.nanoseconds):\(forgotten.since.value)") }
+    if !forgotten.isEmpty {
+      let pairs = forgotten.map { "\($0.before.nanoseconds):\($0.since.value)" }
+      fields.append("forgotten=\(pairs.joined(separator: ":"))")
+    }
     if !horizon.isEmpty { fields.append("horizon=\(horizonText)") }
     if let logs { fields.append("l=\(logs.since.nanoseconds):\(logs.next.value)") }
     return fields
@@ -186,15 +192,13 @@ public struct CommitPoint: Equatable, Sendable {
       switch sides[0] {
       case "s", "f", "a", "u": guard values.count == 1, values[0] >= 0 else { return false }
       case "h": guard values.count == 1 else { return false }
-      case "horizon": break
-      case "forgotten", "l": guard values.count == 2, values[1] >= 0 else { return false }
+      case "horizon", "forgotten": break
+      case "l": guard values.count == 2, values[1] >= 0 else { return false }
       default: return false
       }
     }
     func one(_ name: Substring) -> Int64? { numbers[name]?.first }
-    if let values = numbers["forgotten"] {
-      forgotten = ForgottenVerdicts(before: Instant(nanoseconds: values[0]), since: Offset(values[1]))
-    }
+    if let values = numbers["forgotten"], !readForgotten(values) { return false }
     if let values = numbers["l"] {
       logs = LogsPosition(since: Instant(nanoseconds: values[0]), next: Offset(values[1]))
     }
@@ -210,6 +214,16 @@ public struct CommitPoint: Equatable, Sendable {
     // The first step is at the safe offset.
     guard let values = numbers["horizon"] else { return true }
     return readHorizon(values)
+  }
+
+  private mutating func readForgotten(_ values: [Int64]) -> Bool {
+    guard values.count.isMultiple(of: 2), values.count <= 2 * ForgottenVerdicts.countMax else { return false }
+    for place in stride(from: 0, to: values.count, by: 2) {
+      let since = Offset(values[place + 1])
+      guard since >= Offset(0), forgotten.last.map({ $0.since < since }) ?? true else { return false }
+      forgotten.append(ForgottenVerdicts(before: Instant(nanoseconds: values[place]), since: since))
+    }
+    return true
   }
 
   private mutating func readHorizon(_ values: [Int64]) -> Bool {

@@ -60,20 +60,42 @@ extension Sampler {
     if until > horizon.clock { horizon.move(to: until, from: nextOffset) }
   }
 
+  /// Notes that a clock that was ahead, and is set back now, has forgotten verdicts.
+  mutating func noteForgotten(_ verdicts: ForgottenVerdicts) {
+    forgotten = forgottenNeeded(by: min(clock, horizon.earliest))
+    if let last = forgotten.last {
+      // It says this already, and of more records.
+      if last.before >= verdicts.before { return }
+      // It is said by the new one.
+      if last.since >= verdicts.since { forgotten.removeLast() }
+    }
+    if forgotten.count == ForgottenVerdicts.countMax { forgotten.removeFirst() }
+    forgotten.append(verdicts)
+  }
+
+  /// What is known of forgotten verdicts, without those that `clock` would have forgotten anyway.
+  func forgottenNeeded(by clock: Instant) -> [ForgottenVerdicts] {
+    forgotten.filter { $0.before + configuration.windows.lateWindow > clock }
+  }
+
   /// What becomes of a trace, for something written at `time`: it follows a verdict that was known then, or
   /// was given later. It changes nothing; mutating as the other lookups are.
   public mutating func fate(of traceID: TraceID, at time: Instant) -> TraceFate {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
     case .past(let past):
-      // Spans know verdicts somewhat longer than `late_window`; older ones may be there or not.
-      let windows = configuration.windows
-      if verdicts[past].decidedAt + windows.lateWindow + windows.horizonLag > time {
+      if end(ofVerdictAt: verdicts[past].decidedAt) > time {
         return verdicts[past].isKept ? .kept : .dropped
       }
       return .unknown
-    case nil: return retention.lost >= time ? .forgotten : .unknown
+    case nil: return end(ofVerdictAt: retention.lost) > time ? .forgotten : .unknown
     }
+  }
+
+  /// Until when what is written follows a verdict. Spans know verdicts somewhat longer than `late_window`;
+  /// older ones may be there or not.
+  private func end(ofVerdictAt time: Instant) -> Instant {
+    time + configuration.windows.lateWindow + configuration.windows.horizonLag
   }
 
   /// Whether the stream clock is believed. Until a few records agree, the first one may have set it far

@@ -135,7 +135,7 @@ extension Sampler {
   /// was not forgotten by then, nor earlier because the clock was ahead. One that is not known is forgotten.
   mutating func isRemembered(_ slot: Int, at offset: Offset) -> Bool {
     let decidedAt = verdicts[slot].decidedAt
-    let isForgotten = forgotten.map { offset >= $0.since && decidedAt < $0.before } ?? false
+    let isForgotten = forgotten.contains { offset >= $0.since && decidedAt < $0.before }
     let end = decidedAt + configuration.windows.lateWindow
     if end <= clock { moveHorizon(from: offset) }
     if !isForgotten, end > horizon.clock(at: offset) { return true }

@@ -60,7 +60,7 @@ public struct Sampler: ~Copyable {
   /// Whether the clock was set back and has not jumped forward since.
   private var isTurnedBack = false
   /// What had been forgotten too early when it was set back.
-  var forgotten: ForgottenVerdicts?
+  var forgotten: [ForgottenVerdicts] = []
   /// By which time verdicts are forgotten.
   var horizon = VerdictHorizon()
   /// Which verdicts are forgotten later than that.
@@ -343,11 +343,7 @@ public struct Sampler: ~Copyable {
     var point = CommitPoint(
       safeOffset: safe.offset, clockAtSafeOffset: safe.clock, highWater: highWater, clock: clockThere,
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
-      // Needed while a verdict before it would be known otherwise.
-      forgotten: forgotten.flatMap {
-        let known = min(safe.clock, steps.map(\.clock).min() ?? safe.clock)
-        return $0.before + configuration.windows.lateWindow > known ? $0 : nil
-      },
+      forgotten: forgottenNeeded(by: min(safe.clock, steps.map(\.clock).min() ?? safe.clock)),
       horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
     if handOuts.isUsed {
       point.follower = FollowerPoint(
@@ -526,9 +522,10 @@ public struct Sampler: ~Copyable {
     if !isReplayed(offset) {
       // What was decided since the clock jumped is dated back to now, and is known.
       if let ahead = horizon.turnBack(to: time) {
-        forgotten = ForgottenVerdicts(
-          before: min(ahead.clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
-          since: ahead.since)
+        noteForgotten(
+          ForgottenVerdicts(
+            before: min(ahead.clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
+            since: ahead.since))
       }
       dateBack(to: time)
     }
@@ -545,6 +542,9 @@ public struct Sampler: ~Copyable {
     verdicts.turnBack(to: time)
     recalls.turnBack(to: time)
     handOuts.turnBack(to: time)
+    retention.lost = min(retention.lost, time)
+    // What is dated back was not forgotten before.
+    for place in forgotten.indices { forgotten[place].before = min(forgotten[place].before, time) }
   }
 
   /// Whether records dissent from the clock, but nothing they opened is still open: then it does not matter

@@ -325,7 +325,7 @@ extension TopologyReader {
       default: max(least, min(windows.decisionWait * 2, half)))
     if let place = wait.place, wait.isValid, wait.value > windows.lateWindow {
       let path = section.path(of: "wait")
-      let reason = "verdicts are forgotten then"
+      let reason = "verdicts may be forgotten before the logs that need them are due"
       report("\(path) must not be longer than windows.late_window: \(reason)", at: place, path: path)
     }
     // Without a topic of logs, the defaults do not depend on anything.

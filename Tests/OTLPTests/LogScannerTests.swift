@@ -163,4 +163,31 @@ import Testing
     }
     #expect(writer.bytes == request([[Log(trace: 1)]]))
   }
+
+  /// Small records that can't be joined would take many times their bytes as views.
+  @Test func manySmallRecordsOfManyTracesAreRefused() throws {
+    func small(_ count: Int, body: Int) -> [UInt8] {
+      var writer = WireWriter()
+      writer.message(LogsDataField.resourceLogs) { resource in
+        resource.message(ResourceSpansField.scopeSpans) { scope in
+          for number in 0..<count {
+            scope.message(ScopeSpansField.spans) { record in
+              record.varintField(LogRecordField.severityNumber, UInt64(1 + number % 2))
+              record.stringField(LogRecordField.body, String(repeating: "b", count: body))
+            }
+          }
+        }
+      }
+      return writer.bytes
+    }
+    var record = ScannedRecord()
+    func scan(_ bytes: [UInt8]) throws {
+      try bytes.withRawBytes { (raw) throws(MalformedInput) in try record.scanLogs(raw) }
+    }
+    let error = #expect(throws: MalformedInput.self) { try scan(small(20_000, body: 0)) }
+    #expect(error?.reason == .tooManyRecords)
+    try scan(small(1000, body: 0))
+    try scan(small(20_000, body: 30))
+    #expect(record.spans.count == 20_000)
+  }
 }

@@ -15,11 +15,15 @@ struct TestLog {
   var severity: UInt64 = 9
 }
 
-/// An `ExportLogsServiceRequest` of one resource.
-func logsRequest(_ logs: [TestLog]) -> [UInt8] {
+/// An `ExportLogsServiceRequest` of one resource, which has `padding` bytes of text.
+func logsRequest(_ logs: [TestLog], padding: Int = 0) -> [UInt8] {
   var writer = WireWriter()
   writer.message(1) { resource in
-    resource.message(1) { $0.varintField(2, 3) }
+    resource.message(1) { content in
+      content.varintField(2, 3)
+      guard padding > 0 else { return }
+      content.message(1) { $0.stringField(1, String(repeating: "p", count: padding)) }
+    }
     resource.message(2) { scope in
       for log in logs {
         scope.message(2) { record in
@@ -304,6 +308,25 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(lane.snapshot().lane.logs.tooLarge == 1)
   }
 
+  /// Each trace's logs repeat the resource in each portion: all portions together are bounded by what the
+  /// trace brought, not by what the request did.
+  @Test func cuttingMultipliesARequestOnlySoFar() throws {
+    let broker = MemoryBroker()
+    let traces = 1...10 as ClosedRange<UInt64>
+    for trace in traces {
+      broker.append(tracesData([TestSpan(trace: trace, id: 1, isError: true)]), at: at(0))
+    }
+    let logs = (0..<3000 as Range<UInt64>).map { TestLog(trace: 1 + $0 % 10, text: "log \($0)") }
+    let request = logsRequest(logs, padding: 2900)
+    broker.logs[0].append(MemoryBroker.Input(timestamp: at(1), key: traceKey(1), value: request))
+    tick(30, broker)
+    let lane = lane(MemoryLink(broker)) { $0.logs?.sampledBytesMax = 3000 }
+    try step(lane, 0, 1, 30, 31)
+    let written = broker.outputs(to: .sampledLogs).reduce(0) { $0 + ($1.value?.count ?? 0) }
+    #expect(written > 0 && written < 16 * request.count)
+    #expect(lane.snapshot().lane.logs.kept == 3000)
+  }
+
   @Test func jsonIsConverted() throws {
     let broker = broker()
     let json = """
@@ -396,6 +419,29 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     #expect(lane.snapshot().lane.logs.lost == 0)
     #expect(try kept(broker) == ["loga"])
     #expect(broker.points[first]?.logs?.next == Offset(1))
+  }
+
+  /// Brokers that lost the end of the log have the rest still: it was written before, and is not written
+  /// again.
+  @Test func whatIsLeftOfALogIsNotWrittenAgain() throws {
+    let broker = broker()
+    append(TestLog(trace: 1, text: "loga"), at: 1, to: broker)
+    append(TestLog(trace: 1, text: "logb"), at: 40, to: broker)
+    broker.points[first] = CommitPoint(
+      safeOffset: Offset(2), clockAtSafeOffset: at(38), highWater: Offset(2), clock: at(38))
+    broker.points[first]?.logs = LogsPosition(since: at(35), next: Offset(9))
+    tick(90, broker)
+    let link = MemoryLink(broker)
+    let verdict = RestoredVerdict(
+      traceID: traceID(1), isKept: true, isFinal: true, threshold: .always, decidedAt: at(2))
+    link.tails = [([verdict], .read(isWhole: true))]
+    link.logsEndEarly = true
+    let lane = lane(link)
+    try step(lane, 0)
+    link.logsEndEarly = false
+    try step(lane, 1, 90, 91)
+    #expect(try kept(broker) == ["logb"])
+    #expect(broker.points[first]?.logs?.next == Offset(2))
   }
 
   // MARK: Recalls
@@ -531,9 +577,8 @@ func logsRequest(_ logs: [TestLog]) -> [UInt8] {
     append(TestLog(trace: 1, text: "logb"), at: 5010, to: broker)
     tick(5040, broker)
     try step(lane, 5040, 5041)
-    #expect(try kept(broker) == ["loga"])
-    #expect(lane.snapshot().lane.logs.forgottenKept == 1)
-    #expect(lane.snapshot().lane.logs.unknownDropped == 1)
+    #expect(try kept(broker) == ["loga", "logb"], "a verdict is known longer than late_window")
+    #expect(lane.snapshot().lane.logs.forgottenKept == 2)
   }
 
   @Test func aQuietTopicOfLogsHoldsNoVerdictsBack() throws {

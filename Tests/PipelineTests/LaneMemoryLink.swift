@@ -257,18 +257,18 @@ final class MemoryLink: BrokerLink {
   var silentAgain: Set<PartitionID> = []
 
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
-  ) throws(BrokerError) -> [(PartitionID, Offset)] {
-    if use == .logs { return try seekLogs(partitions) }
-    if use == .recalledLogs { return seekLogsAgain(partitions) }
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse, lost: inout [(PartitionID, Offset)]
+  ) throws(BrokerError) {
+    if use == .logs { return lost += try seekLogs(partitions) }
+    if use == .recalledLogs { return lost += seekLogsAgain(partitions) }
     if let error = againErrors.popLast() { throw error }
     var places: [PartitionID: Int64] = [:]
     defer { self.places[use] = places }
     for (id, offset) in partitions {
       guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }
       places[id] = max(offset.value, logStart)
+      if offset.value < logStart { lost.append((id, Offset(logStart))) }
     }
-    return partitions.filter { $1.value < logStart }.map { ($0.0, Offset(logStart)) }
   }
 
   func readAgain(

@@ -71,6 +71,17 @@ import Testing
     #expect(try revised(broker).map(\.recall) == ["done", "done"])
   }
 
+  /// What has left the log is told even if another partition's leader doesn't answer: reading goes on after
+  /// it.
+  @Test func whatIsLostIsToldThoughAnotherLeaderIsSilent() throws {
+    let (broker, link, lane) = try twoLargeTraces()
+    link.silentAgain = [PartitionID(1)]
+    link.logStart = 3
+    for second in 0..<100 as Range<Int> { try step(lane, 20 + Double(second) / 10) }
+    #expect(try revised(broker).map(\.traceId) == [traceID(1).description])
+    #expect(try revised(broker).map(\.recall) != ["done"])
+  }
+
   /// Without transactions a fulfilment may have been written before its worker ended, and its spans not: what
   /// the last commit has as pending is fulfilled again.
   @Test(arguments: [false, true])

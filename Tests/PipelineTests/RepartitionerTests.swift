@@ -69,6 +69,18 @@ extension Lane where Job == RepartitionJob {
     #expect(broker.outputs(to: .deadLetters).map { $0.headers["reason"] } == ["split_too_large"])
   }
 
+  /// Each trace's portions repeat the resource: together they are bounded by what the trace brought.
+  @Test func cuttingMultipliesARecordOnlySoFar() throws {
+    let broker = MemoryBroker()
+    let service = String(repeating: "s", count: 2900)
+    let spans = (0..<3000).map { TestSpan(trace: UInt64($0 % 10), id: UInt64(1 + $0)) }
+    let record = tracesData(spans, service: service)
+    broker.append(record, at: at(0))
+    try repartitioner(MemoryLink(broker)) { $0.spansBytesMax = 3000 }.run()
+    let written = broker.outputs(to: .spans).reduce(0) { $0 + ($1.value?.count ?? 0) }
+    #expect(written > 0 && written < 16 * record.count)
+  }
+
   @Test func memoryOfALargeRecordIsReleased() throws {
     let broker = MemoryBroker()
     broker.append(tracesData((1...40_000).map { TestSpan(trace: 1, id: UInt64($0)) }), at: at(0))

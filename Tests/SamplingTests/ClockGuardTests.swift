@@ -193,6 +193,29 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
+  /// A clock may be set back more than once: what it forgot the first time stays forgotten.
+  @Test func whatWasForgottenTwiceIsRemembered() throws {
+    let world = World { $0.windows.lateWindow = .seconds(600) }
+    try world.send(.root(of: 1), at: 6000)
+    let early = ForgottenVerdicts(before: .at(5000), since: Offset(10))
+    let late = ForgottenVerdicts(before: .at(9000), since: Offset(20))
+    world.sampler.noteForgotten(early)
+    world.sampler.noteForgotten(ForgottenVerdicts(before: .at(4000), since: Offset(12)))
+    world.sampler.noteForgotten(late)
+    #expect(world.sampler.forgotten == [early, late])
+    #expect(world.commitPoint?.forgotten == [early, late])
+    for step in 1...9 as ClosedRange<Int64> {
+      world.sampler.noteForgotten(
+        ForgottenVerdicts(before: .at(9000 + step), since: Offset(20 + step)))
+    }
+    #expect(world.sampler.forgotten.count == ForgottenVerdicts.countMax)
+    // What the clock has forgotten anyway need not be known.
+    try world.send(.root(of: 2), at: 2_000_000)
+    try world.pass(to: 4_000_000)
+    world.sampler.noteForgotten(ForgottenVerdicts(before: .at(3_900_000), since: Offset(50)))
+    #expect(world.sampler.forgotten.count == 1)
+  }
+
   /// What was forgotten while the clock was ahead stays forgotten for the next owner, whose clock never was:
   /// a late span that opened its trace again is read with the new trace, not skipped with the old one.
   @Test func whatAClockThatWasAheadForgotStaysForgotten() throws {
@@ -213,7 +236,7 @@ import Testing
     #expect(world.counters.clockTurnedBack == 1)
     try world.send(.child(7, of: 1), at: 66_000)
     let point = try #require(world.commitPoint)
-    #expect(point.forgotten?.before ?? .distantPast > .at(60_000))
+    #expect(point.forgotten.last?.before ?? .distantPast > .at(60_000))
     let again = sampler()
     again.sampler.restore(
       try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)), past: past)

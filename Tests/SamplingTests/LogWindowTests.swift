@@ -264,6 +264,28 @@ private struct Seen {
     #expect(world.sampler.handOutsPending == 0)
   }
 
+  /// A trace that waits for long does not keep the memory of the others that have been handed out since.
+  @Test func handOutsShrinkWhileOneIsPending() {
+    var handOuts = HandOuts(.log)
+    func handOut(_ trace: UInt64) -> HandOut {
+      HandOut(
+        traceID: TraceID(high: 0, low: trace), first: Offset(Int64(trace)), last: Offset(Int64(trace)),
+        decidedAt: .at(0), threshold: .always, incomingThreshold: .always, matches: 1, isTruncated: false,
+        hasRedelivered: false)
+    }
+    for trace in 1...5000 as ClosedRange<UInt64> { handOuts.add(handOut(trace), safe: Offset(0)) }
+    let most = handOuts.byteCount
+    for trace in 1..<5000 as Range<UInt64> {
+      if let number = handOuts.find(TraceID(high: 0, low: trace), at: Offset(Int64(trace))) {
+        _ = handOuts.remove(number)
+      }
+    }
+    handOuts.trim()
+    handOuts.checkInvariants()
+    #expect(handOuts.count == 1 && handOuts.byteCount < most / 50)
+    #expect(handOuts.find(TraceID(high: 0, low: 5000), at: Offset(5000)) != nil)
+  }
+
   /// The log was cut before the follower, or is another one: what is kept afterwards is handed out.
   @Test func aLogThatEndsTooEarlyDoesNotEndHandingOut() throws {
     let world = World { $0.windows.buffer = .log }

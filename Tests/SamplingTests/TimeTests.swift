@@ -151,7 +151,9 @@ import Testing
     logs.budgetLevels = Array(repeating: .max, count: CommitPoint.budgetLevelsMax)
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     #expect(logs.metadata.utf8.count < 4096)
-    logs.forgotten = ForgottenVerdicts(before: Instant(nanoseconds: .min), since: Offset(.max))
+    logs.forgotten = (0..<Int64(ForgottenVerdicts.countMax)).map {
+      ForgottenVerdicts(before: Instant(nanoseconds: .min), since: Offset(.max - 9 + $0))
+    }
     logs.horizon = (0..<Int64(VerdictHorizon.stepsMax)).map {
       HorizonStep(since: Offset(41 + $0 * (.max / 32)), clock: Instant(nanoseconds: $0 * (.max / 32)))
     }
@@ -174,7 +176,7 @@ import Testing
 
   @Test func forgottenVerdictsComeBackWithIt() {
     var some = point
-    some.forgotten = ForgottenVerdicts(before: .at(4), since: Offset(50))
+    some.forgotten = [ForgottenVerdicts(before: .at(4), since: Offset(50))]
     let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
     #expect(some.metadata == "5;99;\(times);0;;;forgotten=\(Instant.at(4).nanoseconds):50")
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
@@ -186,12 +188,16 @@ import Testing
       some.metadata.hasSuffix(
         "forgotten=\(Instant.at(4).nanoseconds):50,horizon=\(Instant.at(4).nanoseconds):-2000000:19"))
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
+    some.forgotten.append(ForgottenVerdicts(before: .at(6), since: Offset(51)))
+    #expect(some.metadata.contains(":50:\(Instant.at(6).nanoseconds):51,"))
+    #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     some.clockAhead = .seconds(900)
     some.oldestRecall = .at(3)
     some.budgetLevels = [7, 0]
     #expect(CommitPoint(safeOffset: some.safeOffset, metadata: some.metadata) == some)
     for wrong in [
       "", "forgotten", "forgotten=", "forgotten=1", "forgotten=1:", "forgotten=1:-1", "forgotten=1:2:3",
+      "forgotten=1:2:3:2", "forgotten=1:1:1:2:1:3:1:4:1:5",
       "forgotten=1:2,", "forgotten=1:2,forgotten=1:2", "forgotten=x:2", "other=1", "horizon=", "horizon=1:2",
       "horizon=1:2:0", "horizon=1:\(Int64.max):1", "horizon=1:2:\(Int64.max)", "horizon=1,horizon=1",
       "horizon=1" + String(repeating: ":0:1", count: VerdictHorizon.stepsMax),

@@ -242,7 +242,8 @@ import Testing
   private func again(
     _ link: KafkaLink<VirtualClients>, from offset: Int64, count: Int
   ) throws -> (offsets: [Int64], lost: [Offset]) {
-    let lost = try link.seekAgain([(PartitionID(0), Offset(offset))], for: .recall).map(\.1)
+    var lost: [Offset] = []
+    try link.seekAgain([(PartitionID(0), Offset(offset))], for: .recall) { lost.append($1) }
     var offsets: [Int64] = []
     do {
       try link.readAgain(for: .recall) { (place, _, _) throws(BrokerError) in
@@ -269,7 +270,9 @@ import Testing
     let link = try link(process())
     #expect(try again(link, from: 50, count: 2).offsets == [50, 51])
     faults.plan.requestFailure = 1
-    #expect(throws: BrokerError.self) { try link.seekAgain([(PartitionID(0), Offset(0))], for: .recall) }
+    #expect(throws: BrokerError.self) {
+      try link.seekAgain([(PartitionID(0), Offset(0))], for: .recall) { _, _ in }
+    }
     faults.plan.requestFailure = 0
     try link.readAgain(for: .recall) { (place, _, _) in
       Issue.record("record \(place.offset) follows record 51")
@@ -289,7 +292,7 @@ import Testing
     let next = try again(link, from: 2, count: 2)
     #expect(next.offsets == [60, 61] && next.lost == [Offset(60)])
     // Brokers have lost the log's end: what was to be read does not come any more.
-    _ = try link.seekAgain([], for: .recall)
+    try link.seekAgain([], for: .recall) { _, _ in }
     #expect(try again(link, from: 200, count: 1).offsets == [])
     #expect(try again(link, from: 200, count: 1).lost == [Offset(.max)])
   }

@@ -21,14 +21,18 @@ extension ScannedRecord {
   /// Rows of log records up to this many bytes are one view.
   private static var joinedBytesMax: UInt32 { 1024 }
 
+  /// The most views of a request of `count` bytes: one for 32 bytes, beyond some. A log record with a trace
+  /// id, a time and a body takes more; one of four bytes would take as many as 25 times its bytes.
+  private static func viewsMax(ofBytes count: Int) -> Int { 1024 + count / 32 }
+
   /// Reads `LogsData` or `ExportLogsServiceRequest` (they are the same on the wire) and replaces the previous
   /// record. `spans` are then views of log records; there may be none.
   ///
   /// The trace id of a log record without one is all zeros. One that is not 16 bytes long counts as missing,
   /// as the schema demands.
   ///
-  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted. The content is then
-  ///   meaningless.
+  /// - Throws: `MalformedInput` with the offset of the first byte that can't be accepted; `tooManyRecords`
+  ///   if small log records of many traces or severities take turns. The content is then meaningless.
   ///
   /// Schema: <https://github.com/open-telemetry/opentelemetry-proto>, `logs/v1/logs.proto`.
   public mutating func scanLogs(_ bytes: RawSpan) throws(MalformedInput) {
@@ -92,6 +96,10 @@ extension ScannedRecord {
         resource: resource)
       try log.readLog(bytes)
       add(log, first: firstLog)
+      // So are surroundings bounded: each has a view.
+      guard spans.count <= Self.viewsMax(ofBytes: bytes.byteCount) else {
+        throw MalformedInput(.tooManyRecords, at: Int(tag.offset))
+      }
     }
     if spans.count == firstLog {
       extras.truncate(to: firstExtra)

@@ -228,12 +228,15 @@ public protocol BrokerLink {
     _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
-  /// Prepares to read these partitions again for `use`, each from its offset on, and no others. Returns those
-  /// of which some records are no longer in the log, with the first offset that is left. It sends a request
-  /// only where reading does not simply go on. If it fails, those that it has not sought are not read.
+  /// Prepares to read these partitions again for `use`, each from its offset on, and no others. It sends a
+  /// request only where reading does not simply go on. If it fails, those that it has not sought are not
+  /// read.
+  ///
+  /// - Parameter lost: gets those of which some records are no longer in the log, with the first offset that
+  ///   is left, even if it fails: they are read from there, and nothing tells of it again.
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
-  ) throws(BrokerError) -> [(PartitionID, Offset)]
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse, lost: inout [(PartitionID, Offset)]
+  ) throws(BrokerError)
 
   /// Delivers records that are read again for `use`, as far as they have arrived: of each partition in order,
   /// from where it was sought on. It does not wait. Key and value are lent for the call only.
@@ -288,5 +291,20 @@ public struct CommittedPoint: Equatable, Sendable {
   public init(offset: Offset, metadata: String) {
     self.offset = offset
     self.metadata = metadata
+  }
+}
+
+extension BrokerLink {
+  /// Prepares to read partitions again for `use`, and calls `lose` for each of which some records are no
+  /// longer in the log: also when another one can't be sought.
+  package func seekAgain(
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse,
+    lose: (PartitionID, Offset) throws(BrokerError) -> Void
+  ) throws(BrokerError) {
+    var lost: [(PartitionID, Offset)] = []
+    var failure: BrokerError?
+    do { try seekAgain(partitions, for: use, lost: &lost) } catch { failure = error }
+    for (partition, first) in lost { try lose(partition, first) }
+    if let failure { throw failure }
   }
 }

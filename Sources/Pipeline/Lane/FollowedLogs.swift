@@ -28,7 +28,7 @@ struct FollowedLogs {
   /// The next request to deal with; nil if that is the log's first, wherever it is.
   private(set) var next: Offset?
   /// The next one to read.
-  private var nextToRead: Offset
+  private(set) var nextToRead: Offset
   private var held: [Request] = []
   /// The place of the first in `held`.
   private var first = 0
@@ -179,20 +179,21 @@ struct FollowedLogs {
   }
 
   /// The log begins at `offset` now. Returns the offsets before it that were not read; a reader that starts
-  /// at the beginning has missed none. If the log ends before what is to be read, `offset` is the largest
-  /// there is: it is another log, and begins anew.
+  /// at the beginning has missed none.
   mutating func lose(before offset: Offset) -> Range<Offset>? {
     guard offset > nextToRead else { return nil }
-    if offset == Offset(.max) {
-      let place = nextToRead
-      nextToRead = Offset(0)
-      if head == nil { next = nextToRead }
-      return place..<place
-    }
     let lost = next == nil ? nil : nextToRead..<offset
     nextToRead = offset
     if head == nil { next = offset }
     return lost
+  }
+
+  /// The log ended before what was to be read: its brokers have lost some of it, and it goes on at `offset`
+  /// with what was written since then.
+  mutating func restart(at offset: Offset) {
+    nextToRead = offset
+    if head == nil { next = offset }
+    mark = nil
   }
 
   // MARK: Lag

@@ -7,11 +7,9 @@ internal import Topology
 /// Sorts the log records of requests by their traces' verdicts. Reused: it keeps its storage.
 struct LogOutput {
   let configuration: LogsConfiguration
-  private let limits = Limits()
-  /// Whether pieces are collected for recalls instead of being written,
-  private var collects = false
-  /// and those of the last request.
-  private var collected: [RecalledLogs.Piece] = []
+  private let limits: Limits
+  /// What holds pieces instead of their being written, while a request is read again for recalls.
+  private var recalled: RecalledLogs?
   private var record = ScannedRecord()
   private var groups = TraceGroups()
   private var converted = WireWriter()
@@ -22,8 +20,10 @@ struct LogOutput {
   var deadLetters: DeadLetterOutput
   var counters = LogCounters()
 
-  init(_ configuration: LogsConfiguration, deadLetterBytesMax: Int) {
+  /// - Parameter limits: those of the lane's samplers.
+  init(_ configuration: LogsConfiguration, limits: Limits, deadLetterBytesMax: Int) {
     self.configuration = configuration
+    self.limits = limits
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: deadLetterBytesMax)
   }
 
@@ -79,31 +79,29 @@ struct LogOutput {
     counters.bytes += UInt64(value?.byteCount ?? 0)
   }
 
-  /// Reads a request again, and lends the pieces of it that belong to these traces, if it comes before the
-  /// offset that each has.
+  /// Reads a request again, and adds the pieces of it that belong to recalled traces to `recalled`.
   mutating func collect(
-    from place: RecordPlace, _ value: RawSpan?, of wanted: [TraceID: Offset], to link: some BrokerLink
-  ) throws(BrokerError) -> [RecalledLogs.Piece] {
-    collected.removeAll()
-    guard let value, value.byteCount <= configuration.requestBytesMax else { return [] }
-    collects = true
-    defer { collects = false }
+    from place: RecordPlace, _ value: RawSpan?, into recalled: inout RecalledLogs, to link: some BrokerLink
+  ) throws(BrokerError) {
+    guard let value, value.byteCount <= configuration.requestBytesMax else { return }
+    self.recalled = recalled
+    defer {
+      if let filled = self.recalled { recalled = filled }
+      self.recalled = nil
+    }
+    recalled = RecalledLogs()
     // What can't be read was a dead letter the first time.
     guard configuration.encoding == .otlpJSON else {
-      try collect(value, from: place, of: wanted, to: link)
-      return collected
+      return try collect(value, from: place, to: link)
     }
     converted.removeAll()
-    do { try OTLPJSON.convertLogs(value, into: &converted) } catch { return [] }
+    do { try OTLPJSON.convertLogs(value, into: &converted) } catch { return }
     let bytes = converted.bytes
-    try bytes.withRawBytes { (bytes) throws(BrokerError) in
-      try collect(bytes, from: place, of: wanted, to: link)
-    }
-    return collected
+    try bytes.withRawBytes { (bytes) throws(BrokerError) in try collect(bytes, from: place, to: link) }
   }
 
   private mutating func collect(
-    _ bytes: RawSpan, from place: RecordPlace, of wanted: [TraceID: Offset], to link: some BrokerLink
+    _ bytes: RawSpan, from place: RecordPlace, to link: some BrokerLink
   ) throws(BrokerError) {
     do {
       try record.scanLogs(bytes)
@@ -114,7 +112,7 @@ struct LogOutput {
     }
     for number in groups.groups.indices {
       let group = groups.groups[number]
-      guard let until = wanted[group.traceID], place.offset < until else { continue }
+      guard recalled?.wants(group.traceID, at: place.offset) == true else { continue }
       try write(group.spans, bytes, of: group.traceID, from: place, to: link)
     }
   }
@@ -214,7 +212,9 @@ struct LogOutput {
     if logs.count == record.spans.count, record.isWhole, bytes.byteCount <= bytesMax {
       return try write(piece: bytes, of: logCount(logs), traceID, from: place, to: link)
     }
-    var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: bytesMax)
+    // What its portions may have together depends on this piece, not on the request: a request has many.
+    let pieceBytes = record.size(ofPiece: logs)
+    var cutter = PortionCutter(recordBytes: pieceBytes, bytesMax: bytesMax)
     var start = logs.lowerBound
     for end in logs where cutter.add(record.spans[end], of: record) != nil {
       try writePortion(start..<end, bytes, of: traceID, from: place, to: link)
@@ -240,9 +240,8 @@ struct LogOutput {
     piece value: RawSpan, of count: UInt64, _ traceID: TraceID, from place: RecordPlace,
     to link: some BrokerLink
   ) throws(BrokerError) {
-    if collects {
-      collected.append(
-        RecalledLogs.Piece(traceID: traceID, place: place, value: value.copied(), count: count))
+    if recalled != nil {
+      recalled?.hold(RecalledLogs.Piece(traceID: traceID, place: place, value: value.copied(), count: count))
       return
     }
     guard value.byteCount > configuration.sampledBytesMax else {

@@ -31,6 +31,10 @@ struct RecalledLogs {
   private(set) var next: Offset?
   private var pieces: [TraceID: [Piece]] = [:]
   private(set) var heldBytes = 0
+  /// How many there may be. One piece is held whatever its size.
+  var heldBytesMax = Int.max
+  /// Log records of the request being read that had no room.
+  private var tooMany: UInt64 = 0
 
   /// A pass takes in so many traces.
   private static var tracesMax: Int { 256 }
@@ -59,24 +63,30 @@ struct RecalledLogs {
   /// Whether a request is the next one.
   func expects(_ offset: Offset) -> Bool { next.map { offset >= $0 } ?? false }
 
-  /// Notes that a request was read. Holds what it has of the pass's traces; if that is too much, those that
-  /// were requested last wait for another pass. Returns how many log records had no room even so.
-  mutating func note(_ offset: Offset, _ found: [Piece], heldBytesMax: Int) -> UInt64 {
-    next = offset.next
-    var tooMany: UInt64 = 0
-    for piece in found where wanted[piece.traceID] != nil {
-      while heldBytes + piece.byteCount > heldBytesMax, order.count > 1, let last = order.popLast() {
-        wanted[last] = nil
-        forget(last)
-      }
-      guard wanted[piece.traceID] != nil else { continue }
-      guard heldBytes + piece.byteCount <= heldBytesMax || pieces[piece.traceID] == nil else {
-        tooMany += piece.count
-        continue
-      }
-      heldBytes += piece.byteCount
-      pieces[piece.traceID, default: []].append(piece)
+  /// Whether the pass wants a trace's logs in the request at `offset`.
+  func wants(_ traceID: TraceID, at offset: Offset) -> Bool { wanted[traceID].map { offset < $0 } ?? false }
+
+  /// Holds what a request has of one of the pass's traces. If that is too much, those that were requested
+  /// last wait for another pass; what has no room even so is counted.
+  mutating func hold(_ piece: Piece) {
+    guard wanted[piece.traceID] != nil else { return }
+    while heldBytes + piece.byteCount > heldBytesMax, order.count > 1, let last = order.popLast() {
+      wanted[last] = nil
+      forget(last)
     }
+    guard wanted[piece.traceID] != nil else { return }
+    guard heldBytes + piece.byteCount <= heldBytesMax || pieces[piece.traceID] == nil else {
+      tooMany += piece.count
+      return
+    }
+    heldBytes += piece.byteCount
+    pieces[piece.traceID, default: []].append(piece)
+  }
+
+  /// Notes that a request was read. Returns how many of its log records had no room.
+  mutating func pass(_ offset: Offset) -> UInt64 {
+    next = offset.next
+    defer { tooMany = 0 }
     return tooMany
   }
 
@@ -118,10 +128,9 @@ extension SamplingJob {
         }
         recallBudget.spend(value?.byteCount ?? 0)
         logs?.counters.bytesReadAgain += UInt64(value?.byteCount ?? 0)
-        let wanted = partition.state.recalledLogs.wanted
-        let found = try logs?.collect(from: place, value, of: wanted, to: link) ?? []
-        let tooMany = partition.state.recalledLogs.note(place.offset, found, heldBytesMax: room)
-        logs?.counters.recalledTooMany += tooMany
+        partition.state.recalledLogs.heldBytesMax = room
+        try logs?.collect(from: place, value, into: &partition.state.recalledLogs, to: link)
+        logs?.counters.recalledTooMany += partition.state.recalledLogs.pass(place.offset)
       }
     } catch {
       guard error.remedy == .retry else { throw error }
@@ -146,7 +155,7 @@ extension SamplingJob {
     for partition in reading where !partition.state.recalledLogs.isDone {
       if let next = partition.state.recalledLogs.next { wanted.append((partition.id, next)) }
     }
-    for (id, first) in try link.seekAgain(wanted, for: .recalledLogs) {
+    try link.seekAgain(wanted, for: .recalledLogs) { (id, first) in
       find(id)?.state.recalledLogs.lose(before: first)
     }
   }

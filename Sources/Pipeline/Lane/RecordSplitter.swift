@@ -68,7 +68,8 @@ struct RecordSplitter {
     _ spans: Range<Int>, _ bytes: RawSpan, of traceID: TraceID, from place: RecordPlace,
     aside: inout DeadLetterOutput, to link: some BrokerLink
   ) throws(BrokerError) {
-    var cutter = PortionCutter(recordBytes: bytes.byteCount, bytesMax: bytesMax)
+    // What its portions may have together depends on this piece, not on the record: a record has many.
+    var cutter = PortionCutter(recordBytes: record.size(ofPiece: spans), bytesMax: bytesMax)
     var start = spans.lowerBound
     for end in spans where cutter.add(record.spans[end], of: record) != nil {
       try writePortion(start..<end, bytes, of: traceID, from: place, aside: &aside, to: link)

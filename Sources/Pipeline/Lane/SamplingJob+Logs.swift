@@ -23,7 +23,9 @@ extension SamplingJob {
       if let next = partition.state.logs?.place(heldBytesMax: room) { wanted.append((partition.id, next)) }
     }
     do {
-      for (id, first) in try link.seekAgain(wanted, for: .logs) { loseLogs(of: id, before: first) }
+      try link.seekAgain(wanted, for: .logs) { (id, first) throws(BrokerError) in
+        try loseLogs(of: id, before: first, through: link)
+      }
       var read = 0
       repeat {
         let before = logs?.counters.requests ?? 0
@@ -101,11 +103,24 @@ extension SamplingJob {
     }
   }
 
-  private mutating func loseLogs(of id: PartitionID, before first: Offset) {
+  private mutating func loseLogs(
+    of id: PartitionID, before first: Offset, through link: some BrokerLink
+  ) throws(BrokerError) {
+    guard first < Offset(.max) else { return try restartLogs(of: id, through: link) }
     guard let lost = find(id)?.state.logs?.lose(before: first) else { return }
     // Offsets are never negative, so the difference fits.
     logs?.counters.lost += UInt64(clamping: lost.upperBound.value - lost.lowerBound.value)
     report(.logsLost(id, from: lost.lowerBound, to: lost.upperBound))
+  }
+
+  /// Goes on in a log that ends before what was to be read. Offsets say nothing any more, but times do: what
+  /// was dealt with was written before then.
+  private mutating func restartLogs(of id: PartitionID, through link: some BrokerLink) throws(BrokerError) {
+    guard let partition = find(id), let state = partition.state.logs else { return }
+    let found = try link.findLogs([(id, state.since)]).first.flatMap(\.self)
+    let end = try link.logEnds(of: [id]).first?.end
+    partition.state.logs?.restart(at: found ?? end ?? Offset(0))
+    report(.logsLost(id, from: state.nextToRead, to: state.nextToRead))
   }
 
   /// Deals with the requests that wait, as far as they are due and their traces decided.

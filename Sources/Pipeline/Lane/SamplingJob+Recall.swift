@@ -71,8 +71,8 @@ extension SamplingJob {
       guard mayBegin || partition.state.sampler.isReadingAgain else { continue }
       if let offset = partition.state.sampler.nextRecall() { wanted.append((partition.id, offset)) }
     }
-    for (id, offset) in try link.seekAgain(wanted, for: .recall) {
-      guard let partition = find(id) else { continue }
+    try link.seekAgain(wanted, for: .recall) { (id, offset) throws(BrokerError) in
+      guard let partition = find(id) else { return }
       partition.state.sampler.loseRecalls(before: offset, into: &effects)
       try drain(partition, to: link)
     }

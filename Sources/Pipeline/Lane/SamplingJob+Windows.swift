@@ -16,7 +16,7 @@ extension SamplingJob {
     isFollowing = !wanted.isEmpty
     guard wanted.isEmpty || followAgainAt <= now else { return }
     do {
-      for (id, first) in try link.seekAgain(wanted, for: .windows) {
+      try link.seekAgain(wanted, for: .windows) { (id, first) in
         find(id)?.state.sampler.loseHandOuts(before: first)
       }
       guard isFollowing else { return }

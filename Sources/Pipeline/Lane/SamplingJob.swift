@@ -76,8 +76,10 @@ package struct SamplingJob: ~Copyable, LaneJob {
     self.report = report
     decoder = InputDecoder(encoding: configuration.encoding)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
+    let limits = self.configuration.sampler.limits
     logs = configuration.logs.map {
-      LogOutput($0, deadLetterBytesMax: configuration.deadLetterBytesMax)
+      LogOutput(
+        $0, limits: limits, deadLetterBytesMax: configuration.deadLetterBytesMax)
     }
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil

@@ -289,24 +289,22 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   }
 
   package func seekAgain(
-    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
-  ) throws(BrokerError) -> [(PartitionID, Offset)] {
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse, lost: inout [(PartitionID, Offset)]
+  ) throws(BrokerError) {
     let topic: String? = use.isOfLogs ? logsTopic : self.topic
-    guard let topic, !partitions.isEmpty || followers[use] != nil else { return [] }
+    guard let topic, !partitions.isEmpty || followers[use] != nil else { return }
     let patience = try patience(KafkaLink.endTimeout)
-    return try attempt(use.action) { () throws(KafkaError) in
+    try attempt(use.action) { () throws(KafkaError) in
       let follower = try getFollower(use, topic)
       // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
       // doesn't answer.
       let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
       follower.forget(
         follower.partitions.filter { id in wanted[id].map { !follower.reaches($0, in: id) } ?? true })
-      var lost: [(PartitionID, Offset)] = []
       for (id, offset) in partitions {
         guard let first = try follower.seek(id, to: offset, timeout: patience) else { continue }
         if first > offset { lost.append((id, first)) }
       }
-      return lost
     }
   }
 

@@ -276,7 +276,17 @@ struct HandOuts {
 
   /// Releases memory that is not needed.
   mutating func trim() {
-    guard count == 0 else { return }
+    guard count == 0 else {
+      // One trace may be open for long after a burst of others has been handed out.
+      if entries.capacity > 4 * entries.count + 64 { entries = entries.map { $0 } }
+      if numbers.capacity > 4 * numbers.count + 64 {
+        numbers = Dictionary(uniqueKeysWithValues: numbers.lazy.map { ($0, $1) })
+      }
+      if progress.capacity > 4 * progress.count + 64 {
+        progress = Dictionary(uniqueKeysWithValues: progress.lazy.map { ($0, $1) })
+      }
+      return
+    }
     firstNumber += entries.count
     (entries, head, numbers, progress) = ([], 0, [:], [:])
   }

@@ -158,8 +158,8 @@ final class MutatedLink: BrokerLink {
   }
 
   func seekAgain(
-    _ partitions: [(PartitionID, Offset)], for use: RereadingUse
-  ) throws(BrokerError) -> [(PartitionID, Offset)] { try link.seekAgain(partitions, for: use) }
+    _ partitions: [(PartitionID, Offset)], for use: RereadingUse, lost: inout [(PartitionID, Offset)]
+  ) throws(BrokerError) { try link.seekAgain(partitions, for: use, lost: &lost) }
 
   func readAgain(
     for use: RereadingUse, _ take: (RecordPlace, RawSpan?, RawSpan?) throws(BrokerError) -> Void
