@@ -73,6 +73,10 @@ extension Sampler {
     forgotten.append(verdicts)
   }
 
+  /// When a verdict that is given now is given. It is not one of those that were forgotten, though the clock
+  /// may be earlier while records are read again.
+  var verdictTime: Instant { forgotten.isEmpty ? clock : forgotten.reduce(clock) { max($0, $1.before) } }
+
   /// What is known of forgotten verdicts, without those that `clock` would have forgotten anyway.
   func forgottenNeeded(by clock: Instant) -> [ForgottenVerdicts] {
     forgotten.filter { $0.before + configuration.windows.lateWindow > clock }

@@ -133,7 +133,7 @@ extension Sampler {
       threshold: .never, spanCount: share.spans.count,
       errorCount: share.spans.count { record.spans[$0].status == .error }, byteCount: 0, truncatedCount: 0,
       isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
-      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: clock)
+      firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: verdictTime)
   }
 
   /// Notes in the ledger where late spans are that change nothing: a recall that comes later, perhaps of

@@ -17,7 +17,8 @@ extension Sampler {
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
     emit(
-      Decision(on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: clock), outcome,
+      Decision(on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: verdictTime),
+      outcome,
       slot, at: place, &effects)
   }
 
@@ -41,10 +42,11 @@ extension Sampler {
     // A dropped trace has been neither forwarded nor cut.
     let rare = isKept ? table[rare: slot] : RareFacts()
     emit(
-      Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: clock), outcome, slot, at: place,
+      Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: verdictTime), outcome, slot,
+      at: place,
       &effects)
     count(slot, outcome, isKept: isKept)
-    retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: clock))
+    retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
     release(slot)
   }
 

@@ -193,6 +193,21 @@ import Testing
     #expect(world.usage.pastVerdicts == 0)
   }
 
+  /// A verdict given while records are read again, by a clock earlier than what was forgotten, is a new one.
+  @Test func aVerdictGivenAgainIsNotForgotten() throws {
+    let world = World { $0.clockWitnesses = 1 }
+    var point = CommitPoint(
+      safeOffset: Offset(0), clockAtSafeOffset: .at(10_000), highWater: Offset(4), clock: .at(80_000))
+    point.forgotten = [ForgottenVerdicts(before: .at(70_000), since: Offset(0))]
+    world.sampler.restore(point)
+    try world.send(.root(of: 1, lasting: 5000), at: 10_000)
+    for step in 1...3 as ClosedRange<Int64> { try world.send(.child(2, of: 9), at: 10_000 + 15_000 * step) }
+    try world.send(.child(2, of: 9), at: 81_000)
+    #expect(world.counters.tracesKept == 1)
+    try world.send(.child(2, of: 1), at: 82_000)
+    #expect(world.counters.lateSpansKept == 1)
+  }
+
   /// A clock may be set back more than once: what it forgot the first time stays forgotten.
   @Test func whatWasForgottenTwiceIsRemembered() throws {
     let world = World { $0.windows.lateWindow = .seconds(600) }

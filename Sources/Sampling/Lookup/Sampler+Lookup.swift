@@ -104,7 +104,7 @@ extension Sampler {
   /// Has the spans of an open trace follow the verdict that the trace got long ago.
   private mutating func follow(_ slot: Int, _ old: RestoredVerdict, into effects: inout Effects) {
     var past = PastVerdict(
-      traceID: old.traceID, isKept: old.isKept, threshold: old.threshold, decidedAt: clock)
+      traceID: old.traceID, isKept: old.isKept, threshold: old.threshold, decidedAt: verdictTime)
     past.isTruncated = old.isTruncated
     if let last = old.lastOffset, table[slot].lastOffset <= last {
       return retireReplayed(slot, past)
@@ -127,7 +127,7 @@ extension Sampler {
       }
       if outcome.matches != 0 { recall = recallAlone(old, now.earliestStart, outcome.matches) }
       if case .requested = recall {
-        past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: clock)
+        past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: verdictTime)
       }
     }
     let count = UInt64(table[slot].spanCount)
@@ -149,7 +149,7 @@ extension Sampler {
       buffer.release(&table[slot].spans)
     }
     if !past.isKept, outcome.matches == 0 {
-      var decision = Decision(on: table[slot], RareFacts(), outcome, .late, isFinal: false, at: clock)
+      var decision = Decision(on: table[slot], RareFacts(), outcome, .late, isFinal: false, at: verdictTime)
       decision.isLate = true
       account(late: decision, table.facts(of: slot), &effects)
     } else {
@@ -195,7 +195,7 @@ extension Sampler {
     _ effects: inout Effects
   ) {
     var decision = Decision(
-      on: table[slot], table[rare: slot], outcome, .late, isFinal: false, at: clock)
+      on: table[slot], table[rare: slot], outcome, .late, isFinal: false, at: verdictTime)
     decision.isLate = true
     decision.recall = recall
     if case .requested(let last) = recall {

@@ -61,9 +61,9 @@ extension Sampler {
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: verdict.firstOffset, last: verdict.lastOffset, late: late,
-        matches: matches, requestedAt: clock,
+        matches: matches, requestedAt: verdictTime,
         logs: logStretch(decidedAt: verdict.decidedAt, start: verdict.earliestStart)))
-    keepRecalled(verdict.traceID, past: past, decidedAt: clock, isRestored: false)
+    keepRecalled(verdict.traceID, past: past, decidedAt: verdictTime, isRestored: false)
     return .requested(until: verdict.lastOffset)
   }
 

@@ -54,7 +54,7 @@ extension Sampler {
     handOuts.add(
       HandOut(
         traceID: table[slot].id, first: table[slot].firstOffset, last: table[slot].lastOffset,
-        decidedAt: clock, threshold: rare.threshold, incomingThreshold: rare.incomingThreshold,
+        decidedAt: verdictTime, threshold: rare.threshold, incomingThreshold: rare.incomingThreshold,
         matches: outcome.matches, isTruncated: table[slot].state == .skeleton,
         hasRedelivered: rare.hasRedelivered),
       safe: safePoint(next: table[slot].firstOffset).offset)
