@@ -228,10 +228,17 @@ class World:
         }
         if count := self.scenario.services:
             names = [f"service-{at:03}" for at in range(count)]
-            # Most call a few that come later, some of them a common one; a few call back.
-            pairs = {(names[a], names[min(count - 1, a + 1 + int(draw.expovariate(1 / 60)))])
-                     for a in range(count) for _ in range(draw.randint(1, 4))}
-            pairs |= {(draw.choice(names[20:]), draw.choice(names[:20])) for _ in range(12)}
+            # Tiers, each calling the next and sometimes one further down; a few calls go back.
+            bounds = [int(count * part) for part in (0, 0.02, 0.12, 0.38, 0.7, 0.92, 1)]
+            tiers = [names[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+            pairs = set()
+            for at, tier in enumerate(tiers[:-1]):
+                for name in tier:
+                    for _ in range(draw.randint(1, 4)):
+                        pairs.add((name, draw.choice(tiers[min(len(tiers) - 1, at + draw.choice([1, 1, 1, 2]))])))
+                for name in tiers[at + 1]:
+                    pairs.add((draw.choice(tier), name))
+            pairs |= {(draw.choice(tiers[-2]), draw.choice(tiers[1])) for _ in range(8)}
         elif self.scenario.hostile:
             names = HOSTILE
             pairs = set(zip(HOSTILE, HOSTILE[1:] + HOSTILE[:1], strict=True)) | {(HOSTILE[0], HOSTILE[0])}

@@ -1,17 +1,15 @@
 // The shell: which page is shown, the search, the status of the index, the keys.
 
 import { get } from "./api.js";
-import { h, hideTip, isTyping, put } from "./dom.js";
+import { failure, h, hideTip, isTyping, put } from "./dom.js";
 import { count, cut, reserveColours, share, shown } from "./format.js";
-import * as explain from "./explain.js";
-import * as latency from "./latency.js";
-import * as map from "./map.js";
-import * as overview from "./overview.js";
-import * as trace from "./trace.js";
-import * as traces from "./traces.js";
 import { parseSearch } from "./query.js";
 
-const pages = { overview, traces, trace, map, latency, explain };
+// Each page is loaded when it is first opened, the rest when there is time.
+const pages = {
+  overview: () => import("./overview.js"), traces: () => import("./traces.js"), trace: () => import("./trace.js"),
+  map: () => import("./map.js"), latency: () => import("./latency.js"), explain: () => import("./explain.js"),
+};
 const titles = { overview: "Overview", traces: "Traces", trace: "Trace", map: "Map", latency: "Latency",
   explain: "Explain" };
 const find = (id) => document.getElementById(id);
@@ -44,7 +42,7 @@ function readHash() {
   } catch {
     // A broken escape: the text as it is.
   }
-  return { page: pages[page] ? page : "overview", id, parameters: new URLSearchParams(query ?? "") };
+  return { page: Object.hasOwn(pages, page) ? page : "overview", id, parameters: new URLSearchParams(query ?? "") };
 }
 
 /** Opens the page that the address names. The page before is told by its signal to stop. */
@@ -83,7 +81,17 @@ function route() {
   main.className = page;
   main.replaceChildren();
   if (!isSame) scrollTo(0, 0);
-  pages[page].open(view);
+  load(view, pages[page]);
+}
+
+async function load(opened, page) {
+  try {
+    const module = await page();
+    if (!opened.signal.aborted) module.open(opened);
+  } catch (error) {
+    if (!opened.signal.aborted) put(main, failure(error, route));
+    console.error(error);
+  }
 }
 
 function showStatus(document) {
@@ -110,7 +118,7 @@ async function watchStatus() {
     try {
       showStatus(await get("v1/status", {}, { timeout: 10_000 }));
     } catch (error) {
-      put(statusText, h("span.lamp.bad", { "aria-hidden": "true" }), "unreachable");
+      put(statusText, h("span.lamp.bad", { "aria-hidden": "true" }), error.status ? "failing" : "unreachable");
       statusText.title = shown(error.message);
     }
   }
@@ -195,7 +203,9 @@ addEventListener("status", (event) => showStatus(event.detail));
 addEventListener("keydown", onKey);
 addEventListener("hashchange", route);
 
-// Colours are the same wherever one begins, if the services are known first; but content doesn't wait long for them.
-await Promise.race([learnServices(), new Promise((done) => setTimeout(done, 60))]);
+// Colours are the same wherever one begins if the services are known first; but content doesn't wait long for them.
+pages[readHash().page]().catch(() => {});
+await Promise.race([learnServices(), new Promise((done) => setTimeout(done, 50))]);
 route();
 watchStatus();
+setTimeout(() => Object.values(pages).forEach((page) => page().catch(() => {})), 1500);

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { canvas, dot, h, hideTip, load, name, palette, put, service, showTip, state } from "./dom.js";
 import { clock, colour, count, cut, decades, duration, exact, milliseconds, roundTicks, shown } from "./format.js";
-import { reasonName } from "./marks.js";
+import { reasonMark, reasonName } from "./marks.js";
 
 export function open(view) {
   const holder = h("div.body");
@@ -73,7 +73,7 @@ function showLatency(view, chart, data, chosen, operation) {
     h("p.faint", null, "Bars: estimated calls, the failed ones in red. Dots: kept traces, the newest at the top; click one to open it, a bar for its traces."),
     slowest.length > 0 && h("section", null, h("h2", null, "Longest kept"), h("table.rows", null, h("tbody", null, slowest.map((one) => h("tr", null,
       h("td.number", null, duration(one.duration_ns)), h("td", null, one.error ? h("span.mark.error", null, "error") : null),
-      h("td", null, h("bdi", null, cut(shown(reasonName(one)), 100))), h("td.faint.narrow-hide", null, `${clock(milliseconds(one.start_ns))} UTC`),
+      h("td.wide", null, reasonMark(one)), h("td.faint.narrow-hide", null, `${clock(milliseconds(one.start_ns))} UTC`),
       h("td", null, h("a.mono", { href: view.link("trace", one.trace_id) }, cut(shown(one.trace_id), 32)))))))));
 }
 

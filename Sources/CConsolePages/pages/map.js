@@ -125,10 +125,14 @@ class ServiceMap {
     const found = this.found();
     this.list = found.slice(0, 300);
     if (this.chosen !== null) this.select(null);
-    put(this.side, h("header", null, h("h2", null, "By calls")), found.length ? h("table", null, h("thead", null, h("tr", null,
-      h("th", { scope: "col" }, "Service"), h("th.number", { scope: "col" }, "calls"), h("th.number", { scope: "col" }, "errors"), h("th.number", { scope: "col" }, "p95"))),
+    put(this.side, h("header", null, h("h2", null, "By calls")), found.length ? h("table", null, this.head("Service"),
     h("tbody", null, this.list.map((one) => this.line(one, one.name, one)))) : state("No service has this name."),
     found.length > 300 && h("p.faint", null, `and ${exact(found.length - 300)} more`));
+  }
+
+  head(first) {
+    return h("thead", null, h("tr", null, h("th", { scope: "col" }, first),
+      ["calls", "errors", "p95"].map((text) => h("th.number", { scope: "col" }, text))));
   }
 
   line(one, text, figures) {
@@ -140,7 +144,7 @@ class ServiceMap {
 
   showService() {
     const one = this.byName.get(this.chosen);
-    const table = (title, calls, end) => [h("h3", null, title), calls.length ? h("table", null, h("tbody", null,
+    const table = (title, calls, end) => [h("h3", null, title), calls.length ? h("table", null, this.head("Service"), h("tbody", null,
       calls.sort((a, b) => b.calls - a.calls).slice(0, 200).map((call) => this.line(null, call[end], call)))) : h("p.faint", null, "none seen")];
     put(this.side, h("header", null, h("h2", null, service(one.name, colour(one.name))),
       h("button.more", { type: "button", onclick: () => this.select(null) }, "Show all")), h("div", null, figures(one)),
