@@ -44,7 +44,13 @@ CALLS = {
     "pricing": ["catalogue"],
     "inventory": ["warehouse"],
 }
-OPERATIONS = ["GET /items/{id}", "POST /orders", "GET /basket", "POST /charge", "GET /quotes", "PUT /stock/{sku}"]
+OPERATIONS = {
+    "frontend": ["POST /checkout", "GET /items/{id}", "GET /basket"], "checkout": ["POST /orders", "GET /orders/{id}"],
+    "catalogue": ["GET /products/{id}", "GET /products"], "recommendation": ["GET /recommendations"], "cart": ["GET /cart/{user}"],
+    "payment": ["POST /charge"], "inventory": ["PUT /stock/{sku}", "GET /stock/{sku}"], "pricing": ["GET /quotes"],
+    "email": ["POST /send"], "search": ["GET /search"], "fraud": ["POST /assess"], "ledger": ["POST /entries"],
+    "warehouse": ["GET /shelves/{id}"], "database": ["SELECT orders", "UPDATE stock"], "cache": ["GET", "SET"],
+}
 
 
 @dataclass
@@ -87,7 +93,7 @@ class World:
             "start_ns": str(start),
             "duration_ns": int(milliseconds * 1e6),
             "service": service,
-            "operation": draw.choice(HOSTILE if self.scenario.hostile else OPERATIONS),
+            "operation": draw.choice(HOSTILE if self.scenario.hostile else OPERATIONS[service]),
             "spans": spans,
             "errors": draw.randint(1, 4) if kind == "errors" else 0,
             "error": kind == "errors",
@@ -325,8 +331,8 @@ class Maker:
             for _ in range(children):
                 share = length * 0.88 / children * self.random.uniform(0.6, 1)
                 target = self.random.choice(HOSTILE if hostile else targets)
-                name = self.random.choice(HOSTILE if hostile else OPERATIONS)
-                client = self.span(parent, parent["service"], f"call {name}"[:70_000], "client", at, share)
+                name = self.random.choice(HOSTILE if hostile else OPERATIONS[target])
+                client = self.span(parent, parent["service"], name, "client", at, share)
                 # The clock of one service is late.
                 skew = 0.3 * share if target in ("payment", HOSTILE[3]) else 0
                 server = self.span(client, target, name, "server", at + share * 0.05 - skew, share * 0.9)
@@ -347,7 +353,7 @@ class Maker:
                 span = by_id.get(span["parent_span_id"])
             self.spans[-1]["events"] = [{
                 "time_ns": str(int(self.spans[-1]["start_ns"]) + 1000), "name": "exception",
-                "attributes": [["exception.type", "TimeoutError", "string"], ["exception.stacktrace", "a\n  b\n  c", "string"]],
+                "attributes": [["exception.type", "TimeoutError", "string"], ["exception.stacktrace", "TimeoutError: no answer within 2 s\n  at connect (client.py:88)\n  at call (client.py:41)", "string"]],
             }]
             self.spans[-1]["links"] = [{"trace_id": self.world.rows[0]["trace_id"], "span_id": "00000000000000aa", "attributes": []}]
         if self.world.scenario.hostile:

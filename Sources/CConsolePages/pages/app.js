@@ -33,6 +33,18 @@ function link(page, id, parameters = {}) {
   return `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}${text ? `?${text}` : ""}`;
 }
 
+/** Parameters as an object of lists. */
+function grouped(parameters) {
+  return Object.fromEntries([...new Set(parameters.keys())].map((key) => [key, parameters.getAll(key)]));
+}
+
+/** Opens a page; if it is the one that is open, anew. */
+function go(page, id, parameters) {
+  const hash = link(page, id, parameters);
+  if (hash === location.hash) route();
+  else location.hash = hash;
+}
+
 function readHash() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [page, ...rest] = path.split("/");
@@ -57,11 +69,14 @@ function route() {
     abort, signal: abort.signal, main, id, parameters, link,
     from: parameters.get("from") || range.value,
     to: parameters.get("to"),
-    go: (to, toID, toParameters) => (location.hash = link(to, toID, toParameters)),
+    go,
     /** Notes parameters in the address without opening the page anew. */
     note(changed) {
-      const all = { ...Object.fromEntries(parameters), ...changed };
-      history.replaceState(null, "", link(page, id, all));
+      for (const [key, value] of Object.entries(changed)) {
+        if (value === "") parameters.delete(key);
+        else parameters.set(key, value);
+      }
+      history.replaceState(null, "", link(page, id, grouped(parameters)));
     },
     title: (text) => (document.title = `${cut(shown(text), 80)} – Tailrace`),
     status: () => status,
@@ -174,13 +189,12 @@ find("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const { id, parameters } = parseSearch(searchText.value, known);
   searchText.blur();
-  location.hash = id ? link("trace", id) : link("traces", null, { ...parameters, from: view.parameters.get("from") });
+  if (id) go("trace", id);
+  else go("traces", null, { ...parameters, from: view.parameters.get("from") });
 });
 range.addEventListener("change", () => {
-  const parameters = Object.fromEntries(view.parameters);
-  delete parameters.to;
   const { page, id } = readHash();
-  location.hash = link(page, id, { ...parameters, from: range.value });
+  go(page, id, { ...grouped(view.parameters), to: null, from: range.value });
 });
 find("theme").addEventListener("click", () => {
   const root = document.documentElement;

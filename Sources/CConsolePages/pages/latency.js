@@ -44,7 +44,7 @@ function fillChoices(view, list, services, text, chosen, operation) {
     return h("li", null, h("button", { type: "button", "aria-current": isChosen && !operation ? "true" : null, onclick: () => go(one.name) },
       dot(colour(one.name)), name(one.name), h("span.number", null, count(one.spans))),
     operations.length > 0 && h("ul", null, operations.slice(0, 200).map((each) => h("li", null,
-      h("button", { type: "button", "aria-current": isChosen && each === operation ? "true" : null, onclick: () => go(one.name, each) }, name(each))))));
+      h("button", { type: "button", "aria-current": isChosen && operation && each === operation ? "true" : null, onclick: () => go(one.name, each) }, name(each))))));
   }), found.length > 200 && h("li.faint", null, `and ${exact(found.length - 200)} more`), !found.length && h("li.state", null, "Nothing has this name."));
 }
 

@@ -85,8 +85,8 @@ function showTiles(parts) {
       data.in_spans ? `${count(sum(data.in_traces) / seconds)} traces/s` : "the ledger isn't read"),
     tile("Spans out", count(sum(data.kept_spans) / seconds), "per second", `${bytes(sum(data.kept_bytes) / seconds)}/s`),
     tile("Traces kept", percentage(budget.percentage_kept_traces ?? NaN), null,
-      typeof target === "number" ? `the baseline's target is ${percentage(target)}` : "no target for the baseline",
-      ` · ${percentage(budget.percentage_kept_spans ?? NaN)} of spans`),
+      `${percentage(budget.percentage_kept_spans ?? NaN)} of spans`,
+      typeof target === "number" ? ` · target ${percentage(target)}` : null),
     tile("Lag", typeof lag.records === "number" ? count(lag.records) : "–", "records",
       lag.records === null || lag.records === undefined ? "the group's offsets aren't known" : lagText(lag)),
     tile("Memory", bytes(data.memory?.process_bytes ?? NaN), null,
@@ -137,7 +137,7 @@ function showBudget(parts, from, step, steps) {
   if (data.in_spans) series.push({ name: "spans", colour: "var(--s15)", values: ratio(data.kept_spans, data.in_spans),
     total: (100 * sum(data.kept_spans)) / sum(data.in_spans) });
   const target = data.budget?.percentage_target;
-  if (series.length && typeof target === "number") series.push({ name: "target of the baseline", colour: "var(--ink-2)", isTarget: true,
+  if (series.length && typeof target === "number") series.push({ name: "target", colour: "var(--ink-2)", isTarget: true,
     values: new Array(steps).fill(target), total: target });
   parts.budget.show({ from, step, count: steps, series, format: percentage });
   put(parts.budgetLegend, series.length ? legend(series, percentage)

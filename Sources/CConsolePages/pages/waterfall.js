@@ -12,11 +12,13 @@ class Waterfall {
     Object.assign(this, { view, model, onSelect, collapsed: new Set(), below: sizes(model), matches: [], matching: new Set(),
       selected: null, window: null, isPathShown: true, drawn: new Map() });
     this.map = canvas(view, "minimap", "the whole trace; drag to zoom into a stretch of time", (...all) => this.drawMap(...all));
+    // What of the rows is seen; apart from the canvas, so that scrolling doesn't draw thousands of bars anew.
+    this.seen = h("div.seen", { "aria-hidden": "true" });
     this.axis = h("div.axis", { "aria-hidden": "true" });
     this.all = h("div.all");
     this.spans = h("div.spans", { tabindex: "0", role: "tree", "aria-label": "Spans" }, this.all);
     const split = h("div.split", { role: "separator", "aria-orientation": "vertical", "aria-label": "Width of the names", tabindex: "0" });
-    this.element = h("section.panel.waterfall", { "aria-label": "Waterfall" }, this.map, this.axis, this.spans, split);
+    this.element = h("section.panel.waterfall", { "aria-label": "Waterfall" }, h("div.map-frame", null, this.map, this.seen), this.axis, this.spans, split);
     this.spans.addEventListener("scroll", () => this.draw(), { passive: true });
     const observer = new ResizeObserver(() => this.draw());
     observer.observe(this.spans);
@@ -37,11 +39,15 @@ class Waterfall {
   }
 
   redraw() {
+    this.drawAxis();
+    this.redrawRows();
+    this.map.redraw();
+  }
+
+  redrawRows() {
     this.drawn.clear();
     this.all.replaceChildren();
-    this.drawAxis();
     this.draw();
-    this.map.redraw();
   }
 
   /** Draws the rows that are seen and a few more; keeps those that are there already. */
@@ -59,8 +65,9 @@ class Waterfall {
       this.drawn.set(at, row);
       this.all.append(row);
     }
-    if (this.shownAt !== first) this.map.redraw();
-    this.shownAt = first;
+    const all = this.rows.length * ROW || 1;
+    this.seen.style.top = `${(100 * this.spans.scrollTop) / all}%`;
+    this.seen.style.height = `${Math.min(100, (100 * this.spans.clientHeight) / all)}%`;
   }
 
   percent(time) {
@@ -123,9 +130,6 @@ class Waterfall {
       context.fillStyle = look(span.isError ? "--error" : span.isGhost ? "--line" : colour(span.service));
       context.fillRect(x(span.start), 4 + at * tall, Math.max(1, x(span.end) - x(span.start)), Math.max(1, Math.min(4, tall - 0.5)));
     }
-    context.strokeStyle = look("--ink-3");
-    context.strokeRect(0.5, 4 + (this.spans.scrollTop / ROW) * tall, width - 1,
-      Math.min(height - 6, Math.max(3, (this.spans.clientHeight / ROW) * tall)));
     context.fillStyle = look("--back");
     context.globalAlpha = 0.75;
     if (this.window) {
@@ -196,7 +200,6 @@ class Waterfall {
       // A click without a drag leads to the rows at that height.
       const part = (event.clientY - map.getBoundingClientRect().top - 4) / (map.clientHeight - 8);
       this.spans.scrollTop = part * this.rows.length * ROW - this.spans.clientHeight / 2;
-      map.redraw();
     });
     map.addEventListener("dblclick", () => this.zoom(null));
   }
@@ -242,7 +245,7 @@ class Waterfall {
       const { scrollTop, clientHeight } = this.spans;
       if (top < scrollTop || top + ROW > scrollTop + clientHeight) this.spans.scrollTop = top - clientHeight / 2;
     }
-    this.redraw();
+    this.redrawRows();
     if (span && isScrolled) this.drawn.get(this.place.get(span))?.scrollIntoView({ block: "nearest" });
     const at = span ? this.place.get(span) : null;
     if (at === null) this.spans.removeAttribute("aria-activedescendant");
@@ -263,7 +266,7 @@ class Waterfall {
       const top = (this.place.get(this.matches[0]) ?? 0) * ROW;
       this.spans.scrollTop = top - this.spans.clientHeight / 3;
     }
-    this.redraw();
+    this.redrawRows();
     return this.matches.length;
   }
 
