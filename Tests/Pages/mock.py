@@ -349,6 +349,7 @@ class Maker:
             span = self.spans[-1]
             while span:
                 span["status"] = "error"
+                span["attributes"][1] = ["http.response.status_code", 504, "int"]
                 span["status_message"] = "deadline exceeded" if span is self.spans[-1] else ""
                 span = by_id.get(span["parent_span_id"])
             self.spans[-1]["events"] = [{

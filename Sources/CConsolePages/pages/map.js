@@ -80,7 +80,9 @@ class ServiceMap {
 
   draw() {
     const { nodes, edges } = this.plan;
-    put(this.group, edges.map((edge) => this.edge(edge)), nodes.map((node) => this.node(node)));
+    this.svg.classList.toggle("many", edges.length > 150);
+    this.svg.classList.remove("pointing");
+    put(this.group, edges.map((edge) => (edge.line = this.edge(edge))), nodes.map((node) => this.node(node)));
   }
 
   edge({ call, points, isBack }) {
@@ -100,6 +102,12 @@ class ServiceMap {
       onpointermove: (event) => event.buttons || showTip(event, h("p", null, name(call.from), "→", name(call.to)), figures(call)), onpointerleave: hideTip });
   }
 
+  /** Shows whom a service calls and who calls it, while the pointer is on it. */
+  point(node, isOn) {
+    this.svg.classList.toggle("pointing", isOn);
+    for (const edge of [...node.out, ...node.in]) edge.line.classList.toggle("near", isOn);
+  }
+
   node(node) {
     const one = node.service;
     const { width, height } = this.plan;
@@ -114,8 +122,12 @@ class ServiceMap {
         event.preventDefault();
         this.select(one.name === this.chosen ? null : one.name);
       },
-      onpointermove: (event) => event.buttons || showTip(event, h("p", null, service(one.name, colour(one.name))), figures(one)), onpointerleave: hideTip },
-    s("rect.box", { width, height, rx: 8 }), s("rect", { x: 0, y: 8, width: 4, height: height - 16, rx: 2, style: { fill: colour(one.name) } }),
+      onpointermove: (event) => event.buttons || showTip(event, h("p", null, service(one.name, colour(one.name))), figures(one)),
+      onpointerenter: () => this.point(node, true), onpointerleave: () => {
+        this.point(node, false);
+        hideTip();
+      } },
+    s("rect.box", { width, height, rx: 8, style: { "--colour": colour(one.name) } }), s("rect", { x: 0, y: 8, width: 4, height: height - 16, rx: 2, style: { fill: colour(one.name) } }),
     failed > 0 && s("rect", { x: 10, y: height - 5, width: Math.max(2, (width - 20) * failed), height: 3, rx: 1.5, style: { fill: "var(--error)" } }),
     s("text", { x: 13, y: 18 }, cut(label || "no name", 24)),
     s("text.sub", { x: 13, y: 33 }, `${count(one.calls)} · p95 ${duration(one.p95_ns)}${failed > 0 ? ` · ${share(failed)} err` : ""}`));

@@ -246,7 +246,8 @@ class Waterfall {
       if (top < scrollTop || top + ROW > scrollTop + clientHeight) this.spans.scrollTop = top - clientHeight / 2;
     }
     this.redrawRows();
-    if (span && isScrolled) this.drawn.get(this.place.get(span))?.scrollIntoView({ block: "nearest" });
+    // On narrow screens the panel covers the lower half: the page scrolls, too.
+    if (span && isScrolled && matchMedia("(max-width: 960px)").matches) this.drawn.get(this.place.get(span))?.scrollIntoView({ block: "nearest" });
     const at = span ? this.place.get(span) : null;
     if (at === null) this.spans.removeAttribute("aria-activedescendant");
     else this.spans.setAttribute("aria-activedescendant", `row-${at}`);
