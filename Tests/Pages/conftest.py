@@ -6,10 +6,11 @@ How to run:
     make python                       # installs requirements.txt into .venv
     .venv/bin/python -B -m pytest Tests/Pages
 
-With CONSOLE_URL=http://127.0.0.1:8090 the tests marked `generic` run against a console that runs there, and the rest,
-which need data of the mock's making, are deselected. With RECORDINGS=FOLDER, recordings of real traces
-(NAME.otlp.zst) in that folder are shown too; without it these tests are skipped. With SCREENSHOTS=FOLDER, the pictures that
-`test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes those of the README into docs/images.
+With CONSOLE_URL=http://127.0.0.1:8090 the tests marked `generic` run against a console that runs there, and the
+rest, which need data of the mock's making, are deselected. With RECORDINGS=FOLDER, recordings of real traces
+(NAME.otlp.zst) in that folder are shown too; without it these tests are skipped. With SCREENSHOTS=FOLDER, the
+pictures that `test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes those of the README into
+docs/images.
 """
 
 import os
@@ -29,7 +30,9 @@ CONSOLE_URL = os.environ.get("CONSOLE_URL", "").rstrip("/")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "generic: works with any console, also a real one")
     if not chromium():
-        raise pytest.UsageError("no chromium: install Debian's package `chromium`, or set CHROMIUM to its path")
+        raise pytest.UsageError(
+            "no chromium: install Debian's package `chromium`, or set CHROMIUM to its path"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
-"""Serves the console's pages with made data behind the API that its backend has: `python mock.py --traces 2000`.
+"""Serves the console's pages with made data behind the backend's API: `python mock.py --traces 2000`.
 
-For work on the pages, and for their tests: worlds of any size, names that are hostile, nothing kept, answers that fail
-or take long. What it computes is plausible, not exact.
+For work on the pages and for their tests: worlds of any size, hostile names, nothing kept, answers that fail or
+take long. What it computes is plausible, not exact.
 """
 
 import argparse
@@ -23,7 +23,8 @@ POLICY = (
 )
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 HOUR = 3600 * 10**9
-# A name of every kind that could do harm: markup, a bidirectional override, Hebrew and Arabic, line breaks, 64 KiB.
+# A name of every kind that could do harm: markup, a bidirectional override, Hebrew and Arabic, line breaks,
+# 64 KiB.
 HOSTILE = [
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',
@@ -45,11 +46,21 @@ CALLS = {
     "inventory": ["warehouse"],
 }
 OPERATIONS = {
-    "frontend": ["POST /checkout", "GET /items/{id}", "GET /basket"], "checkout": ["POST /orders", "GET /orders/{id}"],
-    "catalogue": ["GET /products/{id}", "GET /products"], "recommendation": ["GET /recommendations"], "cart": ["GET /cart/{user}"],
-    "payment": ["POST /charge"], "inventory": ["PUT /stock/{sku}", "GET /stock/{sku}"], "pricing": ["GET /quotes"],
-    "email": ["POST /send"], "search": ["GET /search"], "fraud": ["POST /assess"], "ledger": ["POST /entries"],
-    "warehouse": ["GET /shelves/{id}"], "database": ["SELECT orders", "UPDATE stock"], "cache": ["GET", "SET"],
+    "frontend": ["POST /checkout", "GET /items/{id}", "GET /basket"],
+    "checkout": ["POST /orders", "GET /orders/{id}"],
+    "catalogue": ["GET /products/{id}", "GET /products"],
+    "recommendation": ["GET /recommendations"],
+    "cart": ["GET /cart/{user}"],
+    "payment": ["POST /charge"],
+    "inventory": ["PUT /stock/{sku}", "GET /stock/{sku}"],
+    "pricing": ["GET /quotes"],
+    "email": ["POST /send"],
+    "search": ["GET /search"],
+    "fraud": ["POST /assess"],
+    "ledger": ["POST /entries"],
+    "warehouse": ["GET /shelves/{id}"],
+    "database": ["SELECT orders", "UPDATE stock"],
+    "cache": ["GET", "SET"],
 }
 
 
@@ -71,9 +82,13 @@ class World:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.random = random.Random(7)
-        self.names = HOSTILE if scenario.hostile else sorted({*CALLS, *(b for a in CALLS.values() for b in a)})
+        self.names = (
+            HOSTILE if scenario.hostile else sorted({*CALLS, *(b for a in CALLS.values() for b in a)})
+        )
         self.now = time.time_ns()
-        self.rows = scenario.rows if scenario.rows is not None else [self.row(at) for at in range(scenario.traces)]
+        self.rows = (
+            scenario.rows if scenario.rows is not None else [self.row(at) for at in range(scenario.traces)]
+        )
         self.by_id = {row["trace_id"]: row for row in self.rows}
         self.from_ns = min((int(row["start_ns"]) for row in self.rows), default=self.now - HOUR)
         self.to_ns = max((int(row["start_ns"]) for row in self.rows), default=self.now)
@@ -85,7 +100,9 @@ class World:
             kind = ["errors", "slow", "errors"][at]
         spans = {0: 38, 1: 5000}.get(at) or min(400, 3 + int(draw.expovariate(1 / 25)))
         milliseconds = draw.lognormvariate(4.2, 0.8) + (1800 if kind == "slow" else 0)
-        service = draw.choice(self.names if self.scenario.hostile else ["frontend", "frontend", "checkout", "catalogue"])
+        service = draw.choice(
+            self.names if self.scenario.hostile else ["frontend", "frontend", "checkout", "catalogue"]
+        )
         start = self.now - int(at / max(1, self.scenario.traces) * HOUR) - draw.randrange(10**9)
         others = draw.sample(self.names, min(len(self.names), draw.randint(1, 6)))
         return {
@@ -126,7 +143,9 @@ class World:
         if high := query.get("max_duration"):
             rows = [row for row in rows if row["duration_ns"] <= duration(high[0])]
         if query.get("from", ["-"])[0].isdigit():
-            rows = [row for row in rows if int(query["from"][0]) <= int(row["start_ns"]) <= int(query["to"][0])]
+            rows = [
+                row for row in rows if int(query["from"][0]) <= int(row["start_ns"]) <= int(query["to"][0])
+            ]
         if query.get("sort") == ["longest"]:
             rows = sorted(rows, key=lambda row: -row["duration_ns"])
         return rows
@@ -139,21 +158,32 @@ class World:
     def status(self) -> dict:
         progress = self.scenario.progress
         return {
-            "version": "0.1.0", "group": "tailrace",
+            "version": "0.1.0",
+            "group": "tailrace",
             "topics": {"spans": "spans", "decisions": "decisions", "sampled": "sampled"},
             "index": {
-                "traces": len(self.rows), "spans": sum(row["spans"] for row in self.rows), "bytes": 61 * 2**20,
-                "bytes_max": 256 * 2**20, "from_ns": str(self.from_ns), "to_ns": str(self.to_ns), "evicted": 0,
-                "caught_up": progress >= 1, "progress": progress, "records_a_second": 4100.0,
+                "traces": len(self.rows),
+                "spans": sum(row["spans"] for row in self.rows),
+                "bytes": 61 * 2**20,
+                "bytes_max": 256 * 2**20,
+                "from_ns": str(self.from_ns),
+                "to_ns": str(self.to_ns),
+                "evicted": 0,
+                "caught_up": progress >= 1,
+                "progress": progress,
+                "records_a_second": 4100.0,
             },
-            "baseline_percentage": 1.0, "policies": ["errors", "slow", "baseline"], "errors": [],
+            "baseline_percentage": 1.0,
+            "policies": ["errors", "slow", "baseline"],
+            "errors": [],
         }
 
     def services(self) -> dict:
         found: dict[str, dict] = {}
         for row in self.rows:
             entry = found.setdefault(
-                row["service"], {"name": row["service"], "traces": 0, "spans": 0, "errors": 0, "operations": []}
+                row["service"],
+                {"name": row["service"], "traces": 0, "spans": 0, "errors": 0, "operations": []},
             )
             entry["traces"] += 1
             entry["spans"] += row["spans"]
@@ -172,30 +202,65 @@ class World:
             at = (int(row["start_ns"]) - self.from_ns) // step
             reason = reasons.setdefault(
                 (row["reason"], row["policy"]),
-                {"reason": row["reason"], "policy": row["policy"], "kept": empty(), "spans": empty(), "bytes": empty()},
+                {
+                    "reason": row["reason"],
+                    "policy": row["policy"],
+                    "kept": empty(),
+                    "spans": empty(),
+                    "bytes": empty(),
+                },
             )
             size = row["spans"] * 410
             for key, value in (("kept", 1), ("spans", row["spans"]), ("bytes", size)):
                 reason[key][at] += value
-            for key, value in (("kept", 1), ("kept_weight", row["adjusted_count"]), ("kept_spans", row["spans"]),
-                               ("kept_bytes", size)):
+            for key, value in (
+                ("kept", 1),
+                ("kept_weight", row["adjusted_count"]),
+                ("kept_spans", row["spans"]),
+                ("kept_bytes", size),
+            ):
                 total[key][at] += value
             service = services.setdefault(
                 row["service"],
-                {"service": row["service"], "kept": 0, "weight": 0, "errors": 0, "spans": 0, "bytes": 0, "rate": 0.01},
+                {
+                    "service": row["service"],
+                    "kept": 0,
+                    "weight": 0,
+                    "errors": 0,
+                    "spans": 0,
+                    "bytes": 0,
+                    "rate": 0.01,
+                },
             )
-            for key, value in (("kept", 1), ("weight", row["adjusted_count"]), ("errors", row["errors"]),
-                               ("spans", row["spans"]), ("bytes", size)):
+            for key, value in (
+                ("kept", 1),
+                ("weight", row["adjusted_count"]),
+                ("errors", row["errors"]),
+                ("spans", row["spans"]),
+                ("bytes", size),
+            ):
                 service[key] += value
         draw = random.Random(3)
         dropped = [round(kept * 18 * draw.uniform(0.8, 1.2)) for kept in total["kept"]]
         return {
-            "from_ns": str(self.from_ns), "to_ns": str(self.from_ns + step * steps), "step_ns": step, **total,
-            "dropped": dropped, "in_traces": [a + b for a, b in zip(dropped, total["kept"], strict=True)],
+            "from_ns": str(self.from_ns),
+            "to_ns": str(self.from_ns + step * steps),
+            "step_ns": step,
+            **total,
+            "dropped": dropped,
+            "in_traces": [a + b for a, b in zip(dropped, total["kept"], strict=True)],
             "in_spans": [a * 25 + b for a, b in zip(dropped, total["kept_spans"], strict=True)],
-            "by_reason": list(reasons.values()), "by_service": list(services.values()),
-            "budget": {"percentage_target": 5.0, "percentage_kept_traces": 5.31, "percentage_kept_spans": 6.2},
-            "lag": {"records": 218, "partitions": [{"partition": p, "committed": 9000 - p * 7, "end": 9100} for p in range(4)]},
+            "by_reason": list(reasons.values()),
+            "by_service": list(services.values()),
+            "budget": {
+                "percentage_target": 5.0,
+                "percentage_kept_traces": 5.31,
+                "percentage_kept_spans": 6.2,
+            },
+            "lag": {
+                "records": 218,
+                "partitions": [{"partition": p, "committed": 9000 - p * 7, "end": 9100} for p in range(4)],
+            },
             "recalls": {"requested": 12, "done": 11, "gone": 1},
             "memory": {"index_bytes": 61 * 2**20, "process_bytes": 142 * 2**20},
         }
@@ -212,15 +277,22 @@ class World:
         at = lambda part: ordered[min(len(ordered) - 1, int(len(ordered) * part))]  # noqa: E731
         return {
             "buckets": [
-                {"low_ns": int(1.35**key), "high_ns": int(1.35 ** (key + 1)), "weight": weight, "samples": samples,
-                 "errors": errors}
+                {
+                    "low_ns": int(1.35**key),
+                    "high_ns": int(1.35 ** (key + 1)),
+                    "weight": weight,
+                    "samples": samples,
+                    "errors": errors,
+                }
                 for key, (weight, samples, errors) in sorted(buckets.items())
             ],
             "dots": [
                 {key: row[key] for key in ("trace_id", "start_ns", "duration_ns", "error", "reason")}
                 for row in rows[:2000]
             ],
-            "p50_ns": at(0.5), "p95_ns": at(0.95), "p99_ns": at(0.99),
+            "p50_ns": at(0.5),
+            "p95_ns": at(0.95),
+            "p99_ns": at(0.99),
         }
 
     def map(self) -> dict:
@@ -228,9 +300,14 @@ class World:
             return {"services": [], "calls": [], "truncated": False}
         draw = random.Random(11)
         figures = lambda calls: {  # noqa: E731
-            "calls": calls, "calls_low": calls * 0.9, "calls_high": calls * 1.12,
-            "errors_share": draw.choice([0, 0, 0, 0.002, 0.04]), "p50_ns": draw.randint(10**6, 10**7),
-            "p95_ns": draw.randint(10**7, 10**8), "p99_ns": draw.randint(10**8, 10**9), "samples": int(calls / 20) + 1,
+            "calls": calls,
+            "calls_low": calls * 0.9,
+            "calls_high": calls * 1.12,
+            "errors_share": draw.choice([0, 0, 0, 0.002, 0.04]),
+            "p50_ns": draw.randint(10**6, 10**7),
+            "p95_ns": draw.randint(10**7, 10**8),
+            "p99_ns": draw.randint(10**8, 10**9),
+            "samples": int(calls / 20) + 1,
         }
         if count := self.scenario.services:
             names = [f"service-{at:03}" for at in range(count)]
@@ -241,7 +318,9 @@ class World:
             for at, tier in enumerate(tiers[:-1]):
                 for name in tier:
                     for _ in range(draw.randint(1, 4)):
-                        pairs.add((name, draw.choice(tiers[min(len(tiers) - 1, at + draw.choice([1, 1, 1, 2]))])))
+                        pairs.add(
+                            (name, draw.choice(tiers[min(len(tiers) - 1, at + draw.choice([1, 1, 1, 2]))]))
+                        )
                 for name in tiers[at + 1]:
                     pairs.add((draw.choice(tier), name))
             pairs |= {(draw.choice(tiers[-2]), draw.choice(tiers[1])) for _ in range(8)}
@@ -263,27 +342,77 @@ class World:
         row = self.by_id.get(trace_id, {"reason": "errors", "policy": "errors", "adjusted_count": 1})
         spans = document["spans"]
         return {
-            "trace_id": trace_id, "verdict": "keep", "reasons": [row["policy"]], "probability": 1 / row["adjusted_count"],
-            "adjusted_count": row["adjusted_count"], "span_count": len(spans), "truncated_spans": 0, "is_recalled": False,
+            "trace_id": trace_id,
+            "verdict": "keep",
+            "reasons": [row["policy"]],
+            "probability": 1 / row["adjusted_count"],
+            "adjusted_count": row["adjusted_count"],
+            "span_count": len(spans),
+            "truncated_spans": 0,
+            "is_recalled": False,
             "events": [
-                {"kind": "arrived", "time": "2026-11-26T10:00:00.100000000Z", "partition": 3, "offset": 1207,
-                 "text": f"the trace opened: 1 span of {spans[0]['service']}" if spans else "nothing"},
-                {"kind": "kept", "time": "2026-11-26T10:00:05.310000000Z", "partition": 3, "offset": 1211,
-                 "text": f"closed 5 s after the root, no parent missing: kept by {row['policy']}"},
+                {
+                    "kind": "arrived",
+                    "time": "2026-11-26T10:00:00.100000000Z",
+                    "partition": 3,
+                    "offset": 1207,
+                    "text": f"the trace opened: 1 span of {spans[0]['service']}" if spans else "nothing",
+                },
+                {
+                    "kind": "kept",
+                    "time": "2026-11-26T10:00:05.310000000Z",
+                    "partition": 3,
+                    "offset": 1211,
+                    "text": f"closed 5 s after the root, no parent missing: kept by {row['policy']}",
+                },
             ],
             "policies": [
-                {"name": row["policy"], "type": "status_code", "answer": "matches", "seen": "2 spans, 1 with ERROR",
-                 "wanted": "a span with status ERROR", "parts": []},
-                {"name": "slow-checkout", "type": "and", "answer": "does_not_match", "seen": "", "wanted": "", "parts": [
-                    {"name": "latency", "type": "latency", "answer": "does_not_match", "seen": "a root of 250 ms",
-                     "wanted": "at least 2 s", "parts": []}]},
-                {"name": "baseline", "type": "probabilistic", "answer": "depends", "seen": "randomness ce929d0e0e4736",
-                 "wanted": "randomness of at least fd70a000000000", "parts": []},
+                {
+                    "name": row["policy"],
+                    "type": "status_code",
+                    "answer": "matches",
+                    "seen": "2 spans, 1 with ERROR",
+                    "wanted": "a span with status ERROR",
+                    "parts": [],
+                },
+                {
+                    "name": "slow-checkout",
+                    "type": "and",
+                    "answer": "does_not_match",
+                    "seen": "",
+                    "wanted": "",
+                    "parts": [
+                        {
+                            "name": "latency",
+                            "type": "latency",
+                            "answer": "does_not_match",
+                            "seen": "a root of 250 ms",
+                            "wanted": "at least 2 s",
+                            "parts": [],
+                        }
+                    ],
+                },
+                {
+                    "name": "baseline",
+                    "type": "probabilistic",
+                    "answer": "depends",
+                    "seen": "randomness ce929d0e0e4736",
+                    "wanted": "randomness of at least fd70a000000000",
+                    "parts": [],
+                },
             ],
             "spans": [
-                {"span_id": s["span_id"], "parent_id": s["parent_span_id"], "service": s["service"], "name": s["operation"],
-                 "start_ns": int(s["start_ns"]), "duration_ns": s["duration_ns"], "is_error": s["status"] == "error",
-                 "is_error_origin": False, "offset": 1207}
+                {
+                    "span_id": s["span_id"],
+                    "parent_id": s["parent_span_id"],
+                    "service": s["service"],
+                    "name": s["operation"],
+                    "start_ns": int(s["start_ns"]),
+                    "duration_ns": s["duration_ns"],
+                    "is_error": s["status"] == "error",
+                    "is_error_origin": False,
+                    "offset": 1207,
+                }
                 for s in spans[:300]
             ],
             "notes": [],
@@ -299,7 +428,7 @@ def duration(text: str) -> float:
 
 
 class Maker:
-    """Makes the spans of a row: calls within calls, one clock that differs, an error that climbs to the root."""
+    """Makes the spans of a row: calls within calls, a clock that differs, an error that climbs to the root."""
 
     def __init__(self, world: World, row: dict) -> None:
         self.world, self.row = world, row
@@ -307,14 +436,28 @@ class Maker:
         self.spans: list[dict] = []
         self.resources: dict[str, int] = {}
 
-    def span(self, parent: dict | None, service: str, operation: str, kind: str, start: float, length: float) -> dict:
+    def span(
+        self, parent: dict | None, service: str, operation: str, kind: str, start: float, length: float
+    ) -> dict:
         span = {
-            "span_id": f"{self.random.getrandbits(64):016x}", "parent_span_id": parent and parent["span_id"],
-            "service": service, "operation": operation, "kind": kind, "start_ns": str(int(start)),
-            "duration_ns": max(1, int(length)), "status": "unset", "status_message": "",
-            "attributes": [["http.request.method", operation.split(" ")[0], "string"], ["http.response.status_code", 200, "int"]],
-            "resource": self.resources.setdefault(service, len(self.resources)), "scope": "mock 1.0", "events": [],
-            "links": [], "trace_state": "",
+            "span_id": f"{self.random.getrandbits(64):016x}",
+            "parent_span_id": parent and parent["span_id"],
+            "service": service,
+            "operation": operation,
+            "kind": kind,
+            "start_ns": str(int(start)),
+            "duration_ns": max(1, int(length)),
+            "status": "unset",
+            "status_message": "",
+            "attributes": [
+                ["http.request.method", operation.split(" ")[0], "string"],
+                ["http.response.status_code", 200, "int"],
+            ],
+            "resource": self.resources.setdefault(service, len(self.resources)),
+            "scope": "mock 1.0",
+            "events": [],
+            "links": [],
+            "trace_state": "",
         }
         self.spans.append(span)
         return span
@@ -322,7 +465,13 @@ class Maker:
     def grow(self) -> None:
         hostile = self.world.scenario.hostile
         start, length = int(self.row["start_ns"]), self.row["duration_ns"]
-        queue = [(self.span(None, self.row["service"], self.row["operation"], "server", start, length), start, length)]
+        queue = [
+            (
+                self.span(None, self.row["service"], self.row["operation"], "server", start, length),
+                start,
+                length,
+            )
+        ]
         while len(self.spans) < self.row["spans"] and queue:
             parent, start, length = queue.pop(self.random.randrange(min(3, len(queue))))
             targets = CALLS.get(parent["service"], ["database", "cache"])
@@ -352,32 +501,78 @@ class Maker:
                 span["attributes"][1] = ["http.response.status_code", 504, "int"]
                 span["status_message"] = "deadline exceeded" if span is self.spans[-1] else ""
                 span = by_id.get(span["parent_span_id"])
-            self.spans[-1]["events"] = [{
-                "time_ns": str(int(self.spans[-1]["start_ns"]) + 1000), "name": "exception",
-                "attributes": [["exception.type", "TimeoutError", "string"], ["exception.stacktrace", "TimeoutError: no answer within 2 s\n  at connect (client.py:88)\n  at call (client.py:41)", "string"]],
-            }]
-            self.spans[-1]["links"] = [{"trace_id": self.world.rows[0]["trace_id"], "span_id": "00000000000000aa", "attributes": []}]
+            self.spans[-1]["events"] = [
+                {
+                    "time_ns": str(int(self.spans[-1]["start_ns"]) + 1000),
+                    "name": "exception",
+                    "attributes": [
+                        ["exception.type", "TimeoutError", "string"],
+                        [
+                            "exception.stacktrace",
+                            "TimeoutError: no answer within 2 s\n  at connect (client.py:88)",
+                            "string",
+                        ],
+                    ],
+                }
+            ]
+            self.spans[-1]["links"] = [
+                {"trace_id": self.world.rows[0]["trace_id"], "span_id": "00000000000000aa", "attributes": []}
+            ]
         if self.world.scenario.hostile:
             for text in HOSTILE:
                 self.spans[0]["attributes"].append([text, text, "string"])
-            self.spans[0]["links"] = [{"trace_id": HOSTILE[0], "span_id": HOSTILE[1], "attributes": [[HOSTILE[0], HOSTILE[1], "string"]]}]
+            self.spans[0]["links"] = [
+                {
+                    "trace_id": HOSTILE[0],
+                    "span_id": HOSTILE[1],
+                    "attributes": [[HOSTILE[0], HOSTILE[1], "string"]],
+                }
+            ]
             self.spans[0]["status_message"] = HOSTILE[6]
-            self.spans[0]["events"] = [{"time_ns": self.spans[0]["start_ns"], "name": HOSTILE[0], "attributes": [[HOSTILE[2], HOSTILE[1], "string"]]}]
+            self.spans[0]["events"] = [
+                {
+                    "time_ns": self.spans[0]["start_ns"],
+                    "name": HOSTILE[0],
+                    "attributes": [[HOSTILE[2], HOSTILE[1], "string"]],
+                }
+            ]
         policy = self.row["policy"]
         at = int(self.row["start_ns"]) + self.row["duration_ns"]
-        record = {"verdict": "keep", "reason": policy, "policy": policy, "reasons": [policy], "spans": len(self.spans),
-                  "adjusted_count": self.row["adjusted_count"], "partition": 3, "offset": 812, "revised": False}
+        record = {
+            "verdict": "keep",
+            "reason": policy,
+            "policy": policy,
+            "reasons": [policy],
+            "spans": len(self.spans),
+            "adjusted_count": self.row["adjusted_count"],
+            "partition": 3,
+            "offset": 812,
+            "revised": False,
+        }
         decisions = [{**record, "at_ns": str(at + 5 * 10**9), "final": True, "trigger": "root"}]
         if self.row["error"]:
             decisions.insert(0, {**record, "at_ns": str(at), "final": False, "trigger": "eager"})
         logs = None
         if self.row["error"]:
-            logs = [{"time_ns": self.spans[-1]["start_ns"], "span_id": self.spans[-1]["span_id"], "severity": "ERROR",
-                     "body": HOSTILE[0] if self.world.scenario.hostile else "no answer from the ledger", "attributes": []}]
+            logs = [
+                {
+                    "time_ns": self.spans[-1]["start_ns"],
+                    "span_id": self.spans[-1]["span_id"],
+                    "severity": "ERROR",
+                    "body": HOSTILE[0] if self.world.scenario.hostile else "no answer from the ledger",
+                    "attributes": [],
+                }
+            ]
         return {
-            "trace_id": self.row["trace_id"], "spans": self.spans, "decisions": decisions, "logs": logs, "truncated": False,
-            "resources": [[["service.name", name, "string"], ["host.name", f"node-{at}", "string"]]
-                          for name, at in self.resources.items()],
+            "trace_id": self.row["trace_id"],
+            "spans": self.spans,
+            "decisions": decisions,
+            "logs": logs,
+            "truncated": False,
+            "resources": [
+                [["service.name", name, "string"], ["host.name", f"node-{at}", "string"]]
+                for name, at in self.resources.items()
+            ],
         }
 
 
@@ -416,7 +611,9 @@ class Handler(BaseHTTPRequestHandler):
         if scenario.slow:
             time.sleep(scenario.slow)
         if scenario.failing:
-            return self.send(500, json.dumps({"error": "the broker <b>can't</b> be reached"}).encode(), "application/json")
+            return self.send(
+                500, json.dumps({"error": "the broker <b>can't</b> be reached"}).encode(), "application/json"
+            )
         if parts.path == "/v1/live":
             return self.live()
         document = self.document(parts.path, parse_qs(parts.query, keep_blank_values=True))
@@ -431,9 +628,12 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/v1/explain/"):
             return world.explain(unquote(path.removeprefix("/v1/explain/")))
         routes = {
-            "/v1/status": world.status, "/v1/services": world.services, "/v1/map": world.map,
+            "/v1/status": world.status,
+            "/v1/services": world.services,
+            "/v1/map": world.map,
             "/v1/overview": lambda: world.overview(int(query.get("steps", ["60"])[0])),
-            "/v1/traces": lambda: world.traces(query), "/v1/latency": lambda: world.latency(query),
+            "/v1/traces": lambda: world.traces(query),
+            "/v1/latency": lambda: world.latency(query),
         }
         return routes[path]() if path in routes else None
 
@@ -447,8 +647,16 @@ class Handler(BaseHTTPRequestHandler):
         self.event("status", world.status())
         while not self.server.is_stopping.wait(0.2 if at == 0 else 1):
             rows = [{**world.rows[(at + n) % len(world.rows)]} for n in range(3)] if world.rows else []
-            self.event("tick", {"at_ns": str(time.time_ns()), "kept": len(rows), "errors": sum(r["error"] for r in rows),
-                                "slow": sum(r["slow"] for r in rows), "traces": rows})
+            self.event(
+                "tick",
+                {
+                    "at_ns": str(time.time_ns()),
+                    "kept": len(rows),
+                    "errors": sum(r["error"] for r in rows),
+                    "slow": sum(r["slow"] for r in rows),
+                    "traces": rows,
+                },
+            )
             at += 3
         self.close_connection = True
 

@@ -13,7 +13,9 @@ PATHS = sorted(FOLDER.glob("*.otlp.zst"))
 TRACES = 1500
 
 
-@pytest.mark.skipif(not PATHS, reason=f"no recordings in {FOLDER}: real traces are NOT tested; set RECORDINGS")
+@pytest.mark.skipif(
+    not PATHS, reason=f"no recordings in {FOLDER}: real traces are NOT tested; set RECORDINGS"
+)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name.split(".")[0])
 def test_real_traces(pages, mock, path):
     found = documents(path, TRACES)
@@ -25,7 +27,11 @@ def test_real_traces(pages, mock, path):
         page.goto(f"{server.url}/#/{route}")
         expect(page.locator(what).first).to_be_visible()
     # The largest traces, and those with the most failed spans.
-    shown = {one["trace_id"]: one for key in ("spans", "errors") for one in sorted(rows, key=lambda one: -one[key])[:10]}
+    shown = {
+        one["trace_id"]: one
+        for key in ("spans", "errors")
+        for one in sorted(rows, key=lambda one: -one[key])[:10]
+    }
     for trace, one in shown.items():
         page.goto(f"{server.url}/#/trace/{trace}")
         expect(page.locator("h1 .name").first).to_have_text(one["service"])
@@ -40,6 +46,7 @@ def test_real_traces(pages, mock, path):
               const model = m.traceModel(await (await fetch('/v1/traces/{trace}')).json());
               const path = model.spans.reduce((sum, span) => sum + span.onPath, 0);
               return [m.visibleRows(model, new Set()).length - model.ghosts.length, path, model.root.duration];
-            }}""")
+            }}"""
+        )
         assert result[0] == one["spans"], "each span has a row"
         assert result[1] == pytest.approx(result[2]), "the critical path is as long as the root"

@@ -1,4 +1,4 @@
-"""Pictures of all pages, for a look: `SCREENSHOTS=FOLDER`. With `DOCS_IMAGES=1` also the README's, in docs/images."""
+"""Pictures of all pages: `SCREENSHOTS=FOLDER`. With `DOCS_IMAGES=1` also those of the README, in docs/images."""
 
 import io
 import os
@@ -12,8 +12,14 @@ from mock import MockServer
 
 FOLDER = os.environ.get("SCREENSHOTS")
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-READY = {"overview": ".live-list a", "traces": "canvas.scatter", "map": ".node", "latency": "canvas.histogram", "trace": ".row",
-         "explain": ".verdict"}
+READY = {
+    "overview": ".live-list a",
+    "traces": "canvas.scatter",
+    "map": ".node",
+    "latency": "canvas.histogram",
+    "trace": ".row",
+    "explain": ".verdict",
+}
 
 
 def show(page: Page, server: MockServer, route: str) -> None:
@@ -40,8 +46,13 @@ def test_pictures(pages, mock, kind, theme, width):
         page.screenshot(path=f"{FOLDER}/{route}-{kind}-{theme}-{width}.png")
 
 
-@pytest.mark.skipif(not os.environ.get("DOCS_IMAGES"), reason="the README's pictures stay: set DOCS_IMAGES=1 to make them anew")
-@pytest.mark.parametrize(("route", "name", "height"), [("trace", "console-trace", 760), ("overview", "console-overview", 640)])
+@pytest.mark.skipif(
+    not os.environ.get("DOCS_IMAGES"),
+    reason="the README's pictures stay: set DOCS_IMAGES=1 to make them anew",
+)
+@pytest.mark.parametrize(
+    ("route", "name", "height"), [("trace", "console-trace", 760), ("overview", "console-overview", 640)]
+)
 def test_the_pictures_of_the_readme(pages, mock, route, name, height):
     server = mock(traces=900)
     page = pages.open(server.url, width=1280)

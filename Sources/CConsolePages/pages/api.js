@@ -22,7 +22,8 @@ export async function get(path, parameters, { signal, timeout = 30_000 } = {}) {
   const late = AbortSignal.timeout(timeout);
   let response;
   try {
-    response = await fetch(address(path, parameters), { signal: signal ? AbortSignal.any([signal, late]) : late });
+    response = await fetch(address(path, parameters),
+      { signal: signal ? AbortSignal.any([signal, late]) : late });
   } catch (error) {
     if (signal?.aborted) throw error;
     if (late.aborted) throw new Error(`No answer within ${timeout / 1000} s.`);

@@ -7,7 +7,8 @@ import { parseSearch } from "./query.js";
 
 // Each page is loaded when it is first opened, the rest when there is time.
 const pages = {
-  overview: () => import("./overview.js"), traces: () => import("./traces.js"), trace: () => import("./trace.js"),
+  overview: () => import("./overview.js"), traces: () => import("./traces.js"),
+    trace: () => import("./trace.js"),
   map: () => import("./map.js"), latency: () => import("./latency.js"), explain: () => import("./explain.js"),
 };
 const titles = { overview: "Overview", traces: "Traces", trace: "Trace", map: "Map", latency: "Latency",
@@ -26,7 +27,8 @@ function link(page, id, parameters = {}) {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== null && one !== undefined && one !== "" && one !== false) query.append(key, one === true ? "1" : one);
+      if (one !== null && one !== undefined && one !== "" && one !== false) query.append(key,
+        one === true ? "1" : one);
     }
   }
   const text = query.toString();
@@ -54,7 +56,8 @@ function readHash() {
   } catch {
     // A broken escape: the text as it is.
   }
-  return { page: Object.hasOwn(pages, page) ? page : "overview", id, parameters: new URLSearchParams(query ?? "") };
+  return { page: Object.hasOwn(pages, page) ? page : "overview", id,
+    parameters: new URLSearchParams(query ?? "") };
 }
 
 /** Opens the page that the address names. The page before is told by its signal to stop. */
@@ -115,10 +118,11 @@ function showStatus(document) {
   const isReading = index.caught_up === false;
   const progress = Math.max(0, Math.min(1, index.progress ?? 0));
   const errors = Array.isArray(document.errors) ? document.errors : [];
-  put(statusText, h(`span.lamp.${errors.length ? "bad" : isReading ? "busy" : "good"}`, { "aria-hidden": "true" }),
+  put(statusText, h(`span.lamp.${errors.length ? "bad" : isReading ? "busy" : "good"}`,
+    { "aria-hidden": "true" }),
     isReading ? `reading ${share(Math.floor(progress * 100) / 100)}` : `${count(index.traces)} traces`);
-  statusText.title = shown(`Tailrace ${document.version ?? ""}, group ${document.group ?? "–"}: ${count(index.traces)}`
-    + ` traces and ${count(index.spans)} spans in the index`);
+  statusText.title = shown(`Tailrace ${document.version ?? ""}, group ${document.group ?? "–"}: `
+    + `${count(index.traces)} traces and ${count(index.spans)} spans in the index`);
   banner.hidden = !isReading && !errors.length;
   put(banner,
     isReading && h("p", null, `The index is still reading (${share(Math.floor(progress * 100) / 100)}): `
@@ -133,7 +137,8 @@ async function watchStatus() {
     try {
       showStatus(await get("v1/status", {}, { timeout: 10_000 }));
     } catch (error) {
-      put(statusText, h("span.lamp.bad", { "aria-hidden": "true" }), error.status ? "failing" : "unreachable");
+      put(statusText, h("span.lamp.bad", { "aria-hidden": "true" }),
+        error.status ? "failing" : "unreachable");
       statusText.title = shown(error.message);
     }
   }
@@ -143,7 +148,8 @@ async function watchStatus() {
 const lines = [
   ["/", "search; in a trace: find spans"], ["g o", "overview"], ["g t", "traces"], ["g m", "map"],
   ["g l", "latency"], ["g x", "explain"], ["j k ↓ ↑", "next and previous in a list"],
-  ["Enter", "open what is selected"], ["← →", "collapse and expand spans"], ["n N", "next and previous match"],
+  ["Enter", "open what is selected"], ["← →", "collapse and expand spans"],
+    ["n N", "next and previous match"],
   ["e", "in a trace: where the error began"], ["c", "in a trace: critical path on or off"],
   ["s", "in a trace: correct clocks, or not"], ["Esc", "close, or leave the search"], ["?", "these keys"],
 ];
@@ -198,7 +204,8 @@ range.addEventListener("change", () => {
 });
 find("theme").addEventListener("click", () => {
   const root = document.documentElement;
-  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = isDark ? "light" : "dark";
   try {
     localStorage.setItem("theme", root.dataset.theme);
@@ -207,7 +214,8 @@ find("theme").addEventListener("click", () => {
   }
   dispatchEvent(new Event("theme"));
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("theme")));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change",
+  () => dispatchEvent(new Event("theme")));
 find("help").addEventListener("click", showKeys);
 find("skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -217,7 +225,8 @@ addEventListener("status", (event) => showStatus(event.detail));
 addEventListener("keydown", onKey);
 addEventListener("hashchange", route);
 
-// Colours are the same wherever one begins if the services are known first; but content doesn't wait long for them.
+// Colours are the same wherever one begins if the services are known first; but content doesn't wait long for
+// them.
 pages[readHash().page]().catch(() => {});
 await Promise.race([learnServices(), new Promise((done) => setTimeout(done, 50))]);
 route();

@@ -5,8 +5,9 @@ import { clock, roundTicks, timeTicks } from "./format.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 6, 8, 20];
 
-/** A chart that `show` gives its figures: {from, step (both ms), count, series: [{name, colour, values, isTarget}],
- * format}. `kind`: "bars" stacks the series, "lines" doesn't. Values may be null where nothing is known. */
+/** A chart that `show` gives its figures: {from, step (both ms), count, series: [{name, colour, values,
+ * isTarget}], format}. `kind`: "bars" stacks the series, "lines" doesn't. Values may be null where nothing is
+ * known. */
 export function timeChart(view, kind, label) {
   const element = s("svg.chart", { role: "img", "aria-label": label });
   let data = null;
@@ -75,7 +76,8 @@ function bars(series, count, x, y) {
       const value = values[at] ?? 0;
       if (!(value > 0)) continue;
       const [low, high] = [y(base[at]), y(base[at] + value)];
-      path += `M${(x(at) + 0.75).toFixed(1)} ${low.toFixed(1)}V${high.toFixed(1)}h${thick.toFixed(1)}V${low.toFixed(1)}z`;
+      path += `M${(x(at) + 0.75).toFixed(1)} ${low.toFixed(1)}V${high.toFixed(1)}`
+        + `h${thick.toFixed(1)}V${low.toFixed(1)}z`;
       base[at] += value;
     }
     return s("path", { d: path, style: { fill: colour } });
@@ -88,7 +90,9 @@ function lines(series, count, x, y) {
     let isPen = false;
     for (let at = 0; at < count; at++) {
       const value = values[at];
-      if (typeof value === "number") path += `${isPen ? "L" : "M"}${x(at + 0.5).toFixed(1)} ${y(value).toFixed(1)}`;
+      if (typeof value === "number") {
+        path += `${isPen ? "L" : "M"}${x(at + 0.5).toFixed(1)} ${y(value).toFixed(1)}`;
+      }
       isPen = typeof value === "number";
     }
     return s(isTarget ? "path.target" : "path", { d: path, fill: "none", "stroke-width": isTarget ? 1.2 : 2,
@@ -109,11 +113,13 @@ function hover(element, data, event) {
   const start = data.from + at * data.step;
   showTip(event, h("div.faint", null, `${clock(start)} – ${clock(start + data.step)} UTC`),
     [...data.series].reverse().map((one) => h("p", null, h("span.service", null,
-      h("span.dot", { style: { "--colour": one.colour } }), name(one.name)), h("b", null, data.format(one.values[at] ?? NaN)))));
+      h("span.dot", { style: { "--colour": one.colour } }), name(one.name)),
+        h("b", null, data.format(one.values[at] ?? NaN)))));
 }
 
 /** What the colours stand for, with a figure each. */
 export function legend(series, format) {
   return h("div.legend", null, series.map(({ name: text, colour, total }) => h("span.service", null,
-    h("span.dot", { style: { "--colour": colour } }), name(text), total === undefined ? null : h("b", null, format(total)))));
+    h("span.dot", { style: { "--colour": colour } }), name(text),
+      total === undefined ? null : h("b", null, format(total)))));
 }

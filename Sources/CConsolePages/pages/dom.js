@@ -1,5 +1,5 @@
-// Builds elements. Names in traces are hostile text: everything goes in as text nodes or as attributes that can't
-// run anything; nothing here parses HTML.
+// Builds elements. Names in traces are hostile text: everything goes in as text nodes or as attributes that
+// can't run anything; nothing here parses HTML.
 
 import { cut, shown } from "./format.js";
 
@@ -9,7 +9,8 @@ function fill(element, properties, children) {
   for (const [key, value] of Object.entries(properties ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (key === "style") for (const [name, text] of Object.entries(value)) element.style.setProperty(name, text);
+    else if (key === "style") for (const [name,
+      text] of Object.entries(value)) element.style.setProperty(name, text);
     else if (key === "value" || key === "checked") element[key] = value;
     else element.setAttribute(key, value === true ? "" : String(value));
   }
@@ -25,7 +26,8 @@ export function append(element, children) {
   }
 }
 
-/** An element: `h("td.number", {title: "…"}, "12")`. `style` is an object; `onclick` and the like are listeners. */
+/** An element: `h("td.number", {title: "…"}, "12")`. `style` is an object; `onclick` and the like are
+ * listeners. */
 export function h(selector, properties, ...children) {
   const [tag, ...classes] = selector.split(".");
   const element = document.createElement(tag);
@@ -69,7 +71,8 @@ export function state(text, ...more) {
   return h("div.state", null, h("p", null, text), ...more);
 }
 
-/** Loads something and shows it; says so while it takes long, and if it fails, why, with a way to try again. */
+/** Loads something and shows it; says so while it takes long, and if it fails, why, with a way to try again.
+ * */
 export async function load(holder, view, fetcher, show, slowText = "Loading…") {
   const waiting = setTimeout(() => {
     if (!view.signal.aborted) put(holder, state(slowText, h("div.pulse", { "aria-hidden": "true" })));
@@ -160,7 +163,8 @@ export function listKey(event, list) {
   const last = list.count - 1;
   const page = list.page ?? 20;
   const to = {
-    ArrowDown: list.active + 1, j: list.active + 1, ArrowUp: list.active - 1, k: list.active - 1, Home: 0, End: last,
+    ArrowDown: list.active + 1, j: list.active + 1, ArrowUp: list.active - 1, k: list.active - 1, Home: 0,
+      End: last,
     PageDown: list.active + page, PageUp: list.active - page,
   }[event.key];
   if (to !== undefined) list.move(Math.max(0, Math.min(last, to)));

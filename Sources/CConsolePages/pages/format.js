@@ -90,14 +90,16 @@ export function instant(ns) {
 
 /** The labels of a time axis from `from` to `to` in ms: up to `most` round times. */
 export function timeTicks(from, to, most) {
-  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800,
+  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
+    172800,
     604800];
   const wanted = (to - from) / 1000 / Math.max(1, most);
   const step = (steps.find((seconds) => seconds >= wanted) ?? steps.at(-1)) * 1000;
   const ticks = [];
   for (let at = Math.ceil(from / step) * step; at <= to && ticks.length < 50; at += step) {
     const text = iso(at);
-    ticks.push({ at, text: step >= 86_400_000 ? text.slice(5, 10) : text.slice(11, step < 60_000 ? 19 : 16) });
+    ticks.push({ at, text: step >= 86_400_000 ? text.slice(5, 10)
+      : text.slice(11, step < 60_000 ? 19 : 16) });
   }
   return ticks;
 }
@@ -120,9 +122,11 @@ export function roundTicks(most, wanted = 4) {
   return ticks;
 }
 
-// Control characters, and those that reorder text or can't be seen: they could make one name look like another.
-const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-const INVISIBLE_BUT_LINES = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+// Control characters, and those that reorder text or can't be seen: they could make one name look like
+// another.
+const UNSEEN = "\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff";
+const INVISIBLE = new RegExp(`[\\u0000-\\u001f${UNSEEN}]`, "g");
+const INVISIBLE_BUT_LINES = new RegExp(`[\\u0000-\\u0008\\u000b-\\u001f${UNSEEN}]`, "g");
 
 const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
@@ -149,7 +153,8 @@ const uses = new Array(COLOURS).fill(0);
 /** FNV-1a over UTF-16 units: the same name always wants the same colour. */
 function hash(text) {
   let value = 0x811c9dc5;
-  for (let at = 0; at < Math.min(text.length, 256); at++) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
+  for (let at = 0; at < Math.min(text.length, 256); at++) value = Math.imul(value ^ text.charCodeAt(at),
+    0x01000193);
   return (value ^ (value >>> 15)) >>> 0;
 }
 

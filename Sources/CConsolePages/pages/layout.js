@@ -1,6 +1,6 @@
-// Places a graph in layers, callers left of those they call: circles are cut, each node goes as far right as its
-// longest chain of callers, and the order within the layers is swept for few crossings. After Sugiyama, Tagawa and
-// Toda, "Methods for Visual Understanding of Hierarchical System Structures" (1981).
+// Places a graph in layers, callers left of those they call: circles are cut, each node goes as far right as
+// its longest chain of callers, and the order within the layers is swept for few crossings. After Sugiyama,
+// Tagawa and Toda, "Methods for Visual Understanding of Hierarchical System Structures" (1981).
 
 const WIDTH = 184;
 const HEIGHT = 44;
@@ -11,9 +11,9 @@ const COLUMN_MAX = 36;
 // Points where long calls pass a layer make for straighter lines, and cost time: not for large graphs.
 const BENDS_MAX = 1500;
 
-/** Marks the calls that go back, so that without them there is no circle. The order is that of Eades, Lin and Smyth,
- * "A fast and effective heuristic for the feedback arc set problem" (1993): those that call no one come last, those
- * that no one calls first, else the one that calls most and is called least. */
+/** Marks the calls that go back, so that without them there is no circle. The order is that of Eades, Lin and
+ * Smyth, "A fast and effective heuristic for the feedback arc set problem" (1993): those that call no one
+ * come last, those that no one calls first, else the one that calls most and is called least. */
 function cutCircles(nodes, edges) {
   for (const node of nodes) [node.calls, node.called, node.rank] = [node.out.length, node.in.length, null];
   let [first, last, left] = [0, 0, [...nodes]];
@@ -29,7 +29,8 @@ function cutCircles(nodes, edges) {
     for (const node of left) if (node.called === 0) rank(node, first++);
     left = left.filter((node) => node.rank === null);
     if (left.length < count) continue;
-    rank(left.reduce((best, node) => (node.calls - node.called > best.calls - best.called ? node : best)), first++);
+    rank(left.reduce((best, node) => (node.calls - node.called > best.calls - best.called ? node : best)),
+      first++);
     left = left.filter((node) => node.rank === null);
   }
   for (const edge of edges) {
@@ -154,8 +155,8 @@ function place(layers) {
   return x - BETWEEN;
 }
 
-/** Moves a column's nodes towards their neighbours, keeping order and gaps: each block that wants the same space
- * moves to its mean (pool adjacent violators). */
+/** Moves a column's nodes towards their neighbours, keeping order and gaps: each block that wants the same
+ * space moves to its mean (pool adjacent violators). */
 function settle(column, isDown) {
   const blocks = [];
   let offset = 0;
@@ -183,11 +184,12 @@ function placeAlone(alone, width, bottom) {
   });
 }
 
-/** Lays out `services` ([{name, calls}]) and `calls` ([{from, to}]). Returns nodes with `x` (left) and `y` (middle),
- * edges with the `points` of their lines, and what they all cover. */
+/** Lays out `services` ([{name, calls}]) and `calls` ([{from, to}]). Returns nodes with `x` (left) and `y`
+ * (middle), edges with the `points` of their lines, and what they all cover. */
 export function layout(services, calls, sweeps = 12) {
   const nodes = services.map((service) => ({
-    service, name: service.name, weight: service.calls ?? 0, height: HEIGHT, in: [], out: [], up: [], down: [],
+    service, name: service.name, weight: service.calls ?? 0, height: HEIGHT, in: [], out: [], up: [],
+      down: [],
   }));
   const byName = new Map(nodes.map((node) => [node.name, node]));
   const edges = [];
@@ -205,14 +207,16 @@ export function layout(services, calls, sweeps = 12) {
   const joined = nodes.filter((node) => node.in.length || node.out.length);
   cutCircles(joined, edges);
   layer(joined, edges);
-  const layers = Array.from({ length: joined.reduce((most, node) => Math.max(most, node.layer + 1), 0) }, () => []);
+  const layers = Array.from({ length: joined.reduce((most, node) => Math.max(most, node.layer + 1), 0) },
+    () => []);
   for (const node of joined) layers[node.layer].push(node);
   bend(edges, layers);
   const best = order(layers, sweeps);
   const width = Math.max(place(best.layers), WIDTH);
   const bottom = joined.reduce((most, node) => Math.max(most, node.y + HEIGHT / 2), -60);
   placeAlone(alone, width, bottom);
-  for (const edge of edges) edge.points = edge.chain.map((node) => ({ x: node.x, y: node.y, isBend: node.isBend }));
+  for (const edge of edges) edge.points = edge.chain.map((node) =>
+    ({ x: node.x, y: node.y, isBend: node.isBend }));
   const box = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
   for (const node of nodes) {
     box.left = Math.min(box.left, node.x);
@@ -220,5 +224,6 @@ export function layout(services, calls, sweeps = 12) {
     box.top = Math.min(box.top, node.y - HEIGHT / 2);
     box.bottom = Math.max(box.bottom, node.y + HEIGHT / 2);
   }
-  return { nodes, edges, box, layers: layers.length, crossings: best.crossings, width: WIDTH, height: HEIGHT };
+  return { nodes, edges, box, layers: layers.length, crossings: best.crossings, width: WIDTH,
+    height: HEIGHT };
 }

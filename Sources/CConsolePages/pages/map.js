@@ -10,19 +10,23 @@ const NODES_MAX = 600;
 export function open(view) {
   const holder = h("div.body");
   view.main.append(holder);
-  load(holder, view, () => get("v1/map", { from: view.from, to: view.to }, view), (data) => show(view, holder, data));
+  load(holder, view, () => get("v1/map", { from: view.from, to: view.to }, view),
+    (data) => show(view, holder, data));
 }
 
 function show(view, holder, data) {
   const services = [...(data.services ?? [])].sort((a, b) => (b.calls || 0) - (a.calls || 0));
   if (!services.length) {
-    return put(holder, state(view.status()?.index?.caught_up === false ? "Nothing to map yet: the index is still reading."
+    return put(holder, state(view.status()?.index?.caught_up === false
+      ? "Nothing to map yet: the index is still reading."
       : "No kept spans in this time: nothing to map."));
   }
   const map = new ServiceMap(view, services, data.calls ?? []);
   const note = h("p.faint", null, "Numbers of calls are estimates from the kept traces, with 99 % intervals.",
-    data.truncated || services.length > NODES_MAX ? ` The ${exact(Math.min(services.length, NODES_MAX))} services with the most calls are shown.` : "");
-  put(holder, h("div.head", null, h("h1", null, `${exact(services.length)} services`), note, map.tools), h("div.map-body", null, map.view, map.side));
+    data.truncated || services.length > NODES_MAX
+      ? ` The ${exact(Math.min(services.length, NODES_MAX))} services with the most calls are shown.` : "");
+  put(holder, h("div.head", null, h("h1", null, `${exact(services.length)} services`), note, map.tools),
+    h("div.map-body", null, map.view, map.side));
   view.key = (event) => map.key(event);
   view.focusSearch = () => map.search.select();
   map.select(view.parameters.get("service") ?? null);
@@ -39,14 +43,20 @@ class ServiceMap {
     this.most = Math.max(1, ...calls.slice(0, 10_000).map((call) => call.calls || 0));
     this.group = s("g");
     this.svg = s("svg", { role: "group", "aria-label": "map of services" }, s("defs", null,
-      s("marker", { id: "tip-of-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
+      s("marker", { id: "tip-of-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7,
+        orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" },
         s("path", { d: "M0 0L8 4L0 8z", style: { fill: "var(--ink-3)" } }))), this.group);
-    const button = (text, label, action) => h("button", { type: "button", "aria-label": label, title: label, onclick: action }, text);
-    this.view = h("section.panel.map-view", { "aria-label": "Map" }, this.svg, h("div.buttons", null, button("+", "Zoom in", () => this.zoom(1.3)),
-      button("−", "Zoom out", () => this.zoom(1 / 1.3)), button("Fit", "Show everything", () => this.fit())));
+    const button = (text, label, action) => h("button",
+      { type: "button", "aria-label": label, title: label, onclick: action }, text);
+    this.view = h("section.panel.map-view", { "aria-label": "Map" }, this.svg,
+      h("div.buttons", null, button("+", "Zoom in", () => this.zoom(1.3)),
+      button("−", "Zoom out", () => this.zoom(1 / 1.3)),
+      button("Fit", "Show everything", () => this.fit())));
     this.side = h("aside.panel.map-side.rows", { "aria-label": "Services" });
-    this.search = h("input", { type: "search", placeholder: "Find a service  (/)", "aria-label": "Find a service", maxlength: 200,
-      oninput: () => this.showList(), onkeydown: (event) => event.key === "Enter" && this.found()[0] && this.select(this.found()[0].name) });
+    this.search = h("input", { type: "search", placeholder: "Find a service  (/)",
+      "aria-label": "Find a service", maxlength: 200,
+      oninput: () => this.showList(), onkeydown: (event) => event.key === "Enter" && this.found()[0]
+        && this.select(this.found()[0].name) });
     this.tools = h("span.more.tools", null, this.search);
     this.listen();
     // Its size is known once it is in the page.
@@ -65,7 +75,8 @@ class ServiceMap {
   select(chosen) {
     this.chosen = this.byName.has(chosen) ? chosen : null;
     this.page.note({ service: this.chosen ?? "" });
-    const calls = this.chosen === null ? this.calls : this.calls.filter((call) => call.from === this.chosen || call.to === this.chosen);
+    const calls = this.chosen === null ? this.calls
+      : this.calls.filter((call) => call.from === this.chosen || call.to === this.chosen);
     const near = new Set([this.chosen, ...calls.flatMap((call) => [call.from, call.to])]);
     const services = this.chosen === null ? this.services : this.services.filter((one) => near.has(one.name));
     const start = performance.now();
@@ -92,14 +103,17 @@ class ServiceMap {
       const [a, b] = [points[at - 1], points[at]];
       const [left, right] = [a.x + width, b.x - (at === points.length - 1 && !isBack ? 2 : 0)];
       const bend = Math.max(30, (right - left) / 2);
-      path += `C${left + bend} ${a.y.toFixed(1)} ${right - bend} ${b.y.toFixed(1)} ${right} ${b.y.toFixed(1)}`;
+      const [from, to] = [a.y.toFixed(1), b.y.toFixed(1)];
+      path += `C${left + bend} ${from} ${right - bend} ${to} ${right} ${to}`;
       if (b.isBend) path += `H${b.x + width}`;
     }
     const bad = call.errors_share > 0.01;
     return s(`path.edge-line${bad ? ".bad" : ""}${isBack ? ".back" : ""}`, { d: path,
       "stroke-width": (1 + 3.5 * Math.log1p(call.calls || 0) / Math.log1p(this.most)).toFixed(2),
       [isBack ? "marker-start" : "marker-end"]: "url(#tip-of-arrow)",
-      onpointermove: (event) => event.buttons || showTip(event, h("p", null, name(call.from), "→", name(call.to)), figures(call)), onpointerleave: hideTip });
+      onpointermove: (event) => event.buttons
+        || showTip(event, h("p", null, name(call.from), "→", name(call.to)), figures(call)),
+        onpointerleave: hideTip });
   }
 
   /** Shows whom a service calls and who calls it, while the pointer is on it. */
@@ -114,31 +128,39 @@ class ServiceMap {
     const top = node.y - height / 2;
     const failed = Math.max(0, Math.min(1, one.errors_share || 0));
     const label = shown(one.name);
-    return s(`g.node${one.name === this.chosen ? ".selected" : ""}`, { transform: `translate(${node.x} ${top.toFixed(1)})`, tabindex: "0", role: "button",
-      "aria-label": `${cut(label, 200)}: ${interval(one)} calls, ${share(failed)} errors, p95 ${duration(one.p95_ns)}`,
+    const errors = failed > 0 ? ` · ${share(failed)} err` : "";
+    const figuresInShort = `${count(one.calls)} · p95 ${duration(one.p95_ns)}${errors}`;
+    return s(`g.node${one.name === this.chosen ? ".selected" : ""}`,
+      { transform: `translate(${node.x} ${top.toFixed(1)})`, tabindex: "0", role: "button",
+      "aria-label": `${cut(label, 200)}: ${interval(one)} calls, ${share(failed)} errors`,
       onclick: () => this.wasDragged || this.select(one.name === this.chosen ? null : one.name),
       onkeydown: (event) => {
         if (event.key !== "Enter") return;
         event.preventDefault();
         this.select(one.name === this.chosen ? null : one.name);
       },
-      onpointermove: (event) => event.buttons || showTip(event, h("p", null, service(one.name, colour(one.name))), figures(one)),
+      onpointermove: (event) => event.buttons
+        || showTip(event, h("p", null, service(one.name, colour(one.name))), figures(one)),
       onpointerenter: () => this.point(node, true), onpointerleave: () => {
         this.point(node, false);
         hideTip();
       } },
-    s("rect.box", { width, height, rx: 8, style: { "--colour": colour(one.name) } }), s("rect", { x: 0, y: 8, width: 4, height: height - 16, rx: 2, style: { fill: colour(one.name) } }),
-    failed > 0 && s("rect", { x: 10, y: height - 5, width: Math.max(2, (width - 20) * failed), height: 3, rx: 1.5, style: { fill: "var(--error)" } }),
+    s("rect.box", { width, height, rx: 8, style: { "--colour": colour(one.name) } }),
+      s("rect", { x: 0, y: 8, width: 4, height: height - 16, rx: 2, style: { fill: colour(one.name) } }),
+    failed > 0 && s("rect", { x: 10, y: height - 5, width: Math.max(2, (width - 20) * failed), height: 3,
+      rx: 1.5, style: { fill: "var(--error)" } }),
     s("text", { x: 13, y: 18 }, cut(label || "no name", 24)),
-    s("text.sub", { x: 13, y: 33 }, `${count(one.calls)} · p95 ${duration(one.p95_ns)}${failed > 0 ? ` · ${share(failed)} err` : ""}`));
+    s("text.sub", { x: 13, y: 33 }, figuresInShort));
   }
 
   showList() {
     const found = this.found();
     this.list = found.slice(0, 300);
     if (this.chosen !== null) this.select(null);
-    put(this.side, h("header", null, h("h2", null, "By calls")), found.length ? h("table", null, this.head("Service"),
-    h("tbody", null, this.list.map((one) => this.line(one, one.name, one)))) : state("No service has this name."),
+    put(this.side, h("header", null, h("h2", null, "By calls")),
+      found.length ? h("table", null, this.head("Service"),
+    h("tbody", null, this.list.map((one) => this.line(one, one.name, one))))
+      : state("No service has this name."),
     found.length > 300 && h("p.faint", null, `and ${exact(found.length - 300)} more`));
   }
 
@@ -148,21 +170,27 @@ class ServiceMap {
   }
 
   line(one, text, figures) {
-    return h("tr", { tabindex: "-1", title: `${interval(figures)} calls`, onclick: () => this.select(one?.name ?? text) },
+    return h("tr", { tabindex: "-1", title: `${interval(figures)} calls`,
+      onclick: () => this.select(one?.name ?? text) },
       h("td.wide", null, service(text, colour(text))), h("td.number", null, count(figures.calls)),
-      h("td.number", null, figures.errors_share > 0 ? h("span.bad-text", null, share(figures.errors_share)) : "0"),
+      h("td.number", null, figures.errors_share > 0 ? h("span.bad-text", null, share(figures.errors_share))
+        : "0"),
       h("td.number", null, duration(figures.p95_ns)));
   }
 
   showService() {
     const one = this.byName.get(this.chosen);
-    const table = (title, calls, end) => [h("h3", null, title), calls.length ? h("table", null, this.head("Service"), h("tbody", null,
-      calls.sort((a, b) => b.calls - a.calls).slice(0, 200).map((call) => this.line(null, call[end], call)))) : h("p.faint", null, "none seen")];
+    const table = (title, calls, end) => [h("h3", null, title),
+      calls.length ? h("table", null, this.head("Service"), h("tbody", null,
+      calls.sort((a, b) => b.calls - a.calls).slice(0, 200).map((call) => this.line(null, call[end], call))))
+        : h("p.faint", null, "none seen")];
     put(this.side, h("header", null, h("h2", null, service(one.name, colour(one.name))),
-      h("button.more", { type: "button", onclick: () => this.select(null) }, "Show all")), h("div", null, figures(one)),
+      h("button.more", { type: "button", onclick: () => this.select(null) }, "Show all")),
+        h("div", null, figures(one)),
     h("p.tools", null, h("a", { href: this.page.link("traces", null, { service: one.name }) }, "traces"),
       h("a", { href: this.page.link("latency", null, { service: one.name }) }, "latency")),
-    table("Called by", this.calls.filter((call) => call.to === one.name), "from"), table("Calls", this.calls.filter((call) => call.from === one.name), "to"));
+    table("Called by", this.calls.filter((call) => call.to === one.name), "from"),
+      table("Calls", this.calls.filter((call) => call.from === one.name), "to"));
     this.list = null;
   }
 
@@ -197,7 +225,8 @@ class ServiceMap {
     this.svg.addEventListener("wheel", (event) => {
       event.preventDefault();
       const box = this.svg.getBoundingClientRect();
-      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event.clientX - box.left, event.clientY - box.top);
+      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event.clientX - box.left,
+        event.clientY - box.top);
     }, { passive: false });
     this.svg.addEventListener("pointerdown", (event) => {
       from = { x: event.clientX, y: event.clientY };
@@ -232,6 +261,7 @@ class ServiceMap {
 
 function figures(one) {
   return h("dl.pairs", null, [["calls", `${interval(one)}`], ["errors", share(one.errors_share)],
-    ["p50 · p95 · p99", `${duration(one.p50_ns)} · ${duration(one.p95_ns)} · ${duration(one.p99_ns)}`], ["kept spans", exact(one.samples)]]
+    ["p50 · p95 · p99", `${duration(one.p50_ns)} · ${duration(one.p95_ns)} · ${duration(one.p99_ns)}`],
+      ["kept spans", exact(one.samples)]]
     .map(([key, value]) => [h("dt", null, key), h("dd", null, value)]));
 }

@@ -16,7 +16,8 @@ export function marks(row) {
     row.error && h("span.mark.error", { title: "has a span with status ERROR" }, "error"),
     row.slow && h("span.mark.slow", { title: "kept for its duration" }, "slow"),
     row.late && h("span.mark", { title: "spans came after the verdict" }, "late"),
-    row.recalled && h("span.mark.note", { title: "dropped at first, then read again from the log" }, "recalled"),
+    row.recalled && h("span.mark.note", { title: "dropped at first, then read again from the log" },
+      "recalled"),
     row.truncated && h("span.mark", { title: "over a limit: some spans were left out" }, "cut"));
 }
 

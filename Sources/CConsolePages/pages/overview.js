@@ -1,4 +1,5 @@
-// What comes in and what is kept, against the budget; lag, memory, recalls; the newest traces as they are kept.
+// What comes in and what is kept, against the budget; lag, memory, recalls; the newest traces as they are
+// kept.
 
 import { get, live } from "./api.js";
 import { legend, timeChart } from "./chart.js";
@@ -37,11 +38,13 @@ export function open(view) {
 }
 
 function page(parts) {
-  const units = h("div.segments", { role: "group", "aria-label": "Unit" }, Object.entries(UNITS).map(([key, [text]]) =>
+  const units = h("div.segments", { role: "group", "aria-label": "Unit" },
+    Object.entries(UNITS).map(([key, [text]]) =>
     h("button", { type: "button", "aria-pressed": String(key === parts.unit), onclick(event) {
       parts.unit = key;
       parts.view.note({ unit: key });
-      for (const button of units.children) button.setAttribute("aria-pressed", String(button === event.target));
+      for (const button of units.children) button.setAttribute("aria-pressed",
+        String(button === event.target));
       showFigures(parts);
     } }, text)));
   parts.pause = h("button", { type: "button" }, "Pause");
@@ -49,9 +52,11 @@ function page(parts) {
   return [
     parts.tiles,
     h("div.columns", null,
-      h("section.panel", null, h("header", null, h("h2", null, "Kept, by reason"), parts.keptLegend, h("span.more", null, units)),
+      h("section.panel", null, h("header", null, h("h2", null, "Kept, by reason"), parts.keptLegend,
+        h("span.more", null, units)),
         parts.kept),
-      h("section.panel", null, h("header", null, h("h2", null, "Share kept, against the budget"), parts.budgetLegend),
+      h("section.panel", null, h("header", null, h("h2", null, "Share kept, against the budget"),
+        parts.budgetLegend),
         parts.budget)),
     h("div.columns.wide-left", null,
       h("section.panel", null, h("header", null, h("h2", null, "Services")), parts.services),
@@ -61,13 +66,15 @@ function page(parts) {
 }
 
 function tile(title, value, small, ...more) {
-  return h("div.tile", null, h("h3", null, title), h("div.value", null, value, small && h("small", null, ` ${small}`)),
+  return h("div.tile", null, h("h3", null, title),
+    h("div.value", null, value, small && h("small", null, ` ${small}`)),
     h("div.soft", null, more));
 }
 
 function meter(part, colourName) {
   const width = `${Math.max(0, Math.min(1, part || 0)) * 100}%`;
-  return h("span.meter", { style: { "--colour": colourName ?? "var(--accent)" } }, h("i", { style: { width } }));
+  return h("span.meter", { style: { "--colour": colourName ?? "var(--accent)" } },
+    h("i", { style: { width } }));
 }
 
 function showTiles(parts) {
@@ -80,28 +87,35 @@ function showTiles(parts) {
   const kept = sum(data.kept);
   const lag = data.lag ?? {};
   put(parts.tiles,
-    tile("Kept traces", count(kept), `${count(kept / seconds)}/s`, `stand for ${count(sum(data.kept_weight))}`),
+    tile("Kept traces", count(kept), `${count(kept / seconds)}/s`,
+      `stand for ${count(sum(data.kept_weight))}`),
     tile("Spans in", data.in_spans ? count(sum(data.in_spans) / seconds) : "–", "per second",
       data.in_spans ? `${count(sum(data.in_traces) / seconds)} traces/s` : "the ledger isn't read"),
-    tile("Spans out", count(sum(data.kept_spans) / seconds), "per second", `${bytes(sum(data.kept_bytes) / seconds)}/s`),
+    tile("Spans out", count(sum(data.kept_spans) / seconds), "per second",
+      `${bytes(sum(data.kept_bytes) / seconds)}/s`),
     tile("Traces kept", percentage(budget.percentage_kept_traces ?? NaN), null,
-      `${percentage(budget.percentage_kept_spans ?? NaN)} of spans`,
+      typeof budget.percentage_kept_spans === "number"
+        ? `${percentage(budget.percentage_kept_spans)} of spans` : "how many came isn't known",
       typeof target === "number" ? ` · target ${percentage(target)}` : null),
     tile("Lag", typeof lag.records === "number" ? count(lag.records) : "–", "records",
       lag.records === null || lag.records === undefined ? "the group's offsets aren't known" : lagText(lag)),
     tile("Memory", bytes(data.memory?.process_bytes ?? NaN), null,
       meter((data.memory?.index_bytes ?? 0) / (index.bytes_max || Infinity)),
-      `index ${bytes(data.memory?.index_bytes ?? NaN)}${index.bytes_max ? ` of ${bytes(index.bytes_max)}` : ""}`
+      `index ${bytes(data.memory?.index_bytes ?? NaN)}`,
+      (index.bytes_max ? ` of ${bytes(index.bytes_max)}` : "")
         + (index.evicted ? `, ${count(index.evicted)} evicted` : "")),
     tile("Recalls", count(recalls.done ?? 0), `of ${count(recalls.requested ?? 0)}`,
-      recalls.gone ? h("span.bad-text", null, `${count(recalls.gone)} came too late`) : "none came too late"));
+      recalls.gone ? h("span.bad-text", null, `${count(recalls.gone)} came too late`)
+        : "none came too late"));
 }
 
 function lagText(lag) {
   const partitions = lag.partitions ?? [];
-  const worst = partitions.map((one) => ({ ...one, behind: one.end - one.committed })).sort((a, b) => b.behind - a.behind)[0];
+  const worst = partitions.map((one) => ({ ...one, behind: one.end - (one.committed ?? 0) })).sort((a, b) =>
+    b.behind - a.behind)[0];
   return worst && worst.behind > 0
-    ? `most in partition ${worst.partition}: ${count(worst.behind)}` : `${count(partitions.length)} partitions`;
+    ? `most in partition ${worst.partition}: ${count(worst.behind)}`
+      : `${count(partitions.length)} partitions`;
 }
 
 function showFigures(parts) {
@@ -116,14 +130,16 @@ function showFigures(parts) {
   })).sort((a, b) => b.total - a.total);
   const many = series.slice(9);
   if (many.length > 1) {
-    series.splice(9, Infinity, { name: `${many.length} others`, colour: "var(--ink-3)", total: sum(many.map((one) => one.total)),
+    series.splice(9, Infinity, { name: `${many.length} others`, colour: "var(--ink-3)",
+      total: sum(many.map((one) => one.total)),
       values: Array.from({ length: steps }, (_, at) => sum(many.map((one) => one.values[at]))) });
   }
   parts.kept.show({ from, step, count: steps, series, format });
   put(parts.keptLegend, series.length ? legend(series, format) : h("span.faint", null, "nothing was kept"));
   showBudget(parts, from, step, steps);
   showServices(parts);
-  if (!parts.list.childElementCount) put(parts.list, h("li.state", null, "Nothing has been kept since this page was opened."));
+  if (!parts.list.childElementCount) put(parts.list,
+    h("li.state", null, "Nothing has been kept since this page was opened."));
 }
 
 function showBudget(parts, from, step, steps) {
@@ -134,10 +150,12 @@ function showBudget(parts, from, step, steps) {
   const series = [];
   if (all) series.push({ name: "traces", colour: "var(--accent)", values: ratio(data.kept, all),
     total: (100 * sum(data.kept)) / sum(all) });
-  if (data.in_spans) series.push({ name: "spans", colour: "var(--s15)", values: ratio(data.kept_spans, data.in_spans),
+  if (data.in_spans) series.push({ name: "spans", colour: "var(--s15)",
+    values: ratio(data.kept_spans, data.in_spans),
     total: (100 * sum(data.kept_spans)) / sum(data.in_spans) });
   const target = data.budget?.percentage_target;
-  if (series.length && typeof target === "number") series.push({ name: "target", colour: "var(--ink-2)", isTarget: true,
+  if (series.length && typeof target === "number") series.push({ name: "target", colour: "var(--ink-2)",
+    isTarget: true,
     values: new Array(steps).fill(target), total: target });
   parts.budget.show({ from, step, count: steps, series, format: percentage });
   put(parts.budgetLegend, series.length ? legend(series, percentage)
@@ -145,23 +163,29 @@ function showBudget(parts, from, step, steps) {
 }
 
 function showServices(parts) {
-  const rows = [...(parts.data.by_service ?? [])].sort((a, b) => b.weight - a.weight || b.kept - a.kept);
+  const rows = (parts.data.by_service ?? []).map((row) =>
+    ({ ...row, service: row.service ?? row.name })).sort((a, b) => b.weight - a.weight || b.kept - a.kept);
   if (!rows.length) return put(parts.services, state("No traces were kept in this time."));
   const most = Math.max(...rows.map((row) => row.weight || 0), 1);
+  const hasBytes = rows.some((row) => typeof row.bytes === "number");
   const hasRate = rows.some((row) => typeof row.rate === "number");
   const line = (row) => h("tr", null,
-    h("td.wide", null, h("a", { href: parts.view.link("traces", null, { service: row.service, from: parts.view.parameters.get("from") }) },
+    h("td.wide", null, h("a", { href: parts.view.link("traces", null,
+      { service: row.service, from: parts.view.parameters.get("from") }) },
       service(row.service, colour(row.service)))),
     h("td.number", null, exact(row.kept)),
     h("td.number", null, count(row.weight), " ", meter(row.weight / most, colour(row.service))),
     h("td.number", null, row.errors ? h("span.bad-text", null, exact(row.errors)) : "0"),
-    h("td.number", null, count(row.spans)), h("td.number.narrow-hide", null, bytes(row.bytes)),
-    hasRate && h("td.number", { title: "the baseline's probability for the service now" }, share(row.rate ?? NaN)));
+    h("td.number", null, count(row.spans)), hasBytes && h("td.number.narrow-hide", null, bytes(row.bytes)),
+    hasRate && h("td.number", { title: "the baseline's probability for the service now" },
+      share(row.rate ?? NaN)));
   put(parts.services, h("table", null,
-    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Root's service"), h("th.number", { scope: "col" }, "kept"),
+    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Root's service"),
+      h("th.number", { scope: "col" }, "kept"),
       h("th.number", { scope: "col", title: "the sum of what they stand for" }, "stand for"),
       h("th.number", { scope: "col" }, "errors"),
-      h("th.number", { scope: "col" }, "spans"), h("th.number.narrow-hide", { scope: "col" }, "bytes"),
+      h("th.number", { scope: "col" }, "spans"),
+        hasBytes && h("th.number.narrow-hide", { scope: "col" }, "bytes"),
       hasRate && h("th.number", { scope: "col" }, "rate now"))),
     h("tbody", null, rows.slice(0, 50).map(line))),
   rows.length > 50 && h("p.faint", null, `and ${exact(rows.length - 50)} more`));
@@ -198,7 +222,8 @@ function follow(view, parts, refresh) {
       }
     },
     status: (status) => dispatchEvent(new CustomEvent("status", { detail: status })),
-    state: (now) => put(parts.state, shown({ live: "live", connecting: "connecting…", paused: "paused" }[now])),
+    state: (now) => put(parts.state, shown({ live: "live", connecting: "connecting…",
+      paused: "paused" }[now])),
   });
   let isPaused = false;
   parts.toggle = () => {

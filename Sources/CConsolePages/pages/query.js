@@ -1,10 +1,10 @@
 // The search box's language: words and `key:value`, as in `checkout error >200ms http.status_code=500`.
 
-const UNITS = { ns: 1, us: 1e3, "µs": 1e3, ms: 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
+const UNITS = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
 
 /** Nanoseconds of "200ms", "1.5s"; null if it is something else. A figure alone is milliseconds. */
 export function parseDuration(text) {
-  const match = /^(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)?$/.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)\s*(ns|us|µs|μs|ms|s|min|m|h)?$/.exec(text.trim());
   return match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "ms"]) : null;
 }
 
@@ -20,7 +20,8 @@ export function parseSearch(text, services = []) {
   const trimmed = text.trim();
   if (/^[0-9a-f]{32}$/i.test(trimmed)) return { id: trimmed.toLowerCase(), parameters: {} };
   const parameters = { tag: [] };
-  const names = { service: "service", operation: "operation", op: "operation", reason: "reason", policy: "policy",
+  const names = { service: "service", operation: "operation", op: "operation", reason: "reason",
+    policy: "policy",
     sort: "sort" };
   for (const word of words(trimmed)) {
     const [, key, value] = /^([a-z]+):(.+)$/s.exec(word) ?? [];

@@ -1,7 +1,8 @@
 // Everything about one span.
 
 import { h, name, service } from "./dom.js";
-import { clock, colour, cut, duration, exact, instant, milliseconds, nanoseconds, share, shown, shownLines } from "./format.js";
+import { clock, colour, cut, duration, exact, instant, milliseconds, nanoseconds, share, shown,
+  shownLines } from "./format.js";
 
 const SHOWN_MAX = 200;
 
@@ -37,10 +38,13 @@ export function detail(view, model, span) {
     h("p.big-text", null, shown(span.operation) || h("i.none", null, "no name")),
     notes(model, span),
     h("dl.pairs", null, facts(model, span).map(([key, value]) => [h("dt", null, key), h("dd", null, value)])),
-    raw.status_message ? section("Status", h("p.big-text", { class: span.isError ? "big-text bad-text" : "big-text" }, shownLines(raw.status_message))) : null,
+    raw.status_message ? section("Status", h("p.big-text",
+      { class: span.isError ? "big-text bad-text" : "big-text" }, shownLines(raw.status_message))) : null,
     raw.attributes?.length ? section("Attributes", pairs(raw.attributes)) : null,
-    raw.events?.length ? section("Events", raw.events.slice(0, SHOWN_MAX).map((event) => eventLine(model, span, event))) : null,
-    raw.links?.length ? section("Links", raw.links.slice(0, SHOWN_MAX).map((link) => linkLine(view, link))) : null,
+    raw.events?.length ? section("Events", raw.events.slice(0,
+      SHOWN_MAX).map((event) => eventLine(model, span, event))) : null,
+    raw.links?.length ? section("Links", raw.links.slice(0, SHOWN_MAX).map((link) => linkLine(view, link)))
+      : null,
     own.length ? section("Logs", own.slice(0, SHOWN_MAX).map(logLine)) : null,
     resource?.length ? section("Resource", pairs(resource)) : null,
   ];
@@ -48,9 +52,12 @@ export function detail(view, model, span) {
 
 function facts(model, span) {
   const { raw } = span;
-  const list = [["starts", `${duration(span.start - model.low)} into the trace, ${instant(raw.start_ns)}`], ["lasts", duration(span.duration)]];
-  if (span.onPath) list.push(["critical path", `${duration(span.onPath)}, ${share(span.onPath / (model.root?.duration || 1))} of the root`]);
-  list.push(["kind", span.kind], ["status", shown(raw.status ?? "unset")], ["span", h("code", null, cut(shown(span.id), 100))]);
+  const list = [["starts", `${duration(span.start - model.low)} into the trace, ${instant(raw.start_ns)}`],
+    ["lasts", duration(span.duration)]];
+  if (span.onPath) list.push(["critical path",
+    `${duration(span.onPath)}, ${share(span.onPath / (model.root?.duration || 1))} of the root`]);
+  list.push(["kind", span.kind], ["status", shown(raw.status ?? "unset")],
+    ["span", h("code", null, cut(shown(span.id), 100))]);
   if (span.parentID) list.push(["parent", h("code", null, cut(shown(span.parentID), 100))]);
   if (raw.scope?.trim()) list.push(["scope", cut(shown(raw.scope), 500)]);
   if (raw.trace_state) list.push(["trace state", cut(shown(raw.trace_state), 1000)]);
@@ -60,7 +67,8 @@ function facts(model, span) {
 function notes(model, span) {
   const marks = [];
   if (span === model.origin) marks.push(h("span.mark.error", null, "the error began here"));
-  if (span.isSkewed) marks.push(h("span.mark.slow", null, model.isCorrected ? `moved by ${duration(span.skew)}` : "outside its caller's span"));
+  if (span.isSkewed) marks.push(h("span.mark.slow", null,
+    model.isCorrected ? `moved by ${duration(span.skew)}` : "outside its caller's span"));
   if (span.isOrphan) marks.push(h("span.mark.slow", null, "its parent isn't in the trace"));
   if (span.isCut) marks.push(h("span.mark.slow", null, "its parents form a circle"));
   if (span.isDouble) marks.push(h("span.mark.slow", null, "another span has the same id"));
@@ -85,7 +93,9 @@ function linkLine(view, link) {
 /** A log record. */
 export function logLine(log) {
   const isBad = /^(error|fatal|crit)/i.test(String(log.severity ?? ""));
-  return h(isBad ? "div.log.bad" : "div.log", null, h("span.faint", null, `${clock(milliseconds(log.time_ns), 3)} `),
-    h(isBad ? "b.bad-text" : "b", null, cut(shown(log.severity), 40), " "), h("bdi.big-text", null, text(log.body)),
+  return h(isBad ? "div.log.bad" : "div.log", null,
+    h("span.faint", null, `${clock(milliseconds(log.time_ns), 3)} `),
+    h(isBad ? "b.bad-text" : "b", null, cut(shown(log.severity), 40), " "),
+      h("bdi.big-text", null, text(log.body)),
     log.attributes && pairs(log.attributes));
 }

@@ -13,18 +13,33 @@ export function open(view) {
   }
   const holder = h("div.body");
   view.main.append(holder);
-  load(holder, view, () => get(`v1/traces/${encodeURIComponent(view.id)}`, {}, view), (data) => show(view, holder, data),
+  const fetcher = () => get(`v1/traces/${encodeURIComponent(view.id)}`, {}, view).catch((error) => {
+    if (error.status === 404) return null;
+    throw error;
+  });
+  load(holder, view, fetcher, (data) => (data ? show(view, holder, data) : showUnknown(view, holder)),
     "Fetching the spans…");
+}
+
+function showUnknown(view, holder) {
+  const isReading = view.status()?.index?.caught_up === false;
+  put(holder, state(isReading ? "It isn't in the index yet, which is still reading."
+    : "It isn't in the index: it was not kept, or it is too old.",
+    h("code", null, view.id), h("p", null, h("a", { href: view.link("explain", view.id) }, "Explain it"),
+      ": the topics know more than the index.")));
 }
 
 function show(view, holder, data) {
   const model = traceModel(data);
   const root = model.root;
   if (root && !root.isGhost) view.title(`${root.service} ${root.operation}`);
-  const head = h("section.panel", { "aria-label": "Trace" }, title(view, model), facts(model), why(view, data, model));
+  const head = h("section.panel", { "aria-label": "Trace" }, title(view, model), facts(model),
+    why(view, data, model));
   if (data.missing) head.append(h("p.skewed", null, cut(shown(data.missing), 1000)));
-  if (data.truncated) head.append(h("p.skewed", null, `The trace is larger than what is shown: ${exact(model.spans.length)} spans.`));
-  if (!model.spans.length) return put(holder, head, state(data.missing ? "Its spans are gone from the log." : "No spans."), logs(data));
+  if (data.truncated) head.append(h("p.skewed", null,
+    `The trace is larger than what is shown: ${exact(model.spans.length)} spans.`));
+  if (!model.spans.length) return put(holder, head,
+    state(data.missing ? "Its spans are gone from the log." : "No spans."), logs(data));
   const panel = h("aside.panel.detail", { "aria-label": "Span", hidden: true });
   const shares = h("div.legend");
   const chart = waterfall(view, model, (span) => showSpan(view, model, panel, chart, span));
@@ -35,7 +50,8 @@ function show(view, holder, data) {
     chart.rebuild();
     showShares();
   });
-  put(holder, head, skew?.element, tools(view, model, chart), shares, h("div.trace-body", null, chart.element, panel), logs(data));
+  put(holder, head, skew?.element, tools(view, model, chart), shares,
+    h("div.trace-body", null, chart.element, panel), logs(data));
   view.key = (event) => {
     if (event.key === "e" && model.origin) chart.select(model.origin);
     else if (event.key === "c") chart.togglePath();
@@ -59,10 +75,12 @@ function title(view, { root }) {
     }
   } }, "copy id");
   return h("header", null, h("h1.service", null,
-    root && !root.isGhost ? [service(root.service, colour(root.service)), name(root.operation, "bdi.name.soft")] : "A trace without a root"),
+    root && !root.isGhost ? [service(root.service, colour(root.service)),
+      name(root.operation, "bdi.name.soft")] : "A trace without a root"),
   h("code.faint", null, view.id), copy,
   h("span.more.tools", null, h("a", { href: view.link("explain", view.id) }, "explain"),
-    h("a", { href: address(`v1/traces/${encodeURIComponent(view.id)}`), download: `${view.id}.json` }, "as JSON")));
+    h("a", { href: address(`v1/traces/${encodeURIComponent(view.id)}`), download: `${view.id}.json` },
+      "as JSON")));
 }
 
 function facts(model) {
@@ -70,8 +88,10 @@ function facts(model) {
   const fact = (value, text) => h("span", null, h("b", null, value), ` ${text}`);
   const orphans = model.spans.filter((span) => span.isOrphan).length;
   return h("p.facts", null, fact(instant(model.first), ""), fact(duration(model.high - model.low), "in all"),
-    fact(exact(model.spans.length), "spans"), fact(exact(new Set(model.spans.map((span) => span.service)).size), "services"),
-    errors ? h("span.bad-text", null, `${exact(errors)} ${errors === 1 ? "span" : "spans"} with ERROR`) : fact("no", "errors"),
+    fact(exact(model.spans.length), "spans"),
+      fact(exact(new Set(model.spans.map((span) => span.service)).size), "services"),
+    errors ? h("span.bad-text", null, `${exact(errors)} ${errors === 1 ? "span" : "spans"} with ERROR`)
+      : fact("no", "errors"),
     orphans ? h("span.slow-text", null, `${exact(orphans)} without their parent`) : null,
     model.spans.some((span) => span.isCut) && h("span.slow-text", null, "parents in a circle"),
     model.spans.some((span) => span.isDouble) && h("span.slow-text", null, "a span id is there twice"));
@@ -80,17 +100,22 @@ function facts(model) {
 /** Why it was kept, from its decisions: the last final one says how it ended. */
 function why(view, data) {
   const decisions = data.decisions ?? [];
-  const last = decisions.find((one) => one.revised) ?? decisions.findLast((one) => one.final) ?? decisions.at(-1);
+  const last = decisions.find((one) => one.revised) ?? decisions.findLast((one) => one.final)
+    ?? decisions.at(-1);
   if (!last) return h("p.why.soft", null, "No decision on it is in the index.");
   const early = decisions.find((one) => !one.final && one.verdict === "keep");
   const reasons = [last.reasons ?? last.reason ?? last.policy].flat().filter(Boolean);
-  const triggers = { root: "closed after its root, no parent missing", wait: "closed after the whole wait", eager: "a span made it certain",
-    limit: "it went over a limit", memory: "closed as memory ran short", late: "a span came late", recall: "it was recalled" };
+  const triggers = { root: "closed after its root, no parent missing", wait: "closed after the whole wait",
+    eager: "a span made it certain",
+    limit: "it went over a limit", memory: "closed as memory ran short", late: "a span came late",
+      recall: "it was recalled" };
   const kept = last.verdict !== "drop";
   return h("div.why", null, h("b", null, kept ? "Kept by" : "Dropped"),
     reasons.map((reason) => h("span.mark.note", null, h("bdi", null, cut(shown(reason), 100)))),
     h("span.soft", null, `${triggers[last.trigger] ?? shown(last.trigger)}`,
-      typeof last.adjusted_count === "number" && kept ? ` · stands for ${count(last.adjusted_count)} ${last.adjusted_count === 1 ? "trace" : "traces"}` : "",
+      typeof last.adjusted_count === "number" && kept
+        ? ` · stands for ${count(last.adjusted_count)} ${last.adjusted_count === 1 ? "trace" : "traces"}`
+        : "",
       early && early !== last ? ` · certain early, at ${instant(early.at_ns).slice(11)}` : "",
       last.revised ? " · dropped at first, then read again from the log" : "",
       last.at_ns ? ` · decided ${instant(last.at_ns)}` : "",
@@ -109,14 +134,15 @@ function skewNote(model, toggle) {
   };
   button.addEventListener("click", result.toggle);
   result.element = h("div.skewed", null, h("span", null,
-    `${exact(model.skewed)} ${model.skewed === 1 ? "call lies" : "calls lie"} outside the caller's span: the clocks of their hosts `
-    + `seem to differ, by up to ${duration(model.skewMost)}.`), button);
+    `${exact(model.skewed)} ${model.skewed === 1 ? "call lies" : "calls lie"} outside the caller's span: `
+    + `the clocks of their hosts seem to differ, by up to ${duration(model.skewMost)}.`), button);
   return result;
 }
 
 function tools(view, model, chart) {
   const found = h("span.soft", { role: "status" });
-  const input = h("input", { type: "search", placeholder: "Find spans  (/)", "aria-label": "Find spans", spellcheck: "false",
+  const input = h("input", { type: "search", placeholder: "Find spans  (/)", "aria-label": "Find spans",
+    spellcheck: "false",
     autocomplete: "off", maxlength: 500,
     oninput() {
       const matches = chart.find(input.value);
@@ -126,10 +152,12 @@ function tools(view, model, chart) {
       if (event.key === "Enter") chart.nextMatch(event.shiftKey ? -1 : 1);
     } });
   view.focusSearch = () => input.select();
-  const path = h("button", { type: "button", "aria-pressed": "true", onclick: () => chart.togglePath() }, "Critical path");
+  const path = h("button", { type: "button", "aria-pressed": "true", onclick: () => chart.togglePath() },
+    "Critical path");
   chart.onPath = (isOn) => path.setAttribute("aria-pressed", String(isOn));
   return h("div.tools", null, input, found, path,
-    model.origin && h("button", { type: "button", onclick: () => chart.select(model.origin) }, "Where the error began"),
+    model.origin && h("button", { type: "button", onclick: () => chart.select(model.origin) },
+      "Where the error began"),
     h("button", { type: "button", onclick: () => chart.collapseAll() }, "Collapse"),
     h("button", { type: "button", onclick: () => chart.expandAll() }, "Expand"),
     h("button", { type: "button", onclick: () => chart.zoom(null) }, "Whole time"));
@@ -139,7 +167,8 @@ function tools(view, model, chart) {
 function legend(model) {
   const services = serviceShares(model);
   const total = services.reduce((sum, one) => sum + one.onPath, 0) || 1;
-  return [services.slice(0, 24).map((one) => h("span.service", { title: `${exact(one.spans)} spans, ${duration(one.onPath)} on the critical path` },
+  return [services.slice(0, 24).map((one) => h("span.service",
+    { title: `${exact(one.spans)} spans, ${duration(one.onPath)} on the critical path` },
     dot(colour(one.name)), name(one.name), one.onPath > 0 && h("b", null, share(one.onPath / total)))),
   services.length > 24 && h("span.faint", null, `and ${exact(services.length - 24)} more services`)];
 }
@@ -148,13 +177,15 @@ function showSpan(view, model, panel, chart, span) {
   panel.hidden = !span;
   view.note({ span: span?.id ?? "" });
   if (!span) return;
-  put(panel, h("button.close", { type: "button", "aria-label": "Close", onclick: () => chart.select(null) }, "✕"),
+  put(panel, h("button.close", { type: "button", "aria-label": "Close", onclick: () => chart.select(null) },
+    "✕"),
     detail(view, model, span));
   panel.scrollTop = 0;
 }
 
 function logs(data) {
   if (!data.logs?.length) return null;
-  return h("details.panel", null, h("summary", null, `${exact(data.logs.length)} log ${data.logs.length === 1 ? "record" : "records"}`),
+  return h("details.panel", null, h("summary", null,
+    `${exact(data.logs.length)} log ${data.logs.length === 1 ? "record" : "records"}`),
     data.logs.slice(0, 500).map(logLine), data.logs.length > 500 && h("p.faint", null, "and more"));
 }

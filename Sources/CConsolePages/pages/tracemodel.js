@@ -1,7 +1,7 @@
 // A trace's tree, its critical path, where its error began, and how far its clocks disagree. No page in here.
 //
-// Spans are others' data: parents may be missing, in a circle, or the span itself; ids may be there twice; a tree may
-// be as deep as it has spans, so nothing recurses.
+// Spans are others' data: parents may be missing, in a circle, or the span itself; ids may be there twice; a
+// tree may be as deep as it has spans, so nothing recurses.
 
 import { nanoseconds } from "./format.js";
 
@@ -23,9 +23,11 @@ export function traceModel(document) {
     if (first === null || start < first) first = start;
   }
   const spans = raw.map((span, index) => ({
-    index, raw: span, id: String(span.span_id ?? ""), parentID: span.parent_span_id ? String(span.parent_span_id) : null,
+    index, raw: span, id: String(span.span_id ?? ""),
+      parentID: span.parent_span_id ? String(span.parent_span_id) : null,
     service: String(span.service ?? ""), operation: String(span.operation ?? ""), kind: kindOf(span.kind),
-    recorded: Number(nanoseconds(span.start_ns) - first), start: 0, end: 0, duration: Math.max(0, finite(span.duration_ns)),
+    recorded: Number(nanoseconds(span.start_ns) - first), start: 0, end: 0,
+      duration: Math.max(0, finite(span.duration_ns)),
     isError: String(span.status).toLowerCase().endsWith("error"), parent: null, children: [], depth: 0,
     isOrphan: false, isCut: false, isGhost: false, isDouble: false, skew: 0, path: [], onPath: 0,
   }));
@@ -67,7 +69,8 @@ function link(model) {
 function ghostOf(span) {
   return {
     index: -1, raw: {}, id: span.parentID, parentID: null, service: "", operation: "parent not in the trace",
-    kind: "unspecified", recorded: 0, start: 0, end: 0, duration: 0, isError: false, parent: null, children: [],
+    kind: "unspecified", recorded: 0, start: 0, end: 0, duration: 0, isError: false, parent: null,
+      children: [],
     depth: 0, isOrphan: false, isCut: false, isGhost: true, isDouble: false, skew: 0, path: [], onPath: 0,
   };
 }
@@ -98,10 +101,10 @@ function parentsFirst(roots) {
   return order;
 }
 
-/** How far a call's two clocks disagree: what to add to the child's times so that it lies in the middle of its
- * parent. After Jaeger's clock skew adjuster (model/adjuster/clockskew.go): only where two processes meet, the
- * network's latency being the same both ways; a child longer than its parent may only not start before it. A
- * process keeps its parent's correction within the same process. */
+/** How far a call's two clocks disagree: what to add to the child's times so that it lies in the middle of
+ * its parent. After Jaeger's clock skew adjuster (model/adjuster/clockskew.go): only where two processes
+ * meet, the network's latency being the same both ways; a child longer than its parent may only not start
+ * before it. A process keeps its parent's correction within the same process. */
 function findSkew(model) {
   model.skewed = 0;
   model.skewMost = 0;
@@ -164,10 +167,10 @@ export function place(model, isCorrected) {
   if (root) criticalPath(root);
 }
 
-/** The spans that the trace's duration consists of: from the root's end back to the child that finished last, from
- * that one's start to the one that finished last before it, and so on. After CRISP (Zhang et al., "CRISP: Critical
- * Path Analysis of Large-Scale Microservice Architectures", USENIX ATC 2022): children are cut to their parent;
- * those that start after its end are not waited for. */
+/** The spans that the trace's duration consists of: from the root's end back to the child that finished last,
+ * from that one's start to the one that finished last before it, and so on. After CRISP (Zhang et al.,
+ * "CRISP: Critical Path Analysis of Large-Scale Microservice Architectures", USENIX ATC 2022): children are
+ * cut to their parent; those that start after its end are not waited for. */
 export function criticalPath(root) {
   const stack = [{ span: root, from: root.start, to: root.end }];
   while (stack.length) {
@@ -195,8 +198,8 @@ function add(span, from, to) {
   span.onPath += to - from;
 }
 
-/** Where the error began: a failed span without a failed child; of several the one that ended first, then the one
- * with the smallest id. The same as in decision records. */
+/** Where the error began: a failed span without a failed child; of several the one that ended first, then the
+ * one with the smallest id. The same as in decision records. */
 export function errorOrigin(spans) {
   let origin = null;
   for (const span of spans) {

@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { canvas, h, hideTip, listKey, load, name, palette, put, service, showTip, state } from "./dom.js";
-import { clock, colour, count, cut, decades, duration, exact, instant, milliseconds, shown, timeTicks } from "./format.js";
+import { clock, colour, count, cut, decades, duration, exact, instant, milliseconds, shown,
+  timeTicks } from "./format.js";
 import { marks, reasonMark, reasonName } from "./marks.js";
 import { parseDuration, searchTextOf } from "./query.js";
 
@@ -21,7 +22,8 @@ export function open(view) {
   const query = view.parameters;
   document.getElementById("search-text").value = searchTextOf(query);
   const parameters = {
-    ...Object.fromEntries(FIELDS.map((field) => [field, query.getAll(field)])), tag: query.getAll("tag"), from: view.from,
+    ...Object.fromEntries(FIELDS.map((field) => [field, query.getAll(field)])), tag: query.getAll("tag"),
+      from: view.from,
     to: view.to, min_duration: durationParameter(query.get("min_duration")),
     max_duration: durationParameter(query.get("max_duration")), limit: query.get("limit") || LIMIT,
   };
@@ -33,26 +35,34 @@ export function open(view) {
 function filters(view) {
   const query = view.parameters;
   const field = (key, label, kind, properties) => h(`label${kind ?? ""}`, null, label,
-    h("input", { name: key, value: query.getAll(key).join(" "), autocomplete: "off", spellcheck: "false", ...properties }));
-  const sort = h("select", { name: "sort" }, h("option", { value: "newest" }, "newest"), h("option", { value: "longest" }, "longest"));
+    h("input", { name: key, value: query.getAll(key).join(" "), autocomplete: "off", spellcheck: "false",
+      ...properties }));
+  const sort = h("select", { name: "sort" }, h("option", { value: "newest" }, "newest"),
+    h("option", { value: "longest" }, "longest"));
   sort.value = query.get("sort") === "longest" ? "longest" : "newest";
   const form = h("form.filters.panel", { "aria-label": "Filters", onsubmit(event) {
     event.preventDefault();
     apply(view, new FormData(form));
   }, onchange: (event) => ["error", "sort"].includes(event.target.name) && form.requestSubmit() },
-  field("service", "Service", "", { list: "services" }), field("operation", "Operation", "", { list: "operations" }),
+  field("service", "Service", "", { list: "services" }),
+    field("operation", "Operation", "", { list: "operations" }),
   field("reason", "Reason", ".short", { list: "reasons" }),
-  field("min_duration", "At least", ".short", { placeholder: "100ms", pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
-  field("max_duration", "At most", ".short", { placeholder: "2s", pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
+  field("min_duration", "At least", ".short",
+    { placeholder: "100ms", pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
+  field("max_duration", "At most", ".short", { placeholder: "2s",
+    pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
   field("tag", "Attributes", ".tags", { placeholder: "http.status_code=500" }),
-  h("label.check", null, h("input", { type: "checkbox", name: "error", value: "1", checked: query.has("error") }), "errors only"),
+  h("label.check", null, h("input", { type: "checkbox", name: "error", value: "1",
+    checked: query.has("error") }), "errors only"),
   h("label", null, "Order", sort),
   h("button.main", null, "Search"),
   [...query.keys()].some((key) => key !== "from") && h("button", { type: "button",
     onclick: () => view.go("traces", null, { from: query.get("from") }) }, "Clear"),
-  h("datalist", { id: "services" }, view.services().slice(0, 500).map((one) => h("option", { value: cut(shown(one), 200) }))),
+  h("datalist", { id: "services" }, view.services().slice(0,
+    500).map((one) => h("option", { value: cut(shown(one), 200) }))),
   h("datalist", { id: "operations" }),
-  h("datalist", { id: "reasons" }, (view.status()?.policies ?? []).map((one) => h("option", { value: cut(shown(one), 200) }))));
+  h("datalist", { id: "reasons" }, (view.status()?.policies
+    ?? []).map((one) => h("option", { value: cut(shown(one), 200) }))));
   suggestOperations(view, form);
   return form;
 }
@@ -63,7 +73,8 @@ function suggestOperations(view, form) {
   form.operation.addEventListener("focus", async () => {
     try {
       const document = await get("v1/services", {}, view);
-      const chosen = (document.services ?? []).filter((one) => !form.service.value || one.name === form.service.value);
+      const chosen = (document.services ?? []).filter((one) => !form.service.value
+        || one.name === form.service.value);
       const names = new Set(chosen.flatMap((one) => one.operations ?? []));
       put(list, [...names].slice(0, 300).map((one) => h("option", { value: cut(shown(one), 200) })));
     } catch {
@@ -78,7 +89,8 @@ function apply(view, form) {
   view.go("traces", null, { service: form.get("service").trim(), operation: form.get("operation").trim(),
     reason: form.get("reason").trim(), min_duration: form.get("min_duration").trim(),
     max_duration: form.get("max_duration").trim(), tag: tags.map((tag) => tag.replaceAll('"', "")),
-    error: form.get("error"), sort: form.get("sort") === "longest" ? "longest" : null, policy: view.parameters.get("policy"),
+    error: form.get("error"), sort: form.get("sort") === "longest" ? "longest" : null,
+      policy: view.parameters.get("policy"),
     from: view.parameters.get("from"), to: view.parameters.get("to") });
 }
 
@@ -86,26 +98,33 @@ function show(view, holder, data) {
   const rows = data.traces ?? [];
   if (!rows.length) {
     const isReading = view.status()?.index?.caught_up === false;
-    return put(holder, state(isReading ? "No kept trace matches yet: the index is still reading." : "No kept trace matches.",
+    return put(holder, state(isReading ? "No kept trace matches yet: the index is still reading."
+      : "No kept trace matches.",
       h("p.faint", null, "Look further back, or search for less.")));
   }
   const list = table(view, rows);
   const total = data.total ?? rows.length;
+  const order = view.parameters.get("sort") === "longest" ? "longest" : "newest";
   const more = data.truncated && rows.length < LIMIT_MAX && h("button", { type: "button",
-    onclick: () => view.go("traces", null, { ...all(view.parameters), limit: LIMIT_MAX }) }, `Show up to ${exact(LIMIT_MAX)}`);
+    onclick: () => view.go("traces", null, { ...all(view.parameters), limit: LIMIT_MAX }) },
+      `Show up to ${exact(LIMIT_MAX)}`);
   put(holder,
-    h("section.panel", null, h("header", null, h("h2", null, `${exact(total)} kept ${total === 1 ? "trace" : "traces"}`),
-      data.truncated && h("span.soft", null, `the ${view.parameters.get("sort") === "longest" ? "longest" : "newest"} ${exact(rows.length)} are shown`),
-      more, h("span.legend.more", null, key("●", "error", "error"), key("▲", "slow", "slow"), "drag to choose a time and durations")),
+    h("section.panel", null, h("header", null,
+      h("h2", null, `${exact(total)} kept ${total === 1 ? "trace" : "traces"}`),
+      data.truncated && h("span.soft", null, `the ${order} ${exact(rows.length)} are shown`),
+      more, h("span.legend.more", null, key("●", "error", "error"), key("▲", "slow", "slow"),
+        "drag to choose a time and durations")),
     scatter(view, rows)), h("section.panel.rows", null, list.element));
   view.key = (event) => listKey(event, list);
 }
 
 function key(sign, kind, text) {
-  return h("span.nowrap", null, h(`span.${kind === "error" ? "bad-text" : "slow-text"}`, null, sign), ` ${text}`);
+  return h("span.nowrap", null, h(`span.${kind === "error" ? "bad-text" : "slow-text"}`, null, sign),
+    ` ${text}`);
 }
 
-const all = (parameters) => Object.fromEntries([...new Set(parameters.keys())].map((one) => [one, parameters.getAll(one)]));
+const all = (parameters) => Object.fromEntries([...new Set(parameters.keys())].map((one) =>
+  [one, parameters.getAll(one)]));
 
 /** The rows; one of them can be focused, and keys move from it. */
 function table(view, rows) {
@@ -124,10 +143,12 @@ function table(view, rows) {
   };
   for (const [at, row] of rows.entries()) body.append(line(view, row, at, longest, list));
   const column = (text, kind, width) => h(`th${kind}`, { scope: "col", style: width ? { width } : {} }, text);
-  list.element = h("table.traces", null, h("thead", null, h("tr", null, column("Start (UTC)", "", "6.6rem"), column("Root", ""),
+  list.element = h("table.traces", null, h("thead", null,
+    h("tr", null, column("Start (UTC)", "", "6.6rem"), column("Root", ""),
     column("Duration", "", "8.5rem"), column("Marks", "", "8.4rem"), column("Kept by", "", "9rem"),
     column("Spans", ".number", "4rem"), column("Errors", ".number.narrow-hide", "4rem"),
-    column("Stands for", ".number.narrow-hide", "5.4rem"), column("Services", ".narrow-hide", "8rem"))), body);
+    column("Stands for", ".number.narrow-hide", "5.4rem"), column("Services", ".narrow-hide", "8rem"))),
+      body);
   return list;
 }
 
@@ -139,7 +160,8 @@ function line(view, row, at, longest, list) {
   h("td", { title: instant(row.start_ns) }, clock(milliseconds(row.start_ns), 1)),
   h("td", null, h("a.service", { href: view.link("trace", row.trace_id), tabindex: "-1" },
     service(row.service, colour(row.service)), name(row.operation, "bdi.name.soft"))),
-  h(`td.bar-cell${row.error ? ".error" : row.slow ? ".slow" : ""}`, null, duration(row.duration_ns), h("i", { style: { width } })),
+  h(`td.bar-cell${row.error ? ".error" : row.slow ? ".slow" : ""}`, null, duration(row.duration_ns),
+    h("i", { style: { width } })),
   h("td", null, marks(row)), h("td", null, reasonMark(row)), h("td.number", null, exact(row.spans)),
   h("td.number.narrow-hide", null, row.errors ? h("span.bad-text", null, exact(row.errors)) : "0"),
   h("td.number.narrow-hide", null, count(row.adjusted_count)),
@@ -149,24 +171,29 @@ function line(view, row, at, longest, list) {
 /** A small bar: the services by their spans. */
 function shares(services) {
   const total = services.reduce((sum, one) => sum + (one.spans || 0), 0) || 1;
-  return h("span.shares", { title: services.map((one) => `${cut(shown(one.name), 80)}: ${exact(one.spans)}`).join("\n") },
-    services.map((one) => h("i", { style: { "--colour": colour(one.name), width: `${(100 * one.spans) / total}%` } })));
+  return h("span.shares", { title: services.map((one) =>
+    `${cut(shown(one.name), 80)}: ${exact(one.spans)}`).join("\n") },
+    services.map((one) => h("i", { style: { "--colour": colour(one.name),
+      width: `${(100 * one.spans) / total}%` } })));
 }
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [58, 10, 8, 20];
 
 /** Duration over time, both as far as the rows reach. Drawn on a canvas: there may be 1,500 points. */
 function scatter(view, rows) {
-  const points = rows.map((row) => ({ row, time: milliseconds(row.start_ns), ns: Math.max(1, row.duration_ns || 1), x: 0, y: 0 }));
+  const points = rows.map((row) => ({ row, time: milliseconds(row.start_ns),
+    ns: Math.max(1, row.duration_ns || 1), x: 0, y: 0 }));
   const times = points.map((point) => point.time);
   let [from, to] = [Math.min(...times), Math.max(...times)];
   if (to - from < 1000) [from, to] = [from - 500, to + 500];
   const low = Math.min(...points.map((point) => point.ns)) / 1.4;
   const high = Math.max(...points.map((point) => point.ns), low * 10) * 1.4;
   // What has a mark is drawn last, over the rest.
-  points.sort((a, b) => Boolean(a.row.error) - Boolean(b.row.error) || Boolean(a.row.slow) - Boolean(b.row.slow));
+  points.sort((a, b) => Boolean(a.row.error) - Boolean(b.row.error)
+    || Boolean(a.row.slow) - Boolean(b.row.slow));
   let drag = null;
-  const element = canvas(view, "scatter", `durations of ${rows.length} traces over time; the list below has the same`,
+  const label = `durations of ${rows.length} traces over time; the list below has the same`;
+  const element = canvas(view, "scatter", label,
     (context, width, height) => {
       const look = palette();
       const [inner, tall] = [width - LEFT - RIGHT, height - TOP - BOTTOM];
@@ -266,18 +293,24 @@ function pointer(view, element, points, drag, setDrag) {
 
 /** Searches again for what lies in the rectangle. */
 function zoom(view, range, chosen, toX, toY) {
-  const time = (x) => range.from + ((Math.max(LEFT, Math.min(x, LEFT + range.inner)) - LEFT) / range.inner) * (range.to - range.from);
-  const ns = (y) => range.low * (range.high / range.low) ** (1 - (Math.max(TOP, Math.min(y, TOP + range.tall)) - TOP) / range.tall);
+  const time = (x) => range.from + ((Math.max(LEFT,
+    Math.min(x, LEFT + range.inner)) - LEFT) / range.inner) * (range.to - range.from);
+  const ns = (y) => range.low * (range.high / range.low) ** (1 - (Math.max(TOP,
+    Math.min(y, TOP + range.tall)) - TOP) / range.tall);
   const [left, right] = [chosen.x, toX].sort((a, b) => a - b);
   const [top, bottom] = [chosen.y, toY].sort((a, b) => a - b);
   const absolute = (ms, up) => String(BigInt(up ? Math.ceil(ms) : Math.floor(ms)) * 1_000_000n);
   const text = (value) => (value >= 1e7 ? `${Math.round(value / 1e6)}ms` : `${Math.round(value)}ns`);
-  view.go("traces", null, { ...all(view.parameters), from: absolute(time(left)), to: absolute(time(right), true),
+  view.go("traces", null, { ...all(view.parameters), from: absolute(time(left)),
+    to: absolute(time(right), true),
     min_duration: text(ns(bottom)), max_duration: text(ns(top)) });
 }
 
 function tipOf(event, row) {
-  showTip(event, h("p", null, service(row.service, colour(row.service)), h("b", null, duration(row.duration_ns))),
-    h("p", null, name(row.operation)), h("p.faint", null, `${clock(milliseconds(row.start_ns), 3)} UTC, ${exact(row.spans)} spans`),
-    h("p.faint", null, h("span", null, "kept by ", h("bdi", null, cut(shown(reasonName(row)), 100))), marks(row)));
+  showTip(event, h("p", null, service(row.service, colour(row.service)),
+    h("b", null, duration(row.duration_ns))),
+    h("p", null, name(row.operation)), h("p.faint", null,
+      `${clock(milliseconds(row.start_ns), 3)} UTC, ${exact(row.spans)} spans`),
+    h("p.faint", null, h("span", null, "kept by ", h("bdi", null, cut(shown(reasonName(row)), 100))),
+      marks(row)));
 }

@@ -1,4 +1,5 @@
-// The spans of a trace as a waterfall. Only the rows that are seen exist, so that thousands of spans scroll smoothly.
+// The spans of a trace as a waterfall. Only the rows that are seen exist, so that thousands of spans scroll
+// smoothly.
 
 import { canvas, h, hideTip, name, palette, put, service, showTip } from "./dom.js";
 import { colour, duration, exact, nanoseconds, roundTicks } from "./format.js";
@@ -9,16 +10,20 @@ const EXTRA = 8;
 
 class Waterfall {
   constructor(view, model, onSelect) {
-    Object.assign(this, { view, model, onSelect, collapsed: new Set(), below: sizes(model), matches: [], matching: new Set(),
+    Object.assign(this, { view, model, onSelect, collapsed: new Set(), below: sizes(model), matches: [],
+      matching: new Set(),
       selected: null, window: null, isPathShown: true, drawn: new Map() });
-    this.map = canvas(view, "minimap", "the whole trace; drag to zoom into a stretch of time", (...all) => this.drawMap(...all));
+    this.map = canvas(view, "minimap", "the whole trace; drag to zoom into a stretch of time",
+      (...all) => this.drawMap(...all));
     // What of the rows is seen; apart from the canvas, so that scrolling doesn't draw thousands of bars anew.
     this.seen = h("div.seen", { "aria-hidden": "true" });
     this.axis = h("div.axis", { "aria-hidden": "true" });
     this.all = h("div.all");
     this.spans = h("div.spans", { tabindex: "0", role: "tree", "aria-label": "Spans" }, this.all);
-    const split = h("div.split", { role: "separator", "aria-orientation": "vertical", "aria-label": "Width of the names", tabindex: "0" });
-    this.element = h("section.panel.waterfall", { "aria-label": "Waterfall" }, h("div.map-frame", null, this.map, this.seen), this.axis, this.spans, split);
+    const split = h("div.split", { role: "separator", "aria-orientation": "vertical",
+      "aria-label": "Width of the names", tabindex: "0" });
+    this.element = h("section.panel.waterfall", { "aria-label": "Waterfall" },
+      h("div.map-frame", null, this.map, this.seen), this.axis, this.spans, split);
     this.spans.addEventListener("scroll", () => this.draw(), { passive: true });
     const observer = new ResizeObserver(() => this.draw());
     observer.observe(this.spans);
@@ -53,7 +58,8 @@ class Waterfall {
   /** Draws the rows that are seen and a few more; keeps those that are there already. */
   draw() {
     const first = Math.max(0, Math.floor(this.spans.scrollTop / ROW) - EXTRA);
-    const last = Math.min(this.rows.length, Math.ceil((this.spans.scrollTop + this.spans.clientHeight) / ROW) + EXTRA);
+    const bottom = this.spans.scrollTop + this.spans.clientHeight;
+    const last = Math.min(this.rows.length, Math.ceil(bottom / ROW) + EXTRA);
     for (const [at, row] of this.drawn) {
       if (at >= first && at < last) continue;
       row.remove();
@@ -77,19 +83,24 @@ class Waterfall {
   row(span, at) {
     const { model } = this;
     const isOpen = !this.collapsed.has(span);
-    const classes = ["row", span === this.selected && "selected", span.isError && "failed", span.isGhost && "ghost",
+    const classes = ["row", span === this.selected && "selected", span.isError && "failed",
+      span.isGhost && "ghost",
       this.matching.has(span) && "match"].filter(Boolean).join(".");
-    const fold = span.children.length > 0 && h("button.fold", { type: "button", tabindex: "-1", "aria-label": isOpen ? "Collapse" : "Expand" },
+    const fold = span.children.length > 0 && h("button.fold",
+      { type: "button", tabindex: "-1", "aria-label": isOpen ? "Collapse" : "Expand" },
       isOpen ? "▾" : "▸");
-    const row = h(`div.${classes}`, { role: "treeitem", id: `row-${at}`, "aria-level": span.depth + 1, "aria-selected": String(span === this.selected),
-      "aria-expanded": span.children.length ? String(isOpen) : null, style: { top: `${at * ROW}px`, "--colour": colour(span.service) } },
+    const row = h(`div.${classes}`, { role: "treeitem", id: `row-${at}`, "aria-level": span.depth + 1,
+      "aria-selected": String(span === this.selected),
+      "aria-expanded": span.children.length ? String(isOpen) : null,
+        style: { top: `${at * ROW}px`, "--colour": colour(span.service) } },
     h("div.tree", { style: { "padding-left": `${8 + Math.min(span.depth, 24) * 12}px` } },
       fold || h("span.fold"), h("span.edge"),
       span === model.origin && h("span.flag.origin", { title: "the error began here" }, "origin"),
       span.isError && span !== model.origin && h("span.flag.error", { title: "status ERROR" }, "!"),
       span.isSkewed && h("span.flag.skew", { title: "outside its caller's span: the clocks differ" }, "◷"),
       span.isCut && h("span.flag.skew", { title: "its parents form a circle" }, "↻"),
-      !span.isGhost && name(span.service, "bdi.name.service-name"), name(span.operation, "bdi.name.operation"),
+      !span.isGhost && name(span.service, "bdi.name.service-name"),
+        name(span.operation, "bdi.name.operation"),
       !isOpen && h("span.faint", null, `+${exact(this.below.get(span))}`)),
     this.lane(span));
     row.span = span;
@@ -99,16 +110,22 @@ class Waterfall {
   lane(span) {
     const [left, right] = [this.percent(span.start), this.percent(span.end)];
     if (right < 0 || left > 100) return h("div.lane");
-    const at = (from, to) => ({ left: `${Math.max(-1, from)}%`, width: `${Math.min(101, to) - Math.max(-1, from)}%` });
-    const label = right < 82 ? { left: `${Math.max(0, right)}%` } : left > 18 ? { right: `${Math.max(0, 100 - left)}%` } : { left: `${Math.max(0, left)}%` };
+    const at = (from, to) => ({ left: `${Math.max(-1, from)}%`,
+      width: `${Math.min(101, to) - Math.max(-1, from)}%` });
+    const label = right < 82 ? { left: `${Math.max(0, right)}%` } : left > 18
+      ? { right: `${Math.max(0, 100 - left)}%` } : { left: `${Math.max(0, left)}%` };
     const events = (span.raw.events ?? []).slice(0, 20).map((event) => {
-      const time = Number(nanoseconds(event.time_ns) - this.model.first) + (this.model.isCorrected ? span.skew : 0);
+      const time = Number(nanoseconds(event.time_ns) - this.model.first) + (this.model.isCorrected ? span.skew
+        : 0);
       const place = this.percent(time);
       return place >= 0 && place <= 100 && h("i.event-mark", { style: { left: `${place}%` } });
     });
-    return h("div.lane", null, h("i.span-bar", { style: at(left, right) }), span.path.map(([from, to]) => [this.percent(from), this.percent(to)])
-      .filter(([from, to]) => to >= 0 && from <= 100).slice(0, 200).map(([from, to]) => h("i.critical", { style: at(from, to) })), events,
-    h(right >= 82 && left <= 18 ? "span.label.inside" : "span.label", { style: label }, duration(span.duration)));
+    return h("div.lane", null, h("i.span-bar", { style: at(left, right) }),
+      span.path.map(([from, to]) => [this.percent(from), this.percent(to)])
+      .filter(([from, to]) => to >= 0 && from <= 100).slice(0,
+        200).map(([from, to]) => h("i.critical", { style: at(from, to) })), events,
+    h(right >= 82 && left <= 18 ? "span.label.inside" : "span.label", { style: label },
+      duration(span.duration)));
   }
 
   drawAxis() {
@@ -117,8 +134,10 @@ class Waterfall {
     const [, ...ticks] = roundTicks(range, 6);
     // The axis covers the lanes only.
     const place = (part) => `calc(var(--names) + (100% - var(--names)) * ${part})`;
-    put(this.axis, h("span", { style: { left: place(0) } }, duration(offset)), ticks.filter((tick) => tick < range * 0.97).map((tick) => [
-      h("i", { style: { left: place(tick / range) } }), h("span", { style: { left: place(tick / range) } }, duration(offset + tick))]));
+    put(this.axis, h("span", { style: { left: place(0) } }, duration(offset)),
+      ticks.filter((tick) => tick < range * 0.97).map((tick) => [
+      h("i", { style: { left: place(tick / range) } }),
+        h("span", { style: { left: place(tick / range) } }, duration(offset + tick))]));
   }
 
   drawMap(context, width, height) {
@@ -128,7 +147,8 @@ class Waterfall {
     const tall = (height - 8) / Math.max(1, this.rows.length);
     for (const [at, span] of this.rows.entries()) {
       context.fillStyle = look(span.isError ? "--error" : span.isGhost ? "--line" : colour(span.service));
-      context.fillRect(x(span.start), 4 + at * tall, Math.max(1, x(span.end) - x(span.start)), Math.max(1, Math.min(4, tall - 0.5)));
+      context.fillRect(x(span.start), 4 + at * tall, Math.max(1, x(span.end) - x(span.start)),
+        Math.max(1, Math.min(4, tall - 0.5)));
     }
     context.fillStyle = look("--back");
     context.globalAlpha = 0.75;
@@ -153,18 +173,22 @@ class Waterfall {
     });
     this.all.addEventListener("dblclick", (event) => {
       const row = event.target.closest(".row");
-      if (row && event.target.closest(".lane")) this.zoom([row.span.start, Math.max(row.span.end, row.span.start + 1)]);
+      if (row && event.target.closest(".lane")) this.zoom([row.span.start,
+        Math.max(row.span.end, row.span.start + 1)]);
     });
     this.all.addEventListener("pointermove", (event) => {
       const span = event.target.closest(".lane") && event.target.closest(".row").span;
       if (!span || event.buttons) return hideTip();
-      showTip(event, h("p", null, service(span.service, colour(span.service)), h("b", null, duration(span.duration))),
+      showTip(event, h("p", null, service(span.service, colour(span.service)),
+        h("b", null, duration(span.duration))),
         h("p", null, name(span.operation)),
-        h("p.faint", null, `from ${duration(span.start - this.model.low)} on`, span.onPath > 0 && h("span", null, `critical path ${duration(span.onPath)}`)));
+        h("p.faint", null, `from ${duration(span.start - this.model.low)} on`,
+          span.onPath > 0 && h("span", null, `critical path ${duration(span.onPath)}`)));
     });
     this.all.addEventListener("pointerleave", hideTip);
     this.listenToMap();
-    const setSplit = (percent) => this.element.style.setProperty("--names", `${Math.max(12, Math.min(75, percent))}%`);
+    const setSplit = (percent) => this.element.style.setProperty("--names",
+      `${Math.max(12, Math.min(75, percent))}%`);
     split.addEventListener("pointerdown", (event) => split.setPointerCapture(event.pointerId));
     split.addEventListener("pointermove", (event) => {
       const box = this.element.getBoundingClientRect();
@@ -180,7 +204,8 @@ class Waterfall {
 
   listenToMap() {
     const { map } = this;
-    const place = (event) => Math.max(0, Math.min(map.clientWidth, event.clientX - map.getBoundingClientRect().left));
+    const place = (event) => Math.max(0, Math.min(map.clientWidth,
+      event.clientX - map.getBoundingClientRect().left));
     map.addEventListener("pointerdown", (event) => {
       map.setPointerCapture(event.pointerId);
       this.drag = [place(event), place(event)];
@@ -216,7 +241,8 @@ class Waterfall {
   }
 
   collapseAll() {
-    this.collapsed = new Set([...this.model.spans, ...this.model.ghosts].filter((span) => span.children.length && span.depth > 0));
+    this.collapsed = new Set([...this.model.spans,
+      ...this.model.ghosts].filter((span) => span.children.length && span.depth > 0));
     this.rebuild();
   }
 
@@ -236,18 +262,23 @@ class Waterfall {
     this.selected = span;
     if (span) {
       let isHidden = false;
-      for (let above = span.parent; above; above = above.parent) isHidden = this.collapsed.delete(above) || isHidden;
+      for (let above = span.parent; above; above = above.parent) isHidden = this.collapsed.delete(above)
+        || isHidden;
       if (isHidden) this.rebuild();
     }
     this.onSelect(span);
     if (span && isScrolled) {
       const top = this.place.get(span) * ROW;
       const { scrollTop, clientHeight } = this.spans;
-      if (top < scrollTop || top + ROW > scrollTop + clientHeight) this.spans.scrollTop = top - clientHeight / 2;
+      if (top < scrollTop || top + ROW > scrollTop + clientHeight) {
+        this.spans.scrollTop = top - clientHeight / 2;
+      }
     }
     this.redrawRows();
     // On narrow screens the panel covers the lower half: the page scrolls, too.
-    if (span && isScrolled && matchMedia("(max-width: 960px)").matches) this.drawn.get(this.place.get(span))?.scrollIntoView({ block: "nearest" });
+    if (span && isScrolled && matchMedia("(max-width: 960px)").matches) {
+      this.drawn.get(this.place.get(span))?.scrollIntoView({ block: "nearest" });
+    }
     const at = span ? this.place.get(span) : null;
     if (at === null) this.spans.removeAttribute("aria-activedescendant");
     else this.spans.setAttribute("aria-activedescendant", `row-${at}`);
@@ -258,7 +289,8 @@ class Waterfall {
   find(text) {
     const wanted = text.trim().toLowerCase();
     const has = (value) => String(value).toLowerCase().includes(wanted);
-    const match = (span) => has(span.service) || has(span.operation) || has(span.id) || has(span.raw.status_message ?? "")
+    const match = (span) => has(span.service) || has(span.operation) || has(span.id)
+      || has(span.raw.status_message ?? "")
       || (span.raw.attributes ?? []).some(([key, value]) => has(key) || has(value));
     const found = wanted ? new Set(this.model.spans.filter(match)) : new Set();
     this.matching = found;
@@ -281,13 +313,15 @@ class Waterfall {
   key(event) {
     const at = this.selected ? this.place.get(this.selected) ?? -1 : -1;
     const page = Math.floor(this.spans.clientHeight / ROW);
-    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, PageDown: at + page, PageUp: at - page, Home: 0,
+    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, PageDown: at + page,
+      PageUp: at - page, Home: 0,
       End: this.rows.length - 1 }[event.key];
     const span = this.selected;
     if (to !== undefined) this.select(this.rows[Math.max(0, Math.min(this.rows.length - 1, to))]);
     else if (event.key === "n") this.nextMatch(1);
     else if (event.key === "N") this.nextMatch(-1);
-    else if (event.key === "Enter" && !event.target.closest?.("button, a, summary")) this.select(span ?? this.rows[0]);
+    else if (event.key === "Enter" && !event.target.closest?.("button, a, summary")) this.select(span
+      ?? this.rows[0]);
     else if (event.key === "ArrowLeft" && span) {
       if (span.children.length && !this.collapsed.has(span)) this.fold(span);
       else if (span.parent) this.select(span.parent);
