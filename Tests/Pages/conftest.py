@@ -6,18 +6,16 @@ How to run:
     make python                       # installs requirements.txt into .venv
     .venv/bin/python -B -m pytest Tests/Pages
 
-With CONSOLE_URL=http://127.0.0.1:8090 the tests marked `generic` run against a console that runs there, and the
-rest, which need data of the mock's making, are deselected. With RECORDINGS=FOLDER, recordings of real traces
-(NAME.otlp.zst) in that folder are shown too; without it these tests are skipped. With SCREENSHOTS=FOLDER, the
-pictures that `test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes those of the README into
-docs/images.
+With CONSOLE_URL=http://127.0.0.1:8090 the tests marked `generic` run against a console that runs there; the
+rest, which need the mock's data, are deselected. With RECORDINGS=FOLDER, recordings of real traces (NAME.otlp.zst) in
+that folder are shown too; without it these tests are skipped. With SCREENSHOTS=FOLDER, the pictures that
+`test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes those of the README into docs/images.
 """
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright

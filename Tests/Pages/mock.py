@@ -1,7 +1,7 @@
 """Serves the console's pages with made data behind the backend's API: `python mock.py --traces 2000`.
 
-For work on the pages and for their tests: worlds of any size, hostile names, nothing kept, answers that fail or
-take long. What it computes is plausible, not exact.
+For work on the pages and for their tests: worlds of any size, hostile names, nothing kept, answers that fail
+or take long. What it computes is plausible, not exact.
 """
 
 import argparse
@@ -428,7 +428,7 @@ def duration(text: str) -> float:
 
 
 class Maker:
-    """Makes the spans of a row: calls within calls, a clock that differs, an error that climbs to the root."""
+    """Makes the spans of a row: calls within calls, a late clock, an error that climbs to the root."""
 
     def __init__(self, world: World, row: dict) -> None:
         self.world, self.row = world, row

@@ -1,4 +1,4 @@
-"""The pages' computations, in the browser: trees, critical paths, error origins, clocks, layouts, the search."""
+"""The pages' computations, in the browser: trees, critical paths, error origins, clocks, layouts."""
 
 import pytest
 
@@ -20,20 +20,21 @@ def run(pages, mock):
 
 def path(spans: str) -> str:
     return f"""const model = m.traceModel({{ spans: [{spans}] }});
-      return Object.fromEntries(model.spans.filter((one) => one.onPath).map((one) => [one.id, one.path.toSorted((a, b) => a[0] - b[0])]));"""
+      return Object.fromEntries(model.spans.filter((one) => one.onPath).map((one) => [one.id,
+        one.path.toSorted((a, b) => a[0] - b[0])]));"""
 
 
 def test_the_critical_path_leads_back_from_the_end(run):
     # c outlives its parent: it is cut. a ends within b, so it is not waited for. d starts after its parent's
     # end.
-    spans = """span('r', null, 0, 100), span('a', 'r', 10, 40), span('b', 'r', 30, 80), span('c', 'r', 85, 120),
-      span('d', 'r', 105, 110)"""
+    spans = """span('r', null, 0, 100), span('a', 'r', 10, 40), span('b', 'r', 30, 80),
+      span('c', 'r', 85, 120), span('d', 'r', 105, 110)"""
     assert run(path(spans)) == {"r": [[0, 30], [80, 85]], "b": [[30, 80]], "c": [[85, 100]]}
 
 
 def test_the_critical_path_goes_down_and_covers_the_root(run):
-    spans = """span('r', null, 0, 100), span('a', 'r', 10, 90), span('b', 'a', 20, 50), span('c', 'a', 50, 60),
-      span('d', 'c', 50, 60)"""
+    spans = """span('r', null, 0, 100), span('a', 'r', 10, 90), span('b', 'a', 20, 50),
+      span('c', 'a', 50, 60), span('d', 'c', 50, 60)"""
     assert run(path(spans)) == {
         "r": [[0, 10], [90, 100]],
         "a": [[10, 20], [60, 90]],
@@ -44,18 +45,21 @@ def test_the_critical_path_goes_down_and_covers_the_root(run):
 
 def test_the_error_began_with_the_failed_span_without_a_failed_child_that_ended_first(run):
     failed = "{ status: 'error' }"
-    spans = f"""span('r', null, 0, 100, {failed}), span('a', 'r', 0, 50, {failed}), span('b', 'a', 0, 40, {failed}),
+    spans = f"""span('r', null, 0, 100, {failed}), span('a', 'r', 0, 50, {failed}),
+      span('b', 'a', 0, 40, {failed}),
       span('c', 'r', 0, 30), span('d', 'c', 0, 35, {failed}), span('e', 'c', 0, 35, {failed})"""
     assert run(f"return m.traceModel({{ spans: [{spans}] }}).origin.id") == "d"
 
 
 def test_parents_in_a_circle_missing_or_doubled(run):
-    spans = """span('a', 'b', 5, 9), span('b', 'c', 3, 9), span('c', 'a', 4, 9), span('x', 'x', 1, 2), span('o', 'gone', 6, 7),
+    spans = """span('a', 'b', 5, 9), span('b', 'c', 3, 9), span('c', 'a', 4, 9), span('x', 'x', 1, 2),
+      span('o', 'gone', 6, 7),
       span('p', 'gone', 7, 8), span('x', null, 2, 3), span('y', 'a', 5, 6)"""
     found = run(f"""const model = m.traceModel({{ spans: [{spans}] }});
       return {{ rows: m.visibleRows(model, new Set()).map((one) => [one.id, one.depth]),
         cut: model.spans.filter((one) => one.isCut).map((one) => one.id),
-        double: model.spans.filter((one) => one.isDouble).length, ghosts: model.ghosts.map((one) => [one.id, one.start, one.end]) }};""")
+        double: model.spans.filter((one) => one.isDouble).length,
+        ghosts: model.ghosts.map((one) => [one.id, one.start, one.end]) }};""")
     assert found["rows"] == [
         ["x", 0],
         ["x", 0],
@@ -85,8 +89,10 @@ def test_circles_and_chains_of_50000_end(run):
 def test_a_clock_is_corrected_so_that_the_child_lies_in_the_middle(run):
     other = "{ resource: 1, kind: 'server' }"
     client = "{ kind: 'client' }"
-    spans = f"""span('r', null, 1000, 1100, {client}), span('s', 'r', 500, 560, {other}), span('t', 's', 510, 520, {{ resource: 1 }}),
-      span('u', 't', 510, 512, {{ resource: 2, kind: 'consumer' }}), span('v', 's', 2000, 2100, {{ resource: 2, kind: 'server' }})"""
+    spans = f"""span('r', null, 1000, 1100, {client}), span('s', 'r', 500, 560, {other}),
+      span('t', 's', 510, 520, {{ resource: 1 }}),
+      span('u', 't', 510, 512, {{ resource: 2, kind: 'consumer' }}),
+      span('v', 's', 2000, 2100, {{ resource: 2, kind: 'server' }})"""
     found = run(f"""const model = m.traceModel({{ spans: [{spans}] }});
       const before = [model.skewed, model.skewMost, model.spans[1].start];
       m.place(model, true);
@@ -96,7 +102,8 @@ def test_a_clock_is_corrected_so_that_the_child_lies_in_the_middle(run):
 
 
 def test_broken_values_do_not_break_the_model(run):
-    body = """const model = m.traceModel({ spans: [{}, { span_id: 7, start_ns: 'x', duration_ns: -5, kind: 2, status: null },
+    body = """const model = m.traceModel({ spans: [{},
+        { span_id: 7, start_ns: 'x', duration_ns: -5, kind: 2, status: null },
         { span_id: 'a', start_ns: 1700000000000000000, duration_ns: 'Infinity' }] });
       return [model.spans.length, model.spans.every((one) => Number.isFinite(one.start)
         && Number.isFinite(one.end)),

@@ -45,7 +45,8 @@ def test_real_traces(pages, mock, path):
               const m = await import('/ui/tracemodel.js');
               const model = m.traceModel(await (await fetch('/v1/traces/{trace}')).json());
               const path = model.spans.reduce((sum, span) => sum + span.onPath, 0);
-              return [m.visibleRows(model, new Set()).length - model.ghosts.length, path, model.root.duration];
+              const rows = m.visibleRows(model, new Set()).length - model.ghosts.length;
+              return [rows, path, model.root.duration];
             }}"""
         )
         assert result[0] == one["spans"], "each span has a row"

@@ -1,4 +1,4 @@
-"""Pictures of all pages: `SCREENSHOTS=FOLDER`. With `DOCS_IMAGES=1` also those of the README, in docs/images."""
+"""Pictures of all pages: `SCREENSHOTS=FOLDER`. With `DOCS_IMAGES=1` also the README's, in docs/images."""
 
 import io
 import os
