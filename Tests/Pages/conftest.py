@@ -9,7 +9,8 @@ How to run:
 With CONSOLE_URL=http://127.0.0.1:8090 the tests marked `generic` run against a console that runs there; the
 rest, which need the mock's data, are deselected. With RECORDINGS=FOLDER, recordings of real traces
 (NAME.otlp.zst) in that folder are shown too; without it these tests are skipped. With SCREENSHOTS=FOLDER, the
-pictures that `test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes the README's into docs/images.
+pictures that `test_screens.py` makes stay there, for a look; DOCS_IMAGES=1 writes the README's into
+docs/images.
 """
 
 import os
