@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not CONSOLE_URL:
         return
     others = [item for item in items if not item.get_closest_marker("generic")]
-    config.hook.pytest_deselected(others)
+    config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item.get_closest_marker("generic")]
 
 
