@@ -294,6 +294,47 @@ private func output(_ events: [Event]) -> [[UInt8]] {
     #expect(with.world.counters.recallsRequested > 0)
   }
 
+  /// What they say is what happens once they are among the policies: the verdicts that name one change, and
+  /// no others.
+  @Test(arguments: 1...3) func theyTellTheTruth(seed: UInt64) throws {
+    // Asynchronous work would change how long a window is open.
+    let steps = randomStream(seed: seed, steps: 1200).compactMap {
+      step -> (spans: [TestSpan], time: Int64)? in
+      guard case .spans(let spans, let time) = step else { return nil }
+      let plain = spans.map { span in
+        var span = span
+        (span.kind, span.links) = (2, 0)
+        return span
+      }
+      return (plain, time)
+    }
+    func verdicts(_ adjust: (inout SamplerConfiguration) -> Void) throws -> [String: WrittenDecision] {
+      let world = World {
+        $0.dropped = .full
+        $0.windows.lateWindow = .seconds(3600)
+        adjust(&$0)
+      }
+      var events: [Event] = []
+      for step in steps { events += try world.send(step.spans, at: step.time) }
+      events += try world.pass(to: 10_000_000)
+      let finals = events.written.filter { $0.final && $0.revised == nil }
+      return Dictionary(finals.map { ($0.traceId, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+    let both = Policy(name: "both", rule: .and([.statusCode([.ok]), .spanCount(least: 4, most: nil)]))
+    let fast = Policy(name: "fast", rule: .drop([.not(.latency(threshold: .seconds(3), upper: nil))]))
+    let half = Policy(name: "half", rule: .hashed(HashSampling(salt: "s", percentage: 50)))
+    let shadow = ReferenceSampler.shadow + [both, fast, half]
+    let before = try verdicts { $0.shadow = shadow }
+    for policy in shadow {
+      let after = try verdicts { $0.policies.append(policy) }
+      #expect(Set(after.keys) == Set(before.keys))
+      let changed = before.keys.filter { before[$0]?.verdict != after[$0]?.verdict }
+      let named = before.keys.filter { before[$0]?.shadow?.contains(policy.name) == true }
+      #expect(Set(changed) == Set(named), "\(policy.name)")
+      #expect(named.count > 3, "\(policy.name)")
+    }
+  }
+
   /// A record that is too large for its topic names fewer of them.
   @Test func namesAreLeftOutOfRecordsThatAreTooLarge() throws {
     let world = World {
