@@ -39,6 +39,9 @@ public struct CommitPoint: Equatable, Sendable {
   /// What rate limits and composites had left at `clock`; empty if there are none. Never negative, at most
   /// `budgetLevelsMax` numbers.
   public var budgetLevels: [Int64]
+  /// The same of shadow policies, after the level of their records; empty if there are none. At most
+  /// `budgetLevelsMax` numbers together with `budgetLevels`, and two.
+  public var shadowLevels: [Int64] = []
   /// How far the stream clock was ahead of the time of day at the commit, because producers' clocks are.
   /// Decisions are stamped with the time of day, so reading them back must start that much earlier.
   public var clockAhead = Interval.seconds(0)
@@ -100,7 +103,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// and offsets; of `horizon` the time of the first step, then for each further one how much later its time
   /// is, and its offset, than those of the step before. If windows are log-backed: `s=` the safe offset, `f=`
   /// the follower's position, `h=` the clock at the oldest verdict that it has not passed, `a=` and `u=`
-  /// where log-backed traces begin and end; the last three may be missing.
+  /// where log-backed traces begin and end; the last three may be missing. With shadow
+  /// policies: `shadow=` their levels.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
@@ -141,6 +145,9 @@ public struct CommitPoint: Equatable, Sendable {
       fields.append("forgotten=\(pairs.joined(separator: ":"))")
     }
     if !horizon.isEmpty { fields.append("horizon=\(horizonText)") }
+    if !shadowLevels.isEmpty {
+      fields.append("shadow=\(shadowLevels.map(String.init).joined(separator: ":"))")
+    }
     if let logs { fields.append("l=\(logs.since.nanoseconds):\(logs.next.value)") }
     return fields
   }
@@ -193,12 +200,16 @@ public struct CommitPoint: Equatable, Sendable {
       case "s", "f", "a", "u": guard values.count == 1, values[0] >= 0 else { return false }
       case "h": guard values.count == 1 else { return false }
       case "horizon", "forgotten": break
+      case "shadow":
+        let isPlausible = values.count >= 2 && values.count <= CommitPoint.budgetLevelsMax + 2
+        guard isPlausible, values.allSatisfy({ $0 >= 0 }) else { return false }
       case "l": guard values.count == 2, values[1] >= 0 else { return false }
       default: return false
       }
     }
     func one(_ name: Substring) -> Int64? { numbers[name]?.first }
     if let values = numbers["forgotten"], !readForgotten(values) { return false }
+    shadowLevels = numbers["shadow"] ?? []
     if let values = numbers["l"] {
       logs = LogsPosition(since: Instant(nanoseconds: values[0]), next: Offset(values[1]))
     }

@@ -125,6 +125,9 @@ public struct SamplerConfiguration: Sendable {
   /// vetoes the trace, and one that does not match keeps it only if no other policy decides against it.
   /// Otherwise an inverted policy samples what does not match.
   public var invertDecisions = false
+  /// Policies that are asked of every trace and decide nothing, with names of their own and none `adaptive`.
+  /// Counters and a field of decision records tell what each would have changed; see `ShadowCounts`.
+  public var shadow: [Policy] = []
   /// How the rates of the `adaptive` policy are found; nil if there is none.
   public var baseline: BaselineConfiguration?
   /// Identifies everything that verdicts depend on; repeated in decision records.

@@ -36,6 +36,8 @@ public struct Decision: Sendable {
   public var matches: UInt64
   /// The threshold that the trace was kept with, head sampling included.
   public var threshold: SamplingThreshold
+  /// Bit *i* is set if the verdict would differ with shadow policy *i*; only in a trace's first final record.
+  public var shadow: UInt64 = 0
   /// Spans seen.
   public var spanCount: Int
   /// Spans with status ERROR seen.
@@ -95,19 +97,27 @@ extension Decision {
 /// The names in a decision record.
 struct DecisionNames {
   var policies: [String] = []
+  var shadow: [String] = []
   var services: [[UInt8]] = []
   var rootService: [UInt8] = []
   var rootOperation: [UInt8] = []
   var origin: (spanID: UInt64, service: [UInt8], operation: [UInt8])?
 
   /// Makes a record at least `count` bytes shorter, if it can: leaves out services from the end, replaced by
-  /// `rest`, then all reasons but the first, which is cut, and a skeleton's.
+  /// `rest`, then all shadow policies but the first, which is cut, then all reasons but the first, which is
+  /// cut, and a skeleton's.
   mutating func leaveOut(bytes count: Int, rest: [UInt8]) {
     var left = count
     if !services.isEmpty {
       left += DecisionNames.length(of: rest) + 1
       while left > 0, let service = services.popLast() { left -= DecisionNames.length(of: service) }
       services.append(rest)
+    }
+    while left > 0, shadow.count > 1 { left -= DecisionNames.length(of: Array(shadow.removeLast().utf8)) }
+    if left > 0, let first = shadow.first {
+      let short = String(decoding: first.utf8.prefix(DecisionNames.reasonBytesMax), as: UTF8.self)
+      left -= DecisionNames.length(of: Array(first.utf8)) - DecisionNames.length(of: Array(short.utf8))
+      shadow = [short]
     }
     // Readers of the record must learn that the trace is a skeleton.
     let limit = policies.count > 1 && policies.last == Sampler.limitReason ? policies.popLast() : nil
@@ -128,8 +138,9 @@ struct DecisionNames {
 }
 
 extension Limits {
-  /// Every decision record can be shortened to this. Its names are a policy's, which appears twice, and those
-  /// of two services and two operations, of 256 bytes each; escaped, a byte becomes six: 9,216 bytes.
+  /// Every decision record can be shortened to this. Its names are a policy's, which appears twice, a shadow
+  /// policy's, and those of two services and two operations, of 256 bytes each; escaped, a byte becomes six:
+  /// 10,752 bytes.
   /// Everything else takes less than 1,000.
   public static let decisionBytesMin = 12_000
 }
@@ -138,6 +149,8 @@ extension Limits {
 enum DecisionPart {
   /// The first policy, then all of them.
   case policies
+  /// The shadow policies that would change the verdict.
+  case shadow
   case services
   case root
   case origin
@@ -158,6 +171,7 @@ extension Decision {
     names: (DecisionPart, inout TextOutput) -> Void
   ) {
     appendHead(to: &out)
+    if shadow != 0 { names(.shadow, &out) }
     if !isCompact || isLate { names(.policies, &out) }
     if !isCompact { texts.thresholds.appendCurrent(to: &out) }
     appendCounts(to: &out)
@@ -235,21 +249,27 @@ struct DecisionTexts: ~Copyable {
   var nextLogs: Offset?
   /// The policies' names.
   private let names: [String]
+  /// The shadow policies' names.
+  private let shadowNames: [String]
   /// The end of a record.
   fileprivate let end: [UInt8]
   fileprivate var start = SecondText(of: Instant(nanoseconds: 0))
   fileprivate var decision = SecondText(of: Instant(nanoseconds: 0))
   fileprivate var thresholds = TextCache<SamplingThreshold>()
   fileprivate var circumstances = TextCache<Circumstances>()
+  /// The shadow policies that would change a verdict.
+  private(set) var shadows = TextCache<UInt64>()
   /// The policies of full records.
   private(set) var reasons = TextCache<Reasons>()
 
   /// - Parameters:
   ///   - configuration: the version of the configuration that decides.
   ///   - policies: their names.
-  init(partition: PartitionID, configuration: String, policies: [String]) {
+  ///   - shadow: the names of shadow policies.
+  init(partition: PartitionID, configuration: String, policies: [String], shadow: [String] = []) {
     self.partition = partition
     names = policies
+    shadowNames = shadow
     var end = Array(#"","config":"#.utf8)
     end.appendJSONString(configuration)
     end.append(0x7d)
@@ -273,6 +293,7 @@ struct DecisionTexts: ~Copyable {
     } else if !circumstances.find(wanted) {
       circumstances.add(wanted, wanted.text(partition))
     }
+    if decision.shadow != 0, !shadows.find(decision.shadow) { addText(ofShadow: decision.shadow) }
     guard !isCompact else { return }
     start.follow(decision.startInstant)
     if !thresholds.find(decision.threshold) { thresholds.add(decision.threshold, decision.threshold.text) }
@@ -300,6 +321,27 @@ struct DecisionTexts: ~Copyable {
     var policies = names.indices.filter { wanted.matches & 1 << UInt64($0) != 0 }.map { names[$0] }
     if let other = wanted.state.reason(matches: wanted.matches) { policies.append(other) }
     reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
+  }
+
+  @inline(never)
+  private mutating func addText(ofShadow policies: UInt64) {
+    shadows.add(policies, DecisionTexts.text(ofShadow: shadowNames(in: policies)))
+  }
+
+  /// The names of shadow policies, one bit each.
+  func shadowNames(in policies: UInt64) -> [String] {
+    shadowNames.indices.filter { policies & 1 << UInt64($0) != 0 }.map { shadowNames[$0] }
+  }
+
+  /// The field that names shadow policies.
+  fileprivate static func text(ofShadow policies: [String]) -> [UInt8] {
+    var text = Array(#","shadow":["#.utf8)
+    for (place, policy) in policies.enumerated() {
+      if place > 0 { text.append(0x2c) }
+      text.appendJSONString(policy)
+    }
+    text.append(0x5d)
+    return text
   }
 
   /// The fields that name the first policy, then all of them.
@@ -440,6 +482,7 @@ extension DecisionNames {
     var room = JSONSize.stringMax(rootService.count) + JSONSize.stringMax(rootOperation.count)
     if let first = policies.first { room += JSONSize.stringMax(first.utf8.count) }
     for policy in policies { room += JSONSize.stringMax(policy.utf8.count) + 1 }
+    for policy in shadow { room += JSONSize.stringMax(policy.utf8.count) + 1 }
     for service in services { room += JSONSize.stringMax(service.count) + 1 }
     guard let origin else { return room }
     return room + JSONSize.stringMax(origin.service.count) + JSONSize.stringMax(origin.operation.count)
@@ -449,6 +492,7 @@ extension DecisionNames {
   func append(_ part: DecisionPart, to out: inout TextOutput) {
     switch part {
     case .policies: DecisionTexts.text(ofPolicies: policies).withRawBytes { out.append($0) }
+    case .shadow: DecisionTexts.text(ofShadow: shadow).withRawBytes { out.append($0) }
     case .services:
       out.appendServices { out in
         for place in services.indices {

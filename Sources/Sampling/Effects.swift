@@ -164,6 +164,8 @@ public struct SamplerCounters: Equatable, Sendable {
   /// Dropped traces that a policy would have kept because of spans that arrived too late, by policy; one
   /// trace may count under several.
   public var missedByPolicy: [String: UInt64] = [:]
+  /// What shadow policies have answered: those in effect first, in their order.
+  public internal(set) var shadow: [ShadowCounts] = []
 
   /// Nothing counted yet.
   public init() {}
@@ -227,11 +229,13 @@ extension SamplerCounters {
     statsKeysLeftOut += other.statsKeysLeftOut
     keptByReason.merge(other.keptByReason) { $0 + $1 }
     missedByPolicy.merge(other.missedByPolicy) { $0 + $1 }
+    if !other.shadow.isEmpty { shadow.add(other.shadow) }
   }
 
-  /// Starts each of `policies` at zero, unless it already has a count.
-  mutating func beginCounting(_ policies: [Policy]) {
-    for policy in policies {
+  /// Starts each policy at zero, unless it already has a count.
+  mutating func beginCounting(_ configuration: SamplerConfiguration) {
+    shadow.begin(configuration.shadow.map(\.name))
+    for policy in configuration.policies {
       keptByReason[policy.name, default: 0] += 0
       missedByPolicy[policy.name, default: 0] += 0
     }

@@ -9,7 +9,7 @@ import OTLP
 import SpanStorage
 
 extension Sampler {
-  /// Adopts the policies, the baseline and the version of `configuration`; everything else stays.
+  /// Adopts the policies, shadow policies, baseline and version of `configuration`; everything else stays.
   ///
   /// Rate limits of unchanged policies keep their level. Buffered spans are read again if there are new
   /// predicates.
@@ -41,11 +41,12 @@ extension Sampler {
     policies = successor
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
-      partition: partition, configuration: self.configuration.version, policies: policies.program.names)
+      partition: partition, configuration: self.configuration.version, policies: policies.program.names,
+      shadow: policies.shadow?.names ?? [])
     texts.nextLogs = nextLogs
     ledger.adopt(configuration: self.configuration.version)
     baseline?.adopt(self.configuration)
-    counters.beginCounting(self.configuration.policies)
+    counters.beginCounting(self.configuration)
   }
 
   /// Evaluates the predicates on the buffered spans of a trace, except those `asked` before.
@@ -80,9 +81,10 @@ extension SamplerConfiguration {
     return configuration
   }
 
-  /// Adopts the policies, the baseline and the version of `other`.
+  /// Adopts the policies, the shadow policies, the baseline and the version of `other`.
   public mutating func adopt(_ other: SamplerConfiguration) {
     policies = other.policies
+    shadow = other.shadow
     sampleOnFirstMatch = other.sampleOnFirstMatch
     invertDecisions = other.invertDecisions
     baseline = other.baseline

@@ -20,6 +20,10 @@ struct Recovery {
   var clock = Instant.distantPast
   /// Traces that were kept early and not finally decided, with the threshold their spans carry.
   var keptEarly: [TraceID: SamplingThreshold] = [:]
+  /// Where late spans are of traces whose verdicts have not been read back: the ledger is read first, and the
+  /// verdict may be a decision record. At most `lateMax`.
+  var lateUntil: [TraceID: Offset] = [:]
+  static let lateMax = 100_000
   /// Whether nothing is decided before the high water.
   var isHolding = false
   /// Whether nothing is decided at all: the sampler holds traces that are recalled.
@@ -48,6 +52,7 @@ extension Sampler {
     lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
+    policies.shadow?.restore(point.shadowLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
     handOuts.resume(at: point.follower)
@@ -84,7 +89,8 @@ extension Sampler {
       if case .requested(let until) = verdict.recall {
         return restoreRecall(verdict, until: until, past: known)
       }
-      guard let known, !verdicts[known].isKept else { return }
+      guard let known else { return noteLate(of: verdict) }
+      guard !verdicts[known].isKept else { return }
       verdicts[known].report(policies.program.named(verdict.reasons))
       if let last = verdict.lastOffset { verdicts[known].noteLate(at: last) }
       if verdict.hasRoot { verdicts[known].noteRoot() }
@@ -95,6 +101,15 @@ extension Sampler {
     }
     if verdict.isKept, verdict.isFinal, !verdict.isRevised, handOuts.isUsed { restoreHandOut(verdict) }
     remember(verdict, in: known, hash)
+  }
+
+  private mutating func noteLate(of verdict: RestoredVerdict) {
+    guard let last = verdict.lastOffset else { return }
+    if let known = recovery.lateUntil[verdict.traceID] {
+      recovery.lateUntil[verdict.traceID] = max(known, last)
+    } else if recovery.lateUntil.count < Recovery.lateMax {
+      recovery.lateUntil[verdict.traceID] = last
+    }
   }
 
   /// Adds a past verdict that replaces `known`. A late record that says keep is about a trace whose old
@@ -125,6 +140,7 @@ extension Sampler {
       if let first = verdict.firstOffset, let last = verdict.lastOffset {
         past.note(first: first, last: last)
       }
+      if let late = recovery.lateUntil.removeValue(forKey: verdict.traceID) { past.noteLate(at: late) }
     }
     let place = remember(past)
     index.insert(hash, .past(place))
@@ -151,6 +167,7 @@ extension Sampler {
     let clock = recovery.clock
     recovery.clock = .distantPast
     recovery.keptEarly = [:]
+    recovery.lateUntil = [:]
     let wasHolding = recovery.isHolding
     recovery.isHolding = false
     // The last owner's clock also followed time that passed without records. On rereading, the records after

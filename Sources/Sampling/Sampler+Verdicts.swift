@@ -18,8 +18,7 @@ extension Sampler {
     forwardBuffered(slot, outcome, into: &effects)
     emit(
       Decision(on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: verdictTime),
-      outcome,
-      slot, at: place, &effects)
+      outcome, slot, at: place, &effects)
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
@@ -36,15 +35,16 @@ extension Sampler {
       table[slot].state = .kept
       table[rare: slot].threshold = outcome.threshold
     }
+    let shadow =
+      policies.shadow == nil ? 0 : askShadow(slot, isKept: isKept, isVetoed: outcome.isVetoed)
     let place = effects.outputs.count
     if isKept { forwardBuffered(slot, outcome, into: &effects) } else { releaseBuffered(slot) }
     if isKept, isLogBacked(slot) { handOutLater(slot, outcome) }
     // A dropped trace has been neither forwarded nor cut.
     let rare = isKept ? table[rare: slot] : RareFacts()
-    emit(
-      Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: verdictTime), outcome, slot,
-      at: place,
-      &effects)
+    var decision = Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: verdictTime)
+    decision.shadow = shadow
+    emit(decision, outcome, slot, at: place, &effects)
     count(slot, outcome, isKept: isKept)
     retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
     release(slot)
@@ -237,7 +237,8 @@ extension Sampler {
   mutating func emit(
     _ decision: Decision, _ outcome: PolicyOutcome, _ slot: Int, at place: Int, _ effects: inout Effects
   ) {
-    if !decision.isKept, configuration.dropped == .ledger || configuration.dropped == .none {
+    let isUnwritten = configuration.dropped == .ledger || configuration.dropped == .none
+    if !decision.isKept, isUnwritten, !showsShadow(decision) {
       effects.insert(decision, record: nil, at: place)
       guard configuration.dropped == .ledger else { return }
       ledger.append(decision, earliestStart: table[slot].earliestStart)
@@ -247,6 +248,14 @@ extension Sampler {
     let isCompact = !decision.isKept && configuration.dropped == .compact
     let record = write(decision, outcome, slot, isCompact: isCompact, &effects)
     effects.insert(decision, record: record, at: place)
+  }
+
+  /// Whether a dropped trace has a record instead of an entry in the ledger: shadow policies would change its
+  /// verdict, and that has not happened too often lately.
+  @inline(__always)
+  private mutating func showsShadow(_ decision: borrowing Decision) -> Bool {
+    guard decision.shadow != 0, configuration.dropped == .ledger else { return false }
+    return policies.shadow?.takeRecord(at: clock) ?? false
   }
 
   /// Writes the decision record about the trace in `slot`, its names straight from their tables, and returns
@@ -259,6 +268,7 @@ extension Sampler {
     let list = table[slot].services
     var origin: ErrorNote?
     var room = texts.room + services.textBytesMax + operations.textBytesMax
+    if decision.shadow != 0 { room += texts.shadows.currentCount }
     if !isCompact {
       texts.prepare(policies: outcome.matches, table[slot].state)
       if table[slot].errors >= 0 { origin = errorNotes.origin(from: table[slot].errors) }
@@ -272,6 +282,7 @@ extension Sampler {
       decision.appendJSON(texts, isCompact: isCompact, to: &out) { part, out in
         switch part {
         case .policies: texts.reasons.appendCurrent(to: &out)
+        case .shadow: texts.shadows.appendCurrent(to: &out)
         case .services:
           out.appendServices { out in
             var isFirst = true
@@ -299,7 +310,9 @@ extension Sampler {
       }
     }
     if effects.arena.count - start > configuration.limits.decisionBytes {
-      shorten(decision, names(of: slot, outcome, isCompact: isCompact), isCompact, from: start, &effects)
+      shorten(
+        decision, names(of: slot, outcome, decision.shadow, isCompact: isCompact), isCompact, from: start,
+        &effects)
     }
     return start..<effects.arena.count
   }
@@ -329,8 +342,11 @@ extension Sampler {
     texts.append(decision, names, isCompact: isCompact, to: &effects.arena.bytes)
   }
 
-  private mutating func names(of slot: Int, _ outcome: PolicyOutcome, isCompact: Bool) -> DecisionNames {
+  private mutating func names(
+    of slot: Int, _ outcome: PolicyOutcome, _ shadow: UInt64, isCompact: Bool
+  ) -> DecisionNames {
     var names = DecisionNames()
+    names.shadow = texts.shadowNames(in: shadow)
     names.rootService = services.bytes(of: table[slot].rootService)
     names.rootOperation = operations.bytes(of: table[slot].rootOperation)
     guard !isCompact else { return names }

@@ -121,7 +121,8 @@ public struct Sampler: ~Copyable {
     self.workspace = workspace
     policies = workspace.policies(configuration)
     texts = DecisionTexts(
-      partition: partition, configuration: configuration.version, policies: policies.program.names)
+      partition: partition, configuration: configuration.version, policies: policies.program.names,
+      shadow: policies.shadow?.names ?? [])
     ledger = LedgerWriter(
       partition: partition, configuration: configuration.version, pageBytesMax: limits.ledgerPageBytes)
     clockGuard = ClockGuard(lead: configuration.clockLead, witnesses: configuration.clockWitnesses)
@@ -141,7 +142,7 @@ public struct Sampler: ~Copyable {
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
     self.services = services
-    counters.beginCounting(configuration.policies)
+    counters.beginCounting(configuration)
   }
 
   /// Reads one record.
@@ -345,6 +346,7 @@ public struct Sampler: ~Copyable {
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
       forgotten: forgottenNeeded(by: min(safe.clock, steps.map(\.clock).min() ?? safe.clock)),
       horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
+    if let shadow = policies.shadow { point.shadowLevels = shadow.levels(at: clockThere) }
     if handOuts.isUsed {
       point.follower = FollowerPoint(
         position: handOuts.position(safe: safe.offset), oldestVerdict: handOuts.oldestVerdict,
@@ -530,9 +532,11 @@ public struct Sampler: ~Copyable {
       dateBack(to: time)
     }
     let levels = policies.budgetLevels(at: clock)
+    let shadowLevels = policies.shadow?.levels(at: clock) ?? []
     clock = time
     table.turnBack(to: time)
     policies.restoreBudgets(levels, at: time)
+    policies.shadow?.restore(shadowLevels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)
   }

@@ -28,6 +28,7 @@ public final class SamplerWorkspace {
     var skewTolerance: Interval
     var sampleOnFirstMatch: Bool
     var invertDecisions: Bool
+    var shadow: [Policy]
   }
 
   /// Makes an empty workspace.
@@ -59,7 +60,8 @@ public final class SamplerWorkspace {
   func policies(_ configuration: SamplerConfiguration) -> PolicySet {
     let source = PolicySource(
       policies: configuration.policies, skewTolerance: configuration.skewTolerance,
-      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions)
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions,
+      shadow: configuration.shadow)
     if let compiled, compiled.source == source { return compiled.policies }
     let policies = PolicySet(configuration)
     compiled = (source, policies)

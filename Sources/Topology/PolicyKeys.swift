@@ -39,12 +39,18 @@ extension TopologyReader {
   static let policiesMax = 64
 
   /// The policies of the list `field`; those with an issue are left out.
-  mutating func policies(_ field: TopologyField) -> [PolicySpecification] {
-    var places: [String: FilePlace] = [:]
+  ///
+  /// - Parameters:
+  ///   - others: policies that share limits with them.
+  ///   - places: the places of names that are taken; theirs are added.
+  mutating func policies(
+    _ field: TopologyField, besides others: [PolicySpecification] = [],
+    seen places: inout [String: FilePlace]
+  ) -> [PolicySpecification] {
     var policies: [PolicySpecification] = []
     let items = list(field, of: "policies") ?? []
     if items.count > Self.policiesMax {
-      let message = "policies has \(items.count) items; at most \(Self.policiesMax) are allowed"
+      let message = "\(field.path) has \(items.count) items; at most \(Self.policiesMax) are allowed"
       report(message, at: items[Self.policiesMax].place, path: field.path)
     }
     for item in items.prefix(Self.policiesMax) {
@@ -54,10 +60,35 @@ extension TopologyReader {
         policies.append(PolicySpecification(name: name, rule: rule))
       }
     }
-    if let excess = Policy.excess(in: policies.map(Policy.init)) {
-      report("\(field.path) together need \(excess)", at: field.place, path: field.path)
+    // What the others exceed is their own issue.
+    if Policy.excess(in: others.map(Policy.init)) == nil,
+      let excess = Policy.excess(in: (others + policies).map(Policy.init))
+    {
+      let together = others.isEmpty ? "together" : "and policies together"
+      report("\(field.path) \(together) need \(excess)", at: field.place, path: field.path)
     }
     return policies
+  }
+
+  /// The shadow policies of the list `field`, which may be empty.
+  ///
+  /// - Parameters:
+  ///   - policies: the policies that decide. Their names are taken.
+  ///   - places: the places of these names, where the file gives them.
+  mutating func shadowPolicies(
+    _ field: TopologyField, besides policies: [PolicySpecification], hasBaseline: Bool,
+    seen places: inout [String: FilePlace]
+  ) -> [PolicySpecification] {
+    if field.isEmptyList { return [] }
+    let shadow = self.policies(field, besides: policies, seen: &places)
+    var taken = policies.map(\.name)
+    if hasBaseline { taken.append(BaselineSettings.policyName) }
+    for name in shadow.map(\.name) where taken.contains(name) {
+      report(
+        "the policy name \(MessageText.quoted(name)) is already used by a policy that decides: rename the "
+          + "shadow policy", at: field.place, path: field.path)
+    }
+    return shadow
   }
 
   /// - Parameter seen: the places of earlier policies' names; this name is added.

@@ -22,6 +22,7 @@ extension SamplerConfiguration {
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
     annotate = topology.topics.annotate
     policies = topology.policies.map(Policy.init)
+    shadow = topology.shadow.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
     invertDecisions = topology.invertDecisions
     if let settings = topology.baseline {

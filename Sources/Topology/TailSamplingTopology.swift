@@ -49,6 +49,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
   public var limits: Limits
   /// Which traces are kept: those that any policy samples. Never empty, names unique.
   public var policies: [PolicySpecification]
+  /// Policies that are asked and decide nothing. Names unique, and none of the policies'.
+  public var shadow: [PolicySpecification]
   /// The adaptive baseline, evaluated after the policies under the name `baseline`; nil if there is none.
   public var baseline: BaselineSettings?
   /// Whether evaluation stops at the first policy that samples a trace.
@@ -64,7 +66,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     logs: Logs = Logs(), limits: Limits = Limits(),
     policies: [PolicySpecification] = PolicySpecification.defaults,
     sampleOnFirstMatch: Bool = false,
-    invertDecisions: Bool = false, baseline: BaselineSettings? = nil
+    invertDecisions: Bool = false, baseline: BaselineSettings? = nil, shadow: [PolicySpecification] = []
   ) {
     self.worker = worker
     self.topics = topics
@@ -73,6 +75,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.logs = logs
     self.limits = limits
     self.policies = policies
+    self.shadow = shadow
     self.sampleOnFirstMatch = sampleOnFirstMatch
     self.invertDecisions = invertDecisions
     self.baseline = baseline

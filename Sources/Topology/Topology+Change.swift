@@ -4,9 +4,9 @@ internal import OTLP
 internal import Sampling
 
 extension TailSamplingTopology {
-  /// Identifies everything besides the spans that verdicts depend on: windows, limits, policies and baseline.
-  /// Eight hexadecimal digits. Workers with the same version decide alike; comments, key order and explicit
-  /// defaults make no difference.
+  /// Identifies everything besides the spans that verdicts depend on: windows, limits, policies and baseline,
+  /// and the shadow policies, which decision records name. Eight hexadecimal digits. Workers with the same
+  /// version decide alike; comments, key order and explicit defaults make no difference.
   ///
   /// The upper half of FNV-1a over the effective configuration, folded onto the lower (draft-eastlake-fnv).
   public var version: String {
@@ -47,11 +47,13 @@ package struct TopologyChange: Equatable, Sendable {
       // All or none of them: they may depend on each other.
       if Differences(topology.baseline, new.baseline).names.isEmpty {
         topology.policies = new.policies
+        topology.shadow = new.shadow
         topology.sampleOnFirstMatch = new.sampleOnFirstMatch
         topology.invertDecisions = new.invertDecisions
         topology.baseline = new.baseline
-      } else if topology.policies != new.policies {
-        waiting.append("policies")
+      } else {
+        if topology.policies != new.policies { waiting.append("policies") }
+        if topology.shadow != new.shadow { waiting.append("shadow") }
       }
       topology.worker.log.level = new.worker.log.level
       effective = .tailSampling(topology)

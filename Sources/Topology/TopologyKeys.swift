@@ -13,7 +13,8 @@ private enum Keys {
   ]
   static let tailSampling =
     common + [
-      "windows", "recall", "logs", "policies", "sample_on_first_match", "invert_decisions", "baseline",
+      "windows", "recall", "logs", "policies", "shadow", "sample_on_first_match", "invert_decisions",
+      "baseline",
     ]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = [
@@ -59,13 +60,18 @@ extension TopologyReader {
     let defaults = PolicySpecification.defaults.filter {
       file["baseline"] == nil || $0.name != BaselineSettings.policyName
     }
-    let policies = file["policies"].map { self.policies($0) } ?? defaults
+    var names: [String: FilePlace] = [:]
+    let policies = file["policies"].map { self.policies($0, seen: &names) } ?? defaults
+    let baseline = file["baseline"].flatMap { self.baseline($0, policies: policies) }
+    let shadow = file["shadow"].map { field in
+      shadowPolicies(field, besides: policies, hasBaseline: baseline != nil, seen: &names)
+    }
     return TailSamplingTopology(
       worker: worker, topics: topics, windows: windows, recall: recall(section("recall", of: file)),
       logs: logs(file, windows, isUsed: topics.logs != nil), limits: limits, policies: policies,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
-      baseline: file["baseline"].flatMap { baseline($0, policies: policies) })
+      baseline: baseline, shadow: shadow ?? [])
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {

@@ -79,7 +79,7 @@ struct TopologyWriter {
     line(1, "without_verdict: \(logs.withoutVerdict.rawValue)")
   }
 
-  /// Everything besides the spans that verdicts depend on.
+  /// Everything besides the spans that decision records depend on.
   mutating func writeRules(of topology: TailSamplingTopology) {
     line(0, "windows:")
     line(1, "decision_wait: \(DurationText.format(topology.windows.decisionWait))")
@@ -97,11 +97,19 @@ struct TopologyWriter {
     line(0, "sample_on_first_match: \(topology.sampleOnFirstMatch)")
     line(0, "invert_decisions: \(topology.invertDecisions)")
     line(0, "policies:")
-    for policy in topology.policies {
+    write(topology.policies)
+    if !topology.shadow.isEmpty {
+      line(0, "shadow:")
+      write(topology.shadow)
+    }
+    if let baseline = topology.baseline { write(baseline) }
+  }
+
+  private mutating func write(_ policies: [PolicySpecification]) {
+    for policy in policies {
       line(1, "- name: \(value(policy.name))")
       write(policy.rule)
     }
-    if let baseline = topology.baseline { write(baseline) }
   }
 
   private mutating func write(_ baseline: BaselineSettings) {

@@ -122,6 +122,12 @@ struct ReplayText {
           + "\(report.counters.spansTruncated) spans left out"
       )
     }
+    for counts in report.counters.shadow {
+      lines.append(
+        "shadow     \(counts.policy): would have kept \(counts.wouldKeep.traces) dropped traces "
+          + "(\(counts.wouldKeep.spans) spans, \(counts.wouldKeep.bytes) bytes), and dropped "
+          + "\(counts.wouldDrop.traces) kept ones")
+    }
     if report.counters.spansRedelivered > 0 {
       lines.append(
         "repeated   \(report.counters.spansRedelivered) duplicate spans, byte for byte the same: left out"
@@ -170,7 +176,8 @@ struct ReplayText {
         errorTraceSpans: report.errorTraceSpans.total, errorTraceSpansKept: report.errorTraceSpans.kept,
         slowTraces: report.slowTraces.total, slowTracesKept: report.slowTraces.kept,
         policies: Dictionary(uniqueKeysWithValues: report.keptByPolicy.map { ($0.name, $0.count) }),
-        missed: report.counters.missedByPolicy, lateSpansKept: report.counters.lateSpansKept,
+        shadow: report.counters.shadow.map(ShadowForm.init), missed: report.counters.missedByPolicy,
+        lateSpansKept: report.counters.lateSpansKept,
         lateSpansDropped: report.counters.lateSpansDropped, extendedWaits: report.counters.tracesWaitingOn,
         recallsRequested: report.counters.recallsRequested, recalled: report.counters.tracesRecalled,
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
@@ -189,6 +196,7 @@ struct ReplayText {
     var errorTraces, errorTracesKept, errorTraceSpans, errorTraceSpansKept: Int
     var slowTraces, slowTracesKept: Int
     var policies: [String: Int]
+    var shadow: [ShadowForm]
     var missed: [String: UInt64]
     var lateSpansKept, lateSpansDropped, extendedWaits, recallsRequested, recalled: UInt64
     var triggers: [String: Int]
@@ -199,6 +207,21 @@ struct ReplayText {
     var firstRejected: String?
     var firstDamageOffset: Int?
     var firstDamage: String?
+  }
+
+  private struct ShadowForm: Encodable {
+    var policy: String
+    var keptTracesMatching, droppedTracesMatching: UInt64
+    var wouldKeepTraces, wouldKeepSpans, wouldKeepBytes: UInt64
+    var wouldDropTraces, wouldDropSpans, wouldDropBytes: UInt64
+
+    init(_ counts: ShadowCounts) {
+      policy = counts.policy
+      (keptTracesMatching, droppedTracesMatching) = (counts.keptMatching, counts.droppedMatching)
+      let (keep, drop) = (counts.wouldKeep, counts.wouldDrop)
+      (wouldKeepTraces, wouldKeepSpans, wouldKeepBytes) = (keep.traces, keep.spans, keep.bytes)
+      (wouldDropTraces, wouldDropSpans, wouldDropBytes) = (drop.traces, drop.spans, drop.bytes)
+    }
   }
 
   private func share(_ part: Int, _ whole: Int) -> String {

@@ -13,7 +13,7 @@ from metrics import Families
 from otlp import Maker, traces_data
 from outcomes import Outcomes
 from test_console import Console
-from topologies import ERRORS, SLOW, Repartition, TailSampling
+from topologies import ERRORS, EVERYTHING, SLOW, Repartition, TailSampling
 
 DASHBOARD = REPOSITORY / "Deploy/grafana/tailrace.json"
 RULES = REPOSITORY / "Deploy/prometheus/rules.yaml"
@@ -78,7 +78,7 @@ def queries() -> list[tuple[str, str]]:
 
 def test_every_query_has_an_answer(broker, run, children, read):
     topology = TailSampling(
-        "prometheus", policies=(ERRORS, SLOW), baseline=BASELINE, decision_wait="2s", logs_wait="3s"
+        "prometheus", policies=(ERRORS, SLOW), shadow=(EVERYTHING,), baseline=BASELINE, decision_wait="2s", logs_wait="3s"
     )
     broker.create(topology.spans, topology.logs, *topology.outputs, topology.sampled_logs, partitions=2)
     broker.create(topology.stats, partitions=1)

@@ -112,6 +112,8 @@ class TailSampling(Topology):
     """Not the default: many tests look at the records of dropped traces."""
     baseline: str = ""
     """The section of the adaptive baseline, if there is one."""
+    shadow: tuple[str, ...] = ()
+    """Policies that decide nothing."""
     limits: str = ""
     """The section of limits, if there is one."""
     late_window: str = "10m"
@@ -162,6 +164,7 @@ class TailSampling(Topology):
   logs: {{name: {self.logs}}}
   sampled_logs: {{name: {self.sampled_logs}}}
 """ if self.logs_wait else ""
+        shadow = "shadow:" + "".join(f"\n  - {policy}" for policy in self.shadow) + "\n" if self.shadow else ""
         logs = f"logs: {{wait: {self.logs_wait}}}\n" if self.logs_wait else ""
         return f"""\
 {self.head("tail-sampling")}
@@ -182,5 +185,5 @@ topics:
   recall_window: {self.recall_window}
   buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
-{logs}{self.baseline}{self.limits}policies:{policies}
+{logs}{self.baseline}{self.limits}{shadow}policies:{policies}
 """

@@ -9,7 +9,7 @@ import Testing
   @Test func everyCounterIsAdded() throws {
     var one = SamplerCounters()
     let scalars = Mirror(reflecting: one).children.count { $0.value is UInt64 }
-    #expect(MemoryLayout<SamplerCounters>.size == (scalars + 2) * 8, "the two dictionaries come last")
+    #expect(MemoryLayout<SamplerCounters>.size == (scalars + 3) * 8, "two dictionaries and a list come last")
     // Sound: the struct begins with that many integers.
     unsafe withUnsafeMutableBytes(of: &one) { bytes in
       for index in 0..<scalars {
@@ -18,12 +18,15 @@ import Testing
     }
     one.keptByReason = ["errors": 3]
     one.missedByPolicy = ["slow": 4]
+    one.shadow = [ShadowCounts(policy: "dark")]
+    one.shadow[0].count(isMatch: true, isKept: false)
     var sum = one
     sum.add(one)
     for (both, single) in zip(Mirror(reflecting: sum).children, Mirror(reflecting: one).children) {
       guard let single = single.value as? UInt64 else { continue }
       #expect(both.value as? UInt64 == 2 * single, "\(both.label ?? "")")
     }
+    #expect(sum.shadow.map(\.droppedMatching) == [2])
     #expect(sum.keptByReason == ["errors": 6] && sum.missedByPolicy == ["slow": 8])
   }
 }

@@ -90,6 +90,29 @@ import Testing
     #expect(past.contains { $0.earliestStart != nil } == (dropped == .ledger))
   }
 
+  /// Spans that came too late are in the ledger, which is read first, although the verdict on their trace is
+  /// a decision record.
+  @Test func lateSpansAreKnownBeforeTheirVerdict() throws {
+    func adjust(_ configuration: inout SamplerConfiguration) {
+      configuration.dropped = .compact
+      configuration.windows.recallWindow = .seconds(60)
+    }
+    let first = World(adjust)
+    try first.send(.root(), at: 0)
+    var decisions: [RestoredVerdict] = []
+    for case .decision(_, let bytes?) in try first.pass(to: 5000) {
+      decisions.append(try RestoredVerdict(record: bytes))
+    }
+    try first.send(.child(2), at: 6000)
+    let ledger = try first.takeLedger()
+    #expect(ledger.map(\.isLate) == [true] && decisions.map(\.isKept) == [false])
+    let second = World(adjust)
+    second.sampler.restore(try #require(first.commitPoint), past: ledger + decisions)
+    second.offset = first.offset
+    let late = try second.send(.child(3, .error), at: 7000)
+    #expect(late.written.map(\.recallUntil) == [1], "up to the first late span")
+  }
+
   /// A verdict from the end of time, which nobody who follows the log has written, is forgotten like others.
   @Test func aVerdictIsNoYoungerThanThePoint() throws {
     let world = World { $0.windows.lateWindow = .seconds(60) }

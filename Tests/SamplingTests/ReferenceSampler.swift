@@ -18,6 +18,8 @@ struct Verdict: Equatable {
   var duration: Int64
   var firstOffset, lastOffset: Int64
   var decidedAt: Instant
+  /// The shadow policies that would change it.
+  var shadow: [String] = []
 }
 
 enum ReferenceEvent: Equatable {
@@ -159,6 +161,7 @@ struct ReferenceSampler {
   }
 
   private mutating func turnBack(to time: Instant) {
+    if time < clock { trickle.turnBack(from: clock, to: time) }
     if !isSettled { refuted += votes }
     settle()
     isTurnedBack = isTurnedBack || time < clock
@@ -369,7 +372,8 @@ struct ReferenceSampler {
       open[place].isKept = !reasons.isEmpty || isSampled
       if open[place].isKept { open[place].threshold = reasons.isEmpty ? baselineThreshold : .always }
     }
-    say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true)
+    let shadow = shadowed(open[place])
+    say(place, trigger, reasons + (isSampled ? ["baseline"] : []), isFinal: true, shadow: shadow)
     if open[place].isKept, !wasKept { hand(open[place].id, open[place].spans, open[place].threshold) }
     var facts = PastVerdict(
       traceID: TraceID(high: 0, low: 1), isKept: open[place].isKept, threshold: open[place].threshold,
@@ -384,6 +388,62 @@ struct ReferenceSampler {
       isKept: open[place].isKept, isSkeleton: open[place].isSkeleton, threshold: open[place].threshold,
       decidedAt: clock, facts: facts, known: open[place].known)
     open.remove(at: place)
+  }
+
+  // MARK: Shadow policies
+
+  /// Tokens in billionths, counted from the start.
+  private struct Trickle {
+    static let perSecond: Int64 = 2
+    static let burst: Int64 = 12
+    var level = Trickle.burst * 1_000_000_000
+    var at = Instant.distantPast
+
+    private mutating func fill(to time: Instant) {
+      guard time > at else { return }
+      let isLong = at == .distantPast || time - at > .seconds(100)
+      let elapsed = isLong ? 100_000_000_000 : (time - at).nanoseconds
+      level = min(Trickle.burst * 1_000_000_000, level + elapsed * Trickle.perSecond)
+      at = time
+    }
+
+    mutating func take(_ spans: Int, at time: Instant) -> Bool {
+      fill(to: time)
+      guard Int64(spans) * 1_000_000_000 <= level else { return false }
+      level -= Int64(spans) * 1_000_000_000
+      return true
+    }
+
+    mutating func turnBack(from clock: Instant, to time: Instant) {
+      fill(to: clock)
+      at = time
+    }
+  }
+
+  /// Four policies that decide nothing, of one kind each.
+  static let shadow = [
+    Policy(name: "ok", rule: .statusCode([.ok])),
+    Policy(name: "few", rule: .drop([.spanCount(least: 1, most: 2)])),
+    Policy(
+      name: "trickle", rule: .rateLimiting(RateLimit(perSecond: Trickle.perSecond, burst: Trickle.burst))),
+    Policy(
+      name: "first", rule: .patternAttribute(key: "service.name", patterns: ["^service [12]$"])),
+  ]
+
+  private var trickle = Trickle()
+
+  /// The shadow policies that would change the verdict on a trace.
+  private mutating func shadowed(_ trace: Trace) -> [String] {
+    guard !configuration.shadow.isEmpty else { return [] }
+    let hasRoom = trickle.take(trace.spans.count, at: clock)
+    if trace.isKept { return trace.spans.count <= 2 && !trace.isSkeleton ? ["few"] : [] }
+    var names: [String] = []
+    if trace.spans.contains(where: { $0.status == .ok }) { names.append("ok") }
+    if hasRoom { names.append("trickle") }
+    if trace.spans.contains(where: { ["service 1", "service 2"].contains($0.service) }) {
+      names.append("first")
+    }
+    return names
   }
 
   // MARK: What is known of a trace, each time from all its spans
@@ -435,7 +495,7 @@ struct ReferenceSampler {
   }
 
   private mutating func say(
-    _ place: Int, _ trigger: Decision.Trigger, _ matching: [String], isFinal: Bool
+    _ place: Int, _ trigger: Decision.Trigger, _ matching: [String], isFinal: Bool, shadow: [String] = []
   ) {
     let trace = open[place]
     let roots = trace.spans.filter { $0.parent == 0 }
@@ -450,7 +510,7 @@ struct ReferenceSampler {
           spanCount: trace.spans.count, errorCount: trace.spans.filter { $0.status == .error }.count,
           truncatedCount: trace.truncated, root: firstRoot?.name, origin: origin(trace),
           duration: roots.map { max(0, $0.end - $0.start) * 1_000_000 }.max() ?? envelope(trace),
-          firstOffset: trace.firstOffset, lastOffset: trace.lastOffset, decidedAt: clock)))
+          firstOffset: trace.firstOffset, lastOffset: trace.lastOffset, decidedAt: clock, shadow: shadow)))
   }
 
   private mutating func hand(_ id: UInt64, _ spans: [TestSpan], _ threshold: SamplingThreshold) {

@@ -95,6 +95,7 @@ func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
     var configuration = configuration()
     configuration.clockWitnesses = 1
     configuration.windows.loneRootsWait = seed % 2 == 0
+    if seed % 4 < 2 { configuration.shadow = ReferenceSampler.shadow }
     let counters = try sayTheSame(randomStream(seed: seed, steps: 1500), configuration)
     // The stream has a bit of everything.
     for count in [
@@ -109,6 +110,7 @@ func withWrongClocks(_ steps: [Step], seed: UInt64) -> [Step] {
     var configuration = configuration()
     configuration.clockLead = .seconds(1)
     configuration.clockWitnesses = 2 + Int(seed) % 6
+    if seed % 4 < 2 { configuration.shadow = ReferenceSampler.shadow }
     let counters = try sayTheSame(
       withWrongClocks(randomStream(seed: seed, steps: 1500), seed: seed), configuration)
     #expect(counters.timestampsClamped > 0 && counters.clockTurnedBack > 0)
@@ -160,7 +162,7 @@ extension ReferenceEvent {
           truncatedCount: decision.truncatedCount, root: written?.root?.operation,
           origin: written?.errorOrigin.flatMap { UInt64($0.spanId, radix: 16) }, duration: decision.duration,
           firstOffset: decision.firstOffset.value, lastOffset: decision.lastOffset.value,
-          decidedAt: decision.decidedAt))
+          decidedAt: decision.decidedAt, shadow: written?.shadow ?? []))
     }
   }
 }

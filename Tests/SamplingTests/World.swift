@@ -180,6 +180,8 @@ struct WrittenDecision: Decodable, Equatable {
   var final, late: Bool
   var spanCount, errorCount, byteCount, truncatedSpans, partition, firstOffset, lastOffset: Int
   var root: Root?
+  // Only if shadow policies would change the verdict.
+  var shadow: [String]?
   // Only in full records.
   var policy, threshold, startTime: String?
   var reasons, services: [String]?

@@ -29,7 +29,8 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
       "policies: [{name: any, type: always_sample}]", keepAll + "sample_on_first_match: true",
       keepAll + "invert_decisions: true",
       keepAll + "windows: {decision_wait: 31s}", keepAll + "limits: {spans_per_trace: 9}",
-      keepAll + "baseline: {}", keepAll + "baseline: {floor: 2}",
+      keepAll + "shadow: [{name: s, type: always_sample}]", keepAll + "baseline: {}",
+      keepAll + "baseline: {floor: 2}",
     ] {
       #expect(try topology(other).version != version, "\(other)")
     }
@@ -42,7 +43,7 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     let old = try topology("baseline: {floor: 1}\n")
     let new = try topology(
       keepAll
-        + "sample_on_first_match: true\ninvert_decisions: true\n"
+        + "sample_on_first_match: true\ninvert_decisions: true\nshadow: [{name: s, type: always_sample}]\n"
         + "baseline: {floor: 3, boost: 2}\nlog: {level: debug}\n"
     )
     let change = TopologyChange(from: old, to: new)
@@ -80,6 +81,22 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     let change = TopologyChange(from: old, to: try topology(keepAll + "baseline: \(baseline)\n"))
     #expect(change.effective == old)
     #expect(change.waiting.count == 2 && change.waiting.last == "policies")
+  }
+
+  /// Its names may be those of policies that wait.
+  @Test func shadowPoliciesWaitWithThem() throws {
+    let old = try topology("baseline: {}\n")
+    let change = TopologyChange(
+      from: old, to: try topology(keepAll + "shadow: [{name: s, type: always_sample}]\n"))
+    #expect(change.effective == old)
+    #expect(change.waiting == ["baseline", "policies", "shadow"])
+  }
+
+  @Test func shadowPoliciesComeAndGo() throws {
+    let old = try topology(keepAll + "shadow: [{name: s, type: always_sample}]\n")
+    let none = TopologyChange(from: old, to: try topology(keepAll + "shadow: []\n"))
+    #expect(none.effective.version == (try topology(keepAll)).version && none.waiting.isEmpty)
+    #expect(TopologyChange(from: none.effective, to: old).effective == old)
   }
 
   @Test func someSettingsAreAdoptedWhileOthersWait() throws {

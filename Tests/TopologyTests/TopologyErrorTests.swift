@@ -34,6 +34,13 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
   return mistake
 }
 
+/// Items of a list: policies with a rate limit each.
+private func limits(_ name: String, _ count: Int) -> String {
+  (1...count).map {
+    "- {name: \(name)\($0), type: rate_limiting, rate_limiting: {spans_per_second: \($0)}}\n"
+  }.joined()
+}
+
 @Suite struct TopologyErrorTests {
   private func check(_ mistake: TopologyMistake) {
     let error = #expect(throws: TopologyError.self) {
@@ -331,6 +338,27 @@ private func policy(_ body: String, _ lines: String...) -> TopologyMistake {
     policy(
       "- {name: a, type: always_sample}\n- {name: a, type: always_sample}\n",
       "4:10: policies[1].name 'a' is already used by the policy on line 3"),
+    tail("shadow:\n", "2:1: shadow has no value; it must be a list of policies"),
+    tail("shadow: [{name: s}]\n", "2:10: shadow[0] needs the key 'type'"),
+    tail(
+      "shadow: [{name: s, type: baseline}]\n",
+      "2:26: unknown policy type 'baseline'; it must be always_sample, latency, "
+        + "numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, trace_state, "
+        + "trace_flags, rate_limiting, bytes_limiting, span_count, ottl_condition, and, not, drop or "
+        + "composite"),
+    policy(
+      "- {name: a, type: always_sample}\nshadow: [{name: a, type: trace_flags}]\n",
+      "4:17: shadow[0].name 'a' is already used by the policy on line 3"),
+    tail(
+      "shadow: [{name: slow, type: trace_flags}]\n",
+      "2:1: the policy name 'slow' is already used by a policy that decides: rename the shadow policy"),
+    tail(
+      "baseline: {}\nshadow: [{name: baseline, type: trace_flags}]\n",
+      "3:1: the policy name 'baseline' is already used by a policy that decides: rename the shadow policy"),
+    policy(
+      limits("a", 1) + "shadow:\n" + limits("s", 65),
+      "4:1: shadow and policies together need more than 64 rate limits, policies of composites included",
+      "69:3: shadow has 65 items; at most 64 are allowed"),
     policy(
       "- {name: a, type: latncy}\n", "3:19: unknown policy type 'latncy'; did you mean 'latency'?"),
     policy(

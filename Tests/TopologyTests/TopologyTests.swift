@@ -68,6 +68,9 @@ let everyTopologyKey = """
     - {name: "a \\"quoted\\" näme", type: status_code, status_code: {status_codes: [UNSET, OK]}}
     - {name: true, type: latency, latency: {threshold_ms: 100, upper_threshold_ms: 1_000}}
     - {name: share, type: probabilistic, probabilistic: {sampling_percentage: 1e-5}}
+  shadow:
+    - {name: dark, type: trace_flags}
+    - {name: $$, type: drop, drop: {drop_sub_policy: [{type: always_sample}]}}
   """
 
 @Suite struct TopologyTests {
@@ -116,6 +119,10 @@ let everyTopologyKey = """
         PolicySpecification(
           name: "true", rule: .latency(threshold: .milliseconds(100), upperThreshold: .seconds(1))),
         PolicySpecification(name: "share", rule: .probabilistic(percentage: 0.00001)),
+      ],
+      shadow: [
+        PolicySpecification(name: "dark", rule: .traceFlags),
+        PolicySpecification(name: "$", rule: .drop([PolicySpecification(name: "", rule: .alwaysSample)])),
       ])
     #expect(try parse(everyTopologyKey) == .tailSampling(expected))
   }

@@ -138,7 +138,8 @@ public final class Worker: Sendable {
   /// The topology in effect.
   public var topology: Topology { state.withLock(\.topology) }
 
-  /// Applies the parts of a changed topology file that need no restart: policies, baseline and log level.
+  /// Applies the parts of a changed topology file that need no restart: policies, shadow policies, baseline
+  /// and log level.
   ///
   /// Lanes adopt it between two rounds. Traces open then are decided by the new policies, on all their spans;
   /// those kept early stay kept.

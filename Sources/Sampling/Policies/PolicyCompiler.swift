@@ -74,8 +74,11 @@ struct PolicyCompiler {
   /// For each policy, the index that its first bucket and its first composite would have.
   private(set) var firstBudgets: [(bucket: Int, composite: Int)] = []
 
-  /// - Parameter invertDecisions: whether inverted policies veto.
-  init(_ policies: [Policy], invertDecisions: Bool = false) {
+  /// - Parameters:
+  ///   - invertDecisions: whether inverted policies veto.
+  ///   - earlier: other policies of the same spans, whose predicates keep their bits.
+  init(_ policies: [Policy], invertDecisions: Bool = false, after earlier: PolicyCompiler? = nil) {
+    predicates = earlier?.predicates ?? []
     for policy in policies {
       firstBudgets.append((bucketBits.count, composites.count))
       tests.append(.always)

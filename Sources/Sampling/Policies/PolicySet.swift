@@ -32,6 +32,8 @@ struct PolicySet {
   let program: PolicyProgram
   /// Evaluated on each span and resource.
   var predicates: SpanPredicates
+  /// Asked too, and deciding nothing; nil if there are none.
+  var shadow: ShadowPolicies?
   /// What rate limits and composites have left.
   private var budgets: PolicyBudgets
 
@@ -39,18 +41,28 @@ struct PolicySet {
   ///   - skewTolerance: how far clocks of different hosts may differ.
   ///   - sampleOnFirstMatch: whether evaluation stops at the first policy that samples a trace.
   ///   - invertDecisions: whether inverted policies veto; see `SamplerConfiguration`.
+  ///   - shadow: policies that are asked and decide nothing.
   init(
     _ policies: [Policy], skewTolerance: Interval = .milliseconds(10), sampleOnFirstMatch: Bool = false,
-    invertDecisions: Bool = false
+    invertDecisions: Bool = false, shadow: [Policy] = []
   ) {
     invariant(
       policies.count <= PolicySet.countMax, "\(policies.count) policies: more than \(PolicySet.countMax)")
     let compiled = PolicyCompiler(policies, invertDecisions: invertDecisions)
-    let excess = Policy.excess(in: policies)
+    invariant(
+      shadow.count <= PolicySet.countMax, "\(shadow.count) shadow policies: more than \(PolicySet.countMax)")
+    let excess = Policy.excess(in: policies + shadow)
     invariant(excess == nil, "the policies need \(excess ?? "")")
     program = PolicyProgram(
       policies, compiled, skewTolerance: skewTolerance, sampleOnFirstMatch: sampleOnFirstMatch)
-    predicates = SpanPredicates(compiled.predicates)
+    guard !shadow.isEmpty else {
+      predicates = SpanPredicates(compiled.predicates)
+      budgets = program.budgets
+      return
+    }
+    let both = PolicyCompiler(shadow, invertDecisions: invertDecisions, after: compiled)
+    self.shadow = ShadowPolicies(shadow, both, skewTolerance: skewTolerance)
+    predicates = SpanPredicates(both.predicates)
     budgets = program.budgets
   }
 
@@ -58,7 +70,8 @@ struct PolicySet {
   init(_ configuration: SamplerConfiguration) {
     self.init(
       configuration.policies, skewTolerance: configuration.skewTolerance,
-      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions)
+      sampleOnFirstMatch: configuration.sampleOnFirstMatch, invertDecisions: configuration.invertDecisions,
+      shadow: configuration.shadow)
   }
 
   /// Replaces `earlier`: policies that are the same in both keep the budget that they had.
@@ -66,6 +79,7 @@ struct PolicySet {
   /// - Returns: how to carry over the matches of spans.
   mutating func succeed(_ earlier: PolicySet) -> PredicateMove {
     program.carry(earlier.budgets, of: earlier.program, into: &budgets)
+    if let earlier = earlier.shadow { shadow?.succeed(earlier) }
     return predicates.succeed(earlier.predicates)
   }
 

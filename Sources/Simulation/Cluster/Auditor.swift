@@ -50,6 +50,10 @@ struct Auditor {
   /// The key of records that no worker wrote.
   static let stranger = Array("stranger".utf8)
 
+  /// A shadow policy that drops traces with an error, and one that keeps all.
+  static let dropsErrors = "drops errors"
+  static let keepsAll = "keeps all"
+
   /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
@@ -210,7 +214,8 @@ struct Auditor {
       try record.withRawBytes { record in
         try RestoredVerdict.read(record) { verdicts.append($0) }
         guard var ledger = try LedgerReader(page: record) else {
-          let count = try Auditor.spanCount(ofDecision: record)
+          let (count, shadow) = try Auditor.fields(ofDecision: record)
+          if let verdict = verdicts.first { check(shadow: shadow, verdict) }
           return counts = verdicts.filter(\.isFinal).map { ($0.traceID, count) }
         }
         while let entry = try ledger.next(in: record) {
@@ -231,18 +236,40 @@ struct Auditor {
     }
   }
 
-  private static func spanCount(ofDecision record: RawSpan) throws(MalformedInput) -> Int64? {
+  /// Shadow policies are named where they would change a final verdict.
+  private mutating func check(shadow names: [String], _ verdict: RestoredVerdict) {
+    guard !names.isEmpty else { return }
+    guard verdict.isFinal, !verdict.isRevised else {
+      return object("trace \(verdict.traceID): shadow policies in a record that is not of its verdict")
+    }
+    let (drops, keeps) = (names.contains(Auditor.dropsErrors), names.contains(Auditor.keepsAll))
+    let hasErrors = published[verdict.traceID]?.errorSpans ?? 0 > 0
+    if verdict.isKept ? !drops || names.count > 1 || !hasErrors : drops || !keeps {
+      object("trace \(verdict.traceID) would not have been decided otherwise by \(names)")
+    }
+  }
+
+  /// The number of spans, and the shadow policies.
+  private static func fields(
+    ofDecision record: RawSpan
+  ) throws(MalformedInput) -> (spans: Int64?, shadow: [String]) {
     var cursor = JSONCursor()
     var count: Int64?
+    var shadow: [String] = []
     try cursor.openObject(in: record)
     while let key = try cursor.nextKey(in: record) {
       if try key.spells("span_count", in: record) {
         count = try cursor.number(in: record).int64
+      } else if try key.spells("shadow", in: record) {
+        try cursor.openArray(in: record)
+        while try cursor.nextElement(in: record) {
+          shadow.append(String(decoding: try cursor.string(in: record).utf8(in: record), as: UTF8.self))
+        }
       } else {
         try cursor.skipValue(in: record)
       }
     }
-    return count
+    return (count, shadow)
   }
 
   /// Each has its dead letter: without repeats, exactly one.

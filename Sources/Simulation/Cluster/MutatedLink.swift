@@ -42,6 +42,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case hurryLogs = "hurry-logs"
   /// Recalls bring no logs.
   case skipRecalledLogs = "skip-recalled-logs"
+  /// A shadow policy decides.
+  case heedShadow = "heed-shadow"
   /// A producer that replaces another keeps the other's epoch.
   case keepEpoch = "keep-epoch"
 }

@@ -163,6 +163,8 @@ public final class Simulation {
       let limit = RateLimit(perSecond: 6, burst: 24)
       sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
     }
+    if options.hasShadow { sampler.shadow = Simulation.shadow(isOther: isOther) }
+    if mutant == .heedShadow { sampler.policies += sampler.shadow }
     if options.isBaselineAdaptive {
       var baseline = BaselineConfiguration()
       baseline.budget = .shareOfTraces(isOther ? 0.6 : 0.4)
@@ -172,6 +174,21 @@ public final class Simulation {
     }
     sampler.limits.segmentBytes = 4096
     return sampler
+  }
+
+  /// Policies that would drop what must be kept, and keep the rest. The auditor knows these names.
+  private static func shadow(isOther: Bool) -> [Policy] {
+    var shadow = [
+      Policy(name: Auditor.dropsErrors, rule: .drop([.statusCode([.error])])),
+      Policy(name: Auditor.keepsAll, rule: .alwaysSample),
+      Policy(name: "some", rule: .rateLimiting(RateLimit(perSecond: 5, burst: 10))),
+    ]
+    // Its predicate is another's in every other configuration.
+    if isOther {
+      let rule = Policy.Rule.patternAttribute(key: "url.path", patterns: ["cart", "orders"])
+      shadow.insert(Policy(name: "paths", rule: rule), at: 0)
+    }
+    return shadow
   }
 
   private var outputs: OutputNames {

@@ -36,6 +36,7 @@ private func takeUp(_ point: CommitPoint) {
   var configuration = SamplerConfiguration()
   configuration.limits.segmentBytes = 256
   configuration.policies = policies()
+  configuration.shadow = policies()
   var sampler = Sampler(partition: PartitionID(0), configuration: configuration)
   sampler.restore(point, past: [])
   var effects = Effects()

@@ -41,6 +41,14 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   configuration.policies[2].rule = .probabilistic(SamplingThreshold(probability: 0.5))
   configuration.policies += morePolicies
   configuration.policies.append(Policy(name: "adaptive", rule: .adaptive))
+  if seed % 3 == 0 {
+    configuration.dropped = .ledger
+    configuration.shadow = [
+      Policy(name: "all", rule: .alwaysSample),
+      Policy(name: "failed", rule: .drop([.statusCode([.error])])),
+      Policy(name: "few", rule: .rateLimiting(RateLimit(perSecond: 1, burst: 5))),
+    ]
+  }
   var baseline = BaselineConfiguration()
   baseline.key = seed % 4 == 3 ? .service : .attributes(["service.name", "k", "kk"])
   baseline.interval = .seconds(5)
