@@ -82,6 +82,8 @@ let package = Package(
         "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
       ],
       swiftSettings: rules),
     .testTarget(name: "OTLPTests", dependencies: ["OTLP"], swiftSettings: rules),

@@ -34,6 +34,11 @@ public final class MockCluster {
     try check(unsafe rd_kafka_mock_topic_create(cluster, name, partitions, replicationFactor))
   }
 
+  /// Takes a partition's leader away.
+  public func takeLeader(ofPartition partition: Int32, of topic: String) throws(KafkaError) {
+    try check(unsafe rd_kafka_mock_partition_set_leader(cluster, topic, partition, -1))
+  }
+
   /// Answers the next requests of a kind with errors, to test how a client handles them.
   ///
   /// - Parameters:

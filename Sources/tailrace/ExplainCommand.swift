@@ -75,9 +75,20 @@ struct ExplainCommand: ParsableCommand {
     guard let id else { return }
     let loaded = try TailSamplingTopology.loaded(from: topology)
     guard let story = try story(of: id, loaded) else {
-      throw CommandFailure.failed("nothing is known of trace \(id) in \(recording ?? "the topics")")
+      throw CommandFailure.failed(
+        "nothing is known of trace \(id) in \(recording ?? "the topics")\(recording == nil ? hint : "")")
     }
     try StandardOutput.writeLine(json ? ReportJSON.encode(story) : StoryText(story: story).text)
+  }
+
+  /// Where else to look.
+  private var hint: String {
+    var hints: [String] = []
+    if !allPartitions {
+      hints.append("--all-partitions, if records are keyed otherwise or partitions were added")
+    }
+    if from != nil { hints.append("an earlier --from") }
+    return hints.isEmpty ? "" : "; try " + hints.joined(separator: ", or ")
   }
 
   private func story(of id: TraceID, _ topology: TailSamplingTopology) throws -> TraceStory? {

@@ -24,11 +24,15 @@ struct PlanPage {
     <body>
     <h1>Tailrace plan</h1>
     <p>\(PlanPage.escaped(text.summary))</p>
+    <p>\(PlanPage.escaped(text.budget ?? ""))</p>
     \(table(["", "now", "planned", "change"], text.totals))
     <h2>Policies: kept traces that they sample</h2>
     \(bars(text.report.policies.map { ($0.name, $0.sampled) }))
+    <h2>Kept traces by first policy</h2>
+    \(table(PlanText.tallyHeader, text.rows(text.report.reasons)))
     <h2>Kept traces by the root's service</h2>
-    \(bars(named(text.rows(text.report.services), text.report.services)))
+    \(bars(named(text.rows(text.report.services))))
+    \(table(PlanText.tallyHeader, text.rows(text.report.services)))
     <h2>Changes</h2>
     \(changes)
     \(notes)
@@ -56,10 +60,10 @@ struct PlanPage {
   }
 
   /// The rows of the text, with their figures.
-  private func named(_ rows: [[String]], _ pairs: [String: PlanPair]) -> [(String, PlanPair)] {
+  private func named(_ rows: [[String]]) -> [(String, PlanPair)] {
     rows.compactMap { row in
       var pair = PlanPair()
-      guard row.count == 3, let old = Int(row[1]), let new = Int(row[2]) else { return nil }
+      guard row.count > 2, let old = Int(row[1]), let new = Int(row[2]) else { return nil }
       pair.old.traces = old
       pair.new.traces = new
       return (row[0], pair)

@@ -25,6 +25,10 @@ struct RecordCommand: ParsableCommand {
       --anonymise replaces texts, attribute values and ids by keyed hashes of the same length. Equal texts \
       stay equal; times, sizes, kinds and statuses stay. The key is 32 hexadecimal digits in a file: \
       `openssl rand -hex 16 > key`. Who has the key can test guesses: keep it, or delete it.
+
+      A partition that gives nothing for as long as --patience is given up, and an error of the brokers \
+      ends the reading. The file then has what was read, the report tells which offsets are missing, and the \
+      exit code is 1.
       """)
 
   @Argument(help: "The topology; its brokers and its topic of spans are read.")
@@ -43,14 +47,22 @@ struct RecordCommand: ParsableCommand {
   @Flag(name: .long, help: "Wait for new records until Ctrl-C.")
   var follow = false
 
+  @Option(name: .long, help: "How long a partition may give nothing before it is given up.")
+  var patience = TimeArgument(seconds: 60)
+
   @Flag(name: .long, help: "Replace texts, attribute values and ids by keyed hashes.")
   var anonymise = false
 
   @Option(name: .long, help: "The file with the key for --anonymise.")
   var keyFile: String?
 
-  @Flag(name: .long, help: "With --anonymise: keep names of services, scopes, spans, events and attributes.")
-  var keepNames = false
+  @Option(
+    name: .long,
+    help: """
+      With --anonymise: names to keep, such as services,spans; of services, scopes, spans, events, \
+      attributes, or all.
+      """)
+  var keepNames: NamesArgument?
 
   @Flag(help: "Print the report as JSON.")
   var json = false
@@ -60,14 +72,14 @@ struct RecordCommand: ParsableCommand {
   func validate() throws {
     if follow, stretch.to != nil { throw ValidationError("--follow has no end: leave out --to") }
     if anonymise != (keyFile != nil) { throw ValidationError("--anonymise and --key-file go together") }
-    if keepNames, !anonymise { throw ValidationError("--keep-names is for --anonymise") }
+    if keepNames != nil, !anonymise { throw ValidationError("--keep-names is for --anonymise") }
   }
 
   mutating func run() throws {
     let files = CommandFiles(
       inputs: [("the topology", topology), ("--key-file", keyFile)], outputs: [("--output", output)])
     try files.check()
-    let anonymiser = try keyFile.map { Anonymiser(key: try readKey($0), keepsNames: keepNames) }
+    let anonymiser = try keyFile.map { Anonymiser(key: try readKey($0), keptNames: keepNames?.names ?? []) }
     let loaded = try Topology.loaded(from: topology, withClients: true)
     let source = loaded.input
     var wanted = TopicStretch(topic: stretch.topic ?? source.name)
@@ -75,6 +87,7 @@ struct RecordCommand: ParsableCommand {
     wanted.from = stretch.from?.bound
     wanted.to = stretch.to?.bound
     wanted.follows = follow
+    wanted.patience = patience.duration
     let encoding = wanted.topic == source.name ? source.encoding : nil
     do {
       try record(wanted, loaded, encoding, anonymiser, files)
@@ -101,11 +114,7 @@ struct RecordCommand: ParsableCommand {
   ) throws {
     let reader = try StretchReader(stretch, of: topology)
     defer { reader.abandon() }
-    if !reader.partitionsCut.isEmpty {
-      let list = reader.partitionsCut.map(String.init).joined(separator: ", ")
-      StandardError.write(
-        "older records may be deleted: partitions \(list) begin with the oldest that is left\n")
-    }
+    for gap in reader.gaps { StandardError.write("\(gap)\n") }
     let writer = try RecordingWriter(path: output)
     var recorder = Recorder(
       writer, encoding: encoding, anonymiser: anonymiser, bytesMax: maxBytes?.bytes ?? .max)
@@ -126,8 +135,15 @@ struct RecordCommand: ParsableCommand {
     try writer.finish()
     let seconds = (ContinuousClock.now - start).inSeconds
     let text = RecordText(
-      report: recorder.report, topic: stretch.topic, isFull: isFull, isStopped: stop.isSet, seconds: seconds)
+      report: recorder.report, topic: stretch.topic, gaps: reader.gaps, isFull: isFull, isStopped: stop.isSet,
+      seconds: seconds)
     try files.report(json ? try text.json : text.lines.joined(separator: "\n"))
+    let failures = reader.gaps.filter(\.isFailure)
+    guard !failures.isEmpty else { return }
+    let cause = reader.trouble.map { " (the brokers' last error: \($0))" } ?? ""
+    throw CommandFailure.failed(
+      "topic '\(stretch.topic)': the recording is not complete\(cause)\n"
+        + failures.map(\.description).joined(separator: "\n"))
   }
 }
 
@@ -135,6 +151,7 @@ struct RecordCommand: ParsableCommand {
 private struct RecordText {
   let report: Recorder.Report
   let topic: String
+  let gaps: [StretchGap]
   let isFull: Bool
   let isStopped: Bool
   let seconds: Double
@@ -145,6 +162,7 @@ private struct RecordText {
       "recorded   \(report.records) records (\(report.bytes) bytes) of '\(topic)'"
         + String(format: " in %.1f s, %.0f records/s", seconds, rate)
     ]
+    for gap in gaps { lines.append("missing    \(gap)") }
     if isFull { lines.append("full       stopped at --max-bytes") }
     if isStopped { lines.append("stopped    by a signal") }
     if report.tombstones > 0 { lines.append("left out   \(report.tombstones) records without a value") }
@@ -162,7 +180,10 @@ private struct RecordText {
         Form(
           topic: topic, records: report.records, bytes: report.bytes, tombstones: report.tombstones,
           recordsTooLarge: report.tooLarge, rejectedSpans: report.spansRejected,
-          blankedRecords: report.blanked, isFull: isFull, isStopped: isStopped))
+          blankedRecords: report.blanked, isFull: isFull, isStopped: isStopped,
+          gaps: gaps.map {
+            Gap(partition: $0.partition, from: $0.from, to: $0.to, isFailure: $0.isFailure, text: "\($0)")
+          }))
     }
   }
 
@@ -170,6 +191,14 @@ private struct RecordText {
     var topic: String
     var records, bytes, tombstones, recordsTooLarge, rejectedSpans, blankedRecords: Int
     var isFull, isStopped: Bool
+    var gaps: [Gap]
+  }
+
+  private struct Gap: Encodable {
+    var partition: Int32
+    var from, to: Int64?
+    var isFailure: Bool
+    var text: String
   }
 }
 
@@ -213,6 +242,22 @@ struct PartitionsArgument: ExpressibleByArgument {
   init?(argument: String) {
     guard let numbers = TopicStretch.partitions(argument) else { return nil }
     self.numbers = numbers
+  }
+}
+
+/// Kinds of names such as `services,spans`, or `all`.
+struct NamesArgument: ExpressibleByArgument {
+  let names: Set<Anonymiser.Name>
+
+  init?(argument: String) {
+    guard argument != "all" else {
+      names = Set(Anonymiser.Name.allCases)
+      return
+    }
+    let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
+    let found = parts.compactMap { Anonymiser.Name(rawValue: String($0)) }
+    guard found.count == parts.count else { return nil }
+    names = Set(found)
   }
 }
 

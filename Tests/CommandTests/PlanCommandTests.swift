@@ -83,6 +83,49 @@ import Testing
     #expect(back.errors.contains("the plan changes"))
   }
 
+  /// Text and page have the figures of the JSON.
+  @Test func allFormsHaveTheSameFigures() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let old = try directory.write(PlanCommandTests.errorsOnly, to: "old.yaml")
+    let again = """
+
+        - {name: failed, type: and, and: {and_sub_policy: [{name: e, type: status_code, \
+      status_code: {status_codes: [ERROR]}}]}}
+      """
+    let new = try directory.write(PlanCommandTests.errorsAndSlow + again, to: "new.yaml")
+    let arguments = ["plan", new, path, "--against", old]
+    let plan = try CommandRun(arguments + ["--json"]).json()
+    let text = try CommandRun(arguments).output
+    #expect(try CommandRun(arguments + ["--html", directory.path("plan.html")]).exitCode == 3)
+    let page = try directory.text("plan.html")
+    for kind in ["reasons", "services"] {
+      let pairs = try #require(plan[kind] as? [String: [String: [String: Int]]])
+      #expect(!pairs.isEmpty)
+      for (name, pair) in pairs {
+        let figures = ["traces", "spans", "bytes"].flatMap { figure in
+          ["now", "planned"].map { String(pair[$0]?[figure] ?? -1) }
+        }
+        let row = text.split(separator: "\n").contains { line in
+          line.split(separator: " ") == ([name] + figures).joined(separator: " ").split(separator: " ")
+        }
+        #expect(row, "\(name) \(figures) is not in \(text)")
+        let cells = ([name] + figures).joined(separator: "</td><td>")
+        #expect(page.contains("<td>\(cells)</td>"), "\(name)")
+      }
+    }
+    let share = try #require(plan["percent_of_traffic_planned"] as? Double)
+    let budget = try #require(text.split(separator: "\n").dropFirst().first)
+    #expect(budget.hasPrefix("Storage a day at the recorded rate: "))
+    #expect(budget.contains(String(format: "(%.2f %% of the traffic) planned.", share)))
+    #expect(page.contains(budget))
+    #expect(plan["bytes_a_day_planned"] as? Int ?? 0 > plan["bytes_a_day_now"] as? Int ?? 0)
+    #expect(plan["recalls_a_day_planned"] is Int && text.contains("recalls a day"))
+    let policies = try #require(plan["policies"] as? [[String: Any]])
+    #expect(policies.last?["shadowed_by"] as? [String] == ["errors"])
+    #expect(text.contains("\"failed\" is shadowed by \"errors\", before it: each of its"))
+  }
+
   @Test func thePageHasNoScriptAndEscapesNames() throws {
     let directory = try WorkingDirectory()
     let path = try recording(directory)

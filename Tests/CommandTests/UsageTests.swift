@@ -51,7 +51,10 @@ import Testing
     ["record", "explain", "t.yaml", "-o", "a", "--max-bytes", "much"],
     ["record", "explain", "t.yaml", "-o", "a", "--follow", "--to", "-1m"],
     ["record", "explain", "t.yaml", "-o", "a", "--anonymise"],
-    ["record", "t.yaml", "-o", "a", "--keep-names"],
+    ["record", "t.yaml", "-o", "a", "--keep-names", "services"],
+    ["record", "t.yaml", "-o", "a", "--anonymise", "--key-file", "k", "--keep-names", "services,people"],
+    ["record", "t.yaml", "-o", "a", "--anonymise", "--key-file", "k", "--keep-names", ""],
+    ["record", "t.yaml", "-o", "a", "--patience", "long"],
     ["generate", "--topic", "a", "--wait", "soon"], ["run", "a.yaml", "--log-level", "loud"],
   ])
   func usageErrorsExitWithTwo(_ arguments: [String]) throws {

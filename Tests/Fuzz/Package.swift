@@ -58,5 +58,12 @@ let package = Package(
       name: "FuzzRecording",
       dependencies: ["Expectation", .product(name: "Pipeline", package: "tailrace")],
       swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzAnonymiser",
+      dependencies: [
+        "Expectation", .product(name: "OTLP", package: "tailrace"),
+        .product(name: "Pipeline", package: "tailrace"),
+      ],
+      swiftSettings: rules),
   ]
 )

@@ -7,6 +7,8 @@ import threading
 import time
 
 HOST = "127.0.0.1"
+FETCH = struct.pack(">h", 1)
+"""How requests for records begin."""
 METADATA_BYTES_MAX = 1 << 20
 """Longer answers are records, which are not searched."""
 
@@ -31,6 +33,8 @@ class Proxy:
         self._flows = threading.Event()
         self._flows.set()
         self._is_refusing = False
+        self.swallows_fetches = False
+        """Whether requests for records get no answer; all others do."""
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     @property
@@ -88,6 +92,8 @@ class Proxy:
                 self._flows.wait()
                 if left <= METADATA_BYTES_MAX:
                     frame = self._read(source, left)
+                    if self.swallows_fetches and not is_answer and frame.startswith(FETCH):
+                        continue
                     target.sendall(header + (frame.replace(self._named, self._replaced) if is_answer else frame))
                     continue
                 target.sendall(header)

@@ -1,13 +1,20 @@
 """What people see: a recording of a topic decides as the worker did, and a trace's story is what happened."""
 
+import contextlib
 import json
 import re
 import signal
+import socket
+import threading
+
+import pytest
+from confluent_kafka import Producer
 
 from children import TAILRACE
-from otlp import Maker, traces_data
+from otlp import Maker, otlp_json, spans_in, traces_data
 from outcomes import Outcomes
-from test_console import produce
+from proxy import Proxy
+from test_console import Console, produce
 from topologies import ERRORS, SLOW, TailSampling, baseline
 
 KEY = "0123456789abcdef0123456789abcdef\n"
@@ -52,10 +59,14 @@ def test_a_recording_decides_as_the_worker_did(broker, run, read, children, tail
     final = replayed(tailrace, path, write(topology), tmp_path / "d.jsonl")
     worker_said = outcomes.final
     assert final.keys() == worker_said.keys()
+    kept = 0
     for trace, decision in final.items():
         assert decision["verdict"] == worker_said[trace]["verdict"], trace
         if decision["verdict"] == "keep":
-            assert decision["reasons"] == worker_said[trace]["reasons"], trace
+            kept += 1
+            for key in ("reasons", "probability", "adjusted_count", "span_count", "error_count"):
+                assert decision[key] == worker_said[trace][key], (trace, key)
+    assert 50 < kept < 250 and any(each["adjusted_count"] > 9 for each in final.values() if each["verdict"] == "keep")
 
     # An interrupt leaves a whole file.
     follower.process.send_signal(signal.SIGINT)
@@ -79,13 +90,138 @@ def test_a_recording_decides_as_the_worker_did(broker, run, read, children, tail
     assert recorded(tailrace("record", write(topology), "-o", part, "--to", "2020-01-01T00:00:00Z")) == 0
 
 
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_all_codecs_are_read(broker, tailrace, write, tmp_path, codec):
+    maker = Maker(seed=23)
+    sent = [traces_data(maker.trace(maker.trace_id(), error=True)) for _ in range(40)]
+    producer = Producer({"bootstrap.servers": broker.address, "compression.type": codec, "linger.ms": 200})
+    for encoding, encode in (("otlp_proto", lambda each: each.SerializeToString()), ("otlp_json", otlp_json)):
+        topology = TailSampling(f"codec-{codec}-{encoding}", encoding=encoding)
+        broker.create(topology.spans, partitions=2)
+        for each in sent:
+            producer.produce(topology.spans, encode(each))
+        assert producer.flush(30) == 0
+        path = tmp_path / f"{encoding}.otlp"
+        assert recorded(tailrace("record", write(topology), "-o", path, "--quiet")) == len(sent)
+        found = [span.message for span in spans_in(records_of(path))]
+        expected = [span for each in sent for span in each.resource_spans[0].scope_spans[0].spans]
+        assert {each.span_id: each for each in found} == {each.span_id: each for each in expected}
+        assert len(found) == len(expected)
+        # Another topic's encoding is found out.
+        other = TailSampling(f"codec-{codec}-other", encoding="otlp_proto")
+        again = tmp_path / "again.otlp"
+        assert recorded(tailrace("record", write(other), "-o", again, "--topic", topology.spans)) == len(sent)
+        assert again.read_bytes() == path.read_bytes()
+
+
+def records_of(path) -> list[bytes]:
+    data, records = path.read_bytes(), []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "little")
+        records.append(data[4:end])
+        data = data[end:]
+    return records
+
+
+def test_partitions_that_give_nothing_are_given_up(broker, tailrace, write, tmp_path):
+    topology = TailSampling("record-silence")
+    broker.create(topology.spans, partitions=3)
+    maker = Maker(seed=29)
+    for partition, count in ((0, 4), (1, 2)):
+        for _ in range(count):
+            spans = maker.trace(maker.trace_id())
+            broker.produce(topology.spans, traces_data(spans).SerializeToString(), partition=partition)
+    broker.flush()
+    proxy = Proxy(int(broker.address.rpartition(":")[2]))
+    proxy.swallows_fetches = True
+    path = tmp_path / "a.otlp"
+    result = tailrace("record", write(topology), "-o", path, "--patience", "4s", address=proxy.address)
+    assert result.returncode == 1, result.stdout
+    assert "topic 'record-silence.spans': the recording is not complete" in result.stdout
+    assert "partition 0: offsets 0 to 3 could not be read" in result.stdout
+    assert "partition 1: offsets 0 to 1 could not be read" in result.stdout
+    assert "partition 2" not in result.stdout
+    # What was read is there, and nothing else.
+    assert path.read_bytes() == b""
+    proxy.swallows_fetches = False
+    assert recorded(tailrace("record", write(topology), "-o", path, address=proxy.address)) == 6
+
+
+def test_a_plan_against_a_running_worker(broker, run, tailrace, write, tmp_path):
+    topology = TailSampling("plan-worker", policies=(ERRORS, baseline(20)))
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    worker = run(topology)
+    console = Console(worker)
+    recording = tmp_path / "a.otlp"
+    assert tailrace("generate", "-o", recording, "--traces", "200", "--errors", "0.2").returncode == 0
+    for address in (f"http://{console.address}", f"http://{console.address}/configz"):
+        same = tailrace("plan", write(topology), recording, "--against", address)
+        assert same.returncode == 0 and same.stdout.startswith("No changes: 200 traces"), same.stdout
+    # The defaults are something else.
+    assert tailrace("plan", write(topology), recording).returncode == 3
+    for url in (f"http://{console.address}/none", "https://localhost", "http://", "http://a b", "http://x:99999"):
+        result = tailrace("plan", write(topology), recording, "--against", url)
+        assert result.returncode in (1, 2) and "Plan" not in result.stdout, result.stdout
+    missing = tailrace("plan", write(topology), recording, "--against", f"http://{console.address}/none")
+    assert missing.returncode == 1 and "404" in missing.stdout
+    assert worker.stop() == 0
+    gone = tailrace("plan", write(topology), recording, "--against", f"http://{console.address}")
+    assert gone.returncode == 1 and "no connection" in gone.stdout, gone.stdout
+
+
+BODY = b"kind: tail-sampling\n"
+ANSWERS = {
+    "whole": (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + BODY, None),
+    "without a length": (b"HTTP/1.0 200 OK\r\n\r\n" + BODY, None),
+    "cut off": (b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n" + BODY, "cut off"),
+    "refused": (b"HTTP/1.1 503 Busy\x1b[2J\r\n\r\n", "503 Busy"),
+    "another protocol": (b"SSH-2.0-x\r\n", "not HTTP"),
+    "nothing": (b"", "not HTTP"),
+    "too much": (b"HTTP/1.1 200 OK\r\n\r\n" + b"#" * (2 << 20), "more than 1 MiB"),
+    "no topology": (b"HTTP/1.1 200 OK\r\n\r\nsome: page\n", "needs the key 'kind'"),
+    "silence": (None, "no whole answer within 15 s"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_a_worker_answers_is_not_trusted(tailrace, tmp_path, name):
+    answer, complaint = ANSWERS[name]
+    planned = tmp_path / "new.yaml"
+    planned.write_bytes(BODY)
+    recording = tmp_path / "a.otlp"
+    assert tailrace("generate", "-o", recording, "--traces", "20").returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                if answer is None:
+                    connection.recv(1)
+                else:
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        result = tailrace("plan", planned, recording, "--against", address)
+        thread.join(10)
+    if complaint is None:
+        assert result.returncode == 0, result.stdout
+    else:
+        assert result.returncode in (1, 2) and complaint in result.stdout, result.stdout
+        assert "\x1b" not in result.stdout
+
+
 def test_the_story_of_a_trace(broker, run, read, tailrace, write):
     topology = TailSampling("explain", dropped="ledger", limits="limits: {spans_per_trace: 10}\n")
-    broker.create(topology.spans, *topology.outputs, partitions=3)
+    broker.create(topology.spans, partitions=3)
+    # Outputs may have more partitions than their input: records are in its partition all the same.
+    broker.create(*topology.outputs, partitions=5)
     worker = run(topology)
     maker = Maker(seed=17)
     (kept,) = produce(broker, topology, maker, 1, error=True)
-    dropped, recalled = produce(broker, topology, maker, 2)
+    dropped, late, recalled = produce(broker, topology, maker, 3)
     truncated = maker.trace_id()
     parent = maker.span(truncated)
     spans = [parent] + [maker.span(truncated, parent) for _ in range(30)]
@@ -93,10 +229,10 @@ def test_the_story_of_a_trace(broker, run, read, tailrace, write):
         broker.produce(topology.spans, traces_data(some).SerializeToString(), truncated.encode())
     broker.flush()
     outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
-    outcomes.await_decisions([kept, dropped, recalled, truncated], worker.require_running)
-    late = maker.span(recalled, maker.span(recalled), name="late", error=True)
-    harmless = maker.span(dropped, maker.span(dropped), name="harmless")
-    for trace, span in ((recalled, late), (dropped, harmless)):
+    outcomes.await_decisions([kept, dropped, late, recalled, truncated], worker.require_running)
+    error = maker.span(recalled, maker.span(recalled), name="late", error=True)
+    harmless = maker.span(late, maker.span(late), name="harmless")
+    for trace, span in ((recalled, error), (late, harmless)):
         broker.produce(topology.spans, traces_data([span]).SerializeToString(), trace.encode())
     broker.flush()
     outcomes.reader.until(lambda: outcomes.recalled == {recalled}, "the recall", worker.require_running)
@@ -105,26 +241,41 @@ def test_the_story_of_a_trace(broker, run, read, tailrace, write):
         result = tailrace("explain", trace, "--topology", write(topology), "--json", *options)
         assert result.returncode == 0, result.stdout
         found = json.loads(result.stdout)
-        assert found["trace_id"] == trace and not found["notes"]
+        assert found["trace_id"] == trace and not found["notes"], found["notes"]
         return found
 
     def kinds(found: dict) -> list[str]:
         return [event["kind"] for event in found["events"] if event["kind"] != "arrived"]
 
+    def text(found: dict, kind: str) -> str:
+        return next(event["text"] for event in found["events"] if event["kind"] == kind)
+
     found = story(kept)
     assert found["verdict"] == "keep" and kinds(found) == ["kept_early", "kept"]
+    assert found["span_count"] == 4 and found["reasons"] == ["errors"]
     assert sum(span["is_error_origin"] for span in found["spans"]) == 1
     assert {each["name"]: each["answer"] for each in found["policies"]} == {"errors": "matches", "slow": "does_not_match"}
-    found = story(dropped, "--all-partitions")
-    assert found["verdict"] == "drop" and kinds(found) == ["dropped", "late"] or kinds(found) == ["dropped", "late", "late_record"]
+    found = story(dropped)
+    assert found["verdict"] == "drop" and kinds(found) == ["dropped"] and not found["reasons"]
+    assert "no policy matched" in text(found, "dropped")
+    assert {each["answer"] for each in found["policies"]} == {"does_not_match"}
+    found = story(late, "--all-partitions")
+    assert found["verdict"] == "drop" and kinds(found)[:2] == ["dropped", "late"] and not found["is_recalled"]
+    assert text(found, "late").startswith("after the verdict: 1 span of")
+    assert len(found["spans"]) == 5
     found = story(recalled, "--from", "-1h")
-    assert found["verdict"] == "keep" and found["is_recalled"]
+    assert found["verdict"] == "keep" and found["is_recalled"] and found["reasons"] == ["errors"]
     assert kinds(found) == ["dropped", "late", "late_record", "recalled"]
+    assert "a recall is requested" in text(found, "late_record")
     found = story(truncated)
     assert found["verdict"] == "keep" and found["truncated_spans"] > 0
     assert kinds(found)[-1] == "kept" and "trace_limit" in found["reasons"]
-    text = tailrace("explain", recalled, "--topology", write(topology)).stdout
-    assert f"trace      {recalled}: recalled and kept by errors" in text and "the error began here" in text
+    assert "spans left out" in text(found, "kept")
+    text_of = tailrace("explain", recalled, "--topology", write(topology)).stdout
+    assert f"trace      {recalled}: recalled and kept by errors" in text_of and "the error began here" in text_of
     unknown = tailrace("explain", maker.trace_id(), "--topology", write(topology))
     assert unknown.returncode == 1 and "nothing is known of trace" in unknown.stdout
+    assert "try --all-partitions" in unknown.stdout and "earlier --from" not in unknown.stdout
+    unknown = tailrace("explain", maker.trace_id(), "--topology", write(topology), "--from", "-1m")
+    assert unknown.returncode == 1 and "an earlier --from" in unknown.stdout
     assert worker.stop() == 0

@@ -9,9 +9,9 @@ import Testing
 @Suite struct AnonymiserTests {
   private static let key: (UInt64, UInt64) = (0x1234_5678, 0x9abc_def0)
 
-  private func anonymous(_ record: [UInt8], keepsNames: Bool = false) throws -> [UInt8] {
+  private func anonymous(_ record: [UInt8], _ kept: Set<Anonymiser.Name> = []) throws -> [UInt8] {
     var record = record
-    try Anonymiser(key: AnonymiserTests.key, keepsNames: keepsNames).anonymise(&record)
+    try Anonymiser(key: AnonymiserTests.key, keptNames: kept).anonymise(&record)
     return record
   }
 
@@ -120,13 +120,64 @@ import Testing
     #expect(after.field == before.field)
   }
 
-  @Test func namesMayStay() throws {
-    let text = String(decoding: try anonymous(richRecord(), keepsNames: true), as: UTF8.self)
-    for name in ["secret-shop", "secret.scope", "GET /secret", "secret.list", "secret event"] {
-      #expect(text.contains(name), "\(name)")
+  private static let names: [(Anonymiser.Name, String)] = [
+    (.services, "secret-shop"), (.scopes, "secret.scope"), (.spans, "GET /secret"),
+    (.attributes, "secret.list"), (.events, "secret event"),
+  ]
+
+  @Test(arguments: [Set(Anonymiser.Name.allCases), [.services, .spans], [.attributes], [.scopes], [.events]])
+  func namesMayStay(_ kept: Set<Anonymiser.Name>) throws {
+    let text = String(decoding: try anonymous(richRecord(), kept), as: UTF8.self)
+    for (name, spelling) in AnonymiserTests.names {
+      #expect(text.contains(spelling) == kept.contains(name), "\(name)")
     }
     for value in ["secret-host", "secret in a list", "secret message", "secretvalue", "secret-trace-id!"] {
       #expect(!text.contains(value), "\(value)")
+    }
+  }
+
+  /// A span's attribute.
+  private func attribute(_ body: (inout WireWriter) -> Void) -> [UInt8] {
+    var writer = WireWriter()
+    writer.message(1) { $0.message(2) { $0.message(2) { $0.message(9, body) } } }
+    return writer.bytes
+  }
+
+  /// The last key of an attribute counts: others beside it are text like any other.
+  @Test func keysBesideServiceNameGo() throws {
+    for keys in [["secretive", "service.name"], ["service.name", "secretive"], ["secretive", "secretive"]] {
+      let record = attribute { pair in
+        for key in keys { pair.stringField(1, key) }
+        pair.message(2) { $0.stringField(1, "secret-shop") }
+      }
+      let text = String(decoding: try anonymous(record), as: UTF8.self)
+      #expect(!text.contains("secret"), "\(keys)")
+      #expect(text.contains("service.name") == keys.contains("service.name"))
+    }
+  }
+
+  /// A number that stays has no room for more than it says.
+  @Test func oversizedNumbersGo() throws {
+    let secret: UInt64 = 0x6574_6572_6365_73
+    func number(_ record: [UInt8]) throws -> (before: [UInt8], after: [UInt8]) {
+      (record, try anonymous(record))
+    }
+    let boolean = try number(attribute { $0.message(2) { $0.varintField(2, secret) } })
+    #expect(boolean.after.count == boolean.before.count)
+    #expect(boolean.after.suffix(8) == [0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00])
+    for small in [0, 1] as [UInt64] {
+      let kept = try number(attribute { $0.message(2) { $0.varintField(2, small) } })
+      #expect(kept.before == kept.after)
+    }
+    // A kind, a status and a count of seven bytes; a kind and a time of another wire type.
+    for body in [
+      { $0.varintField(6, secret) }, { $0.message(15) { $0.varintField(3, secret) } },
+      { $0.varintField(10, secret) }, { $0.fixed64Field(6, secret) }, { $0.varintField(7, secret) },
+    ] as [(inout WireWriter) -> Void] {
+      var writer = WireWriter()
+      writer.message(1) { $0.message(2) { $0.message(2, body) } }
+      let (before, after) = try number(writer.bytes)
+      #expect(before.count == after.count && before.suffix(7) != after.suffix(7), "\(after)")
     }
   }
 
@@ -143,7 +194,7 @@ import Testing
       var record = Array(richRecord().dropLast(cut))
       let before = record
       #expect(throws: MalformedInput.self) {
-        try Anonymiser(key: AnonymiserTests.key, keepsNames: false).anonymise(&record)
+        try Anonymiser(key: AnonymiserTests.key).anonymise(&record)
       }
       #expect(record == before)
     }

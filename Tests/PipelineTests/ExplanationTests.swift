@@ -154,6 +154,58 @@ import Testing
     #expect(try TraceStory.inRecording(path, of: traceID(7), SamplerConfiguration()) == nil)
   }
 
+  /// After partitions were added a trace is in two of them, each sampled by itself.
+  @Test func aTraceInTwoPartitions() throws {
+    var builder = StoryBuilder(traceID(1), SamplerConfiguration(), hasPartitions: true)
+    func decide(_ verdict: String, _ partition: Int, _ offset: Int, _ reasons: String) {
+      builder.take(
+        decision: Array(
+          """
+          {"trace_id":"\(traceID(1))","verdict":"\(verdict)","final":true,"span_count":1,"error_count":0,\
+          "byte_count":9,"root":null,"trigger":"wait","late":false,"truncated_spans":0,\
+          "partition":\(partition),"first_offset":\(offset),"last_offset":\(offset),"reasons":[\(reasons)],\
+          "decided_at":"2026-01-31T23:59:58.000000001Z"}
+          """.utf8))
+    }
+    // The offsets of the second are smaller, and say nothing about the first.
+    builder.take(
+      tracesData([TestSpan(trace: 1, id: 1)]), partition: 0, offset: 1000, time: Instant(nanoseconds: 1))
+    decide("drop", 0, 1000, "")
+    builder.take(
+      tracesData([TestSpan(trace: 1, id: 2, parent: 1, isError: true)]), partition: 5, offset: 3,
+      time: Instant(nanoseconds: 2))
+    decide("keep", 5, 3, "\"errors\"")
+    let story = try #require(builder.story())
+    #expect(story.events.map(\.kind) == ["arrived", "dropped", "arrived", "kept"])
+    #expect(story.events.map(\.partition) == [0, 0, 5, 5])
+    #expect(story.events.allSatisfy { !$0.text.contains("after the verdict") })
+    #expect(story.events[2].text.hasPrefix("the trace opened"))
+    #expect(story.notes.count == 1 && story.notes[0].contains("partitions 0, 5"), "\(story.notes)")
+    // Policies answer for what the sampler of the verdict's partition saw.
+    #expect(story.policies.map(\.answer) == ["matches", "does_not_match", "does_not_match"])
+    #expect(story.policies[0].seen.hasPrefix("1 span "))
+  }
+
+  /// What does not fit is counted, not left out silently.
+  @Test func aHugeTraceSaysWhatIsLeftOut() throws {
+    var builder = StoryBuilder(traceID(1), SamplerConfiguration(), hasPartitions: true)
+    for number in 0..<102 {
+      let spans = (0..<1000).map { TestSpan(trace: 1, id: UInt64(number * 1000 + $0 + 1), parent: 1 << 40) }
+      builder.take(tracesData(spans), partition: 0, offset: Int64(number), time: nil)
+    }
+    let story = try #require(builder.story())
+    #expect(story.spanCount == StoryBuilder.spansMax)
+    #expect(story.notes.contains { $0.hasPrefix("2 more records name the trace, and are left out") })
+
+    var large = StoryBuilder(traceID(1), SamplerConfiguration(), hasPartitions: true)
+    for number in 0..<9 {
+      let span = TestSpan(trace: 1, id: UInt64(number + 1), parent: 1 << 40, padding: 10 << 20)
+      large.take(tracesData([span]), partition: 0, offset: Int64(number), time: nil)
+    }
+    let short = try #require(large.story())
+    #expect(short.spanCount == 7 && short.notes.contains { $0.hasPrefix("2 more records") })
+  }
+
   /// What the ledger has is enough for a story without spans.
   @Test func aTraceOfTheLedger() throws {
     var builder = StoryBuilder(traceID(1), SamplerConfiguration(), hasPartitions: true)

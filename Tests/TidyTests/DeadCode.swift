@@ -138,6 +138,7 @@ extension Rules {
     "all": "MetricTableTests: all sections, compared with docs/metrics.md",
     "ascending": "WorkloadTests: orders of fields that encoders have",
     "failNext": "WorkerErrorTests: a broker's answers",
+    "takeLeader": "StretchReaderTests: a partition that can't be read",
     "librdkafkaErrorCodes": "ErrorCodeTests: that each code has a remedy",
     "patternSteps": "SpanConditionSetTests: that a pattern runs in linear time",
   ]

@@ -34,30 +34,36 @@ extension TraceStory {
     var content = RecordContent()
     let topics = topology.topics
     let key = Array(traceID.description.utf8)
+    let inputs = try StretchReader.partitionCount(of: topics.spans.name, whole)
+    /// Outputs are in the partition of their input, and may have more partitions than it.
+    func partitions(of topic: String) throws -> [Int32]? {
+      if search.readsAll { return nil }
+      let wanted = search.partitions ?? KeyPartitions.candidates(of: key, count: inputs)
+      guard topic != topics.spans.name else { return wanted }
+      let count = try StretchReader.partitionCount(of: topic, whole)
+      return wanted.filter { $0 < count }
+    }
     func read(_ topic: String, _ take: (TopicRecord) -> Void) throws {
       var stretch = TopicStretch(topic: topic)
       stretch.from = search.from
       // An offset is one of the spans.
       if case .offset = search.from, topic != topics.spans.name { stretch.from = nil }
-      stretch.partitions = search.partitions
-      if stretch.partitions == nil, !search.readsAll {
-        let count = try StretchReader.partitionCount(of: topic, whole)
-        stretch.partitions = KeyPartitions.candidates(of: key, count: count)
-      }
+      stretch.partitions = try partitions(of: topic)
+      if stretch.partitions?.isEmpty == true { return }
       let reader = try StretchReader(stretch, of: whole)
       defer { reader.abandon() }
-      if !reader.partitionsCut.isEmpty {
-        builder.notes.append("the oldest records of '\(topic)' are no longer in the log")
-      }
-      while !reader.isAtEnd {
+      var isStopped = false
+      while !reader.isAtEnd, !isStopped {
         try reader.read { record in
           take(record)
           return true
         }
-        guard progress(topic, reader.share ?? 0) else {
-          builder.notes.append("the search was stopped in '\(topic)'")
-          return
-        }
+        isStopped = !progress(topic, reader.share ?? 0)
+      }
+      if isStopped { builder.notes.append("the search was stopped in '\(topic)'") }
+      builder.notes += reader.gaps.map { "'\(topic)', \($0)" }
+      if reader.gaps.contains(where: \.isFailure), let trouble = reader.trouble {
+        builder.notes.append("'\(topic)': the brokers' last error: \(trouble)")
       }
     }
     try read(topics.decisions.name) { if let value = $0.value { builder.take(decision: value) } }

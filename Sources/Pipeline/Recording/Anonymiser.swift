@@ -9,18 +9,32 @@ public import OTLP
 /// the same order. Equal texts have equal hashes, wherever they are. Times, kinds, statuses, flags, counts
 /// and booleans stay, and so does `th` in a tracestate.
 public struct Anonymiser: Sendable {
+  /// What a name is of.
+  public enum Name: String, Sendable, CaseIterable {
+    /// The values of `service.name`.
+    case services
+    /// Instrumentation scopes.
+    case scopes
+    /// Spans.
+    case spans
+    /// Events of spans.
+    case events
+    /// Attributes, and types of entities.
+    case attributes
+  }
+
   private let hash: SipHash
   /// Extends a hash to more bytes.
   private let stream: SipHash
-  private let keepsNames: Bool
+  private let keptNames: Set<Name>
 
   /// - Parameters:
   ///   - key: two random numbers: who knows them can test whether a text was hashed.
-  ///   - keepsNames: whether names of services, scopes, spans, events and attributes stay.
-  public init(key: (UInt64, UInt64), keepsNames: Bool) {
+  ///   - keptNames: names that stay.
+  public init(key: (UInt64, UInt64), keptNames: Set<Name> = []) {
     hash = SipHash(key: key)
     stream = SipHash(key: hash.hash(0, 0, 0))
-    self.keepsNames = keepsNames
+    self.keptNames = keptNames
   }
 
   /// Reads a key as text: 32 hexadecimal digits, with blanks around them. Nil if it is anything else.
@@ -69,8 +83,12 @@ public struct Anonymiser: Sendable {
       case .message(let inner):
         let inner = isService && inner == .value ? .serviceName : inner
         try rewrite(content, as: inner, depth: depth + 1, of: bytes, in: &output)
-      case .name: if !keepsNames { replaceText(content, of: bytes, in: &output) }
-      case .key: if !keepsNames, !isService { replaceText(content, of: bytes, in: &output) }
+      case .name(let name):
+        if !keptNames.contains(name) { replaceText(content, of: bytes, in: &output) }
+      case .key:
+        if !keptNames.contains(.attributes), !isSpelled("service.name", content.indices, of: bytes) {
+          replaceText(content, of: bytes, in: &output)
+        }
       case .text: replaceText(content, of: bytes, in: &output)
       case .identifier: replaceIdentifier(content, of: bytes, in: &output)
       case .traceState: replaceTraceState(content, of: bytes, in: &output)
@@ -83,12 +101,11 @@ public struct Anonymiser: Sendable {
     var cursor = WireCursor(range)
     var isService = false
     while let key = try cursor.next(KeyValueField.key, in: bytes) {
-      isService = bytes.extracting(key.indices).copied() == Anonymiser.serviceName
+      // The last one counts.
+      isService = isSpelled("service.name", key.indices, of: bytes)
     }
     return isService
   }
-
-  private static let serviceName = Array("service.name".utf8)
 
   // MARK: Values
 
@@ -106,28 +123,48 @@ public struct Anonymiser: Sendable {
     replaceBytes(range.indices, of: bytes, in: &output)
   }
 
-  /// Numbers that say what a span is stay; attributes' numbers, and those of unknown fields, don't.
+  /// Numbers that say what a span is stay, if they are of a size that says no more than that; attributes'
+  /// numbers, and those of unknown fields, don't.
   private func replaceNumber(
     _ tag: WireTag, _ form: MessageForm, _ range: Range<Int>, of bytes: RawSpan, in output: inout [UInt8]
   ) {
-    guard !form.keepsNumber(tag.field) else { return }
-    switch tag.type {
-    case .varint:
-      replaceBytes(range, of: bytes, in: &output)
-      // As many bytes as before: all but the last have their top bit set, and the last is not zero. The
-      // tenth holds one bit.
-      for place in range.dropLast() { output[place] |= 0x80 }
-      let last = range.upperBound - 1
-      output[last] &= 0x7f
-      if range.count > 1, output[last] == 0 { output[last] = 1 }
-      if range.count == 10 { output[last] = 1 }
-    case .fixed64 where form == .value || form == .serviceName:
+    let kept = form.number(in: tag.field)
+    switch (kept, tag.type) {
+    case (.time?, .fixed64): return
+    case (.flags?, .fixed32):
+      // The trace flags of W3C, and two more bits of OTLP: the rest is reserved.
+      output[range.lowerBound + 1] &= 0x03
+      for place in range.dropFirst(2) { output[place] = 0 }
+    case (let kept?, .varint) where Anonymiser.varint(range, of: bytes) <= kept.varintMax: return
+    case (.boolean?, .varint):
+      // As many bytes as before, and still true.
+      for place in range.dropLast() { output[place] = 0x80 }
+      output[range.lowerBound] = 0x81
+      output[range.upperBound - 1] = 0
+    case (_, .varint): replaceVarint(range, of: bytes, in: &output)
+    case (_, .fixed64) where form == .value || form == .serviceName:
       // A number from 1 up to 2: no infinity, and not "not a number".
       replaceBytes(range, of: bytes, in: &output)
       output[range.upperBound - 1] = 0x3f
       output[range.upperBound - 2] |= 0xf0
     default: replaceBytes(range, of: bytes, in: &output)
     }
+  }
+
+  /// As many bytes as before: all but the last have their top bit set, and the last is not zero. The tenth
+  /// holds one bit.
+  private func replaceVarint(_ range: Range<Int>, of bytes: RawSpan, in output: inout [UInt8]) {
+    replaceBytes(range, of: bytes, in: &output)
+    for place in range.dropLast() { output[place] |= 0x80 }
+    let last = range.upperBound - 1
+    output[last] &= 0x7f
+    if range.count > 1, output[last] == 0 { output[last] = 1 }
+    if range.count == 10 { output[last] = 1 }
+  }
+
+  /// The value of a varint, which has ten bytes at most.
+  private static func varint(_ range: Range<Int>, of bytes: RawSpan) -> UInt64 {
+    range.reversed().reduce(0) { $0 << 7 | UInt64(bytes.byte(at: $1) & 0x7f) }
   }
 
   /// Fills a range with the hash of what it has.
@@ -210,7 +247,7 @@ private enum MessageForm: Equatable {
   enum Content: Equatable {
     case message(MessageForm)
     /// A name of something, other than an attribute.
-    case name
+    case name(Anonymiser.Name)
     /// The name of an attribute.
     case key
     /// Any other text.
@@ -230,21 +267,21 @@ private enum MessageForm: Equatable {
       .message(.scopeSpans)
     case (.resource, ResourceField.attributes): .message(.attribute)
     case (.resource, ResourceField.entityRefs): .message(.entity)
-    case (.entity, EntityRefField.type): .name
+    case (.entity, EntityRefField.type): .name(.attributes)
     case (.entity, EntityRefField.idKeys), (.entity, EntityRefField.descriptionKeys): .key
     case (.scopeSpans, ScopeSpansField.scope): .message(.scope)
     case (.scopeSpans, ScopeSpansField.spans): .message(.span)
-    case (.scope, ScopeField.name): .name
+    case (.scope, ScopeField.name): .name(.scopes)
     case (.scope, ScopeField.attributes): .message(.attribute)
     case (.span, _): MessageForm.spanContent(of: field)
-    case (.event, EventField.name): .name
+    case (.event, EventField.name): .name(.events)
     case (.event, EventField.attributes): .message(.attribute)
     case (.link, LinkField.traceID), (.link, LinkField.spanID): .identifier
     case (.link, LinkField.traceState): .traceState
     case (.link, LinkField.attributes): .message(.attribute)
     case (.attribute, KeyValueField.key): .key
     case (.attribute, KeyValueField.value): .message(.value)
-    case (.serviceName, AnyValueField.string): .name
+    case (.serviceName, AnyValueField.string): .name(.services)
     case (.value, AnyValueField.string): .text
     case (.value, AnyValueField.array), (.serviceName, AnyValueField.array): .message(.array)
     case (.value, AnyValueField.map), (.serviceName, AnyValueField.map): .message(.map)
@@ -262,7 +299,7 @@ private enum MessageForm: Equatable {
     switch field {
     case SpanField.traceID, SpanField.spanID, SpanField.parentSpanID: .identifier
     case SpanField.traceState: .traceState
-    case SpanField.name: .name
+    case SpanField.name: .name(.spans)
     case SpanField.attributes: .message(.attribute)
     case SpanField.events: .message(.event)
     case SpanField.links: .message(.link)
@@ -271,21 +308,35 @@ private enum MessageForm: Equatable {
     }
   }
 
-  /// Whether a number in the field stays.
-  func keepsNumber(_ field: UInt32) -> Bool {
-    switch self {
-    case .resource: field == ResourceField.droppedAttributesCount
-    case .scope: field == ScopeField.droppedAttributesCount
-    case .span:
-      [
-        SpanField.kind, SpanField.start, SpanField.end, SpanField.droppedAttributesCount,
-        SpanField.droppedEventsCount, SpanField.droppedLinksCount, SpanField.flags,
-      ].contains(field)
-    case .event: field == EventField.time || field == EventField.droppedAttributesCount
-    case .link: field == LinkField.droppedAttributesCount || field == LinkField.flags
-    case .status: field == StatusField.code || field == StatusField.deprecatedCode
-    case .value, .serviceName: field == AnyValueField.boolean
-    case .tracesData, .resourceSpans, .entity, .scopeSpans, .attribute, .array, .map: false
+  /// A number that stays.
+  enum Number: Equatable {
+    case boolean, enumeration, count, time, flags
+
+    /// The greatest value that stays as it is: more would be room for something else.
+    var varintMax: UInt64 {
+      switch self {
+      case .boolean: 1
+      case .enumeration: 127
+      case .count: UInt64(UInt32.max)
+      case .time, .flags: 0
+      }
+    }
+  }
+
+  /// What a field's number is, if it stays.
+  func number(in field: UInt32) -> Number? {
+    switch (self, field) {
+    case (.resource, ResourceField.droppedAttributesCount), (.scope, ScopeField.droppedAttributesCount),
+      (.span, SpanField.droppedAttributesCount), (.span, SpanField.droppedEventsCount),
+      (.span, SpanField.droppedLinksCount), (.event, EventField.droppedAttributesCount),
+      (.link, LinkField.droppedAttributesCount):
+      .count
+    case (.span, SpanField.start), (.span, SpanField.end), (.event, EventField.time): .time
+    case (.span, SpanField.flags), (.link, LinkField.flags): .flags
+    case (.span, SpanField.kind), (.status, StatusField.code), (.status, StatusField.deprecatedCode):
+      .enumeration
+    case (.value, AnyValueField.boolean), (.serviceName, AnyValueField.boolean): .boolean
+    default: nil
     }
   }
 }

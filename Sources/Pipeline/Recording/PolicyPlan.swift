@@ -1,6 +1,5 @@
 // What would change if policies were replaced: two replays of one recording, trace by trace.
 
-private import Foundation
 internal import OTLP
 public import Sampling
 
@@ -62,116 +61,6 @@ public struct PolicyPlan: ~Copyable {
   }
 }
 
-/// How much of something there is.
-public struct PlanTally: Equatable, Sendable {
-  /// Traces.
-  public var traces = 0
-  /// Their kept spans.
-  public var spans = 0
-  /// The bytes of these.
-  public var bytes = 0
-
-  mutating func add(_ other: PlanTally) {
-    traces += other.traces
-    spans += other.spans
-    bytes += other.bytes
-  }
-}
-
-/// The same of both configurations.
-public struct PlanPair: Equatable, Sendable {
-  /// By the configuration now.
-  public var old = PlanTally()
-  /// By the planned one.
-  public var new = PlanTally()
-
-  /// Makes an empty pair.
-  public init() {}
-}
-
-/// What a policy does.
-public struct PlanPolicy: Sendable {
-  /// Its name.
-  public var name: String
-  /// Whether each configuration has it.
-  public var isOld, isNew: Bool
-  /// Kept traces that it samples.
-  public var sampled = PlanPair()
-  /// Those of them that no other policy samples: what it costs.
-  public var alone = PlanPair()
-  /// Traces that it drops, whatever samples them.
-  public var dropped = PlanPair()
-}
-
-/// Traces that change alike.
-public struct PlanChange: Sendable {
-  /// What changes.
-  public enum Kind: String, Sendable, CaseIterable {
-    /// A dropped trace would be kept.
-    case kept
-    /// A kept trace would be dropped.
-    case dropped
-    /// A kept trace would be kept with another adjusted count.
-    case weight
-    /// A kept trace would be kept for other reasons.
-    case reasons
-    /// Other spans of a kept trace would be kept.
-    case spans
-  }
-
-  /// What changes.
-  public var kind: Kind
-  /// The policy that makes the difference: the first that samples or vetoes it where it did not.
-  public var policy: String
-  /// How many traces, and the spans and bytes that are kept of them before or after.
-  public var tally = PlanTally()
-  /// Some of them.
-  public var samples: [PlanSample] = []
-
-  static let samplesMax = 3
-}
-
-/// A trace that changes.
-public struct PlanSample: Sendable {
-  /// Its id, in hexadecimal.
-  public var traceID: String
-  /// The service of its root span.
-  public var service: String
-  /// How long it takes, in nanoseconds.
-  public var duration: Int64
-  /// Its spans, and those with an error.
-  public var spanCount, errorCount: Int
-}
-
-/// What two configurations make of a recording.
-public struct PlanReport: Sendable {
-  /// The replays' own reports.
-  public var old, new: ReplayReport
-  /// How much of log time the recording covers.
-  public var duration: Interval
-  /// Traces with a verdict of both,
-  public var compared = 0
-  /// and of one only, or too far from each other to be compared.
-  public var uncompared = 0
-  /// Whether a planned policy has a rate limit, which a worker applies to each partition.
-  public var hasBudgets = false
-  /// What is kept.
-  public var kept = PlanPair()
-  /// Policies, in the planned order; those that would be gone come last.
-  public var policies: [PlanPolicy] = []
-  /// What is kept, by the first policy that samples it.
-  public var reasons: [String: PlanPair] = [:]
-  /// What is kept, by the root's service.
-  public var services: [String: PlanPair] = [:]
-  /// What changes, the most traces first within each kind.
-  public var changes: [PlanChange] = []
-  /// The most bytes of memory that each held.
-  public var oldMemory = 0, newMemory = 0
-
-  /// Whether anything changes, or may.
-  public var hasChanges: Bool { !changes.isEmpty || uncompared > 0 }
-}
-
 /// The verdicts on recent traces, and the sums over all before.
 struct PlanComparison {
   enum Side { case old, new }
@@ -213,6 +102,8 @@ struct PlanComparison {
   private let policyNames: (old: [String], new: [String])
   private var result: PlanReport
   private var groups: [Group: PlanChange] = [:]
+  /// For each planned policy the kept traces that it samples together with each one before it.
+  private var together: [[Int]]
 
   /// Services beyond this are counted as one.
   private static let servicesMax = 10_000
@@ -224,6 +115,8 @@ struct PlanComparison {
     policyNames = (old.policies.map(\.name), new.policies.map(\.name))
     result = PlanReport(old: ReplayReport(), new: ReplayReport(), duration: .seconds(0))
     let (oldNames, newNames) = (policyNames.old, policyNames.new)
+    result.stopsAtFirstMatch = new.sampleOnFirstMatch
+    together = newNames.indices.map { [Int](repeating: 0, count: $0) }
     result.policies = newNames.map { PlanPolicy(name: $0, isOld: oldNames.contains($0), isNew: true) }
     for name in oldNames where !newNames.contains(name) {
       result.policies.append(PlanPolicy(name: name, isOld: true, isNew: false))
@@ -308,6 +201,14 @@ struct PlanComparison {
     result.old = old
     result.new = new
     result.duration = duration
+    // The planned policies come first.
+    for (policy, counts) in together.enumerated() {
+      let sampled = result.policies[policy].sampled.new.traces
+      guard sampled > 0 else { continue }
+      result.policies[policy].shadowedBy = counts.indices.filter { counts[$0] == sampled }.map {
+        policyNames.new[$0]
+      }
+    }
     let kinds = PlanChange.Kind.allCases
     result.changes = groups.values.sorted { left, right in
       let (first, second) = (kinds.firstIndex(of: left.kind) ?? 0, kinds.firstIndex(of: right.kind) ?? 0)
@@ -323,6 +224,7 @@ struct PlanComparison {
   private mutating func settle(_ trace: Trace, _ id: TraceID) {
     count(trace.old, \.old, policyNames.old, trace)
     count(trace.new, \.new, policyNames.new, trace)
+    countShadows(trace.new)
     guard trace.old.isDecided, trace.new.isDecided else {
       if trace.old.isDecided != trace.new.isDecided { result.uncompared += 1 }
       return
@@ -356,6 +258,15 @@ struct PlanComparison {
     for place in result.policies.indices where sampled.contains(result.policies[place].name) {
       result.policies[place].sampled[keyPath: side].add(tally)
       if sampled.count == 1 { result.policies[place].alone[keyPath: side].add(tally) }
+    }
+  }
+
+  /// Counts which planned policies sample the trace together.
+  private mutating func countShadows(_ outcome: Outcome) {
+    guard outcome.isKept else { return }
+    let sampling = together.indices.filter { $0 < 64 && outcome.matches & 1 << UInt64($0) != 0 }
+    for (place, policy) in sampling.enumerated() {
+      for earlier in sampling[..<place] { together[policy][earlier] += 1 }
     }
   }
 
@@ -411,38 +322,5 @@ extension PlanComparison.Trace {
     duration = decision.duration
     spanCount = UInt32(clamping: decision.spanCount)
     errorCount = UInt32(clamping: decision.errorCount)
-  }
-}
-
-/// Reads single fields of decision records as this program writes them.
-enum DecisionText {
-  private static let root = Array(#""root":{"service":""#.utf8)
-
-  /// The service of the root span, as it is written in JSON; nil without a root.
-  static func rootService(in record: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
-    guard var end = place(of: root, in: record) else { return nil }
-    let start = end
-    while end < record.endIndex, record[end] != UInt8(ascii: "\"") {
-      end += record[end] == UInt8(ascii: "\\") ? 2 : 1
-    }
-    return record[start..<min(end, record.endIndex)]
-  }
-
-  /// A name that is written in JSON. Records have names of 256 bytes at most.
-  static func name(_ json: [UInt8]) -> String {
-    guard !json.isEmpty else { return "(no service)" }
-    let quoted = Data([UInt8(ascii: "\"")] + json + [UInt8(ascii: "\"")])
-    return (try? JSONDecoder().decode(String.self, from: quoted)) ?? String(decoding: json, as: UTF8.self)
-  }
-
-  /// The place after the first `text` in `record`. A quotation mark within a name is escaped, so that a name
-  /// is not taken for a field.
-  private static func place(of text: [UInt8], in record: ArraySlice<UInt8>) -> Int? {
-    guard record.count >= text.count else { return nil }
-    for place in record.startIndex...record.endIndex - text.count
-    where record[place] == text[0] && record[place..<place + text.count].elementsEqual(text) {
-      return place + text.count
-    }
-    return nil
   }
 }

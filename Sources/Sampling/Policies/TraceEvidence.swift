@@ -4,7 +4,6 @@
 // once more, for each rule of each policy alone: so the answers are the program's own. Only budgets can't be
 // asked again, as they depend on all other traces.
 
-import Expressions
 public import OTLP
 
 /// What a policy, or a rule that is part of one, answers about a trace.
@@ -36,14 +35,16 @@ public struct PolicyAnswer: Equatable, Sendable {
 /// The spans of one trace, as they arrived.
 public struct TraceEvidence: Sendable {
   /// A record's spans of the trace.
-  private struct Piece {
+  struct Piece {
     var offset: Offset
     var bytes: [UInt8]
   }
 
   /// The trace.
   public let traceID: TraceID
-  private var pieces: [Piece] = []
+  private(set) var pieces: [Piece] = []
+  /// The bytes of its spans.
+  public private(set) var byteCount = 0
   private var known: [UInt64: [[UInt8]]] = [:]
 
   /// Has no spans yet.
@@ -72,7 +73,10 @@ public struct TraceEvidence: Sendable {
       writer.appendPiece(chosen, of: scanned, bytes: bytes)
       count = chosen.count
     }
-    if count > 0 { pieces.append(Piece(offset: offset, bytes: writer.bytes)) }
+    if count > 0 {
+      pieces.append(Piece(offset: offset, bytes: writer.bytes))
+      byteCount += writer.bytes.count
+    }
     return count
   }
 
@@ -89,29 +93,62 @@ public struct TraceEvidence: Sendable {
     }
   }
 
+  /// Where a rule is: its share of traces is at the upper end of the randomness space if it keeps them, and
+  /// at the lower end if it drops them.
+  enum Side {
+    case policy, keepingPart, droppingPart
+
+    /// The side of the rules that a rule consists of.
+    func below(_ rule: Policy.Rule) -> Side {
+      switch rule {
+      case .drop: .droppingPart
+      case .not: self == .droppingPart ? .keepingPart : .droppingPart
+      default: self == .droppingPart ? .droppingPart : .keepingPart
+      }
+    }
+  }
+
   private func answer(
-    _ rule: Policy.Rule, _ configuration: SamplerConfiguration, _ last: Offset, isPart: Bool = false
+    _ rule: Policy.Rule, _ configuration: SamplerConfiguration, _ last: Offset, _ side: Side = .policy
   ) -> PolicyAnswer {
+    // With as much of budgets and baselines as there can be, and without any.
+    let most = matches(rule, configuration, last, side, baseline: .always)
+    let least =
+      rule.hasBudget
+      ? matches(rule.withoutBudgets, configuration, last, side, baseline: .never) : most
+    let outcome: PolicyAnswer.Outcome = most != least ? .depends : most ? .matches : .doesNotMatch
+    var policies = PolicySet([Policy(name: "asked", rule: rule)])
+    let summary = self.summary(&policies, last)
+    var answer = PolicyAnswer(
+      name: rule.typeName, type: rule.typeName, outcome: outcome,
+      seen: seen(by: rule, summary, configuration, last), wanted: rule.wanted(side))
+    let below = side.below(rule)
+    answer.parts = rule.parts.map { self.answer($0, configuration, last, below) }
+    return answer
+  }
+
+  /// Asks the sampler's own code.
+  private func matches(
+    _ rule: Policy.Rule, _ configuration: SamplerConfiguration, _ last: Offset, _ side: Side,
+    baseline: SamplingThreshold
+  ) -> Bool {
+    if side == .droppingPart, rule.hasShare {
+      // Below a `not` it picks from the low end.
+      return !matches(.not(rule), configuration, last, .keepingPart, baseline: baseline)
+    }
     var policies = PolicySet(
       [Policy(name: "asked", rule: rule)], skewTolerance: configuration.skewTolerance,
-      invertDecisions: configuration.invertDecisions && !isPart)
+      invertDecisions: configuration.invertDecisions && side == .policy)
     let summary = self.summary(&policies, last)
-    let baseline = rule.isAdaptive ? SamplingThreshold.always : .never
     let outcome = policies.decide(summary.facts, at: Instant(nanoseconds: 0), baseline: baseline)
-    var isMatch = outcome.matches != 0
     // By itself it would keep what it does not veto.
-    if case .vetoes = policies.program.roles[0] { isMatch = outcome.isVetoed }
-    var answer = PolicyAnswer(
-      name: rule.typeName, type: rule.typeName, outcome: isMatch ? .matches : .doesNotMatch,
-      seen: seen(by: rule, summary, configuration, last), wanted: rule.wanted)
-    if answer.outcome == .matches, rule.hasBudget { answer.outcome = .depends }
-    answer.parts = rule.parts.map { self.answer($0, configuration, last, isPart: true) }
-    return answer
+    if case .vetoes = policies.program.roles[0] { return outcome.isVetoed }
+    return outcome.matches != 0
   }
 
   // MARK: Facts
 
-  private struct Summary {
+  struct Summary {
     var facts: TraceFacts
     var errorCount: UInt32
   }
@@ -147,226 +184,4 @@ public struct TraceEvidence: Sendable {
     if let randomness { facts.randomness = randomness }
     return Summary(facts: facts, errorCount: trace.errorCount)
   }
-
-  private func seen(
-    by rule: Policy.Rule, _ summary: Summary, _ configuration: SamplerConfiguration, _ last: Offset
-  ) -> String {
-    let facts = summary.facts
-    switch rule {
-    case .statusCode:
-      let names = SpanStatus.all.filter { facts.statuses & 1 << $0.rawValue != 0 }.map(\.text)
-      return
-        "\(facts.spanCount) spans with status \(names.joined(separator: ", ")); "
-        + "\(summary.errorCount) with ERROR"
-    case .latency(_, _, let measure):
-      if measure == .spans {
-        return "\(facts.envelope.asDuration) from the first start to the last end"
-      }
-      guard !facts.hasRoot else { return "a root of \(facts.rootDuration.asDuration)" }
-      return "no root; \(facts.envelope.asDuration) from the first start to the last end, "
-        + "less \(configuration.skewTolerance.nanoseconds.asDuration) for clocks that differ"
-    case .probabilistic, .adaptive:
-      return "randomness \(facts.randomness.randomnessText)"
-    case .hashed: return "the trace id"
-    case .spanCount, .rateLimiting: return "\(facts.spanCount) spans"
-    case .bytesLimiting: return "\(facts.byteCount) bytes"
-    case .numericAttribute(let key, _, _), .stringAttribute(let key, _, _),
-      .patternAttribute(let key, _, _),
-      .booleanAttribute(let key, _, _):
-      return values(of: key, last)
-    case .traceState, .traceFlags, .ottlCondition: return "\(facts.spanCount) spans"
-    case .alwaysSample, .and, .not, .drop, .composite: return ""
-    }
-  }
-
-  /// The first few different values of an attribute.
-  private func values(of key: String, _ last: Offset) -> String {
-    var found: [String] = []
-    let wanted = Array(key.utf8)
-    for piece in pieces where piece.offset <= last {
-      piece.bytes.withRawBytes { bytes in
-        var scanned = ScannedRecord()
-        do throws(MalformedInput) {
-          try scanned.scan(bytes)
-          for index in scanned.spans.indices {
-            let span = scanned.spans[index]
-            for run in scanned.resourceFields(of: span) {
-              var cursor = WireCursor(run)
-              while let resource = try cursor.next(ResourceSpansField.resource, in: bytes) {
-                try TraceEvidence.note(
-                  wanted, ResourceField.attributes, in: resource, of: bytes, &found)
-              }
-            }
-            try TraceEvidence.note(
-              wanted, SpanField.attributes, in: span.content, of: bytes, &found)
-          }
-        } catch { return }
-      }
-    }
-    guard !found.isEmpty else { return "no such attribute" }
-    let rest = found.count - TraceEvidence.valuesMax
-    return found.prefix(TraceEvidence.valuesMax).joined(separator: ", ")
-      + (rest > 0 ? " and others" : "")
-  }
-
-  private static let valuesMax = 5
-
-  private static func note(
-    _ key: [UInt8], _ field: UInt32, in message: ByteRange, of bytes: RawSpan,
-    _ found: inout [String]
-  ) throws(MalformedInput) {
-    var cursor = WireCursor(message)
-    while found.count <= valuesMax, let attribute = try cursor.next(field, in: bytes) {
-      let pair = try KeyValueView(attribute, in: bytes)
-      guard bytes.extracting(pair.key.indices).copied() == key else { continue }
-      let text = try pair.value(in: bytes).text(in: bytes)
-      if !found.contains(text) { found.append(text) }
-    }
-  }
-}
-
-extension AttributeValue {
-  fileprivate func text(in bytes: RawSpan) -> String {
-    switch self {
-    case .missing: "no value"
-    case .string(let range):
-      // Long enough to tell values apart.
-      "\"" + String(decoding: bytes.extracting(range.indices).copied().prefix(256), as: UTF8.self)
-        + "\""
-    case .boolean(let value): "\(value)"
-    case .integer(let value): "\(value)"
-    case .double(let value): "\(value)"
-    case .array: "a list"
-    case .map: "a map"
-    case .bytes(let range): "\(range.count) bytes"
-    }
-  }
-}
-
-extension SpanStatus {
-  fileprivate static let all: [SpanStatus] = [.unset, .ok, .error, .other]
-
-  fileprivate var text: String {
-    switch self {
-    case .unset: "UNSET"
-    case .ok: "OK"
-    case .error: "ERROR"
-    case .other: "another"
-    }
-  }
-}
-
-extension Int64 {
-  /// Nanoseconds as people write them, such as `1.25 s`.
-  package var asDuration: String {
-    let units: [(name: String, nanoseconds: Int64)] = [
-      ("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000),
-    ]
-    for unit in units where self >= unit.nanoseconds {
-      let whole = self / unit.nanoseconds
-      let hundredths = self % unit.nanoseconds / (unit.nanoseconds / 100)
-      guard hundredths > 0 else { return "\(whole) \(unit.name)" }
-      return "\(whole).\(hundredths < 10 ? "0" : "")\(hundredths) \(unit.name)"
-    }
-    return "\(self) ns"
-  }
-}
-
-extension UInt64 {
-  /// 56 bits as 14 hexadecimal digits.
-  fileprivate var randomnessText: String {
-    let digits = String(self, radix: 16)
-    return String(repeating: "0", count: Swift.max(0, 14 - digits.count)) + digits
-  }
-}
-
-extension Policy.Rule {
-  fileprivate var isAdaptive: Bool { if case .adaptive = self { true } else { false } }
-
-  /// Whether the answer depends on other traces.
-  fileprivate var hasBudget: Bool {
-    switch self {
-    case .rateLimiting, .bytesLimiting, .composite, .adaptive: true
-    case .and(let rules), .drop(let rules): rules.contains(where: \.hasBudget)
-    case .not(let rule): rule.hasBudget
-    default: false
-    }
-  }
-
-  fileprivate var parts: [Policy.Rule] {
-    switch self {
-    case .and(let rules), .drop(let rules): rules
-    case .not(let rule): [rule]
-    case .composite(let composite): composite.parts.map(\.rule)
-    default: []
-    }
-  }
-
-  fileprivate var typeName: String {
-    switch self {
-    case .alwaysSample: "always_sample"
-    case .statusCode: "status_code"
-    case .latency: "latency"
-    case .probabilistic, .hashed: "probabilistic"
-    case .adaptive: "baseline"
-    case .spanCount: "span_count"
-    case .numericAttribute: "numeric_attribute"
-    case .stringAttribute, .patternAttribute: "string_attribute"
-    case .booleanAttribute: "boolean_attribute"
-    case .traceState: "trace_state"
-    case .traceFlags: "trace_flags"
-    case .ottlCondition: "ottl_condition"
-    case .rateLimiting: "rate_limiting"
-    case .bytesLimiting: "bytes_limiting"
-    case .and: "and"
-    case .not: "not"
-    case .drop: "drop"
-    case .composite: "composite"
-    }
-  }
-
-  /// What it wants, in words.
-  fileprivate var wanted: String {
-    switch self {
-    case .alwaysSample: "every trace"
-    case .statusCode(let codes):
-      "a span with status "
-        + SpanStatus.all.filter(codes.contains).map(\.text).joined(separator: " or ")
-    case .latency(let threshold, let upper, _):
-      upper.map {
-        "more than \(threshold.nanoseconds.asDuration), at most \($0.nanoseconds.asDuration)"
-      }
-        ?? "at least \(threshold.nanoseconds.asDuration)"
-    case .probabilistic(let threshold):
-      "randomness of at least \(threshold.rejected.randomnessText): \(threshold.probability * 100) %"
-    case .adaptive: "randomness of at least the threshold that follows from the fleet's traffic"
-    case .hashed(let hash): "a hash of at most \(String(hash.limit, radix: 16))"
-    case .spanCount(let least, let most):
-      most.map { "\(least) to \($0) spans" } ?? "at least \(least) spans"
-    case .numericAttribute(let key, let range, let inverted):
-      "\(inverted ? "not " : "")\(key) from \(range.lowerBound) to \(range.upperBound)"
-    case .stringAttribute(let key, let values, let inverted):
-      "\(inverted ? "not " : "")\(key) \(values.listed)"
-    case .patternAttribute(let key, let patterns, let inverted):
-      "\(inverted ? "not " : "")\(key) that matches \(patterns.listed)"
-    case .booleanAttribute(let key, let value, let inverted):
-      "\(inverted ? "not " : "")\(key) \(value)"
-    case .traceState(let key, let values): "the tracestate's \(key) \(values.listed)"
-    case .traceFlags: "a span with the sampled flag"
-    case .ottlCondition(let spans, let events, _):
-      (spans + events).map(\.text).joined(separator: " or ")
-    case .rateLimiting(let limit): "\(limit.perSecond) spans a second, up to \(limit.burst) at once"
-    case .bytesLimiting(let limit):
-      "\(limit.perSecond) bytes a second, up to \(limit.burst) at once"
-    case .and: "all of its parts"
-    case .not: "not its part"
-    case .drop: "all of its parts, to drop the trace"
-    case .composite(let composite):
-      "a part with budget left, of \(composite.spansPerSecondMax) spans a second"
-    }
-  }
-}
-
-extension [String] {
-  fileprivate var listed: String { map { "\"\($0)\"" }.joined(separator: " or ") }
 }

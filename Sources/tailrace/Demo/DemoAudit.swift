@@ -1,7 +1,6 @@
 // The demo's auditor: reads the worker's output as any consumer would, and knows nothing of the worker.
 
 import Foundation
-import Kafka
 import OTLP
 import Pipeline
 import Sampling
@@ -18,9 +17,9 @@ final class DemoAudit {
     var reasons: [String]?
   }
 
-  private let decisions: TopicReader
-  private let verdicts: TopicReader
-  private let sampled: TopicReader
+  private let decisions: StretchReader
+  private let verdicts: StretchReader
+  private let sampled: StretchReader
   private let decoder = JSONDecoder()
   private var scanned = ScannedRecord()
 
@@ -37,11 +36,21 @@ final class DemoAudit {
   private(set) var keptByService: [String: Int] = [:]
   private(set) var keptByReason: [String: Int] = [:]
 
-  init(_ topology: TailSamplingTopology, brokers: String) throws {
+  init(_ topology: TailSamplingTopology) throws {
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    decisions = try TopicReader(topology.topics.decisions.name, brokers: brokers)
-    verdicts = try TopicReader(topology.topics.verdicts, brokers: brokers)
-    sampled = try TopicReader(topology.topics.sampled, brokers: brokers)
+    func follow(_ topic: String) throws -> StretchReader {
+      var stretch = TopicStretch(topic: topic)
+      stretch.follows = true
+      return try StretchReader(stretch, of: .tailSampling(topology))
+    }
+    decisions = try follow(topology.topics.decisions.name)
+    verdicts = try follow(topology.topics.verdicts)
+    sampled = try follow(topology.topics.sampled)
+  }
+
+  /// Leaves the broker.
+  func end() {
+    for reader in [decisions, verdicts, sampled] { reader.abandon() }
   }
 
   /// Traces with a final verdict,
@@ -54,9 +63,17 @@ final class DemoAudit {
 
   /// Reads what has arrived.
   func read() throws {
-    try decisions.read { [self] bytes in try take(decision: bytes) }
-    try verdicts.read { [self] bytes in try take(page: bytes) }
-    try sampled.read { [self] bytes in try take(kept: bytes) }
+    try read(decisions) { try take(decision: $0) }
+    try read(verdicts) { try take(page: $0) }
+    try read(sampled) { try take(kept: $0) }
+  }
+
+  private func read(_ reader: StretchReader, _ take: ([UInt8]) throws -> Void) throws {
+    try reader.read(for: .milliseconds(20)) { record in
+      try take(record.value ?? [])
+      return true
+    }
+    if let gap = reader.gaps.first { throw CommandFailure.failed("the auditor is missing records: \(gap)") }
   }
 
   private func take(decision bytes: [UInt8]) throws {
@@ -91,41 +108,6 @@ final class DemoAudit {
       keptSpanCount += 1
       let name = scanned.resources[Int(span.resource)].serviceName
       keptByService[String(decoding: bytes[name.indices], as: UTF8.self), default: 0] += 1
-    }
-  }
-}
-
-/// Reads one topic from its beginning, in its own group.
-final class TopicReader {
-  private let consumer: Consumer
-
-  init(_ topic: String, brokers: String) throws {
-    consumer = try Consumer(
-      topic: topic,
-      properties: [
-        KafkaProperty("bootstrap.servers", brokers), KafkaProperty("group.id", "audit-\(topic)"),
-        KafkaProperty("isolation.level", "read_committed"), KafkaProperty("fetch.wait.max.ms", "50"),
-      ], log: { _ in })
-    try consumer.subscribe()
-  }
-
-  deinit {
-    consumer.close()
-  }
-
-  /// Delivers the values that have arrived.
-  func read(_ body: ([UInt8]) throws -> Void) throws {
-    _ = try consumer.poll(timeout: .milliseconds(20)) { (_, _, value) throws in
-      try body(value?.copied() ?? [])
-    }
-    for event in consumer.takeEvents() {
-      switch event {
-      case .assigned(let partitions):
-        try consumer.assign(partitions.map { PartitionOffset($0, offset: PartitionOffset.beginning) })
-      case .revoked(let partitions), .lost(let partitions): try consumer.unassign(partitions)
-      case .error(let error) where error.isFatal: throw error
-      case .error, .endOfPartition: break
-      }
     }
   }
 }

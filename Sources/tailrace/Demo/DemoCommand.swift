@@ -74,7 +74,8 @@ struct DemoCommand: ParsableCommand {
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
     defer { signals.cancel() }
 
-    let audit = try DemoAudit(topology, brokers: cluster.bootstrapServers)
+    let audit = try DemoAudit(topology)
+    defer { audit.end() }
     try awaitReading(running, audit, stop)
     let traffic = try DemoTraffic(
       options: options, topic: topics.spans.name, brokers: cluster.bootstrapServers)
