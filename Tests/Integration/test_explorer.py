@@ -107,7 +107,6 @@ def has_traces(explorer: Explorer, count: int):
 def test_every_route_answers_about_kept_traces(broker, run, explore):
     topology = TailSampling("explorer", policies=(ERRORS, EVERYTHING), baseline="baseline: {budget: {traces_percentage: 50}, interval: 1s}\n")
     broker.create(topology.spans, *topology.outputs, partitions=4)
-    broker.create(topology.stats, partitions=1, config={"cleanup.policy": "compact"})
     worker = run(topology)
     explorer = explore(topology)
     maker = Maker(1)
