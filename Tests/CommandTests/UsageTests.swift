@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    "", "run", "demo", "check", "replay", "record", "plan", "explain", "console", "generate", "bench", "bench-scaling",
+    "", "run", "demo", "check", "replay", "record", "plan", "explain", "console", "generate", "bench",
+    "bench-scaling",
     "bench-kafka",
     "plan-capacity",
     "simulate", "report", "version",

@@ -1,6 +1,7 @@
 // Who may see the console's pages, how queries are read, and the static files.
 
 import Foundation
+import NIOCore
 import Testing
 
 @testable import Console
