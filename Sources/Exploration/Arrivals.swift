@@ -30,7 +30,8 @@ public struct Arrivals: Sendable {
   /// Adds a record of `stats`. `now` is the time of day.
   public mutating func add(_ value: [UInt8], now: Instant) {
     guard let record = try? TrafficRecord(decoding: value) else { return }
-    let latest = IntervalNumber(of: now, length: configuration.interval).advanced(by: 1)
+    // An interval ahead: clocks differ.
+    let latest = IntervalNumber(of: now + configuration.interval, length: configuration.interval)
     _ = traffic.merge(record, latest: latest)
     guard record.interval <= latest,
       counted.insert([record.interval.value, Int64(record.partition.value)]).inserted

@@ -151,6 +151,6 @@ struct PairPool {
 
   func find(_ pair: Pair) -> UInt32? { pair == pairs[0] ? PairPool.other : numbers[pair] }
 
-  /// All pairs in use.
-  var all: Dictionary<Pair, UInt32>.Keys { numbers.keys }
+  /// The pairs in use.
+  var inUse: Dictionary<Pair, UInt32>.Keys { numbers.keys }
 }

@@ -222,7 +222,7 @@ extension KeptTraceIndex {
   /// Services and their operations, in order of their names.
   public func serviceNames() -> [(name: String, operations: [String])] {
     var found: [UInt32: Set<UInt32>] = [:]
-    for pair in pairs.all {
+    for pair in pairs.inUse {
       if pair.second == PairPool.entry {
         found[pair.first, default: []].formUnion([])
       } else {

@@ -36,8 +36,9 @@ public struct ExplorerSettings: Sendable {
   /// - Throws: `ConsoleFailure` that names the line.
   public static func passwords(inFile text: String) throws(ConsoleFailure) -> [String: String] {
     var passwords: [String: String] = [:]
-    for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      let line = line.last == "\r" ? line.dropLast() : line
+    // With its line feed a carriage return is one character.
+    let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+    for (number, line) in lines.enumerated() {
       guard !line.isEmpty, !line.hasPrefix("#") else { continue }
       let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
       guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {

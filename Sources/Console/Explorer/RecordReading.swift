@@ -47,7 +47,7 @@ final class RecordReading {
       return bytes < RecordReading.bytesMax
     }
     if bytes >= RecordReading.bytesMax {
-      result.missing = "the answer would be too large: not all spans were read"
+      result.missing = "the answer would be too large: some spans were not read"
     }
     result.traces = traces.filter { !$0.isEmpty }
     if result.missing == nil, let one = found.first, found.count == 1 {
@@ -81,7 +81,7 @@ final class RecordReading {
       let fetcher = try fetchers[topic] ?? RecordFetcher(topic: name, of: .tailSampling(topology))
       fetchers[topic] = fetcher
       guard try fetcher.fetch(places, within: RecordReading.patience, take) else {
-        return "reading '\(name)' took too long: not all of it was read"
+        return "reading '\(name)' took too long: some of it was not read"
       }
       return nil
     } catch {
