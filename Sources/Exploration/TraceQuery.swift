@@ -44,7 +44,7 @@ public struct FoundTrace: Sendable {
   /// Its root's names, or empty texts.
   public var service, operation: String
   public var spans, errors: Int
-  public var isSlow, isLate, isRecalled, isTruncated: Bool
+  public var isFinal, isSlow, isLate, isRecalled, isTruncated: Bool
   /// The first policy that keeps it, and all of them.
   public var policy: String
   /// All policies that keep it.
@@ -81,6 +81,7 @@ public struct FoundTrace: Sendable {
           }
         }
       }
+      json.set("final", isFinal)
       json.set("late", isLate)
       json.set("recalled", isRecalled)
       json.set("truncated", isTruncated)
@@ -200,7 +201,8 @@ extension KeptTraceIndex {
       id: row.id, start: row.start, duration: row.duration,
       service: has(.hasRoot) ? names[row.rootService] : "",
       operation: has(.hasRoot) ? names[row.rootOperation] : "", spans: Int(row.spans),
-      errors: Int(row.errors), isSlow: has(.isSlow), isLate: has(.isLate), isRecalled: has(.isRecalled),
+      errors: Int(row.errors), isFinal: has(.isFinal), isSlow: has(.isSlow), isLate: has(.isLate),
+      isRecalled: has(.isRecalled),
       isTruncated: has(.isTruncated), policy: has(.isDecided) ? names[row.policy] : "",
       reasons: has(.isDecided) ? names[row.reasons].split(separator: "\u{1f}").map(String.init) : [],
       adjustedCount: row.weight, services: Array(most.prefix(10)), positions: positions)

@@ -98,7 +98,7 @@ def has_traces(explorer: Explorer, count: int):
     def check():
         explorer.child.require_running()
         found = explorer.json("/v1/traces", limit=1500)
-        decided = [each for each in found["traces"] if each["policy"]]
+        decided = [each for each in found["traces"] if each["final"]]
         return found["traces"] if len(decided) >= count and explorer.json("/v1/status")["index"]["spans"] >= 2 * count else None
 
     return wait_until(check, f"{count} traces in the index")
