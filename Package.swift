@@ -60,10 +60,12 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: rules),
+    .target(name: "Exploration", dependencies: ["OTLP", "Sampling"], swiftSettings: rules),
+    .target(name: "CConsolePages"),
     .target(
       name: "Console",
       dependencies: [
-        "OTLP", "Sampling", "Kafka", "Topology", "Pipeline",
+        "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Exploration", "CConsolePages",
         // Not imported: named, or they would count as unused.
         .product(name: "Atomics", package: "swift-atomics"),
         .product(name: "DequeModule", package: "swift-collections"),
@@ -78,8 +80,8 @@ let package = Package(
     .executableTarget(
       name: "tailrace",
       dependencies: [
-        "Files", "OTLP", "SpanStorage", "Expressions", "Sampling", "Kafka", "Topology", "Pipeline", "Console",
-        "Simulation",
+        "Files", "OTLP", "SpanStorage", "Expressions", "Sampling", "Kafka", "Topology", "Pipeline",
+        "Exploration", "Console", "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -104,9 +106,12 @@ let package = Package(
       dependencies: ["Pipeline", "Files", "Topology", "Sampling", "OTLP", "Simulation", "Kafka"],
       swiftSettings: rules),
     .testTarget(
+      name: "ExplorationTests", dependencies: ["Exploration", "OTLP", "Sampling", "Simulation"],
+      swiftSettings: rules),
+    .testTarget(
       name: "ConsoleTests",
       dependencies: [
-        "Console", "Topology", "Pipeline", "Sampling",
+        "Console", "Topology", "Pipeline", "Sampling", "CConsolePages",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ],

@@ -41,15 +41,23 @@ public final class Console: Sendable {
     }
   }
 
-  init(
+  convenience init(
     _ settings: ConsoleSettings, limits: ConsoleLimits = ConsoleLimits(),
     counters: ConsoleCounters = ConsoleCounters(),
     respond: @escaping @Sendable (String) -> ConsoleResponse?
   ) throws(ConsoleFailure) {
+    try self.init(
+      settings, limits: limits, counters: counters, service: ConsoleService(respond: { respond($0.path) }))
+  }
+
+  init(
+    _ settings: ConsoleSettings, limits: ConsoleLimits = ConsoleLimits(),
+    counters: ConsoleCounters = ConsoleCounters(), service: ConsoleService
+  ) throws(ConsoleFailure) {
     address = settings.address
     do {
       server = try ConsoleServer(
-        address: settings.address, port: settings.port, limits: limits, counters: counters, respond: respond)
+        address: settings.address, port: settings.port, limits: limits, counters: counters, service: service)
     } catch {
       throw ConsoleFailure(description: Console.words(for: error, settings))
     }

@@ -17,6 +17,8 @@ final class ConsoleConnection: ChannelInboundHandler {
     case waiting
     /// The answer is being sent.
     case answering
+    /// Events are sent as they happen. Input is discarded.
+    case streaming
     /// The last answer is sent. Input is discarded until the peer has read it: closing at once could reset
     /// the connection before that.
     case lingering
@@ -63,7 +65,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     let bytes = unwrapInboundIn(data)
-    guard phase != .lingering else {
+    guard phase != .lingering, phase != .streaming else {
       discarded += bytes.readableBytes
       if discarded > ConsoleConnection.discardedMax { close() } else { context.read() }
       return
@@ -83,7 +85,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     }
     hasInputEnded = true
     switch phase {
-    case .lingering: close()
+    case .lingering, .streaming: close()
     case .reading: proceed()
     case .waiting, .answering: break
     }
@@ -116,7 +118,8 @@ final class ConsoleConnection: ChannelInboundHandler {
     }
     // No request here needs a body.
     guard !head.hasBody else { return answer(.refusal(.contentTooLarge), keepsAlive: false, withBody: true) }
-    connections.page(at: head.path) { [weak self] page in
+    guard !connections.isStream(head) else { return beginStream() }
+    connections.page(for: head) { [weak self] page in
       self?.answer(page, keepsAlive: head.keepsAlive, withBody: head.method == "GET")
     }
   }
@@ -131,6 +134,28 @@ final class ConsoleConnection: ChannelInboundHandler {
     // Sound: the future completes on this handler's own event loop.
     context.writeAndFlush(wrapOutboundOut(withBody ? page.body : head)).assumeIsolated().whenSuccess {
       [weak self] in self?.noteSent(keepsAlive: keepsAlive)
+    }
+  }
+
+  private func beginStream() {
+    guard connections.addStream(self) else {
+      return answer(.refusal(.serviceUnavailable), keepsAlive: false, withBody: true)
+    }
+    enter(.streaming)
+    push(ConsolePage.streamHead)
+    // To learn that the peer is gone.
+    context?.read()
+  }
+
+  /// Sends events, unless the peer has not read those before: it misses these then.
+  func push(_ events: ByteBuffer) {
+    guard phase == .streaming, unsentBytes == 0, let context else { return }
+    unsentBytes = events.readableBytes
+    since = .now()
+    connections.makeRoom(for: self)
+    // Sound: as in `answer`.
+    context.writeAndFlush(wrapOutboundOut(events)).assumeIsolated().whenSuccess { [weak self] in
+      self?.unsentBytes = 0
     }
   }
 
@@ -171,6 +196,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     case .reading where hasAnswered && !hasBegun: return age > limits.idleTime ? .idle : nil
     case .reading: return age > limits.headTime ? .slowRequest : nil
     case .answering: return age > limits.answerTime ? .slowReader : nil
+    case .streaming: return unsentBytes > 0 && age > limits.answerTime ? .slowReader : nil
     case .lingering: return age > limits.lingerTime ? .lingered : nil
     case .waiting: return nil
     }

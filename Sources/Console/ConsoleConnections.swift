@@ -67,14 +67,21 @@ final class ConsoleConnections {
   private let loop: any EventLoop
   private let limits: ConsoleLimits
   private let counters: ConsoleCounters
-  private let pages: ConsolePages
+  private let pages: [ConsolePages]
+  private let service: ConsoleService
+  private let streams: ConsoleStreams
   private var open: [ObjectIdentifier: ConsoleConnection] = [:]
   private var turns: [ConsoleConnection] = []
   /// Unsent bytes of answers on all connections.
   private var unsentBytes = 0
   private var isSweeping = false
 
-  init(on loop: any EventLoop, _ limits: ConsoleLimits, _ counters: ConsoleCounters, _ pages: ConsolePages) {
+  init(
+    on loop: any EventLoop, _ limits: ConsoleLimits, _ counters: ConsoleCounters, _ pages: [ConsolePages],
+    _ service: ConsoleService, _ streams: ConsoleStreams
+  ) {
+    self.service = service
+    self.streams = streams
     self.loop = loop
     self.limits = limits
     self.counters = counters
@@ -93,12 +100,26 @@ final class ConsoleConnections {
 
   func remove(_ connection: ConsoleConnection) {
     open[ObjectIdentifier(connection)] = nil
+    streams.remove(connection)
   }
 
-  func page(at path: String, _ taker: @escaping ConsolePages.Taker) {
-    guard !ConsoleConnections.probes.contains(path) else { return taker(pages.page(at: path)) }
-    pages.ask(for: path, taker)
+  func page(for head: RequestHead, _ taker: @escaping ConsolePages.Taker) {
+    let target = ConsolePages.Target(path: head.path, query: head.query)
+    let isProbe = ConsoleConnections.probes.contains(head.path)
+    if let refusal = service.access.refusal(of: head), !isProbe { return taker(.refusal(refusal)) }
+    guard !isProbe else { return taker(pages[0].page(at: target)) }
+    pages[service.queue(head.path) % pages.count].ask(for: target) { page in
+      taker(page.unless(changedFrom: head.ifNoneMatch))
+    }
   }
+
+  /// Whether the request is for the stream of events, and may have it.
+  func isStream(_ head: RequestHead) -> Bool {
+    head.path == service.stream?.path && head.method == "GET" && service.access.refusal(of: head) == nil
+  }
+
+  /// Sends events to a connection from now on; false if there are too many already.
+  func addStream(_ connection: ConsoleConnection) -> Bool { streams.add(connection) }
 
   private func close(_ connection: ConsoleConnection, _ reason: ConsoleClosing) {
     counters.count(reason)

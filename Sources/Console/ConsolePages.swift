@@ -10,42 +10,53 @@ internal import NIOCore
 final class ConsolePages {
   typealias Taker = (ConsolePage) -> Void
 
+  /// What a request asks for.
+  struct Target: Hashable {
+    var path: String
+    var query = ""
+
+    var request: ConsoleRequest { ConsoleRequest(path: path, query: query) }
+  }
+
   private let loop: any EventLoop
-  private let respond: @Sendable (String) -> ConsoleResponse?
+  private let respond: @Sendable (ConsoleRequest) -> ConsoleResponse?
   private let queue: DispatchQueue
   /// Who waits for which page. A request that arrives while a page is made gets the next one, so no page is
   /// older than its request.
-  private var takers: [String: [Taker]] = [:]
+  private var takers: [Target: [Taker]] = [:]
   /// Requested pages, oldest request first.
-  private var order: [String] = []
+  private var order: [Target] = []
   private var isMaking = false
 
   init(
-    on loop: any EventLoop, queue: DispatchQueue, respond: @escaping @Sendable (String) -> ConsoleResponse?
+    on loop: any EventLoop, queue: DispatchQueue,
+    respond: @escaping @Sendable (ConsoleRequest) -> ConsoleResponse?
   ) {
     self.loop = loop
     self.queue = queue
     self.respond = respond
   }
 
-  /// Calls `taker` with the page at `path` once it is made.
-  func ask(for path: String, _ taker: @escaping Taker) {
-    if takers[path] == nil { order.append(path) }
-    takers[path, default: []].append(taker)
+  /// Calls `taker` with the page once it is made.
+  func ask(for target: Target, _ taker: @escaping Taker) {
+    if takers[target] == nil { order.append(target) }
+    takers[target, default: []].append(taker)
     makeNext()
   }
 
   /// A page that takes no time to make.
-  func page(at path: String) -> ConsolePage { respond(path).map { ConsolePage($0) } ?? .notFound }
+  func page(at target: Target) -> ConsolePage {
+    respond(target.request).map { ConsolePage($0) } ?? .notFound
+  }
 
   private func makeNext() {
     guard !isMaking, !order.isEmpty else { return }
     isMaking = true
-    let path = order.removeFirst()
-    let waiting = takers.removeValue(forKey: path) ?? []
+    let target = order.removeFirst()
+    let waiting = takers.removeValue(forKey: target) ?? []
     let done = NIOLoopBound({ [self] (page: ConsolePage) in deliver(page, to: waiting) }, eventLoop: loop)
     queue.async { [loop, respond] in
-      let page = respond(path).map { ConsolePage($0) } ?? .notFound
+      let page = respond(target.request).map { ConsolePage($0) } ?? .notFound
       loop.execute { done.value(page) }
     }
   }

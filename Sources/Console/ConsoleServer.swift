@@ -9,7 +9,7 @@ internal import NIOPosix
 final class ConsoleServer: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let channel: any Channel
-  private let pageQueue = DispatchQueue(label: "tailrace.console")
+  private let pageQueues: [DispatchQueue]
   /// The port that it listens on.
   let port: Int
 
@@ -24,19 +24,23 @@ final class ConsoleServer: Sendable {
   /// - Parameters:
   ///   - limits: limits on connections.
   ///   - counters: counts closed connections.
-  ///   - respond: answers a path; nil if there is no such page. Probes are answered on the server's thread,
-  ///     other pages on one that makes one at a time.
+  ///   - service: makes the pages. Probes are answered on the server's thread, other pages on threads that
+  ///     make one at a time.
   /// - Throws: `IOError` if it can't listen on the address.
   init(
     address: String, port: Int, limits: ConsoleLimits, counters: ConsoleCounters,
-    respond: @escaping @Sendable (String) -> ConsoleResponse?
+    service: ConsoleService
   ) throws {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let (loop, queue) = (group.next(), pageQueue)
+    let queues = (0..<max(1, service.queues)).map { DispatchQueue(label: "tailrace.console.\($0)") }
+    pageQueues = queues
+    let loop = group.next()
     do {
       let connections = try loop.submit {
-        let pages = ConsolePages(on: loop, queue: queue, respond: respond)
-        return NIOLoopBound(ConsoleConnections(on: loop, limits, counters, pages), eventLoop: loop)
+        let pages = queues.map { ConsolePages(on: loop, queue: $0, respond: service.respond) }
+        let streams = ConsoleStreams(on: loop, queues[0], service.stream)
+        return NIOLoopBound(
+          ConsoleConnections(on: loop, limits, counters, pages, service, streams), eventLoop: loop)
       }.wait()
       let bootstrap = ServerBootstrap(group: group)
         .serverChannelOption(.backlog, value: ConsoleServer.backlog)
@@ -91,7 +95,7 @@ final class ConsoleServer: Sendable {
   func stop() {
     try? channel.close().wait()
     // The page being made needs a running loop to be delivered to.
-    pageQueue.sync {}
+    for queue in pageQueues { queue.sync {} }
     try? group.syncShutdownGracefully()
   }
 }

@@ -8,6 +8,10 @@ struct RequestHead: Equatable {
   var method: String
   /// The path as it was sent, without scheme, authority and query.
   var path: String
+  /// What follows the path's question mark, as it was sent.
+  var query = ""
+  /// Fields by these names, if they were sent.
+  var host, authorization, ifNoneMatch: String?
   /// Whether another request may follow on the connection.
   var keepsAlive: Bool
   /// Whether a body follows.
@@ -94,7 +98,8 @@ struct RequestReader {
     let isOld = words[2].elementsEqual("HTTP/1.0".utf8)
     guard isOld || words[2].elementsEqual("HTTP/1.1".utf8) else { return .refused(.versionNotSupported) }
     var request = RequestHead(
-      method: String(decoding: words[0], as: UTF8.self), path: path, keepsAlive: !isOld, hasBody: false)
+      method: String(decoding: words[0], as: UTF8.self), path: path, query: query(ofTarget: words[1]),
+      keepsAlive: !isOld, hasBody: false)
     for line in lines.dropFirst() where !line.isEmpty {
       guard read(field: line, to: &request) else { return .refused(.badRequest) }
     }
@@ -116,6 +121,11 @@ struct RequestReader {
     return String(decoding: path, as: UTF8.self)
   }
 
+  private static func query(ofTarget target: ArraySlice<UInt8>) -> String {
+    let whole = target.prefix { $0 != UInt8(ascii: "#") }
+    return String(decoding: whole.drop { $0 != UInt8(ascii: "?") }.dropFirst(), as: UTF8.self)
+  }
+
   /// Reads a header line; false if it isn't valid.
   private static func read(field line: ArraySlice<UInt8>, to request: inout RequestHead) -> Bool {
     guard let colon = line.firstIndex(of: UInt8(ascii: ":")), isToken(line[..<colon]) else { return false }
@@ -131,9 +141,16 @@ struct RequestReader {
       guard digits.count == 1, digits[0].utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return false }
       if digits[0].utf8.contains(where: { $0 != UInt8(ascii: "0") }) { request.hasBody = true }
     case "transfer-encoding": request.hasBody = true
+    case "host": request.host = trimmed(value)
+    case "authorization": request.authorization = trimmed(value)
+    case "if-none-match": request.ifNoneMatch = trimmed(value)
     default: break
     }
     return true
+  }
+
+  private static func trimmed(_ value: String) -> String {
+    String(value.drop { " \t".contains($0) }.reversed().drop { " \t".contains($0) }.reversed())
   }
 
   private static func isToken(_ bytes: ArraySlice<UInt8>) -> Bool {

@@ -20,8 +20,9 @@ struct Tailrace: ParsableCommand {
     version: Version.text,
     subcommands: [
       RunCommand.self, DemoCommand.self, CheckCommand.self, ReplayCommand.self, RecordCommand.self,
-      PlanCommand.self, ExplainCommand.self, GenerateCommand.self,
-      BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, PlanCapacityCommand.self,
+      PlanCommand.self, ExplainCommand.self, ConsoleCommand.self, GenerateCommand.self,
+      BenchCommand.self, BenchScalingCommand.self, BenchKafkaCommand.self, BenchConsoleCommand.self,
+      PlanCapacityCommand.self,
       SimulateCommand.self, ReportCommand.self, VersionCommand.self,
     ])
 }

@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    "", "run", "demo", "check", "replay", "record", "plan", "explain", "generate", "bench", "bench-scaling",
+    "", "run", "demo", "check", "replay", "record", "plan", "explain", "console", "generate", "bench",
+    "bench-scaling",
     "bench-kafka",
     "plan-capacity",
     "simulate", "report", "version",
@@ -46,6 +47,10 @@ import Testing
     ["simulate", "--seeds", "0"], ["bench-scaling", "--passes", "9223372036854775807"],
     ["bench-kafka", "--live", "0"], ["bench-kafka", "--live", "1000", "--seconds", "0"],
     ["bench-kafka", "--live", "1000", "--spans-per-trace", "0"],
+    ["console"], ["console", "t.yaml", "--port", "65536"], ["console", "t.yaml", "--from", "17"],
+    ["console", "t.yaml", "--memory", "much"], ["console", "t.yaml", "--memory", "1KiB"],
+    ["console", "t.yaml", "--address", "0.0.0.0"],
+    ["console", "t.yaml", "--allow-anyone", "--auth-file", "a"],
     ["record"], ["record", "explain", "t.yaml"], ["record", "t.yaml", "-o", "a", "--from", "yesterday"],
     ["record", "explain", "t.yaml", "-o", "a", "--partitions", "3-1"],
     ["record", "explain", "t.yaml", "-o", "a", "--max-bytes", "much"],

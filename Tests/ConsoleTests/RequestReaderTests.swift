@@ -13,18 +13,21 @@ import Testing
   }
 
   private func head(
-    _ method: String = "GET", _ path: String = "/", keepsAlive: Bool = true, hasBody: Bool = false
+    _ method: String = "GET", _ path: String = "/", keepsAlive: Bool = true, hasBody: Bool = false,
+    query: String = "", host: String? = nil
   ) -> RequestReader.Outcome {
-    .head(RequestHead(method: method, path: path, keepsAlive: keepsAlive, hasBody: hasBody))
+    .head(
+      RequestHead(
+        method: method, path: path, query: query, host: host, keepsAlive: keepsAlive, hasBody: hasBody))
   }
 
   @Test func requestsAreRead() {
-    #expect(read("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == head("GET", "/livez"))
+    #expect(read("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == head("GET", "/livez", host: "x"))
     #expect(read("GET /livez HTTP/1.1\r\n\r\n") == head("GET", "/livez"))
     #expect(read("\r\n\r\nGET / HTTP/1.1\r\n\r\n") == head())
     #expect(read("GET / HTTP/1.1\n\n") == head(), "a line may end without a carriage return")
-    #expect(read("HEAD /metrics?a=b?c#d HTTP/1.1\r\n\r\n") == head("HEAD", "/metrics"))
-    #expect(read("GET http://x:80/livez?a HTTP/1.1\r\n\r\n") == head("GET", "/livez"))
+    #expect(read("HEAD /metrics?a=b?c#d HTTP/1.1\r\n\r\n") == head("HEAD", "/metrics", query: "a=b?c"))
+    #expect(read("GET http://x:80/livez?a HTTP/1.1\r\n\r\n") == head("GET", "/livez", query: "a"))
     #expect(read("GET http://x HTTP/1.1\r\n\r\n") == head())
     #expect(read("OPTIONS * HTTP/1.1\r\n\r\n") == head("OPTIONS", "*"))
     #expect(read("GET / HTTP/1.0\r\n\r\n") == head(keepsAlive: false))
@@ -76,6 +79,15 @@ import Testing
         #expect(reader.isEmpty)
       }
     }
+  }
+
+  @Test func fieldsOfAccessAreRead() {
+    let text = "GET / HTTP/1.1\r\nHOST:\t a:1 \r\nAuthorization: Basic x=\r\nIf-None-Match: \"1\"\r\n\r\n"
+    guard case .head(let head) = read(text) else {
+      Issue.record("no head")
+      return
+    }
+    #expect((head.host, head.authorization, head.ifNoneMatch) == ("a:1", "Basic x=", "\"1\""))
   }
 
   @Test func overflowIsNoted() {

@@ -27,9 +27,10 @@ enum Rules {
       "Invariants", "Files", "OTLP", "SpanStorage", "Sampling", "Kafka", "Topology", "CZstd", "Foundation",
       "Logging", "Synchronization",
     ],
+    "Exploration": ["OTLP", "Sampling"],
     "Console": [
-      "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Foundation", "Synchronization",
-      "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
+      "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Exploration", "CConsolePages", "Foundation",
+      "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
     ],
     "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Glibc"],
   ]

@@ -59,6 +59,8 @@ public final class StretchReader {
     let start: Int64
     /// The offset after the last one that is wanted; nil if there is no end.
     let end: Int64?
+    /// The log's end at the start.
+    let endBefore: Int64
     /// The next offset to read.
     var next: Int64
     var isDone: Bool
@@ -130,7 +132,8 @@ public final class StretchReader {
           StretchGap(cause: .deletedBefore, partition: partition, from: bound.cutFrom, to: bound.cutTo))
       }
       places[partition] = Place(
-        start: bound.start, end: stretch.follows ? nil : bound.end, next: bound.start,
+        start: bound.start, end: stretch.follows ? nil : bound.end, endBefore: bound.end,
+        next: bound.start,
         isDone: !stretch.follows && bound.start >= bound.end,
         hasCaughtUp: stretch.follows && bound.start >= bound.end)
     }
@@ -153,6 +156,22 @@ public final class StretchReader {
       $0 + (($1.isDone && !$1.isGivenUp ? $1.end : nil) ?? $1.next) - $1.start
     }
     return total == 0 ? 1 : min(1, Double(read) / Double(total))
+  }
+
+  /// How much of what the log had at the start has been read, from 0 to 1, with or without an end.
+  public var shareOfBacklog: Double {
+    var (read, total) = (0.0, 0.0)
+    for place in places.values {
+      let all = place.endBefore - place.start
+      total += Double(all)
+      read += Double(place.isIdle ? all : min(all, place.next - place.start))
+    }
+    return total == 0 ? 1 : read / total
+  }
+
+  /// Whether the topic has partitions that it had not at the start.
+  public func hasMorePartitions(of topology: Topology) throws(KafkaError) -> Bool {
+    try StretchReader.partitionCount(of: topic, topology) > order.count
   }
 
   /// Whether everything was delivered that can be read.

@@ -16,7 +16,8 @@ struct DemoCommand: ParsableCommand {
       Traffic with known truth goes through a real worker. The worker's output is read back and \
       compared with the truth. The windows are short to keep the demo short. Exits with 1 if an error \
       trace or a slow trace is missing. Ctrl-C ends the traffic, and the report follows; a second \
-      Ctrl-C ends the demo at once.
+      Ctrl-C ends the demo at once. With --keep the console serves the kept traces from the start, \
+      and after the report until Ctrl-C.
       """)
 
   @Option(name: .long, help: "How long traffic flows, such as 20s.")
@@ -30,6 +31,9 @@ struct DemoCommand: ParsableCommand {
 
   @Option(name: .long, help: "The seed of the traffic.")
   var seed: UInt64 = 1
+
+  @Flag(help: "Serve the kept traces in the browser, and go on after the report.")
+  var keep = false
 
   @Flag(help: "Print the report as JSON.")
   var json = false
@@ -49,13 +53,17 @@ struct DemoCommand: ParsableCommand {
   mutating func run() throws {
     do {
       let report = try show(seconds: seconds ?? 20)
-      try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
+      if !keep { try write(report) }
       if !report.isWhole { throw CommandFailure.failed("an error trace or a slow trace is missing") }
     } catch let error as KafkaError {
       throw CommandFailure.failed("the embedded broker: \(error)")
     } catch let error as WorkerFailure {
       throw CommandFailure.failed(error.description)
     }
+  }
+
+  private func write(_ report: DemoReport) throws {
+    try StandardOutput.writeLine(json ? ReportJSON.encode(report) : report.text)
   }
 
   private func show(seconds: Double) throws -> DemoReport {
@@ -74,6 +82,8 @@ struct DemoCommand: ParsableCommand {
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
     defer { signals.cancel() }
 
+    let explorer = keep ? try DemoExplorer(topology) : nil
+    defer { explorer?.stop() }
     let audit = try DemoAudit(topology)
     defer { audit.end() }
     try awaitReading(running, audit, stop)
@@ -97,7 +107,13 @@ struct DemoCommand: ParsableCommand {
       table.show(after: ContinuousClock.now - start, worker.snapshot, traffic, audit)
     }
     table.end()
-    return report(traffic, audit)
+    let report = report(traffic, audit)
+    if let explorer {
+      try write(report)
+      signals.cancel()
+      explorer.serveOn()
+    }
+    return report
   }
 
   private func report(_ traffic: DemoTraffic, _ audit: DemoAudit) -> DemoReport {

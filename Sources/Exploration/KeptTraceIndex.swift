@@ -1,0 +1,394 @@
+// The index of kept traces: what a search needs of each, in bounded memory. The oldest leave first.
+
+internal import OTLP
+internal import Sampling
+
+/// Where a record is.
+public struct RecordPosition: Hashable, Comparable, Sendable {
+  /// A topic that the index reads.
+  public enum Topic: UInt32, Sendable {
+    /// The kept spans.
+    case sampled
+    /// The decisions.
+    case decisions
+  }
+
+  /// Its topic, partition and offset.
+  public var topic: Topic
+  /// Its partition.
+  public var partition: Int32
+  /// Its offset.
+  public var offset: Int64
+
+  /// Names a record.
+  public init(_ topic: Topic, partition: Int32, offset: Int64) {
+    self.topic = topic
+    self.partition = partition
+    self.offset = offset
+  }
+
+  /// In the order in which reading them takes the fewest jumps.
+  public static func < (left: RecordPosition, right: RecordPosition) -> Bool {
+    (left.topic.rawValue, left.partition, left.offset)
+      < (right.topic.rawValue, right.partition, right.offset)
+  }
+}
+
+/// Recalls that decision records tell of.
+public struct RecallCounts: Sendable {
+  /// Requested; answered; and those whose spans were gone or that were refused.
+  public var requested = 0, done = 0, gone = 0
+}
+
+/// An index of kept traces. Values of it are filled by one reader and asked by others, one at a time.
+public struct KeptTraceIndex: Sendable {
+  var rows = Chunks<TraceRow>()
+  var numbers: [TraceID: Int] = [:]
+  var words = WordPool()
+  var names: NamePool
+  var pairs: PairPool
+  var calls: PairPool
+  var linker: CallLinker
+  /// By minutes since 1970.
+  var steps: [Int64: TrafficStep] = [:]
+  private var stepBytes = 0
+  private var reader = BriefReader()
+  private let slowPolicies: Set<String>
+  /// The limit on memory.
+  public let bytesMax: Int
+  /// Traces that left to make room.
+  public private(set) var evicted: UInt64 = 0
+  /// Records that could not be read.
+  public private(set) var unreadable: UInt64 = 0
+  /// Spans read.
+  public private(set) var spansRead: UInt64 = 0
+  /// Recalls.
+  public private(set) var recalls = RecallCounts()
+  /// The latest log time seen, in nanoseconds.
+  public private(set) var clock: Int64 = 0
+
+  /// A trace's operations beyond these are one.
+  private static let pairsMax = 64
+  /// A trace's records beyond these are not found again.
+  private static let placesMax = 4096
+  /// A dictionary's entry for a row, with its share of empty room.
+  private static let numberBytes = 48
+  private static let minute: Int64 = 60_000_000_000
+
+  /// Makes an empty index.
+  ///
+  /// - Parameters:
+  ///   - bytesMax: the limit on memory; at least 1 MiB.
+  ///   - slowPolicies: the policies that keep traces for their latency.
+  public init(bytesMax: Int, slowPolicies: Set<String> = []) {
+    self.bytesMax = max(1 << 20, bytesMax)
+    self.slowPolicies = slowPolicies
+    names = NamePool(bytesMax: self.bytesMax / 8)
+    pairs = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
+    calls = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
+    linker = CallLinker(bytesMax: self.bytesMax / 8)
+  }
+
+  /// Memory in use.
+  public var byteCount: Int {
+    rows.byteCount + rows.count * KeptTraceIndex.numberBytes + words.byteCount + names.byteCount
+      + pairs.byteCount + calls.byteCount + linker.byteCount + stepBytes
+  }
+
+  /// How many traces it has.
+  public var count: Int { rows.count }
+
+  // MARK: Decisions
+
+  /// Adds a record of the topic of decisions; `time` is the record's.
+  public mutating func add(decision value: RawSpan, at position: RecordPosition) {
+    guard let facts = DecisionFacts(record: value) else {
+      unreadable += 1
+      return
+    }
+    clock = max(clock, facts.decidedAt.nanoseconds)
+    if facts.isLate {
+      switch facts.recall {
+      case "requested": recalls.requested += 1
+      case "refused": recalls.gone += 1
+      default: break
+      }
+    } else if facts.isRevised {
+      if facts.recall == "gone" { recalls.gone += 1 } else { recalls.done += 1 }
+    }
+    guard facts.isKept else { return }
+    let number = row(of: facts.traceID, time: facts.decidedAt.nanoseconds, start: facts.start)
+    note(position, in: number)
+    // An early record after the final one was read out of turn.
+    guard facts.isFinal || !rows[number].flags.contains(.isFinal) else { return }
+    apply(facts, to: number)
+    shrink()
+  }
+
+  private mutating func apply(_ facts: DecisionFacts, to number: Int) {
+    func take(_ text: String, _ place: WritableKeyPath<TraceRow, UInt32>, _ index: inout KeptTraceIndex) {
+      let name = index.names.take(text)
+      index.names.release(index.rows[number][keyPath: place])
+      index.rows[number][keyPath: place] = name
+    }
+    take(facts.policy, \.policy, &self)
+    take(facts.reasons.joined(separator: KeptTraceIndex.separator), \.reasons, &self)
+    if let service = facts.rootService, let operation = facts.rootOperation {
+      take(service, \.rootService, &self)
+      take(operation, \.rootOperation, &self)
+      rows[number].flags.insert(.hasRoot)
+    }
+    rows[number].time = facts.decidedAt.nanoseconds
+    if let start = facts.start { rows[number].start = UInt64(max(0, start)) }
+    rows[number].duration = UInt64(facts.duration)
+    rows[number].weight = facts.adjustedCount
+    rows[number].spanCount = UInt32(clamping: facts.spanCount)
+    rows[number].errorCount = UInt32(clamping: facts.errorCount)
+    rows[number].byteCount = UInt32(clamping: facts.byteCount)
+    rows[number].flags.insert(.isDecided)
+    if facts.isFinal { rows[number].flags.insert(.isFinal) }
+    if facts.errorCount > 0 { rows[number].flags.insert(.hasError) }
+    if facts.reasons.contains(where: slowPolicies.contains) { rows[number].flags.insert(.isSlow) }
+    if facts.isLate { rows[number].flags.insert(.isLate) }
+    if facts.isRevised { rows[number].flags.insert(.isRecalled) }
+    if facts.truncatedCount > 0 { rows[number].flags.insert(.isTruncated) }
+  }
+
+  /// Between the policies of a row.
+  static let separator = "\u{1f}"
+
+  // MARK: Spans
+
+  /// Adds a record of the topic of kept spans; `time` is the record's, in nanoseconds.
+  public mutating func add(spans value: RawSpan, at position: RecordPosition, time: Int64) {
+    clock = max(clock, time)
+    var briefs: [SpanBrief] = []
+    guard reader.read(value, { briefs.append($0) }) else {
+      unreadable += 1
+      return
+    }
+    let resources = value.resourceAttributeHashes()
+    var last: Int?
+    for brief in briefs {
+      let number = row(of: brief.traceID, time: time, start: Int64(clamping: brief.start))
+      if number != last {
+        note(position, in: number)
+        for hash in resources { rows[number].tags.insert(hash) }
+        last = number
+      }
+      add(brief, of: value, to: number, time: time)
+    }
+    spansRead += UInt64(briefs.count)
+    shrink()
+  }
+
+  private mutating func add(_ brief: SpanBrief, of record: RawSpan, to number: Int, time: Int64) {
+    let service = names.take(brief.service)
+    let operation = names.take(brief.operation)
+    let isDecided = rows[number].flags.contains(.isDecided)
+    if !isDecided {
+      let end = max(rows[number].start &+ rows[number].duration, brief.start &+ brief.duration)
+      rows[number].start = min(rows[number].start, brief.start)
+      rows[number].duration = max(end, rows[number].start) - rows[number].start
+      rows[number].weight = brief.weight
+    }
+    if brief.parentID == 0, !rows[number].flags.contains(.hasRoot) {
+      names.retain(service)
+      names.retain(operation)
+      rows[number].rootService = service
+      rows[number].rootOperation = operation
+      rows[number].flags.insert(.hasRoot)
+    }
+    rows[number].spansRead &+= 1
+    if brief.isError {
+      rows[number].errorsRead &+= 1
+      rows[number].flags.insert(.hasError)
+    }
+    record.forEachAttributeHash(of: brief) { rows[number].tags.insert($0) }
+    let minute = time / KeptTraceIndex.minute
+    let before = steps[minute]?.byteCount ?? 0
+    let info = PairInfo(count: 1, hasError: brief.isError, duration: brief.duration)
+    let pair = pairs.take(PairPool.Pair(first: service, second: operation), &names)
+    // In use while it is counted, whether the trace's list has room for it or not.
+    pairs.retain(pair)
+    count(brief, pair, before: Double(list(pair, info, in: number)), minute)
+    pairs.release(pair, &names)
+    var entriesBefore = 0
+    if brief.isEntry {
+      let entry = pairs.take(PairPool.Pair(first: service, second: PairPool.entry), &names)
+      pairs.retain(entry)
+      entriesBefore = list(entry, info, in: number)
+      count(brief, entry, before: Double(entriesBefore), minute)
+      pairs.release(entry, &names)
+    }
+    link(brief, service, Double(entriesBefore), minute)
+    names.release(service)
+    names.release(operation)
+    stepBytes += (steps[minute]?.byteCount ?? 0) - before
+  }
+
+  /// Notes a span of a pair in the trace's list; returns how many there were before. The caller's use of the
+  /// pair becomes the list's, or ends.
+  private mutating func list(_ pair: UInt32, _ info: PairInfo, in number: Int) -> Int {
+    if let place = words.find(pair, in: rows[number].pairs) {
+      var known = PairInfo(word: words[after: place])
+      let before = known.count
+      known.add(info)
+      words[after: place] = known.word
+      pairs.release(pair, &names)
+      return before
+    }
+    guard rows[number].pairs.count < KeptTraceIndex.pairsMax * 2 else {
+      rows[number].flags.insert(.hasMorePairs)
+      pairs.release(pair, &names)
+      return 0
+    }
+    words.append(pair, to: &rows[number].pairs)
+    words.append(info.word, to: &rows[number].pairs)
+    return 0
+  }
+
+  private mutating func count(_ brief: SpanBrief, _ pair: UInt32, before: Double, _ minute: Int64) {
+    if steps[minute]?.operations[pair] == nil { pairs.retain(pair) }
+    var step = steps.removeValue(forKey: minute) ?? TrafficStep()
+    step.operations[pair, default: Tally()].add(
+      weight: brief.weight, count: 1, before: before, isError: brief.isError)
+    let cell = UInt64(pair) << 8 | UInt64(LatencyScale.number(of: brief.duration))
+    step.operationCells[cell, default: LatencyCell()].add(
+      LatencyCell(weight: brief.weight, samples: 1, errors: brief.isError ? 1 : 0))
+    steps[minute] = step
+  }
+
+  // MARK: Calls
+
+  private mutating func link(_ brief: SpanBrief, _ service: UInt32, _ before: Double, _ minute: Int64) {
+    let trace = brief.traceID.high ^ brief.traceID.low
+    names.retain(service)
+    let key = CallLinker.key(trace: trace, span: brief.spanID)
+    for call in linker.note(key, service: service, &names) {
+      count(call, from: service, minute)
+      names.release(call.service)
+    }
+    guard brief.parentID != 0 else { return }
+    let call = WaitingCall(
+      service: service, weight: brief.weight, before: before, duration: brief.duration,
+      isError: brief.isError)
+    let parent = CallLinker.key(trace: trace, span: brief.parentID)
+    if let caller = linker.service(of: parent) {
+      count(call, from: caller, minute)
+    } else {
+      names.retain(service)
+      linker.wait(for: parent, call, &names)
+    }
+  }
+
+  private mutating func count(_ call: WaitingCall, from caller: UInt32, _ minute: Int64) {
+    guard caller != call.service else { return }
+    let number = calls.take(PairPool.Pair(first: caller, second: call.service), &names)
+    var step = steps.removeValue(forKey: minute) ?? TrafficStep()
+    // The step has one use of it.
+    if step.calls[number] != nil { calls.release(number, &names) }
+    step.calls[number, default: Tally()].add(
+      weight: call.weight, count: 1, before: call.before, isError: call.isError)
+    let cell = UInt64(number) << 8 | UInt64(LatencyScale.number(of: call.duration))
+    step.callCells[cell, default: LatencyCell()].add(
+      LatencyCell(weight: call.weight, samples: 1, errors: call.isError ? 1 : 0))
+    steps[minute] = step
+  }
+
+  // MARK: Rows
+
+  /// The row of a trace, made if need be.
+  private mutating func row(of id: TraceID, time: Int64, start: Int64?) -> Int {
+    if let number = numbers[id] { return number }
+    rows.append(TraceRow(id: id, start: UInt64(max(0, start ?? time)), time: time))
+    numbers[id] = rows.end - 1
+    return rows.end - 1
+  }
+
+  private mutating func note(_ position: RecordPosition, in number: Int) {
+    guard rows[number].places.count < KeptTraceIndex.placesMax * 3 else { return }
+    let offset = UInt64(bitPattern: position.offset)
+    words.append(
+      position.topic.rawValue << 31 | UInt32(bitPattern: position.partition) & 0x7fff_ffff,
+      to: &rows[number].places)
+    words.append(UInt32(truncatingIfNeeded: offset >> 32), to: &rows[number].places)
+    words.append(UInt32(truncatingIfNeeded: offset), to: &rows[number].places)
+  }
+
+  /// Makes room: the oldest minutes and the oldest traces leave.
+  private mutating func shrink() {
+    while stepBytes > bytesMax / 4, let oldest = steps.keys.min() { forget(step: oldest) }
+    while byteCount > bytesMax, rows.count > 1 {
+      let row = rows[rows.start]
+      for name in [row.rootService, row.rootOperation, row.policy, row.reasons] { names.release(name) }
+      var listed: [UInt32] = []
+      words.forEach(row.pairs, of: 2) { entry in
+        listed.append(entry.0)
+        return true
+      }
+      for pair in listed { pairs.release(pair, &names) }
+      words.remove(row.pairs)
+      words.remove(row.places)
+      numbers[row.id] = nil
+      rows.removeFirst()
+      evicted += 1
+    }
+  }
+
+  private mutating func forget(step minute: Int64) {
+    guard let step = steps.removeValue(forKey: minute) else { return }
+    stepBytes -= step.byteCount
+    for pair in step.operations.keys { pairs.release(pair, &names) }
+    for call in step.calls.keys { calls.release(call, &names) }
+  }
+}
+
+extension RawSpan {
+  /// The hashes of a span's attributes, and of what Jaeger shows as its tags.
+  func forEachAttributeHash(of brief: SpanBrief, _ body: (UInt64) -> Void) {
+    var cursor = WireCursor(brief.content)
+    do throws(MalformedInput) {
+      while let message = try cursor.next(SpanField.attributes, in: self) {
+        let attribute = try Attribute(message, self)
+        body(TagFilter.hash(key: attribute.key, value: attribute.value.text))
+      }
+    } catch {}
+    if brief.isError {
+      body(TagFilter.hash(key: Array("error".utf8), value: Array("true".utf8)))
+      body(TagFilter.hash(key: Array("otel.status_code".utf8), value: Array("ERROR".utf8)))
+    }
+    if let kind = SpanKind.jaegerName(brief.kind) {
+      body(TagFilter.hash(key: Array("span.kind".utf8), value: Array(kind.utf8)))
+    }
+  }
+
+  /// The hashes of the attributes of all resources of a record.
+  func resourceAttributeHashes() -> [UInt64] {
+    var hashes: [UInt64] = []
+    var record = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: byteCount)))
+    do throws(MalformedInput) {
+      while let group = try record.next(TracesDataField.resourceSpans, in: self) {
+        var fields = WireCursor(group)
+        while let resource = try fields.next(ResourceSpansField.resource, in: self) {
+          for attribute in try Attribute.list(resource, ResourceField.attributes, in: self) {
+            hashes.append(TagFilter.hash(key: attribute.key, value: attribute.value.text))
+          }
+        }
+      }
+    } catch {}
+    return hashes
+  }
+}
+
+/// The kinds of spans.
+enum SpanKind {
+  private static let names = ["unspecified", "internal", "server", "client", "producer", "consumer"]
+
+  static func name(_ kind: UInt8) -> String {
+    names.indices.contains(Int(kind)) ? names[Int(kind)] : names[0]
+  }
+
+  /// Nil where Jaeger shows none.
+  static func jaegerName(_ kind: UInt8) -> String? { (1...5).contains(kind) ? names[Int(kind)] : nil }
+}

@@ -1,0 +1,283 @@
+"""`tailrace console`: a fleet's kept traces by HTTP, its own interface and Jaeger's."""
+
+import base64
+import json
+import random
+import re
+import socket
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
+
+from children import TAILRACE, Child, wait_until
+from topologies import ERRORS, EVERYTHING, TailSampling
+
+MS = 1_000_000
+HOSTILE = ("<script>alert(1)</script>", "\u202e\u0000\"\\", "x" * 300, "a/b?c#d&e=f")
+
+
+class Explorer:
+    """A console's interface."""
+
+    def __init__(self, child: Child, user: str | None = None):
+        pattern = re.compile(r"console at (http://\S+)/")
+        self.child = child
+        self.address = child.wait_for(lambda: pattern.search(child.output), "the console's address").group(1)
+        self.user = user
+
+    def get(self, path: str, headers: dict[str, str] | None = None, **query) -> tuple[int, bytes, dict[str, str]]:
+        text = urllib.parse.urlencode(query, doseq=True)
+        request = urllib.request.Request(f"{self.address}{path}{'?' if text else ''}{text}", headers=headers or {})
+        if self.user:
+            request.add_header("Authorization", "Basic " + base64.b64encode(self.user.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.read(), dict(response.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), dict(error.headers)
+
+    def json(self, path: str, **query):
+        status, body, headers = self.get(path, **query)
+        assert status == 200, body
+        assert headers["Content-Type"] == "application/json"
+        return json.loads(body)
+
+
+class Maker:
+    """Traces of a front that calls a back, the whole trace in two records."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+        self.traces: dict[str, dict] = {}
+
+    def attribute(self, key: str, value: str) -> KeyValue:
+        return KeyValue(key=key, value=AnyValue(string_value=value))
+
+    def record(self, service: str, spans: list[Span]) -> bytes:
+        resource = Resource(attributes=[self.attribute("service.name", service), self.attribute("host", f"{service}-1")])
+        scope = ScopeSpans(scope=InstrumentationScope(name="lib", version="1"), spans=spans)
+        return TracesData(resource_spans=[ResourceSpans(resource=resource, scope_spans=[scope])]).SerializeToString()
+
+    def trace(self, broker, topic: str, *, front="front", back="back", operation="GET /", error=False, milliseconds=20, user="u") -> str:
+        trace_id, root, child = self.random.randbytes(16), self.random.randbytes(8), self.random.randbytes(8)
+        start = time.time_ns() - 50 * MS
+        first = Span(
+            trace_id=trace_id, span_id=root, name=operation, kind=Span.SPAN_KIND_SERVER, start_time_unix_nano=start,
+            end_time_unix_nano=start + milliseconds * MS, attributes=[self.attribute("user", user)],
+        )
+        second = Span(
+            trace_id=trace_id, span_id=child, parent_span_id=root, name="query", kind=Span.SPAN_KIND_SERVER,
+            start_time_unix_nano=start + MS, end_time_unix_nano=start + 2 * MS,
+            status=Status(code=Status.STATUS_CODE_ERROR if error else 0, message="no" if error else ""),
+            events=[Span.Event(time_unix_nano=start + MS, name="tried", attributes=[self.attribute("times", "3")])],
+            links=[Span.Link(trace_id=b"\x01" * 16, span_id=b"\x02" * 8)],
+        )
+        key = trace_id.hex()
+        broker.produce(topic, self.record(back, [second]), key.encode())
+        broker.produce(topic, self.record(front, [first]), key.encode())
+        self.traces[key] = {"error": error, "user": user}
+        return key
+
+
+@pytest.fixture
+def explore(broker, children, write):
+    def explore(topology: TailSampling, *options: str, user: str | None = None) -> Explorer:
+        command = [TAILRACE, "console", write(topology), "--port", "0", *options]
+        return Explorer(children.start(f"console-{topology.label}", command, {"BROKER": broker.address}), user)
+
+    return explore
+
+
+def has_traces(explorer: Explorer, count: int):
+    def check():
+        explorer.child.require_running()
+        found = explorer.json("/v1/traces", limit=1500)
+        decided = [each for each in found["traces"] if each["final"]]
+        return found["traces"] if len(decided) >= count and explorer.json("/v1/status")["index"]["spans"] >= 2 * count else None
+
+    return wait_until(check, f"{count} traces in the index")
+
+
+def test_every_route_answers_about_kept_traces(broker, run, explore):
+    topology = TailSampling("explorer", policies=(ERRORS, EVERYTHING), baseline="baseline: {budget: {traces_percentage: 50}, interval: 1s}\n")
+    broker.create(topology.spans, *topology.outputs, partitions=4)
+    worker = run(topology)
+    explorer = explore(topology)
+    maker = Maker(1)
+    plain = [maker.trace(broker, topology.spans, user=f"u{number}") for number in range(20)]
+    failed = [maker.trace(broker, topology.spans, error=True, milliseconds=200) for _ in range(5)]
+    hostile = [maker.trace(broker, topology.spans, front=name, operation=name, user=name) for name in HOSTILE]
+    broker.flush()
+    rows = has_traces(explorer, 29)
+
+    # Traces.
+    assert {each["trace_id"] for each in rows} == {*plain, *failed, *hostile}
+    by_id = {each["trace_id"]: each for each in rows}
+    for key in failed:
+        row = by_id[key]
+        assert (row["error"], row["errors"], row["spans"], row["policy"]) == (True, 1, 2, "errors")
+        assert row["service"] == "front" and row["operation"] == "GET /"
+        assert sorted(each["name"] for each in row["services"]) == ["back", "front"]
+        assert row["duration_ns"] == 200 * MS
+    errors = explorer.json("/v1/traces", error=1)
+    assert {each["trace_id"] for each in errors["traces"]} == set(failed)
+    slow = explorer.json("/v1/traces", min_duration="100ms", sort="longest")
+    assert {each["trace_id"] for each in slow["traces"]} == set(failed)
+    tagged = explorer.json("/v1/traces", tag="user=u7")
+    assert [each["trace_id"] for each in tagged["traces"]] == [plain[7]] and tagged["total"] == 1
+    for key, name in zip(hostile, HOSTILE):
+        shown = name if len(name) <= 256 else name[:256]
+        found = explorer.json("/v1/traces", service=shown, operation=shown)
+        assert [each["trace_id"] for each in found["traces"]] == [key], name
+    assert explorer.json("/v1/traces", limit=3)["truncated"] is True
+    assert explorer.json("/v1/traces", service="unheard")["traces"] == []
+
+    # One trace.
+    trace = explorer.json(f"/v1/traces/{failed[0]}")
+    assert trace["missing"] is None and len(trace["spans"]) == 2
+    (error,) = [span for span in trace["spans"] if span["status"] == "error"]
+    (root,) = [span for span in trace["spans"] if span["parent_span_id"] is None]
+    assert error["parent_span_id"] == root["span_id"]
+    assert (error["service"], error["status_message"], error["kind"], error["scope"]) == ("back", "no", "server", "lib 1")
+    assert error["events"][0]["attributes"] == [["times", "3", "string"]]
+    assert error["links"][0]["trace_id"] == "01" * 16
+    assert ["user", "u", "string"] in root["attributes"]
+    assert ["service.name", "front", "string"] in trace["resources"][root["resource"]]
+    finals = [each for each in trace["decisions"] if each["final"]]
+    assert len(finals) == 1 and finals[0]["policy"] == "errors" and finals[0]["record"]["trace_id"] == failed[0]
+
+    # Sums.
+    status = explorer.json("/v1/status")
+    assert status["index"]["traces"] == 29 and status["index"]["bytes"] <= status["index"]["bytes_max"]
+    wait_until(lambda: explorer.json("/v1/status")["index"]["caught_up"], "the end of reading")
+    assert explorer.get("/readyz")[0] == 200
+    services = {each["name"]: each for each in explorer.json("/v1/services")["services"]}
+    assert services["back"]["operations"] == ["query"] and services["back"]["errors"] == 5
+    overview = explorer.json("/v1/overview", steps=10)
+    assert sum(overview["kept"]) == 29 and sum(overview["kept_spans"]) == 58
+    assert sum(sum(each["kept"]) for each in overview["by_reason"] if each["policy"] == "errors") == 5
+    wait_until(lambda: explorer.json("/v1/overview")["lag"]["records"] is not None, "the lag")
+    shown = explorer.json("/v1/map")
+    calls = {(each["from"], each["to"]): each for each in shown["calls"]}
+    assert calls["front", "back"]["calls"] == 25 and calls["front", "back"]["calls_low"] == 25
+    assert calls["front", "back"]["errors_share"] == pytest.approx(0.2)
+    latency = explorer.json("/v1/latency", service="front", operation="GET /")
+    assert sum(each["samples"] for each in latency["buckets"]) == 25 and len(latency["dots"]) == 25
+    assert 15 * MS < latency["p50_ns"] < 25 * MS
+    explained = explorer.json(f"/v1/explain/{failed[0]}")
+    assert explained["verdict"] == "keep" and explained["trace_id"] == failed[0]
+
+    # Errors are said in JSON.
+    for path, wanted in (("/v1/traces/zz", 400), (f"/v1/traces/{'1' * 32}", 404), ("/v1/latency", 400), ("/nothing", 404)):
+        assert explorer.get(path)[0] == wanted
+    assert "error" in json.loads(explorer.get("/v1/traces", min_duration="long")[1])
+    check_jaeger(explorer, plain, failed, hostile)
+    check_pages(explorer)
+    check_events(explorer)
+    assert worker.stop() == 0
+    assert explorer.child.stop() == 0
+
+
+def check_jaeger(explorer: Explorer, plain: list[str], failed: list[str], hostile: list[str]) -> None:
+    services = explorer.json("/api/services")
+    assert {"front", "back", *HOSTILE[:2], HOSTILE[3]} <= set(services["data"]) and services["total"] == len(services["data"])
+    assert set(services) == {"data", "total", "limit", "offset", "errors"}
+    assert explorer.json("/api/services/front/operations")["data"] == ["GET /"]
+    name = urllib.parse.quote(HOSTILE[3], safe="")
+    assert explorer.json(f"/api/services/{name}/operations")["data"] == [HOSTILE[3]]
+    assert explorer.json("/api/operations", service="back")["data"] == [{"name": "query", "spanKind": ""}]
+
+    def search(**query) -> set[str]:
+        return {each["traceID"] for each in explorer.json("/api/traces", **query)["data"]}
+
+    assert search(service="front", limit=100) == {*plain, *failed}
+    assert search(service="front", tags='{"user":"u3"}') == {plain[3]}
+    assert search(service="front", tag="user:u3") == {plain[3]}
+    assert search(service="back", tags='{"error":"true"}') == set(failed)
+    assert search(service="front", tags='{"error":"true"}') == set()
+    assert search(service="front", minDuration="100ms") == set(failed)
+    assert search(service="back", minDuration="100ms") == set()
+    assert search(service="front", maxDuration="100ms", limit=100) == set(plain)
+    assert len(search(service="front", limit=2)) == 2
+    now = time.time_ns() // 1000
+    assert search(service="front", start=now - 3600 * 10**6, end=now, lookback="1h", limit=100) == {*plain, *failed}
+    assert search(service="front", start=now - 7200 * 10**6, end=now - 3600 * 10**6) == set()
+    assert search(traceID=[plain[0], plain[1]]) == set(plain[:2])
+    assert explorer.get("/api/traces")[0] == 400
+    (trace,) = explorer.json(f"/api/traces/{failed[0]}", prettyPrint="true")["data"]
+    assert trace["traceID"] == failed[0] and len(trace["spans"]) == 2
+    assert {each["serviceName"] for each in trace["processes"].values()} == {"front", "back"}
+    (error,) = [span for span in trace["spans"] if span["operationName"] == "query"]
+    assert {"key": "error", "type": "bool", "value": True} in error["tags"]
+    assert {each["refType"] for each in error["references"]} == {"CHILD_OF", "FOLLOWS_FROM"}
+    assert error["logs"][0]["fields"][0] == {"key": "event", "type": "string", "value": "tried"}
+    missing = explorer.get(f"/api/traces/{'1' * 32}")
+    assert missing[0] == 404 and json.loads(missing[1])["errors"][0]["msg"] == "trace not found"
+    (hostile_trace,) = explorer.json(f"/api/traces/{hostile[1]}")["data"]
+    assert HOSTILE[1] in [span["operationName"] for span in hostile_trace["spans"]]
+    calls = explorer.json("/api/dependencies", endTs=time.time_ns() // MS, lookback=3600_000)["data"]
+    assert {"parent": "front", "child": "back", "callCount": 25} in calls
+
+
+def check_pages(explorer: Explorer) -> None:
+    status, body, headers = explorer.get("/")
+    assert status == 200 and headers["Content-Type"].startswith("text/html") and b"<" in body
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+    status, body, _ = explorer.get("/", headers={"If-None-Match": headers["ETag"]})
+    assert (status, body) == (304, b"")
+    assert explorer.get("/ui/../../etc/passwd")[0] == 404
+    # Another site's name that points here.
+    assert explorer.get("/v1/status", headers={"Host": "evil.example"})[0] == 403
+
+
+def check_events(explorer: Explorer) -> None:
+    host, port = explorer.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        text = b""
+        while text.count(b"event: tick") < 2:
+            more = connection.recv(65536)
+            assert more, text
+            text += more
+    assert b"text/event-stream" in text
+    data = re.search(rb"event: tick\ndata: (.*)\n", text)
+    assert {"at_ns", "kept", "errors", "slow", "traces"} == set(json.loads(data.group(1)))
+
+
+def test_others_need_a_password(broker, explore, session_children):
+    topology = TailSampling("explorer-auth", policies=(EVERYTHING,))
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    path = session_children.directory / "explorer-users"
+    path.write_text("# who may read\nann:se:cret\n")
+    explorer = explore(topology, "--address", "0.0.0.0", "--auth-file", str(path), user="ann:se:cret")
+    explorer.address = explorer.address.replace("0.0.0.0", "127.0.0.1")
+    assert explorer.get("/v1/status")[0] == 200
+    for wrong in ("ann:secret", "ann:", "bob:se:cret", "ann", ""):
+        explorer.user = wrong
+        status, body, headers = explorer.get("/v1/status")
+        assert status == 401 and headers["WWW-Authenticate"].startswith("Basic"), wrong
+        assert explorer.get("/v1/live")[0] == 401
+    assert explorer.get("/livez")[0] == 200
+
+
+def test_an_address_of_all_needs_a_decision(children, write):
+    topology = TailSampling("explorer-open", policies=(EVERYTHING,))
+    child = children.start("console-open", [TAILRACE, "console", write(topology), "--address", "0.0.0.0"], {"BROKER": "x:1"})
+    assert child.process.wait(20) == 2
+    assert "--auth-file" in child.output
+
+
+def test_a_console_without_brokers_says_so(explore):
+    topology = TailSampling("explorer-alone", policies=(EVERYTHING,), kafka={"bootstrap.servers": "127.0.0.1:1"})
+    explorer = explore(topology)
+    errors = wait_until(lambda: explorer.json("/v1/status")["errors"], "an error")
+    assert any(topology.sampled in each or topology.decisions in each or topology.group in each for each in errors)
+    assert explorer.get("/readyz")[0] == 503
+    assert explorer.child.stop() == 0
