@@ -14,7 +14,7 @@ REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
+.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots pages lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,13 +41,14 @@ python:
 	  cat $(REQUIREMENTS) > $(VENV)/installed.txt; \
 	fi
 
-# Programs that the tests of metrics, rules and costs run, besides Python packages.
+# Programs that the tests of metrics, rules, costs and pages run, besides Python packages.
 tools:
 	@missing=(); \
 	{ command -v promtool && command -v prometheus; } > /dev/null || missing+=(prometheus); \
 	command -v openssl > /dev/null || missing+=(openssl); \
 	command -v valgrind > /dev/null || missing+=(valgrind); \
 	command -v objcopy > /dev/null || missing+=(binutils); \
+	[ -n "$${CHROMIUM:-}" ] || command -v chromium > /dev/null || missing+=(chromium); \
 	$(call install,$${missing[@]})
 
 # Programs that build and run the image; not part of `setup`.
@@ -92,12 +93,12 @@ install: build ## Install the program, its man pages and its shell completions: 
 	  shift 2; \
 	done
 
-demo: build ## Run a broker, traffic and a worker in one process: a live table, and a report at the end
-	$(TAILRACE) demo
+demo: build ## Run a broker, traffic and a worker in one process; ARGS=--keep serves the console afterwards
+	$(TAILRACE) demo $(ARGS)
 
 # Two builds: the unit tests use a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests use the optimised program, as released.
-test: setup lint unit integration deploy plots costs simulate ## Everything that CI runs, with a short run of the fuzzers
+test: setup lint unit integration deploy plots pages costs simulate ## Everything that CI runs, with a short run of the fuzzers
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve among hundreds of others on two cores: they run one by one.
@@ -120,6 +121,9 @@ deploy: build python tools ## Test the manifests, the Dockerfile and the scripts
 
 plots: build python ## Test the script that draws what `report` and `bench-scaling` write
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Plots
+
+pages: python tools ## Test the console's pages in Chromium
+	$(VENV)/bin/python -B -m pytest Tests/Pages
 
 # The image's name.
 IMAGE ?= tailrace:0.1.0

@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mock import MockServer, Scenario
+
+# A machine that is busy makes no test fail.
+expect.set_options(timeout=60_000)
 
 CONSOLE_URL = os.environ.get("CONSOLE_URL", "").rstrip("/")
 
