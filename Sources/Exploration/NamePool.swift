@@ -70,6 +70,9 @@ struct NamePool {
     free.append(number)
   }
 
+  /// No name has a number as large.
+  var capacity: Int { texts.count }
+
   subscript(number: UInt32) -> String { texts[Int(number)] }
 
   /// The number of a text that is in use.
