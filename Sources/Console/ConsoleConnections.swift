@@ -108,7 +108,7 @@ final class ConsoleConnections {
     let isProbe = ConsoleConnections.probes.contains(head.path)
     if let refusal = service.access.refusal(of: head), !isProbe { return taker(.refusal(refusal)) }
     guard !isProbe else { return taker(pages[0].page(at: target)) }
-    pages[service.queue(head.path) % pages.count].ask(for: target) { page in
+    pages[service.queue(target.request.path) % pages.count].ask(for: target) { page in
       taker(page.unless(changedFrom: head.ifNoneMatch))
     }
   }

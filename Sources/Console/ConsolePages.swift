@@ -27,6 +27,8 @@ final class ConsolePages {
   /// Requested pages, oldest request first.
   private var order: [Target] = []
   private var isMaking = false
+  /// So many pages may wait, and so many requests for one of them.
+  private static let waitingMax = 256
 
   init(
     on loop: any EventLoop, queue: DispatchQueue,
@@ -39,6 +41,10 @@ final class ConsolePages {
 
   /// Calls `taker` with the page once it is made.
   func ask(for target: Target, _ taker: @escaping Taker) {
+    // Clients may be gone before their page is made: what waits is bounded by itself.
+    let isFull =
+      takers[target].map { $0.count >= ConsolePages.waitingMax } ?? (order.count >= ConsolePages.waitingMax)
+    guard !isFull else { return taker(.refusal(.serviceUnavailable)) }
     if takers[target] == nil { order.append(target) }
     takers[target, default: []].append(taker)
     makeNext()

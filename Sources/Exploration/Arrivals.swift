@@ -59,11 +59,12 @@ public struct Arrivals: Sendable {
     var (spans, dropped) = (traces, traces)
     for (number, sum) in intervals {
       let (start, overflow) = number.multipliedReportingOverflow(by: length)
-      guard !overflow else { continue }
+      let (end, ends) = start.addingReportingOverflow(length)
+      guard !overflow, !ends else { continue }
       // An interval's counts are spread over the steps that it lies in.
       for place in 0..<count {
         let low = from + Int64(place) * step
-        let common = min(start + length, low + step) - max(start, low)
+        let common = min(end, low + step) - max(start, low)
         guard common > 0 else { continue }
         let share = Double(common) / Double(length)
         traces[place] += sum.traces * share

@@ -211,17 +211,18 @@ public struct KeptTraceIndex: Sendable {
     let pair = pairs.take(PairPool.Pair(first: service, second: operation), &names)
     // In use while it is counted, whether the trace's list has room for it or not.
     pairs.retain(pair)
-    count(brief, pair, before: Double(list(pair, info, in: number)), minute)
+    let spansBefore = list(pair, info, in: number)
+    count(brief, pair, before: Double(spansBefore), minute)
     pairs.release(pair, &names)
-    var entriesBefore = 0
+    var callsBefore = spansBefore
     if brief.isEntry {
       let entry = pairs.take(PairPool.Pair(first: service, second: PairPool.entry), &names)
       pairs.retain(entry)
-      entriesBefore = list(entry, info, in: number)
-      count(brief, entry, before: Double(entriesBefore), minute)
+      callsBefore = list(entry, info, in: number)
+      count(brief, entry, before: Double(callsBefore), minute)
       pairs.release(entry, &names)
     }
-    link(brief, service, Double(entriesBefore), minute)
+    link(brief, service, Double(callsBefore), minute)
     names.release(service)
     names.release(operation)
     stepBytes += (steps[minute]?.byteCount ?? 0) - before

@@ -44,6 +44,10 @@ public struct TraceSpans: Sendable {
   public let id: TraceID
   private(set) var spans: [WholeSpan] = []
   private(set) var resources: [[Attribute]] = []
+  /// Their numbers by their bytes, and their services.
+  private var resourceNumbers: [[UInt8]: Int] = [:]
+  private var services: [[UInt8]] = []
+  private static let serviceName = Array("service.name".utf8)
   /// Whether there were more than are held.
   public private(set) var isTruncated = false
   private var known: Set<[UInt8]> = []
@@ -73,13 +77,23 @@ public struct TraceSpans: Sendable {
   }
 
   private mutating func add(_ group: ByteRange, _ bytes: RawSpan) throws(MalformedInput) {
+    guard spans.count < TraceSpans.spansMax else {
+      isTruncated = true
+      return
+    }
     var attributes: [Attribute] = []
+    var key: [UInt8] = []
     var cursor = WireCursor(group)
     while let resource = try cursor.next(ResourceSpansField.resource, in: bytes) {
+      key += bytes.bytes(resource)
       attributes += try Attribute.list(resource, ResourceField.attributes, in: bytes)
     }
-    let resource = resources.firstIndex(of: attributes) ?? resources.count
-    if resource == resources.count { resources.append(attributes) }
+    let resource = resourceNumbers[key] ?? resources.count
+    if resource == resources.count {
+      resourceNumbers[key] = resource
+      services.append(attributes.last { $0.key == TraceSpans.serviceName }?.value.text ?? [])
+      resources.append(attributes)
+    }
     var scopes = WireCursor(group)
     while let scope = try scopes.next(ResourceSpansField.scopeSpans, in: bytes) {
       let name = try TraceSpans.scopeName(scope, bytes)
@@ -129,8 +143,7 @@ public struct TraceSpans: Sendable {
 
   /// The `service.name` of a span's resource.
   func service(of span: WholeSpan) -> [UInt8] {
-    let attribute = resources[span.resource].last { $0.key == Array("service.name".utf8) }
-    return attribute?.value.text ?? []
+    services[span.resource]
   }
 
   /// Whether one span has all that a query asks of spans.
@@ -149,8 +162,10 @@ public struct TraceSpans: Sendable {
   }
 
   private func has(_ key: [UInt8], _ value: [UInt8], _ span: WholeSpan) -> Bool {
-    let attributes = span.attributes + resources[span.resource]
-    if attributes.contains(where: { $0.key == key && $0.value.text == value }) { return true }
+    func isWanted(_ attribute: Attribute) -> Bool { attribute.key == key && attribute.value.text == value }
+    if span.attributes.contains(where: isWanted) || resources[span.resource].contains(where: isWanted) {
+      return true
+    }
     return switch (String(decoding: key, as: UTF8.self), String(decoding: value, as: UTF8.self)) {
     case ("error", "true"), ("otel.status_code", "ERROR"): span.isError
     case ("span.kind", let kind): SpanKind.jaegerName(span.kind) == kind
@@ -160,6 +175,10 @@ public struct TraceSpans: Sendable {
 }
 
 extension WholeSpan {
+  /// Attributes, events or links of a span that are shown: empty ones take two bytes of a record each, and a
+  /// hundred times that in an answer.
+  static let partsMax = 1024
+
   init(_ message: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     var cursor = WireCursor(message)
     while !cursor.isAtEnd {
@@ -174,9 +193,14 @@ extension WholeSpan {
       case SpanField.start: start = try cursor.fixed64(of: tag, in: bytes)
       case SpanField.end: end = try cursor.fixed64(of: tag, in: bytes)
       case SpanField.attributes:
-        attributes.append(try Attribute(try cursor.content(of: tag, in: bytes), bytes))
-      case SpanField.events: events.append(try Event(try cursor.content(of: tag, in: bytes), in: bytes))
-      case SpanField.links: links.append(try Link(try cursor.content(of: tag, in: bytes), in: bytes))
+        let part = try cursor.content(of: tag, in: bytes)
+        if attributes.count < WholeSpan.partsMax { attributes.append(try Attribute(part, bytes)) }
+      case SpanField.events:
+        let part = try cursor.content(of: tag, in: bytes)
+        if events.count < WholeSpan.partsMax { events.append(try Event(part, in: bytes)) }
+      case SpanField.links:
+        let part = try cursor.content(of: tag, in: bytes)
+        if links.count < WholeSpan.partsMax { links.append(try Link(part, in: bytes)) }
       case SpanField.status: try readStatus(try cursor.content(of: tag, in: bytes), bytes)
       default: try cursor.skip(tag, in: bytes)
       }

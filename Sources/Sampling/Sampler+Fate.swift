@@ -63,12 +63,10 @@ extension Sampler {
   /// Notes that a clock that was ahead, and is set back now, has forgotten verdicts.
   mutating func noteForgotten(_ verdicts: ForgottenVerdicts) {
     forgotten = forgottenNeeded(by: min(clock, horizon.earliest))
-    if let last = forgotten.last {
-      // It says this already, and of more records.
-      if last.before >= verdicts.before { return }
-      // It is said by the new one.
-      if last.since >= verdicts.since { forgotten.removeLast() }
-    }
+    // The last one says this already, and of more records.
+    if let last = forgotten.last, last.before >= verdicts.before, last.since <= verdicts.since { return }
+    // The new one says what these say.
+    while let last = forgotten.last, last.since >= verdicts.since { forgotten.removeLast() }
     if forgotten.count == ForgottenVerdicts.countMax { forgotten.removeFirst() }
     forgotten.append(verdicts)
   }
@@ -88,10 +86,9 @@ extension Sampler {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot): return table[slot].state == .undecided ? .undecided : .kept
     case .past(let past):
-      if end(ofVerdictAt: verdicts[past].decidedAt) > time {
-        return verdicts[past].isKept ? .kept : .dropped
-      }
-      return .unknown
+      // Spans may know it longer still, after an outage. What they follow is kept, and so are its logs.
+      if verdicts[past].isKept { return .kept }
+      return end(ofVerdictAt: verdicts[past].decidedAt) > time ? .dropped : .unknown
     case nil: return end(ofVerdictAt: retention.lost) > time ? .forgotten : .unknown
     }
   }

@@ -251,6 +251,31 @@ def check_events(explorer: Explorer) -> None:
     assert {"at_ns", "kept", "errors", "slow", "traces"} == set(json.loads(data.group(1)))
 
 
+ODD = [
+    "/api/traces?service=x&lookback=-999999d",
+    "/api/traces?service=x&lookback=-100000d&end=0",
+    "/v1/overview?from=1700-01-01T00:00:00Z",
+    "/v1/overview?from=-99999999999h&to=9223372036854775807",
+    "/v1/overview?from=9223372036854775807&steps=1000",
+    "/v1/map?to=1677-09-21T00:30:00Z",
+    "/v1/latency?service=x&from=1677-09-21T00:30:00Z&to=9223372036854775807",
+    "/v1/traces?from=0&to=9223372036854775807&min_duration=18446744073709551615",
+    "/v1/traces?tag=%25%2B%00=%ff%fe&limit=1",
+    "/v1/%65xplain/0123456789abcdef0123456789abcdef?",
+]
+"""Requests with values at and beyond the limits of numbers."""
+
+
+def test_odd_requests_are_answered(broker, explore):
+    topology = TailSampling("odd")
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    explorer = explore(topology)
+    wait_until(lambda: explorer.get("/readyz")[0] == 200, "the console")
+    for path in ODD:
+        assert explorer.get(path)[0] in (200, 400, 404), path
+        explorer.child.require_running()
+
+
 def test_others_need_a_password(broker, explore, session_children):
     topology = TailSampling("explorer-auth", policies=(EVERYTHING,))
     broker.create(topology.spans, *topology.outputs, partitions=1)

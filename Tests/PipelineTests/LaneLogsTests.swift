@@ -474,6 +474,27 @@ func logsRequest(_ logs: [TestLog], padding: Int = 0) -> [UInt8] {
     #expect(lane.job.partitions[0].state.recalledLogs.heldBytes == 0)
   }
 
+  /// Logs may be far ahead of their trace's spans: what waited, and was dropped with them, is found again.
+  @Test func aRecallBringsLogsThatCameLongBeforeTheirSpans() throws {
+    let broker = MemoryBroker()
+    append(TestLog(trace: 2, text: "logb"), at: 1, to: broker)
+    tick(1, broker)
+    broker.append(tracesData([TestSpan(trace: 2, id: 1)]), at: at(18))
+    let lane = lane(MemoryLink(broker)) {
+      $0.sampler.windows.recallWindow = .seconds(3600)
+      $0.sampler.windows.decisionWait = .seconds(6)
+    }
+    try step(lane, 0, 1, 18, 19)
+    tick(24, broker)
+    try step(lane, 24, 25)
+    tick(30, broker)
+    try step(lane, 30, 31)
+    #expect(lane.snapshot().lane.logs.dropped == 1)
+    broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(32))
+    for second in 32..<40 as Range<Int> { try step(lane, Double(second)) }
+    #expect(try kept(broker) == ["logb"])
+  }
+
   @Test func theNextOwnerRecallsLogs() throws {
     let broker = broker()
     append(TestLog(trace: 2, text: "logb"), at: 1, to: broker)

@@ -163,7 +163,8 @@ extension Explorer {
     if start == nil, let lookback = request["lookback"] {
       // Days, as the UI offers them, are no unit of Go's.
       let days =
-        lookback.hasSuffix("d") ? Int64(lookback.dropLast()).map { min($0, 36_500) * Explorer.day } : nil
+        lookback.hasSuffix("d")
+        ? Int64(lookback.dropLast()).flatMap { $0 >= 0 ? min($0, 36_500) * Explorer.day : nil } : nil
       guard let reach = days ?? ConsoleRequest.nanoseconds(lookback).map({ Int64(clamping: $0) }) else {
         throw BadParameter(text: "'lookback' is a duration such as 1h")
       }

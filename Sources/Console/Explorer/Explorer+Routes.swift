@@ -333,7 +333,7 @@ extension Explorer {
     let deadline = ContinuousClock.now + Explorer.explainPatience
     do {
       let story = try TraceStory.inTopics(of: topology, of: id, TraceStory.Search()) { _, _ in
-        ContinuousClock.now < deadline
+        ContinuousClock.now < deadline && !following.stopped
       }
       guard let story else {
         return ConsoleResponse(.notFound, error: "nothing is known of trace \(id) in the topics")

@@ -29,7 +29,12 @@ public struct ExplorerSettings: Sendable {
   public init() {}
 
   /// Whether only this host reaches the address.
-  public var isLocal: Bool { address == "::1" || address == "localhost" || address.hasPrefix("127.") }
+  public var isLocal: Bool { address == "::1" || address == "localhost" || isLoopbackAddress }
+
+  private var isLoopbackAddress: Bool {
+    let parts = address.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts.allSatisfy { UInt8($0) != nil } && parts[0] == "127"
+  }
 
   /// Reads lines of `name:password`. Empty lines and those that begin with `#` are skipped.
   ///
@@ -61,6 +66,8 @@ public final class Explorer: Sendable {
   let reading: Mutex<RecordReading>
   /// Where the next event of the stream begins.
   private let seen = Mutex(0)
+  /// When events were last told.
+  private let toldAt = Mutex<ContinuousClock.Instant?>(nil)
   private let ticks = Mutex(0)
   private let console: Mutex<Console?>
 
@@ -144,7 +151,13 @@ public final class Explorer: Sendable {
   ///
   /// Source: HTML Living Standard, 9.2, "Server-sent events".
   private func events() -> [UInt8] {
-    let from = seen.withLock { $0 }
+    // Nobody listened for a while: what came meanwhile did not come just now.
+    let now = ContinuousClock.now
+    let isFirst = toldAt.withLock { last in
+      defer { last = now }
+      return last.map { now - $0 > .seconds(5) } ?? true
+    }
+    let from = isFirst ? .max : seen.withLock { $0 }
     let news = following.index.withLock { $0.traces.news(since: from) }
     seen.withLock { $0 = news.end }
     var json = JSONText()

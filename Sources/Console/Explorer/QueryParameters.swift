@@ -10,19 +10,23 @@ struct BadParameter: Error {
 
 extension ConsoleRequest {
   private static let hour: Int64 = 3_600_000_000_000
+  /// Times are from 1970 to here: differences and steps can't overflow.
+  private static let latest = Int64.max - 24 * hour
 
-  /// Nanoseconds since 1970, or an age such as `-15m`, counted from `clock`.
+  /// Nanoseconds since 1970, or an age such as `-15m`, counted from `clock`. What is outside the times that
+  /// can be asked for becomes the nearest of them.
   func time(_ name: String, clock: Int64) throws(BadParameter) -> Int64? {
     guard let text = self[name] else { return nil }
-    if let value = Int64(text), value >= 0 { return value }
+    if let value = Int64(text), value >= 0 { return min(value, ConsoleRequest.latest) }
     guard case .time(let instant)? = TopicStretch.Bound(text, now: Instant(nanoseconds: clock)) else {
       throw BadParameter(text: "\(name): '\(text.prefix(40))' is neither nanoseconds nor an age such as -15m")
     }
-    return instant.nanoseconds
+    return min(max(0, instant.nanoseconds), ConsoleRequest.latest)
   }
 
   /// A stretch of time: by default the last hour before `clock`, and what comes after it.
   func times(clock: Int64) throws(BadParameter) -> ClosedRange<Int64> {
+    let clock = min(max(0, clock), ConsoleRequest.latest)
     let to = try time("to", clock: clock)
     let from = try time("from", clock: clock) ?? max(0, (to ?? clock) - ConsoleRequest.hour)
     guard from <= to ?? .max else { throw BadParameter(text: "from is after to") }

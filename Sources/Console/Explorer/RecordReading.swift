@@ -42,7 +42,12 @@ final class RecordReading {
     }
     var bytes = 0
     result.missing = fetch(.sampled, Array(places.keys)) { place, value in
-      for number in places[place] ?? [] { traces[number].add(value) }
+      for number in places[place] ?? [] {
+        let before = traces[number].count
+        traces[number].add(value)
+        // What a span takes besides its bytes, here and in the answer.
+        bytes += (traces[number].count - before) * 512
+      }
       bytes += value.count
       return bytes < RecordReading.bytesMax
     }

@@ -63,7 +63,7 @@ final class TopicFollowing: Sendable {
 
   func stop() { isStopped.withLock { $0 = true } }
 
-  private var stopped: Bool { isStopped.withLock { $0 } }
+  var stopped: Bool { isStopped.withLock { $0 } }
 
   func begin() {
     let topics = topology.topics

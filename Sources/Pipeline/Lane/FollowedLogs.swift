@@ -189,11 +189,10 @@ struct FollowedLogs {
   }
 
   /// The log ended before what was to be read: its brokers have lost some of it, and it goes on at `offset`
-  /// with what was written since then.
+  /// with what was written since then. What is held is read again there, if it is left.
   mutating func restart(at offset: Offset) {
-    nextToRead = offset
-    if head == nil { next = offset }
-    mark = nil
+    (held, first, firstUnbounded, heldBytes, isFull, undecided) = ([], 0, 0, 0, false, nil)
+    (nextToRead, next, mark) = (offset, offset, nil)
   }
 
   // MARK: Lag

@@ -44,12 +44,15 @@ struct RecalledLogs {
   var isDone: Bool { next.map { $0 >= until } ?? false }
 
   /// Begins a pass.
-  mutating func begin(_ requests: [RecallRequest]) {
+  ///
+  /// - Parameter wait: how long requests wait for their traces. One that was dropped by a trace's verdict may
+  ///   have been written so long before the trace's first span was read.
+  mutating func begin(_ requests: [RecallRequest], wait: Interval) {
     for request in requests.prefix(Self.tracesMax) {
       guard let logs = request.logs else { continue }
       wanted[request.traceID] = logs.until
       order.append(request.traceID)
-      since = min(since, logs.since)
+      since = min(since, logs.since - wait)
       until = max(until, logs.until)
     }
   }
@@ -118,7 +121,7 @@ extension SamplingJob {
         continue
       }
       let wanting = partition.state.sampler.recallsWantingLogs
-      partition.state.recalledLogs.begin(wanting)
+      partition.state.recalledLogs.begin(wanting, wait: configuration.wait)
     }
     do {
       try seekLogsAgain(through: link)

@@ -58,6 +58,7 @@ public final class RecordFetcher {
     for place in places { offsets[place.partition, default: []].insert(place.offset) }
     var isWanted = true
     for (partition, wanted) in offsets.sorted(by: { $0.key < $1.key }) where isWanted {
+      guard ContinuousClock.now < deadline else { return false }
       let isRead = try fetch(wanted.sorted(), of: partition, until: deadline) { offset, value in
         isWanted = take(Place(partition: partition, offset: offset), value)
         return isWanted

@@ -230,8 +230,10 @@ public final class StretchReader {
   private func findPlaces() throws(KafkaError) {
     let reading = order.filter { places[$0].map { $0.isRead && !$0.isDone } ?? false }
     let lows: [Int64]
+    let highs: [Int64]
     do throws(KafkaError) {
       lows = try StretchReader.lookUp(PartitionOffset.beginning, of: reading, topic, reader)
+      highs = try StretchReader.lookUp(PartitionOffset.end, of: reading, topic, reader)
     } catch {
       guard error.isUnanswered else { throw error }
       trouble = error
@@ -239,6 +241,11 @@ public final class StretchReader {
     }
     hasLostPlace = false
     try pause(reading)
+    // A log that is shorter than what was read of it is another one, or its brokers have lost some of it.
+    for (partition, high) in zip(reading, highs) where places[partition].map({ $0.next > high }) ?? false {
+      places[partition]?.isGivenUp = true
+      places[partition]?.isDone = true
+    }
     for (partition, low) in zip(reading, lows) {
       guard let place = places[partition], low > place.next else { continue }
       let next = min(low, place.end ?? low)

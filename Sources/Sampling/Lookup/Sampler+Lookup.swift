@@ -184,7 +184,8 @@ extension Sampler {
     counters.recallsRequested += 1
     recalls.add(
       RecallRequest(
-        traceID: old.traceID, first: first, last: last, late: last, matches: matches, requestedAt: clock,
+        traceID: old.traceID, first: first, last: last, late: last, matches: matches,
+        requestedAt: verdictTime,
         logs: logStretch(decidedAt: old.decidedAt, start: start)))
     return .requested(until: last)
   }
