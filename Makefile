@@ -14,7 +14,7 @@ REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup libraries python tools image-tools image image-test build install demo test unit integration deploy plots pages lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
+.PHONY: help setup computations libraries python tools image-tools image image-test build install demo test unit integration deploy plots pages lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,7 +98,19 @@ demo: build ## Run a broker, traffic and a worker in one process; ARGS=--keep se
 
 # Two builds: the unit tests use a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests use the optimised program, as released.
-test: setup lint unit integration deploy plots pages costs simulate ## Everything that CI runs, with a short run of the fuzzers
+#
+# What only computes runs beside what mostly waits for brokers, at the lowest priority, so that it delays nothing.
+test: setup lint unit build ## Everything that CI runs, with a short run of the fuzzers
+	@echo "beside the following: $(MAKE) computations, in .build/computations.log"; \
+	setsid nice -n 19 $(MAKE) computations > .build/computations.log 2>&1 & beside=$$!; \
+	trap 'kill -- -$$beside 2> /dev/null || true' EXIT; \
+	$(MAKE) integration deploy plots pages; \
+	trap - EXIT; \
+	passed=true; wait $$beside || passed=false; \
+	cat .build/computations.log; $$passed
+
+# Tests whose outcome does not depend on time.
+computations: costs simulate
 	$(MAKE) fuzz FUZZ_SECONDS=10
 
 # Tests that wait for a broker or a process would starve among hundreds of others on two cores: they run one by one.
@@ -114,7 +126,7 @@ swift test $(1) 2>&1 | tee .build/unit.log || { echo; echo "What failed:"; grep 
 endef
 
 integration: build python tools ## Test the program with a real broker, a real collector and real SDKs
-	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration
+	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Integration -n 2 --dist loadfile
 
 deploy: build python tools ## Test the manifests, the Dockerfile and the scripts of Deploy/
 	TAILRACE=$(TAILRACE) $(VENV)/bin/python -B -m pytest Tests/Deploy

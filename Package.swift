@@ -28,6 +28,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
     .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     // What swift-nio is built with, which would float.
     .package(url: "https://github.com/apple/swift-atomics", exact: "1.3.0"),
@@ -75,13 +76,23 @@ let package = Package(
       ],
       swiftSettings: rules),
     .target(
+      name: "Stores",
+      dependencies: [
+        "Files", "OTLP", "Sampling", "Topology", "Pipeline",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ],
+      swiftSettings: rules),
+    .target(
       name: "Simulation", dependencies: ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline"],
       swiftSettings: rules),
     .executableTarget(
       name: "tailrace",
       dependencies: [
         "Files", "OTLP", "SpanStorage", "Expressions", "Sampling", "Kafka", "Topology", "Pipeline",
-        "Exploration", "Console", "Simulation",
+        "Exploration", "Console", "Stores", "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -113,6 +124,15 @@ let package = Package(
       dependencies: [
         "Console", "Topology", "Pipeline", "Sampling", "CConsolePages",
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      swiftSettings: rules),
+    .testTarget(
+      name: "StoresTests",
+      dependencies: [
+        "Stores", "Topology", "Pipeline", "OTLP", "Sampling",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ],
       swiftSettings: rules),

@@ -24,7 +24,7 @@ extension Topology {
   public var version: String {
     switch self {
     case .tailSampling(let topology): topology.version
-    case .repartition: ""
+    case .repartition, .export: ""
     }
   }
 }
@@ -61,7 +61,11 @@ package struct TopologyChange: Equatable, Sendable {
       waiting = Differences(topology.worker, new.worker).names + Differences(topology, new).names
       topology.worker.log.level = new.worker.log.level
       effective = .repartition(topology)
-    case (.tailSampling, .repartition), (.repartition, .tailSampling):
+    case (.export(var topology), .export(let new)):
+      waiting = Differences(topology.worker, new.worker).names + Differences(topology, new).names
+      topology.worker.log.level = new.worker.log.level
+      effective = .export(topology)
+    case (.tailSampling, _), (.repartition, _), (.export, _):
       waiting = ["kind"]
     }
   }
@@ -101,6 +105,12 @@ private struct Differences {
   init(_ old: RepartitionTopology, _ new: RepartitionTopology) {
     compare("topics", \.topics, old, new)
     compare("limits.record_bytes", \.recordBytesMax, old, new)
+  }
+
+  init(_ old: ExportTopology, _ new: ExportTopology) {
+    compare("topics", \.topics, old, new)
+    compare("limits.record_bytes", \.recordBytesMax, old, new)
+    compare("otlp_http", \.store, old, new)
   }
 
   /// Baseline settings that determine what the whole fleet counts.

@@ -9,12 +9,15 @@ public enum Topology: Equatable, Sendable {
   case tailSampling(TailSamplingTopology)
   /// Splits the records of an unkeyed span topic by trace id and writes them keyed.
   case repartition(RepartitionTopology)
+  /// Sends the kept spans to a store.
+  case export(ExportTopology)
 
   /// The settings common to all kinds of topology.
   public var worker: WorkerSettings {
     switch self {
     case .tailSampling(let topology): topology.worker
     case .repartition(let topology): topology.worker
+    case .export(let topology): topology.worker
     }
   }
 

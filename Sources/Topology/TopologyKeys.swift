@@ -6,7 +6,7 @@ import Sampling
 import Yams
 
 /// The known keys, section by section.
-private enum Keys {
+enum Keys {
   static let common = [
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
     "topics", "limits", "console", "log",
@@ -32,6 +32,7 @@ private enum Keys {
 enum Kind: String, CaseIterable {
   case tailSampling = "tail-sampling"
   case repartition
+  case export
 }
 
 extension TopologyReader {
@@ -44,11 +45,13 @@ extension TopologyReader {
     switch kind {
     case .tailSampling: return .tailSampling(tailSampling(file))
     case .repartition: return .repartition(repartition(file))
+    case .export: return export(file).map { .export($0) }
     }
   }
 
   private mutating func tailSampling(_ file: TopologySection) -> TailSamplingTopology {
     checkKeys(of: file, Keys.tailSampling) { key in
+      if key == "otlp_http" { return "it is only valid with 'kind: export'" }
       if Keys.windows.contains(key) { return "it belongs in windows" }
       return Keys.limits.contains(key) ? "it belongs in limits" : nil
     }
@@ -76,7 +79,8 @@ extension TopologyReader {
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
     checkKeys(of: file, Keys.common) { key in
-      Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
+      if key == "otlp_http" { return "it is only valid with 'kind: export'" }
+      return Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let worker = worker(file, defaults: RepartitionTopology.workerDefault)
     let topics = repartitionTopics(section("topics", of: file))
@@ -86,6 +90,22 @@ extension TopologyReader {
     }
     let recordBytes = recordBytes(limits, default: RepartitionTopology().recordBytesMax).value
     return RepartitionTopology(worker: worker, topics: topics, recordBytesMax: recordBytes)
+  }
+
+  /// Nil, and noted, if it names no store.
+  private mutating func export(_ file: TopologySection) -> ExportTopology? {
+    checkKeys(of: file, Keys.common + ["otlp_http"]) { key in
+      Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
+    }
+    let worker = worker(file, defaults: ExportTopology.workerDefault)
+    let topics = exportTopics(section("topics", of: file))
+    let limits = section("limits", of: file)
+    checkKeys(of: limits, ["record_bytes"]) { key in
+      Keys.limits.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
+    }
+    let recordBytes = recordBytes(limits, default: 4 << 20).value
+    guard let store = store(of: file) else { return nil }
+    return ExportTopology(worker: worker, topics: topics, recordBytesMax: recordBytes, store: store)
   }
 
   // MARK: Worker
@@ -216,7 +236,7 @@ extension TopologyReader {
       spans: names[1], deadLetters: names[2])
   }
 
-  private mutating func creation(_ topics: TopologySection) -> TopicCreation {
+  mutating func creation(_ topics: TopologySection) -> TopicCreation {
     let defaults = TopicCreation()
     let factor = setting(
       "replication_factor", of: topics, "a whole number from 1 to 32767, or -1 for the broker's default",
@@ -237,7 +257,7 @@ extension TopologyReader {
   }
 
   /// The `name` of each topic. Two topics with the same name are rejected: a worker would read what it wrote.
-  private mutating func topicNames(_ topics: [(section: TopologySection, default: String)]) -> [String] {
+  mutating func topicNames(_ topics: [(section: TopologySection, default: String)]) -> [String] {
     var seen: [(path: String, name: TopologySetting<String>)] = []
     for topic in topics {
       // Kafka's own rule for names.

@@ -1,6 +1,7 @@
 // Writes the configuration in effect as a topology file: every default filled in, every secret masked.
 
 import Expressions
+internal import Kafka
 internal import OTLP
 internal import Sampling
 
@@ -15,6 +16,7 @@ extension Topology {
     switch self {
     case .tailSampling(let topology): writer.write(topology)
     case .repartition(let topology): writer.write(topology)
+    case .export(let topology): writer.write(topology)
     }
     return writer.text
   }
@@ -144,6 +146,44 @@ struct TopologyWriter {
     line(0, "limits:")
     line(1, "record_bytes: \(ByteSizeText.format(topology.recordBytesMax))")
     writeOperation(topology.worker)
+  }
+
+  mutating func write(_ topology: ExportTopology) {
+    line(0, "kind: export")
+    write(topology.worker)
+    write(topology.topics.creation)
+    line(1, "sampled: {name: \(value(topology.topics.sampled))}")
+    line(1, "dead_letters: {name: \(value(topology.topics.deadLetters))}")
+    line(0, "limits:")
+    line(1, "record_bytes: \(ByteSizeText.format(topology.recordBytesMax))")
+    write(topology.store)
+    writeOperation(topology.worker)
+  }
+
+  private mutating func write(_ store: StoreSettings) {
+    line(0, "otlp_http:")
+    line(1, "traces_endpoint: \(value(store.url.description))")
+    if !store.headers.isEmpty {
+      line(1, "headers:")
+      for header in store.headers { line(2, "\(scalar(header.name)): \(quoted(KafkaProperty.mask))") }
+    }
+    line(1, "compression: \(store.compression.rawValue)")
+    line(1, "timeout: \(DurationText.format(store.timeout))")
+    line(1, "connections: \(store.connections)")
+    line(1, "batch_bytes: \(ByteSizeText.format(store.batchBytes))")
+    line(1, "batch_wait: \(DurationText.format(store.batchWait))")
+    line(1, "retry_on_failure:")
+    line(2, "initial_interval: \(DurationText.format(store.retryInitial))")
+    line(2, "max_interval: \(DurationText.format(store.retryMax))")
+    guard store.url.isSecure else { return }
+    line(1, "tls:")
+    let tls = store.tls
+    let files = [
+      ("ca_file", tls.authoritiesFile), ("cert_file", tls.certificateFile), ("key_file", tls.keyFile),
+      ("server_name_override", tls.serverName),
+    ]
+    for case (let key, let text?) in files { line(2, "\(key): \(value(text))") }
+    line(2, "insecure_skip_verify: \(tls.skipsVerification)")
   }
 
   private mutating func write(_ worker: WorkerSettings) {

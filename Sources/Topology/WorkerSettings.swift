@@ -47,6 +47,8 @@ public struct WorkerSettings: Equatable, Sendable {
 public struct ConsoleSettings: Equatable, Sendable {
   /// The port of a repartitioner, which often runs alongside a sampler.
   public static let repartitionPort = 8081
+  /// The port of an exporter, which may run beside both.
+  public static let exportPort = 8082
 
   /// Whether it serves them at all.
   public var isEnabled: Bool

@@ -5,6 +5,7 @@ import Console
 import Foundation
 public import Logging
 import Pipeline
+import Stores
 import Topology
 
 struct RunCommand: ParsableCommand {
@@ -33,7 +34,9 @@ struct RunCommand: ParsableCommand {
     let loaded = try Topology.loaded(from: topology, withClients: true)
     let level = LogLevel(loaded.worker.log, fixed: logLevel)
     let logger = Logger.standardError(loaded.worker, level: level)
-    let worker = Worker(loaded, logger: logger)
+    let worker = Worker(loaded, logger: logger) { settings in
+      try HTTPStore(settings, agent: "tailrace/\(Version.text)")
+    }
     let watch = TopologyWatch(
       topology, environment: ProcessInfo.processInfo.environment, worker: worker, level: level)
     defer { watch.cancel() }

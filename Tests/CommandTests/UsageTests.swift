@@ -80,7 +80,7 @@ import Testing
     #expect(run.output.isEmpty)
   }
 
-  @Test(arguments: ["tail-sampling", "repartition"])
+  @Test(arguments: ["tail-sampling", "repartition", "export"])
   func theShippedTopologiesAreValid(_ name: String) throws {
     let run = try CommandRun("check", shippedTopology(name))
     #expect(run.exitCode == 0)

@@ -51,6 +51,14 @@ def by_cpu(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     return changed_production(directory, "- ../../components/scale-on-lag ", "- ../../components/scale-on-cpu ")
 
 
+@pytest.fixture(scope="module")
+def exporting(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    """The production overlay with the exporter."""
+    known = "- ../../components/prometheus-operator "
+    directory = tmp_path_factory.mktemp("exporter")
+    return changed_production(directory, known, f"- ../../components/exporter\n  {known}")
+
+
 class TestValidity:
     @pytest.mark.parametrize("version", VERSIONS)
     def test_kubernetes_takes_every_manifest(self, rendered: list[Manifest], version: str) -> None:
@@ -355,6 +363,43 @@ class TestScaling:
         overlay = (KUBERNETES / "overlays" / "stable-names" / "kustomization.yaml").read_text()
         assert command in overlay
         assert command in (REPOSITORY / "docs" / "scaling.md").read_text()
+
+
+class TestExporter:
+    """The component that sends kept spans to a store, in the production overlay."""
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_kubernetes_takes_it(self, exporting: list[Manifest], version: str) -> None:
+        for manifest in (each for each in exporting if each["kind"] not in CUSTOM):
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+    def test_it_is_as_confined_as_the_workers(self, exporting: list[Manifest]) -> None:
+        TestConfinement().test_pods_are_restricted(exporting)
+        TestConfinement().test_our_containers_write_nowhere(exporting)
+        TestConfinement().test_images_have_a_version(exporting)
+        policy = only(exporting, "NetworkPolicy", "tailrace-exporter")["spec"]
+        pod = only(exporting, "Deployment", "tailrace-exporter")["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"].items() <= pod.items()
+        assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+        ports = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
+        assert ports == [{9092, 9093}, {4318}, {53}, {5353}]
+        assert all(peer for rule in policy["egress"] for peer in rule["to"])
+
+    def test_its_topology_is_valid_and_fits_its_container(self, exporting: list[Manifest], tmp_path: Path) -> None:
+        text = generated(exporting, "tailrace-exporter-topology")["topology.yaml"]
+        (file := tmp_path / "topology.yaml").write_text(text)
+        given = {**generated(exporting, "tailrace-environment"), **generated(exporting, "tailrace-exporter-environment")}
+        secrets = {"POD_NAME": "tailrace-exporter-0", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "p"}
+        environment = {"PATH": os.environ["PATH"], **given, **secrets}
+        done = run(os.environ["TAILRACE"], "check", file, env=environment)
+        assert done.returncode == 0, done.stderr
+        topology = yaml.safe_load(done.stdout)
+        assert topology["kind"] == "export"
+        pod = only(exporting, "Deployment", "tailrace-exporter")["spec"]["template"]["spec"]
+        assert seconds(topology["stop_timeout"]) < pod["terminationGracePeriodSeconds"]
+        (container,) = pod["containers"]
+        assert container["ports"][0]["containerPort"] == topology["console"]["port"]
+        assert topology["otlp_http"]["traces_endpoint"] == given["STORE_URL"] + "/v1/traces"
 
 
 def changed_production(directory: Path, old: str, new: str) -> list[Manifest]:

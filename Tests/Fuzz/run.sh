@@ -34,7 +34,7 @@ status=0
 for target in "$@"; do
   found=$scratch/found/$target
   mkdir -p "$found" "$scratch"/crashes
-  "$scratch"/release/"$target" -max_total_time="$seconds" -max_len=2048 -timeout=10 -rss_limit_mb=2048 \
+  "$scratch"/release/"$target" -max_total_time="$seconds" -max_len=2048 -timeout=60 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="$scratch/crashes/$target-" "$found" "Corpus/$target" || status=1
 done
 exit $status

@@ -187,3 +187,28 @@ topics:
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
 {logs}{self.baseline}{self.limits}{shadow}policies:{policies}
 """
+
+
+@dataclass
+class Export(Topology):
+    endpoint: str = ""
+    """The base of the store's URL."""
+    extra: str = ""
+    """More settings of the store."""
+
+    @property
+    def sampled(self) -> str:
+        return f"{self.name}.sampled"
+
+    @property
+    def text(self) -> str:
+        extra = f", {self.extra}" if self.extra else ""
+        return f"""\
+{self.head("export")}
+topics:
+  create: {str(self.create).lower()}
+  replication_factor: 1
+  sampled: {{name: {self.sampled}}}
+  dead_letters: {{name: {self.dead_letters}}}
+otlp_http: {{endpoint: "{self.endpoint}"{extra}}}
+"""

@@ -32,6 +32,10 @@ enum Rules {
       "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Exploration", "CConsolePages", "Foundation",
       "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
     ],
+    "Stores": [
+      "Files", "OTLP", "Sampling", "Topology", "Pipeline", "Foundation", "Synchronization", "NIOCore",
+      "NIOHTTP1", "NIOPosix", "NIOSSL",
+    ],
     "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Glibc"],
   ]
 

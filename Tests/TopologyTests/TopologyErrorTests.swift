@@ -96,10 +96,11 @@ private func limits(_ name: String, _ count: Int) -> String {
 
   @Test(arguments: [
     TopologyMistake("lanes: 1\n", "1:1: the file needs the key 'kind'"),
-    TopologyMistake("kind:\n", "1:1: kind has no value; it must be tail-sampling or repartition"),
+    TopologyMistake("kind:\n", "1:1: kind has no value; it must be tail-sampling, repartition or export"),
     TopologyMistake(
       "kind: tail-samplign\n",
-      "1:7: kind must be tail-sampling or repartition, found 'tail-samplign'; did you mean 'tail-sampling'?"),
+      "1:7: kind must be tail-sampling, repartition or export, found 'tail-samplign'; did you mean "
+        + "'tail-sampling'?"),
     tail(
       "windows:\n  decision_wiat: 30s\n",
       "3:3: unknown key 'decision_wiat' in windows; did you mean 'decision_wait'?"),

@@ -90,7 +90,11 @@ let everyTopologyKey = """
     var expected = RepartitionTopology()
     expected.worker.kafka = KafkaProperties(["bootstrap.servers": "kafka:9092"])
     #expect(repartition == .repartition(expected))
-    #expect(expected.worker.console.port == 8081, "both kinds run on one host")
+    let export = try Topology.load(file: shippedTopology("export"), environment: [:])
+    let store = StoreSettings(url: try #require(StoreURL("http://127.0.0.1:4318/v1/traces")))
+    #expect(export == .export(ExportTopology(store: store)))
+    let ports = [8080, 8081, 8082]
+    #expect([tailSampling, repartition, export].map(\.worker.console.port) == ports, "they share a host")
   }
 
   @Test func everyKeyIsRead() throws {
@@ -177,6 +181,7 @@ let everyTopologyKey = """
   @Test func effectiveConfigurationReadsBack() throws {
     let topologies = [
       try parse("kind: tail-sampling"), try parse("kind: repartition"),
+      try parse("kind: export\notlp_http: {endpoint: http://a}"),
       try parse(everyTopologyKey.replacingOccurrences(of: "ssl.key.password", with: "client.rack")),
       try parse(
         "kind: repartition\nkafka: {client.id: \"x\\ny\\t$${z}\\U0001F600\", client.rack: ~x, "
@@ -188,14 +193,17 @@ let everyTopologyKey = """
     }
   }
 
-  /// Each kind's keys are in its own part of docs/topology.md, or in that of both kinds.
-  @Test(arguments: ["kind: tail-sampling\nbaseline: {}\n", "kind: repartition\n"])
+  /// Each kind's keys are in its own part of docs/topology.md, or in that of all kinds.
+  @Test(arguments: [
+    "kind: tail-sampling\nbaseline: {}\n", "kind: repartition\n",
+    "kind: export\notlp_http: {endpoint: https://a, headers: {b: c}}\n",
+  ])
   func keysAreDocumentedUnderTheirKind(_ yaml: String) throws {
     let topology = try parse(yaml)
     let page = try String(contentsOf: repository.appending(path: "docs/topology.md"), encoding: .utf8)
     let kind = yaml.prefix { $0 != "\n" }
     let parts = page.components(separatedBy: "\n## ").filter {
-      $0.hasPrefix("Keys of both kinds\n") || $0.hasPrefix("Keys of `\(kind)`\n")
+      $0.hasPrefix("Keys of all kinds\n") || $0.hasPrefix("Keys of `\(kind)`\n")
     }
     #expect(parts.count == 2)
     for line in topology.redactedDescription.split(separator: "\n") where line.first?.isLetter == true {

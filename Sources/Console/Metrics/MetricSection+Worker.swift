@@ -148,6 +148,7 @@ extension Topology {
     switch self {
     case .tailSampling: "tail-sampling"
     case .repartition: "repartition"
+    case .export: "export"
     }
   }
 }

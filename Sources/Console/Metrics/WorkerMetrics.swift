@@ -36,9 +36,10 @@ final class WorkerMetrics: Sendable {
       switch topology {
       case .tailSampling: .tailSampling
       case .repartition: .repartition
+      case .export: .export
       }
     var text = MetricsText()
-    for section in [.bothKinds, own, .clients, .process] {
+    for section in [.allKinds, own, .clients, .process] {
       for metric in section.metrics {
         if let samples = metric.read(scrape) { text.append(metric, samples) }
       }

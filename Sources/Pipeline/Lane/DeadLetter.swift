@@ -65,6 +65,18 @@ struct DeadLetter {
     if !traceID.isZero { self.traceID = traceID }
   }
 
+  /// A record that a store refuses for good.
+  ///
+  /// - Parameters:
+  ///   - status: the status of its answer.
+  ///   - message: what it says, shortened.
+  init(refused place: RecordPlace, status: Int, _ message: String, spans: Int) {
+    self.init(
+      place, reason: DeadLetter.refusedByStore,
+      error: "the store answers \(status)\(message.isEmpty ? "" : ": \(message)")")
+    self.spans = spans
+  }
+
   private init(_ place: RecordPlace, reason: String, error: String) {
     self.reason = reason
     self.error = error
@@ -77,6 +89,8 @@ struct DeadLetter {
   static let spanTooLarge = "span_too_large"
   /// The same for log records.
   static let logTooLarge = "log_too_large"
+  /// The reason for records that an exporter's store refuses.
+  static let refusedByStore = "refused_by_store"
 
   /// Names the first of the rejected spans.
   mutating func note(_ rejected: RejectedSpans) {

@@ -37,6 +37,13 @@ extension Lane where Job: ~Copyable {
     patience: Interval, _ note: (BrokerError) -> Void
   ) throws(BrokerError) -> LaneEnd {
     let deadline = now().steady + patience
+    job.drain()
+    while !job.isDrained, now().steady < deadline {
+      do { try step(at: now(), timeout: .milliseconds(20)) } catch {
+        guard error.remedy == .retry else { throw error }
+        break
+      }
+    }
     while true {
       do {
         try stop()

@@ -31,6 +31,10 @@ public enum LaneEvent: Sendable {
   case deadLettered(DeadLetterNotice)
   /// A transient error; the lane carries on.
   case disturbed(BrokerError)
+  /// The store that spans are exported to fails; its requests are repeated. Reported every few seconds.
+  case storeTroubled(String)
+  /// The store has taken a request except for this many spans, and says why.
+  case storeRejected(spans: UInt64, String)
 }
 
 extension LaneEvent {
@@ -96,6 +100,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var recordsRepeated: UInt64 = 0
   /// What became of logs.
   public var logs = LogCounters()
+  /// What was sent to a store.
+  public var export = ExportCounters()
 
   /// Nothing yet.
   public init() {}
@@ -135,6 +141,12 @@ public struct LaneSnapshot: Equatable, Sendable {
   public var handOutAge = Interval.seconds(0)
   /// and records between their follower and the next one to read.
   public var followerLag: Int64 = 0
+  /// Bytes of records that a store has not answered for yet,
+  public var exportWaitingBytes = 0
+  /// whether reading stopped for them,
+  public var exportIsPaused = false
+  /// and whether the store fails.
+  public var exportIsTroubled = false
 
   /// Nothing yet.
   public init(counters: SamplerCounters = SamplerCounters(), lane: LaneCounters = LaneCounters()) {
@@ -162,6 +174,9 @@ extension LaneSnapshot {
     handOutsPending += other.handOutsPending
     handOutAge = max(handOutAge, other.handOutAge)
     followerLag += other.followerLag
+    exportWaitingBytes += other.exportWaitingBytes
+    exportIsPaused = exportIsPaused || other.exportIsPaused
+    exportIsTroubled = exportIsTroubled || other.exportIsTroubled
   }
 }
 
@@ -178,6 +193,7 @@ extension LaneCounters {
     recordsNotAssigned += other.recordsNotAssigned
     recordsRepeated += other.recordsRepeated
     logs.add(other.logs)
+    export.add(other.export)
     deadLetters.merge(other.deadLetters) { $0 + $1 }
     deadLetterSpans.merge(other.deadLetterSpans) { $0 + $1 }
   }

@@ -45,6 +45,12 @@ package protocol LaneJob: ~Copyable {
   /// Drops the state of partitions, and all output not written yet.
   mutating func forget(_ ids: [PartitionID])
 
+  /// The lane is about to end: from now on nothing more is begun.
+  mutating func drain()
+
+  /// Whether nothing is under way that a last commit should wait for.
+  var isDrained: Bool { get }
+
   /// Everything is committed, and the lane is about to leave the group.
   mutating func finish(at steady: Instant)
 
@@ -56,4 +62,10 @@ package protocol LaneJob: ~Copyable {
 
   /// Its measurements and its partitions' positions; costs more than a snapshot.
   func measured(by link: some BrokerLink) -> LaneMeasures
+}
+
+extension LaneJob where Self: ~Copyable {
+  /// Most jobs have nothing under way between two rounds.
+  package mutating func drain() {}
+  package var isDrained: Bool { true }
 }

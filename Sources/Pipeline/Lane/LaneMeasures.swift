@@ -90,6 +90,8 @@ public struct LaneMeasures: Equatable, Sendable {
   public var eagerLatencies = Histogram()
   /// Time from a partition's assignment until it caught up with its last owner.
   public var recoveryDurations = Histogram()
+  /// How long a store took to answer.
+  public var storeDurations = Histogram()
   /// The partitions' positions.
   public var positions: [PartitionPosition] = []
   /// The rates of the adaptive baseline; nil if there is none.
@@ -113,6 +115,7 @@ public struct LaneMeasures: Equatable, Sendable {
     decisionLatencies.add(other.decisionLatencies)
     eagerLatencies.add(other.eagerLatencies)
     recoveryDurations.add(other.recoveryDurations)
+    storeDurations.add(other.storeDurations)
     positions += other.positions
     rates = rates ?? other.rates
   }

@@ -104,6 +104,7 @@ extension Topology {
     switch self {
     case .tailSampling(let topology): topology.topics.spans
     case .repartition(let topology): topology.topics.rawSpans
+    case .export(let topology): SpanSource(name: topology.topics.sampled)
     }
   }
 }

@@ -10,6 +10,7 @@ struct LanePlan: Sendable {
   enum Work: Sendable {
     case sample(SamplingJob.Configuration)
     case repartition(RepartitionJob.Configuration)
+    case export(ExportJob.Configuration, StoreSettings)
   }
 
   var work: Work
@@ -29,6 +30,7 @@ struct LanePlan: Sendable {
     switch topology {
     case .tailSampling(let topology): self.init(topology)
     case .repartition(let topology): self.init(topology)
+    case .export(let topology): self.init(topology)
     }
   }
 
@@ -98,6 +100,25 @@ struct LanePlan: Sendable {
       clientBytes: LanePlan.clientBytes(worker))
     let outputs = OutputNames(spans: topics.spans, deadLetters: topics.deadLetters)
     self.init(worker, .repartition(configuration), outputs, needs)
+  }
+
+  private init(_ topology: ExportTopology) {
+    let (topics, worker, store) = (topology.topics, topology.worker, topology.store)
+    var configuration = ExportJob.Configuration(topic: topics.sampled)
+    configuration.pace = CommitPace(worker)
+    configuration.recordBytesMax = topology.recordBytesMax
+    configuration.batchBytes = store.batchBytes
+    configuration.batchWait = Interval(store.batchWait)
+    configuration.compression = store.compression
+    // Every connection busy, as much again ready for it, and the batch that is being filled.
+    configuration.waitingBytesMax = (2 * store.connections + 1) * store.batchBytes
+    let needs = TopicNeeds(
+      input: topics.sampled, mirrored: [], free: [topics.deadLetters], creation: topics.creation,
+      deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
+      spansOut: topics.deadLetters, recordBytes: topology.recordBytesMax,
+      clientBytes: LanePlan.clientBytes(worker))
+    self.init(
+      worker, .export(configuration, store), OutputNames(deadLetters: topics.deadLetters), needs)
   }
 
   private init(_ worker: WorkerSettings, _ work: Work, _ outputs: OutputNames, _ needs: TopicNeeds) {

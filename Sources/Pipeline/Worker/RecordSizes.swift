@@ -129,3 +129,10 @@ extension RepartitionJob.Configuration {
     deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
   }
 }
+
+extension ExportJob.Configuration {
+  /// Keeps all output within its topic's limit.
+  mutating func bound(by sizes: RecordSizes, _ outputs: OutputNames) {
+    deadLetterBytesMax = sizes.valueBytes(of: outputs.deadLetters)
+  }
+}

@@ -35,8 +35,15 @@ public final class Worker: Sendable {
     var configuration = ConfigurationStatus()
   }
 
+  /// Makes the sender of one lane to a store.
+  public typealias StoreMaker = @Sendable (StoreSettings) throws -> any SpanStore
+  private let makeStore: StoreMaker?
+
   /// Prepares a worker. Nothing is connected yet.
-  public init(_ topology: Topology, logger: Logger) {
+  ///
+  /// - Parameter makeStore: makes what sends spans to a store; only an export topology needs it.
+  public init(_ topology: Topology, logger: Logger, makeStore: StoreMaker? = nil) {
+    self.makeStore = makeStore
     var state = State(topology: topology)
     state.configuration.version = topology.version
     state.configuration.takenAt = Moment.now.wall
@@ -264,6 +271,15 @@ public final class Worker: Sendable {
       case .repartition(var configuration):
         configuration.bound(by: facts.sizes, plan.outputs)
         let lane = Lane(link: link, configuration: configuration) { [self] in
+          note($0, lane: number)
+        }
+        run(lane, number)
+      case .export(var configuration, let settings):
+        configuration.bound(by: facts.sizes, plan.outputs)
+        guard let makeStore else { throw WorkerFailure("this program has no client for stores") }
+        let store = try makeStore(settings)
+        defer { store.close() }
+        let lane = Lane(link: link, configuration: configuration, store: store) { [self] in
           note($0, lane: number)
         }
         run(lane, number)

@@ -1,0 +1,281 @@
+// One connection to a store, and the request that it is busy with.
+
+internal import Foundation
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import NIOSSL
+import Pipeline
+import Topology
+
+/// Sends one request at a time, each again until it has a final answer. The connection stays open in between.
+///
+/// It lives on the sender's event loop.
+final class StoreConnection {
+  /// It refers to this connection until it is closed.
+  private let sender: StoreSender
+  /// Nil while there is none.
+  private var channel: (any Channel)?
+  /// What it is busy with.
+  private var request: StoreRequest?
+  /// Nobody waits for the request's answer any more.
+  private var isForgotten = false
+  /// Attempts at the request that have failed,
+  private var failures = 0
+  /// and those of them that were answered with a status that promises nothing.
+  private var doubtful = 0
+  /// Distinguishes an attempt from earlier ones, whose events may still come.
+  private var attempt: UInt64 = 0
+  private var isAttempting = false
+  private var begunAt = NIODeadline.uptimeNanoseconds(0)
+  private var deadline: Scheduled<Void>?
+  private var pause: Scheduled<Void>?
+
+  /// How often a request is sent that is answered with a status that promises nothing.
+  private static let doubtfulMax = 5
+
+  init(_ sender: StoreSender) {
+    self.sender = sender
+  }
+
+  var isFree: Bool { request == nil }
+
+  func begin(_ request: StoreRequest) {
+    self.request = request
+    isForgotten = false
+    failures = 0
+    doubtful = 0
+    tryNow()
+  }
+
+  func forget(_ number: UInt64) {
+    guard request?.number == number else { return }
+    isForgotten = true
+    // An attempt under way is left to its end.
+    if pause != nil { release() }
+  }
+
+  func close() {
+    endAttempt()
+    pause?.cancel()
+    pause = nil
+    request = nil
+    drop()
+  }
+
+  private func drop() {
+    channel?.close(promise: nil)
+    channel = nil
+  }
+
+  // MARK: Attempts
+
+  private func tryNow() {
+    pause = nil
+    attempt += 1
+    isAttempting = true
+    begunAt = .now()
+    let (number, loop) = (attempt, sender.loop)
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    let timeout = TimeAmount(sender.settings.timeout)
+    deadline = loop.scheduleTask(in: timeout) {
+      bound.value.fail(number, "timeout", "no answer within \(bound.value.sender.settings.timeoutText)")
+    }
+    if let channel, channel.isActive { return write(to: channel) }
+    connect(timeout).whenComplete { result in
+      let connection = bound.value
+      switch result {
+      case .success(let channel):
+        // The attempt may have timed out meanwhile.
+        guard connection.isAttempting, connection.attempt == number else {
+          return channel.close(promise: nil)
+        }
+        connection.channel = channel
+        connection.write(to: channel)
+      case .failure(let error):
+        connection.fail(number, "connection", "can't connect: \(StoreConnection.words(error))")
+      }
+    }
+  }
+
+  private func connect(_ timeout: TimeAmount) -> EventLoopFuture<any Channel> {
+    let (settings, context) = (sender.settings, sender.context)
+    let bound = NIOLoopBound(self, eventLoop: sender.loop)
+    return ClientBootstrap(group: sender.loop).connectTimeout(timeout)
+      .channelOption(.socketOption(.so_keepalive), value: 1)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let pipeline = channel.pipeline.syncOperations
+          if let context {
+            let name = settings.tls.serverName ?? settings.url.host
+            // An address is checked against the certificate's addresses.
+            let host = StoreConnection.isAddress(name) ? nil : name
+            try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: host))
+          }
+          try pipeline.addHTTPClientHandlers()
+          try pipeline.addHandler(ReplyReader(bound.value))
+        }
+      }
+      .connect(host: settings.url.host, port: settings.url.port)
+  }
+
+  private static func isAddress(_ host: String) -> Bool {
+    (try? SocketAddress(ipAddress: host, port: 0)) != nil
+  }
+
+  private func write(to channel: any Channel) {
+    guard let request else { return }
+    var head = HTTPRequestHead(version: .http1_1, method: .POST, uri: sender.settings.url.path)
+    head.headers.add(name: "host", value: sender.settings.url.authority)
+    head.headers.add(name: "user-agent", value: sender.agent)
+    head.headers.add(name: "content-type", value: "application/x-protobuf")
+    head.headers.add(name: "content-length", value: String(request.body.count))
+    if request.compression != .none {
+      head.headers.add(name: "content-encoding", value: request.compression.rawValue)
+    }
+    for header in sender.settings.headers {
+      head.headers.replaceOrAdd(name: header.name, value: header.value)
+    }
+    sender.noteSent(request.body.count)
+    channel.write(HTTPClientRequestPart.head(head), promise: nil)
+    channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: request.body))), promise: nil)
+    channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+  }
+
+  private func endAttempt() {
+    isAttempting = false
+    deadline?.cancel()
+    deadline = nil
+  }
+
+  // MARK: Outcomes
+
+  /// The store has answered on `channel`.
+  func take(_ reply: StoreReply, on channel: any Channel, keepsAlive: Bool) {
+    guard self.channel === channel else { return }
+    guard isAttempting, let request else { return drop() }
+    sender.noteAnswer(after: .now() - begunAt)
+    endAttempt()
+    if !keepsAlive { drop() }
+    let reason = String(reply.status)
+    let said = reply.message.isEmpty ? "" : ": \(reply.message)"
+    switch reply.verdict {
+    case .final(let outcome): finish(request, outcome)
+    case .retry: retry(reason, "it answers \(reply.status)\(said)", after: reply.retryAfter)
+    case .misconfigured:
+      let hint =
+        reply.status < 400 ? "; redirections are not followed" : "; check otlp_http's address and headers"
+      retry(reason, "it answers \(reply.status)\(said)\(hint)", after: reply.retryAfter)
+    case .doubtful(let outcome):
+      doubtful += 1
+      guard doubtful < StoreConnection.doubtfulMax else { return finish(request, outcome) }
+      retry(reason, "it answers \(reply.status)\(said)", after: reply.retryAfter)
+    }
+  }
+
+  /// `channel` has ended, after an error or not.
+  func lose(_ channel: any Channel, _ cause: String?) {
+    guard self.channel === channel else { return }
+    self.channel = nil
+    fail(attempt, "connection", cause ?? "it closed the connection without an answer")
+  }
+
+  /// An attempt has failed without an answer.
+  private func fail(_ number: UInt64, _ reason: String, _ cause: String) {
+    guard isAttempting, attempt == number else { return }
+    endAttempt()
+    drop()
+    retry(reason, cause, after: nil)
+  }
+
+  private func finish(_ request: StoreRequest, _ outcome: StoreAnswer.Outcome) {
+    let wasForgotten = isForgotten
+    self.request = nil
+    if wasForgotten { sender.noteFree() } else { sender.finish(request, outcome) }
+  }
+
+  private func release() {
+    pause?.cancel()
+    pause = nil
+    request = nil
+    sender.noteFree()
+  }
+
+  /// Tries again after a pause that doubles each time; half of it is random, so that many workers do not
+  /// return at once.
+  private func retry(_ reason: String, _ trouble: String, after seconds: Int64?) {
+    sender.noteRetry(reason, trouble)
+    if isForgotten { return release() }
+    let settings = sender.settings
+    let doubling = Double(1 << min(failures, 30))
+    failures += 1
+    let most = min(settings.retryInitial * doubling, settings.retryMax)
+    var delay = TimeAmount(most * Double.random(in: 0.5...1))
+    if let seconds { delay = max(delay, .seconds(seconds)) }
+    let bound = NIOLoopBound(self, eventLoop: sender.loop)
+    pause = sender.loop.scheduleTask(in: delay) { bound.value.tryNow() }
+  }
+
+  /// A client's errors in a few words.
+  static func words(_ error: any Error) -> String {
+    switch error {
+    case let error as NIOConnectionError:
+      error.connectionErrors.first.map { words($0.error) } ?? error.dnsAError.map { words($0) } ?? "\(error)"
+    default: "\(error)"
+    }
+  }
+}
+
+extension StoreSettings {
+  fileprivate var timeoutText: String { "\(timeout / .seconds(1)) s" }
+}
+
+extension TimeAmount {
+  fileprivate init(_ duration: Duration) {
+    self = .nanoseconds(Int64(duration / .nanoseconds(1)))
+  }
+}
+
+/// Collects a response, and hands it to the connection.
+private final class ReplyReader: ChannelInboundHandler {
+  typealias InboundIn = HTTPClientResponsePart
+
+  private let connection: StoreConnection
+  private var reply: StoreReply?
+  private var keepsAlive = false
+  private var cause: String?
+
+  init(_ connection: StoreConnection) {
+    self.connection = connection
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    switch unwrapInboundIn(data) {
+    case .head(let head):
+      var reply = StoreReply(status: Int(head.status.code))
+      keepsAlive = head.isKeepAlive
+      let type = head.headers.first(name: "content-type") ?? ""
+      reply.isProtobuf = type.lowercased().hasPrefix("application/x-protobuf")
+      reply.retryAfter = head.headers.first(name: "retry-after").flatMap {
+        StoreReply.retryAfter($0, now: Date())
+      }
+      self.reply = reply
+    case .body(let part):
+      let room = StoreReply.bodyBytesMax - (reply?.body.count ?? 0)
+      reply?.body += part.readableBytesView.prefix(max(0, room))
+    case .end:
+      guard let reply else { return }
+      self.reply = nil
+      connection.take(reply, on: context.channel, keepsAlive: keepsAlive)
+    }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    cause = StoreConnection.words(error)
+    context.close(promise: nil)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    connection.lose(context.channel, cause)
+  }
+}

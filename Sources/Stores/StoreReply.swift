@@ -1,0 +1,114 @@
+// What a store's answers mean.
+
+internal import Files
+internal import Foundation
+import OTLP
+import Pipeline
+
+/// A store's answer to one attempt.
+struct StoreReply {
+  var status: Int
+  /// How long the store wants to be left alone, if it says so.
+  var retryAfter: Int64?
+  var isProtobuf = false
+  /// The beginning of the body.
+  var body: [UInt8] = []
+
+  /// Bodies are read up to this many bytes,
+  static let bodyBytesMax = 64 << 10
+  /// and of what they say this many characters are told.
+  private static let messageMax = 200
+  /// An hour: what a store asks for beyond that is a mistake.
+  static let retryAfterMax: Int64 = 3600
+
+  /// What to do about an answer.
+  enum Verdict: Equatable {
+    /// It is final.
+    case final(StoreAnswer.Outcome)
+    /// The same request may be taken later.
+    case retry
+    /// The fault is not the request's: the address or the credentials are wrong, and that will be put right
+    /// some day. No record is given up for it.
+    case misconfigured
+    /// Retries are not asked for, but stores answer so for faults that pass: some are tried.
+    case doubtful(StoreAnswer.Outcome)
+  }
+
+  /// The specification asks for retries after 429, 502, 503 and 504 only, and for none after the others, of
+  /// which some are about the sender, and so about all requests alike.
+  var verdict: Verdict {
+    switch status {
+    case 200..<300:
+      let (rejected, message) = partialSuccess
+      return .final(.taken(rejectedSpans: rejected, message: message))
+    case 408, 429, 502, 503, 504: return .retry
+    case ..<400, 401, 402, 403, 404, 405, 407, 421, 426, 451: return .misconfigured
+    case 400..<500: return .final(.refused(status: status, message: message))
+    default: return .doubtful(.refused(status: status, message: message))
+    }
+  }
+
+  /// `partial_success` of an `ExportTraceServiceResponse`: how many spans were rejected, and why.
+  private var partialSuccess: (UInt64, String) {
+    guard isProtobuf, let partial = field(1, of: body[...]) else { return (0, "") }
+    var rejected: UInt64 = 0
+    partial.withRawBytes { bytes in
+      var cursor = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: bytes.byteCount)))
+      do throws(MalformedInput) {
+        while !cursor.isAtEnd {
+          let tag = try cursor.tag(in: bytes)
+          if tag.field == 1, tag.type == .varint {
+            // An int64: none is negative.
+            rejected = UInt64(max(0, Int64(bitPattern: try cursor.varint(of: tag, in: bytes))))
+          } else {
+            try cursor.skip(tag, in: bytes)
+          }
+        }
+      } catch { rejected = 0 }
+    }
+    return (rejected, StoreReply.shortened(field(2, of: partial[...]) ?? []))
+  }
+
+  /// What the store says: the message of a `google.rpc.Status`, or text.
+  var message: String {
+    StoreReply.shortened(isProtobuf ? field(2, of: body[...]) ?? [] : body)
+  }
+
+  /// On one line, without anything that a terminal would obey.
+  private static func shortened(_ text: [UInt8]) -> String {
+    let text = String(decoding: text.prefix(4 * messageMax), as: UTF8.self)
+    let line = MessageText.oneLine(text.trimmingCharacters(in: .whitespacesAndNewlines))
+    return line.count <= messageMax ? line : line.prefix(messageMax) + "…"
+  }
+
+  /// The last field of this number that has a length; nil if there is none, or the message is damaged.
+  private func field(_ number: UInt32, of message: ArraySlice<UInt8>) -> [UInt8]? {
+    Array(message).withRawBytes { bytes in
+      var found: [UInt8]?
+      var cursor = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: bytes.byteCount)))
+      do throws(MalformedInput) {
+        while !cursor.isAtEnd {
+          let tag = try cursor.tag(in: bytes)
+          if tag.field == number, tag.type == .lengthDelimited {
+            let range = try cursor.content(of: tag, in: bytes)
+            found = bytes.extracting(range.indices).copied()
+          } else {
+            try cursor.skip(tag, in: bytes)
+          }
+        }
+      } catch { return nil }
+      return found
+    }
+  }
+
+  /// Seconds, or a date (RFC 9110, 10.2.3); nil if it is neither.
+  static func retryAfter(_ text: String, now: Date) -> Int64? {
+    if let seconds = Int64(text), seconds >= 0 { return min(seconds, retryAfterMax) }
+    let format = DateFormatter()
+    format.locale = Locale(identifier: "en_US_POSIX")
+    format.timeZone = TimeZone(identifier: "GMT")
+    format.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
+    guard let date = format.date(from: text) else { return nil }
+    return Int64(min(max(0, date.timeIntervalSince(now).rounded(.up)), Double(retryAfterMax)))
+  }
+}

@@ -1,0 +1,114 @@
+// The keys of an export topology: URLs, headers, TLS, and what is refused.
+
+import Testing
+
+@testable import Topology
+
+@Suite struct ExportKeysTests {
+  private func parse(_ store: String, files: FileReferences = .read) throws -> ExportTopology {
+    let yaml = "kind: export\notlp_http: \(store)"
+    let topology = try Topology.parse(
+      yaml, fileName: "x.yaml", environment: ["TOKEN": "abcd-efgh"], files: files)
+    guard case .export(let export) = topology else {
+      throw TopologyError(file: "x", wholeFile: "another kind")
+    }
+    return export
+  }
+
+  private func problems(_ store: String) -> [String] {
+    do {
+      _ = try parse(store)
+      return []
+    } catch let error as TopologyError {
+      return error.issues.map(\.message)
+    } catch { return ["\(error)"] }
+  }
+
+  @Test func anEndpointIsEnough() throws {
+    let topology = try parse("{endpoint: \"http://tempo:4318\"}")
+    #expect(topology.store.url.description == "http://tempo:4318/v1/traces")
+    #expect(topology.topics.sampled == "sampled" && topology.worker.group == "tailrace-export")
+    #expect(topology.store.compression == .gzip)
+  }
+
+  @Test(arguments: [
+    ("endpoint: http://a", "http://a/v1/traces"), ("endpoint: http://a/", "http://a/v1/traces"),
+    ("endpoint: https://a/otlp/", "https://a/otlp/v1/traces"),
+    ("traces_endpoint: http://a:1/x", "http://a:1/x"),
+    ("endpoint: \"HTTPS://[::1]:55\"", "https://[::1]:55/v1/traces"),
+    ("endpoint: \"http://[fe80::1]\"", "http://[fe80::1]/v1/traces"),
+    ("endpoint: https://a:443", "https://a/v1/traces"),
+  ])
+  func addresses(text: String, url: String) throws {
+    #expect(try parse("{\(text)}").store.url.description == url)
+  }
+
+  @Test(arguments: [
+    "a:4318", "ftp://a", "http://", "http://u:p@a", "http://a?x=1", "http://a#f", "http://a:0",
+    "http://a:99999",
+    "http://::1", "http://a b", "http://[::1", "http://a:1:2", "http://é",
+  ])
+  func otherAddressesAreRefused(text: String) {
+    #expect(problems("{endpoint: \"\(text)\"}").count == 1)
+  }
+
+  @Test func headersAreSecrets() throws {
+    let topology = try parse(
+      "{endpoint: http://a, headers: {authorization: \"Bearer ${TOKEN}\", x-scope: 'a b'}}")
+    #expect(topology.store.headers.map(\.value) == ["Bearer abcd-efgh", "a b"])
+    let shown = Topology.export(topology).redactedDescription
+    #expect(shown.contains("authorization: \"***\"") && !shown.contains("abcd") && !shown.contains("a b"))
+    #expect(!"\(topology)".contains("abcd-efgh"))
+    var dumped = ""
+    dump(topology, to: &dumped)
+    #expect(!dumped.contains("abcd-efgh"))
+  }
+
+  @Test(arguments: [
+    "{host: a}", "{content-length: 1}", "{'a b': c}", "{'': c}", "{x: \"a\\r\\nb: c\"}", "{Content-Type: a}",
+  ])
+  func headersThatWouldBreakRequestsAreRefused(headers: String) {
+    #expect(problems("{endpoint: http://a, headers: \(headers)}").count == 1)
+  }
+
+  @Test(arguments: [
+    ("{}", "otlp_http needs the key 'endpoint'"),
+    ("{endpoint: http://a, tls: {ca_file: /x}}", "has no effect"),
+    ("{endpoint: https://a, tls: {cert_file: /x}}", "cert_file and key_file together"),
+    ("{endpoint: http://a, traces_endpoint: http://b/x}", "has no effect beside traces_endpoint"),
+    (
+      "{endpoint: http://a, retry_on_failure: {initial_interval: 2m, max_interval: 1m}}",
+      "must not be shorter"
+    ),
+    ("{endpoint: http://a, retry_on_failure: {enabled: false}}", "a request is sent until it is answered"),
+    ("{endpoint: http://a, compression: snappy}", "must be gzip, zstd or none"),
+    ("{endpoint: http://a, connections: 0}", "from 1 to 64"),
+  ])
+  func mistakesAreTold(store: String, message: String) {
+    let found = problems(store)
+    #expect(found.count == 1 && found[0].contains(message), "\(found)")
+  }
+
+  @Test func theStoreIsRequiredAndBelongsToThisKind() {
+    #expect(throws: TopologyError.self) {
+      try Topology.parse("kind: export", fileName: "x", environment: [:])
+    }
+    for kind in ["repartition", "tail-sampling"] {
+      #expect(throws: TopologyError.self) {
+        try Topology.parse("kind: \(kind)\notlp_http: {endpoint: http://a}", fileName: "x", environment: [:])
+      }
+    }
+  }
+
+  @Test func theEffectiveConfigurationReadsBack() throws {
+    let topology = try parse(
+      """
+      {endpoint: "https://a:1", compression: zstd, timeout: 3s, connections: 2, batch_bytes: 64KiB,
+       batch_wait: 1s, retry_on_failure: {initial_interval: 10ms, max_interval: 1m},
+       tls: {ca_file: /ca, cert_file: /c, key_file: /k, server_name_override: b, insecure_skip_verify: true}}
+      """)
+    let text = Topology.export(topology).redactedDescription
+    let again = try Topology.parse(text, fileName: "x", environment: [:])
+    #expect(again == .export(topology))
+  }
+}
