@@ -14,7 +14,7 @@ REQUIREMENTS := $(wildcard Tests/*/requirements.txt)
 SWIFT_SOURCES := Sources Tests Package.swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup computations libraries python tools image-tools image image-test build install demo test unit integration deploy plots pages lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
+.PHONY: help setup computations libraries python tools image-tools image image-test build install demo ride test unit integration deploy plots pages lint format bench bench-scaling bench-kafka bench-latency bench-recovery costs soak fuzz simulate report docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ install: build ## Install the program, its man pages and its shell completions: 
 
 demo: build ## Run a broker, traffic and a worker in one process; ARGS=--keep serves the console afterwards
 	$(TAILRACE) demo $(ARGS)
+
+ride: build python ## Run an order through five instrumented services, and show its story; ARGS=--once ends then
+	TAILRACE=$(TAILRACE) PYTHONPATH=Tests/Integration $(VENV)/bin/python -B -m ride $(ARGS)
 
 # Two builds: the unit tests use a debug build, for its checks of arithmetic, memory access and assertions; the
 # integration tests use the optimised program, as released.

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from children import TAILRACE, Children, accepts_connections, free_ports
-from conftest import program
+from parts import program
 from topics import Broker
 
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from children import TAILRACE, Children, accepts_connections, free_ports
-from conftest import program
 from otlp import Maker, spans_in, traces_data
+from parts import program
 from topics import Broker
 from topologies import ERRORS, TailSampling
 

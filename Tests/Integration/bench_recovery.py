@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from children import TAILRACE, Child, Children, accepts_connections, free_ports
-from conftest import program
 from otlp import Maker, traces_data
+from parts import program
 from topics import Broker
 from topologies import TailSampling
 

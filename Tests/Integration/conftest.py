@@ -6,24 +6,16 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from children import TAILRACE, Child, Children, accepts_connections, free_ports
+from children import TAILRACE, Child, Children
+from parts import start_broker, start_collector
 from topics import Broker, Reader
 from topologies import Topology
 
 INTEGRATION = Path(__file__).parent
-
-
-def program(package: str, name: str) -> Path:
-    """The program in a Python package."""
-    path = Path(str(files(package) / name))
-    if not os.access(path, os.X_OK):
-        path.chmod(0o755)
-    return path
 
 
 def pytest_configure() -> None:
@@ -72,13 +64,8 @@ def session_children(request: pytest.FixtureRequest) -> Iterator[Children]:
 
 @pytest.fixture(scope="session")
 def broker(session_children: Children) -> Iterator[Broker]:
-    (port,) = free_ports(1)
-    data = session_children.directory / "broker"
-    command = [program("noida_db", "noida-db"), "start", "--only", "kafka"]
-    command += ["--data-dir", data, "--kafka-port", str(port)]
-    server = session_children.start("broker", command)
-    server.wait_for(lambda: accepts_connections(port), "to listen")
-    yield Broker(f"127.0.0.1:{port}")
+    server, broker = start_broker(session_children)
+    yield broker
     server.stop()
 
 
@@ -162,20 +149,4 @@ def read(broker: Broker) -> Iterator[Callable[..., Reader]]:
 @pytest.fixture
 def collector(broker: Broker, children: Children) -> Callable[[str], tuple[str, str]]:
     """Starts rotel, which exports to a topic; returns its addresses for OTLP over gRPC and over HTTP."""
-
-    def collector(topic: str) -> tuple[str, str]:
-        grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
-        command = [program("rotel", "rotel-agent"), "start"]
-        command += ["--otlp-grpc-endpoint", grpc, "--otlp-http-endpoint", http, "--batch-timeout", "100ms"]
-        command += ["--exporter", "kafka", "--kafka-exporter-brokers", broker.address]
-        command += ["--kafka-exporter-traces-topic", topic, "--kafka-exporter-format", "protobuf"]
-        command += ["--kafka-exporter-acks", "all"]
-        command += ["--pid-file", children.directory / "rotel.pid"]
-        command += ["--log-file", children.directory / "rotel.log"]
-        agent = children.start("rotel", command)
-        for address in (grpc, http):
-            port = int(address.rpartition(":")[2])
-            agent.wait_for(lambda: accepts_connections(port), f"to listen on {address}")  # noqa: B023
-        return grpc, http
-
-    return collector
+    return lambda topic: start_collector(children, broker, topic)

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import Message, Producer
 
 from children import TAILRACE, Child, Children, accepts_connections, free_ports, wait_until
-from conftest import program
 from ledger import Page
 from otlp import Maker, spans_in, traces_data
+from parts import program
 from proxy import Proxy
 from test_console import Console
 from test_memory import resident

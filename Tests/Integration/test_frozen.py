@@ -7,9 +7,9 @@ import time
 import pytest
 
 from children import TAILRACE, accepts_connections, free_ports, wait_until
-from conftest import program
 from otlp import Maker, traces_data
 from outcomes import Outcomes
+from parts import program
 from test_console import Console
 from topics import Broker
 from topologies import TailSampling

@@ -218,6 +218,30 @@ def test_where_the_error_began(pages, mock):
     expect(page.get_by_role("button", name="Critical path")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_short_span_at_the_end_of_a_long_trace_is_seen(pages, mock):
+    server = mock(traces=5)
+    trace_id = server.world.rows[0]["trace_id"]
+    page = pages.open(server.url)
+
+    def put_job(route):
+        """A root, and a job of 8 ms that fails 40 s later."""
+        answer = route.fetch()
+        trace = answer.json()
+        root = next(span for span in trace["spans"] if span["parent_span_id"] is None)
+        start = int(root["start_ns"]) + 40 * 10**9
+        own = {"span_id": "00000000000000ff", "parent_span_id": root["span_id"], "operation": "job"}
+        times = {"start_ns": str(start), "duration_ns": 8 * 10**6, "status": "error"}
+        trace["spans"] = [root, {**root, **own, **times}]
+        route.fulfill(response=answer, json=trace)
+
+    page.route(f"**/v1/traces/{trace_id}", put_job)
+    page.goto(f"{server.url}/#/trace/{trace_id}")
+    lane = page.locator(".row", has_text="job").locator(".lane")
+    expect(lane).to_be_visible()
+    (outer, bar) = (part.bounding_box() for part in (lane, lane.locator(".span-bar")))
+    assert outer["x"] <= bar["x"] and bar["x"] + bar["width"] <= outer["x"] + outer["width"]
+
+
 def test_clocks_are_corrected_on_demand(pages, mock):
     server = mock(traces=5)
     page = pages.open(f"{server.url}/#/trace/{server.world.rows[1]['trace_id']}")

@@ -110,7 +110,8 @@ class Waterfall {
   lane(span) {
     const [left, right] = [this.percent(span.start), this.percent(span.end)];
     if (right < 0 || left > 100) return h("div.lane");
-    const at = (from, to) => ({ left: `${Math.max(-1, from)}%`,
+    // A span that ends the trace is too short for its share of the width: its bar still has room in the lane.
+    const at = (from, to) => ({ left: `min(${Math.max(-1, from)}%, 100% - 3px)`,
       width: `${Math.min(101, to) - Math.max(-1, from)}%` });
     const label = right < 82 ? { left: `${Math.max(0, right)}%` } : left > 18
       ? { right: `${Math.max(0, 100 - left)}%` } : { left: `${Math.max(0, left)}%` };
@@ -147,7 +148,8 @@ class Waterfall {
     const tall = (height - 8) / Math.max(1, this.rows.length);
     for (const [at, span] of this.rows.entries()) {
       context.fillStyle = look(span.isError ? "--error" : span.isGhost ? "--line" : colour(span.service));
-      context.fillRect(x(span.start), 4 + at * tall, Math.max(1, x(span.end) - x(span.start)),
+      const wide = Math.max(2, x(span.end) - x(span.start));
+      context.fillRect(Math.min(x(span.start), width - wide), 4 + at * tall, wide,
         Math.max(1, Math.min(4, tall - 0.5)));
     }
     context.fillStyle = look("--back");
