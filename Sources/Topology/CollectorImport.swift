@@ -29,13 +29,7 @@ public struct CollectorImport: Sendable {
 
   /// One line for each note: `file:line:key: why`.
   public var noteLines: [String] {
-    notes.map { note in
-      // Many messages begin with the key.
-      let begins = ["\(note.keyPath): ", "\(note.keyPath) "].first { note.message.hasPrefix($0) } ?? ""
-      let why = note.keyPath.isEmpty ? note.message[...] : note.message.dropFirst(begins.count)
-      let place = note.keyPath.isEmpty ? "" : ":\(note.keyPath)"
-      return "\(MessageText.oneLine(file)):\(note.line)\(place): \(why)"
-    }
+    notes.map { $0.noteLine(of: file) }
   }
 
   /// Reads a Collector's configuration.

@@ -170,7 +170,12 @@ extension TopologyReader {
     _ section: TopologySection, _ key: String, _ depth: Int
   ) -> [PolicySpecification]? {
     checkKeys(of: section, [key])
-    guard let items = required(key, of: section).flatMap({ list($0, of: "policies") }) else { return nil }
+    return required(key, of: section).flatMap { subPolicies($0, depth) }
+  }
+
+  /// The policies of a list; nil if one of them has an issue.
+  mutating func subPolicies(_ field: TopologyField, _ depth: Int) -> [PolicySpecification]? {
+    guard let items = list(field, of: "policies") else { return nil }
     let policies = items.map { subPolicy($0, depth) }
     return policies.contains(nil) ? nil : policies.compactMap(\.self)
   }

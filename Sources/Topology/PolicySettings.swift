@@ -201,7 +201,8 @@ extension TopologyReader {
     limit(section, "bytes").map { .bytesLimiting(bytesPerSecond: $0.rate, burstCapacity: $0.burst) }
   }
 
-  private mutating func limit(_ section: TopologySection, _ unit: String) -> (rate: Int, burst: Int?)? {
+  /// A rate of spans or bytes, and how much may pass at once.
+  mutating func limit(_ section: TopologySection, _ unit: String) -> (rate: Int, burst: Int?)? {
     checkKeys(of: section, ["\(unit)_per_second", "burst_capacity"])
     let perSecond = required("\(unit)_per_second", of: section).flatMap { rate($0, of: unit) }
     // As in the Collector, 0 means the default.

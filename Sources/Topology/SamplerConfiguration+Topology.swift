@@ -21,7 +21,7 @@ extension SamplerConfiguration {
     limits.servicesCounted = topology.worker.console.services
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
     annotate = topology.topics.annotate
-    policies = topology.policies.map(Policy.init)
+    policies = topology.decidingPolicies.map(Policy.init)
     shadow = topology.shadow.map(Policy.init)
     sampleOnFirstMatch = topology.sampleOnFirstMatch
     invertDecisions = topology.invertDecisions

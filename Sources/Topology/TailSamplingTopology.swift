@@ -47,8 +47,11 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
   /// Limits on traces, records and memory.
   public var limits: Limits
-  /// Which traces are kept: those that any policy samples. Never empty, names unique.
+  /// Which traces are kept: those that any policy samples, or the rules keep. Empty
+  /// only beside rules or a baseline; names unique.
   public var policies: [PolicySpecification]
+  /// Rules beside the policies: the first that is for a trace decides what the rules make of it.
+  public var rules: [RuleSpecification]
   /// Policies that are asked and decide nothing. Names unique, and none of the policies'.
   public var shadow: [PolicySpecification]
   /// The adaptive baseline, evaluated after the policies under the name `baseline`; nil if there is none.
@@ -64,7 +67,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     worker: WorkerSettings = WorkerSettings(group: TailSamplingTopology.groupDefault),
     topics: Topics = Topics(), windows: Windows = Windows(), recall: Recall = Recall(),
     logs: Logs = Logs(), limits: Limits = Limits(),
-    policies: [PolicySpecification] = PolicySpecification.defaults,
+    policies: [PolicySpecification] = PolicySpecification.defaults, rules: [RuleSpecification] = [],
     sampleOnFirstMatch: Bool = false,
     invertDecisions: Bool = false, baseline: BaselineSettings? = nil, shadow: [PolicySpecification] = []
   ) {
@@ -75,6 +78,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.logs = logs
     self.limits = limits
     self.policies = policies
+    self.rules = rules
     self.shadow = shadow
     self.sampleOnFirstMatch = sampleOnFirstMatch
     self.invertDecisions = invertDecisions

@@ -47,12 +47,14 @@ package struct TopologyChange: Equatable, Sendable {
       // All or none of them: they may depend on each other.
       if Differences(topology.baseline, new.baseline).names.isEmpty {
         topology.policies = new.policies
+        topology.rules = new.rules
         topology.shadow = new.shadow
         topology.sampleOnFirstMatch = new.sampleOnFirstMatch
         topology.invertDecisions = new.invertDecisions
         topology.baseline = new.baseline
       } else {
         if topology.policies != new.policies { waiting.append("policies") }
+        if topology.rules != new.rules { waiting.append("rules") }
         if topology.shadow != new.shadow { waiting.append("shadow") }
       }
       topology.worker.log.level = new.worker.log.level

@@ -13,7 +13,7 @@ enum Keys {
   ]
   static let tailSampling =
     common + [
-      "windows", "recall", "logs", "policies", "shadow", "sample_on_first_match", "invert_decisions",
+      "windows", "recall", "logs", "policies", "rules", "shadow", "sample_on_first_match", "invert_decisions",
       "baseline",
     ]
   static let creation = ["create", "partitions", "replication_factor"]
@@ -59,19 +59,25 @@ extension TopologyReader {
     let topics = tailSamplingTopics(section("topics", of: file))
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
-    // The baseline replaces the default policy of that name.
+    // The baseline replaces the default policy of that name, and rules set the rate themselves.
+    let hasOtherRates = file["baseline"] != nil || file["rules"] != nil
     let defaults = PolicySpecification.defaults.filter {
-      file["baseline"] == nil || $0.name != BaselineSettings.policyName
+      !hasOtherRates || $0.name != BaselineSettings.policyName
     }
     var names: [String: FilePlace] = [:]
-    let policies = file["policies"].map { self.policies($0, seen: &names) } ?? defaults
-    let baseline = file["baseline"].flatMap { self.baseline($0, policies: policies) }
+    let policies = file["policies"].map { field in
+      hasOtherRates && field.isEmptyList ? [] : self.policies(field, seen: &names)
+    }
+    let rules = file["rules"].map { self.rules($0, besides: policies ?? defaults, seen: &names) } ?? []
+    let deciding = (policies ?? defaults) + RuleSpecification.policies(of: rules)
+    let baseline = file["baseline"].flatMap { self.baseline($0, policies: deciding) }
     let shadow = file["shadow"].map { field in
-      shadowPolicies(field, besides: policies, hasBaseline: baseline != nil, seen: &names)
+      shadowPolicies(field, besides: deciding, hasBaseline: baseline != nil, seen: &names)
     }
     return TailSamplingTopology(
       worker: worker, topics: topics, windows: windows, recall: recall(section("recall", of: file)),
-      logs: logs(file, windows, isUsed: topics.logs != nil), limits: limits, policies: policies,
+      logs: logs(file, windows, isUsed: topics.logs != nil), limits: limits,
+      policies: policies ?? defaults, rules: rules,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
       baseline: baseline, shadow: shadow ?? [])

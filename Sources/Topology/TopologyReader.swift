@@ -34,6 +34,7 @@ struct TopologyField {
 
   var isEmptyList: Bool { if case .sequence(let items) = node { items.isEmpty } else { false } }
 
+  var isSection: Bool { if case .mapping = node { true } else { false } }
   var isList: Bool { if case .sequence = node { true } else { false } }
 
   var valuePlace: FilePlace { node.mark.map(FilePlace.init) ?? place }

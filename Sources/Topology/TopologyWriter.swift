@@ -98,8 +98,9 @@ struct TopologyWriter {
     line(1, "services: \(topology.limits.services)")
     line(0, "sample_on_first_match: \(topology.sampleOnFirstMatch)")
     line(0, "invert_decisions: \(topology.invertDecisions)")
-    line(0, "policies:")
+    line(0, topology.policies.isEmpty ? "policies: []" : "policies:")
     write(topology.policies)
+    if !topology.rules.isEmpty { write(topology.rules) }
     if !topology.shadow.isEmpty {
       line(0, "shadow:")
       write(topology.shadow)
@@ -111,6 +112,34 @@ struct TopologyWriter {
     for policy in policies {
       line(1, "- name: \(value(policy.name))")
       write(policy.rule)
+    }
+  }
+
+  private mutating func write(_ rules: [RuleSpecification]) {
+    line(0, "rules:")
+    for rule in rules {
+      line(1, "- name: \(value(rule.name))")
+      if !rule.services.isEmpty { line(2, "services: \(list(rule.services))") }
+      if !rule.attributes.isEmpty {
+        line(2, "attributes:")
+        for attribute in rule.attributes {
+          line(3, "\(scalar(attribute.key)): \(list(attribute.values))")
+        }
+      }
+      if !rule.conditions.isEmpty { line(2, "when: \(list(rule.conditions))") }
+      line(2, "then: \(text(of: rule.outcome))")
+    }
+  }
+
+  private func text(of outcome: RuleSpecification.Outcome) -> String {
+    switch outcome {
+    case .keep: return "keep"
+    case .drop: return "drop"
+    case .percentage(let percentage): return "{percentage: \(NumberText.format(percentage))}"
+    case .spansPerSecond(let rate, let burst):
+      return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .bytesPerSecond(let rate, let burst):
+      return "{bytes_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
     }
   }
 

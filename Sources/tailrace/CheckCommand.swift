@@ -23,6 +23,9 @@ struct CheckCommand: ParsableCommand {
       prints the topology that does the same as its tail_sampling processor: one YAML document per \
       processor. Settings that can't be imported are listed on standard error, one per line. If a \
       policy is among them, the exit code is 3.
+
+      With --import-refinery, does the same for a rules file of Refinery, version 2: one YAML document \
+      per environment.
       """)
 
   @Argument(help: "The topology file.")
@@ -30,6 +33,9 @@ struct CheckCommand: ParsableCommand {
 
   @Option(name: .customLong("import-collector"), help: "The Collector configuration to import.")
   var collector: String?
+
+  @Option(name: .customLong("import-refinery"), help: "The rules file of Refinery to import.")
+  var refinery: String?
 
   @Flag(help: "Open the files that the topology refers to, as a worker would; connects to nothing.")
   var resolve = false
@@ -41,16 +47,18 @@ struct CheckCommand: ParsableCommand {
   var quiet = false
 
   func validate() throws {
-    guard (topology == nil) != (collector == nil) else {
-      throw ValidationError("Name a topology file, or a Collector configuration with --import-collector.")
+    guard [topology, collector, refinery].count(where: { $0 != nil }) == 1 else {
+      throw ValidationError(
+        "Name a topology file, or what to import with --import-collector or --import-refinery.")
     }
-    if collector != nil, connect || resolve {
+    if topology == nil, connect || resolve {
       throw ValidationError("--connect and --resolve are for topology files.")
     }
   }
 
   mutating func run() throws {
     if let collector { return try importCollector(collector) }
+    if let refinery { return try importRefinery(refinery) }
     guard let topology else { return }
     let isOfThisHost = resolve || connect
     let files = isOfThisHost ? FileReferences.read : .leave
@@ -97,16 +105,38 @@ struct CheckCommand: ParsableCommand {
       }
       try OutputFile.write(documents.joined(separator: "---\n"), to: "-")
     }
-    guard imported.policiesLeftOut == 0 else { throw CommandFailure.incomplete(path, imported) }
+    guard imported.policiesLeftOut == 0 else {
+      throw CommandFailure.incomplete(
+        path, imported.policiesLeftOut, "policy", "policies", isNothing: imported.topologies.isEmpty)
+    }
+  }
+
+  private func importRefinery(_ path: String) throws {
+    let imported: RefineryImport
+    do {
+      imported = try RefineryImport.load(file: path)
+    } catch {
+      throw CommandFailure.misconfigured(error.description)
+    }
+    for line in imported.noteLines { StandardError.write(line + "\n") }
+    if !quiet {
+      let documents = imported.topologies.map { "# From \($0.environment)\n\($0.text)" }
+      try OutputFile.write(documents.joined(separator: "---\n"), to: "-")
+    }
+    guard imported.rulesLeftOut == 0 else {
+      throw CommandFailure.incomplete(
+        path, imported.rulesLeftOut, "rule", "rules", isNothing: imported.topologies.isEmpty)
+    }
   }
 }
 
 extension CommandFailure {
-  /// A Collector configuration that was imported only in part: exit code 3.
-  fileprivate static func incomplete(_ path: String, _ imported: CollectorImport) -> CommandFailure {
-    let count = imported.policiesLeftOut
-    let policies = count == 1 ? "1 policy" : "\(count) policies"
-    let rest = imported.topologies.isEmpty ? "; there is no topology" : ""
-    return CommandFailure(message: "\(path): \(policies) could not be imported\(rest)", exitCode: 3)
+  /// A file that was imported only in part: exit code 3.
+  fileprivate static func incomplete(
+    _ path: String, _ count: Int, _ one: String, _ several: String, isNothing: Bool
+  ) -> CommandFailure {
+    let rest = isNothing ? "; there is no topology" : ""
+    let what = "\(count) \(count == 1 ? one : several)"
+    return CommandFailure(message: "\(path): \(what) could not be imported\(rest)", exitCode: 3)
   }
 }

@@ -195,6 +195,30 @@ import Testing
     #expect(taken.exitCode == 2 && taken.errors.contains("tailrace check --import-collector \(path)"))
   }
 
+  @Test func refinerysRulesAreImported() throws {
+    let directory = try WorkingDirectory()
+    let rules = """
+      RulesVersion: 2
+      Samplers:
+        __default__: {DeterministicSampler: {SampleRate: 10}}
+        shop:
+          RulesBasedSampler:
+            Rules:
+              - {Name: odd, Drop: true, Conditions: [{Field: meta.odd, Operator: exists}]}
+              - {Name: rest, SampleRate: 100}
+      """
+    let path = try directory.write(rules, to: "rules.yaml")
+    let run = try CommandRun("check", "--import-refinery", path)
+    #expect(run.exitCode == 3 && run.errors.contains("\(path):7:"))
+    let documents = run.output.components(separatedBy: "---\n")
+    #expect(documents.count == 2)
+    for document in documents {
+      #expect(try CommandRun("check", try directory.write(document, to: "t.yaml")).exitCode == 0)
+    }
+    let none = try CommandRun("check", "--import-refinery", shippedTopology("tail-sampling"))
+    #expect(none.exitCode == 2 && none.output.isEmpty)
+  }
+
   /// A policy that can't be imported makes the exit code 3; everything else is printed all the same.
   @Test(arguments: [true, false]) func aPolicyThatCannotBeImportedExitsWithThree(isAlone: Bool) throws {
     let directory = try WorkingDirectory()

@@ -74,7 +74,8 @@ extension Explorer {
         $0.set("records_a_second", state.rate)
       }
       json.set("baseline_percentage", baselinePercentage)
-      json.set("policies", topology.policies.map(\.name) + (topology.baseline == nil ? [] : ["baseline"]))
+      let baseline = topology.baseline == nil ? [] : ["baseline"]
+      json.set("policies", topology.decidingPolicies.map(\.name) + baseline)
       json.set("errors", state.errors)
     }
     return json

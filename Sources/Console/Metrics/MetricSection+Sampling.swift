@@ -319,7 +319,7 @@ extension Scrape {
   fileprivate func byPolicy(_ counts: [String: UInt64]) -> [String: UInt64] {
     guard case .tailSampling(let topology) = topology else { return counts }
     var counts = counts
-    for policy in topology.policies { counts[policy.name, default: 0] += 0 }
+    for policy in topology.decidingPolicies { counts[policy.name, default: 0] += 0 }
     return counts
   }
 }
