@@ -19,6 +19,7 @@ let package = Package(
     .library(name: "OTLP", targets: ["OTLP"]),
     .library(name: "Sampling", targets: ["Expressions", "Sampling"]),
     // For the fuzz targets, which are a package of their own.
+    .library(name: "Encodings", targets: ["Compression", "Encodings"]),
     .library(name: "Pipeline", targets: ["Topology", "Pipeline"]),
   ],
   // Exact, since revisions may be a mirror's own and Package.resolved is not committed for that reason: so
@@ -38,8 +39,11 @@ let package = Package(
     .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CMemory"),
+    .systemLibrary(name: "CZlib"),
     .target(name: "Invariants", swiftSettings: rules),
     .target(name: "OTLP", dependencies: ["Invariants"], swiftSettings: rules),
+    .target(name: "Compression", dependencies: ["CZlib", "CZstd"], swiftSettings: rules),
+    .target(name: "Encodings", dependencies: ["OTLP"], swiftSettings: rules),
     .target(
       name: "SpanStorage", dependencies: ["Invariants", "OTLP", "CMemory", "CZstd"], swiftSettings: rules),
     .target(name: "Expressions", dependencies: ["Invariants", "OTLP"], swiftSettings: rules),
@@ -57,7 +61,8 @@ let package = Package(
     .target(
       name: "Pipeline",
       dependencies: [
-        "Invariants", "Files", "OTLP", "SpanStorage", "Sampling", "Kafka", "Topology", "CZstd",
+        "Invariants", "Files", "Compression", "OTLP", "Encodings", "SpanStorage", "Sampling", "Kafka",
+        "Topology",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: rules),
@@ -91,8 +96,8 @@ let package = Package(
     .executableTarget(
       name: "tailrace",
       dependencies: [
-        "Files", "OTLP", "SpanStorage", "Expressions", "Sampling", "Kafka", "Topology", "Pipeline",
-        "Exploration", "Console", "Stores", "Simulation",
+        "Files", "Compression", "OTLP", "Encodings", "SpanStorage", "Expressions", "Sampling", "Kafka",
+        "Topology", "Pipeline", "Exploration", "Console", "Stores", "Simulation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -100,6 +105,8 @@ let package = Package(
       ],
       swiftSettings: rules),
     .testTarget(name: "OTLPTests", dependencies: ["OTLP"], swiftSettings: rules),
+    .testTarget(name: "CompressionTests", dependencies: ["Compression"], swiftSettings: rules),
+    .testTarget(name: "EncodingsTests", dependencies: ["Encodings", "OTLP"], swiftSettings: rules),
     .testTarget(
       name: "SpanStorageTests", dependencies: ["SpanStorage", "OTLP", "Simulation"], swiftSettings: rules),
     .testTarget(
@@ -114,7 +121,10 @@ let package = Package(
       swiftSettings: rules),
     .testTarget(
       name: "PipelineTests",
-      dependencies: ["Pipeline", "Files", "Topology", "Sampling", "OTLP", "Simulation", "Kafka"],
+      dependencies: [
+        "Pipeline", "Compression", "Encodings", "Files", "Topology", "Sampling", "OTLP", "Simulation",
+        "Kafka",
+      ],
       swiftSettings: rules),
     .testTarget(
       name: "ExplorationTests", dependencies: ["Exploration", "OTLP", "Sampling", "Simulation"],

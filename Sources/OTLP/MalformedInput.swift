@@ -54,7 +54,9 @@ public struct MalformedInput: Error, Equatable, Hashable, Sendable {
     case invalidUTF8 = "invalid_utf8"
     /// Splitting the record by trace would multiply its bytes beyond the limit.
     case splitTooLarge = "split_too_large"
-    /// The record is larger than the configured limit.
+    /// A value that its producer compressed, and that can't be decompressed.
+    case invalidCompression = "invalid_compression"
+    /// The record, or what a compressed one holds, is larger than the configured limit.
     case recordTooLarge = "record_too_large"
     /// A request holds so many small log records that reading it would multiply its bytes.
     case tooManyRecords = "too_many_records"

@@ -5,7 +5,7 @@ public struct RejectedSpans: Equatable, Sendable {
   /// What is wrong with the first of them.
   public let error: MalformedInput
   /// How many there are.
-  public internal(set) var count: Int
+  public package(set) var count: Int
   /// The trace of the first of them; all zeros if it names none.
   public let traceID: TraceID
   /// The first one's span id; zero if it has none.
@@ -32,7 +32,7 @@ struct RejectedRun {
 
 extension MalformedInput.Reason {
   /// Whether a single span can be at fault while the record's wire format is sound.
-  var isOfOneSpan: Bool {
+  package var isOfOneSpan: Bool {
     switch self {
     case .identifierLength, .identifierMissing, .wrongWireType: true
     default: false

@@ -15,7 +15,7 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
 
   /// Reads the 16 bytes at `offset`, bounds-checked.
   @inline(__always)
-  init(in bytes: RawSpan, at offset: Int) {
+  package init(in bytes: RawSpan, at offset: Int) {
     self.init(high: bytes.bigEndian64(at: offset), low: bytes.bigEndian64(at: offset + 8))
   }
 
@@ -27,11 +27,19 @@ public struct TraceID: Hashable, Sendable, BitwiseCopyable {
   /// Source: W3C Trace Context Level 2, "Random Trace ID Flag".
   public var randomness: UInt64 { low & 0x00ff_ffff_ffff_ffff }
 
-  /// Reads a record key: 32 hexadecimal characters of either case, or 16 raw bytes. Nil if it is neither.
+  /// Reads a record key: 32 hexadecimal characters of either case, or 16 raw bytes; 16 hexadecimal characters
+  /// are an id of 64 bits, as Jaeger writes it (that random bytes look like some happens once in 10^17 ids).
+  /// Nil if it is none of these.
   public init?(key: RawSpan) {
     switch key.byteCount {
     case 16:
-      self.init(in: key, at: 0)
+      guard let first = Hexadecimal.value(of: key.bigEndian64(at: 0)),
+        let second = Hexadecimal.value(of: key.bigEndian64(at: 8))
+      else {
+        self.init(in: key, at: 0)
+        return
+      }
+      self.init(high: 0, low: first << 32 | second)
     case 32:
       guard let first = Hexadecimal.value(of: key.bigEndian64(at: 0)),
         let second = Hexadecimal.value(of: key.bigEndian64(at: 8)),

@@ -289,8 +289,8 @@ extension RawSpan {
   }
 
   /// Eight bytes from `offset` on as a big-endian integer, bounds-checked.
-  @inline(__always)
-  func bigEndian64(at offset: Int) -> UInt64 {
+  @inlinable @inline(__always)
+  package func bigEndian64(at offset: Int) -> UInt64 {
     // Sound: as `littleEndian64`.
     UInt64(bigEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
   }
@@ -303,7 +303,7 @@ extension RawSpan {
   }
 
   /// Whether `range` of these bytes spells `text`.
-  func spells(_ text: StaticString, in range: ByteRange) -> Bool {
+  package func spells(_ text: StaticString, in range: ByteRange) -> Bool {
     guard Int(range.count) == text.utf8CodeUnitCount else { return false }
     for index in 0..<Int(range.count) {
       // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start` for the lifetime of the program.

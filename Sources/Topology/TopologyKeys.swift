@@ -16,6 +16,7 @@ enum Keys {
       "windows", "recall", "logs", "policies", "rules", "shadow", "sample_on_first_match", "invert_decisions",
       "baseline",
     ]
+  static let spanSource = ["name", "encoding", "compression"]
   static let creation = ["create", "partitions", "replication_factor"]
   static let windows = [
     "decision_wait", "decision_wait_after_root", "lone_roots_wait", "late_window", "recall_window",
@@ -179,7 +180,7 @@ extension TopologyReader {
     }
     let defaults = TailSamplingTopology.Topics()
     let spans = self.section("spans", of: section)
-    checkKeys(of: spans, ["name", "encoding"])
+    checkKeys(of: spans, Keys.spanSource)
     let decisions = self.section("decisions", of: section)
     checkKeys(of: decisions, ["name", "encoding", "dropped"])
     let verdicts = self.section("verdicts", of: section)
@@ -206,7 +207,7 @@ extension TopologyReader {
     let names = topicNames(named)
     return TailSamplingTopology.Topics(
       creation: creation(section),
-      spans: SpanSource(name: names[0], encoding: spanEncoding(spans)),
+      spans: spanSource(spans, names[0]),
       decisions: TailSamplingTopology.Decisions(
         name: names[1],
         encoding: choice(
@@ -215,7 +216,7 @@ extension TopologyReader {
       verdicts: names[5], sampled: names[2],
       annotate: choice("annotate", of: sampled, default: defaults.annotate),
       deadLetters: names[3], stats: names[4],
-      logs: hasLogs ? SpanSource(name: names[6], encoding: spanEncoding(logs)) : nil,
+      logs: hasLogs ? logSource(logs, names[6]) : nil,
       sampledLogs: hasLogs ? names[7] : defaults.sampledLogs)
   }
 
@@ -226,7 +227,7 @@ extension TopologyReader {
     }
     let defaults = RepartitionTopology.Topics()
     let rawSpans = self.section("raw_spans", of: section)
-    checkKeys(of: rawSpans, ["name", "encoding"])
+    checkKeys(of: rawSpans, Keys.spanSource)
     let spans = self.section("spans", of: section)
     checkKeys(of: spans, ["name"]) { key in
       key == "encoding" ? "spans are always written as otlp_proto" : nil
@@ -238,7 +239,7 @@ extension TopologyReader {
     ])
     return RepartitionTopology.Topics(
       creation: creation(section),
-      rawSpans: SpanSource(name: names[0], encoding: spanEncoding(rawSpans)),
+      rawSpans: spanSource(rawSpans, names[0]),
       spans: names[1], deadLetters: names[2])
   }
 
@@ -257,9 +258,17 @@ extension TopologyReader {
       replicationFactor: factor.value == -1 ? nil : factor.value)
   }
 
-  private mutating func spanEncoding(_ topic: TopologySection) -> SpanEncoding {
-    choice(
-      "encoding", of: topic, planned: ["jaeger_proto", "jaeger_json", "zipkin_json"], default: .otlpProto)
+  private mutating func spanSource(_ topic: TopologySection, _ name: String) -> SpanSource {
+    SpanSource(
+      name: name, encoding: choice("encoding", of: topic, default: .otlpProto),
+      compression: choice("compression", of: topic, default: .auto))
+  }
+
+  /// Jaeger and Zipkin have no requests of logs.
+  private mutating func logSource(_ topic: TopologySection, _ name: String) -> SpanSource {
+    SpanSource(
+      name: name,
+      encoding: choice("encoding", of: topic, among: [.otlpProto, .otlpJSON], default: .otlpProto))
   }
 
   /// The `name` of each topic. Two topics with the same name are rejected: a worker would read what it wrote.

@@ -310,9 +310,10 @@ struct TopologyReader {
 
   /// One of the words of `Value`; `planned` are words reserved for later versions.
   mutating func choice<Value: RawRepresentable & CaseIterable>(
-    _ field: TopologyField, planned: [String] = [], as type: Value.Type = Value.self
+    _ field: TopologyField, planned: [String] = [], among values: [Value] = Array(Value.allCases),
+    as type: Value.Type = Value.self
   ) -> Value? where Value.RawValue == String {
-    let words = Value.allCases.map(\.rawValue).filter { !planned.contains($0) }
+    let words = values.map(\.rawValue).filter { !planned.contains($0) }
     let expected = Self.alternatives(words)
     guard let text = scalar(field, expected) else { return nil }
     if let value = Value(rawValue: text.value), words.contains(text.value) { return value }
@@ -334,9 +335,10 @@ struct TopologyReader {
   }
 
   mutating func choice<Value: RawRepresentable & CaseIterable>(
-    _ key: String, of section: TopologySection, planned: [String] = [], default fallback: Value
+    _ key: String, of section: TopologySection, planned: [String] = [],
+    among values: [Value] = Array(Value.allCases), default fallback: Value
   ) -> Value where Value.RawValue == String {
-    section[key].flatMap { choice($0, planned: planned, as: Value.self) } ?? fallback
+    section[key].flatMap { choice($0, planned: planned, among: values, as: Value.self) } ?? fallback
   }
 
   // MARK: Words for messages

@@ -48,7 +48,7 @@ struct TopologyWriter {
     write(topology.worker)
     let topics = topology.topics
     write(topics.creation)
-    line(1, "spans: {name: \(value(topics.spans.name)), encoding: \(topics.spans.encoding.rawValue)}")
+    line(1, "spans: \(source(topics.spans))")
     line(1, "decisions:")
     line(2, "name: \(value(topics.decisions.name))")
     line(2, "encoding: \(topics.decisions.encoding.rawValue)")
@@ -65,6 +65,11 @@ struct TopologyWriter {
     writeRecall(topology.recall)
     if topics.logs != nil { writeLogs(topology.logs) }
     writeOperation(topology.worker)
+  }
+
+  private func source(_ source: SpanSource) -> String {
+    let (name, encoding) = (value(source.name), source.encoding.rawValue)
+    return "{name: \(name), encoding: \(encoding), compression: \(source.compression.rawValue)}"
   }
 
   /// How dropped traces are read again.
@@ -168,8 +173,7 @@ struct TopologyWriter {
     write(topology.worker)
     let topics = topology.topics
     write(topics.creation)
-    line(
-      1, "raw_spans: {name: \(value(topics.rawSpans.name)), encoding: \(topics.rawSpans.encoding.rawValue)}")
+    line(1, "raw_spans: \(source(topics.rawSpans))")
     line(1, "spans: {name: \(value(topics.spans))}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(0, "limits:")

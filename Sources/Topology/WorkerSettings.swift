@@ -179,12 +179,27 @@ public struct SpanSource: Equatable, Sendable {
   public var name: String
   /// How its records are encoded.
   public var encoding: SpanEncoding
+  /// How their values may be compressed by their producers.
+  public var compression: ValueCompression
 
   /// Makes a source.
-  public init(name: String, encoding: SpanEncoding = .otlpProto) {
+  public init(
+    name: String, encoding: SpanEncoding = .otlpProto, compression: ValueCompression = .auto
+  ) {
     self.name = name
     self.encoding = encoding
+    self.compression = compression
   }
+}
+
+/// How producers may have compressed values, besides their clients, whose compression is Kafka's.
+public enum ValueCompression: String, Equatable, Sendable, CaseIterable {
+  /// Told by each value's first bytes: gzip, zstd, framed snappy, or not at all.
+  case auto
+  /// Not at all.
+  case none
+  /// Blocks of snappy, which nothing tells from other bytes, or framed snappy.
+  case snappy
 }
 
 /// How the records of a span topic are encoded.
@@ -193,4 +208,12 @@ public enum SpanEncoding: String, Equatable, Sendable, CaseIterable {
   case otlpProto = "otlp_proto"
   /// OTLP `TracesData`, the JSON form of the OTLP specification.
   case otlpJSON = "otlp_json"
+  /// One span of Jaeger, protobuf.
+  case jaegerProto = "jaeger_proto"
+  /// One span of Jaeger, JSON.
+  case jaegerJSON = "jaeger_json"
+  /// A list of spans of Zipkin's version 2, JSON.
+  case zipkinJSON = "zipkin_json"
+  /// The same, protobuf.
+  case zipkinProto = "zipkin_proto"
 }

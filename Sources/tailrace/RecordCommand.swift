@@ -15,8 +15,8 @@ struct RecordCommand: ParsableCommand {
     discussion: """
       Reads the topology's spans, or --topic, with a consumer that belongs to no group: workers don't \
       notice. The partitions' records are merged by their timestamps, and written as a recording that \
-      `replay` and `bench --input` read. OTLP/JSON is converted to protobuf; damaged records are \
-      recorded as they are.
+      `replay` and `bench --input` read. Other encodings are converted to OTLP protobuf; damaged \
+      records are recorded as they are.
 
       --from and --to are a time (2026-01-31T23:59:58Z), an age (-15m) or an offset, which then counts in \
       every partition. Without --from it begins with the oldest record, without --to it ends with the newest \
@@ -88,9 +88,8 @@ struct RecordCommand: ParsableCommand {
     wanted.to = stretch.to?.bound
     wanted.follows = follow
     wanted.patience = patience.duration
-    let encoding = wanted.topic == source.name ? source.encoding : nil
     do {
-      try record(wanted, loaded, encoding, anonymiser, files)
+      try record(wanted, loaded, wanted.topic == source.name ? source : nil, anonymiser, files)
     } catch let error as KafkaError {
       throw CommandFailure.failed("topic '\(wanted.topic)': \(error)")
     }
@@ -109,7 +108,7 @@ struct RecordCommand: ParsableCommand {
   }
 
   private func record(
-    _ stretch: TopicStretch, _ topology: Topology, _ encoding: SpanEncoding?, _ anonymiser: Anonymiser?,
+    _ stretch: TopicStretch, _ topology: Topology, _ source: SpanSource?, _ anonymiser: Anonymiser?,
     _ files: CommandFiles
   ) throws {
     let reader = try StretchReader(stretch, of: topology)
@@ -117,7 +116,8 @@ struct RecordCommand: ParsableCommand {
     for gap in reader.gaps { StandardError.write("\(gap)\n") }
     let writer = try RecordingWriter(path: output)
     var recorder = Recorder(
-      writer, encoding: encoding, anonymiser: anonymiser, bytesMax: maxBytes?.bytes ?? .max)
+      writer, encoding: source?.encoding, compression: source?.compression ?? .auto, anonymiser: anonymiser,
+      bytesMax: maxBytes?.bytes ?? .max)
     let stop = StopFlag()
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
     defer { signals.cancel() }
@@ -167,7 +167,7 @@ private struct RecordText {
     if isStopped { lines.append("stopped    by a signal") }
     if report.tombstones > 0 { lines.append("left out   \(report.tombstones) records without a value") }
     if report.tooLarge > 0 { lines.append("left out   \(report.tooLarge) records of more than 64 MiB") }
-    if report.spansRejected > 0 { lines.append("left out   \(report.spansRejected) unusable spans of JSON") }
+    if report.spansRejected > 0 { lines.append("left out   \(report.spansRejected) unusable spans") }
     if report.blanked > 0 {
       lines.append("blanked    \(report.blanked) damaged records, which can't be made anonymous")
     }

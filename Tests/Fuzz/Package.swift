@@ -26,6 +26,17 @@ let package = Package(
       dependencies: ["Expectation", .product(name: "OTLP", package: "tailrace")],
       swiftSettings: rules),
     .executableTarget(
+      name: "FuzzEncodings",
+      dependencies: [
+        "Expectation", .product(name: "OTLP", package: "tailrace"),
+        .product(name: "Encodings", package: "tailrace"),
+      ],
+      swiftSettings: rules),
+    .executableTarget(
+      name: "FuzzCompression",
+      dependencies: ["Expectation", .product(name: "Encodings", package: "tailrace")],
+      swiftSettings: rules),
+    .executableTarget(
       name: "FuzzSampler",
       dependencies: [
         "Expectation", .product(name: "OTLP", package: "tailrace"),

@@ -18,7 +18,7 @@ case $seconds in
     ;;
 esac
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- FuzzScanner FuzzJSON FuzzSampler FuzzDecision FuzzLedger FuzzCommitPoint FuzzStats FuzzRecording FuzzAnonymiser
+[ $# -gt 0 ] || set -- FuzzScanner FuzzJSON FuzzEncodings FuzzCompression FuzzSampler FuzzDecision FuzzLedger FuzzCommitPoint FuzzStats FuzzRecording FuzzAnonymiser
 
 # Two --sanitize flags would silently lose the coverage that guides libFuzzer.
 swift build -c release --scratch-path "$scratch" --sanitize fuzzer -Xswiftc -sanitize=fuzzer,address

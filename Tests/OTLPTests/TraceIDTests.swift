@@ -15,10 +15,16 @@ import Testing
 
   @Test func readsRawBytes() {
     #expect(traceID(bigEndian(Self.id.high) + bigEndian(Self.id.low)) == Self.id)
-    // Sixteen characters are sixteen bytes, whatever they are.
+    // One that is no digit makes them bytes.
     #expect(
-      traceID(Array("0123456789abcdef".utf8))
-        == TraceID(high: 0x3031_3233_3435_3637, low: 0x3839_6162_6364_6566))
+      traceID(Array("0123456789abcdeg".utf8))
+        == TraceID(high: 0x3031_3233_3435_3637, low: 0x3839_6162_6364_6567))
+  }
+
+  /// Jaeger's collector writes them so.
+  @Test(arguments: ["0123456789abcdef", "0123456789ABCDEF"])
+  func sixteenDigitsAreAnIDOf64Bits(_ key: String) {
+    #expect(traceID(Array(key.utf8)) == TraceID(high: 0, low: 0x0123_4567_89ab_cdef))
   }
 
   @Test func refusesOtherLengths() {

@@ -306,6 +306,11 @@ extension Lane where Job == SamplingJob {
     }
     #expect(form(tracesData([failed(1)]), .otlpJSON) == .otlpProto)
     #expect(form(tracesData([failed(1)])) != .otlpProto)
+    // What a topic should hold is no surprise.
+    for (text, encoding) in [(#"[{"traceId":"1","id":"2"}]"#, SpanEncoding.zipkinJSON), ("{}", .jaegerJSON)] {
+      #expect(form(Array(text.utf8), encoding) == nil)
+      #expect(form(tracesData([failed(1)]), encoding) == .otlpProto)
+    }
   }
 
   @Test func otherMessagesAreKnown() {
@@ -345,6 +350,8 @@ extension Lane where Job == SamplingJob {
     try lane.run()
     let letters = broker.outputs(to: .deadLetters)
     #expect(letters.map { $0.headers["looks_like"] } == ["gzip", "otlp_json"])
+    #expect(letters[0].headers["reason"] == "invalid_compression")
+    #expect(letters[1].headers["error"]?.hasSuffix("OTLP JSON, but the topology says otlp_proto") == true)
     #expect(letters.allSatisfy { $0.headers["error"]?.contains("; the value looks like ") == true })
     #expect(errors.count == 2 && errors.contains { $0.contains("gzip") })
   }

@@ -1,5 +1,6 @@
 // Recordings of the Collector's file exporter: recognised by their bytes, and ours never mistaken for them.
 
+import Compression
 import Files
 import OTLP
 import Testing

@@ -1,5 +1,6 @@
 // Recordings: what is written is read back; damage is reported with its place, and the rest is still read.
 
+import Compression
 import OTLP
 import Simulation
 import Testing

@@ -194,6 +194,23 @@ let collectorGateway = #"""
     #expect(lines.contains { $0.hasPrefix(condition) && $0.contains("1:20: found '['") })
   }
 
+  /// The receiver's names of encodings are ours.
+  @Test(arguments: SpanEncoding.allCases)
+  func encodingsKeepTheirNames(_ encoding: SpanEncoding) throws {
+    func yaml(_ name: String) -> String {
+      let pipeline = "{receivers: [kafka], processors: [tail_sampling], exporters: [otlp]}"
+      return """
+        receivers: {kafka: {traces: {topic: t, encoding: \(name)}}}
+        processors: {tail_sampling: {\(always)}}
+        exporters: {otlp: {}}
+        service: {pipelines: {traces: \(pipeline)}}
+        """
+    }
+    #expect(try topology(yaml(encoding.rawValue)).topics.spans == SpanSource(name: "t", encoding: encoding))
+    #expect(
+      try imported(yaml("zipkin_thrift")).noteLines.contains { $0.contains("can't read 'zipkin_thrift'") })
+  }
+
   /// Where a number is expected, a variable's value is used, with a note.
   @Test func variablesOfNumbers() throws {
     let policy = "{name: p, type: probabilistic, probabilistic: {sampling_percentage: \"${env:PCT:-10}\"}}"

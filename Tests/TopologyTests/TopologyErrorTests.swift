@@ -261,12 +261,18 @@ private func limits(_ name: String, _ count: Int) -> String {
         + "found '..'"),
     tail(
       "topics: {spans: {encoding: otlp_jsn}}\n",
-      "2:28: topics.spans.encoding must be otlp_proto or otlp_json, found 'otlp_jsn'; "
-        + "did you mean 'otlp_json'?"
+      "2:28: topics.spans.encoding must be otlp_proto, otlp_json, jaeger_proto, jaeger_json, zipkin_json or "
+        + "zipkin_proto, found 'otlp_jsn'; did you mean 'otlp_json'?"
     ),
     tail(
-      "topics: {spans: {encoding: zipkin_json}}\n",
-      "2:28: topics.spans.encoding 'zipkin_json' is not supported yet"),
+      "topics: {logs: {encoding: zipkin_json}}\n",
+      "2:27: topics.logs.encoding must be otlp_proto or otlp_json, found 'zipkin_json'"),
+    tail(
+      "topics: {spans: {compression: gzip}}\n",
+      "2:31: topics.spans.compression must be auto, none or snappy, found 'gzip'"),
+    tail(
+      "topics: {logs: {compression: none}}\n",
+      "2:17: topics.logs has no key 'compression'"),
     tail(
       "topics: {decisions: {encoding: protobuf}}\n",
       "2:32: topics.decisions.encoding 'protobuf' is not supported yet"),

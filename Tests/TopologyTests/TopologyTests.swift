@@ -43,7 +43,7 @@ let everyTopologyKey = """
     create: false
     partitions: 48
     replication_factor: 3
-    spans: {name: otlp_spans, encoding: otlp_json}
+    spans: {name: otlp_spans, encoding: otlp_json, compression: snappy}
     decisions: {name: d, encoding: json, dropped: none}
     verdicts: {name: v}
     sampled: {name: s, annotate: root}
@@ -108,7 +108,7 @@ let everyTopologyKey = """
         log: LogSettings(level: .warning, format: .json)),
       topics: TailSamplingTopology.Topics(
         creation: TopicCreation(enabled: false, partitions: 48, replicationFactor: 3),
-        spans: SpanSource(name: "otlp_spans", encoding: .otlpJSON),
+        spans: SpanSource(name: "otlp_spans", encoding: .otlpJSON, compression: .snappy),
         decisions: TailSamplingTopology.Decisions(name: "d", encoding: .json, dropped: .none),
         verdicts: "v", sampled: "s", annotate: .root, deadLetters: "x"),
       windows: TailSamplingTopology.Windows(

@@ -274,9 +274,9 @@ extension RawSpan {
 /// Reading takes characters from the front, so a copy is a cursor of its own.
 package struct JSONToken {
   /// The offset of the first character's first byte.
-  private(set) var start: Int
+  package private(set) var start: Int
   /// The offset just past the characters: that of a string's closing quote.
-  fileprivate(set) var end: Int
+  package fileprivate(set) var end: Int
   /// Whether any character is written as an escape.
   fileprivate(set) var hasEscapes = false
   private let isQuoted: Bool
@@ -289,10 +289,10 @@ package struct JSONToken {
     self.isQuoted = isQuoted
   }
 
-  var isEmpty: Bool { start == end }
+  package var isEmpty: Bool { start == end }
 
   /// The offset of the whole value's first byte, as long as no character has been taken.
-  var valueOffset: Int { isQuoted ? start - 1 : start }
+  package var valueOffset: Int { isQuoted ? start - 1 : start }
 
   /// Takes the next character if it is ASCII; any other gives bytes above 0x7f, which no ASCII text matches.
   @inline(__always)
@@ -336,7 +336,7 @@ package struct JSONToken {
   }
 
   /// The number of characters, where one that is not ASCII may count as several.
-  func count(in bytes: RawSpan) throws(MalformedInput) -> Int {
+  package func count(in bytes: RawSpan) throws(MalformedInput) -> Int {
     guard hasEscapes else { return end - start }
     var count = 0
     var rest = self
@@ -344,8 +344,24 @@ package struct JSONToken {
     return count
   }
 
+  /// The value of hexadecimal digits of either case, 32 at most.
+  ///
+  /// - Throws: `invalidText` at the first character that is none.
+  package func hexadecimal(in bytes: RawSpan) throws(MalformedInput) -> (high: UInt64, low: UInt64) {
+    var rest = self
+    var (high, low): (UInt64, UInt64) = (0, 0)
+    while case let offset = rest.start, let character = try rest.nextASCII(in: bytes) {
+      guard let digit = Hexadecimal.value(of: character) else {
+        throw MalformedInput(.invalidText, at: offset)
+      }
+      high = high << 4 | low >> 60
+      low = low << 4 | UInt64(digit)
+    }
+    return (high, low)
+  }
+
   /// Appends the characters in UTF-8 to `writer`.
-  func write(to writer: inout WireWriter, in bytes: RawSpan) throws(MalformedInput) {
+  package func write(to writer: inout WireWriter, in bytes: RawSpan) throws(MalformedInput) {
     var runStart = start
     var offset = start
     while hasEscapes, offset < end {

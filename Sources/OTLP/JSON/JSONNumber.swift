@@ -3,7 +3,7 @@
 /// A number as `±significand × 10^exponent`, checked against JSON's grammar.
 package struct JSONNumber {
   private let text: JSONToken
-  private(set) var isNegative = false
+  package private(set) var isNegative = false
   /// The digits up to the last that is not zero, read as one integer.
   private var significand: UInt64 = 0
   private var exponent = 0
@@ -93,10 +93,10 @@ package struct JSONNumber {
   }
 
   /// Where the value begins.
-  var offset: Int { text.valueOffset }
+  package var offset: Int { text.valueOffset }
 
   /// The number without its sign; nil if it is not an integer or takes more than 64 bits.
-  var magnitude: UInt64? {
+  package var magnitude: UInt64? {
     guard !isTooLong else { return nil }
     guard significand != 0 else { return 0 }
     guard exponent >= 0 else { return nil }

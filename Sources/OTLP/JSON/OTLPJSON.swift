@@ -242,16 +242,7 @@ extension JSONCursor {
     guard try text.count(in: json) == 2 * byteCount else {
       throw MalformedInput(.identifierLength, at: text.valueOffset)
     }
-    var rest = text
-    var high: UInt64 = 0
-    var low: UInt64 = 0
-    while case let offset = rest.start, let character = try rest.nextASCII(in: json) {
-      guard let digit = Hexadecimal.value(of: character) else {
-        throw MalformedInput(.invalidText, at: offset)
-      }
-      high = high << 4 | low >> 60
-      low = low << 4 | UInt64(digit)
-    }
+    let (high, low) = try text.hexadecimal(in: json)
     writer.tag(number, .lengthDelimited)
     writer.varint(UInt64(byteCount))
     writer.appendBytes { bytes in
@@ -263,7 +254,7 @@ extension JSONCursor {
   /// Reads base64 in the standard or the URL alphabet, padded or not. Spare bits are dropped.
   ///
   /// Format: RFC 4648, sections 4 and 5.
-  private mutating func base64(in json: RawSpan) throws(MalformedInput) -> [UInt8] {
+  package mutating func base64(in json: RawSpan) throws(MalformedInput) -> [UInt8] {
     let text = try string(in: json)
     var rest = text
     var bytes: [UInt8] = []
@@ -308,7 +299,7 @@ extension JSONCursor {
   }
 
   /// Reads an integer from `-negativeMax` to `max`, and returns its two's complement bit pattern.
-  private mutating func integer(
+  package mutating func integer(
     max: UInt64, negativeMax: UInt64 = 0, in json: RawSpan
   ) throws(MalformedInput) -> UInt64 {
     try integer(decimal(in: json), max: max, negativeMax: negativeMax)
@@ -342,7 +333,7 @@ extension JSONCursor {
   }
 
   /// Reads a number, or a string that holds one or names one of the three values that JSON numbers lack.
-  private mutating func double(in json: RawSpan) throws(MalformedInput) -> Double {
+  package mutating func double(in json: RawSpan) throws(MalformedInput) -> Double {
     let number: JSONNumber
     if try valueKind(in: json) == .string {
       let text = try string(in: json)

@@ -31,14 +31,19 @@ extension TraceStory {
     let configuration = SamplerConfiguration(topology)
     let whole = Topology.tailSampling(topology)
     var builder = StoryBuilder(traceID, configuration, hasPartitions: true)
-    var content = RecordContent()
     let topics = topology.topics
+    var decoder = InputDecoder(encoding: topics.spans.encoding, compression: topics.spans.compression)
     let key = Array(traceID.description.utf8)
     let inputs = try StretchReader.partitionCount(of: topics.spans.name, whole)
     /// Outputs are in the partition of their input, and may have more partitions than it.
     func partitions(of topic: String) throws -> [Int32]? {
       if search.readsAll { return nil }
-      let wanted = search.partitions ?? KeyPartitions.candidates(of: key, count: inputs)
+      var wanted = search.partitions ?? KeyPartitions.candidates(of: key, count: inputs)
+      // Jaeger's collector writes an id of 64 bits as 16 digits.
+      if search.partitions == nil, traceID.high == 0 {
+        let short = KeyPartitions.candidates(of: Array(key.suffix(16)), count: inputs)
+        wanted = Array(Set(wanted + short)).sorted()
+      }
       guard topic != topics.spans.name else { return wanted }
       let count = try StretchReader.partitionCount(of: topic, whole)
       return wanted.filter { $0 < count }
@@ -71,13 +76,14 @@ extension TraceStory {
       try read(topics.verdicts) { builder.take(page: $0) }
     }
     try read(topics.spans.name) { record in
-      guard var value = record.value else { return }
-      if topics.spans.encoding == .otlpJSON {
-        guard let converted = try? content.protobuf(ofDocument: value) else { return }
-        value = converted
+      // What can't be read became a dead letter.
+      _ = record.value?.withRawBytes { value in
+        decoder.decode(value, bytesMax: configuration.limits.recordBytes) { converted in
+          builder.take(
+            converted.copied(), partition: record.partition, offset: record.offset, time: record.timestamp)
+          return nil
+        }
       }
-      builder.take(
-        value, partition: record.partition, offset: record.offset, time: record.timestamp)
     }
     return builder.story()
   }

@@ -1,5 +1,6 @@
 // How the bodies of requests to a store are compressed.
 
+internal import Compression
 internal import Topology
 
 /// Compresses one body after the other.
@@ -8,7 +9,7 @@ final class BodyCompressor {
   private let zstandard: ZstandardWriter?
   private let form: StoreSettings.Compression
 
-  /// zstd's fastest usual level: a store decompresses at once, so only the network gains.
+  /// The fastest usual level of both: a store decompresses at once, so only the network gains.
   private static let level: Int32 = 1
 
   init(_ form: StoreSettings.Compression) {
@@ -20,7 +21,7 @@ final class BodyCompressor {
   func compressed(_ body: [UInt8]) -> [UInt8]? {
     switch form {
     case .none: body
-    case .gzip: Gzip.compress(body)
+    case .gzip: try? Gzip.compress(body, level: BodyCompressor.level)
     case .zstd: try? zstandard?.compress(body, isLast: true)
     }
   }

@@ -81,7 +81,7 @@ struct PartitionState: ~Copyable {
     isCaughtUp = false
   }
 
-  /// Reads a record, converting it first unless it is OTLP protobuf.
+  /// Reads a record, decoding it first unless it is OTLP protobuf as it is.
   ///
   /// - Returns: why it can't be read; then none of it was used.
   mutating func ingest(
@@ -89,7 +89,7 @@ struct PartitionState: ~Copyable {
     into effects: inout Effects
   ) -> MalformedInput? {
     defer { clockWhenActive = sampler.clock }
-    guard let value, decoder.encoding != .otlpProto else {
+    guard let value, !decoder.isPlain(value) else {
       return sampler.ingest(
         offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key, value: value,
         into: &effects)

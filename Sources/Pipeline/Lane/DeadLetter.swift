@@ -99,10 +99,11 @@ struct DeadLetter {
   }
 
   /// Adds what the value of an unreadable record appears to be.
-  mutating func recognise(_ value: RawSpan?, insteadOf encoding: SpanEncoding) {
-    guard let value else { return }
+  mutating func recognise(_ value: RawSpan, insteadOf encoding: SpanEncoding) {
     form = PayloadForm(value, insteadOf: encoding)
-    if let form { error += "; the value looks like \(form.description)" }
+    guard let form else { return }
+    error += "; the value looks like \(form.description)"
+    if form.encoding != nil { error += ", but the topology says \(encoding.rawValue)" }
   }
 
   private static func firstSpan(of value: RawSpan) -> SpanView? {

@@ -63,9 +63,15 @@ struct DeadLetterOutput {
     _ place: RecordPlace, _ malformed: MalformedInput, _ rejected: [RejectedSpans], _ decoder: InputDecoder,
     key: RawSpan?, value: RawSpan?, to link: some BrokerLink
   ) throws(BrokerError) {
-    let rejected = decoder.rejected.groups.isEmpty ? rejected : decoder.rejected.groups
+    var rejected = rejected
     var letter = DeadLetter(place, malformed)
-    letter.recognise(value, insteadOf: decoder.encoding)
+    if let value, decoder.isPlain(value) {
+      letter.recognise(value, insteadOf: decoder.encoding)
+    } else if let value {
+      if !decoder.rejected.isEmpty { rejected = decoder.rejected }
+      if decoder.hasDecompressed { letter.error += " of the decompressed value" }
+      decoder.withContent(of: value) { letter.recognise($0, insteadOf: decoder.encoding) }
+    }
     // Spans may be rejected for several reasons; the letter has the first.
     if let first = rejected.first, first.error == malformed {
       letter.note(first)
@@ -80,9 +86,9 @@ struct DeadLetterOutput {
     _ decoder: InputDecoder, of document: RawSpan, at place: RecordPlace, key: RawSpan?,
     to link: some BrokerLink
   ) throws(BrokerError) {
-    for rejected in decoder.rejected.groups {
+    for rejected in decoder.rejected {
       var part = WireWriter()
-      decoder.rejected.append(rejected.error.reason, of: document, to: &part)
+      decoder.appendRejected(rejected.error.reason, of: document, to: &part)
       try part.bytes.withRawBytes { (bytes) throws(BrokerError) in
         try write(DeadLetter(place, rejected), key: key, value: bytes, isOfLentRecord: true, to: link)
       }

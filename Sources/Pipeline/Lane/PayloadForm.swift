@@ -21,13 +21,13 @@ enum PayloadForm: String, CaseIterable {
   /// In words.
   var description: String {
     switch self {
-    case .gzip: "gzip, compressed by its producer (use the topic's or the client's compression instead)"
-    case .zstd: "a zstd frame, compressed by its producer (use the client's compression instead)"
-    case .snappy: "snappy, compressed by its producer (use the client's compression instead)"
+    case .gzip: "gzip, compressed by its producer"
+    case .zstd: "a zstd frame, compressed by its producer"
+    case .snappy: "snappy, compressed by its producer"
     case .lz4: "an lz4 frame, compressed by its producer (use the client's compression instead)"
     case .schemaRegistry: "a value with a schema registry's prefix (a zero byte and a four-byte id)"
-    case .otlpProto: "OTLP protobuf, but the topology says otlp_json"
-    case .otlpJSON: "OTLP JSON, but the topology says otlp_proto"
+    case .otlpProto: "OTLP protobuf"
+    case .otlpJSON: "OTLP JSON"
     case .json: "JSON that is not OTLP"
     case .jaegerProto: "a Jaeger span (protobuf)"
     case .jaegerJSON: "Jaeger spans (JSON)"
@@ -38,20 +38,23 @@ enum PayloadForm: String, CaseIterable {
     }
   }
 
+  /// The encoding that a topology may name for it.
+  var encoding: SpanEncoding? { SpanEncoding(rawValue: rawValue) }
+
   /// How many bytes are examined.
   private static let bytesMax = 8192
 
   /// Nil for an unknown form, and for the one that the topic should hold.
   init?(_ value: RawSpan, insteadOf encoding: SpanEncoding) {
-    if encoding == .otlpJSON, PayloadForm.isOTLP(value) {
+    if encoding != .otlpProto, PayloadForm.isOTLP(value) {
       self = .otlpProto
       return
     }
     let head = value.copied(upTo: PayloadForm.bytesMax)
     guard let form = PayloadForm.compression(head) ?? PayloadForm.text(head) ?? PayloadForm.binary(head)
     else { return nil }
-    // Broken JSON, or JSON without spans: the error already says so.
-    if encoding == .otlpJSON, form == .json || form == .otlpJSON { return nil }
+    // Broken, or without spans: the error already says so.
+    if form.encoding == encoding || encoding.isJSON && form == .json { return nil }
     self = form
   }
 

@@ -10,6 +10,8 @@ package struct RepartitionJob: ~Copyable, LaneJob {
   package struct Configuration: Sendable {
     /// How records are encoded.
     package var encoding = SpanEncoding.otlpProto
+    /// How their values may be compressed.
+    package var compression = ValueCompression.auto
     /// The input topic's name, for dead letters.
     package var topic: String
     /// How often to commit.
@@ -54,7 +56,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
     self.configuration = configuration
     self.report = report
-    decoder = InputDecoder(encoding: configuration.encoding)
+    decoder = InputDecoder(encoding: configuration.encoding, compression: configuration.compression)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
     splitter = RecordSplitter(bytesMax: configuration.spansBytesMax)
   }
@@ -86,18 +88,16 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     if let value {
       bytesRead += UInt64(value.byteCount)
       let bytesMax = configuration.recordBytesMax
-      malformed =
-        value.byteCount > bytesMax
-        ? MalformedInput(.recordTooLarge, at: 0)
-        : decoder.decode(value, bytesMax: bytesMax) { bytes in
-          do throws(MalformedInput) { try splitter.read(bytes) } catch { return error }
-          do throws(BrokerError) {
-            try splitter.write(bytes, key: key, from: place, aside: &deadLetters, to: link)
-          } catch {
-            failure = error
-          }
-          return nil
+      malformed = decoder.decode(value, bytesMax: bytesMax) { bytes in
+        if value.byteCount > bytesMax { return MalformedInput(.recordTooLarge, at: 0) }
+        do throws(MalformedInput) { try splitter.read(bytes) } catch { return error }
+        do throws(BrokerError) {
+          try splitter.write(bytes, key: key, from: place, aside: &deadLetters, to: link)
+        } catch {
+          failure = error
         }
+        return nil
+      }
     }
     if let failure { throw failure }
     if let malformed {

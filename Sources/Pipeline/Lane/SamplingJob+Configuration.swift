@@ -10,6 +10,8 @@ extension SamplingJob {
     package var sampler: SamplerConfiguration
     /// How records are encoded.
     package var encoding = SpanEncoding.otlpProto
+    /// How their values may be compressed.
+    package var compression = ValueCompression.auto
     /// The input topic's name, for dead letters.
     package var topic: String
     /// How often to commit.

@@ -32,7 +32,7 @@ extension SamplingJob {
       if let malformed {
         try deadLetters.writeRecord(
           place, malformed, workspace.rejectedSpans, decoder, key: key, value: value, to: link)
-      } else if let value, decoder.encoding != .otlpProto {
+      } else if let value, !decoder.isPlain(value) {
         try deadLetters.writeRejected(decoder, of: value, at: place, key: key, to: link)
       }
     }

@@ -95,12 +95,12 @@ extension SamplingJob {
 }
 
 extension PartitionState {
-  /// Reads a record again for a recall, converting it first unless it is OTLP protobuf.
+  /// Reads a record again for a recall, decoding it first unless it is OTLP protobuf as it is.
   fileprivate mutating func recall(
     _ place: RecordPlace, value: RawSpan?, decoder: inout InputDecoder, bytesMax: Int,
     into effects: inout Effects
   ) {
-    guard let value, decoder.encoding != .otlpProto else {
+    guard let value, !decoder.isPlain(value) else {
       return sampler.recall(
         offset: place.offset, timestamp: place.timestamp, value: value, into: &effects)
     }

@@ -56,14 +56,14 @@ extension SamplingJob {
 }
 
 extension PartitionState {
-  /// Reads a record again, converting it first unless it is OTLP protobuf. Returns whether it was passed
-  /// without being read.
+  /// Reads a record again, decoding it first unless it is OTLP protobuf as it is. Returns whether it was
+  /// passed without being read.
   fileprivate mutating func handOut(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, decoder: inout InputDecoder, bytesMax: Int,
     into effects: inout Effects
   ) -> Bool {
     if sampler.passHandOut(offset: place.offset, key: key) { return true }
-    guard let value, decoder.encoding != .otlpProto else {
+    guard let value, !decoder.isPlain(value) else {
       sampler.handOut(offset: place.offset, value: value, into: &effects)
       return false
     }

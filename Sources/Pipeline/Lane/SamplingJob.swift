@@ -74,7 +74,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax
     self.configuration.sampler.limits.recallBytes = configuration.recallBytesMax
     self.report = report
-    decoder = InputDecoder(encoding: configuration.encoding)
+    decoder = InputDecoder(encoding: configuration.encoding, compression: configuration.compression)
     deadLetters = DeadLetterOutput(topic: configuration.topic, bytesMax: configuration.deadLetterBytesMax)
     let limits = self.configuration.sampler.limits
     logs = configuration.logs.map {

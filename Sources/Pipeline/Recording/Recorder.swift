@@ -5,7 +5,7 @@ public import Topology
 
 /// Takes records as they are read and appends them to a recording.
 ///
-/// A recording holds protobuf: documents of OTLP/JSON are converted, as a worker converts them. A value that
+/// A recording holds OTLP protobuf: other encodings are converted, as a worker converts them. A value that
 /// can't be read is recorded as it is, so that a replay finds it damaged, as a worker did.
 public struct Recorder: ~Copyable {
   /// What was recorded.
@@ -16,7 +16,7 @@ public struct Recorder: ~Copyable {
     public var bytes = 0
     /// Records without a value, which a recording can't hold.
     public var tombstones = 0
-    /// Unusable spans in documents of JSON: left out.
+    /// Unusable spans of records that were converted: left out.
     public var spansRejected = 0
     /// Records that were blanked, since damaged records can't be made anonymous.
     public var blanked = 0
@@ -28,17 +28,22 @@ public struct Recorder: ~Copyable {
   private let encoding: SpanEncoding?
   private let anonymiser: Anonymiser?
   private let bytesMax: Int
-  private var content = RecordContent()
+  /// One for each encoding that was met.
+  private var decoders: [InputDecoder] = []
+  private let compression: ValueCompression
   /// What was recorded so far.
   public private(set) var report = Report()
 
   /// - Parameters:
-  ///   - encoding: how records are encoded; nil if each has to tell.
+  ///   - encoding: how records are encoded; nil if each has to tell, as OTLP in protobuf or JSON.
+  ///   - compression: how their values may be compressed.
   ///   - anonymiser: makes records anonymous; nil to record them as they are.
   ///   - bytesMax: the recording's largest size, before compression.
   public init(
-    _ writer: RecordingWriter, encoding: SpanEncoding?, anonymiser: Anonymiser?, bytesMax: Int = .max
+    _ writer: RecordingWriter, encoding: SpanEncoding?, compression: ValueCompression = .auto,
+    anonymiser: Anonymiser?, bytesMax: Int = .max
   ) {
+    self.compression = compression
     self.writer = writer
     self.encoding = encoding
     self.anonymiser = anonymiser
@@ -53,11 +58,7 @@ public struct Recorder: ~Copyable {
     }
     var record = value
     var rejected = 0
-    let isJSON = encoding.map { $0 == .otlpJSON } ?? (value.first { !$0.isWhiteSpace } == 0x7b)
-    if isJSON, let converted = try? content.protobuf(ofDocument: value) {
-      record = converted
-      rejected = content.rejected.groups.reduce(0) { $0 + $1.count }
-    }
+    if let (bytes, count) = decoded(value) { (record, rejected) = (bytes, count) }
     guard record.count <= RecordingReader.recordBytesMax else {
       report.tooLarge += 1
       return true
@@ -77,5 +78,23 @@ public struct Recorder: ~Copyable {
     report.bytes += size
     report.spansRejected += rejected
     return true
+  }
+
+  /// The value in protobuf, and how many spans were left out; nil if it can't be read.
+  private mutating func decoded(_ value: [UInt8]) -> (bytes: [UInt8], rejected: Int)? {
+    let found = encoding ?? (value.first { !$0.isWhiteSpace } == 0x7b ? .otlpJSON : .otlpProto)
+    let index = decoders.firstIndex { $0.encoding == found } ?? decoders.endIndex
+    if index == decoders.endIndex {
+      decoders.append(InputDecoder(encoding: found, compression: compression))
+    }
+    var bytes: [UInt8]?
+    let malformed = value.withRawBytes { value in
+      decoders[index].decode(value, bytesMax: RecordingReader.recordBytesMax) { converted in
+        bytes = converted.copied()
+        return nil
+      }
+    }
+    guard malformed == nil, let bytes else { return nil }
+    return (bytes, decoders[index].rejected.reduce(0) { $0 + $1.count })
   }
 }

@@ -1,5 +1,6 @@
 // Kinds of recordings: our own, and those of the Collector's file exporter.
 
+internal import Compression
 internal import OTLP
 
 /// A kind of recording.
@@ -50,12 +51,6 @@ struct RecordContent {
       return inner.first == 0x7b ? try protobuf(ofJSON: inner[...]) : inner
     }
     return bytes.first == 0x7b ? try protobuf(ofJSON: bytes) : nil
-  }
-
-  /// The protobuf of a document of OTLP/JSON.
-  mutating func protobuf(ofDocument json: [UInt8]) throws(MalformedInput) -> [UInt8] {
-    rejected.removeAll()
-    return try protobuf(ofJSON: json[...])
   }
 
   private mutating func protobuf(ofJSON json: ArraySlice<UInt8>) throws(MalformedInput) -> [UInt8] {

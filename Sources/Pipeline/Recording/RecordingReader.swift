@@ -4,6 +4,7 @@
 // A recording may be truncated or damaged. A bad record is skipped by its length; if the length itself is
 // damaged, the reader looks for the next place where a whole record can be read.
 
+internal import Compression
 import Files
 public import OTLP
 

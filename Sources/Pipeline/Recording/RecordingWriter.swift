@@ -1,5 +1,6 @@
 // Writes recordings; see RecordingReader.swift for the format.
 
+internal import Compression
 import Files
 
 /// Writes a recording to a file, zstd-compressed if its name ends in `.zst`.

@@ -47,6 +47,7 @@ struct LanePlan: Sendable {
     sampler.windows.looksUpVerdicts = looksUpVerdicts
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: topics.spans.name)
     configuration.encoding = topics.spans.encoding
+    configuration.compression = topics.spans.compression
     configuration.pace = CommitPace(worker)
     configuration.memoryBytesMax = topology.limits.memory / worker.lanes
     configuration.recallBytesPerSecond = topology.recall.bytesPerSecond / worker.lanes
@@ -91,6 +92,7 @@ struct LanePlan: Sendable {
     let (topics, worker) = (topology.topics, topology.worker)
     var configuration = RepartitionJob.Configuration(topic: topics.rawSpans.name)
     configuration.encoding = topics.rawSpans.encoding
+    configuration.compression = topics.rawSpans.compression
     configuration.pace = CommitPace(worker)
     configuration.recordBytesMax = topology.recordBytesMax
     let needs = TopicNeeds(

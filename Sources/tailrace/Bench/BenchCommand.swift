@@ -1,6 +1,7 @@
 // tailrace bench: the core's speed and memory in this process.
 
 import ArgumentParser
+import Encodings
 import Foundation
 import OTLP
 import Pipeline
@@ -50,6 +51,9 @@ struct BenchCommand: ParsableCommand {
     case scan, core
   }
 
+  @Flag(help: "Generate Jaeger's protobuf, one span a record, and convert it as a lane does; core only.")
+  var jaeger = false
+
   @Option(name: .long, help: "Compress spans beyond this many MiB; else they are not compressed.")
   var compressAbove: Int?
 
@@ -62,6 +66,9 @@ struct BenchCommand: ParsableCommand {
     guard openTraces > 0, passes > 0, spansPerTrace >= 1, spansPerPass > 0 else {
       throw ValidationError(
         "--open-traces, --passes, --spans-per-trace and --spans-per-pass must be positive")
+    }
+    guard !jaeger || input == nil && only == .core else {
+      throw ValidationError("--jaeger is for generated traffic, and needs --only core")
     }
     guard spansPerTrace <= 1e6 else { throw ValidationError("--spans-per-trace is at most a million") }
     guard (1...10_000).contains(spansPerRecord) else {
@@ -113,7 +120,7 @@ struct BenchCommand: ParsableCommand {
     options.fieldOrder = .mixed
     // About 20 MB: records from a consumer were written a moment ago, and are in the processor's caches.
     let traces = max(200, min(openTraces, Int(40_000 / spansPerTrace)))
-    return try BenchCorpus(generating: options, traces: traces)
+    return try BenchCorpus(generating: options, traces: traces, isJaeger: jaeger)
   }
 }
 
@@ -257,6 +264,9 @@ enum CoreBench {
 private struct CoreFeed: ~Copyable {
   private var sampler: Sampler
   private var effects = Effects()
+  /// Nil if records are OTLP.
+  private var converter: SpanConverter?
+  private var converted = WireWriter()
   private var offset: Int64 = 0
   private var clock: Int64 = 1_700_000_000_000_000_000
   /// Stream time between records. Most traces stay open for the wait after their root.
@@ -267,6 +277,7 @@ private struct CoreFeed: ~Copyable {
     openTraces: Int
   ) {
     sampler = Sampler(partition: PartitionID(0), configuration: configuration, memory: memory)
+    if corpus.isJaeger { converter = SpanConverter(.jaegerProto) }
     let wait = configuration.windows.decisionWaitAfterRoot.nanoseconds
     let recordsPerTrace = Double(corpus.records.count) / Double(corpus.traceCount)
     // Without traces the mean is not a number.
@@ -292,10 +303,13 @@ private struct CoreFeed: ~Copyable {
           bytes.extracting(records[next]).prefetch()
           clock += step
           let now = Instant(nanoseconds: clock)
-          _ = sampler.ingest(
-            offset: Offset(offset), timestamp: now, key: keys.extracting(BenchCorpus.key(number)),
-            value: bytes.extracting(records[number]),
-            into: &effects)
+          let (key, value) = (keys.extracting(BenchCorpus.key(number)), bytes.extracting(records[number]))
+          if converter == nil {
+            _ = sampler.ingest(
+              offset: Offset(offset), timestamp: now, key: key, value: value, into: &effects)
+          } else {
+            ingestConverted(value, key, at: now)
+          }
           offset += 1
           // As a lane does once it has written them.
           if !effects.outputs.isEmpty { effects.removeAll() }
@@ -303,6 +317,17 @@ private struct CoreFeed: ~Copyable {
       }
     }
     return ProcessorTime.now - start
+  }
+}
+
+extension CoreFeed {
+  private mutating func ingestConverted(_ value: RawSpan, _ key: RawSpan, at now: Instant) {
+    converted.removeAll()
+    do throws(MalformedInput) { try converter?.convert(value, into: &converted) } catch { return }
+    converted.bytes.withRawBytes { bytes in
+      _ = sampler.ingest(
+        offset: Offset(offset), timestamp: now, key: key, value: bytes, into: &effects)
+    }
   }
 }
 

@@ -25,12 +25,18 @@ struct BenchCorpus {
   var roundsPerPass: Int { max(1, spansPerPass / spanCount) }
   private var pass: UInt64 = 0
 
+  /// Whether the records are Jaeger's protobuf.
+  private(set) var isJaeger = false
+
   /// Generates about `traces` traces: `spansPerTrace` spans each on average, five spans per record.
-  init(generating options: WorkloadOptions, traces: Int) throws {
+  ///
+  /// - Parameter isJaeger: whether to write each span as a record of Jaeger's protobuf.
+  init(generating options: WorkloadOptions, traces: Int, isJaeger: Bool = false) throws {
+    self.isJaeger = isJaeger
     var workload = Workload(options)
     var identifiersSeen: Set<TraceID> = []
     while let record = workload.next() {
-      try append(record.bytes)
+      if isJaeger { try appendJaeger(record.bytes) } else { try append(record.bytes) }
       identifiersSeen.insert(TraceID(high: record.traceIDHigh, low: record.traceIDLow))
       _ = workload.takeFinishedTruths()
       if identifiersSeen.count >= traces { workload.finish() }
@@ -69,6 +75,22 @@ struct BenchCorpus {
     }
     firstIdentifiers.append(first < identifiers.count ? identifiers[first] : start)
     writeKey(records.count - 1, digits: BenchCorpus.keyBytes)
+  }
+
+  private mutating func appendJaeger(_ record: [UInt8]) throws {
+    var scanned = ScannedRecord()
+    try record.withRawBytes { (raw) throws(MalformedInput) in try scanned.scan(raw) }
+    for (span, record) in zip(scanned.spans, try JaegerRecords.make(of: record)) {
+      let start = bytes.count
+      guard let place = record.find(span.traceID, in: record.indices) else { continue }
+      bytes.append(contentsOf: record)
+      records.append(start..<bytes.count)
+      keys.append(contentsOf: repeatElement(0, count: BenchCorpus.keyBytes))
+      spanCount += 1
+      identifiers.append(start + place)
+      firstIdentifiers.append(start + place)
+      writeKey(records.count - 1, digits: BenchCorpus.keyBytes)
+    }
   }
 
   /// The bytes of a key.

@@ -1,4 +1,4 @@
-// zstd streams, for recordings.
+// zstd streams.
 
 internal import CZstd
 
@@ -12,7 +12,7 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
     description = unsafe String(cString: ZSTD_getErrorName(code))
   }
 
-  init(_ description: String) {
+  package init(_ description: String) {
     self.description = description
   }
 }
@@ -20,23 +20,29 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
 /// Decompresses a stream of zstd frames, piece by piece.
 ///
 /// Safe to use: the context never leaves the object, and every call passes zstd the sizes of its buffers.
-@safe final class ZstandardReader {
+@safe package final class ZstandardReader {
   private let context: OpaquePointer
   /// Whether the last frame is complete.
-  private(set) var isAtFrameEnd = true
+  package private(set) var isAtFrameEnd = true
   /// Whether zstd may hold more output, even when all input is consumed.
-  private(set) var hasMore = false
+  package private(set) var hasMore = false
 
   /// Whether `bytes` begin with a frame, or a skippable one.
-  static func isFrame(_ bytes: ArraySlice<UInt8>) -> Bool {
+  package static func isFrame(_ bytes: ArraySlice<UInt8>) -> Bool {
     bytes.starts(with: [0x28, 0xb5, 0x2f, 0xfd])
       || bytes.first.map { $0 & 0xf0 == 0x50 } == true && bytes.dropFirst().starts(with: [0x2a, 0x4d, 0x18])
   }
 
+  /// - Parameter windowBytesMax: frames that want a larger window are refused: it is memory that they take.
+  ///   Rounded up, to 8 MiB at least, which levels up to 19 ask for; nil for zstd's own limit.
   /// - Throws: if there is not enough memory for the state.
-  init() throws(ZstandardError) {
+  package init(windowBytesMax: Int? = nil) throws(ZstandardError) {
     guard let context = unsafe ZSTD_createDCtx() else { throw ZstandardError("out of memory") }
     unsafe self.context = unsafe context
+    if let windowBytesMax {
+      let bits = Int.bitWidth - max(1, windowBytesMax - 1).leadingZeroBitCount
+      unsafe ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Int32(min(max(23, bits), 27)))
+    }
   }
 
   deinit {
@@ -48,7 +54,7 @@ public struct ZstandardError: Error, Equatable, Sendable, CustomStringConvertibl
   /// of input may hold 128 KiB, so output is bounded, not input.
   ///
   /// - Parameter place: set to the end of the consumed input.
-  func decompress(
+  package func decompress(
     _ input: [UInt8], from place: inout Int, to output: inout [UInt8], bytesMax: Int
   ) throws(ZstandardError) {
     let start = output.count
@@ -72,31 +78,33 @@ private func append(
   _ chunk: Int, to output: inout [UInt8], of input: [UInt8], from place: inout Int,
   _ step: (UnsafeMutablePointer<ZSTD_outBuffer>, UnsafeMutablePointer<ZSTD_inBuffer>) -> Int
 ) throws(ZstandardError) -> (left: Int, written: Int) {
-  let before = output.count
-  output.append(contentsOf: repeatElement(0, count: chunk))
   var left = 0
   var written = 0
   unsafe input.withUnsafeBufferPointer { source in
-    unsafe output.withUnsafeMutableBufferPointer { target in
-      // Sound: both buffers outlive the call, and zstd stays within the given sizes.
-      var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
-      var to = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: before)
-      left = unsafe step(&to, &from)
-      place = unsafe from.pos
-      written = unsafe to.pos - before
+    // Not zeroed first: a hostile input may consist of many frames of a few bytes.
+    output.append(addingCapacity: chunk) { free in
+      unsafe free.withUnsafeMutableBufferPointer { target, initialized in
+        // Sound: both buffers outlive the call, and zstd stays within the given sizes.
+        var from = unsafe ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: place)
+        let start = unsafe target.baseAddress.map { unsafe $0 + initialized }
+        var to = unsafe ZSTD_outBuffer(dst: start, size: chunk, pos: 0)
+        left = unsafe step(&to, &from)
+        place = unsafe from.pos
+        written = unsafe to.pos
+        initialized += written
+      }
     }
   }
-  output.removeLast(chunk - written)
   if ZSTD_isError(left) != 0 { throw ZstandardError(code: left) }
   return (left, written)
 }
 
 /// Compresses a stream into one zstd frame, with a checksum. Safe to use, as `ZstandardReader` is.
-@safe final class ZstandardWriter {
+@safe package final class ZstandardWriter {
   private let context: OpaquePointer
 
   /// - Parameter level: zstd's compression level.
-  init(level: Int32) throws(ZstandardError) {
+  package init(level: Int32) throws(ZstandardError) {
     guard let context = unsafe ZSTD_createCCtx() else { throw ZstandardError("out of memory") }
     unsafe self.context = unsafe context
     unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
@@ -109,7 +117,7 @@ private func append(
   }
 
   /// Compresses `input`, and ends the frame if `isLast`.
-  func compress(_ input: [UInt8], isLast: Bool) throws(ZstandardError) -> [UInt8] {
+  package func compress(_ input: [UInt8], isLast: Bool) throws(ZstandardError) -> [UInt8] {
     var output: [UInt8] = []
     var consumed = 0
     let chunk = ZSTD_CStreamOutSize()

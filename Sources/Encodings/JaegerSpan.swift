@@ -1,0 +1,363 @@
+// Jaeger's spans, from protobuf to OTLP.
+
+import OTLP
+
+/// A time of protobuf's `Timestamp` or `Duration`, in nanoseconds.
+private func nanoseconds(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> Int64 {
+  var cursor = WireCursor(range)
+  var seconds: Int64 = 0
+  var nanoseconds: Int64 = 0
+  while !cursor.isAtEnd {
+    let tag = try cursor.tag(in: bytes)
+    switch tag.field {
+    case TimeField.seconds: seconds = Int64(bitPattern: try cursor.varint(of: tag, in: bytes))
+    case TimeField.nanoseconds: nanoseconds = Int64(bitPattern: try cursor.varint(of: tag, in: bytes))
+    default: try cursor.skip(tag, in: bytes)
+    }
+  }
+  return SpanTime.sum(SpanTime.product(seconds, 1_000_000_000), nanoseconds)
+}
+
+/// Arithmetic on times that come from outside: it stops at the ends.
+enum SpanTime {
+  static func sum(_ left: Int64, _ right: Int64) -> Int64 {
+    let (sum, overflow) = left.addingReportingOverflow(right)
+    return overflow ? (right < 0 ? .min : .max) : sum
+  }
+
+  static func product(_ left: Int64, _ right: Int64) -> Int64 {
+    let (product, overflow) = left.multipliedReportingOverflow(by: right)
+    return overflow ? ((left < 0) != (right < 0) ? .min : .max) : product
+  }
+
+  /// As OTLP has it: nothing is before 1970.
+  static func unix(_ time: Int64) -> UInt64 { UInt64(max(0, time)) }
+}
+
+/// Reads one span of Jaeger's protobuf and writes it as OTLP. Reused: it keeps its storage.
+struct JaegerSpan {
+  private(set) var traceID = TraceID(high: 0, low: 0)
+  private(set) var spanID: UInt64 = 0
+  private var name = ByteRange(offset: 0, count: 0)
+  private var isSampled = false
+  private var start: Int64 = 0
+  private var duration: Int64 = 0
+  private var process: ByteRange?
+  private var references: [Reference] = []
+  private var events: [Event] = []
+  /// The fields of all events.
+  private var fields: [SpanTag] = []
+  private var tags: [SpanTag] = []
+  private var special = TagsOfFields()
+  /// The tags of the process that is being written.
+  private var inner: [SpanTag] = []
+  /// The last process, and the resource that it has become.
+  private var knownProcess: [UInt8] = []
+  private(set) var resource = WireWriter()
+  private(set) var scope = WireWriter()
+
+  private struct Reference {
+    var traceID = TraceID(high: 0, low: 0)
+    var spanID: UInt64 = 0
+    var followsFrom = false
+
+    /// Whether both make the same span a parent that is waited for: such a one is no link.
+    func isSameParent(as other: Reference) -> Bool {
+      !followsFrom && !other.followsFrom && traceID == other.traceID && spanID == other.spanID
+    }
+  }
+
+  /// A log.
+  private struct Event {
+    var time: Int64 = 0
+    var name: ByteRange?
+    /// Its other fields.
+    var fields: Range<Int>
+  }
+
+  private static let serviceName = Array("service.name".utf8)
+  private static let referenceKind = Array("opentracing.ref_type".utf8)
+  private static let childOf = Array("child_of".utf8)
+  private static let followsFrom = Array("follows_from".utf8)
+
+  // MARK: Reading
+
+  /// Reads the span in `range`. Of a field that comes twice the last one counts.
+  ///
+  /// - Throws: what is wrong with its wire format; `identifierMissing` at its beginning.
+  mutating func read(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    (traceID, spanID, isSampled) = (TraceID(high: 0, low: 0), 0, false)
+    (name, process) = (ByteRange(offset: 0, count: 0), nil)
+    (start, duration) = (0, 0)
+    references.removeAll(keepingCapacity: true)
+    events.removeAll(keepingCapacity: true)
+    fields.removeAll(keepingCapacity: true)
+    tags.removeAll(keepingCapacity: true)
+    special = TagsOfFields()
+    var cursor = WireCursor(range)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case JaegerSpanField.traceID:
+        traceID = try bytes.traceID(cursor.content(of: tag, in: bytes))
+      case JaegerSpanField.spanID:
+        spanID = try bytes.spanID(cursor.content(of: tag, in: bytes))
+      case JaegerSpanField.operationName: name = try cursor.content(of: tag, in: bytes)
+      case JaegerSpanField.references:
+        references.append(try JaegerSpan.reference(cursor.content(of: tag, in: bytes), in: bytes))
+      case JaegerSpanField.flags: isSampled = try cursor.varint(of: tag, in: bytes) & 1 != 0
+      case JaegerSpanField.startTime: start = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
+      case JaegerSpanField.duration: duration = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
+      case JaegerSpanField.tags:
+        let found = try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes)
+        special.note(found, at: tags.count, in: bytes)
+        tags.append(found)
+      case JaegerSpanField.logs: try readEvent(cursor.content(of: tag, in: bytes), in: bytes)
+      case JaegerSpanField.process: process = try cursor.content(of: tag, in: bytes)
+      default: try cursor.skip(tag, in: bytes)
+      }
+    }
+    guard !traceID.isZero, spanID != 0 else {
+      throw MalformedInput(.identifierMissing, at: Int(range.offset))
+    }
+    // A reference without a trace is one to the span's own.
+    for index in references.indices where references[index].traceID.isZero {
+      references[index].traceID = traceID
+    }
+    try renderResource(in: bytes)
+    renderScope(in: bytes)
+  }
+
+  private static func tag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> SpanTag {
+    var found = SpanTag()
+    var kind: UInt64 = 0
+    let nothing = ByteRange(offset: 0, count: 0)
+    var (text, binary) = (nothing, nothing)
+    var (boolean, integer, double): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    var cursor = WireCursor(range)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case JaegerTagField.key: found.key = try cursor.content(of: tag, in: bytes)
+      case JaegerTagField.kind: kind = try cursor.varint(of: tag, in: bytes)
+      case JaegerTagField.text: text = try cursor.content(of: tag, in: bytes)
+      case JaegerTagField.boolean: boolean = try cursor.varint(of: tag, in: bytes)
+      case JaegerTagField.integer: integer = try cursor.varint(of: tag, in: bytes)
+      case JaegerTagField.double: double = try cursor.fixed64(of: tag, in: bytes)
+      case JaegerTagField.binary: binary = try cursor.content(of: tag, in: bytes)
+      default: try cursor.skip(tag, in: bytes)
+      }
+    }
+    switch JaegerTagKind(rawValue: kind) {
+    case .text, nil: found.value = .text(text)
+    case .boolean: found.value = .boolean(boolean != 0)
+    case .integer: found.value = .integer(Int64(bitPattern: integer))
+    case .double: found.value = .double(double)
+    case .binary: found.value = .binary(binary)
+    }
+    return found
+  }
+
+  /// A log becomes an event: its field `event` is the event's name.
+  private mutating func readEvent(_ log: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    var event = Event(fields: fields.endIndex..<fields.endIndex)
+    var cursor = WireCursor(log)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case JaegerLogField.timestamp:
+        event.time = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
+      case JaegerLogField.fields:
+        let field = try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes)
+        if event.name == nil, let text = field.text, bytes.spells("event", in: field.key) {
+          event.name = text
+        } else {
+          fields.append(field)
+        }
+      default: try cursor.skip(tag, in: bytes)
+      }
+    }
+    event.fields = event.fields.lowerBound..<fields.endIndex
+    events.append(event)
+  }
+
+  private static func reference(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> Reference {
+    var found = Reference()
+    var cursor = WireCursor(range)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case JaegerReferenceField.traceID:
+        found.traceID = try bytes.traceID(cursor.content(of: tag, in: bytes))
+      case JaegerReferenceField.spanID:
+        found.spanID = try bytes.spanID(cursor.content(of: tag, in: bytes))
+      case JaegerReferenceField.kind:
+        found.followsFrom = try cursor.varint(of: tag, in: bytes) == JaegerReferenceField.followsFrom
+      default: try cursor.skip(tag, in: bytes)
+      }
+    }
+    return found
+  }
+
+  // MARK: Resource and scope
+
+  /// The process becomes the resource. Neighbours in a partition often have the same one.
+  private mutating func renderResource(in bytes: RawSpan) throws(MalformedInput) {
+    let content = process ?? ByteRange(offset: 0, count: 0)
+    let span = bytes.extracting(content.indices)
+    if knownProcess.withRawBytes({ $0.isEqual(to: span) }) { return }
+    resource.removeAll()
+    // Nothing is known until all of it has been read.
+    knownProcess.removeAll(keepingCapacity: true)
+    var name = ByteRange(offset: 0, count: 0)
+    inner.removeAll(keepingCapacity: true)
+    var cursor = WireCursor(content)
+    while !cursor.isAtEnd {
+      let tag = try cursor.tag(in: bytes)
+      switch tag.field {
+      case JaegerProcessField.serviceName: name = try cursor.content(of: tag, in: bytes)
+      case JaegerProcessField.tags:
+        inner.append(try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes))
+      default: try cursor.skip(tag, in: bytes)
+      }
+    }
+    // What Jaeger's collector writes for spans that came without a service.
+    if name.count > 0, !bytes.spells("OTLPResourceNoServiceName", in: name) {
+      JaegerSpan.serviceName.withRawBytes {
+        resource.attribute(
+          ResourceField.attributes, $0, AnyValueField.string, bytes.extracting(name.indices))
+      }
+    }
+    for tag in inner { resource.attribute(ResourceField.attributes, tag, in: bytes) }
+    knownProcess.append(contentsOf: span.copied())
+  }
+
+  private mutating func renderScope(in bytes: RawSpan) {
+    scope.removeAll()
+    guard let name = use(special.scopeName, in: bytes) else { return }
+    scope.text(ScopeField.name, name, in: bytes)
+    scope.text(ScopeField.version, use(special.scopeVersion, in: bytes), in: bytes)
+  }
+
+  /// The text of the tag at `index`, which is then no attribute; nil if there is none, or it is no text.
+  private mutating func use(_ index: Int?, in bytes: RawSpan) -> ByteRange? {
+    guard let index, let text = tags[index].text else { return nil }
+    tags[index].isUsed = true
+    return text
+  }
+
+  // MARK: Writing
+
+  /// Writes the fields of the span that was read.
+  mutating func write(to writer: inout WireWriter, in bytes: RawSpan) {
+    let kind = use(special.kind, in: bytes).map { SpanKindNumber(named: $0, in: bytes) } ?? .unspecified
+    let status = status(kind, in: bytes)
+    let parent = parentIndex
+    writer.identifiers(traceID, spanID)
+    writer.text(SpanField.traceState, use(special.traceState, in: bytes), in: bytes)
+    writer.parent(parent.map { references[$0].spanID } ?? 0)
+    writer.text(SpanField.name, name, in: bytes)
+    if kind != .unspecified { writer.varintField(SpanField.kind, kind.rawValue) }
+    writer.fixed64Field(SpanField.start, SpanTime.unix(start))
+    writer.fixed64Field(SpanField.end, SpanTime.unix(SpanTime.sum(start, duration)))
+    for tag in tags where !tag.isUsed { writer.attribute(SpanField.attributes, tag, in: bytes) }
+    for event in events { write(event, to: &writer, in: bytes) }
+    for reference in references {
+      let isParent = parent.map { reference.isSameParent(as: references[$0]) } ?? false
+      if !isParent { write(reference, to: &writer) }
+    }
+    writer.status(status, in: bytes)
+    if isSampled { writer.fixed32Field(SpanField.flags, 1) }
+  }
+
+  /// The reference to the parent: the first to a span of the same trace that it is a child of, or else
+  /// follows from.
+  private var parentIndex: Int? {
+    references.firstIndex { !$0.followsFrom && $0.traceID == traceID && $0.spanID != 0 }
+      ?? references.firstIndex { $0.traceID == traceID && $0.spanID != 0 }
+  }
+
+  /// The tag `error` comes first, then `otel.status_code`, then the status of HTTP.
+  private mutating func status(_ kind: SpanKindNumber, in bytes: RawSpan) -> MappedStatus {
+    var status = MappedStatus()
+    let code = use(special.statusCode, in: bytes)
+    if let error = special.error, isTrue(tags[error], in: bytes) {
+      tags[error].isUsed = true
+      status.code = MappedStatus.error
+      status.message =
+        use(special.statusDescription, in: bytes) ?? special.httpMessage.flatMap { tags[$0].text }
+    } else if let code {
+      status.code = MappedStatus.code(named: code, in: bytes)
+      status.message = use(special.statusDescription, in: bytes)
+    } else if let number = special.httpStatus.flatMap({ httpStatus(tags[$0], in: bytes) }) {
+      // An error of its caller is none of a server's.
+      let isError = number < 100 || number >= 500 || number >= 400 && kind != .server
+      guard isError else { return status }
+      status.code = MappedStatus.error
+      status.message = special.httpMessage.flatMap { tags[$0].text }
+    }
+    return status
+  }
+
+  /// Some clients write the word.
+  private func isTrue(_ tag: SpanTag, in bytes: RawSpan) -> Bool {
+    if case .boolean(let value) = tag.value { value } else { tag.isText("true", in: bytes) }
+  }
+
+  private func httpStatus(_ tag: SpanTag, in bytes: RawSpan) -> Int64? {
+    switch tag.value {
+    case .integer(let number): number
+    case .text(let range): Int64(String(decoding: bytes.extracting(range.indices).copied(), as: UTF8.self))
+    default: nil
+    }
+  }
+
+  private func write(_ event: Event, to writer: inout WireWriter, in bytes: RawSpan) {
+    writer.tag(SpanField.events, .lengthDelimited)
+    let start = writer.count
+    writer.fixed64Field(EventField.time, SpanTime.unix(event.time))
+    writer.text(EventField.name, event.name, in: bytes)
+    for field in fields[event.fields] { writer.attribute(EventField.attributes, field, in: bytes) }
+    writer.closeMessage(contentStart: start)
+  }
+
+  private func write(_ reference: Reference, to writer: inout WireWriter) {
+    guard !reference.traceID.isZero, reference.spanID != 0 else { return }
+    writer.tag(SpanField.links, .lengthDelimited)
+    let start = writer.count
+    writer.identifiers(reference.traceID, reference.spanID)
+    let kind = reference.followsFrom ? JaegerSpan.followsFrom : JaegerSpan.childOf
+    JaegerSpan.referenceKind.withRawBytes { key in
+      kind.withRawBytes { writer.attribute(LinkField.attributes, key, AnyValueField.string, $0) }
+    }
+    writer.closeMessage(contentStart: start)
+  }
+
+  /// Bytes of memory in use.
+  var byteCount: Int {
+    (tags.capacity + inner.capacity + fields.capacity) * MemoryLayout<SpanTag>.stride
+      + references.capacity * MemoryLayout<Reference>.stride + events.capacity * MemoryLayout<Event>.stride
+      + knownProcess.capacity + resource.byteCount + scope.byteCount
+  }
+}
+
+extension RawSpan {
+  /// A trace id of 16 bytes, or of eight, which are the last ones then; zero if it is empty.
+  func traceID(_ range: ByteRange) throws(MalformedInput) -> TraceID {
+    switch range.count {
+    case 0: return TraceID(high: 0, low: 0)
+    case 8: return TraceID(high: 0, low: bigEndian64(at: Int(range.offset)))
+    case 16: return TraceID(in: self, at: Int(range.offset))
+    default: throw MalformedInput(.identifierLength, at: Int(range.offset))
+    }
+  }
+
+  /// A span id of eight bytes; zero if it is empty.
+  func spanID(_ range: ByteRange) throws(MalformedInput) -> UInt64 {
+    switch range.count {
+    case 0: return 0
+    case 8: return bigEndian64(at: Int(range.offset))
+    default: throw MalformedInput(.identifierLength, at: Int(range.offset))
+    }
+  }
+}
