@@ -142,6 +142,13 @@ public struct SamplerConfiguration: Sendable {
   public var clockWitnesses = 64
   /// How far hosts' clocks may differ without making a trace count as slow.
   public var skewTolerance = Interval.milliseconds(10)
+  /// How much longer than `late_window` verdicts are needed for what follows them: clocks differ, and spans
+  /// know verdicts longer, too.
+  public var verdictDisorder: Interval {
+    let (lead, lag) = (clockLead.nanoseconds, windows.horizonLag.nanoseconds)
+    let (sum, overflow) = lead.addingReportingOverflow(lag)
+    return Interval(nanoseconds: overflow ? .max : sum)
+  }
   /// Seeds the hash of every table. It changes no output, only which ids share a bucket.
   public var hashSeed: UInt64 = 0x5851_f42d_4c95_7f2d
 

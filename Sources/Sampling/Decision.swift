@@ -58,6 +58,9 @@ public struct Decision: Sendable {
   public var start: UInt64
   /// Duration of the root span, or from the earliest start to the latest end: nanoseconds.
   public var duration: Int64
+  /// The earliest start of any span, nanoseconds since 1970: final records of dropped traces tell it to the
+  /// partition's next owner.
+  public var earliestStart: UInt64 = 0
   /// Offset of the record with the trace's first span.
   public var firstOffset: Offset
   /// Offset of the record with its last span.
@@ -89,8 +92,9 @@ extension Decision {
       tooLargeCount: Int(rare.tooLargeCount), isVetoed: outcome.isVetoed, isLate: false,
       hasRoot: trace.hasRoot,
       start: trace.hasRoot ? trace.rootStart : trace.earliestStart,
-      duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope, firstOffset: trace.firstOffset,
-      lastOffset: trace.lastOffset, openedAt: trace.openedAt, decidedAt: clock)
+      duration: trace.hasRoot ? trace.rootDuration : trace.facts.envelope,
+      earliestStart: trace.earliestStart, firstOffset: trace.firstOffset, lastOffset: trace.lastOffset,
+      openedAt: trace.openedAt, decidedAt: clock)
   }
 }
 
@@ -184,6 +188,11 @@ extension Decision {
       out.appendDecimal(duration)
       names(.origin, &out)
     }
+    if statesEarliestStart(isCompact: isCompact) {
+      out.append(#","earliest_start":""#)
+      out.appendRFC3339(earliestInstant, in: texts.earliest)
+      out.append(0x22)
+    }
     texts.circumstances.appendCurrent(to: &out)
     out.appendDecimal(firstOffset.value)
     out.append(#","last_offset":"#)
@@ -219,13 +228,22 @@ extension Decision {
   /// `start`, clamped.
   @inline(__always)
   fileprivate var startInstant: Instant { Instant(nanoseconds: Int64(clamping: start)) }
+
+  /// `earliestStart`, clamped,
+  @inline(__always)
+  fileprivate var earliestInstant: Instant { Instant(nanoseconds: Int64(clamping: earliestStart)) }
+  /// and whether the record has it, for judging late spans of a dropped trace: not if `start` says the same.
+  @inline(__always)
+  fileprivate func statesEarliestStart(isCompact: Bool) -> Bool {
+    isFinal && !isKept && (isCompact || earliestStart != start)
+  }
 }
 
 /// The text of decision records that is the same in most of a partition's records. It is written once and
 /// copied into each.
 struct DecisionTexts: ~Copyable {
   /// More than a record takes without its names and its configuration: some 500 characters of fixed text,
-  /// ids, two instants and eleven numbers of up to 28.
+  /// ids, three instants and eleven numbers of up to 28.
   private static let fixedBytesMax = 1200
 
   /// What a record says of how a decision came about, between the names and the offsets.
@@ -254,6 +272,7 @@ struct DecisionTexts: ~Copyable {
   /// The end of a record.
   fileprivate let end: [UInt8]
   fileprivate var start = SecondText(of: Instant(nanoseconds: 0))
+  fileprivate var earliest = SecondText(of: Instant(nanoseconds: 0))
   fileprivate var decision = SecondText(of: Instant(nanoseconds: 0))
   fileprivate var thresholds = TextCache<SamplingThreshold>()
   fileprivate var circumstances = TextCache<Circumstances>()
@@ -293,6 +312,7 @@ struct DecisionTexts: ~Copyable {
     } else if !circumstances.find(wanted) {
       circumstances.add(wanted, wanted.text(partition))
     }
+    if decision.statesEarliestStart(isCompact: isCompact) { earliest.follow(decision.earliestInstant) }
     if decision.shadow != 0, !shadows.find(decision.shadow) { addText(ofShadow: decision.shadow) }
     guard !isCompact else { return }
     start.follow(decision.startInstant)

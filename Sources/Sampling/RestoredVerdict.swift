@@ -28,8 +28,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var firstOffset: Offset?
   /// The offset of its last span; nil if the record does not state it.
   public var lastOffset: Offset?
-  /// The start of its earliest span in nanoseconds since 1970, up to 1.05 ms late; nil unless the ledger
-  /// states it.
+  /// Of a dropped trace: the start of its earliest span in nanoseconds since 1970, up to 1.05 ms late; nil if
+  /// nothing states it.
   public var earliestStart: UInt64?
   /// With the request of a recall: the first request of logs that had not been dealt with; nil if none had.
   public var logsUntil: Offset?
@@ -78,6 +78,8 @@ public struct RestoredVerdict: Equatable, Sendable {
       decidedAt: decidedAt,
       firstOffset: fields.firstOffset, lastOffset: fields.lastOffset, recall: fields.recallStatus)
     logsUntil = fields.logsUntil
+    guard !isKept, isFinal else { return }
+    earliestStart = (fields.earliestStart ?? fields.start).map { UInt64(clamping: $0.nanoseconds) }
   }
 
   /// Reads a decision record, as above.
@@ -97,6 +99,9 @@ public struct RestoredVerdict: Equatable, Sendable {
     var isVetoed = false
     var threshold: SamplingThreshold?
     var decidedAt: Instant?
+    /// The start of the root, or of the earliest span: all that older records state.
+    var start: Instant?
+    var earliestStart: Instant?
     var firstOffset: Offset?
     var lastOffset: Offset?
     var recall: String?
@@ -141,6 +146,12 @@ public struct RestoredVerdict: Equatable, Sendable {
         if hasRoot { try cursor.skipValue(in: record) }
       } else if try key.spells("decided_at", in: record) {
         decidedAt = Instant(rfc3339: try cursor.string(in: record).utf8(in: record))
+      } else if try key.spells("start_time", in: record) {
+        if try cursor.skipNull(in: record) { return }
+        start = Instant(rfc3339: try cursor.string(in: record).utf8(in: record))
+      } else if try key.spells("earliest_start", in: record) {
+        if try cursor.skipNull(in: record) { return }
+        earliestStart = Instant(rfc3339: try cursor.string(in: record).utf8(in: record))
       } else if try key.spells("first_offset", in: record) {
         firstOffset = try cursor.number(in: record).int64.map { Offset($0) }
       } else if try key.spells("last_offset", in: record) {

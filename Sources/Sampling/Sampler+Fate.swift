@@ -22,12 +22,42 @@ struct VerdictRetention {
   var clock = Instant.distantFuture
   /// The latest verdict that was forgotten for lack of memory, or is missing from the log.
   var lost = Instant.distantPast
+  /// By which times spans forgot verdicts, each from that time on: the steps of the horizon, the oldest
+  /// first, since before `clock`. Beyond `horizonsMax` some are left out: then verdicts are kept for longer.
+  private(set) var horizons: [Instant] = []
+
+  static var horizonsMax: Int { 64 }
+
+  /// Notes that spans forget verdicts by `step` from now on.
+  mutating func note(step: Instant) {
+    guard horizons.last.map({ $0 < step }) ?? true else { return }
+    if let first = horizons.lastIndex(where: { $0 <= clock }) { horizons.removeFirst(first) }
+    if horizons.count == Self.horizonsMax {
+      // The one that was replaced soonest; not the first, before which nothing is known.
+      let spans = zip(horizons.dropFirst(), horizons.dropFirst(2)).map { ($1 - $0).nanoseconds }
+      let place = spans.indices.min { spans[$0] < spans[$1] } ?? 0
+      horizons.remove(at: place + 1)
+    }
+    horizons.append(step)
+  }
+
+  /// Nothing was forgotten by a time after `time`.
+  mutating func turnBack(to time: Instant) {
+    lost = min(lost, time)
+    horizons.removeAll { $0 > time }
+  }
+
+  /// The time by which spans that were written at `time` forgot verdicts, or earlier; `time` if it is not
+  /// known.
+  func horizon(at time: Instant) -> Instant { horizons.last { $0 <= time } ?? time }
 }
 
 extension Sampler {
-  /// Keeps the verdicts that are known by this clock, though spans may need them no longer. What spans know
-  /// does not depend on it.
-  public mutating func retainVerdicts(knownBy clock: Instant) {
+  /// Keeps the verdicts that were known when something was written at `time` or later, though spans may need
+  /// them no longer. What spans know does not depend on it.
+  public mutating func retainVerdicts(for time: Instant) {
+    let horizon = retention.horizon(at: time - configuration.clockLead)
+    let clock = min(time - configuration.verdictDisorder, horizon)
     guard clock != retention.clock else { return }
     retention.clock = clock
     // Some may be forgotten now.
@@ -57,7 +87,10 @@ extension Sampler {
   mutating func noteForgotten() {
     guard let oldest = verdicts.oldest, let nextOffset, recovery.clock == .distantPast else { return }
     let until = oldest + configuration.windows.lateWindow - Interval(nanoseconds: 1)
-    if until > horizon.clock { horizon.move(to: until, from: nextOffset) }
+    if until > horizon.clock {
+      horizon.move(to: until, from: nextOffset)
+      retention.note(step: horizon.clock)
+    }
   }
 
   /// Notes that a clock that was ahead, and is set back now, has forgotten verdicts.
@@ -67,8 +100,24 @@ extension Sampler {
     if let last = forgotten.last, last.before >= verdicts.before, last.since <= verdicts.since { return }
     // The new one says what these say.
     while let last = forgotten.last, last.since >= verdicts.since { forgotten.removeLast() }
-    if forgotten.count == ForgottenVerdicts.countMax { forgotten.removeFirst() }
     forgotten.append(verdicts)
+    if forgotten.count > ForgottenVerdicts.countMax { joinForgotten() }
+  }
+
+  /// Makes one of two neighbours, which says that more was forgotten than was: spans of some more traces open
+  /// them again. If it said less, those that did would be taken for late ones, and be lost. The two are those
+  /// with the least difference, of records times verdicts.
+  private mutating func joinForgotten() {
+    func difference(_ place: Int) -> Int64 {
+      let (one, next) = (forgotten[place], forgotten[place + 1])
+      let (records, overflow) = next.since.value.subtractingReportingOverflow(one.since.value)
+      let (product, isLarge) = max(0, records).multipliedReportingOverflow(
+        by: max(0, (next.before - one.before).nanoseconds))
+      return overflow || isLarge ? .max : product
+    }
+    guard let place = (0..<forgotten.count - 1).min(by: { difference($0) < difference($1) }) else { return }
+    let next = forgotten.remove(at: place + 1)
+    forgotten[place].before = max(forgotten[place].before, next.before)
   }
 
   /// When a verdict that is given now is given. It is not one of those that were forgotten, though the clock
@@ -88,15 +137,17 @@ extension Sampler {
     case .past(let past):
       // Spans may know it longer still, after an outage. What they follow is kept, and so are its logs.
       if verdicts[past].isKept { return .kept }
-      return end(ofVerdictAt: verdicts[past].decidedAt) > time ? .dropped : .unknown
-    case nil: return end(ofVerdictAt: retention.lost) > time ? .forgotten : .unknown
+      return isKnown(verdictAt: verdicts[past].decidedAt, at: time) ? .dropped : .unknown
+    case nil: return isKnown(verdictAt: retention.lost, at: time) ? .forgotten : .unknown
     }
   }
 
-  /// Until when what is written follows a verdict. Spans know verdicts somewhat longer than `late_window`;
-  /// older ones may be there or not.
-  private func end(ofVerdictAt time: Instant) -> Instant {
-    time + configuration.windows.lateWindow + configuration.windows.horizonLag
+  /// Whether what is written at `time` follows a verdict. Spans know verdicts somewhat longer than
+  /// `late_window`: how much longer, the horizon says. Older ones may be there or not.
+  private mutating func isKnown(verdictAt decided: Instant, at time: Instant) -> Bool {
+    let windows = configuration.windows
+    let clock = min(time - windows.horizonLag, retention.horizon(at: time))
+    return decided + windows.lateWindow > clock
   }
 
   /// Whether the stream clock is believed. Until a few records agree, the first one may have set it far

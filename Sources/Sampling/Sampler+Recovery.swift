@@ -49,6 +49,7 @@ extension Sampler {
     recovery.clock = point.clock
     forgotten = point.forgotten
     horizon.restore(point)
+    for step in horizon.steps { retention.note(step: step.clock) }
     lookups.noteCommitted(before: point.highWater)
     recovery.isHolding = isWhole && point.safeOffset < point.highWater
     policies.restoreBudgets(point.budgetLevels, at: point.clock)
@@ -132,7 +133,7 @@ extension Sampler {
       decidedAt: decidedAt)
     past.isTruncated = verdict.isTruncated
     past.isRestored = true
-    // A decision record does not state when the first span started; everything read by then had started.
+    // A record that does not state when the first span started: everything read by then had started.
     if !verdict.isKept {
       past.note(
         earliestStart: verdict.earliestStart ?? UInt64(clamping: decidedAt.nanoseconds),

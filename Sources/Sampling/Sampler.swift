@@ -546,7 +546,7 @@ public struct Sampler: ~Copyable {
     verdicts.turnBack(to: time)
     recalls.turnBack(to: time)
     handOuts.turnBack(to: time)
-    retention.lost = min(retention.lost, time)
+    retention.turnBack(to: time)
     // What is dated back was not forgotten before.
     for place in forgotten.indices { forgotten[place].before = min(forgotten[place].before, time) }
   }
@@ -608,6 +608,7 @@ public struct Sampler: ~Copyable {
     horizon.prune(before: safePoint(next: offset).offset)
     if horizon.mayMove(lateWindow: configuration.windows.lateWindow, now: clock) {
       horizon.move(to: clock, from: offset)
+      retention.note(step: horizon.clock)
     }
   }
 
@@ -616,7 +617,10 @@ public struct Sampler: ~Copyable {
     guard clock != .distantPast else { return }
     let lateWindow = configuration.windows.lateWindow
     let next = nextOffset ?? Offset(0)
-    if recovery.clock == .distantPast, horizon.steps.isEmpty { horizon.move(to: clock, from: next) }
+    if recovery.clock == .distantPast, horizon.steps.isEmpty {
+      horizon.move(to: clock, from: next)
+      retention.note(step: horizon.clock)
+    }
     guard let oldest = verdicts.oldest, oldest + lateWindow <= clock else { return }
     moveHorizon(from: next)
     let time = min(horizon.clock(at: next), retention.clock)

@@ -123,6 +123,10 @@ struct PastVerdict {
     }
   }
 
+  /// Whether a dropped trace's first span is known to have started before the verdict. Otherwise its start is
+  /// not known, or wrong.
+  var isStartKnown: Bool { !isKept && packed & PastVerdict.startBits != 0 }
+
   mutating func turnBack(to time: Instant) {
     let start = earliestStart
     decidedAt = min(decidedAt, time)

@@ -30,8 +30,8 @@ ROOT = '"root":{{"service":"frontend","operation":"GET /items"}}'
 COMPACT = (
     '{{"trace_id":"{id}","verdict":"drop","final":true,"span_count":50,"error_count":0,"byte_count":19000,'
     + ROOT
-    + ',"trigger":"root","late":false,"truncated_spans":0,"partition":0,"first_offset":{offset},"last_offset":{offset},'
-    '"decided_at":"{time}","config":"c550a3c6"}}'
+    + ',"earliest_start":"{time}","trigger":"root","late":false,"truncated_spans":0,"partition":0,'
+    '"first_offset":{offset},"last_offset":{offset},"decided_at":"{time}","config":"c550a3c6"}}'
 )
 FULL = (
     '{{"trace_id":"{id}","verdict":"{verdict}","final":true,"policy":null,"reasons":[],"probability":0,"threshold":null,'

@@ -1,9 +1,10 @@
 """Recall: dropped traces whose error or slow root comes after the verdict are read again from Kafka, and kept whole."""
 
 import struct
+import time
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from otlp import Maker, WireSpan, spans_in, traces_data
 from outcomes import Outcomes, assert_same_spans
 from test_console import Console
@@ -155,6 +156,38 @@ def test_a_request_outlives_its_worker(dropped, broker, run, read):
     outcomes.reader.quiet(1)
     check(outcomes, [*large, *late_errors], late_roots, more=1)
     assert Console(worker).metrics().value("tailrace_recalls_waiting") == 0
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["timed-out", "slow"])
+def test_a_root_that_outlasts_the_wait_is_kept_whole(kind, broker, run, read):
+    """A root of 30.011 s is the only thing that speaks for its trace, and the wait is 20 s: ten times as fast."""
+    topology = TailSampling(f"recall-{kind}", decision_wait="2s", decision_wait_after_root="1s")
+    broker.create(topology.spans, *topology.outputs, partitions=PARTITIONS)
+    worker = run(topology)
+    traces = Traces(broker, topology.spans, seed=35)
+    begun = time.monotonic()
+    ids = traces.make(5, slow=True)
+    outcomes = Outcomes(topology, read(topology.spans, *topology.outputs))
+    for each in ids:
+        root = traces.roots[each]
+        root.end_time_unix_nano = root.start_time_unix_nano + 3_001_100_000
+        if kind == "timed-out":
+            root.status.code = Status.STATUS_CODE_ERROR
+    outcomes.await_decisions(ids, worker.require_running)
+    assert {each["verdict"] for each in outcomes.final.values()} == {"drop"}
+    # Roots arrive when they end.
+    time.sleep(max(0, begun + 3.2 - time.monotonic()))
+    traces.send(*(traces.roots[each] for each in ids))
+    outcomes.reader.until(lambda: outcomes.recalled == set(ids), "the recalls", worker.require_running)
+    outcomes.reader.quiet(0.5)
+    reasons = ["errors", "slow"] if kind == "timed-out" else ["slow"]
+    for decision in outcomes.final.values():
+        assert (decision["verdict"], decision["recall"], decision["reasons"]) == ("keep", "done", reasons)
+        assert decision["span_count"] == 3
+    sent = spans_in(record.value for record in outcomes.reader.records[topology.spans])
+    kept = [span for spans in outcomes.kept.values() for span in spans]
+    assert_same_spans(kept, [span.kept("0") for span in sent])
     assert worker.stop() == 0
 
 

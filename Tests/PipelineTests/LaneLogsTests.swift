@@ -444,7 +444,88 @@ func logsRequest(_ logs: [TestLog], padding: Int = 0) -> [UInt8] {
     #expect(broker.points[first]?.logs?.next == Offset(2))
   }
 
+  /// Requests that are read again because the log was cut are recognised; those that came instead of lost
+  /// ones are not taken for them.
+  @Test func whatWasDealtWithIsNotWrittenAgain() throws {
+    let broker = broker()
+    for text in ["loga", "logb", "logc"] { append(TestLog(trace: 1, text: text), at: 1, to: broker) }
+    let link = MemoryLink(broker)
+    let lane = lane(link)
+    try step(lane, 0, 1)
+    tick(22, broker)
+    try step(lane, 22, 23)
+    #expect(try kept(broker) == ["loga", "logb", "logc"])
+    broker.logs[0].removeLast()
+    link.logsEndEarly = true
+    try step(lane, 24)
+    link.logsEndEarly = false
+    append(TestLog(trace: 1, text: "logd"), at: 1, to: broker)
+    append(TestLog(trace: 1, text: "loge"), at: 25, to: broker)
+    tick(50, broker)
+    try step(lane, 25, 50, 51)
+    #expect(try kept(broker) == ["loga", "logb", "logc", "logd", "loge"])
+    #expect(broker.points[first]?.logs?.next == Offset(4))
+  }
+
   // MARK: Recalls
+
+  /// Brokers that lost the end of the logs never deliver what a recall still waits for.
+  @Test func aRecallEndsWhereItsLogsDo() throws {
+    let broker = broker()
+    for (place, text) in ["loga", "logb", "logc"].enumerated() {
+      append(TestLog(trace: 2, text: text), at: 1 + Double(place), to: broker)
+    }
+    let link = MemoryLink(broker)
+    let lane = lane(link) { $0.sampler.windows.recallWindow = .seconds(3600) }
+    try step(lane, 0, 1)
+    tick(24, broker)
+    try step(lane, 24, 25)
+    #expect(lane.snapshot().lane.logs.dropped == 3)
+    broker.append(tracesData([TestSpan(trace: 2, id: 9, parent: 1, isError: true)]), at: at(30))
+    try step(lane, 30)
+    #expect(lane.snapshot().recallsPending == 1)
+    broker.logs[0].removeLast(2)
+    link.logsEndEarly = true
+    try step(lane, 30.1)
+    link.logsEndEarly = false
+    for tenth in 2..<20 as Range<Int> { try step(lane, 30 + Double(tenth) / 10) }
+    #expect(lane.snapshot().recallsPending == 0)
+    #expect(try kept(broker) == ["loga"])
+  }
+
+  /// No trace is cut because of what others hold: it waits until they are done.
+  @Test func logsOfARecallWaitForTheRoomOfOthers() throws {
+    let broker = broker()
+    broker.append(tracesData([TestSpan(trace: 4, id: 1)]), at: at(0))
+    var sizes: [Int] = []
+    for (trace, text) in [(2, "logb"), (4, "logc"), (4, "logd")] as [(UInt64, String)] {
+      let value = logsRequest([TestLog(trace: trace, text: text)], padding: 400 + 50 * Int(trace))
+      broker.logs[0].append(MemoryBroker.Input(timestamp: at(1), key: traceKey(trace), value: value))
+      sizes.append(value.count + MemoryLayout<RecalledLogs.Piece>.stride)
+    }
+    let link = MemoryLink(broker)
+    let lane = lane(link) {
+      $0.sampler.windows.recallWindow = .seconds(3600)
+      // The second trace fits by itself, but not with the first one.
+      $0.logs?.recalledBytesMax = sizes.reduce(0, +) - 1
+    }
+    try step(lane, 0, 1)
+    tick(24, broker)
+    try step(lane, 24, 25)
+    // The first trace's spans can't be read again yet: its logs are held.
+    link.silentAgain = [first]
+    for (trace, second) in [(2, 30), (4, 34)] as [(UInt64, Double)] {
+      broker.append(tracesData([TestSpan(trace: trace, id: 9, parent: 1, isError: true)]), at: at(second))
+      for tenth in 0..<20 as Range<Int> { try step(lane, second + Double(tenth) / 10) }
+    }
+    #expect(lane.job.partitions[0].state.recalledLogs.heldBytes == sizes[0])
+    link.silentAgain = []
+    for tenth in 0..<60 as Range<Int> { try step(lane, 40 + Double(tenth) / 10) }
+    #expect(lane.snapshot().recallsPending == 0)
+    #expect(try kept(broker) == ["logb", "logc", "logd"])
+    #expect(lane.snapshot().lane.logs.recalledTooMany == 0)
+    #expect(lane.job.partitions[0].state.recalledLogs.heldBytes == 0)
+  }
 
   @Test func aRecallBringsTheLogsThatWereDropped() throws {
     let broker = broker()

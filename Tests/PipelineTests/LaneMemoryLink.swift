@@ -237,12 +237,16 @@ final class MemoryLink: BrokerLink {
   /// The start times of all requests for decisions.
   private(set) var asked: [Instant] = []
 
+  /// Each verdict that is looked up takes 100 bytes.
+  private(set) var bytesLookedUp: UInt64 = 0
+
   func readDecisions(
     _ partition: PartitionID, since time: Instant, until end: Instant?,
     _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions {
     asked.append(time)
     guard let tail = tails.popLast() else { return .read(isWhole: true) }
+    if end != nil { bytesLookedUp += UInt64(100 * tail.verdicts.count) }
     for verdict in tail.verdicts { take(partition, verdict) }
     return tail.answer
   }

@@ -11,13 +11,18 @@ import Testing
 
   private func lane(
     _ link: MemoryLink, bytesPerSecond: Int = 1 << 20, recallBytes: Int = 64 << 20,
-    _ note: @escaping (LaneEvent) -> Void = { _ in }
+    lookUpBytesPerSecond: Int? = nil, _ note: @escaping (LaneEvent) -> Void = { _ in }
   ) -> Lane<MemoryLink, SamplingJob> {
     var sampler = SamplerConfiguration()
     sampler.dropped = .compact
     sampler.windows.recallWindow = .seconds(3600)
     sampler.limits.recallBytes = recallBytes
+    if lookUpBytesPerSecond != nil {
+      sampler.windows.lateWindow = .seconds(60)
+      sampler.windows.looksUpVerdicts = true
+    }
     var configuration = SamplingJob.Configuration(sampler: sampler, topic: "spans")
+    if let lookUpBytesPerSecond { configuration.lookUpBytesPerSecond = lookUpBytesPerSecond }
     configuration.recallBytesPerSecond = bytesPerSecond
     return Lane(link: link, configuration: configuration, report: note)
   }
@@ -171,7 +176,7 @@ import Testing
   }
 
   @Test func theBudgetFillsWithTimeUpToASecondsWorth() {
-    var budget = RecallBudget(rate: 1000)
+    var budget = ReadingBudget(rate: 1000)
     func mayRead(_ second: Double) -> Bool { budget.fill(at: at(second)) }
     #expect(mayRead(0), "it begins with a second's worth")
     budget.spend(2500)
@@ -197,6 +202,34 @@ import Testing
     for second in 26..<40 { try step(lane, Double(second)) }
     #expect(try revised(broker).count == 1)
     #expect(try broker.sampledSpans() == [traceID(1): [1, 2, 3]])
+  }
+
+  /// What is read to look up old verdicts has a budget of its own.
+  @Test func aLookupWaitsForItsBudget() throws {
+    let broker = broker()
+    let link = MemoryLink(broker)
+    let lane = lane(link, lookUpBytesPerSecond: 100)
+    try step(lane, 0, 1, 2, 9, 100, 200)
+    let late = TestSpan(trace: 1, id: 3, parent: 1, isError: true, end: UInt64(at(10).nanoseconds))
+    broker.append(tracesData([late]), at: at(200))
+    let verdict = try #require(try verdicts(broker).first)
+    let others = (10..<15).map {
+      RestoredVerdict(
+        traceID: traceID($0), isKept: false, isFinal: true, threshold: .never, decidedAt: at(5))
+    }
+    // Each verdict takes 100 bytes.
+    link.tails = [([verdict], .read(isWhole: true)), (others, .reading(read: 5, of: 6))]
+    var reads: [Double] = []
+    for tenth in 0..<200 {
+      let asked = link.asked.count
+      try step(lane, 200 + Double(tenth) / 10)
+      if link.asked.count > asked { reads.append(200 + Double(tenth) / 10) }
+    }
+    #expect(reads.count == 2)
+    #expect((reads.last ?? 0) - (reads.first ?? 0) > 4, "four seconds' worth was overdrawn")
+    #expect(lane.snapshot().lane.lookUpBytes == 600)
+    #expect(lane.snapshot().counters.lookupsFound == 1)
+    #expect(try revised(broker).map(\.recall) == ["done"])
   }
 
   @Test func aBrokersErrorIsRepeatedUnlessItIsFinal() throws {

@@ -14,8 +14,8 @@ import Testing
       trigger: .root, matches: 1, threshold: isKept ? SamplingThreshold(probability: 0.25) : .never,
       spanCount: 3,
       errorCount: 1, byteCount: 900, truncatedCount: 0, isLate: false, hasRoot: true,
-      start: 1_700_000_000_000_000_000, duration: 5_000_000, firstOffset: Offset(4), lastOffset: Offset(9),
-      openedAt: .start, decidedAt: .start)
+      start: 1_700_000_000_000_000_000, duration: 5_000_000, earliestStart: 1_700_000_000_000_000_000,
+      firstOffset: Offset(4), lastOffset: Offset(9), openedAt: .start, decidedAt: .start)
   }
 
   private func text(_ decision: Decision, _ names: DecisionNames, isCompact: Bool) -> String {
@@ -50,10 +50,26 @@ import Testing
     #expect(
       text(dropped, DecisionNames(), isCompact: true) == """
         {"trace_id":"0123456789abcdeffedcba9876543210","verdict":"drop","final":true,"span_count":3,\
-        "error_count":1,"byte_count":900,"root":null,"trigger":"root","late":false,"truncated_spans":0,\
-        "partition":3,"first_offset":4,"last_offset":9,"decided_at":"2023-11-14T22:13:20.000000000Z",\
+        "error_count":1,"byte_count":900,"root":null,"earliest_start":"2023-11-14T22:13:20.000000000Z",\
+        "trigger":"root","late":false,"truncated_spans":0,"partition":3,"first_offset":4,"last_offset":9,"decided_at":"2023-11-14T22:13:20.000000000Z",\
         "config":"0123abcd"}
         """)
+  }
+
+  /// The next owner judges late spans by the earliest start, which need not be the root's.
+  @Test(arguments: [false, true]) func droppedTracesStateTheirEarliestStart(isCompact: Bool) throws {
+    var dropped = decision(isKept: false)
+    func record() -> String { text(dropped, DecisionNames(), isCompact: isCompact) }
+    func restored() throws -> UInt64? { try RestoredVerdict(record: Array(record().utf8)).earliestStart }
+    #expect(record().contains("earliest_start") == isCompact, "start_time says the same")
+    #expect(try restored() == dropped.start)
+    dropped.earliestStart -= 5_000_000_001
+    #expect(try restored() == dropped.earliestStart)
+    // Nobody asks for that of a kept trace, nor of a late record.
+    dropped.isFinal = false
+    #expect(!record().contains("earliest_start"))
+    let kept = text(decision(), DecisionNames(), isCompact: false)
+    #expect(try RestoredVerdict(record: Array(kept.utf8)).earliestStart == nil)
   }
 
   /// A reader of a shortened record has to know that its trace is a skeleton.

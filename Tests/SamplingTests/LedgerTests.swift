@@ -264,11 +264,8 @@ private func samplePage() -> [UInt8] {
   }
 
   /// A restored verdict knows when its trace began, as the verdict itself does.
-  @Test(arguments: [DroppedRecords.compact, .ledger]) func lateSpansAreJudgedAsBefore(
-    _ dropped: DroppedRecords
-  )
-    throws
-  {
+  @Test(arguments: [DroppedRecords.compact, .full, .ledger])
+  func lateSpansAreJudgedAsBefore(_ dropped: DroppedRecords) throws {
     func adjust(_ configuration: inout SamplerConfiguration) {
       configuration.dropped = dropped
       configuration.policies = [
@@ -290,7 +287,7 @@ private func samplePage() -> [UInt8] {
     (late.start, late.end) = (9_000, 10_000)
     let (before, after) = (try first.send(late, at: 10_000), try second.send(late, at: 10_000))
     #expect(before.decisions.map(\.isLate) == [true])
-    #expect(after.decisions.map(\.isLate) == (dropped == .ledger ? [true] : []))
+    #expect(after.decisions.map(\.isLate) == [true])
   }
 
   // MARK: The order of recovery

@@ -363,6 +363,69 @@ import Testing
     #expect(try second.recall().kept.map(\.id).sorted() == [1, 2, 3, 4])
   }
 
+  /// The first span's start counts for those that come late, whatever says what it was.
+  @Test(arguments: [DroppedRecords.ledger, .compact, .full])
+  func aSlowEnvelopeIsRecalledAfterATakeover(_ dropped: DroppedRecords) throws {
+    let first = world { $0.dropped = dropped }
+    var past: [RestoredVerdict] = []
+    try first.send(child(2), at: 1000)
+    for case .decision(_, let record?) in try first.pass(to: 31_000) {
+      past.append(try RestoredVerdict(record: record))
+    }
+    past += try first.takeLedger()
+    try passing(first, at: 32_000)
+    let second = world { $0.dropped = dropped }
+    (second.log, second.offset) = (first.log, first.offset)
+    second.sampler.restore(try #require(first.commitPoint), past: past)
+    // Each takes 10 ms, together half a minute.
+    let late = try second.send(child(3, at: 32_000), at: 33_000)
+    #expect(late.written.map(\.recall) == ["requested"])
+    #expect(try second.recall().kept.map(\.id).sorted() == [2, 3])
+  }
+
+  /// Where nothing says when a trace started, its logs may be as old as the request allows.
+  @Test(arguments: [true, false]) func logsOfARestoredRecallAreSought(isStartKnown: Bool) throws {
+    let world = world()
+    let clock = Instant.at(1_000_000)
+    let point = CommitPoint(
+      safeOffset: Offset(9), clockAtSafeOffset: clock, highWater: Offset(9), clock: clock,
+      oldestRecall: clock - .seconds(10))
+    let id = TraceID(high: 0, low: TestSpan.unlucky)
+    var old = RestoredVerdict(
+      traceID: id, isKept: false, isFinal: true, threshold: .never, decidedAt: clock - .seconds(100),
+      firstOffset: Offset(1), lastOffset: Offset(1))
+    if isStartKnown { old.earliestStart = UInt64(Instant.at(700_000).nanoseconds) }
+    var asked = RestoredVerdict(
+      traceID: id, isKept: false, isFinal: false, isLate: true, reasons: ["errors"], threshold: .never,
+      decidedAt: clock - .seconds(10), firstOffset: Offset(1), lastOffset: Offset(5),
+      recall: .requested(until: Offset(1)))
+    asked.logsUntil = Offset(70)
+    // Brokers have lost the end of the logs since the request.
+    world.sampler.followLogs(from: Offset(50))
+    world.sampler.restore(point, past: [old, asked])
+    let logs = try #require(world.sampler.recallsWantingLogs.first?.logs)
+    #expect(logs.until == Offset(50))
+    if isStartKnown {
+      #expect(logs.since > .at(600_000) && logs.since < .at(700_000))
+    } else {
+      #expect(logs.since <= clock - .seconds(10 + 3600))
+    }
+  }
+
+  /// Logs that their brokers have lost are not waited for.
+  @Test func requestsEndWhereTheLogsDo() throws {
+    let world = world()
+    try world.send(.root(), at: 1000)
+    try world.pass(to: 31_000)
+    world.sampler.followLogs(from: Offset(9))
+    try world.send(error(2), at: 45_000)
+    #expect(world.sampler.recallsWantingLogs.map(\.logs?.until) == [Offset(9)])
+    world.sampler.cutLogs(at: Offset(20))
+    #expect(world.sampler.recallsWantingLogs.map(\.logs?.until) == [Offset(9)])
+    world.sampler.cutLogs(at: Offset(4))
+    #expect(world.sampler.recallsWantingLogs.map(\.logs?.until) == [Offset(4)])
+  }
+
   /// A request that is older than a later verdict on the same id does not undo it.
   @Test func anIDThatCameAgainKeepsItsLastVerdict() throws {
     let first = world()

@@ -127,7 +127,10 @@ extension MetricSection {
         "begun": $0.counters.lookups, "found": $0.counters.lookupsFound,
         "refused": $0.counters.lookupsRefused,
       ]
-    }
+    },
+    .counter("tailrace_verdict_lookup_bytes_total", "Bytes of verdicts read for that", .bytes) {
+      $0.snapshot.lane.lookUpBytes
+    },
   ]
 
   static let recalls: [Metric] = [

@@ -228,6 +228,9 @@ public protocol BrokerLink {
     _ take: (PartitionID, RestoredVerdict) -> Void
   ) throws(BrokerError) -> PastDecisions
 
+  /// Bytes of what calls of `readDecisions` with an `end` have read so far.
+  var bytesLookedUp: UInt64 { get }
+
   /// Prepares to read these partitions again for `use`, each from its offset on, and no others. It sends a
   /// request only where reading does not simply go on. If it fails, those that it has not sought are not
   /// read.

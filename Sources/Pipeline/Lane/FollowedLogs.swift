@@ -22,6 +22,22 @@ struct FollowedLogs {
       self.value = value
     }
 
+    /// Lends its key and value.
+    func lend<Result, Failure: Error>(
+      _ body: (RawSpan?, RawSpan?) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+      try Self.lend(key) { (key) throws(Failure) in
+        try Self.lend(value) { (value) throws(Failure) in try body(key, value) }
+      }
+    }
+
+    private static func lend<Result, Failure: Error>(
+      _ bytes: [UInt8]?, _ body: (RawSpan?) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+      guard let bytes else { return try body(nil) }
+      return try bytes.withRawBytes { (bytes) throws(Failure) in try body(bytes) }
+    }
+
     var byteCount: Int { (key?.count ?? 0) + (value?.count ?? 0) + MemoryLayout<Request>.stride }
   }
 
@@ -35,6 +51,12 @@ struct FollowedLogs {
   /// The place of the first whose wait is not bounded yet.
   private var firstUnbounded = 0
   private(set) var heldBytes = 0
+  /// Bytes of memory that it takes.
+  var byteCount: Int { heldBytes + dealt.byteCount }
+  /// The requests that were dealt with last,
+  private var dealt = DealtLogs()
+  /// and up to where requests that are read may be some of them; nil unless the log has been cut.
+  private var dealtUntil: Offset?
   /// Whether one was refused. Nothing is read until there is room.
   private var isFull = false
   /// The undecided trace that the first request waits for.
@@ -63,9 +85,6 @@ struct FollowedLogs {
   var position: LogsPosition? {
     since == .distantPast ? nil : LogsPosition(since: since, next: next ?? Offset(0))
   }
-
-  /// The clock by which verdicts may be forgotten, if requests are in order but for `disorder`.
-  func verdictsNeeded(disorder: Interval) -> Instant { since - disorder }
 
   /// Keeps `since` in step with the stream clock, which may start or be set back. What was decided before it
   /// starts is not known.
@@ -155,15 +174,32 @@ struct FollowedLogs {
   }
 
   /// A request was dealt with as it was read.
-  mutating func pass(_ offset: Offset) {
+  mutating func pass(_ offset: Offset, _ key: RawSpan?, _ value: RawSpan?) {
+    dealt.note(offset, key, value)
     nextToRead = offset.next
     next = nextToRead
     passMark()
   }
 
+  /// Passes over a request that is read again because the log has been cut, if it was dealt with before.
+  /// Returns whether it was.
+  mutating func passDealt(_ offset: Offset, _ key: RawSpan?, _ value: RawSpan?) -> Bool {
+    guard let end = dealtUntil else { return false }
+    guard offset < end else {
+      dealtUntil = nil
+      return false
+    }
+    guard dealt.contains(offset, key, value) else { return false }
+    nextToRead = offset.next
+    if head == nil { next = nextToRead }
+    passMark()
+    return true
+  }
+
   /// The first request that waits was dealt with.
   mutating func removeHead() {
     guard let request = head else { return }
+    request.lend { dealt.note(request.place.offset, $0, $1) }
     heldBytes -= request.byteCount
     held[first].key = nil
     held[first].value = nil
@@ -189,8 +225,10 @@ struct FollowedLogs {
   }
 
   /// The log ended before what was to be read: its brokers have lost some of it, and it goes on at `offset`
-  /// with what was written since then. What is held is read again there, if it is left.
+  /// with what was written since then. What is held is read again there, if it is left, and so are some that
+  /// have been dealt with.
   mutating func restart(at offset: Offset) {
+    dealtUntil = max(dealtUntil ?? offset, next ?? offset)
     (held, first, firstUnbounded, heldBytes, isFull, undecided) = ([], 0, 0, 0, false, nil)
     (nextToRead, next, mark) = (offset, offset, nil)
   }

@@ -82,6 +82,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var ledgerBytes: UInt64 = 0
   /// and pages that could not be read back.
   public var ledgerPagesUnreadable: UInt64 = 0
+  /// Bytes of verdicts that were read to look up old ones.
+  public var lookUpBytes: UInt64 = 0
   /// Records of kept spans.
   public var sampled: UInt64 = 0
   /// Dead letters by reason.

@@ -35,11 +35,16 @@ struct RecalledLogs {
   var heldBytesMax = Int.max
   /// Log records of the request being read that had no room.
   private var tooMany: UInt64 = 0
+  /// Whether a pass has begun and not ended. It may have no traces left.
+  private(set) var isReading = false
+  /// Whether a trace has waited for what other passes hold: it needs more room than they leave.
+  private var needsAllRoom = false
 
   /// A pass takes in so many traces.
   private static var tracesMax: Int { 256 }
 
-  var isReading: Bool { !wanted.isEmpty }
+  /// Whether another pass may begin.
+  func mayBegin(room: Int) -> Bool { !isReading && heldBytes <= (needsAllRoom ? 0 : room / 2) }
   /// Whether the pass has read all that it needs.
   var isDone: Bool { next.map { $0 >= until } ?? false }
 
@@ -55,35 +60,56 @@ struct RecalledLogs {
       since = min(since, logs.since - wait)
       until = max(until, logs.until)
     }
+    isReading = !order.isEmpty
+    needsAllRoom = false
   }
 
   /// Reading begins at `first`; nil if there is nothing to read.
   mutating func found(_ first: Offset?) { next = min(first ?? until, until) }
 
+  /// The log ends at `end`: its brokers have lost what came after that.
+  mutating func cut(at end: Offset) {
+    wanted = wanted.mapValues { min($0, end) }
+    until = min(until, end)
+  }
+
   /// The log begins at `offset`.
   mutating func lose(before offset: Offset) { next = max(next ?? offset, offset) }
 
   /// Whether a request is the next one.
-  func expects(_ offset: Offset) -> Bool { next.map { offset >= $0 } ?? false }
+  func expects(_ offset: Offset) -> Bool { isReading && next.map { offset >= $0 } ?? false }
 
   /// Whether the pass wants a trace's logs in the request at `offset`.
   func wants(_ traceID: TraceID, at offset: Offset) -> Bool { wanted[traceID].map { offset < $0 } ?? false }
 
   /// Holds what a request has of one of the pass's traces. If that is too much, those that were requested
-  /// last wait for another pass; what has no room even so is counted.
+  /// last wait for another pass, and so does the last one while earlier passes hold anything. What has no
+  /// room even so is counted.
   mutating func hold(_ piece: Piece) {
     guard wanted[piece.traceID] != nil else { return }
-    while heldBytes + piece.byteCount > heldBytesMax, order.count > 1, let last = order.popLast() {
-      wanted[last] = nil
-      forget(last)
-    }
+    while heldBytes + piece.byteCount > heldBytesMax, order.count > 1 { putBackLast() }
     guard wanted[piece.traceID] != nil else { return }
-    guard heldBytes + piece.byteCount <= heldBytesMax || pieces[piece.traceID] == nil else {
-      tooMany += piece.count
-      return
+    if heldBytes + piece.byteCount > heldBytesMax {
+      guard pieces.keys.allSatisfy({ $0 == piece.traceID }) else {
+        // The pass has no traces left: it ends with this request.
+        putBackLast()
+        needsAllRoom = true
+        until = Offset(0)
+        return
+      }
+      guard pieces.isEmpty else {
+        tooMany += piece.count
+        return
+      }
     }
     heldBytes += piece.byteCount
     pieces[piece.traceID, default: []].append(piece)
+  }
+
+  private mutating func putBackLast() {
+    guard let last = order.popLast() else { return }
+    wanted[last] = nil
+    forget(last)
   }
 
   /// Notes that a request was read. Returns how many of its log records had no room.
@@ -95,7 +121,10 @@ struct RecalledLogs {
 
   /// Ends the pass. Returns its traces.
   mutating func end() -> [TraceID] {
-    defer { (wanted, order, since, until, next) = ([:], [], .distantFuture, Offset(0), nil) }
+    defer {
+      (wanted, order, since, until, next) = ([:], [], .distantFuture, Offset(0), nil)
+      isReading = false
+    }
     return order
   }
 
@@ -117,9 +146,7 @@ extension SamplingJob {
     guard let configuration = logs?.configuration, recallLogsAt <= now else { return }
     let room = configuration.recalledBytesMax / max(1, partitions.count)
     for partition in partitions where !partition.state.sampler.isRecovering {
-      guard !partition.state.recalledLogs.isReading, partition.state.recalledLogs.heldBytes <= room / 2 else {
-        continue
-      }
+      guard partition.state.recalledLogs.mayBegin(room: room) else { continue }
       let wanting = partition.state.sampler.recallsWantingLogs
       partition.state.recalledLogs.begin(wanting, wait: configuration.wait)
     }

@@ -25,6 +25,8 @@ extension SamplingJob {
     package var compressAbovePercent = 50
     /// Bytes a second that may be read again for recalls.
     package var recallBytesPerSecond = 32 << 20
+    /// Bytes of verdicts that are read in a second to look up old ones.
+    package var lookUpBytesPerSecond = 32 << 20
     /// How logs follow verdicts; nil if none do.
     package var logs: LogsConfiguration?
     /// The clock of a partition that has caught up and been quiet for this long advances with time.

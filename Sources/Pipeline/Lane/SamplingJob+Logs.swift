@@ -71,19 +71,11 @@ extension SamplingJob {
   /// Has samplers keep the verdicts that logs still need.
   private func retainVerdicts() {
     guard logs != nil else { return }
-    let disorder = disorderOfVerdicts
     for partition in partitions {
       guard let logs = partition.state.logs else { continue }
-      partition.state.sampler.retainVerdicts(knownBy: logs.verdictsNeeded(disorder: disorder))
+      partition.state.sampler.retainVerdicts(for: logs.since)
       partition.state.sampler.followLogs(from: logs.next)
     }
-  }
-
-  /// How much longer than `late_window` verdicts are needed for logs: clocks differ, and spans know verdicts
-  /// longer, too.
-  var disorderOfVerdicts: Interval {
-    let (lead, lag) = (configuration.sampler.clockLead, configuration.sampler.windows.horizonLag)
-    return Interval(nanoseconds: lead.nanoseconds.addingReportingOverflow(lag.nanoseconds).partialValue)
   }
 
   /// The pause after the logs could not be sought.
@@ -114,12 +106,17 @@ extension SamplingJob {
   }
 
   /// Goes on in a log that ends before what was to be read. Offsets say nothing any more, but times do: what
-  /// was dealt with was written before then.
+  /// was dealt with was written before then. Requests of logs that are read for recalls end there as well:
+  /// otherwise their passes would wait for what may never be written.
   private mutating func restartLogs(of id: PartitionID, through link: some BrokerLink) throws(BrokerError) {
     guard let partition = find(id), let state = partition.state.logs else { return }
     let found = try link.findLogs([(id, state.since)]).first.flatMap(\.self)
     let end = try link.logEnds(of: [id]).first?.end
     partition.state.logs?.restart(at: found ?? end ?? Offset(0))
+    if let end {
+      partition.state.recalledLogs.cut(at: end)
+      partition.state.sampler.cutLogs(at: end)
+    }
     report(.logsLost(id, from: state.nextToRead, to: state.nextToRead))
   }
 
@@ -139,7 +136,7 @@ extension SamplingJob {
         return
       }
       let time = partition.state.logs?.writtenAt(request.place, wait, now: clock, patience: patience) ?? clock
-      let undecided = try Self.lend(request) { (key, value) throws(BrokerError) in
+      let undecided = try request.lend { (key, value) throws(BrokerError) in
         try logs?.deal(
           with: request.place, writtenAt: time, key: key, value: value, asking: &partition.state.sampler,
           to: link) ?? nil
@@ -161,6 +158,7 @@ extension SamplingJob {
       partition.state.logs?.expects(place.offset) == true
     else { return }
     partition.state.logs?.noteRead(at: steady)
+    if partition.state.logs?.passDealt(place.offset, key, value) == true { return }
     let clock = partition.state.sampler.clock
     var place = place
     place.timestamp = place.timestamp ?? clock
@@ -176,7 +174,7 @@ extension SamplingJob {
       if undecided == nil {
         partition.state.logs?.advance(to: time)
         partition.state.logs?.note(delay: clock - due)
-        partition.state.logs?.pass(place.offset)
+        partition.state.logs?.pass(place.offset, key, value)
         return
       }
     }
@@ -186,26 +184,11 @@ extension SamplingJob {
     if isFirst { partition.state.logs?.undecided = undecided }
   }
 
-  private static func lend<Result>(
-    _ request: FollowedLogs.Request, _ body: (RawSpan?, RawSpan?) throws(BrokerError) -> Result
-  ) throws(BrokerError) -> Result {
-    try lend(request.key) { (key) throws(BrokerError) in
-      try lend(request.value) { (value) throws(BrokerError) in try body(key, value) }
-    }
-  }
-
-  private static func lend<Result>(
-    _ bytes: [UInt8]?, _ body: (RawSpan?) throws(BrokerError) -> Result
-  ) throws(BrokerError) -> Result {
-    guard let bytes else { return try body(nil) }
-    return try bytes.withRawBytes { (bytes) throws(BrokerError) in try body(bytes) }
-  }
-
   /// Bytes of memory that logs take.
   var logBytes: Int {
     guard let logs else { return 0 }
     return partitions.reduce(logs.byteCount) {
-      $0 + ($1.state.logs?.heldBytes ?? 0) + $1.state.recalledLogs.heldBytes
+      $0 + ($1.state.logs?.byteCount ?? 0) + $1.state.recalledLogs.heldBytes
     }
   }
 }

@@ -5,8 +5,8 @@ internal import Sampling
 internal import SpanStorage
 internal import Topology
 
-/// The bytes that a lane may read again.
-struct RecallBudget {
+/// The bytes that a lane may read for something that can wait.
+struct ReadingBudget {
   /// Bytes a second.
   var rate: Int
   /// What may be read now; negative after a batch that was larger.

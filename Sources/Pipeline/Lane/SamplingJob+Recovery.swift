@@ -55,7 +55,7 @@ extension SamplingJob {
       partition: waiting.id, configuration: configuration.sampler, memory: memory, workspace: workspace)
     if let point {
       sampler.restore(point, isWhole: isWhole)
-      if let needed = verdictsForLogs(of: point) { sampler.retainVerdicts(knownBy: needed) }
+      if logs != nil, let position = point.logs { sampler.retainVerdicts(for: position.since) }
     }
     if logs != nil { sampler.followLogs(from: point?.logs?.next) }
     var state = PartitionState(sampler, point, assignedAt: waiting.since, at: moment)
@@ -66,7 +66,7 @@ extension SamplingJob {
   /// The clock by which verdicts are needed for logs; nil if none are, or it is not known.
   private func verdictsForLogs(of point: CommitPoint) -> Instant? {
     guard logs != nil, let position = point.logs else { return nil }
-    return FollowedLogs(position).verdictsNeeded(disorder: disorderOfVerdicts)
+    return position.since - configuration.sampler.verdictDisorder
   }
 
   /// Reads back more of the verdicts that were committed with `point` or before. Returns whether that was

@@ -43,12 +43,16 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var askAgainAt = Instant.distantPast
 
   /// What may be read again for recalls.
-  var recallBudget: RecallBudget
+  var recallBudget: ReadingBudget
   /// Nothing is sought before then, by the steady clock.
   var seekAgainAt = Instant.distantPast
   /// How many times that failed: then another partition is sought first.
   var seekFailures = 0
-  /// The same for old verdicts.
+  /// The same for old verdicts: what may be read,
+  var lookUpBudget: ReadingBudget
+  /// what the link has read,
+  var lookUpBytes: UInt64 = 0
+  /// and when they may be sought.
   var lookUpAgainAt = Instant.distantPast
   /// Whether something is being read again.
   var isRecalling = false
@@ -68,7 +72,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var askForLogsAt = Instant.distantPast
 
   init(_ configuration: Configuration, report: @escaping (LaneEvent) -> Void) {
-    recallBudget = RecallBudget(rate: configuration.recallBytesPerSecond)
+    recallBudget = ReadingBudget(rate: configuration.recallBytesPerSecond)
+    lookUpBudget = ReadingBudget(rate: configuration.lookUpBytesPerSecond)
     self.configuration = configuration
     self.configuration.sampler.limits.splitBytes = configuration.splitBytesMax
     self.configuration.sampler.limits.sampledBytes = configuration.sampledBytesMax

@@ -282,6 +282,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
   }
 
+  package var bytesLookedUp: UInt64 { tail?.bytesLookedUp ?? 0 }
+
   package var commitsTogether: Bool { transactionalID != nil }
 
   package func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {

@@ -51,6 +51,7 @@ struct LanePlan: Sendable {
     configuration.pace = CommitPace(worker)
     configuration.memoryBytesMax = topology.limits.memory / worker.lanes
     configuration.recallBytesPerSecond = topology.recall.bytesPerSecond / worker.lanes
+    configuration.lookUpBytesPerSecond = configuration.recallBytesPerSecond
     configuration.logs = topics.logs.map { logs in
       var configuration = LogsConfiguration(topic: logs.name)
       configuration.encoding = logs.encoding

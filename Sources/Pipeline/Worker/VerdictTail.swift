@@ -56,6 +56,8 @@ final class VerdictTail<Clients: KafkaClients> {
   private let reader: Clients.Consumer
   private let clients: Clients
   private var readings: [PartitionID: Reading] = [:]
+  /// Bytes of the records that were read for calls with an end.
+  private(set) var bytesLookedUp: UInt64 = 0
 
   private static var tooLateMax: Int { 1000 }
   /// How long a call reads.
@@ -170,6 +172,7 @@ final class VerdictTail<Clients: KafkaClients> {
     let count = reader.poll(timeout: waits ? .milliseconds(5) : .zero) { info, _, value in
       let partition = PartitionID(info.partition)
       guard readings[partition] != nil else { return }
+      if readings[partition]?.until != nil { bytesLookedUp += UInt64(value?.byteCount ?? 0) }
       readings[partition]?.next = info.offset + 1
       readings[partition]?.progressAt = now
       guard let value else { return }

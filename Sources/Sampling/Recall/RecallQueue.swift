@@ -84,6 +84,15 @@ struct RecallQueue {
     }
   }
 
+  /// No logs from `end` on are read: they are not in their log any more.
+  mutating func cutLogs(at end: Offset) {
+    awaitingLogs = awaitingLogs.mapValues { request in
+      var request = request
+      if let logs = request.logs { request.logs?.until = min(logs.until, end) }
+      return request
+    }
+  }
+
   /// Notes that a trace's logs have been read.
   mutating func noteLogsRead(of traceID: TraceID) {
     guard let request = awaitingLogs.removeValue(forKey: traceID) else { return }

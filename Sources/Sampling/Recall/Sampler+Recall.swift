@@ -76,11 +76,7 @@ extension Sampler {
     // The id may have come again since, and been decided.
     let isLast = past.map { verdicts[$0].decidedAt <= requestedAt } ?? true
     let known = isLast ? past.map { verdicts[$0] } : nil
-    let logs = verdict.logsUntil.flatMap {
-      logStretch(
-        decidedAt: known?.decidedAt ?? requestedAt - configuration.windows.recallWindow,
-        start: known.map { $0.isKept ? .max : $0.earliestStart } ?? .max, until: $0)
-    }
+    let logs = verdict.logsUntil.flatMap { restoredLogStretch(known, requestedAt: requestedAt, until: $0) }
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
@@ -119,6 +115,23 @@ extension Sampler {
     return LogStretch(since: min(opened, started) - windows.decisionWait, until: until)
   }
 
+  /// The same for a request of an earlier owner.
+  ///
+  /// - Parameter known: the verdict that the request is about; nil if it was not read back. It may not say
+  ///   when the trace started: then the stretch begins as early as the request allows.
+  private mutating func restoredLogStretch(
+    _ known: PastVerdict?, requestedAt: Instant, until: Offset
+  ) -> LogStretch? {
+    // Brokers may have lost the end of the logs since then.
+    let until = nextLogs.map { min($0, until) } ?? until
+    if let known, known.isStartKnown {
+      return logStretch(decidedAt: known.decidedAt, start: known.earliestStart, until: until)
+    }
+    let earliest = requestedAt - configuration.windows.recallWindow
+    return logStretch(
+      decidedAt: known.map { min($0.decidedAt, earliest) } ?? earliest, start: .max, until: until)
+  }
+
   /// A span that started longer before its trace's verdict has a wrong start.
   private static var oldestStart: Interval { .seconds(7200) }
 
@@ -131,6 +144,9 @@ extension Sampler {
 
   /// The recalls that wait until their traces' logs have been read, the oldest first.
   public var recallsWantingLogs: [RecallRequest] { recalls.wantingLogs }
+
+  /// Notes that the logs end at `end`: their brokers have lost what came after that.
+  public mutating func cutLogs(at end: Offset) { recalls.cutLogs(at: end) }
 
   /// Notes that a trace's logs have been read: its spans are next.
   public mutating func noteLogsRead(of traceID: TraceID) { recalls.noteLogsRead(of: traceID) }

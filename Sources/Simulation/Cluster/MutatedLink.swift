@@ -86,13 +86,15 @@ final class MutatedLink: BrokerLink {
     case .recallTwice:
       return try link.readDecisions(partition, since: time, until: end) { if !$1.isRevised { take($0, $1) } }
     case .forgetLedger:
-      // Only the ledger states it.
+      // What it says keeps nothing and has no reasons.
       return try link.readDecisions(partition, since: time, until: end) { id, verdict in
-        if verdict.earliestStart == nil { take(id, verdict) }
+        if verdict.isKept || !verdict.reasons.isEmpty { take(id, verdict) }
       }
     default: return try link.readDecisions(partition, since: time, until: end, take)
     }
   }
+
+  var bytesLookedUp: UInt64 { link.bytesLookedUp }
 
   func commit(_ points: [(PartitionID, CommitPoint)]) throws(BrokerError) {
     try link.commit(points.map { ($0, mutated($1)) })

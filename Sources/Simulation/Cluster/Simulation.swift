@@ -210,6 +210,7 @@ public final class Simulation {
       configuration.logs?.recalledBytesMax = 65_536
     }
     if options.recallsSlowly { configuration.recallBytesPerSecond = options.forgetsSoon ? 1500 : 600 }
+    if options.recallsSlowly { configuration.lookUpBytesPerSecond = 20_000 }
     // Their logs are read again, too.
     if options.hasLogs { configuration.recallBytesPerSecond *= 4 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }

@@ -87,7 +87,7 @@ struct CapacityCoefficients {
       source: "generate, replay: 197 records of 632 bytes for 119 kept traces, 78 of them early"),
     CapacityCoefficient(
       name: "decision-bytes-dropped", value: 25, unit: "bytes",
-      source: "the ledger: 24 to 25 on generated traffic (docs/ledger.md); 333 with dropped: compact"),
+      source: "the ledger: 24 to 25 on generated traffic (docs/ledger.md); 383 with dropped: compact"),
   ]
 
   /// The figure called `name`, one of those above.
