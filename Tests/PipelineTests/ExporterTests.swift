@@ -1,6 +1,7 @@
 // The exporter over an in-memory broker and a store that answers on demand: what is committed when, dead
 // letters, back-pressure, and what a rebalance leaves.
 
+import Compression
 import OTLP
 import Sampling
 import Synchronization
