@@ -10,6 +10,7 @@
 #   MIN_INSYNC      copies that must have a record before it counts as written; 2, or 1 with fewer replicas
 #   COMMAND_CONFIG  a file of client properties, for TLS and SASL
 #   LOGS            if set, also the topics for logs that follow (topics.logs)
+#   METRICS         if set, also the topic for metrics of all spans (topics.metrics)
 #   KAFKA_TOPICS    the tool; kafka-topics.sh
 set -euo pipefail
 
@@ -43,6 +44,11 @@ if [ -n "${LOGS:-}" ]; then
   create logs message.timestamp.type=LogAppendTime retention.ms=21600000 max.message.bytes=1048588
   create sampled-logs retention.ms=86400000 max.message.bytes=1114124
   topics+=(logs sampled-logs)
+fi
+if [ -n "${METRICS:-}" ]; then
+  # The longest outage of the metrics' store to survive. As sampled.
+  create metrics retention.ms=86400000 max.message.bytes=1114124
+  topics+=(metrics)
 fi
 
 for topic in "${topics[@]}"; do
