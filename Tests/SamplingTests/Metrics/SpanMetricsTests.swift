@@ -181,7 +181,8 @@ import Testing
     let run = Run(log, Self.configuration { $0.windows.decisionWaitAfterRoot = .seconds(2) })
     for offset in 0..<8 as Range<Int64> { try run.read(offset) }
     try run.commit()
-    let point = try #require(run.sampler.commitPoint)
+    let now = run.sampler.commitPoint
+    let point = try #require(now)
     #expect(point.safeOffset == Offset(6) && point.committedOffset == Offset(0))
     let next = run.crash()
     #expect(next == 0 && run.sampler.isRecovering)
@@ -202,7 +203,8 @@ import Testing
     let log = (0..<4).map { Entry(spans: [.root(of: UInt64($0 + 1))], time: Int64($0) * 1000) }
     let before = Run(log, Self.configuration { $0.metrics = nil })
     for offset in 0..<3 as Range<Int64> { try before.read(offset) }
-    let point = try #require(before.sampler.commitPoint)
+    let now = before.sampler.commitPoint
+    let point = try #require(now)
     #expect(point.counting == nil)
     let run = Run(log, Self.configuration())
     run.sampler.restore(point)
