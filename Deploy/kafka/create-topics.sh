@@ -11,6 +11,7 @@
 #   COMMAND_CONFIG  a file of client properties, for TLS and SASL
 #   LOGS            if set, also the topics for logs that follow (topics.logs)
 #   EXPORT          if set, also the topic for what the exporter's store refuses (kind: export)
+#   METRICS         if set, also the topic for metrics of all spans (topics.metrics)
 #   KAFKA_TOPICS    the tool; kafka-topics.sh
 set -euo pipefail
 
@@ -48,6 +49,11 @@ fi
 if [ -n "${EXPORT:-}" ]; then
   create sampled.dead-letters retention.ms=604800000 max.message.bytes=16842752
   topics+=(sampled.dead-letters)
+fi
+if [ -n "${METRICS:-}" ]; then
+  # The longest outage of the metrics' store to survive. As sampled.
+  create metrics retention.ms=86400000 max.message.bytes=1114124
+  topics+=(metrics)
 fi
 
 for topic in "${topics[@]}"; do

@@ -58,9 +58,13 @@ public struct CommitPoint: Equatable, Sendable {
   public var follower: FollowerPoint?
   /// The position in the partition of the same number of the logs' topic. Nil if none is known.
   public var logs: LogsPosition?
+  /// Which spans have been counted and written as metrics; nil if they are not counted.
+  public var counting: CountingPoint?
 
   /// The offset to commit: the first record that is still needed.
-  public var committedOffset: Offset { min(safeOffset, follower?.position ?? safeOffset) }
+  public var committedOffset: Offset {
+    min(safeOffset, min(follower?.position ?? safeOffset, counting?.next ?? safeOffset))
+  }
 
   /// The clock at the oldest verdict that is needed for more than the spans to come.
   public var oldestNeed: Instant? {
@@ -104,7 +108,8 @@ public struct CommitPoint: Equatable, Sendable {
   /// is, and its offset, than those of the step before. If windows are log-backed: `s=` the safe offset, `f=`
   /// the follower's position, `h=` the clock at the oldest verdict that it has not passed, `a=` and `u=`
   /// where log-backed traces begin and end; the last three may be missing. With shadow
-  /// policies: `shadow=` their levels.
+  /// policies: `shadow=` their levels. With metrics: `m=` the first record whose spans are not counted and
+  /// written, and where the next points start; and `s=` the safe offset if it is after that record.
   public var metadata: String {
     let point = "\(highWater.value);\(clockAtSafeOffset.nanoseconds);\(clock.nanoseconds)"
     let levels = budgetLevels.map(String.init).joined(separator: ",")
@@ -134,8 +139,10 @@ public struct CommitPoint: Equatable, Sendable {
   /// The fields with names.
   private var fields: [String] {
     var fields: [String] = []
+    if committedOffset < safeOffset || follower != nil { fields.append("s=\(safeOffset.value)") }
+    if let counting { fields.append("m=\(counting.next.value):\(counting.since.nanoseconds)") }
     if let follower {
-      fields = ["s=\(safeOffset.value)", "f=\(follower.position.value)"]
+      fields.append("f=\(follower.position.value)")
       if let oldest = follower.oldestVerdict { fields.append("h=\(oldest.nanoseconds)") }
       if follower.from > Offset(.min) { fields.append("a=\(follower.from.value)") }
       if follower.until < Offset(.max) { fields.append("u=\(follower.until.value)") }
@@ -204,6 +211,7 @@ public struct CommitPoint: Equatable, Sendable {
         let isPlausible = values.count >= 2 && values.count <= CommitPoint.budgetLevelsMax + 2
         guard isPlausible, values.allSatisfy({ $0 >= 0 }) else { return false }
       case "l": guard values.count == 2, values[1] >= 0 else { return false }
+      case "m": guard values.count == 2, values[0] >= 0 else { return false }
       default: return false
       }
     }
@@ -213,13 +221,20 @@ public struct CommitPoint: Equatable, Sendable {
     if let values = numbers["l"] {
       logs = LogsPosition(since: Instant(nanoseconds: values[0]), next: Offset(values[1]))
     }
-    if let safe = one("s"), let position = one("f") {
-      guard position <= safe else { return false }
+    if let values = numbers["m"] {
+      guard values[0] <= highWater.value else { return false }
+      counting = CountingPoint(next: Offset(values[0]), since: Instant(nanoseconds: values[1]))
+    }
+    if let safe = one("s") {
+      guard one("f") != nil || numbers["m"] != nil else { return false }
       safeOffset = Offset(safe)
+    }
+    if one("s") != nil, let position = one("f") {
+      guard position <= safeOffset.value else { return false }
       follower = FollowerPoint(
         position: Offset(position), oldestVerdict: one("h").map { Instant(nanoseconds: $0) },
         from: Offset(one("a") ?? .min), until: Offset(one("u") ?? .max))
-    } else if !["s", "f", "h", "a", "u"].allSatisfy({ numbers[$0] == nil }) {
+    } else if !["f", "h", "a", "u"].allSatisfy({ numbers[$0] == nil }) {
       return false
     }
     // The first step is at the safe offset.

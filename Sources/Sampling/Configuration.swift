@@ -53,6 +53,8 @@ public struct Limits: Equatable, Sendable {
   public var ledgerPageBytes = 128 << 10
   /// Records of counts are at most this large: the keys with the fewest traces are counted as one.
   public var statsBytes = 900_000
+  /// Records of metrics are at most this large; at least 12,000.
+  public var metricsBytes = 900_000
   /// Distinct service names; the rest share one.
   public var services = 10_000
   /// Services whose verdicts are counted individually; the rest share a count.
@@ -130,6 +132,8 @@ public struct SamplerConfiguration: Sendable {
   public var shadow: [Policy] = []
   /// How the rates of the `adaptive` policy are found; nil if there is none.
   public var baseline: BaselineConfiguration?
+  /// How all spans are counted for metrics; nil if they are not.
+  public var metrics: SpanMetricsConfiguration?
   /// Identifies everything that verdicts depend on; repeated in decision records.
   public var version = ""
   /// What is written about dropped traces.

@@ -16,6 +16,8 @@ public struct Effects: Sendable {
     case account(page: Range<Int>, traces: Int)
     /// The partition's counts of an interval, for the whole fleet: key and value of a `stats` record.
     case count(key: Range<Int>, record: Range<Int>)
+    /// Metrics of all spans: a `MetricsData` at `record`, with two points for each of `series`.
+    case measure(record: Range<Int>, series: Int)
     /// Unusable spans of a record that is otherwise usable: a `TracesData` at `bytes`.
     case reject(RejectedSpans, bytes: Range<Int>)
   }
@@ -149,6 +151,12 @@ public struct SamplerCounters: Equatable, Sendable {
   public var servicesBeyondLimit: UInt64 = 0
   /// Spans whose baseline key is beyond the limit of distinct keys.
   public var keysBeyondLimit: UInt64 = 0
+  /// Spans counted for metrics: those that are counted again because their counts were not written, too.
+  public var spansCounted: UInt64 = 0
+  /// Those of them whose series is beyond the limit.
+  public var spansCountedTogether: UInt64 = 0
+  /// Data points of metrics written.
+  public var metricPoints: UInt64 = 0
   /// Spans whose tracestate could not be given a threshold.
   public var tracestatesLeftAlone: UInt64 = 0
   /// Decision records that were shortened to fit their topic.
@@ -222,6 +230,9 @@ extension SamplerCounters {
     verdictsForgottenEarly += other.verdictsForgottenEarly
     servicesBeyondLimit += other.servicesBeyondLimit
     keysBeyondLimit += other.keysBeyondLimit
+    spansCounted += other.spansCounted
+    spansCountedTogether += other.spansCountedTogether
+    metricPoints += other.metricPoints
     tracestatesLeftAlone += other.tracestatesLeftAlone
     conditionErrors += other.conditionErrors
     conditionErrorsSaid += other.conditionErrorsSaid

@@ -71,11 +71,12 @@ extension SamplerConfiguration {
     }
   }
 
-  /// The same for a sampler that only accumulates: without a baseline, without looking up
-  /// verdicts, and with spans in memory.
+  /// The same for a sampler that only accumulates: without a baseline, metrics or looking up verdicts, and
+  /// with spans in memory.
   var forCollecting: SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
+    configuration.metrics = nil
     configuration.windows.looksUpVerdicts = false
     configuration.windows.buffer = .memory
     return configuration

@@ -14,6 +14,8 @@ import OTLP
 
 /// What a sampler knows from its predecessor while it reads records again.
 struct Recovery {
+  /// Records before this are read again only for their spans to be counted for metrics.
+  var samplesFrom = Offset(.min)
   /// Records before this are being read again.
   var highWater = Offset(0)
   /// The stream clock after the record before the high water.
@@ -34,7 +36,7 @@ struct Recovery {
 
 extension Sampler {
   /// Resumes the partition at `point`. The sampler must not have read anything yet; the next record it reads
-  /// is the one at the safe offset.
+  /// is the one at the safe offset, or an earlier one whose spans were not counted: see `nextOffset`.
   ///
   /// - Parameters:
   ///   - point: the partition's last commit.
@@ -45,6 +47,8 @@ extension Sampler {
   public mutating func restore(_ point: CommitPoint, past: [RestoredVerdict] = [], isWhole: Bool = true) {
     invariant(nextOffset == nil && table.count == 0, "a sampler can't be restored after it has read")
     begin(at: point.safeOffset, clock: point.clockAtSafeOffset)
+    recovery.samplesFrom = point.safeOffset
+    restoreMetrics(point)
     recovery.highWater = point.highWater
     recovery.clock = point.clock
     forgotten = point.forgotten

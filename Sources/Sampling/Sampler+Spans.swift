@@ -172,16 +172,22 @@ extension Sampler {
   /// Adds the service of a resource to the trace's list, if it is new.
   @inline(__always)
   private mutating func note(_ resource: ResourceView, of bytes: RawSpan, in slot: Int) -> NameID {
-    guard resource.serviceName.count > 0 else { return .none }
-    let place = Int(truncatingIfNeeded: resource.number & 0xff)
-    let isKnown =
-      resource.number != 0 && place < knownServices.count && knownServices[place].resource == resource.number
-    let service = isKnown ? knownServices[place].service : service(of: resource, in: bytes)
-    guard !serviceLists.contains(service, table[slot].services),
+    let service = findService(of: resource, in: bytes)
+    guard service != .none, !serviceLists.contains(service, table[slot].services),
       Int(table[slot].services.count) < configuration.limits.servicesPerTrace
     else { return service }
     serviceLists.add(service, to: &table[slot].services)
     return service
+  }
+
+  /// The name of a resource's service; `none` if it has none.
+  @inline(__always)
+  mutating func findService(of resource: ResourceView, in bytes: RawSpan) -> NameID {
+    guard resource.serviceName.count > 0 else { return .none }
+    let place = Int(truncatingIfNeeded: resource.number & 0xff)
+    let isKnown =
+      resource.number != 0 && place < knownServices.count && knownServices[place].resource == resource.number
+    return isKnown ? knownServices[place].service : service(of: resource, in: bytes)
   }
 
   /// Finds or adds the name of a resource's service.

@@ -223,6 +223,7 @@ extension Sampler {
       effects.outputs.append(.forward(traceID, bytes: portion.start..<end, spans: spans))
       counters.spansKept += UInt64(spans)
       counters.bytesKept += UInt64(end - portion.start)
+      if metrics.isUsed { offerExemplars(portion.start..<end, of: effects.bytes) }
     } else {
       effects.outputs.append(.leaveOut(traceID, bytes: portion.start..<end, spans: spans))
       counters.spansTooLarge += UInt64(spans)

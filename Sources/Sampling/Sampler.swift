@@ -28,6 +28,10 @@ public struct Sampler: ~Copyable {
   let readsKeys: Bool
   /// When its counts of this interval are complete.
   var countsDue = Instant.distantPast
+  /// All spans, counted by service, name, kind and status: see `Metrics/Sampler+Metrics.swift`.
+  var metrics: SpanMetrics
+  /// When their interval ends; never if they are not counted.
+  var metricsDue: Instant
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -68,7 +72,7 @@ public struct Sampler: ~Copyable {
   /// Before this time no window closes and no verdict is forgotten.
   var quietUntil = Instant.distantPast
   /// The offset of the next record; nil before the first.
-  public private(set) var nextOffset: Offset?
+  public internal(set) var nextOffset: Offset?
   /// What it has seen and done.
   public internal(set) var counters = SamplerCounters()
 
@@ -130,6 +134,8 @@ public struct Sampler: ~Copyable {
     self.baseline = baseline
     hasBaseline = baseline != nil
     readsKeys = baseline?.attributes != nil
+    metrics = SpanMetrics(configuration.metrics, seed: seed, nameBytesMax: limits.nameBytes)
+    metricsDue = configuration.metrics == nil ? .distantFuture : .distantPast
     index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     spanMemory = memory
@@ -164,9 +170,11 @@ public struct Sampler: ~Copyable {
   ) -> MalformedInput? {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
-    // Not a call for each record.
-    if recovery.isHolding || recovery.clock != .distantPast { endRecovery(before: offset, into: &effects) }
-    observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
+    if offset >= recovery.samplesFrom {
+      // Not a call for each record.
+      if recovery.isHolding || recovery.clock != .distantPast { endRecovery(before: offset, into: &effects) }
+      observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
+    }
     nextOffset = offset.next
     guard let value else { return malformed(MalformedInput(.tombstone, at: 0)) }
     counters.bytesRead += UInt64(value.byteCount)
@@ -180,6 +188,7 @@ public struct Sampler: ~Copyable {
       unsafe ingest(value, key, offset, &$0.scratch, &effects)
     }
     if let error { return malformed(error) }
+    if areMetricsFull { writeMetrics(all: true, into: &effects) }
     if buffer.isCleaningDue { cleanBuffer() }
     // Tables grow little with each record.
     if counters.recordsRead & 15 == 0 { updateTableAccount() }
@@ -194,6 +203,10 @@ public struct Sampler: ~Copyable {
       try reading.scan(value, configuration.limits)
     } catch {
       return error
+    }
+    if metrics.isUsed {
+      countSpans(of: &reading.record, value, at: offset)
+      if offset < recovery.samplesFrom { return nil }
     }
     let (isWhole, isSingle) = (reading.record.isWhole, reading.record.isSingleTrace)
     let first = reading.record.spans[0].traceID
@@ -250,8 +263,10 @@ public struct Sampler: ~Copyable {
     invariant(nextOffset.map { offset >= $0 } ?? true, "record \(offset.value) was read before")
     counters.recordsRead += 1
     counters.recordsMalformed += 1
-    endRecovery(before: offset, into: &effects)
-    observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
+    if offset >= recovery.samplesFrom {
+      endRecovery(before: offset, into: &effects)
+      observe(timestamp, isLogTime: isLogTime, at: offset, into: &effects)
+    }
     nextOffset = offset.next
   }
 
@@ -285,6 +300,7 @@ public struct Sampler: ~Copyable {
     guard time > clock else { return }
     clock = time
     if hasBaseline, clock >= countsDue { publishCounts(into: &effects) }
+    if clock >= metricsDue { writeMetrics(into: &effects) }
     closeDue(into: &effects)
   }
 
@@ -329,6 +345,7 @@ public struct Sampler: ~Copyable {
     verdicts.trim(&index)
     index.trim(capacity: table.slotCount + verdicts.count)
     ledger.trim()
+    metrics.reader = nil
     updateTableAccount()
     collector?.sampler.trim()
   }
@@ -346,6 +363,7 @@ public struct Sampler: ~Copyable {
       budgetLevels: policies.budgetLevels(at: clockThere), oldestRecall: recalls.oldestRequest,
       forgotten: forgottenNeeded(by: min(safe.clock, steps.map(\.clock).min() ?? safe.clock)),
       horizon: steps == [HorizonStep(since: safe.offset, clock: safe.clock)] ? [] : steps)
+    point.counting = countingPoint
     if let shadow = policies.shadow { point.shadowLevels = shadow.levels(at: clockThere) }
     if handOuts.isUsed {
       point.follower = FollowerPoint(
@@ -357,7 +375,7 @@ public struct Sampler: ~Copyable {
 
   /// The safe offset and the clock there; `next` is the next record to read.
   func safePoint(next: Offset) -> (offset: Offset, clock: Instant) {
-    var safe = (offset: next, clock: clock)
+    var safe = (offset: max(next, recovery.samplesFrom), clock: clock)
     if let oldest = table.opened.first { safe = (table[oldest].firstOffset, table[oldest].openedAt) }
     // Rereading must find the same records dissenting from the same clock.
     if let pending = clockGuard.pending, pending.since < safe.offset {
@@ -386,7 +404,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
+      + pastDropped.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
@@ -395,6 +413,7 @@ public struct Sampler: ~Copyable {
     checkIndex()
     checkKnownSpans()
     recalls.checkInvariants()
+    metrics.checkInvariants()
     handOuts.checkInvariants()
     invariant(
       recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
@@ -539,6 +558,7 @@ public struct Sampler: ~Copyable {
     policies.shadow?.restore(shadowLevels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)
+    turnBackMetrics()
   }
 
   /// Nothing was decided or requested after `time`.
@@ -567,6 +587,7 @@ public struct Sampler: ~Copyable {
   /// When the next window or baseline interval ends, or may end.
   private var nextDue: Instant {
     var due = baseline?.traffic?.intervalEnd ?? .distantFuture
+    if !metrics.isEmpty { due = min(due, metricsDue) }
     if let opened = table.opened.first {
       due = min(due, table[opened].openedAt + configuration.windows.decisionWait)
     }

@@ -29,6 +29,7 @@ extension SamplerConfiguration {
       policies.append(Policy(name: BaselineSettings.policyName, rule: .adaptive))
       baseline = BaselineConfiguration(settings)
     }
+    metrics = topology.metrics
     version = topology.version
   }
 }

@@ -45,6 +45,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     }
   }
 
+  /// How all spans are counted before they are sampled; nil if they are not.
+  public var metrics: SpanMetricsConfiguration?
   /// Limits on traces, records and memory.
   public var limits: Limits
   /// Which traces are kept: those that any policy samples, or the rules keep. Empty
@@ -69,7 +71,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     logs: Logs = Logs(), limits: Limits = Limits(),
     policies: [PolicySpecification] = PolicySpecification.defaults, rules: [RuleSpecification] = [],
     sampleOnFirstMatch: Bool = false,
-    invertDecisions: Bool = false, baseline: BaselineSettings? = nil, shadow: [PolicySpecification] = []
+    invertDecisions: Bool = false, baseline: BaselineSettings? = nil, shadow: [PolicySpecification] = [],
+    metrics: SpanMetricsConfiguration? = nil
   ) {
     self.worker = worker
     self.topics = topics
@@ -83,6 +86,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.sampleOnFirstMatch = sampleOnFirstMatch
     self.invertDecisions = invertDecisions
     self.baseline = baseline
+    self.metrics = metrics
   }
 
   /// The topics of a tail-sampling topology; all names differ.
@@ -103,6 +107,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var deadLetters: String
     /// The name of the topic of traffic counts; only an adaptive baseline uses it.
     public var stats: String
+    /// The name of the topic of metrics; only `metrics` uses it.
+    public var metrics: String
     /// The logs read; nil if logs do not follow.
     public var logs: SpanSource?
     /// The name of the topic of kept logs.
@@ -113,7 +119,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
       decisions: Decisions = Decisions(), verdicts: String = "verdicts", sampled: String = "sampled",
       annotate: AnnotatedSpans = .none, deadLetters: String = "spans.dead-letters", stats: String = "stats",
-      logs: SpanSource? = nil, sampledLogs: String = "sampled-logs"
+      metrics: String = "metrics", logs: SpanSource? = nil, sampledLogs: String = "sampled-logs"
     ) {
       self.creation = creation
       self.spans = spans
@@ -123,6 +129,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
       self.annotate = annotate
       self.deadLetters = deadLetters
       self.stats = stats
+      self.metrics = metrics
       self.logs = logs
       self.sampledLogs = sampledLogs
     }

@@ -100,6 +100,7 @@ private struct Differences {
     compare("windows", \.windows, old, new)
     compare("recall", \.recall, old, new)
     compare("logs", \.logs, old, new)
+    compare("metrics", \.metrics, old, new)
     compare("limits", \.limits, old, new)
     names += Differences(old.baseline, new.baseline).names
   }

@@ -14,7 +14,7 @@ enum Keys {
   static let tailSampling =
     common + [
       "windows", "recall", "logs", "policies", "rules", "shadow", "sample_on_first_match", "invert_decisions",
-      "baseline",
+      "baseline", "metrics",
     ]
   static let spanSource = ["name", "encoding", "compression"]
   static let creation = ["create", "partitions", "replication_factor"]
@@ -23,6 +23,7 @@ enum Keys {
     "buffer",
   ]
   static let recall = ["bytes_per_second"]
+  static let metrics = ["interval", "series_limit", "unit"]
   static let logs = ["wait", "without_trace", "without_verdict"]
   static let console = ["enabled", "address", "port", "services"]
   static let log = ["level", "format"]
@@ -57,7 +58,7 @@ extension TopologyReader {
       return Keys.limits.contains(key) ? "it belongs in limits" : nil
     }
     let worker = worker(file, defaults: TailSamplingTopology().worker)
-    let topics = tailSamplingTopics(section("topics", of: file))
+    let topics = tailSamplingTopics(section("topics", of: file), hasMetrics: file["metrics"] != nil)
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
     // The baseline replaces the default policy of that name, and rules set the rate themselves.
@@ -81,7 +82,7 @@ extension TopologyReader {
       policies: policies ?? defaults, rules: rules,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
-      baseline: baseline, shadow: shadow ?? [])
+      baseline: baseline, shadow: shadow ?? [], metrics: file["metrics"].flatMap { metrics($0) })
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
@@ -169,11 +170,14 @@ extension TopologyReader {
 
   // MARK: Topics
 
-  private mutating func tailSamplingTopics(_ section: TopologySection) -> TailSamplingTopology.Topics {
+  private mutating func tailSamplingTopics(
+    _ section: TopologySection, hasMetrics: Bool
+  ) -> TailSamplingTopology.Topics {
     checkKeys(
       of: section,
       Keys.creation + [
-        "spans", "decisions", "verdicts", "sampled", "dead_letters", "stats", "logs", "sampled_logs",
+        "spans", "decisions", "verdicts", "sampled", "dead_letters", "stats", "metrics", "logs",
+        "sampled_logs",
       ]
     ) { key in
       key == "raw_spans" ? "it is only valid with 'kind: repartition'" : nil
@@ -191,19 +195,17 @@ extension TopologyReader {
     checkKeys(of: deadLetters, ["name"])
     let stats = self.section("stats", of: section)
     checkKeys(of: stats, ["name"])
+    let metrics = topicWithUse("metrics", of: section, isUsed: hasMetrics, with: "metrics")
     let hasLogs = section["logs"] != nil
     let logs = self.section("logs", of: section)
     checkKeys(of: logs, ["name", "encoding"])
-    let sampledLogs = self.section("sampled_logs", of: section)
-    checkKeys(of: sampledLogs, ["name"])
-    if let place = sampledLogs.place, !hasLogs {
-      report("topics.sampled_logs has no effect without topics.logs", at: place, path: sampledLogs.path)
-    }
+    let sampledLogs = topicWithUse("sampled_logs", of: section, isUsed: hasLogs, with: "topics.logs")
     var named = [
       (spans, defaults.spans.name), (decisions, defaults.decisions.name), (sampled, defaults.sampled),
       (deadLetters, defaults.deadLetters), (stats, defaults.stats), (verdicts, defaults.verdicts),
     ]
     if hasLogs { named += [(logs, "logs"), (sampledLogs, defaults.sampledLogs)] }
+    if hasMetrics { named.append((metrics, defaults.metrics)) }
     let names = topicNames(named)
     return TailSamplingTopology.Topics(
       creation: creation(section),
@@ -216,13 +218,26 @@ extension TopologyReader {
       verdicts: names[5], sampled: names[2],
       annotate: choice("annotate", of: sampled, default: defaults.annotate),
       deadLetters: names[3], stats: names[4],
+      metrics: hasMetrics ? names[names.count - 1] : defaults.metrics,
       logs: hasLogs ? logSource(logs, names[6]) : nil,
       sampledLogs: hasLogs ? names[7] : defaults.sampledLogs)
   }
 
+  /// The section of a topic that is only used with another setting.
+  private mutating func topicWithUse(
+    _ key: String, of topics: TopologySection, isUsed: Bool, with other: String
+  ) -> TopologySection {
+    let section = section(key, of: topics)
+    checkKeys(of: section, ["name"])
+    if let place = section.place, !isUsed {
+      report("\(section.path) has no effect without \(other)", at: place, path: section.path)
+    }
+    return section
+  }
+
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
     checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
-      ["decisions", "verdicts", "sampled", "stats", "logs", "sampled_logs"].contains(key)
+      ["decisions", "verdicts", "sampled", "stats", "metrics", "logs", "sampled_logs"].contains(key)
         ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let defaults = RepartitionTopology.Topics()
@@ -374,6 +389,20 @@ extension TopologyReader {
       wait: isUsed ? wait.value : defaults.wait,
       withoutTrace: choice("without_trace", of: section, default: defaults.withoutTrace),
       withoutVerdict: choice("without_verdict", of: section, default: defaults.withoutVerdict))
+  }
+
+  /// Nil, and noted, if it is not a section.
+  private mutating func metrics(_ field: TopologyField) -> SpanMetricsConfiguration? {
+    guard let section = section(field) else { return nil }
+    checkKeys(of: section, Keys.metrics)
+    var metrics = SpanMetricsConfiguration()
+    let interval = duration(
+      "interval", of: section, in: .seconds(1)...(.seconds(3600)),
+      default: .nanoseconds(metrics.interval.nanoseconds))
+    metrics.interval = Interval(interval.value)
+    metrics.seriesMax = integer("series_limit", of: section, in: 1...100_000, default: metrics.seriesMax)
+    metrics.unit = choice("unit", of: section, default: metrics.unit)
+    return metrics
   }
 
   private mutating func limits(_ section: TopologySection) -> TailSamplingTopology.Limits {

@@ -57,6 +57,7 @@ struct TopologyWriter {
     line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
+    if topology.metrics != nil { line(1, "metrics: {name: \(value(topics.metrics))}") }
     if let logs = topics.logs {
       line(1, "logs: {name: \(value(logs.name)), encoding: \(logs.encoding.rawValue)}")
       line(1, "sampled_logs: {name: \(value(topics.sampledLogs))}")
@@ -64,6 +65,7 @@ struct TopologyWriter {
     writeRules(of: topology)
     writeRecall(topology.recall)
     if topics.logs != nil { writeLogs(topology.logs) }
+    if let metrics = topology.metrics { write(metrics) }
     writeOperation(topology.worker)
   }
 
@@ -76,6 +78,14 @@ struct TopologyWriter {
   private mutating func writeRecall(_ recall: TailSamplingTopology.Recall) {
     line(0, "recall:")
     line(1, "bytes_per_second: \(ByteSizeText.format(recall.bytesPerSecond))")
+  }
+
+  /// How all spans are counted.
+  private mutating func write(_ metrics: SpanMetricsConfiguration) {
+    line(0, "metrics:")
+    line(1, "interval: \(DurationText.format(.nanoseconds(metrics.interval.nanoseconds)))")
+    line(1, "series_limit: \(metrics.seriesMax)")
+    line(1, "unit: \(metrics.unit.rawValue)")
   }
 
   /// How logs follow verdicts.

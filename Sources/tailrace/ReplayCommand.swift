@@ -36,6 +36,11 @@ struct ReplayCommand: ParsableCommand {
     name: .long, help: "Where to write kept spans, as a recording; compressed if the name ends in .zst.")
   var sampled: String?
 
+  @Option(
+    name: .long,
+    help: "Where to write metrics of all spans, as a recording of OTLP metrics; empty without 'metrics'.")
+  var metrics: String?
+
   @Flag(help: "Exit with 1 if any record was damaged.")
   var strict = false
 
@@ -47,7 +52,7 @@ struct ReplayCommand: ParsableCommand {
   mutating func run() throws {
     let files = CommandFiles(
       inputs: [("the recording", recording), ("--topology", topology)],
-      outputs: [("--decisions", decisions), ("--sampled", sampled)])
+      outputs: [("--decisions", decisions), ("--sampled", sampled), ("--metrics", metrics)])
     try files.check()
     let configuration = SamplerConfiguration(try TailSamplingTopology.loaded(from: topology))
     let (report, form) = try replay(configuration, files)
@@ -64,6 +69,7 @@ struct ReplayCommand: ParsableCommand {
     let reader = try RecordingReader(path: recording)
     let decisionLines = try decisions.map { try LineWriter(path: $0) }
     let keptSpans = try sampled.map { try RecordingWriter(path: $0) }
+    let metricRecords = try metrics.map { try RecordingWriter(path: $0) }
     let line = Progress("records", progress, isHidden: files.isOnTerminal)
     var replay = Replay(configuration: configuration, canReadAgain: recording != "-")
     let path = recording
@@ -72,14 +78,17 @@ struct ReplayCommand: ParsableCommand {
       switch output {
       case .decision(let record, _): try decisionLines?.append(record)
       case .keptSpans(let bytes, _, _): try keptSpans?.append(bytes)
+      case .metrics(let bytes): try metricRecords?.append(bytes)
       }
     } progress: {
       line.show($0, share: reader.share)
     }
     try decisionLines?.flush()
     try keptSpans?.complete()
+    try metricRecords?.complete()
     try decisionLines?.finish()
     try keptSpans?.finish()
+    try metricRecords?.finish()
     line.end()
     return (report, reader.form)
   }
@@ -121,6 +130,11 @@ struct ReplayText {
         "truncated  \(report.counters.tracesTruncated) traces, "
           + "\(report.counters.spansTruncated) spans left out"
       )
+    }
+    if report.counters.spansCounted > 0 {
+      lines.append(
+        "metrics    \(report.counters.spansCounted) spans counted, \(report.metricSeries) series written"
+          + " (\(report.counters.spansCountedTogether) spans beyond the limit of series)")
     }
     for counts in report.counters.shadow {
       lines.append(
@@ -183,7 +197,10 @@ struct ReplayText {
         triggers: Dictionary(uniqueKeysWithValues: report.byTrigger.map { ($0.name, $0.count) }),
         recordsAhead: report.recordsAhead, firstRecordAhead: report.firstAhead?.record,
         firstOffsetAhead: report.firstAhead?.byte, damagedRecords: report.damageCount,
-        rejectedSpans: report.spansRejected, firstRejectedRecord: report.firstRejected?.record,
+        rejectedSpans: report.spansRejected, metricSeries: report.metricSeries,
+        metricSpans: report.counters.spansCounted,
+        metricOverflowSpans: report.counters.spansCountedTogether,
+        firstRejectedRecord: report.firstRejected?.record,
         firstRejected: report.firstRejected?.reason,
         firstDamageOffset: first?.offset, firstDamage: first?.reason)
       return try ReportJSON.encode(fields)
@@ -202,7 +219,8 @@ struct ReplayText {
     var triggers: [String: Int]
     var recordsAhead: Int
     var firstRecordAhead, firstOffsetAhead: Int?
-    var damagedRecords, rejectedSpans: Int
+    var damagedRecords, rejectedSpans, metricSeries: Int
+    var metricSpans, metricOverflowSpans: UInt64
     var firstRejectedRecord: Int?
     var firstRejected: String?
     var firstDamageOffset: Int?

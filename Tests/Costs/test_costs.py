@@ -32,6 +32,7 @@ TOPOLOGY = """
 kind: tail-sampling
 topics: {{decisions: {{dropped: {dropped}}}}}
 windows: {{decision_wait: 30s, late_window: 30s}}
+{more}
 """
 
 
@@ -41,13 +42,20 @@ class Part(NamedTuple):
     """What is written about a dropped trace."""
     counted: str = ""
     """The functions inside which is counted, as valgrind takes it; empty for everything."""
+    more: str = ""
+    """Further sections of the topology."""
 
 
 def core(spans: int, dropped: str = "ledger") -> Part:
     return Part(["--only", "core", "--spans-per-trace", str(spans)], dropped, "*8CoreFeed*3run*VF")
 
 
+def counting(spans: int) -> Part:
+    return core(spans)._replace(more="metrics: {}")
+
+
 PARTS = {"scan": Part(["--only", "scan"])} | {f"core, {spans} spans a trace": core(spans) for spans in (5, 10, 20, 50)}
+PARTS |= {f"core with metrics, {spans} spans a trace": counting(spans) for spans in (5, 50)}
 DECISION = "decision in full"
 RECORDS = {dropped: core(5, dropped) for dropped in ("full", "none")}
 ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"}
@@ -71,7 +79,7 @@ def count(binary: Path, part: Part, passes: int, folder: Path) -> Count:
     """Counts a whole run."""
     folder.mkdir()
     topology, out = folder / "topology.yaml", folder / "callgrind"
-    topology.write_text(TOPOLOGY.format(dropped=part.dropped))
+    topology.write_text(TOPOLOGY.format(dropped=part.dropped, more=part.more))
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     if part.counted:
         command.append(f"--toggle-collect={part.counted}")

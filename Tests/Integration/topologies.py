@@ -124,6 +124,8 @@ class TailSampling(Topology):
     """The topic of spans, if it is not the topology's own."""
     logs_wait: str = ""
     """How long logs wait; empty if none follow."""
+    metrics: str = ""
+    """The section of metrics, if all spans are counted."""
 
     @property
     def spans(self) -> str:
@@ -154,6 +156,11 @@ class TailSampling(Topology):
         return f"{self.name}.sampled-logs"
 
     @property
+    def counts(self) -> str:
+        """The topic of metrics."""
+        return f"{self.name}.metrics"
+
+    @property
     def outputs(self) -> tuple[str, str, str, str]:
         return self.decisions, self.verdicts, self.sampled, self.dead_letters
 
@@ -164,6 +171,8 @@ class TailSampling(Topology):
   logs: {{name: {self.logs}}}
   sampled_logs: {{name: {self.sampled_logs}}}
 """ if self.logs_wait else ""
+        metrics_topic = f"  metrics: {{name: {self.counts}}}\n" if self.metrics else ""
+        metrics = f"metrics: {self.metrics}\n" if self.metrics else ""
         shadow = "shadow:" + "".join(f"\n  - {policy}" for policy in self.shadow) + "\n" if self.shadow else ""
         logs = f"logs: {{wait: {self.logs_wait}}}\n" if self.logs_wait else ""
         return f"""\
@@ -177,7 +186,7 @@ topics:
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
   stats: {{name: {self.stats}}}
-{logs_topics}windows:
+{metrics_topic}{logs_topics}windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   lone_roots_wait: {self.lone_roots_wait}
@@ -185,7 +194,7 @@ topics:
   recall_window: {self.recall_window}
   buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
-{logs}{self.baseline}{self.limits}{shadow}policies:{policies}
+{logs}{metrics}{self.baseline}{self.limits}{shadow}policies:{policies}
 """
 
 

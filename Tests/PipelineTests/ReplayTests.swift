@@ -22,6 +22,7 @@ struct ReplayOutcome {
       switch output {
       case .decision(let record, _): decisions.append(Array(record))
       case .keptSpans(let bytes, _, _): sampled.append(Array(bytes))
+      case .metrics: break
       }
     }
     (self.decisions, self.sampled) = (decisions, sampled)

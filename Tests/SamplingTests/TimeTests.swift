@@ -138,6 +138,25 @@ import Testing
     }
   }
 
+  @Test func whereSpansAreCountedFromComesBackWithIt() {
+    var counted = point
+    counted.counting = CountingPoint(next: Offset(12), since: .at(3))
+    let times = "\(Instant.at(5).nanoseconds);\(Instant.at(7000).nanoseconds)"
+    let counting = "m=12:\(Instant.at(3).nanoseconds)"
+    #expect(counted.committedOffset == Offset(12))
+    #expect(counted.metadata == "5;99;\(times);0;;;s=41,\(counting)")
+    #expect(CommitPoint(safeOffset: Offset(12), metadata: counted.metadata) == counted)
+    counted.follower = FollowerPoint(position: Offset(9))
+    #expect(CommitPoint(safeOffset: Offset(9), metadata: counted.metadata) == counted)
+    counted.follower = nil
+    counted.counting?.next = Offset(99)
+    #expect(counted.committedOffset == Offset(41))
+    #expect(CommitPoint(safeOffset: Offset(41), metadata: counted.metadata) == counted)
+    for wrong in ["m=1", "m=-1:5", "m=100:5", "m=1:2:3", "s=41", "m=1:5,h=1"] {
+      #expect(CommitPoint(safeOffset: Offset(1), metadata: "5;99;5;7000;0;;;\(wrong)") == nil, "\(wrong)")
+    }
+  }
+
   @Test func aPositionInTheLogsComesBackWithIt() {
     var logs = point
     logs.logs = LogsPosition(since: .at(3), next: Offset(12))
@@ -160,6 +179,7 @@ import Testing
     logs.follower = FollowerPoint(
       position: Offset(40), oldestVerdict: Instant(nanoseconds: .min), from: Offset(.max - 1),
       until: Offset(.max - 1))
+    logs.counting = CountingPoint(next: Offset(99), since: Instant(nanoseconds: .min))
     #expect(CommitPoint(safeOffset: logs.safeOffset, metadata: logs.metadata) == logs)
     #expect(logs.metadata.utf8.count < 4096)
     // Budgets are shared with shadow policies, which have two numbers more.

@@ -221,7 +221,7 @@ enum Event {
   static func take(from effects: inout Effects) throws -> [Event] {
     let events = try effects.outputs.compactMap { output -> Event? in
       switch output {
-      case .account, .count, .reject: return nil
+      case .account, .count, .measure, .reject: return nil
       case .decide(let decision, let range):
         return .decision(decision, range.map { Array(effects.bytes[$0]) })
       case .forward(let traceID, let range, let count):

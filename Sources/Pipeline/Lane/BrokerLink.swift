@@ -88,6 +88,8 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case deadLetters
   /// Each partition's traffic counts, for the adaptive baseline.
   case stats
+  /// Metrics of all spans.
+  case metrics
 }
 
 /// A header of a record.

@@ -26,6 +26,11 @@ extension SamplingJob {
         written.decisions += 1
         try write(.decisions, partition, decision.traceID, range, to: link)
       case .account(let page, let traces): try writeLedger(page, traces, partition, to: link)
+      case .measure(let range, _):
+        try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+          try link.write(
+            .metrics, partition: partition, key: nil, value: bytes.extracting(range), headers: [])
+        }
       case .count(let key, let record):
         try writeCounts(key, record, to: link)
       case .reject(let rejected, let range):

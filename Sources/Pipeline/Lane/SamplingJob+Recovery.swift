@@ -30,16 +30,15 @@ extension SamplingJob {
     if let point {
       guard try readDecisions(&waiting, at: point, wall: moment.wall, from: link) else { return false }
     }
-    try link.resume([(id, point?.safeOffset ?? committed?.offset)])
+    // Spans that were not counted for metrics may come before the safe offset.
+    let from = point == nil ? committed?.offset : partition.state.sampler.nextOffset
+    try link.resume([(id, from)])
     restoring[id] = nil
     partition.state.beginReading(at: moment)
     if let rates = fleetRates?.rates { partition.state.sampler.adopt(rates) }
     add(partition)
-    let again = point.map { $0.highWater.value - $0.safeOffset.value } ?? 0
-    report(
-      .assigned(
-        id, from: point?.safeOffset ?? committed?.offset, recordsAgain: again,
-        verdicts: partition.state.verdicts))
+    let again = point.map { $0.highWater.value - (from ?? $0.highWater).value } ?? 0
+    report(.assigned(id, from: from, recordsAgain: again, verdicts: partition.state.verdicts))
     return true
   }
 

@@ -22,7 +22,8 @@ public struct PolicyPlan: ~Copyable {
 
   init(old: SamplerConfiguration, new: SamplerConfiguration, canReadAgain: Bool, tracesMax: Int) {
     var (old, new) = (old, new)
-    // The verdict on every trace is wanted.
+    // The verdict on every trace is wanted, and nothing besides.
+    (old.metrics, new.metrics) = (nil, nil)
     if old.dropped == .none { old.dropped = .compact }
     if new.dropped == .none { new.dropped = .compact }
     self.old = Replay(configuration: old, canReadAgain: canReadAgain)
@@ -150,6 +151,7 @@ struct PlanComparison {
       }
       let service = number(of: DecisionText.rootService(in: bytes))
       traces[decision.traceID]?.describe(decision, service)
+    case .metrics: break
     }
   }
 

@@ -38,6 +38,8 @@ public struct ReplayReport: Sendable {
   public var keptSpans = 0
   /// Bytes of kept spans.
   public var keptBytes = 0
+  /// Series of metrics of all spans, one for each interval in which it had any.
+  public var metricSeries = 0
   /// Final keeps by matching policy; a trace may count under several.
   public var keptByPolicy: [(name: String, count: Int)] = []
   /// Final decisions by trigger, in the order of `Decision.Trigger.allCases`.
@@ -172,6 +174,8 @@ public struct Replay: ~Copyable {
     try drain(write)
     try handOut(again, write)
     try recall(again, write)
+    sampler.endMetrics(into: &effects)
+    try drain(write)
     report.counters = sampler.counters
     report.recordsAhead = clock.refuted.count
     report.firstAhead = clock.refuted.first
@@ -268,6 +272,9 @@ public struct Replay: ~Copyable {
         try write(.keptSpans(effects.bytes[range], of: traceID, count: spans))
       // There is no topic, hence no size limit; nor is there a ledger.
       case .leaveOut, .account: break
+      case .measure(let range, let series):
+        report.metricSeries += series
+        try write(.metrics(effects.bytes[range]))
       case .reject(let rejected, _):
         guard let next = sampler.nextOffset else { continue }
         note(rejected, record: Int(next.value) - 1)
@@ -387,6 +394,8 @@ public enum ReplayOutput {
   case decision(ArraySlice<UInt8>, Decision)
   /// Kept spans of a trace: a `TracesData`, and how many there are.
   case keptSpans(ArraySlice<UInt8>, of: TraceID, count: Int)
+  /// Metrics of all spans: a `MetricsData`.
+  case metrics(ArraySlice<UInt8>)
 }
 
 extension ReplayReport.Kept {

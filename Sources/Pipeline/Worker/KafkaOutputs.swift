@@ -12,10 +12,11 @@ package struct OutputNames: Sendable {
   package var sampledLogs: String?
   package var deadLetters: String
   package var stats: String?
+  package var metrics: String?
 
   package init(
     spans: String? = nil, decisions: String? = nil, verdicts: String? = nil, sampled: String? = nil,
-    sampledLogs: String? = nil, deadLetters: String, stats: String? = nil
+    sampledLogs: String? = nil, deadLetters: String, stats: String? = nil, metrics: String? = nil
   ) {
     self.spans = spans
     self.decisions = decisions
@@ -24,6 +25,7 @@ package struct OutputNames: Sendable {
     self.sampledLogs = sampledLogs
     self.deadLetters = deadLetters
     self.stats = stats
+    self.metrics = metrics
   }
 }
 
@@ -41,7 +43,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
     let pairs: [(OutputTopic, String?)] = [
       (.spans, names.spans), (.decisions, names.decisions), (.verdicts, names.verdicts),
       (.sampled, names.sampled), (.sampledLogs, names.sampledLogs),
-      (.deadLetters, names.deadLetters), (.stats, names.stats),
+      (.deadLetters, names.deadLetters), (.stats, names.stats), (.metrics, names.metrics),
     ]
     for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
   }
@@ -55,7 +57,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
     if partition.value < mirrored { return true }
     if let askedAt, uptime < askedAt + Self.askInterval { return false }
     var least = Int32.max
-    for output in [OutputTopic.decisions, .verdicts, .sampled, .sampledLogs] {
+    for output in [OutputTopic.decisions, .verdicts, .sampled, .sampledLogs, .metrics] {
       guard let topic = topics[output]?.topic else { continue }
       do throws(KafkaError) {
         least = min(least, Int32(clamping: try producer.partitionCount(of: topic, timeout: timeout)))

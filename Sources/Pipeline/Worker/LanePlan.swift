@@ -67,13 +67,16 @@ struct LanePlan: Sendable {
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       sampledLogs: sampledLogs, deadLetters: topics.deadLetters,
-      stats: topology.baseline == nil ? nil : topics.stats)
+      stats: topology.baseline == nil ? nil : topics.stats,
+      metrics: topology.metrics == nil ? nil : topics.metrics)
     // A verdict must be remembered, or be in the log, for its trace to be recalled.
     let windows = topology.windows
     let recalled = looksUpVerdicts ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
     let needs = TopicNeeds(
       input: topics.spans.name,
-      mirrored: [topics.decisions.name, topics.verdicts, topics.sampled, sampledLogs].compactMap(\.self),
+      mirrored: [
+        topics.decisions.name, topics.verdicts, topics.sampled, sampledLogs, outputs.metrics,
+      ].compactMap(\.self),
       free: [topics.deadLetters],
       compacted: outputs.stats,
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,

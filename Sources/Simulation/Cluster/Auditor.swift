@@ -25,6 +25,8 @@ struct Auditor {
   private var published: [TraceID: PublishedTrace] = [:]
   /// The traces of each record of the input, by partition and offset.
   private var contents: [PartitionID: [[TraceID]]] = [:]
+  /// How often spans of each series were published; nil if they are not counted.
+  private var calls: [SpanSeries: UInt64]?
   /// How far each partition's commits have been checked.
   private var checked: [PartitionID: Int64] = [:]
   private var scanned = ScannedRecord()
@@ -57,8 +59,9 @@ struct Auditor {
   /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
-  init(allowsRepeats: Bool, isLedgerDamaged: Bool = false) {
+  init(allowsRepeats: Bool, isLedgerDamaged: Bool = false, hasMetrics: Bool = false) {
     self.allowsRepeats = allowsRepeats
+    if hasMetrics { calls = [:] }
     self.isLedgerDamaged = isLedgerDamaged
   }
 
@@ -82,6 +85,9 @@ struct Auditor {
       published[span.traceID, default: PublishedTrace()].partition = partition
       published[span.traceID]?.spans.insert(span.spanID)
       if span.status == .error { published[span.traceID]?.errorSpans += 1 }
+      // As often as it is published.
+      let series = record.bytes.withRawBytes { SpanSeries(span, of: scanned, $0) }
+      calls?[series, default: 0] += 1
     }
     contents[partition, default: []].append(Array(Set(scanned.spans.map(\.traceID))))
   }
@@ -158,6 +164,7 @@ struct Auditor {
       }
     }
     checkDeadLetters(cluster)
+    checkMetrics(cluster, kept, &hash)
     let logs = keptLogs(cluster, &hash)
     check(traceFreeLogs, of: "no trace", mustBeKept: true, in: logs)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
@@ -167,6 +174,32 @@ struct Auditor {
       check(facts.logs, of: "trace \(trace)", mustBeKept: isKept, in: logs)
     }
     return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
+  }
+
+  /// Every span is counted once, whatever became of it, and exemplars are of kept spans.
+  private mutating func checkMetrics(
+    _ cluster: SimulatedCluster, _ kept: [TraceID: [UInt64: Int]], _ hash: inout UInt64
+  ) {
+    guard let calls else { return }
+    var found = CountedSpans()
+    for partition in (0..<cluster.partitionCount).map({ PartitionID($0) }) {
+      let log = LogID(topic: SimulatedTopic.metrics, partition: partition)
+      for record in cluster.committedRecords(of: log) {
+        hash = Auditor.mix(hash, record.value ?? [])
+        do {
+          try (record.value ?? []).withRawBytes { (bytes) throws(MalformedInput) in try found.read(bytes) }
+        } catch { object("a record of metrics can't be read: \(error)") }
+      }
+    }
+    for series in Set(calls.keys).union(found.calls.keys).sorted() {
+      let (published, counted) = (calls[series] ?? 0, found.calls[series] ?? 0)
+      if counted != found.durations[series] ?? 0 { object("\(series): other calls than durations") }
+      guard counted < published || (counted > published && !allowsRepeats) else { continue }
+      object("\(series): \(published) spans are published, but \(counted) are counted")
+    }
+    for exemplar in found.exemplars where kept[exemplar.trace]?[exemplar.span] == nil {
+      object("an exemplar is a span of trace \(exemplar.trace) that is not kept")
+    }
   }
 
   /// How often each log record was kept.

@@ -42,6 +42,10 @@ public enum Mutant: String, Sendable, CaseIterable {
   case hurryLogs = "hurry-logs"
   /// Recalls bring no logs.
   case skipRecalledLogs = "skip-recalled-logs"
+  /// The spans of one record are counted again by the partition's next owner,
+  case recountMetrics = "recount-metrics"
+  /// or spans that were counted and not written are not counted again.
+  case skipMetrics = "skip-metrics"
   /// A shadow policy decides.
   case heedShadow = "heed-shadow"
   /// A producer that replaces another keeps the other's epoch.
@@ -116,6 +120,10 @@ final class MutatedLink: BrokerLink {
     // Committed before the outputs before it.
     if mutant == .followerAhead { point.follower?.position = point.safeOffset }
     if mutant == .forgetHighWater { point.highWater = point.safeOffset }
+    if let next = point.counting?.next {
+      if mutant == .recountMetrics { point.counting?.next = Offset(max(0, next.value - 1)) }
+      if mutant == .skipMetrics { point.counting?.next = point.highWater }
+    }
     return point
   }
 

@@ -78,6 +78,7 @@ enum SimulatedTopic {
   static let stats = "stats"
   static let logs = "logs"
   static let sampledLogs = "sampled-logs"
+  static let metrics = "metrics"
   /// The topics that say what was decided.
   static let ofVerdicts = [verdicts, decisions]
 

@@ -90,7 +90,9 @@ public final class Simulation {
     self.random = random
     logs = RandomSource(seed: seed ^ 0x1065)
     report = SimulationReport(seed: seed)
-    auditor = Auditor(allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0)
+    auditor = Auditor(
+      allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0,
+      hasMetrics: options.hasMetrics)
     cluster = SimulatedCluster(
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
       now: Simulation.start)
@@ -163,6 +165,10 @@ public final class Simulation {
       let limit = RateLimit(perSecond: 6, burst: 24)
       sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
     }
+    if options.hasMetrics {
+      sampler.metrics = SpanMetricsConfiguration()
+      sampler.metrics?.interval = .seconds(7)
+    }
     if options.hasShadow { sampler.shadow = Simulation.shadow(isOther: isOther) }
     if mutant == .heedShadow { sampler.policies += sampler.shadow }
     if options.isBaselineAdaptive {
@@ -196,7 +202,8 @@ public final class Simulation {
       decisions: SimulatedTopic.decisions, verdicts: SimulatedTopic.verdicts,
       sampled: SimulatedTopic.sampled, sampledLogs: options.hasLogs ? SimulatedTopic.sampledLogs : nil,
       deadLetters: SimulatedTopic.deadLetters,
-      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil)
+      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil,
+      metrics: options.hasMetrics ? SimulatedTopic.metrics : nil)
   }
 
   private var laneConfiguration: SamplingJob.Configuration {

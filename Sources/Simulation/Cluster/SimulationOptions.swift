@@ -68,6 +68,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var isLogBacked = false
   /// Whether logs follow.
   public var hasLogs = false
+  /// Whether all spans are counted for metrics.
+  public var hasMetrics = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -113,6 +115,7 @@ public struct SimulationOptions: Equatable, Sendable {
     isLogBacked = traces % 13 < 5
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     hasLogs = traces % 10 < 6
+    hasMetrics = traces % 17 < 9
     if traces % 8 < 5 { redelivered = 0.2 }
     // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
     // And a span that comes again once its trace is forgotten is not recognised.

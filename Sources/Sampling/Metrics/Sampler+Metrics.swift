@@ -1,0 +1,155 @@
+// Metrics of all spans, counted as records are read, before any verdict.
+//
+// Each span of each readable record counts once: also one that is late, dropped, or left out because it came
+// before with the same bytes. The commit point has the offset from which spans are counted, but not written
+// yet. Nothing of them is kept elsewhere: the next owner of the partition reads from there and counts again.
+// So the records before the safe offset may be read again only to be counted, and those that were counted and
+// written before are never counted again.
+//
+// Points are written when the stream clock passes a multiple of the interval, and cover the records up to
+// there. So the same log gives the same points, whenever commits happen and whoever reads it.
+
+import Invariants
+import OTLP
+
+/// Which spans have been counted and written.
+public struct CountingPoint: Equatable, Sendable {
+  /// Those in records before this one.
+  public var next: Offset
+  /// The stream clock when they had been: where the next points start.
+  public var since: Instant
+
+  /// Makes a point.
+  public init(next: Offset, since: Instant) {
+    self.next = next
+    self.since = since
+  }
+}
+
+extension Sampler {
+  /// Counts the spans of the record being read.
+  ///
+  /// The record is `inout` although it does not change: otherwise the call would copy it.
+  @inline(never)
+  mutating func countSpans(of record: inout ScannedRecord, _ bytes: RawSpan, at offset: Offset) {
+    if let next = metrics.next, offset < next { return }
+    if metrics.next == nil { metrics.next = offset }
+    let mayAdd = !tableAccount.isOverdrawn
+    var resource = UInt32.max
+    var service = NameID.none
+    var left: UInt64 = 0
+    for index in record.spans.indices {
+      if record.spans[index].resource != resource {
+        resource = record.spans[index].resource
+        service = findService(of: record.resources[Int(resource)], in: bytes)
+      }
+      let isOwn = metrics.count(
+        bytes.extracting(record.spans[index].name.indices), of: service, kind: record.spans[index].kind,
+        record.spans[index].status, lasting: record.spans[index].duration, mayAdd: mayAdd)
+      if !isOwn { left += 1 }
+    }
+    counters.spansCounted += UInt64(record.spans.count)
+    counters.spansCountedTogether += left
+  }
+
+  /// Writes what has been counted, once the stream clock has passed the end of an interval.
+  ///
+  /// - Parameter all: whether the interval ends now.
+  @inline(never)
+  mutating func writeMetrics(all: Bool = false, into effects: inout Effects) {
+    guard metrics.isUsed, clock >= metricsDue || all else { return }
+    // The stream clock has just started. What was counted before has no other time than its first.
+    if metricsDue == .distantPast, !all {
+      metrics.since = clock.floored(to: metrics.configuration.interval)
+      metricsDue = metrics.due
+      return
+    }
+    if !metrics.isEmpty {
+      let stretch = SpanMetrics.Stretch(
+        partition: partition, since: metrics.since, end: max(metrics.since, min(clock, metricsDue)))
+      var count = 0
+      metrics.forEachRecord(stretch, services: services, bytesMax: configuration.limits.metricsBytes) {
+        let start = effects.arena.count
+        $0.withRawBytes { effects.arena.append($0) }
+        effects.outputs.append(.measure(record: start..<effects.arena.count, series: $1))
+        count += $1
+      }
+      counters.metricPoints += 2 * UInt64(count)
+    }
+    metrics.removeAll()
+    if let nextOffset { metrics.next = max(nextOffset, metrics.next ?? nextOffset) }
+    metrics.since = clock < metricsDue ? clock : clock.floored(to: metrics.configuration.interval)
+    metricsDue = metrics.due
+  }
+
+  /// Writes what has been counted, at the end of a recording.
+  public mutating func endMetrics(into effects: inout Effects) {
+    writeMetrics(all: true, into: &effects)
+  }
+
+  /// Offers kept spans as exemplars: `portion` of the outputs' bytes.
+  @inline(never)
+  mutating func offerExemplars(_ portion: Range<Int>, of outputs: [UInt8]) {
+    var reader = metrics.reader.take() ?? ScannedRecord()
+    outputs.withRawBytes { all in
+      let bytes = all.extracting(portion)
+      do {
+        try reader.scan(bytes)
+      } catch {
+        invariant(false, "kept spans can't be read again: \(error)")
+      }
+      for span in reader.spans {
+        let exemplar = SpanMetrics.Exemplar(
+          traceID: span.traceID, spanID: span.spanID, duration: span.duration, end: span.end)
+        let service = findService(of: reader.resources[Int(span.resource)], in: bytes)
+        metrics.offer(
+          exemplar, bytes.extracting(span.name.indices), of: service, kind: span.kind, span.status)
+      }
+    }
+    metrics.reader = reader
+  }
+
+  /// Whether counts must not grow any further.
+  @inline(__always)
+  var areMetricsFull: Bool { metrics.spanCount >= SpanMetrics.spansMax }
+
+  /// From where on spans are counted.
+  var countingPoint: CountingPoint? {
+    guard metrics.isUsed, let nextOffset else { return nil }
+    let next = metrics.next ?? nextOffset
+    return CountingPoint(next: metrics.isEmpty ? max(next, nextOffset) : next, since: metrics.since)
+  }
+
+  /// Resumes counting where the last owner had written everything. Without its point, nothing before the
+  /// high water counts: it did not count either.
+  mutating func restoreMetrics(_ point: CommitPoint) {
+    guard metrics.isUsed else { return }
+    let counting = point.counting ?? CountingPoint(next: point.highWater, since: point.clock)
+    nextOffset = min(point.safeOffset, counting.next)
+    metrics.next = counting.next
+    metrics.since = counting.since
+    metricsDue = metrics.due
+  }
+
+  /// The stream clock was set back.
+  mutating func turnBackMetrics() {
+    guard metrics.isUsed else { return }
+    metrics.since = min(metrics.since, clock)
+    metricsDue = metrics.due
+  }
+}
+
+extension SpanMetrics {
+  /// When the interval ends; at once if the stream clock has not started.
+  var due: Instant {
+    since == .distantPast ? since : since.floored(to: configuration.interval) + configuration.interval
+  }
+}
+
+extension Instant {
+  /// The last multiple of `interval` since 1970.
+  fileprivate func floored(to interval: Interval) -> Instant {
+    let rest = nanoseconds % max(1, interval.nanoseconds)
+    return self - Interval(nanoseconds: rest < 0 ? rest + interval.nanoseconds : rest)
+  }
+}
