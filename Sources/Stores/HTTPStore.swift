@@ -63,6 +63,7 @@ public final class HTTPStore: SpanStore {
   private static func context(_ tls: StoreSettings.TLS) throws(StoreFailure) -> NIOSSLContext {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.applicationProtocols = ["http/1.1"]
+    configuration.minimumTLSVersion = .tlsv12
     if tls.skipsVerification { configuration.certificateVerification = .none }
     var file = ""
     do {

@@ -31,8 +31,13 @@ final class StoreConnection {
   private var deadline: Scheduled<Void>?
   private var pause: Scheduled<Void>?
 
-  /// How often a request is sent that is answered with a status that promises nothing.
+  /// What the store had taken when the first of them came.
+  private var takenBefore: UInt64 = 0
+
+  /// How often a request is sent that is answered with a status that promises nothing,
   private static let doubtfulMax = 5
+  /// and how often while the store takes nothing else either: then the fault is hardly the request's.
+  private static let doubtfulMaxAlone = 24
 
   init(_ sender: StoreSender) {
     self.sender = sender
@@ -167,8 +172,11 @@ final class StoreConnection {
         reply.status < 400 ? "; redirections are not followed" : "; check otlp_http's address and headers"
       retry(reason, "it answers \(reply.status)\(said)\(hint)", after: reply.retryAfter)
     case .doubtful(let outcome):
+      if doubtful == 0 { takenBefore = sender.taken }
       doubtful += 1
-      guard doubtful < StoreConnection.doubtfulMax else { return finish(request, outcome) }
+      let most =
+        sender.taken > takenBefore ? StoreConnection.doubtfulMax : StoreConnection.doubtfulMaxAlone
+      guard doubtful < most else { return finish(request, outcome) }
       retry(reason, "it answers \(reply.status)\(said)", after: reply.retryAfter)
     }
   }
@@ -191,20 +199,21 @@ final class StoreConnection {
   private func finish(_ request: StoreRequest, _ outcome: StoreAnswer.Outcome) {
     let wasForgotten = isForgotten
     self.request = nil
-    if wasForgotten { sender.noteFree() } else { sender.finish(request, outcome) }
+    if wasForgotten { sender.noteFree(request.number) } else { sender.finish(request, outcome) }
   }
 
   private func release() {
+    guard let number = request?.number else { return }
     pause?.cancel()
     pause = nil
     request = nil
-    sender.noteFree()
+    sender.noteFree(number)
   }
 
   /// Tries again after a pause that doubles each time; half of it is random, so that many workers do not
   /// return at once.
   private func retry(_ reason: String, _ trouble: String, after seconds: Int64?) {
-    sender.noteRetry(reason, trouble)
+    if let request { sender.noteRetry(request.number, reason, trouble) }
     if isForgotten { return release() }
     let settings = sender.settings
     let doubling = Double(1 << min(failures, 30))
@@ -255,6 +264,7 @@ private final class ReplyReader: ChannelInboundHandler {
       var reply = StoreReply(status: Int(head.status.code))
       keepsAlive = head.isKeepAlive
       let type = head.headers.first(name: "content-type") ?? ""
+      reply.isPage = type.lowercased().hasPrefix("text/html")
       reply.isProtobuf = type.lowercased().hasPrefix("application/x-protobuf")
       reply.retryAfter = head.headers.first(name: "retry-after").flatMap {
         StoreReply.retryAfter($0, now: Date())

@@ -11,6 +11,8 @@ struct StoreReply {
   /// How long the store wants to be left alone, if it says so.
   var retryAfter: Int64?
   var isProtobuf = false
+  /// Whether the body is HTML.
+  var isPage = false
   /// The beginning of the body.
   var body: [UInt8] = []
 
@@ -39,10 +41,13 @@ struct StoreReply {
   var verdict: Verdict {
     switch status {
     case 200..<300:
+      // A page for people is no receiver's answer.
+      guard !isPage else { return .misconfigured }
       let (rejected, message) = partialSuccess
       return .final(.taken(rejectedSpans: rejected, message: message))
     case 408, 429, 502, 503, 504: return .retry
-    case ..<400, 401, 402, 403, 404, 405, 407, 421, 426, 451: return .misconfigured
+    case ..<400, 401, 402, 403, 404, 405, 406, 407, 411, 414, 415, 417, 421, 426, 431, 451, 501, 505, 511:
+      return .misconfigured
     case 400..<500: return .final(.refused(status: status, message: message))
     default: return .doubtful(.refused(status: status, message: message))
     }

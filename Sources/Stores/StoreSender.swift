@@ -20,6 +20,8 @@ final class StoreSender {
   private var waiting: [StoreRequest] = []
   private var connections: [StoreConnection] = []
   private var isClosed = false
+  /// Requests that the store has taken.
+  private(set) var taken: UInt64 = 0
 
   init(
     _ settings: StoreSettings, _ context: NIOSSLContext?, agent: String, on loop: any EventLoop,
@@ -71,21 +73,25 @@ final class StoreSender {
     results.note { $0.durations.observe(.milliseconds(duration.nanoseconds / 1_000_000)) }
   }
 
-  /// An attempt has failed and is repeated.
-  func noteRetry(_ reason: String, _ trouble: String) {
+  /// An attempt at a request has failed and is repeated.
+  func noteRetry(_ number: UInt64, _ reason: String, _ trouble: String) {
     results.note { figures in
       figures.retries[reason, default: 0] += 1
-      figures.trouble = "\(settings.url): \(trouble)"
+      figures.troubles[number] = "\(settings.url): \(trouble)"
     }
   }
 
   /// A request has its final answer; the connection is free.
   func finish(_ request: StoreRequest, _ outcome: StoreAnswer.Outcome) {
-    results.note { $0.trouble = nil }
+    if case .taken = outcome { taken += 1 }
+    results.note { $0.troubles[request.number] = nil }
     results.add(StoreAnswer(number: request.number, outcome: outcome))
     pump()
   }
 
   /// The connection is free again, without an answer that anybody waits for.
-  func noteFree() { pump() }
+  func noteFree(_ number: UInt64) {
+    results.note { $0.troubles[number] = nil }
+    pump()
+  }
 }

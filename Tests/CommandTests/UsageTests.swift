@@ -210,7 +210,7 @@ import Testing
     let path = try directory.write(rules, to: "rules.yaml")
     let run = try CommandRun("check", "--import-refinery", path)
     #expect(run.exitCode == 3 && run.errors.contains("\(path):7:"))
-    let documents = run.output.components(separatedBy: "---\n")
+    let documents = run.output.split(separator: "---\n").map(String.init)
     #expect(documents.count == 2)
     for document in documents {
       #expect(try CommandRun("check", try directory.write(document, to: "t.yaml")).exitCode == 0)

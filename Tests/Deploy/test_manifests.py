@@ -385,6 +385,16 @@ class TestExporter:
         assert ports == [{9092, 9093}, {4318}, {53}, {5353}]
         assert all(peer for rule in policy["egress"] for peer in rule["to"])
 
+    def test_prometheus_finds_it(self, exporting: list[Manifest]) -> None:
+        monitored = only(exporting, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+        selected = [
+            each["spec"]["selector"]
+            for each in exporting
+            if each["kind"] == "Service" and monitored.items() <= each["metadata"]["labels"].items()
+        ]
+        pod = only(exporting, "Deployment", "tailrace-exporter")["spec"]["template"]["metadata"]["labels"]
+        assert any(selector.items() <= pod.items() for selector in selected)
+
     def test_its_topology_is_valid_and_fits_its_container(self, exporting: list[Manifest], tmp_path: Path) -> None:
         text = generated(exporting, "tailrace-exporter-topology")["topology.yaml"]
         (file := tmp_path / "topology.yaml").write_text(text)

@@ -208,6 +208,65 @@ extension Lane where Job == ExportJob {
     #expect(broker.points.mapValues(\.committedOffset.value) == [PartitionID(0): 50, PartitionID(1): 50])
   }
 
+  /// Records behind one that is never answered are not without limit, however small they are.
+  @Test func recordsBehindAStuckRequestAreBounded() throws {
+    let (broker, store) = (broker(1000), TestStore())
+    let link = MemoryLink(broker)
+    link.batch = 5
+    let lane = exporter(link, store) { configuration in
+      configuration.batchBytes = 1
+      configuration.waitingRecordsMax = 20
+    }
+    var answered = 1
+    for _ in 0..<200 {
+      try lane.run(1)
+      while answered < store.requests.count {
+        store.answer(store.requests[answered].number)
+        answered += 1
+      }
+    }
+    #expect(lane.snapshot().exportIsPaused && store.requests.count <= 25)
+    store.answer(1)
+    for _ in 0..<1000 {
+      try lane.run(1)
+      while answered < store.requests.count {
+        store.answer(store.requests[answered].number)
+        answered += 1
+      }
+    }
+    #expect(broker.commits.last == 1000)
+  }
+
+  @Test func aStoresClaimsAreBounded() throws {
+    let outcome = StoreAnswer.Outcome.taken(rejectedSpans: UInt64(Int64.max), message: "")
+    let lane = exporter(MemoryLink(broker(5)), TestStore(answersAtOnce: outcome)) { $0.batchBytes = 1 }
+    try lane.run(5)
+    #expect(lane.snapshot().lane.export.rejectedSpans == 5)
+  }
+
+  /// Markers of transactions at the log's end are behind the last record.
+  @Test func theEndOfTheLogIsCommitted() throws {
+    let broker = broker(5)
+    let link = MemoryLink(broker)
+    let lane = exporter(link, TestStore(answersAtOnce: .taken(rejectedSpans: 0, message: "")))
+    try lane.run()
+    link.events = [.caughtUp(PartitionID(0), Offset(7))]
+    try lane.run()
+    #expect(broker.commits.last == 7)
+  }
+
+  /// What was answered by then is committed before partitions leave.
+  @Test func aRevocationTakesAnswersFirst() throws {
+    let (broker, store) = (broker(5), TestStore())
+    let link = MemoryLink(broker)
+    let lane = exporter(link, store)
+    try lane.run()
+    store.answer(1)
+    link.events = [.revoked([PartitionID(0)])]
+    try lane.run(1)
+    #expect(broker.commits.last == 5)
+  }
+
   /// Requests whose partitions have gone do not hold up those of others, and their answers count for nothing.
   @Test func aLostPartitionsRequestsAreForgotten() throws {
     let (broker, store) = (broker(4, partitions: 2), TestStore())

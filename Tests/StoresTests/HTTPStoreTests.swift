@@ -13,7 +13,7 @@ import Topology
 
 /// An HTTP server that keeps requests, and answers each with the next of its answers; the last one repeats.
 private final class TestReceiver: Sendable {
-  enum Answer {
+  enum Answer: Sendable {
     case status(Int, headers: [(String, String)] = [])
     /// The connection closes.
     case close
@@ -21,7 +21,7 @@ private final class TestReceiver: Sendable {
     case silence
   }
 
-  struct Seen {
+  struct Seen: Sendable {
     var head: HTTPRequestHead
     var body: [UInt8]
   }
@@ -30,6 +30,7 @@ private final class TestReceiver: Sendable {
     var seen: [Seen] = []
     var answers: [Answer]
     var connections = 0
+    var answer: @Sendable (Seen) -> Answer? = { _ in nil }
   }
 
   private let state: Mutex<State>
@@ -56,9 +57,16 @@ private final class TestReceiver: Sendable {
   var seen: [Seen] { state.withLock(\.seen) }
   var connections: Int { state.withLock(\.connections) }
 
+  /// The answer to a request, if it depends on that.
+  var answer: @Sendable (Seen) -> Answer? {
+    get { state.withLock(\.answer) }
+    set { state.withLock { $0.answer = newValue } }
+  }
+
   func take(_ seen: Seen) -> Answer {
     state.withLock { state in
       state.seen.append(seen)
+      if let answer = state.answer(seen) { return answer }
       return state.answers.count > 1 ? state.answers.removeFirst() : state.answers[0]
     }
   }
@@ -196,13 +204,34 @@ private final class ReceiverHandler: ChannelInboundHandler {
     store.close()
   }
 
-  /// The specification rules out retries for it, but stores answer so while they are restarted.
-  @Test func internalErrorsAreTriedAFewTimes() async throws {
-    let receiver = try TestReceiver([.status(500)])
-    let store = try store(receiver.port)
+  /// The specification rules out retries for it, but stores answer so while they are restarted: a request is
+  /// given up soon only if the store takes others.
+  @Test func internalErrorsArePatientWhileNothingElseIsTaken() async throws {
+    let receiver = try TestReceiver([TestReceiver.Answer](repeating: .status(500), count: 10) + [.status(200)])
+    let store = try store(receiver.port) { $0.connections = 1 }
     store.send(request(1))
-    #expect(try await answers(store, 1).map(\.outcome) == [.refused(status: 500, message: "")])
-    #expect(receiver.seen.count == 5)
+    #expect(try await answers(store, 1).map(\.outcome) == [taken])
+    store.close()
+    let broken = try TestReceiver([.status(500)])
+    let other = try self.store(broken.port)
+    other.send(request(1))
+    #expect(try await answers(other, 1).map(\.outcome) == [.refused(status: 500, message: "")])
+    #expect(broken.seen.count == 24)
+    other.close()
+  }
+
+  @Test func internalErrorsOfOneRequestAreGivenUpSoon() async throws {
+    let receiver = try TestReceiver([.status(200)])
+    receiver.answer = { $0.body == [5] ? .status(500) : nil }
+    let store = try store(receiver.port) { $0.connections = 2 }
+    store.send(request(1, [5]))
+    for number in 2...40 {
+      store.send(request(UInt64(number)))
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    let answers = try await answers(store, 40)
+    #expect(answers.first { $0.number == 1 }?.outcome == .refused(status: 500, message: ""))
+    #expect(receiver.seen.count { $0.body == [5] } < 24)
     store.close()
   }
 
@@ -228,6 +257,18 @@ private final class ReceiverHandler: ChannelInboundHandler {
     store.send(request(2))
     store.forget(1)
     #expect(try await answers(store, 1).map(\.number) == [2])
+    #expect(store.figures.trouble == nil)
+    store.close()
+  }
+
+  /// Nobody is warned of a request that nobody waits for.
+  @Test func forgottenRequestsAreNoTrouble() async throws {
+    let receiver = try TestReceiver([.status(503)])
+    let store = try store(receiver.port) { $0.retryInitial = .seconds(600); $0.retryMax = .seconds(600) }
+    store.send(request(1))
+    while store.figures.trouble == nil { try await Task.sleep(for: .milliseconds(5)) }
+    store.forget(1)
+    while store.figures.trouble != nil { try await Task.sleep(for: .milliseconds(5)) }
     store.close()
   }
 

@@ -13,19 +13,23 @@ import Testing
     #expect(StoreReply(status: status).verdict == .retry)
   }
 
-  @Test(arguments: [301, 302, 401, 403, 404, 405, 407])
+  @Test(arguments: [301, 302, 401, 403, 404, 405, 407, 411, 414, 415, 417, 431, 501, 505, 511])
   func faultsOfTheSenderLoseNothing(status: Int) {
     #expect(StoreReply(status: status).verdict == .misconfigured)
   }
 
-  @Test(arguments: [400, 411, 413, 415, 422, 431])
+  @Test(arguments: [400, 409, 413, 422])
   func faultsOfTheRequestAreFinal(status: Int) {
     #expect(StoreReply(status: status).verdict == .final(.refused(status: status, message: "")))
   }
 
-  @Test(arguments: [500, 501, 505, 599, 999])
+  @Test(arguments: [500, 506, 599, 999])
   func otherFaultsOfTheStoreAreDoubtful(status: Int) {
     #expect(StoreReply(status: status).verdict == .doubtful(.refused(status: status, message: "")))
+  }
+
+  @Test func aPageIsNoReceiversAnswer() {
+    #expect(StoreReply(status: 200, isPage: true).verdict == .misconfigured)
   }
 
   @Test func partialSuccessIsRead() {

@@ -27,8 +27,10 @@ package struct ExportJob: ~Copyable, LaneJob {
     package var batchWait = Interval.milliseconds(200)
     /// How request bodies are compressed.
     package var compression = StoreSettings.Compression.gzip
-    /// Reading stops while this many bytes wait for answers.
+    /// Reading stops while this many bytes wait for answers,
     package var waitingBytesMax = 6 << 20
+    /// and while this many records do, those included that only wait for one before them.
+    package var waitingRecordsMax = 100_000
 
     /// Makes a configuration with the defaults above.
     package init(topic: String) {
@@ -69,6 +71,8 @@ package struct ExportJob: ~Copyable, LaneJob {
   private var requests: UInt64 = 0
   /// Bytes of records in the batch and under way, and of dead letters that wait for their turn.
   private var waitingBytes = 0
+  /// Records that are not committed yet.
+  private var waitingRecords = 0
   /// No partition is read: too much waits, or the worker is stopping.
   private var isPaused = false
   /// Records were delivered that did not fit: they have to be delivered again.
@@ -107,6 +111,8 @@ package struct ExportJob: ~Copyable, LaneJob {
     // Those that no longer fit are read again once there is room; none after them may be taken before.
     guard !isFull else {
       hasPassedOver = true
+      // Asked again, `auto.offset.reset` might say a later place.
+      if positions[index].next == nil { positions[index].next = place.offset }
       return
     }
     if let next = positions[index].next, place.offset < next {
@@ -122,10 +128,11 @@ package struct ExportJob: ~Copyable, LaneJob {
     if let malformed = check(value) {
       recordsMalformed += 1
       var letter = DeadLetter(place, malformed)
-      letter.recognise(value, insteadOf: .otlpProto)
+      if let value { letter.recognise(value, insteadOf: .otlpProto) }
       let held = HeldLetter(letter: letter, key: key?.copied(), value: value?.copied())
       waitingBytes += held.byteCount
       positions[index].pending.append(place.offset, .dead(held))
+      waitingRecords += 1
       return
     }
     guard let value else { return }
@@ -136,12 +143,15 @@ package struct ExportJob: ~Copyable, LaneJob {
     waitingBytes += value.byteCount
     batch.append(value, key: key, place, epoch: positions[index].epoch, spans: spans)
     positions[index].pending.append(place.offset, .sent)
+    waitingRecords += 1
     if batch.bytes.count >= configuration.batchBytes { send() }
   }
 
   /// Whether no more records are taken.
-  private var isFull: Bool {
-    hasPassedOver || isPaused || isDraining || waitingBytes >= configuration.waitingBytesMax
+  private var isFull: Bool { hasPassedOver || isPaused || isDraining || isCrowded }
+
+  private var isCrowded: Bool {
+    waitingBytes >= configuration.waitingBytesMax || waitingRecords >= configuration.waitingRecordsMax
   }
 
   /// Requests are records one after the other, so a record must be whole, or it would spoil the others.
@@ -178,13 +188,7 @@ package struct ExportJob: ~Copyable, LaneJob {
     at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
   ) throws(BrokerError) {
     if !batch.isEmpty, isDraining || moment.steady >= batch.since + configuration.batchWait { send() }
-    for answer in store.takeAnswers() {
-      guard let batch = underWay.removeValue(forKey: answer.number) else { continue }
-      switch answer.outcome {
-      case .taken(let rejected, let message): note(batch, taken: rejected, message)
-      case .refused(let status, let message): note(batch, refused: status, message)
-      }
-    }
+    takeAnswers()
     if moment.steady >= troubleToldAt + ExportJob.troubleInterval, let trouble = store.figures.trouble {
       troubleToldAt = moment.steady
       report(.storeTroubled(trouble))
@@ -194,10 +198,22 @@ package struct ExportJob: ~Copyable, LaneJob {
     for notice in deadLetters.takeNotices(at: moment.steady) { report(.deadLettered(notice)) }
   }
 
+  private mutating func takeAnswers() {
+    for answer in store.takeAnswers() {
+      guard let batch = underWay.removeValue(forKey: answer.number) else { continue }
+      switch answer.outcome {
+      case .taken(let rejected, let message): note(batch, taken: rejected, message)
+      case .refused(let status, let message): note(batch, refused: status, message)
+      }
+    }
+  }
+
   private mutating func note(_ batch: ExportBatch, taken rejected: UInt64, _ message: String) {
+    // What a store claims beyond that is a mistake.
+    let rejected = min(rejected, batch.pieces.reduce(0) { $0 + UInt64($1.spans) })
     counters.requests += 1
     counters.rejectedSpans += rejected
-    if rejected > 0 { report(.storeRejected(spans: rejected, message)) }
+    if rejected > 0 || !message.isEmpty { report(.storeRejected(spans: rejected, message)) }
     for piece in batch.pieces {
       counters.records += 1
       counters.spans += UInt64(piece.spans)
@@ -243,6 +259,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   private mutating func advance(to link: some BrokerLink) throws(BrokerError) {
     for index in positions.indices {
       while let state = positions[index].pending.takeFirst() {
+        waitingRecords -= 1
         guard case .dead(let held) = state else { continue }
         waitingBytes -= held.byteCount
         try write(held, to: link)
@@ -264,13 +281,15 @@ package struct ExportJob: ~Copyable, LaneJob {
   /// Stops reading while too much waits, so that memory is bounded however long a store does not answer; the
   /// member stays in its group.
   private mutating func pauseOrResume(_ link: some BrokerLink) throws(BrokerError) {
-    let mustPause = isDraining || hasPassedOver || waitingBytes >= configuration.waitingBytesMax
+    let mustPause = isDraining || hasPassedOver || isCrowded
     if mustPause, !isPaused {
       try link.release(positions.map(\.id))
       isPaused = true
       hasPassedOver = false
-      counters.pauses += 1
-    } else if isPaused, !isDraining, waitingBytes <= configuration.waitingBytesMax / 2 {
+      if !isDraining { counters.pauses += 1 }
+    } else if isPaused, !isDraining, waitingBytes <= configuration.waitingBytesMax / 2,
+      waitingRecords <= configuration.waitingRecordsMax / 2
+    {
       try link.resume(positions.map { ($0.id, $0.next) })
       isPaused = false
     }
@@ -300,11 +319,20 @@ package struct ExportJob: ~Copyable, LaneJob {
     return true
   }
 
-  /// Nothing waits for time to pass.
-  package mutating func noteEnd(of id: PartitionID, at offset: Offset) {}
+  /// Moves past transaction markers at the log's end: no record would.
+  package mutating func noteEnd(of id: PartitionID, at offset: Offset) {
+    // Records that did not fit are before that end, and still have to be read.
+    guard !isFull, let index = positions.firstIndex(where: { $0.id == id }),
+      positions[index].next.map({ $0 < offset }) ?? true
+    else { return }
+    positions[index].next = offset
+  }
 
   package mutating func forget(_ ids: [PartitionID]) {
-    for position in positions where ids.contains(position.id) { waitingBytes -= position.pending.heldBytes }
+    for position in positions where ids.contains(position.id) {
+      waitingBytes -= position.pending.heldBytes
+      waitingRecords -= position.pending.count
+    }
     positions.removeAll { ids.contains($0.id) }
     // Requests with nobody's records any more must not hold up the others.
     for (number, batch) in underWay where !batch.pieces.contains(where: { isCurrent($0) }) {
@@ -321,7 +349,11 @@ package struct ExportJob: ~Copyable, LaneJob {
     positions.contains { $0.id == piece.place.partition && $0.epoch == piece.epoch }
   }
 
-  package mutating func flush(to link: some BrokerLink) {}
+  /// What was answered since the last round counts too: partitions may be about to leave.
+  package mutating func flush(to link: some BrokerLink) throws(BrokerError) {
+    takeAnswers()
+    try advance(to: link)
+  }
 
   package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
     let time = Instant(nanoseconds: 0)
@@ -345,7 +377,7 @@ package struct ExportJob: ~Copyable, LaneJob {
     var all = LaneMeasures()
     all.positions = positions.map { position in
       PartitionPosition(
-        partition: position.id, next: position.next, end: link.knownEnd(of: position.id),
+        partition: position.id, next: position.point, end: link.knownEnd(of: position.id),
         clock: position.clock)
     }
     all.storeDurations = store.figures.durations

@@ -29,6 +29,7 @@ struct PendingRecords {
 
   /// The offset of the first record that is not dealt with.
   var first: Offset? { start < records.count ? records[start].offset : nil }
+  var count: Int { records.count - start }
   /// Bytes of the dead letters that wait.
   var heldBytes: Int {
     records[start...].reduce(0) { bytes, record in

@@ -49,8 +49,10 @@ public struct StoreFigures: Equatable, Sendable {
   public var bytesSent: UInt64 = 0
   /// How long attempts took that a store answered.
   public var durations = Histogram()
-  /// Why the last attempt failed, if none has succeeded since.
-  public var trouble: String?
+  /// Why the last attempt failed, of each request that is still to be repeated, by its number.
+  public var troubles: [UInt64: String] = [:]
+  /// That of the oldest.
+  public var trouble: String? { troubles.min { $0.key < $1.key }?.value }
 
   /// Nothing yet.
   public init() {}

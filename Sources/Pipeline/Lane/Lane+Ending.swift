@@ -37,8 +37,10 @@ extension Lane where Job: ~Copyable {
     patience: Interval, _ note: (BrokerError) -> Void
   ) throws(BrokerError) -> LaneEnd {
     let deadline = now().steady + patience
+    // What does not answer leaves time for the last commit.
+    let drained = now().steady + Interval(nanoseconds: patience.nanoseconds / 2)
     job.drain()
-    while !job.isDrained, now().steady < deadline {
+    while !job.isDrained, now().steady < drained {
       do { try step(at: now(), timeout: .milliseconds(20)) } catch {
         guard error.remedy == .retry else { throw error }
         break

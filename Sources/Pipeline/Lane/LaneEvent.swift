@@ -33,7 +33,7 @@ public enum LaneEvent: Sendable {
   case disturbed(BrokerError)
   /// The store that spans are exported to fails; its requests are repeated. Reported every few seconds.
   case storeTroubled(String)
-  /// The store has taken a request except for this many spans, and says why.
+  /// The store has taken a request except for this many spans, perhaps none, and has something to say.
   case storeRejected(spans: UInt64, String)
 }
 

@@ -121,7 +121,7 @@ struct LanePlan: Sendable {
     let needs = TopicNeeds(
       input: topics.sampled, mirrored: [], free: [topics.deadLetters], creation: topics.creation,
       deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
-      spansOut: topics.deadLetters, recordBytes: topology.recordBytesMax,
+      spansOut: topics.sampled, recordBytes: topology.recordBytesMax,
       clientBytes: LanePlan.clientBytes(worker))
     self.init(
       worker, .export(configuration, store), OutputNames(deadLetters: topics.deadLetters), needs)

@@ -89,6 +89,7 @@ final class WorkerLog: Sendable {
     case .disturbed(let error): logger.warning("\(error.message)")
     case .storeTroubled(let trouble):
       logger.warning("the store does not take spans: \(trouble): they are sent again until it does")
+    case .storeRejected(0, let message): logger.warning("the store warns: \(message)")
     case .storeRejected(let spans, let message):
       logger.warning("the store rejects \(spans) \(spans == 1 ? "span" : "spans"): \(message)")
     case .committed: break
