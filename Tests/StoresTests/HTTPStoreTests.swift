@@ -207,7 +207,8 @@ private final class ReceiverHandler: ChannelInboundHandler {
   /// The specification rules out retries for it, but stores answer so while they are restarted: a request is
   /// given up soon only if the store takes others.
   @Test func internalErrorsArePatientWhileNothingElseIsTaken() async throws {
-    let receiver = try TestReceiver([TestReceiver.Answer](repeating: .status(500), count: 10) + [.status(200)])
+    let receiver = try TestReceiver(
+      [TestReceiver.Answer](repeating: .status(500), count: 10) + [.status(200)])
     let store = try store(receiver.port) { $0.connections = 1 }
     store.send(request(1))
     #expect(try await answers(store, 1).map(\.outcome) == [taken])
@@ -264,7 +265,9 @@ private final class ReceiverHandler: ChannelInboundHandler {
   /// Nobody is warned of a request that nobody waits for.
   @Test func forgottenRequestsAreNoTrouble() async throws {
     let receiver = try TestReceiver([.status(503)])
-    let store = try store(receiver.port) { $0.retryInitial = .seconds(600); $0.retryMax = .seconds(600) }
+    let store = try store(receiver.port) {
+      $0.retryInitial = .seconds(600); $0.retryMax = .seconds(600)
+    }
     store.send(request(1))
     while store.figures.trouble == nil { try await Task.sleep(for: .milliseconds(5)) }
     store.forget(1)
