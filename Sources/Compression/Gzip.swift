@@ -8,24 +8,27 @@ internal import CZlib
 package enum Gzip {
   /// A stream of zlib, which has to stay at one place in memory.
   ///
-  /// Safe to use: the stream never leaves the object, is freed once, and each call passes zlib the sizes of
-  /// its buffers, which outlive the call.
+  /// Safe to use. Sound: the stream never leaves the object and is freed once, and each call passes zlib the
+  /// sizes of its buffers, which outlive the call.
   @safe private final class Stream {
-    private let stream = UnsafeMutablePointer<tailrace_zlib_stream>.allocate(capacity: 1)
+    private let stream: UnsafeMutablePointer<tailrace_zlib_stream>
     private let isDeflating: Bool
 
     /// - Parameter level: of compression, 1 to 9; nil to decompress.
     init(level: Int32? = nil) throws(CompressionError) {
-      isDeflating = level != nil
+      let stream = UnsafeMutablePointer<tailrace_zlib_stream>.allocate(capacity: 1)
       unsafe stream.initialize(to: tailrace_zlib_stream())
       let status =
         if let level { unsafe tailrace_deflate_begin(stream, level) } else {
           unsafe tailrace_inflate_begin(stream)
         }
+      // Before the object is complete: there is no `deinit` then.
       guard status == 0 else {
         unsafe stream.deallocate()
         throw .unavailable
       }
+      unsafe self.stream = unsafe stream
+      isDeflating = level != nil
     }
 
     deinit {

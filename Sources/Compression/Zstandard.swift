@@ -1,4 +1,4 @@
-// zstd streams.
+// Streams of zstd, compressed and decompressed piece by piece.
 
 internal import CZstd
 

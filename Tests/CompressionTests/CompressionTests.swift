@@ -109,7 +109,7 @@ private let gzip: [UInt8] = [
     for bad in [[4, 1, 6], [4, 0, 65, 1, 0], [1, 0, 65, 1, 1], [5, 0, 65]] as [[UInt8]] {
       #expect(failure(bad, .snappyBlock) != nil)
     }
-    #expect(failure(gzip + [1], .gzip) == .damaged(at: gzip.count))
+    #expect(failure(gzip + [1], .gzip) == .damaged(at: gzip.count + 1))
   }
 
   @Test func bombsStopAtTheLimit() throws {

@@ -272,7 +272,7 @@ private func limits(_ name: String, _ count: Int) -> String {
       "2:31: topics.spans.compression must be auto, none or snappy, found 'gzip'"),
     tail(
       "topics: {logs: {compression: none}}\n",
-      "2:17: topics.logs has no key 'compression'"),
+      "2:17: unknown key 'compression' in topics.logs"),
     tail(
       "topics: {decisions: {encoding: protobuf}}\n",
       "2:32: topics.decisions.encoding 'protobuf' is not supported yet"),
