@@ -10,10 +10,13 @@
 import Invariants
 
 /// Finds buckets at the largest scale, without a logarithm: the same on every machine.
-struct BucketTable {
+struct BucketTable: Sendable {
   /// The largest scale: 128 buckets for each power of two, each 0.54 % wide. Larger ones would tell values
   /// apart that lie in less than 160 / 128 powers of two, closer than that; nobody needs them.
   static let scaleMax = 7
+
+  /// The one that all samplers use.
+  static let shared = BucketTable()
 
   /// For each 256th of the values between two powers of two: in the low eight bits, how many buckets begin
   /// before it; above them, where the next one begins. A bucket is wider than a 256th of its power of two, so
@@ -122,7 +125,7 @@ struct BucketRange {
 
   /// Joins neighbours.
   private mutating func join(_ counts: inout [UInt32], at base: Int) {
-    // Seven powers of two and more fit at the smallest scale that durations need, which is above zero.
+    // 64 powers of two, from a nanosecond to the longest duration, fit at scale 1.
     invariant(shift < 16, "no scale is small enough")
     let old = (low...high).map { counts[base + BucketRange.place($0)] }
     for place in base..<base + BucketRange.countMax { counts[place] = 0 }

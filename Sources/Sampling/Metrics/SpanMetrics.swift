@@ -82,7 +82,7 @@ struct SpanMetrics {
   private var overflow: Int?
   /// All spans counted.
   private(set) var spanCount = 0
-  private let table = BucketTable()
+  private let table = BucketTable.shared
   private let seed: HashSeed
   private let unit: Double
   private let nameBytesMax: Int
@@ -106,7 +106,8 @@ struct SpanMetrics {
 
   /// Bytes of memory in use.
   var byteCount: Int {
-    series.capacity * MemoryLayout<Series>.stride + bucketCounts.capacity * 4 + names.capacity
+    guard isUsed else { return 0 }
+    return series.capacity * MemoryLayout<Series>.stride + bucketCounts.capacity * 4 + names.capacity
       + index.byteCount + (reader?.byteCount ?? 0)
   }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Sampling
 
 @Suite struct ExponentialBucketTests {
-  private let table = BucketTable()
+  private let table = BucketTable.shared
 
   /// Bucket i begins above 2^(i / 128): a power of two is the last value of its bucket.
   @Test func powersOfTwoEndTheirBuckets() {
