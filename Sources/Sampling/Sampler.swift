@@ -56,6 +56,8 @@ public struct Sampler: ~Copyable {
   var pastDropped = PastSpans()
   /// The service shared by all services beyond the limit.
   let otherServices: NameID
+  /// That of spans whose resource names none, as metrics have it; none without metrics.
+  let unknownService: NameID
 
   /// The stream clock: the largest believed timestamp, or the time it was advanced to.
   public private(set) var clock = Instant.distantPast
@@ -144,9 +146,13 @@ public struct Sampler: ~Copyable {
     tableAccount = TableAccount(memory: memory)
     verdicts = VerdictCache(memory: memory, remembersFacts: policies.program.remembersFacts)
     register = SpanRegister(seed: seed, memory: memory)
-    var services = NameTable(seed: seed, capacity: limits.services + 1, bytesMax: limits.nameBytes)
+    let isCounting = configuration.metrics != nil
+    var services = NameTable(
+      seed: seed, capacity: limits.services + (isCounting ? 2 : 1), bytesMax: limits.nameBytes)
     operations = NameTable(seed: seed, capacity: limits.services, bytesMax: limits.nameBytes)
     otherServices = Array(Sampler.otherServicesName.utf8).withRawBytes { services.pin($0) } ?? .none
+    let unknown = Array(SpanMetrics.unknownService.utf8)
+    unknownService = isCounting ? unknown.withRawBytes { services.pin($0) } ?? .none : .none
     self.services = services
     counters.beginCounting(configuration)
   }
@@ -293,6 +299,7 @@ public struct Sampler: ~Copyable {
   public mutating func drift(to time: Instant) {
     guard !isRecovering, clock != .distantPast else { return }
     clock = max(clock, min(time, nextDue - Interval(nanoseconds: 1)))
+    skipIntervals()
   }
 
   /// Advances the stream clock, never back, and closes the windows that are over.

@@ -33,23 +33,26 @@ class Found:
                 assert own["tailrace.partition"].int_value == record.partition
                 (scope,) = resource.scope_metrics
                 calls, durations = scope.metrics
-                self._read(own["service.name"].string_value, calls, durations)
+                self._read(own["service.name"].string_value, record.partition, calls, durations)
 
-    def _read(self, service: str, calls, durations) -> None:
+    def _read(self, service: str, partition: int, calls, durations) -> None:
         assert (calls.name, durations.name) == ("traces.span.metrics.calls", "traces.span.metrics.duration")
         assert calls.sum.is_monotonic and durations.unit == "ms"
         assert calls.sum.aggregation_temporality == AGGREGATION_TEMPORALITY_DELTA
         assert durations.exponential_histogram.aggregation_temporality == AGGREGATION_TEMPORALITY_DELTA
         for point in calls.sum.data_points:
             assert point.start_time_unix_nano < point.time_unix_nano
-            self.calls[self._series(service, point)] += point.as_int
+            self.calls[self._series(service, partition, point)] += point.as_int
         for point in durations.exponential_histogram.data_points:
-            self.histograms.setdefault(self._series(service, point), []).append(point)
+            self.histograms.setdefault(self._series(service, partition, point), []).append(point)
 
     @staticmethod
-    def _series(service: str, point) -> Series:
+    def _series(service: str, partition: int, point) -> Series:
         attributes = texts(point.attributes)
-        assert attributes.keys() == {"service.name", "span.name", "span.kind", "status.code"}
+        names = {"service.name", "span.name", "span.kind", "status.code", "tailrace.partition"}
+        assert attributes.keys() == names
+        (own,) = (each for each in point.attributes if each.key == "tailrace.partition")
+        assert own.value.int_value == partition
         assert attributes["service.name"] == service
         return service, attributes["span.name"], attributes["span.kind"], attributes["status.code"]
 

@@ -17,6 +17,8 @@ struct TestSpan: Equatable {
   var status = SpanStatus.unset
   var service = "shop"
   var name = "GET /"
+  /// Any bytes in place of the name.
+  var nameBytes: [UInt8]?
   var traceState = ""
   var filling = 0
   var attributes: [TestAttribute] = []
@@ -63,7 +65,7 @@ struct TestSpan: Equatable {
     writer.bytesField(2, id.bigEndianBytes)
     if !traceState.isEmpty { writer.stringField(3, traceState) }
     if parent != 0 { writer.bytesField(4, parent.bigEndianBytes) }
-    writer.stringField(5, name)
+    writer.bytesField(5, nameBytes ?? Array(name.utf8))
     writer.varintField(6, kind)
     writer.fixed64Field(7, startNanoseconds)
     writer.fixed64Field(8, endNanoseconds)

@@ -185,7 +185,9 @@ struct PartitionState: ~Copyable {
   /// Its progress towards its last owner's position.
   func progress(at now: Instant) -> RecoveryProgress {
     let highWater = committed?.highWater.value ?? 0
-    let begin = point?.safeOffset.value ?? highWater
+    // Records before the safe offset may be read to be counted only.
+    let begin =
+      point.map { min($0.safeOffset, $0.counting?.next ?? $0.safeOffset).value } ?? highWater
     let done = max(0, (sampler.nextOffset?.value ?? begin) - begin)
     return RecoveryProgress(
       partition: sampler.partition, phase: .records, done: done, total: highWater - begin,

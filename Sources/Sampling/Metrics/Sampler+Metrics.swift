@@ -34,20 +34,25 @@ extension Sampler {
   mutating func countSpans(of record: inout ScannedRecord, _ bytes: RawSpan, at offset: Offset) {
     if let next = metrics.next, offset < next { return }
     if metrics.next == nil { metrics.next = offset }
-    let mayAdd = !tableAccount.isOverdrawn
+    // Past half of the tables' memory about a thousand series are enough: traces need the rest.
+    let mayAdd =
+      !tableAccount.isOverdrawn && (!tableAccount.isHalfDrawn || metrics.byteCount < 1 << 20)
+    let beyondLimit = counters.servicesBeyondLimit
     var resource = UInt32.max
     var service = NameID.none
     var left: UInt64 = 0
     for index in record.spans.indices {
       if record.spans[index].resource != resource {
         resource = record.spans[index].resource
-        service = findService(of: record.resources[Int(resource)], in: bytes)
+        service = countedService(of: record.resources[Int(resource)], in: bytes)
       }
       let isOwn = metrics.count(
         bytes.extracting(record.spans[index].name.indices), of: service, kind: record.spans[index].kind,
         record.spans[index].status, lasting: record.spans[index].duration, mayAdd: mayAdd)
       if !isOwn { left += 1 }
     }
+    // They are counted when the spans are sampled.
+    counters.servicesBeyondLimit = beyondLimit
     counters.spansCounted += UInt64(record.spans.count)
     counters.spansCountedTogether += left
   }
@@ -90,6 +95,8 @@ extension Sampler {
   /// Offers kept spans as exemplars: `portion` of the outputs' bytes.
   @inline(never)
   mutating func offerExemplars(_ portion: Range<Int>, of outputs: [UInt8]) {
+    let beyondLimit = counters.servicesBeyondLimit
+    defer { counters.servicesBeyondLimit = beyondLimit }
     var reader = metrics.reader.take() ?? ScannedRecord()
     outputs.withRawBytes { all in
       let bytes = all.extracting(portion)
@@ -101,12 +108,25 @@ extension Sampler {
       for span in reader.spans {
         let exemplar = SpanMetrics.Exemplar(
           traceID: span.traceID, spanID: span.spanID, duration: span.duration, end: span.end)
-        let service = findService(of: reader.resources[Int(span.resource)], in: bytes)
+        let service = countedService(of: reader.resources[Int(span.resource)], in: bytes)
         metrics.offer(
           exemplar, bytes.extracting(span.name.indices), of: service, kind: span.kind, span.status)
       }
     }
     metrics.reader = reader
+  }
+
+  /// The service that spans count for: a resource without one has the name that others may give themselves.
+  private mutating func countedService(of resource: ResourceView, in bytes: RawSpan) -> NameID {
+    let service = findService(of: resource, in: bytes)
+    return service == .none ? unknownService : service
+  }
+
+  /// Intervals without a span are over once the stream clock has passed them: there is nothing to write.
+  mutating func skipIntervals() {
+    guard metrics.isUsed, metrics.isEmpty, metricsDue != .distantPast, clock >= metricsDue else { return }
+    metrics.since = clock.floored(to: metrics.configuration.interval)
+    metricsDue = metrics.due
   }
 
   /// Whether counts must not grow any further.
@@ -129,6 +149,11 @@ extension Sampler {
     metrics.next = counting.next
     metrics.since = counting.since
     metricsDue = metrics.due
+    // The interval may have been longer: it ends after what is only counted.
+    if clock != .distantPast, metricsDue != .distantPast {
+      let interval = metrics.configuration.interval
+      metricsDue = max(metricsDue, clock.floored(to: interval) + interval)
+    }
   }
 
   /// The stream clock was set back.

@@ -1,7 +1,8 @@
 // Metrics of spans as OTLP.
 //
-// Names, units, attributes and temporality are those of the OpenTelemetry Collector's span-metrics connector;
-// the overflow's attribute is that of the OpenTelemetry SDK specification, "Overflow attribute".
+// Names, units and attributes are those of the OpenTelemetry Collector's span-metrics connector, with exponential
+// histograms and delta temporality; the overflow's attribute is that of the OpenTelemetry SDK specification,
+// "Overflow attribute".
 
 import OTLP
 
@@ -14,7 +15,7 @@ extension SpanMetrics {
   }
 
   /// The service of resources that name none, as the OpenTelemetry resource conventions have it.
-  private static let unknownService = "unknown_service"
+  static let unknownService = "unknown_service"
   private static let kinds = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
     .map { "SPAN_KIND_\($0)" }
   private static let statuses = ["UNSET", "OK", "ERROR"].map { "STATUS_CODE_\($0)" }
@@ -57,7 +58,15 @@ extension SpanMetrics {
   private func serviceName(of slot: Int, _ services: NameTable) -> String {
     let service = series[slot].service
     guard service != .none else { return SpanMetrics.unknownService }
-    return services.withBytes(of: service) { String(decoding: $0.copied(), as: UTF8.self) }
+    return services.withBytes(of: service) { SpanMetrics.text($0.copied()) }
+  }
+
+  /// A name as text. What is not UTF-8 is repaired, and told apart by a hash of its bytes (FNV-1a): otherwise two
+  /// names could be one, and two points of a record the same series.
+  static func text(_ bytes: some Collection<UInt8>) -> String {
+    if let text = String(validating: bytes, as: UTF8.self) { return text }
+    let hash = bytes.reduce(0x811c_9dc5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+    return String(decoding: bytes, as: UTF8.self) + "#" + Hexadecimal.text(UInt64(hash), digits: 8)
   }
 
   private func record(of slots: [Int], _ stretch: Stretch, _ services: NameTable) -> [UInt8] {
@@ -91,7 +100,7 @@ extension SpanMetrics {
       metric.message(MetricField.sum) { sum in
         for slot in slots {
           sum.message(SumField.dataPoints) { point in
-            writeAttributes(NumberPointField.attributes, of: slot, service, to: &point)
+            writeAttributes(NumberPointField.attributes, of: slot, service, stretch, to: &point)
             point.fixed64Field(NumberPointField.start, stretch.since.unixNanoseconds)
             point.fixed64Field(NumberPointField.time, stretch.end.unixNanoseconds)
             point.fixed64Field(NumberPointField.integer, series[slot].count)
@@ -107,7 +116,7 @@ extension SpanMetrics {
       metric.message(MetricField.exponentialHistogram) { histogram in
         for slot in slots {
           histogram.message(SumField.dataPoints) { point in
-            writeAttributes(HistogramPointField.attributes, of: slot, service, to: &point)
+            writeAttributes(HistogramPointField.attributes, of: slot, service, stretch, to: &point)
             writeDurations(of: slot, stretch, to: &point)
           }
         }
@@ -117,8 +126,10 @@ extension SpanMetrics {
   }
 
   private func writeAttributes(
-    _ field: UInt32, of slot: Int, _ service: String?, to point: inout WireWriter
+    _ field: UInt32, of slot: Int, _ service: String?, _ stretch: Stretch, to point: inout WireWriter
   ) {
+    // Here too: Prometheus makes no labels of a resource, and all partitions would be one series.
+    point.attribute(field, "tailrace.partition", Int64(stretch.partition.value))
     guard let service else { return point.attribute(field, "otel.metric.overflow", true) }
     point.attribute(field, "service.name", service)
     point.attribute(field, "span.name", name(of: slot))

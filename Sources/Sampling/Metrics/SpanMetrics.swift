@@ -190,10 +190,10 @@ struct SpanMetrics {
 
   // MARK: Reading
 
-  /// The name of a series' spans, repaired if it is not UTF-8.
+  /// The name of a series' spans, as it is written.
   func name(of slot: Int) -> String {
     let start = series[slot].nameOffset
-    return String(decoding: names[start..<start + series[slot].nameCount], as: UTF8.self)
+    return SpanMetrics.text(names[start..<start + series[slot].nameCount])
   }
 
   /// Calls `body` with the count of each bucket of a series, from the first to the last.

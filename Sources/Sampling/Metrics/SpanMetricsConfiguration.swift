@@ -20,6 +20,6 @@ public struct SpanMetricsConfiguration: Equatable, Sendable {
   /// The unit of durations.
   public var unit = Unit.milliseconds
 
-  /// Makes a configuration with the defaults of the Collector's span-metrics connector.
+  /// Makes a configuration with the defaults above.
   public init() {}
 }

@@ -197,6 +197,7 @@ struct Auditor {
       guard counted < published || (counted > published && !allowsRepeats) else { continue }
       object("\(series): \(published) spans are published, but \(counted) are counted")
     }
+    if found.repeated > 0 { object("\(found.repeated) series of metrics are twice in a record") }
     for exemplar in found.exemplars where kept[exemplar.trace]?[exemplar.span] == nil {
       object("an exemplar is a span of trace \(exemplar.trace) that is not kept")
     }

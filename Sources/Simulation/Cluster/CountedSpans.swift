@@ -46,6 +46,9 @@ public struct CountedSpans: Sendable {
   public private(set) var overflow: UInt64 = 0
   /// The times that points cover, in nanoseconds since 1970.
   public private(set) var stretches: Set<ClosedRange<UInt64>> = []
+  /// Series that were in one record twice: readers that want points in order drop the second.
+  public private(set) var repeated = 0
+  private var inRecord: Set<SpanSeries> = []
   /// Spans that histograms refer to.
   public private(set) var exemplars: [(trace: TraceID, span: UInt64)] = []
 
@@ -54,6 +57,7 @@ public struct CountedSpans: Sendable {
 
   /// Adds a `MetricsData`.
   public mutating func read(_ bytes: RawSpan) throws(MalformedInput) {
+    inRecord = []
     var data = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: bytes.byteCount)))
     while let resource = try data.next(MetricsDataField.resourceMetrics, in: bytes) {
       var scopes = WireCursor(resource)
@@ -75,6 +79,7 @@ public struct CountedSpans: Sendable {
         try note(point, bytes)
         if let series = try series(point, NumberPointField.attributes, bytes) {
           calls[series, default: 0] += count
+          if !inRecord.insert(series).inserted { repeated += 1 }
         } else {
           overflow += count
         }

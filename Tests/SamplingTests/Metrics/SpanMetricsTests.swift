@@ -175,6 +175,53 @@ import Testing
       ])
   }
 
+  /// The interval of a record that ends a silence is its own.
+  @Test func aSilenceIsNoPartOfTheNextPoint() throws {
+    let run = Run([0, 300_000].map { Entry(spans: [.root()], time: Int64($0)) }, Self.configuration())
+    try run.read(0)
+    run.sampler.advance(to: .at(100_000), into: &run.effects)
+    run.take()
+    run.sampler.drift(to: .at(300_000))
+    try run.read(1)
+    try run.end()
+    let since = UInt64(Instant.at(300_000).nanoseconds)
+    #expect(try counted(run.committed).stretches.contains(since...since + 10_000_000_000))
+  }
+
+  /// A reader that wants points in order would drop the second of two.
+  @Test func noSeriesIsTwiceInARecord() throws {
+    var spans = ["", "unknown_service"].enumerated().map { number, service in
+      var span = TestSpan.root(of: UInt64(number + 1))
+      span.service = service
+      return span
+    }
+    for name in [[0x61, 0xe9], [0x61, 0xe8]] as [[UInt8]] {
+      var span = TestSpan.root(of: 7)
+      span.nameBytes = name
+      span.id = UInt64(spans.count + 1)
+      spans.append(span)
+    }
+    let counted = try counted(try unbroken([Entry(spans: spans, time: 0)], Self.configuration()))
+    #expect(counted.repeated == 0 && counted.calls.values.reduce(0, +) == 4)
+    #expect(counted.calls.values.sorted() == [1, 1, 2])
+  }
+
+  /// What is only counted is not all in one short interval because the interval has become shorter.
+  @Test func aShorterIntervalDoesNotSqueezeWhatWasCounted() throws {
+    let log = (0..<12).map { Entry(spans: [.root(of: UInt64($0 + 1))], time: Int64($0) * 1000) }
+    let before = Run(log, Self.configuration { $0.metrics?.interval = .seconds(60) })
+    for offset in 0..<12 as Range<Int64> { try before.read(offset) }
+    let now = before.sampler.commitPoint
+    let run = Run(log, Self.configuration { $0.metrics?.interval = .seconds(1) })
+    run.sampler.restore(try #require(now))
+    for offset in (run.sampler.nextOffset?.value ?? 0)..<12 { try run.read(offset) }
+    try run.end()
+    let counted = try counted(run.committed)
+    #expect(counted.calls.values.reduce(0, +) == 12)
+    #expect(counted.stretches.allSatisfy { $0.upperBound - $0.lowerBound > 0 })
+    #expect(counted.stretches.count == 1)
+  }
+
   /// Windows and positions are not touched by records that are read again to be counted.
   @Test func recordsBeforeTheSafeOffsetAreOnlyCounted() throws {
     let log = (0..<8).map { Entry(spans: [.root(of: UInt64($0 + 1))], time: Int64($0) * 1000) }
