@@ -3,8 +3,8 @@
 //
 // Each follows its declaration in `metrics.proto` of <https://github.com/open-telemetry/opentelemetry-proto>.
 
-/// Fields of `MetricsData` and of `ExportMetricsServiceRequest`, which are the same on the wire. `Resource` and
-/// scope are where `ResourceSpans` and `ScopeSpans` have them.
+/// Fields of `MetricsData` and of `ExportMetricsServiceRequest`, which are the same on the wire. `Resource`
+/// and scope are where `ResourceSpans` and `ScopeSpans` have them.
 public enum MetricsDataField {
   /// `repeated ResourceMetrics resource_metrics`
   public static let resourceMetrics: UInt32 = TracesDataField.resourceSpans

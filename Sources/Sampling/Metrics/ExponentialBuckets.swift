@@ -1,8 +1,9 @@
 // Exponential histograms: which bucket a value is in, and the buckets of one histogram.
 //
 // Bucket i at scale s has the values above 2^(i / 2^s), up to and including 2^((i + 1) / 2^s). A histogram
-// begins with the largest scale, the narrowest buckets. Once its values need more than 160 of them, neighbours
-// are joined, two by two, and the scale is one less: the same buckets as if it had begun with that scale.
+// begins with the largest scale, the narrowest buckets. Once its values need more than 160 of them,
+// neighbours are joined, two by two, and the scale is one less: the same buckets as if it had begun with
+// that scale.
 //
 // Source: OpenTelemetry Metrics Data Model, "ExponentialHistogram", and the SDK's "Base2 Exponential Bucket
 // Histogram Aggregation" (max_size 160).
