@@ -30,7 +30,7 @@ enum Rules {
     "Exploration": ["OTLP", "Sampling"],
     "Console": [
       "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Exploration", "CConsolePages", "Foundation",
-      "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
+      "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL",
     ],
     "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Glibc"],
   ]
