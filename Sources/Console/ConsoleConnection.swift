@@ -11,7 +11,7 @@ final class ConsoleConnection: ChannelInboundHandler {
   typealias OutboundOut = ByteBuffer
 
   enum Phase {
-    /// Waiting for a request.
+    /// Waiting for a request; the first one's time begins before the handshake of TLS.
     case reading
     /// The request's page is being made.
     case waiting
@@ -179,7 +179,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   func close() {
     unsentBytes = 0
-    context?.close(promise: nil)
+    context?.closeAtOnce()
   }
 
   private func enter(_ phase: Phase) {

@@ -63,6 +63,7 @@ final class ConsoleServer: Sendable {
         )
         .childChannelInitializer { channel in
           channel.eventLoop.makeCompletedFuture {
+            if let tls = service.tls { try channel.pipeline.syncOperations.addHandler(tls.makeHandler()) }
             try channel.pipeline.syncOperations.addHandler(ConsoleConnection(connections.value))
           }
         }

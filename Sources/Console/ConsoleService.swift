@@ -110,5 +110,7 @@ struct ConsoleService: Sendable {
   var queues = 1
   var queue: @Sendable (String) -> Int = { _ in 0 }
   var access = ConsoleAccess.everybody
+  /// Nil for plain HTTP.
+  var tls: ConsoleTLS?
   var stream: ConsoleStream?
 }

@@ -34,6 +34,17 @@ struct Chunks<Element> {
     base = start
   }
 
+  /// Leaves no more than the first `count` elements.
+  mutating func keepFirst(_ count: Int) {
+    precondition((0...self.count).contains(count), "they are not there")
+    end = start + count
+    let kept = (end - base + Chunks.size - 1) / Chunks.size
+    pieces.removeLast(pieces.count - kept)
+    guard let last = pieces.last else { return }
+    let excess = last.count - (end - base - (kept - 1) * Chunks.size)
+    pieces[kept - 1].removeLast(excess)
+  }
+
   subscript(number: Int) -> Element {
     get {
       precondition(number >= start, "it was removed")

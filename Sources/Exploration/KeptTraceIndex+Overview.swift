@@ -14,8 +14,9 @@ public struct KeptOverview: Sendable {
   public struct Service: Sendable {
     /// Its name.
     public var name: String
-    /// Traces, what they stand for, those with an error in this service, its spans.
-    public var kept, weight, errors, spans: Double
+    /// Traces, what they stand for, those with an error in this service, its spans, and its share of the
+    /// traces' bytes: as large as its share of their spans.
+    public var kept, weight, errors, spans, bytes: Double
   }
 
   /// Where it begins and how long a step is, in nanoseconds.
@@ -85,9 +86,10 @@ extension KeptTraceIndex {
       guard pair.second != PairPool.entry else { return true }
       let place = services.place(of: pair.first) {
         ServiceSum(
-          service: KeptOverview.Service(name: names[pair.first], kept: 0, weight: 0, errors: 0, spans: 0))
+          service: KeptOverview.Service(
+            name: names[pair.first], kept: 0, weight: 0, errors: 0, spans: 0, bytes: 0))
       }
-      services.sums[place].add(PairInfo(word: entry.1), ofTrace: number, row.weight)
+      services.sums[place].add(PairInfo(word: entry.1), of: row, number)
       return true
     }
   }
@@ -102,12 +104,13 @@ private struct ServiceSum {
 
   init(service: KeptOverview.Service) { self.service = service }
 
-  mutating func add(_ info: PairInfo, ofTrace number: Int, _ weight: Double) {
+  mutating func add(_ info: PairInfo, of row: TraceRow, _ number: Int) {
     service.spans += Double(info.count)
+    service.bytes += Double(row.byteCount) * Double(info.count) / Double(max(1, row.spans))
     if lastRow != number {
       lastRow = number
       service.kept += 1
-      service.weight += weight
+      service.weight += row.weight
     }
     if info.hasError, lastError != number {
       lastError = number

@@ -1,6 +1,6 @@
 // The index of kept traces: what a search needs of each, in bounded memory. The oldest leave first.
 
-internal import OTLP
+public import OTLP
 internal import Sampling
 
 /// Where a record is.
@@ -11,6 +11,8 @@ public struct RecordPosition: Hashable, Comparable, Sendable {
     case sampled
     /// The decisions.
     case decisions
+    /// The logs of kept traces.
+    case logs
   }
 
   /// Its topic, partition and offset.
@@ -54,6 +56,7 @@ public struct KeptTraceIndex: Sendable {
   private var stepBytes = 0
   private var reader = BriefReader()
   private let slowPolicies: Set<String>
+  private var earlyLogs = EarlyLogs()
   /// The limit on memory.
   public let bytesMax: Int
   /// Traces that left to make room.
@@ -71,6 +74,8 @@ public struct KeptTraceIndex: Sendable {
   private static let pairsMax = 64
   /// A trace's records beyond these are not found again.
   private static let placesMax = 4096
+  /// A trace with this many has its further records of logs left out: they must not crowd out its spans.
+  private static let placesOfLogsMax = 1024
   /// A dictionary's entry for a row, with its share of empty room.
   private static let numberBytes = 48
   private static let minute: Int64 = 60_000_000_000
@@ -182,6 +187,20 @@ public struct KeptTraceIndex: Sendable {
     shrink()
   }
 
+  // MARK: Logs
+
+  /// Notes where a record of a kept trace's logs is. One that is read before its trace waits for it.
+  public mutating func add(logsOf id: TraceID, at position: RecordPosition) {
+    guard let number = numbers[id] else { return earlyLogs.add(position, of: id) }
+    noteLogs(position, in: number)
+    shrink()
+  }
+
+  private mutating func noteLogs(_ position: RecordPosition, in number: Int) {
+    guard rows[number].places.count < KeptTraceIndex.placesOfLogsMax * 3 else { return }
+    note(position, in: number)
+  }
+
   private mutating func add(_ brief: SpanBrief, of record: RawSpan, to number: Int, time: Int64) {
     let service = names.take(brief.service)
     let operation = names.take(brief.operation)
@@ -209,6 +228,7 @@ public struct KeptTraceIndex: Sendable {
     let before = steps[minute]?.byteCount ?? 0
     let info = PairInfo(count: 1, hasError: brief.isError, duration: brief.duration)
     let pair = pairs.take(PairPool.Pair(first: service, second: operation), &names)
+    pairs.note(kind: brief.kind, of: pair)
     // In use while it is counted, whether the trace's list has room for it or not.
     pairs.retain(pair)
     let spansBefore = list(pair, info, in: number)
@@ -303,15 +323,17 @@ public struct KeptTraceIndex: Sendable {
   private mutating func row(of id: TraceID, time: Int64, start: Int64?) -> Int {
     if let number = numbers[id] { return number }
     rows.append(TraceRow(id: id, start: UInt64(max(0, start ?? time)), time: time))
-    numbers[id] = rows.end - 1
-    return rows.end - 1
+    let number = rows.end - 1
+    numbers[id] = number
+    for position in earlyLogs.take(id) { noteLogs(position, in: number) }
+    return number
   }
 
   private mutating func note(_ position: RecordPosition, in number: Int) {
     guard rows[number].places.count < KeptTraceIndex.placesMax * 3 else { return }
     let offset = UInt64(bitPattern: position.offset)
     words.append(
-      position.topic.rawValue << 31 | UInt32(bitPattern: position.partition) & 0x7fff_ffff,
+      position.topic.rawValue << 30 | UInt32(bitPattern: position.partition) & 0x3fff_ffff,
       to: &rows[number].places)
     words.append(UInt32(truncatingIfNeeded: offset >> 32), to: &rows[number].places)
     words.append(UInt32(truncatingIfNeeded: offset), to: &rows[number].places)
@@ -334,7 +356,23 @@ public struct KeptTraceIndex: Sendable {
       numbers[row.id] = nil
       rows.removeFirst()
       evicted += 1
+      if words.isLoose { packWords() }
     }
+  }
+
+  /// Releases what the lists of traces that left took, if those that stay don't need it. It goes through all
+  /// of them, and so happens only once a quarter of the lists' memory is free.
+  private mutating func packWords() {
+    // Taken out for as long as the rows' lists change.
+    var pool = WordPool()
+    swap(&pool, &words)
+    pool.pack { move in
+      for number in rows.start..<rows.end {
+        move(&rows[number].pairs)
+        move(&rows[number].places)
+      }
+    }
+    swap(&pool, &words)
   }
 
   private mutating func forget(step minute: Int64) {

@@ -99,6 +99,8 @@ struct PairPool {
   private var numbers: [Pair: UInt32] = [:]
   private var pairs = [Pair(first: NamePool.other, second: NamePool.other)]
   private var uses: [UInt32] = [1]
+  /// Bit *k* is set if a span of the pair had kind *k*.
+  private var kinds: [UInt8] = [0]
   private var free: [UInt32] = []
   private let countMax: Int
 
@@ -123,10 +125,12 @@ struct PairPool {
       number = reused
       pairs[Int(number)] = pair
       uses[Int(number)] = 1
+      kinds[Int(number)] = 0
     } else {
       number = UInt32(pairs.count)
       pairs.append(pair)
       uses.append(1)
+      kinds.append(0)
     }
     numbers[pair] = number
     return number
@@ -148,6 +152,14 @@ struct PairPool {
     names.release(pair.first)
     if pair.second != PairPool.entry { names.release(pair.second) }
     free.append(number)
+  }
+
+  /// Notes that a span of the pair has this kind; one that OTLP does not define is none.
+  mutating func note(kind: UInt8, of number: UInt32) { kinds[Int(number)] |= 1 << (kind <= 5 ? kind : 0) }
+
+  /// The kinds of the pair's spans.
+  func kinds(of number: UInt32) -> [UInt8] {
+    (0...5).filter { kinds[Int(number)] >> $0 & 1 == 1 }
   }
 
   subscript(number: UInt32) -> Pair { pairs[Int(number)] }

@@ -192,7 +192,7 @@ extension KeptTraceIndex {
       let offset = UInt64(entry.1) << 32 | UInt64(entry.2)
       positions.append(
         RecordPosition(
-          entry.0 >> 31 == 0 ? .sampled : .decisions, partition: Int32(entry.0 & 0x7fff_ffff),
+          RecordPosition.Topic(rawValue: entry.0 >> 30) ?? .sampled, partition: Int32(entry.0 & 0x3fff_ffff),
           offset: Int64(bitPattern: offset)))
       return true
     }
@@ -219,6 +219,19 @@ extension KeptTraceIndex {
       if rows[number].flags.contains(.isSlow) { sums.1 += 1 }
     }
     return (new.count, errors, slow, new.suffix(20).reversed().map { found($0) }, rows.end)
+  }
+
+  /// A service's operations with the kinds of their spans, as Jaeger names them: empty for none. In order of
+  /// their names.
+  public func operationKinds(of service: String) -> [(name: String, kind: String)] {
+    guard let first = names.find(service) else { return [] }
+    var found: [(name: String, kind: String)] = []
+    for pair in pairs.inUse where pair.first == first && pair.second != PairPool.entry {
+      for kind in pairs.find(pair).map({ pairs.kinds(of: $0) }) ?? [] {
+        found.append((names[pair.second], SpanKind.jaegerName(kind) ?? ""))
+      }
+    }
+    return found.sorted { ($0.name, $0.kind) < ($1.name, $1.kind) }
   }
 
   /// Services and their operations, in order of their names.

@@ -100,7 +100,11 @@ struct WordPool {
   private var free: UInt32 = .max
   private var freeCount = 0
 
-  var byteCount: Int { blocks.byteCount - freeCount * MemoryLayout<Block>.stride }
+  /// Memory in use, that of free blocks included.
+  var byteCount: Int { blocks.byteCount }
+
+  /// Whether packing would release a quarter of its memory, and more than it has for itself.
+  var isLoose: Bool { freeCount > 4096 && freeCount > blocks.count / 4 }
 
   mutating func append(_ word: UInt32, to list: inout WordList) {
     let place = Int(list.count) % WordPool.wordsUsed
@@ -135,6 +139,36 @@ struct WordPool {
       freeCount += 1
       block = next
     }
+  }
+
+  /// Moves the blocks of all lists to the front and releases the memory behind them.
+  ///
+  /// - Parameter lists: calls its argument with each list that there is, once.
+  mutating func pack(_ lists: ((inout WordList) -> Void) -> Void) {
+    let kept = UInt32(blocks.count - freeCount)
+    // Free places in front are as many as used ones behind.
+    var places: [UInt32] = []
+    while free != .max {
+      if free < kept { places.append(free) }
+      free = blocks[Int(free)].next
+    }
+    freeCount = 0
+    lists { list in
+      var before = UInt32.max
+      var block = list.count > 0 ? list.first : .max
+      while block != .max {
+        var place = block
+        if block >= kept, let lower = places.popLast() {
+          blocks[Int(lower)] = blocks[Int(block)]
+          if before == .max { list.first = lower } else { blocks[Int(before)].next = lower }
+          place = lower
+        }
+        before = place
+        block = blocks[Int(place)].next
+      }
+      if before != .max { list.last = before }
+    }
+    blocks.keepFirst(Int(kept))
   }
 
   /// Calls `body` with each entry's words, two or three, until it returns false.

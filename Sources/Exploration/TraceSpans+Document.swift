@@ -8,9 +8,10 @@ extension TraceSpans {
   ///
   /// - Parameters:
   ///   - decisions: the trace's decision records with their places.
+  ///   - logs: its logs; nil where logs don't follow their traces.
   ///   - missing: why spans are missing, if they are.
   public func document(
-    decisions: [(record: [UInt8], position: RecordPosition)], missing: String?
+    decisions: [(record: [UInt8], position: RecordPosition)], logs: TraceLogs? = nil, missing: String?
   ) -> JSONText {
     var json = JSONText()
     json.object { json in
@@ -23,17 +24,17 @@ extension TraceSpans {
       }
       json.key("decisions")
       json.array { json in
-        for (record, position) in decisions { TraceSpans.append(record, position, to: &json) }
+        for (record, position) in decisions { append(record, position, to: &json) }
       }
       json.key("logs")
-      json.null()
+      if let logs { logs.append(to: &json) } else { json.null() }
       json.set("missing", missing)
-      json.set("truncated", isTruncated)
+      json.set("truncated", isTruncated || logs?.isTruncated == true)
     }
     return json
   }
 
-  private static func append(_ attributes: [Attribute], to json: inout JSONText) {
+  static func append(_ attributes: [Attribute], to json: inout JSONText) {
     json.array { json in for attribute in attributes { attribute.append(to: &json) } }
   }
 
@@ -85,8 +86,9 @@ extension TraceSpans {
   }
 
   /// A decision record with its place, and a few of its facts under the names of this interface.
-  private static func append(_ record: [UInt8], _ position: RecordPosition, to json: inout JSONText) {
-    guard let facts = record.withRawBytes({ DecisionFacts(record: $0) }) else { return }
+  private func append(_ record: [UInt8], _ position: RecordPosition, to json: inout JSONText) {
+    // Of a topic that was made anew, another trace's record may be in that place.
+    guard let facts = record.withRawBytes({ DecisionFacts(record: $0) }), facts.traceID == id else { return }
     json.object { json in
       json.set("at_ns", String(facts.decidedAt.nanoseconds))
       json.set("final", facts.isFinal)

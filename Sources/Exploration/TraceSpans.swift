@@ -186,7 +186,10 @@ extension WholeSpan {
       switch tag.field {
       case SpanField.traceID: traceID = bytes.bytes(try cursor.content(of: tag, in: bytes))
       case SpanField.spanID: spanID = bytes.bytes(try cursor.content(of: tag, in: bytes))
-      case SpanField.parentSpanID: parentID = bytes.bytes(try cursor.content(of: tag, in: bytes))
+      case SpanField.parentSpanID:
+        parentID = bytes.bytes(try cursor.content(of: tag, in: bytes))
+        // As the sampler sees it: a root.
+        if parentID.allSatisfy({ $0 == 0 }) { parentID = [] }
       case SpanField.traceState: traceState = bytes.bytes(try cursor.content(of: tag, in: bytes))
       case SpanField.name: name = bytes.bytes(try cursor.content(of: tag, in: bytes))
       case SpanField.kind: kind = UInt8(clamping: try cursor.varint(of: tag, in: bytes))

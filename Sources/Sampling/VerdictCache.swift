@@ -280,7 +280,7 @@ struct VerdictCache: ~Copyable {
       ring[slot].moveReported(to: places)
       guard remembersFacts else { continue }
       facts[slot].predicateMatches = move(facts[slot].predicateMatches)
-      if move.hasNew { facts[slot].isWhole = false }
+      if move.hasNewDeciding { facts[slot].isWhole = false }
     }
     return forgotten
   }

@@ -16,8 +16,8 @@ struct ConsoleCommand: ParsableCommand {
       bounded memory, and their spans are read from Kafka when they are asked for.
 
       It listens on this host only, unless --address says otherwise: then --auth-file names who may read, \
-      or --allow-anyone says that something in front of it decides that. It speaks plain HTTP: TLS is for an \
-      ingress or a proxy in front of it.
+      or --allow-anyone says that something in front of it decides that. Passwords need TLS \
+      (--tls-certificate, --tls-key), or a proxy in front of it that ends TLS (--plain-http).
       """)
 
   @Argument(help: "The topology file.")
@@ -43,6 +43,15 @@ struct ConsoleCommand: ParsableCommand {
   @Flag(name: .long, help: "Let anybody who reaches the address read.")
   var allowAnyone = false
 
+  @Option(name: .long, help: "The certificate to answer with over TLS, and its chain: PEM.")
+  var tlsCertificate: String?
+
+  @Option(name: .long, help: "The certificate's key: PEM, without a passphrase.")
+  var tlsKey: String?
+
+  @Flag(name: .customLong("plain-http"), help: "Ask for passwords without TLS: a proxy in front ends it.")
+  var isPlain = false
+
   func validate() throws {
     guard (0...65_535).contains(port) else { throw ValidationError("--port is from 0 to 65535") }
     guard case .time? = start else { throw ValidationError("--from is a time or an age such as -1h") }
@@ -53,6 +62,17 @@ struct ConsoleCommand: ParsableCommand {
     guard authFile != nil || allowAnyone || settings.isLocal else {
       throw ValidationError(
         "--address \(address) lets others in: name who may read with --auth-file, or say --allow-anyone")
+    }
+    guard (tlsCertificate == nil) == (tlsKey == nil) else {
+      throw ValidationError("--tls-certificate and --tls-key go together")
+    }
+    if isPlain, tlsCertificate != nil {
+      throw ValidationError("--plain-http and --tls-certificate exclude each other")
+    }
+    guard authFile == nil || tlsCertificate != nil || isPlain || settings.isLocal else {
+      throw ValidationError(
+        "passwords would be readable on the way to \(address): give --tls-certificate and --tls-key, or say "
+          + "--plain-http if a proxy in front ends TLS")
     }
   }
 
@@ -77,13 +97,20 @@ struct ConsoleCommand: ParsableCommand {
     }
     var settings = settings
     if let authFile { settings.passwords = try passwords(authFile) }
+    if let tlsCertificate, let tlsKey {
+      do throws(ConsoleFailure) {
+        settings.tls = try ConsoleTLS(certificate: tlsCertificate, key: tlsKey)
+      } catch {
+        throw CommandFailure.misconfigured("\(error)")
+      }
+    }
     let explorer: Explorer
     do {
       explorer = try Explorer(sampling, settings, version: Version.text)
     } catch {
       throw CommandFailure.failed("\(error)")
     }
-    StandardError.write("console at http://\(explorer.place)/\n")
+    StandardError.write("console at \(explorer.address)\n")
     let done = DispatchSemaphore(value: 0)
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { done.signal() }
     defer { signals.cancel() }

@@ -134,6 +134,14 @@ struct StoryText {
       lines += ["", "policies"]
       for policy in story.policies { lines += Self.lines(of: policy, depth: 0) }
     }
+    if !story.shadow.isEmpty {
+      lines += ["", "shadow policies (they decide nothing)"]
+      for policy in story.shadow { lines += Self.lines(of: policy, depth: 0) }
+    }
+    if !story.shadowChanging.isEmpty {
+      let names = printable(story.shadowChanging.joined(separator: ", "), most: 200)
+      lines.append("  the verdict would be the other one with \(names)")
+    }
     if !story.spans.isEmpty {
       lines += ["", "spans"] + StoryTree(story.spans).lines(Self.spansMax, Self.depthMax)
     }

@@ -36,6 +36,12 @@ extension PlanText {
               name: $0.name, isOld: $0.isOld, isNew: $0.isNew, sampled: JSONPair($0.sampled),
               alone: JSONPair($0.alone), tracesDroppedNow: $0.dropped.old.traces,
               tracesDroppedPlanned: $0.dropped.new.traces, shadowedBy: $0.shadowedBy)
+          },
+          shadow: report.shadow.map {
+            JSONShadow(
+              name: $0.name, wouldKeepNow: $0.old?.wouldKeep.traces,
+              wouldKeepPlanned: $0.new?.wouldKeep.traces,
+              wouldDropNow: $0.old?.wouldDrop.traces, wouldDropPlanned: $0.new?.wouldDrop.traces)
           }, reasons: pairs(report.reasons), services: pairs(report.services), notes: notes))
     }
   }
@@ -51,6 +57,7 @@ extension PlanText {
     var recallsNow, recallsPlanned: UInt64
     var recallsADayNow, recallsADayPlanned: Int?
     var policies: [JSONPolicy]
+    var shadow: [JSONShadow]
     var reasons, services: [String: JSONPair]
     var notes: [String]
   }
@@ -74,6 +81,12 @@ extension PlanText {
     var sampled, alone: JSONPair
     var tracesDroppedNow, tracesDroppedPlanned: Int
     var shadowedBy: [String]
+  }
+
+  /// Without a number where a topology does not have the policy.
+  private struct JSONShadow: Encodable {
+    var name: String
+    var wouldKeepNow, wouldKeepPlanned, wouldDropNow, wouldDropPlanned: UInt64?
   }
 
   private struct JSONChange: Encodable {

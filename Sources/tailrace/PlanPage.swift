@@ -28,6 +28,7 @@ struct PlanPage {
     \(table(["", "now", "planned", "change"], text.totals))
     <h2>Policies: kept traces that they sample</h2>
     \(bars(text.report.policies.map { ($0.name, $0.sampled) }))
+    \(shadow)
     <h2>Kept traces by first policy</h2>
     \(table(PlanText.tallyHeader, text.rows(text.report.reasons)))
     <h2>Kept traces by the root's service</h2>
@@ -40,6 +41,12 @@ struct PlanPage {
     </html>
 
     """
+  }
+
+  private var shadow: String {
+    guard !text.report.shadow.isEmpty else { return "" }
+    return "<h2>Shadow policies: traces whose verdict each would change</h2>\n"
+      + table(PlanText.shadowHeader, text.shadowRows)
   }
 
   private static let style = """

@@ -20,6 +20,10 @@ struct PlanText {
     lines += ["", "policies (traces that they sample; alone: no other policy does)"]
     lines += PlanText.table(
       [["", "policy", "now", "planned", "alone now", "alone planned", "bytes alone planned"]] + policyRows)
+    if !report.shadow.isEmpty {
+      lines += ["", "shadow policies (traces whose verdict each would change; they decide nothing)"]
+      lines += PlanText.table([PlanText.shadowHeader] + shadowRows)
+    }
     lines += ["", "kept traces by first policy"]
     lines += PlanText.table([PlanText.tallyHeader] + rows(report.reasons))
     lines += ["", "kept traces by the root's service, the greatest changes first"]
@@ -109,6 +113,26 @@ struct PlanText {
         sign, printable(policy.name), text(policy.sampled.old.traces, policy.isOld),
         text(policy.sampled.new.traces, policy.isNew), text(policy.alone.old.traces, policy.isOld),
         text(policy.alone.new.traces, policy.isNew), text(policy.alone.new.bytes, policy.isNew),
+      ]
+    }
+  }
+
+  /// The columns of `shadowRows`.
+  static let shadowHeader = [
+    "", "policy", "would keep now", "planned", "would drop now", "planned", "bytes planned",
+  ]
+
+  /// What shadow policies would change, a row each.
+  var shadowRows: [[String]] {
+    report.shadow.map { policy in
+      let text = { (counts: ShadowCounts?, changes: KeyPath<ShadowCounts, ShadowChanges>) in
+        counts.map { String($0[keyPath: changes].traces) } ?? ""
+      }
+      let bytes = policy.new.map { String($0.wouldKeep.bytes &+ $0.wouldDrop.bytes) } ?? ""
+      return [
+        policy.old == nil ? "+" : policy.new == nil ? "-" : " ", printable(policy.name),
+        text(policy.old, \.wouldKeep), text(policy.new, \.wouldKeep), text(policy.old, \.wouldDrop),
+        text(policy.new, \.wouldDrop), bytes,
       ]
     }
   }

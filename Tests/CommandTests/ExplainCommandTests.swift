@@ -48,6 +48,31 @@ import Testing
     #expect((story["policies"] as? [[String: Any]])?.count == 3)
   }
 
+  @Test func shadowPoliciesAnswerToo() throws {
+    let directory = try WorkingDirectory()
+    let topology = try directory.write(
+      """
+      kind: tail-sampling
+      policies:
+        - {name: slow, type: latency, latency: {threshold_ms: 60000}}
+      shadow:
+        - {name: tried, type: status_code, status_code: {status_codes: [ERROR]}}
+        - {name: idle, type: latency, latency: {threshold_ms: 90000}}
+      """, to: "t.yaml")
+    let path = try recording(in: directory)
+    let run = try CommandRun("explain", Self.id, path, "--topology", topology)
+    #expect(run.output.hasPrefix("trace      \(Self.id): dropped\n"), "\(run.output)\(run.errors)")
+    let parts = run.output.components(separatedBy: "shadow policies (they decide nothing)\n")
+    try #require(parts.count == 2)
+    #expect(!parts[0].contains("tried") && parts[0].contains("no   slow"))
+    #expect(parts[1].contains("yes  tried") && parts[1].contains("no   idle"))
+    #expect(parts[1].contains("the verdict would be the other one with tried\n"))
+    let story = try CommandRun("explain", Self.id, path, "--topology", topology, "--json").json()
+    let shadow = try #require(story["shadow"] as? [[String: Any]])
+    #expect(shadow.map { $0["answer"] as? String } == ["matches", "does_not_match"])
+    #expect(story["shadow_changing"] as? [String] == ["tried"])
+  }
+
   @Test func anUnknownTraceIsAFailure() throws {
     let directory = try WorkingDirectory()
     let other = String(Self.id.reversed())

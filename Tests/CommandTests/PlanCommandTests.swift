@@ -126,6 +126,38 @@ import Testing
     #expect(text.contains("\"failed\" is shadowed by \"errors\", before it: each of its"))
   }
 
+  /// They are listed with what they would change, and change nothing.
+  @Test func shadowPoliciesAreListed() throws {
+    let directory = try WorkingDirectory()
+    let path = try recording(directory)
+    let old = try directory.write(PlanCommandTests.errorsOnly, to: "old.yaml")
+    let new = try directory.write(
+      PlanCommandTests.errorsOnly + """
+
+        shadow:
+          - {name: tried, type: latency, latency: {threshold_ms: 1000}}
+          - {name: quiet, type: drop, drop: {drop_sub_policy: [
+              {name: failed, type: status_code, status_code: {status_codes: [ERROR]}}]}}
+        """, to: "new.yaml")
+    let run = try CommandRun("plan", new, path, "--against", old, "--html", directory.path("plan.html"))
+    #expect(run.exitCode == 0 && run.output.hasPrefix("No changes: 400 traces"), "\(run.output)\(run.errors)")
+    #expect(run.output.contains("shadow policies (traces whose verdict each would change"))
+    #expect(try directory.text("plan.html").contains("<h2>Shadow policies"))
+    let plan = try CommandRun("plan", new, path, "--against", old, "--json").json()
+    let shadow = try #require(plan["shadow"] as? [[String: Any]])
+    #expect(shadow.map { $0["name"] as? String } == ["tried", "quiet"])
+    #expect(shadow[0]["would_keep_now"] == nil)
+    // As many as the policy would keep if it were promoted.
+    let promoted = try directory.write(PlanCommandTests.errorsAndSlow, to: "promoted.yaml")
+    let more = try kept(path, promoted, directory).subtracting(try kept(path, old, directory))
+    #expect(!more.isEmpty && shadow[0]["would_keep_planned"] as? Int == more.count)
+    #expect(shadow[0]["would_drop_planned"] as? Int == 0)
+    #expect(shadow[1]["would_drop_planned"] as? Int == (try kept(path, old, directory).count))
+    // Gone, it is listed as it is now.
+    let gone = try CommandRun("plan", old, path, "--against", new, "--json").json()
+    #expect((gone["shadow"] as? [[String: Any]])?.map { $0["name"] as? String } == ["tried", "quiet"])
+  }
+
   @Test func thePageHasNoScriptAndEscapesNames() throws {
     let directory = try WorkingDirectory()
     let path = try recording(directory)

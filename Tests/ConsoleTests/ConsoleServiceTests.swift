@@ -50,6 +50,33 @@ import Testing
     return access.refusal(of: head)
   }
 
+  @Test func onlyThisHostReachesLoopback() {
+    func isLocal(_ address: String) -> Bool {
+      var settings = ExplorerSettings()
+      settings.address = address
+      return settings.isLocal
+    }
+    for address in ["127.0.0.1", "127.8.9.10", "::1", "localhost"] { #expect(isLocal(address), "\(address)") }
+    for address in [
+      "0.0.0.0", "::", "", "127", "127.0.0", "127.0.0.256", "127.0.0.1.example", "127.0.0.1.5", "128.0.0.1",
+      "localhost.example", "10.127.0.1", "::2",
+    ] { #expect(!isLocal(address), "\(address)") }
+  }
+
+  /// The table of the console's metrics in docs/console.md is that of the code.
+  @Test func theExplorersMetricsAreDocumented() throws {
+    let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "docs/console.md")
+    let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+    let documented = lines.filter { $0.hasPrefix("| `tailrace_explorer_") }.map(String.init)
+    #expect(
+      documented
+        == ExplorerMetric.table.map { each in
+          let labels = each.metric.labels.map { "`\($0)`" }.joined(separator: ", ")
+          return "| `\(each.metric.name)` | \(each.metric.kind.rawValue) | \(labels) | \(each.metric.help) |"
+        })
+  }
+
   @Test func passwordsAreCompared() {
     let access = ConsoleAccess(passwords: ["ann": "se:cret", "bob": "x"])
     #expect(refusal(access, user: "ann:se:cret") == nil)

@@ -28,6 +28,74 @@ import Testing
     _ = try object(JaegerDocuments.traces([trace]))
   }
 
+  /// Some clients write a root's missing parent as eight zero bytes.
+  @Test func aParentOfZerosIsNone() throws {
+    var span = TestSpan(trace: id)
+    span.hasZeroParent = true
+    var trace = TraceSpans(id)
+    trace.add(span.record)
+    let document = try object(trace.document(decisions: [], missing: nil))
+    let spans = try #require(document["spans"] as? [[String: Any]])
+    #expect(spans.count == 1 && spans[0]["parent_span_id"] is NSNull)
+  }
+
+  @Test func logsAreToldByTheirTimes() throws {
+    func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+      [number << 3 | 2, UInt8(bytes.count)] + bytes
+    }
+    func log(_ time: UInt8, _ text: String, trace: UInt8 = 9, severity: UInt8 = 17) -> [UInt8] {
+      let zeros = [UInt8](repeating: 0, count: 7)
+      var log: [UInt8] = [0x09, time] + zeros
+      log += [0x10, severity]
+      log += field(5, field(1, Array(text.utf8)))
+      log += field(9, zeros + [7] + zeros + [trace])
+      log += field(10, zeros + [5])
+      return field(2, log)
+    }
+    let name = field(1, Array("service.name".utf8)) + field(2, field(1, Array("shop".utf8)))
+    func record(_ logs: [UInt8]...) -> [UInt8] {
+      logs.flatMap { field(1, field(1, field(1, name)) + field(2, $0)) }
+    }
+    var logs = TraceLogs(id)
+    logs.add(record(log(30, "third"), log(20, "<b>\u{202e}", severity: 0), log(1, "other", trace: 8)))
+    logs.add(record(log(10, "first")))
+    logs.add([1, 2, 3])
+    let document = try object(TraceSpans(id).document(decisions: [], logs: logs, missing: nil))
+    let told = try #require(document["logs"] as? [[String: Any]])
+    #expect(told.map { $0["body"] as? String } == ["first", "<b>\u{202e}", "third"])
+    #expect(told.map { $0["severity"] as? String } == ["ERROR", "", "ERROR"])
+    #expect(told.allSatisfy { $0["span_id"] as? String == "0000000000000005" })
+    #expect(told.allSatisfy { $0["service"] as? String == "shop" })
+    #expect(told[0]["time_ns"] as? String == "10")
+    let none = try object(TraceSpans(id).document(decisions: [], missing: nil))
+    #expect(none["logs"] is NSNull)
+  }
+
+  /// Empty parts take two bytes of a record each, and a hundred times that in a document.
+  @Test func aSpanShowsSoManyParts() throws {
+    var span = TestSpan(trace: id)
+    span.attributes = (0..<1500).map { ("\($0)", "") }
+    var trace = TraceSpans(id)
+    trace.add(span.record)
+    let spans = try #require(
+      try object(trace.document(decisions: [], missing: nil))["spans"] as? [[String: Any]])
+    #expect((spans[0]["attributes"] as? [Any])?.count == 1024)
+  }
+
+  @Test func resourcesAreThereOnce() throws {
+    var trace = TraceSpans(id)
+    for (number, host) in ["a", "b", "a"].enumerated() {
+      var span = TestSpan(trace: id, id: UInt64(number + 1))
+      span.resource = [("host", host)]
+      trace.add(span.record)
+    }
+    let document = try object(trace.document(decisions: [], missing: nil))
+    let spans = try #require(document["spans"] as? [[String: Any]])
+    let resources = try #require(document["resources"] as? [[[Any]]])
+    #expect(spans.map { $0["resource"] as? Int } == [0, 1, 0])
+    #expect(resources.map { $0[1][1] as? String } == ["a", "b"])
+  }
+
   @Test func redeliveredAndForeignSpansAreLeftOut() {
     var trace = TraceSpans(id)
     let record = TestSpan(trace: id).record

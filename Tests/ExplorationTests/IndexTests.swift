@@ -150,6 +150,21 @@ import Testing
     #expect((tally.weight, tally.errorWeight, tally.variance) == (40, 4, 1200))
   }
 
+  /// Ten traces that stand for four each: 40 calls, and a variance of 4 (4 - 1) for each trace.
+  @Test func callsHaveAnInterval() throws {
+    var test = TestIndex()
+    for number in 1...10 as ClosedRange<UInt64> {
+      test.add(TestSpan(trace: trace(number), threshold: "c"))
+      test.add(
+        TestSpan(trace: trace(number), id: 2, parent: 1, service: "db", name: "SELECT", threshold: "c"))
+    }
+    let map = test.index.map(Int64(0)...Int64.max)
+    let call = try #require(map.calls.first)
+    #expect((call.from, call.to, call.summary.calls, call.summary.samples) == ("shop", "db", 40, 10))
+    let reach = 2.5758 * 120.0.squareRoot()
+    #expect(abs(call.summary.low - (40 - reach)) < 0.01 && abs(call.summary.high - (40 + reach)) < 0.01)
+  }
+
   @Test func certainTracesHaveNoUncertainty() {
     var test = TestIndex()
     for number in 1...10 as ClosedRange<UInt64> { test.add(TestSpan(trace: trace(number))) }
@@ -212,6 +227,80 @@ import Testing
     #expect((test.index.unreadable, test.index.count) == (2, 0))
   }
 
+  /// The lists that stay are moved together, whatever left between them.
+  @Test func packingReleasesWhatIsFree() {
+    var pool = WordPool()
+    var lists = [WordList](repeating: WordList(), count: 3000)
+    // Turn by turn, so that no list's blocks are neighbours.
+    for word in 0..<30 as Range<UInt32> {
+      for list in lists.indices { pool.append(UInt32(list) * 100 + word, to: &lists[list]) }
+    }
+    let size = pool.byteCount
+    #expect(!pool.isLoose)
+    for list in lists.indices where list % 3 != 0 { pool.remove(lists[list]) }
+    var kept = stride(from: 0, to: 3000, by: 3).map { lists[$0] }
+    #expect(pool.isLoose && pool.byteCount == size)
+    pool.pack { move in for place in kept.indices { move(&kept[place]) } }
+    #expect(!pool.isLoose && pool.byteCount < size / 2)
+    for place in kept.indices { pool.append(99, to: &kept[place]) }
+    for (place, list) in kept.enumerated() {
+      var words: [UInt32] = []
+      pool.forEach(list, of: 3) {
+        words += [$0.0, $0.1, $0.2]
+        return true
+      }
+      let first = UInt32(place) * 300
+      #expect(Array(words.prefix(31)) == (0..<30).map { first + $0 } + [99])
+    }
+  }
+
+  /// Long lists leave, short ones come: what the long ones took counts until it is released, and is.
+  @Test func theLimitHoldsWhenTrafficChanges() {
+    let most = 4 << 20
+    var test = TestIndex(bytesMax: most)
+    for number in 1...1200 as ClosedRange<UInt64> {
+      for span in 1...60 as ClosedRange<UInt64> {
+        test.add(TestSpan(trace: trace(number), id: span, name: "operation \(span)"))
+      }
+      #expect(test.index.byteCount <= most)
+    }
+    #expect(test.index.words.byteCount > most / 4)
+    for number in 10_000...30_000 as ClosedRange<UInt64> {
+      test.add(TestSpan(trace: trace(number)))
+      if number % 64 == 0 { #expect(test.index.byteCount <= most) }
+    }
+    #expect(test.index.words.byteCount < most / 4)
+    #expect(test.index.count > 5000)
+  }
+
+  @Test func operationsHaveTheKindsOfTheirSpans() {
+    var test = TestIndex()
+    for (number, kind) in [2, 3, 3, 0, 77].enumerated() {
+      test.add(TestSpan(trace: trace(UInt64(number + 1)), name: number < 3 ? "a" : "b", kind: UInt64(kind)))
+    }
+    let found = test.index.operationKinds(of: "shop")
+    #expect(found.map(\.name) == ["a", "a", "b"] && found.map(\.kind) == ["client", "server", ""])
+    #expect(test.index.operationKinds(of: "none").isEmpty)
+  }
+
+  /// The topics are read side by side: logs may be read before their trace.
+  @Test func logsBelongToTheirTraces() throws {
+    var test = TestIndex()
+    func place(_ offset: Int64) -> RecordPosition { RecordPosition(.logs, partition: 7, offset: offset) }
+    test.index.add(logsOf: trace(1), at: place(1))
+    #expect(test.index.count == 0)
+    test.add(TestSpan(trace: trace(1)))
+    test.index.add(logsOf: trace(1), at: place(2))
+    let found = try #require(test.index.trace(trace(1)))
+    #expect(found.positions.filter { $0.topic == .logs } == [place(1), place(2)])
+    // The first of very many are forgotten; none is a trace of its own.
+    for number in 10...9000 as ClosedRange<UInt64> { test.index.add(logsOf: trace(number), at: place(3)) }
+    for number in [10, 9000] as [UInt64] { test.add(TestSpan(trace: trace(number))) }
+    #expect(test.index.count == 3)
+    #expect(try #require(test.index.trace(trace(10))).positions.map(\.topic) == [.sampled])
+    #expect(try #require(test.index.trace(trace(9000))).positions.map(\.topic) == [.logs, .sampled])
+  }
+
   @Test func listsGrowAndAreReused() {
     var pool = WordPool()
     var lists = [WordList(), WordList()]
@@ -224,7 +313,6 @@ import Testing
     #expect(seen == (0..<50).map { UInt32($0) * 2 + 1 })
     let size = pool.byteCount
     pool.remove(lists[0])
-    #expect(pool.byteCount < size)
     lists[0] = WordList()
     for word in 0..<50 as Range<UInt32> { pool.append(word, to: &lists[0]) }
     #expect(pool.byteCount == size)

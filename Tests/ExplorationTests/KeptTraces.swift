@@ -10,6 +10,8 @@ struct TestSpan {
   var trace = TraceID(high: 1, low: 1)
   var id: UInt64 = 1
   var parent: UInt64 = 0
+  /// Whether the missing parent is written as zeros.
+  var hasZeroParent = false
   var service = "shop"
   var name = "GET /"
   var kind: UInt64 = 2
@@ -48,7 +50,7 @@ struct TestSpan {
     typealias Me = TestSpan
     var span = Me.field(1, Me.id(trace)) + Me.field(2, Me.big(id))
     if !threshold.isEmpty { span += Me.field(3, Array("ot=th:\(threshold)".utf8)) }
-    if parent != 0 { span += Me.field(4, Me.big(parent)) }
+    if parent != 0 || hasZeroParent { span += Me.field(4, Me.big(parent)) }
     span += Me.field(5, Array(name.utf8)) + Me.varint(6 << 3) + Me.varint(kind)
     span += Me.fixed(7, start) + Me.fixed(8, start + duration)
     for (key, value) in attributes { span += Me.attribute(9, key, value) }

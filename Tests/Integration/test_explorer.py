@@ -1,10 +1,12 @@
 """`tailrace console`: a fleet's kept traces by HTTP, its own interface and Jaeger's."""
 
 import base64
+import contextlib
 import json
 import random
 import re
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -16,6 +18,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from children import TAILRACE, Child, wait_until
+from secure_listeners import Authority
+from test_logs import Logs
 from topologies import ERRORS, EVERYTHING, TailSampling
 
 MS = 1_000_000
@@ -25,11 +29,12 @@ HOSTILE = ("<script>alert(1)</script>", "\u202e\u0000\"\\", "x" * 300, "a/b?c#d&
 class Explorer:
     """A console's interface."""
 
-    def __init__(self, child: Child, user: str | None = None):
-        pattern = re.compile(r"console at (http://\S+)/")
+    def __init__(self, child: Child, user: str | None = None, pattern: str = r"console at (https?://\S+)/"):
         self.child = child
-        self.address = child.wait_for(lambda: pattern.search(child.output), "the console's address").group(1)
+        found = child.wait_for(lambda: re.search(pattern, child.output), "the console's address")
+        self.address = found.group(1)
         self.user = user
+        self.trusts: ssl.SSLContext | None = None
 
     def get(self, path: str, headers: dict[str, str] | None = None, **query) -> tuple[int, bytes, dict[str, str]]:
         text = urllib.parse.urlencode(query, doseq=True)
@@ -37,7 +42,7 @@ class Explorer:
         if self.user:
             request.add_header("Authorization", "Basic " + base64.b64encode(self.user.encode()).decode())
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=60, context=self.trusts) as response:
                 return response.status, response.read(), dict(response.headers)
         except urllib.error.HTTPError as error:
             return error.code, error.read(), dict(error.headers)
@@ -158,6 +163,7 @@ def test_every_route_answers_about_kept_traces(broker, run, explore):
     wait_until(lambda: explorer.json("/v1/status")["index"]["caught_up"], "the end of reading")
     assert explorer.get("/readyz")[0] == 200
     services = {each["name"]: each for each in explorer.json("/v1/services")["services"]}
+    assert all(each["bytes"] > 0 for each in explorer.json("/v1/overview")["by_service"])
     assert services["back"]["operations"] == ["query"] and services["back"]["errors"] == 5
     overview = explorer.json("/v1/overview", steps=10)
     assert sum(overview["kept"]) == 29 and sum(overview["kept_spans"]) == 58
@@ -191,7 +197,8 @@ def check_jaeger(explorer: Explorer, plain: list[str], failed: list[str], hostil
     assert explorer.json("/api/services/front/operations")["data"] == ["GET /"]
     name = urllib.parse.quote(HOSTILE[3], safe="")
     assert explorer.json(f"/api/services/{name}/operations")["data"] == [HOSTILE[3]]
-    assert explorer.json("/api/operations", service="back")["data"] == [{"name": "query", "spanKind": ""}]
+    assert explorer.json("/api/operations", service="back")["data"] == [{"name": "query", "spanKind": "server"}]
+    assert explorer.json("/api/operations", service="back", spanKind="client")["data"] == []
 
     def search(**query) -> set[str]:
         return {each["traceID"] for each in explorer.json("/api/traces", **query)["data"]}
@@ -248,7 +255,17 @@ def check_events(explorer: Explorer) -> None:
             text += more
     assert b"text/event-stream" in text
     data = re.search(rb"event: tick\ndata: (.*)\n", text)
-    assert {"at_ns", "kept", "errors", "slow", "traces"} == set(json.loads(data.group(1)))
+    first = json.loads(data.group(1))
+    # Nobody has listened: what is in the index did not come just now.
+    assert {"at_ns", "kept", "errors", "slow", "traces"} == set(first)
+    assert first["kept"] == 0 and first["traces"] == []
+    metrics = explorer.get("/metrics")
+    assert metrics[0] == 200 and metrics[2]["Content-Type"].startswith("text/plain; version=0.0.4")
+    values = dict(line.rsplit(" ", 1) for line in metrics[1].decode().splitlines() if not line.startswith("#"))
+    assert float(values["tailrace_explorer_traces"]) == 29
+    assert float(values["tailrace_explorer_backlog_share"]) == 1
+    assert int(values["tailrace_explorer_read_spans_total"]) == 58
+    assert int(values['tailrace_explorer_requests_total{status="404"}']) >= 2
 
 
 ODD = [
@@ -281,7 +298,7 @@ def test_others_need_a_password(broker, explore, session_children):
     broker.create(topology.spans, *topology.outputs, partitions=1)
     path = session_children.directory / "explorer-users"
     path.write_text("# who may read\nann:se:cret\n")
-    explorer = explore(topology, "--address", "0.0.0.0", "--auth-file", str(path), user="ann:se:cret")
+    explorer = explore(topology, "--address", "0.0.0.0", "--auth-file", str(path), "--plain-http", user="ann:se:cret")
     explorer.address = explorer.address.replace("0.0.0.0", "127.0.0.1")
     assert explorer.get("/v1/status")[0] == 200
     for wrong in ("ann:secret", "ann:", "bob:se:cret", "ann", ""):
@@ -290,6 +307,175 @@ def test_others_need_a_password(broker, explore, session_children):
         assert status == 401 and headers["WWW-Authenticate"].startswith("Basic"), wrong
         assert explorer.get("/v1/live")[0] == 401
     assert explorer.get("/livez")[0] == 200
+
+
+class Secure:
+    """A console with TLS, and what trusts it."""
+
+    def __init__(self, explore, directory, name: str):
+        directory.mkdir(exist_ok=True)
+        authority = Authority(directory, name)
+        certificate, key = authority.issue("console")
+        users = directory / f"{name}-users"
+        users.write_text("ann:secret\n")
+        topology = TailSampling(name, policies=(EVERYTHING,))
+        options = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--auth-file", str(users)]
+        self.explorer = explore(topology, "--address", "0.0.0.0", *options, user="ann:secret")
+        assert self.explorer.address.startswith("https://0.0.0.0:")
+        self.port = int(self.explorer.address.rpartition(":")[2])
+        self.explorer.address = f"https://127.0.0.1:{self.port}"
+        self.trusts = ssl.create_default_context(cafile=authority.certificate)
+        self.explorer.trusts = self.trusts
+
+    def connect(self) -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return self.trusts.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+
+def request(path: str, close: bool = False) -> bytes:
+    user = base64.b64encode(b"ann:secret").decode()
+    end = "Connection: close\r\n" if close else ""
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {user}\r\n{end}\r\n".encode()
+
+
+def received(connection, until: bytes | None = None) -> bytes:
+    """What arrives, up to some bytes or to the end, which has to be said: no cut connection is one."""
+    text = b""
+    while until is None or until not in text:
+        more = connection.recv(65536)
+        if not more and until is None:
+            return text
+        assert more, text
+        text += more
+    return text
+
+
+def test_passwords_go_over_tls(explore, session_children):
+    secure = Secure(explore, session_children.directory / "tls", "explorer-tls")
+    explorer = secure.explorer
+    assert explorer.get("/v1/status")[0] == 200
+    explorer.user = "ann:wrong"
+    assert explorer.get("/v1/status")[0] == 401
+    explorer.user = "ann:secret"
+    style = explorer.get("/ui/app.css")[1]
+    assert len(style) > 8000
+    # Two requests on a connection, the second of them the last: its end is said, too.
+    with secure.connect() as connection:
+        assert connection.version() in ("TLSv1.2", "TLSv1.3")
+        connection.sendall(request("/livez"))
+        assert received(connection, b"\r\n\r\nok\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        connection.sendall(request("/ui/app.css", close=True))
+        assert received(connection).endswith(style)
+    with secure.connect() as connection:
+        connection.sendall(request("/v1/live"))
+        received(connection, b"event: tick")
+    # Who does not know its certificate does not talk to it, and it not to who speaks plainly.
+    explorer.trusts = ssl.create_default_context()
+    with pytest.raises(urllib.error.URLError):
+        explorer.get("/livez")
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(request("/livez"))
+            assert b"200" not in connection.recv(65536)
+    explorer.child.require_running()
+    assert explorer.child.stop() == 0
+
+
+def test_unfinished_handshakes_keep_nobody_out(explore, session_children):
+    secure = Secure(explore, session_children.directory / "tls", "explorer-handshakes")
+    silent = [socket.create_connection(("127.0.0.1", secure.port), timeout=20) for _ in range(300)]
+    half = [socket.create_connection(("127.0.0.1", secure.port), timeout=20) for _ in range(100)]
+    for connection in half:
+        # The head of a ClientHello that never comes.
+        connection.sendall(bytes.fromhex("1603010200010001fc0303"))
+    for _ in range(5):
+        assert secure.explorer.get("/v1/status")[0] == 200
+    # The first ones had to make room.
+    assert silent[0].recv(1) == b""
+    for connection in (*silent, *half):
+        connection.close()
+    assert secure.explorer.get("/livez")[0] == 200
+    metrics = secure.explorer.get("/metrics")[1].decode()
+    displaced = re.search(r'closed_connections_total\{reason="displaced"\} (\d+)', metrics)
+    assert int(displaced[1]) >= 144
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--auth-file", "users"], 2, "--plain-http"),
+        (["--auth-file", "users", "--tls-certificate", "a"], 2, "go together"),
+        (["--auth-file", "users", "--tls-key", "a"], 2, "go together"),
+        (["--auth-file", "users", "--plain-http", "--tls-certificate", "a", "--tls-key", "b"], 2, "exclude"),
+        (["--auth-file", "users", "--tls-certificate", "none.pem", "--tls-key", "one.key"], 2, "none.pem"),
+        (["--auth-file", "users", "--tls-certificate", "users", "--tls-key", "one.key"], 2, "users: "),
+        (["--auth-file", "users", "--tls-certificate", "one.pem", "--tls-key", "one.pem"], 2, "one.pem: no key"),
+        (["--auth-file", "users", "--tls-certificate", "one.pem", "--tls-key", "two.key"], 2, "not the key of one.pem"),
+    ],
+)
+def test_what_tls_needs_is_checked(children, write, session_children, options, code, complaint):
+    directory = session_children.directory / "tls-files"
+    directory.mkdir(exist_ok=True)
+    if not (directory / "two.key").exists():
+        (directory / "users").write_text("ann:secret\n")
+        Authority(directory, "one"), Authority(directory, "two")
+    files = [str(directory / each) if not each.startswith("--") else each for each in options]
+    command = [TAILRACE, "console", write(TailSampling("tls-files")), "--port", "0", "--address", "0.0.0.0", *files]
+    child = children.start("console-tls", command, {"BROKER": "127.0.0.1:1"})
+    assert child.process.wait(20) == code, child.output
+    assert complaint in child.output
+
+
+def test_logs_are_shown_with_their_trace(broker, run, explore):
+    topology = TailSampling("explorer-logs", decision_wait="2s", decision_wait_after_root="1s", logs_wait="3s")
+    broker.create(topology.spans, topology.logs, *topology.outputs, topology.sampled_logs, partitions=2)
+    worker = run(topology)
+    explorer = explore(topology)
+    logs = Logs(broker, topology, seed=43)
+    logs.send(6, records=3)
+    kept = {trace for trace, _ in logs.kept if trace}
+    assert len(kept) == 3
+
+    def shown(trace: str) -> list[dict]:
+        worker.require_running()
+        status, body, _ = explorer.get(f"/v1/traces/{trace}")
+        return (json.loads(body)["logs"] or []) if status == 200 else []
+
+    for trace in kept:
+        wait_until(lambda: len(shown(trace)) == 3, "its logs")  # noqa: B023
+        told = shown(trace)
+        assert {each["body"] for each in told} == {f"{trace} {number}" for number in range(3)}
+        assert {(each["service"], each["severity"]) for each in told} == {("shop", "INFO")}
+    assert explorer.json("/v1/status")["topics"]["logs"] == topology.sampled_logs
+    assert explorer.json("/v1/status")["index"]["traces"] == 3
+
+
+def test_a_topic_that_is_made_anew_is_read_again(broker, run, explore):
+    topology = TailSampling("explorer-anew", policies=(EVERYTHING,))
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    worker = run(topology)
+    explorer = explore(topology)
+    maker = Maker(2)
+    first = [maker.trace(broker, topology.spans) for _ in range(12)]
+    broker.flush()
+    has_traces(explorer, 12)
+    assert worker.stop() == 0
+    broker.delete(topology.sampled, topology.decisions)
+    broker.create(topology.sampled, topology.decisions, partitions=1)
+    worker = run(topology)
+    after = [maker.trace(broker, topology.spans) for _ in range(3)]
+    broker.flush()
+
+    def is_whole(trace: str) -> bool:
+        worker.require_running()
+        status, body, _ = explorer.get(f"/v1/traces/{trace}")
+        return status == 200 and len(json.loads(body)["spans"]) == 2 and bool(json.loads(body)["decisions"])
+
+    for trace in after:
+        wait_until(lambda: is_whole(trace), "a trace of the new topics")  # noqa: B023
+    # What was in the old ones is gone, and no other record is shown in its place.
+    old = explorer.json(f"/v1/traces/{first[0]}")
+    assert old["spans"] == [] and old["decisions"] == [] and "not in the log" in old["missing"]
 
 
 def test_an_address_of_all_needs_a_decision(children, write):

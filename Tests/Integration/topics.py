@@ -45,6 +45,10 @@ class Broker:
         for made in self.admin.create_partitions([NewPartitions(name, count)]).values():
             made.result(DEADLINE)
 
+    def delete(self, *names: str) -> None:
+        for future in self.admin.delete_topics(list(names), operation_timeout=DEADLINE).values():
+            future.result(DEADLINE)
+
     def partition_counts(self) -> dict[str, int]:
         listed = self.admin.list_topics(timeout=DEADLINE).topics
         return {name: len(topic.partitions) for name, topic in listed.items()}

@@ -172,11 +172,27 @@ import Topology
   @Test func aPartitionThatNeverHadALeaderIsNamed() throws {
     try produce(3)
     try cluster.takeLeader(ofPartition: 1, of: "spans")
-    let error = #expect(throws: KafkaError.self) { _ = try StretchReader(stretch(), of: topology) }
+    let error = #expect(throws: KafkaError.self) {
+      _ = try StretchReader(stretch { $0.patience = .seconds(1) }, of: topology)
+    }
     #expect(error?.message.hasPrefix("partition 1 gives no offsets") == true, "\(error?.message ?? "")")
     var others = 0
     try readAll(StretchReader(stretch { $0.partitions = [0, 2] }, of: topology)) { _ in others += 1 }
     #expect(others == 2)
+  }
+
+  /// An election takes a while; then the stretch is read as if there had been none.
+  @Test func aPartitionWithoutALeaderAtTheStartIsWaitedFor() throws {
+    try produce(3)
+    // LEADER_NOT_AVAILABLE, to the requests for offsets.
+    cluster.failNext(api: 2, with: [Int32](repeating: 5, count: 3))
+    #expect(throws: KafkaError.self) {
+      _ = try StretchReader(stretch { $0.patience = .zero }, of: topology)
+    }
+    cluster.failNext(api: 2, with: [Int32](repeating: 5, count: 12))
+    var count = 0
+    try readAll(StretchReader(stretch(), of: topology)) { _ in count += 1 }
+    #expect(count == 3)
   }
 
   /// What does not pass ends the reading; what was read before is delivered.

@@ -33,7 +33,7 @@ enum Rules {
     "Exploration": ["OTLP", "Sampling"],
     "Console": [
       "OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Exploration", "CConsolePages", "Foundation",
-      "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix",
+      "Synchronization", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL",
     ],
     "Stores": [
       "Files", "OTLP", "Sampling", "Topology", "Pipeline", "Foundation", "Synchronization", "NIOCore",

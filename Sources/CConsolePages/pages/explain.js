@@ -52,6 +52,10 @@ function show(view, holder, story) {
     h("section.panel", null, h("header", null, h("h2", null, "What the policies say")), story.policies?.length
       ? answers(story.policies, 0) : h("p.faint", null,
         "They can't be asked: its spans are no longer in the log.")),
+    story.shadow?.length ? h("section.panel", null,
+      h("header", null, h("h2", null, "What shadow policies would say")), answers(story.shadow, 0),
+      story.shadow_changing?.length ? h("p.slow-text", null, "The verdict would be the other one with ",
+        h("bdi", null, cut(shown(story.shadow_changing.join(", ")), 500))) : null) : null,
     story.spans?.length ? h("section.panel", null, h("header", null, h("h2", null, "Spans")),
       spanTree(story.spans)) : null);
 }

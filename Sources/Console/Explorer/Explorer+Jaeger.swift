@@ -45,18 +45,19 @@ extension Explorer {
     following.index.withLock { $0.traces.serviceNames() }.first { $0.name == service }?.operations ?? []
   }
 
-  /// With the kinds of spans, which the index does not tell apart: they are left empty.
+  /// With the kinds of their spans: one entry for each kind.
   private func operations(_ request: ConsoleRequest) -> ConsoleResponse {
     guard let service = request["service"] else {
       return failure(.badRequest, "parameter 'service' is required")
     }
-    let found = operations(of: service)
+    var found = following.index.withLock { $0.traces.operationKinds(of: service) }
+    if let kind = request["spanKind"] { found.removeAll { $0.kind != kind } }
     return ConsoleResponse(
       json: JaegerDocuments.answer(total: found.count) { json in
-        for name in found {
+        for each in found {
           json.object {
-            $0.set("name", name)
-            $0.set("spanKind", "")
+            $0.set("name", each.name)
+            $0.set("spanKind", each.kind)
           }
         }
       })

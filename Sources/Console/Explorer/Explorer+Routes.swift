@@ -58,6 +58,7 @@ extension Explorer {
         $0.set("sampled", topics.sampled)
         $0.set("stats", topology.baseline == nil ? nil : topics.stats)
         $0.set("verdicts", topics.verdicts)
+        $0.set("logs", topics.logs == nil ? nil : topics.sampledLogs)
       }
       json.key("index")
       json.object {
@@ -183,6 +184,7 @@ extension Explorer {
           $0.set("weight", each.weight)
           $0.set("errors", each.errors)
           $0.set("spans", each.spans)
+          $0.set("bytes", each.bytes)
           $0.set("rate", rates[each.name])
         }
       }
@@ -302,7 +304,8 @@ extension Explorer {
     }
     let read = reading.withLock { $0.read([found], withDecisions: true) }
     let trace = read.traces.first ?? TraceSpans(id)
-    return ConsoleResponse(json: trace.document(decisions: read.decisions, missing: read.missing))
+    return ConsoleResponse(
+      json: trace.document(decisions: read.decisions, logs: read.logs, missing: read.missing))
   }
 
   // MARK: Map, latency, explain

@@ -22,6 +22,8 @@ public struct ExplorerSettings: Sendable {
   public var start: Instant?
   /// Passwords by name; nil if none is asked for.
   public var passwords: [String: String]?
+  /// The certificate to answer with; nil for plain HTTP.
+  public var tls: ConsoleTLS?
   /// Whether anybody who reaches the address may read: something in front of it decides who does.
   public var isOpen = false
 
@@ -69,6 +71,10 @@ public final class Explorer: Sendable {
   /// When events were last told.
   private let toldAt = Mutex<ContinuousClock.Instant?>(nil)
   private let ticks = Mutex(0)
+  private let scheme: String
+  let counters = ConsoleCounters()
+  /// Answers by status.
+  let requests = Mutex<[Int: UInt64]>([:])
   private let console: Mutex<Console?>
 
   /// Begins to read and to serve.
@@ -80,25 +86,27 @@ public final class Explorer: Sendable {
   ) throws(ConsoleFailure) {
     self.topology = topology
     self.version = version
+    scheme = settings.tls == nil ? "http" : "https"
     following = TopicFollowing(
       topology, from: settings.start, KeptTraces(topology, bytesMax: settings.memoryBytes))
     reading = Mutex(RecordReading(topology))
     console = Mutex(nil)
-    var service = ConsoleService(respond: { [weak self] in self?.answer($0) })
+    var service = ConsoleService(respond: { [weak self] in self?.countedAnswer($0) })
     service.queues = Explorer.queues
     service.queue = Explorer.queue
     service.access = ConsoleAccess(
       passwords: settings.passwords,
       refusesForeignHosts: settings.isLocal && settings.passwords == nil && !settings.isOpen)
+    service.tls = settings.tls
     service.stream = ConsoleStream(path: "/v1/live") { [weak self] in self?.events() ?? [] }
     let made = try Console(
-      ConsoleSettings(address: settings.address, port: settings.port), service: service)
+      ConsoleSettings(address: settings.address, port: settings.port), counters: counters, service: service)
     console.withLock { $0 = made }
     following.begin()
   }
 
-  /// Where it listens, such as `127.0.0.1:8090`.
-  public var place: String { console.withLock { $0?.place ?? "" } }
+  /// Where it listens, such as `http://127.0.0.1:8090/`.
+  public var address: String { "\(scheme)://\(console.withLock { $0?.place ?? "" })/" }
 
   /// Stops listening and reading.
   public func stop() {
@@ -109,16 +117,24 @@ public final class Explorer: Sendable {
 
   // MARK: Pages
 
-  /// Searches of the index; reading of spans; stories of traces: none waits for another's.
-  private static let queues = 3
+  /// Searches of the index; reading of spans; stories of traces; static files: none waits for another's.
+  private static let queues = 4
 
   private static func queue(_ path: String) -> Int {
+    if path == "/" || path.hasPrefix("/ui/") { return 3 }
     if path.hasPrefix("/v1/explain/") { return 2 }
     return path.hasPrefix("/v1/traces") || path.hasPrefix("/api/traces") ? 1 : 0
   }
 
+  private func countedAnswer(_ request: ConsoleRequest) -> ConsoleResponse? {
+    let answer = answer(request)
+    requests.withLock { $0[(answer?.status ?? .notFound).rawValue, default: 0] += 1 }
+    return answer
+  }
+
   func answer(_ request: ConsoleRequest) -> ConsoleResponse? {
     switch request.path {
+    case "/metrics": return metrics()
     case "/livez": return ConsoleResponse(body: "ok\n")
     case "/readyz": return readiness
     case "/v1/status": return ConsoleResponse(json: status())

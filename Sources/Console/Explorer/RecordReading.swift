@@ -13,6 +13,8 @@ final class RecordReading {
     /// The traces that have spans left, in the order asked for.
     var traces: [TraceSpans] = []
     var decisions: [(record: [UInt8], position: RecordPosition)] = []
+    /// The logs of the one trace that was asked for; nil where logs don't follow their traces.
+    var logs: TraceLogs?
     /// Why something is missing, if it is.
     var missing: String?
   }
@@ -30,7 +32,7 @@ final class RecordReading {
 
   /// Reads traces.
   ///
-  /// - Parameter withDecisions: whether to read their decision records, too.
+  /// - Parameter withDecisions: whether to read their decision records, too, and of a single one its logs.
   func read(_ found: [FoundTrace], withDecisions: Bool) -> Result {
     var result = Result()
     var traces = found.map { TraceSpans($0.id) }
@@ -66,7 +68,22 @@ final class RecordReading {
       result.decisions.append((value, position))
       return true
     }
+    if topology.topics.logs != nil, let one = found.first, found.count == 1 { readLogs(of: one, &result) }
     return result
+  }
+
+  private func readLogs(of found: FoundTrace, _ result: inout Result) {
+    var logs = TraceLogs(found.id)
+    let positions = found.positions.filter { $0.topic == .logs }
+    var bytes = 0
+    let missing = fetch(.logs, positions.map { .init(partition: $0.partition, offset: $0.offset) }) {
+      _, value in
+      logs.add(value)
+      bytes += value.count
+      return !logs.isTruncated && bytes < RecordReading.bytesMax
+    }
+    if result.missing == nil { result.missing = missing }
+    result.logs = logs
   }
 
   private static func missing(of found: FoundTrace, _ trace: TraceSpans) -> String? {
@@ -81,7 +98,13 @@ final class RecordReading {
     _ take: (RecordFetcher.Place, [UInt8]) -> Bool
   ) -> String? {
     guard !places.isEmpty else { return nil }
-    let name = topic == .sampled ? topology.topics.sampled : topology.topics.decisions.name
+    let topics = topology.topics
+    let name =
+      switch topic {
+      case .sampled: topics.sampled
+      case .decisions: topics.decisions.name
+      case .logs: topics.sampledLogs
+      }
     do {
       let fetcher = try fetchers[topic] ?? RecordFetcher(topic: name, of: .tailSampling(topology))
       fetchers[topic] = fetcher

@@ -15,6 +15,8 @@ struct FollowingState: Sendable {
   var shares: [String: Double] = [:]
   /// The last problems, newest last.
   var errors: [String] = []
+  /// How many there were.
+  var errorCount: UInt64 = 0
   var records: UInt64 = 0
   /// Records a second, lately.
   var rate = 0.0
@@ -23,6 +25,7 @@ struct FollowingState: Sendable {
   private static let errorsMax = 10
 
   mutating func note(_ error: String) {
+    errorCount += 1
     if errors.last == error { return }
     errors.append(error)
     if errors.count > FollowingState.errorsMax { errors.removeFirst() }
@@ -81,6 +84,16 @@ final class TopicFollowing: Sendable {
         value.withRawBytes {
           kept.traces.add(
             decision: $0, at: RecordPosition(.decisions, partition: record.partition, offset: record.offset))
+        }
+      }
+    }
+    if topology.topics.logs != nil {
+      // Their key is their trace's id; those without a trace have none.
+      thread("logs") { [self] in
+        follow(topics.sampledLogs, from: start) { kept, record, _ in
+          guard let id = record.key?.withRawBytes({ TraceID(key: $0) }), !id.isZero else { return }
+          kept.traces.add(
+            logsOf: id, at: RecordPosition(.logs, partition: record.partition, offset: record.offset))
         }
       }
     }
@@ -143,6 +156,11 @@ final class TopicFollowing: Sendable {
     let whole = Topology.tailSampling(topology)
     let reader = try StretchReader(stretch, of: whole)
     defer { reader.abandon() }
+    // A log that ends before what was read of it is another one, or has lost some of it.
+    for (partition, end) in reader.ends where end < positions[partition] ?? 0 {
+      note("'\(topic)': partition \(partition) is shorter than it was: what is in it now is read")
+      positions[partition] = nil
+    }
     var checked = ContinuousClock.now
     while !stopped {
       var records: [TopicRecord] = []
@@ -166,7 +184,9 @@ final class TopicFollowing: Sendable {
         $0.shares[topic] = reader.shareOfBacklog
       }
       // What is followed ends only by an error.
-      if reader.isAtEnd { throw reader.trouble ?? KafkaError(timedOut: "nothing can be read") }
+      if reader.isAtEnd || reader.hasLost {
+        throw reader.trouble ?? KafkaError(timedOut: "nothing can be read")
+      }
       guard ContinuousClock.now - checked > TopicFollowing.partitionsPause else { continue }
       checked = .now
       if try reader.hasMorePartitions(of: whole) { return }

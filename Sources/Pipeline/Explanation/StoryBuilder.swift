@@ -10,7 +10,7 @@ struct DecisionLine: Decodable {
   var final: Bool
   var late: Bool
   var vetoed, revised: Bool?
-  var reasons: [String]?
+  var reasons, shadow: [String]?
   var probability, adjustedCount: Double?
   var spanCount, errorCount: Int
   var truncatedSpans: Int?
@@ -173,6 +173,9 @@ struct StoryBuilder {
     }
     story.events = partitions.flatMap { events(in: $0) }
     story.policies = answers(final, in: asked)
+    // A recall's record does not name them: the verdict's own does.
+    story.shadowChanging = lines.last { $0.final && !$0.isRevised }?.shadow ?? []
+    story.shadow = shadowAnswers(final, story.shadowChanging, in: asked)
     if let config = final?.config, config != configuration.version {
       story.notes.append(
         "decided by configuration \(config); the policies' answers are those of \(configuration.version)"
@@ -245,6 +248,19 @@ struct StoryBuilder {
           answer.outcome = .doesNotMatch
         }
       }
+      return TraceStory.Answer(answer)
+    }
+  }
+
+  /// What shadow policies answered: of those that depend on other traces, as the record tells.
+  private func shadowAnswers(
+    _ final: DecisionLine?, _ changing: [String], in partition: Int32
+  ) -> [TraceStory.Answer] {
+    guard let evidence = evidence[partition] else { return [] }
+    let last = final.map { Offset($0.lastOffset) } ?? Offset(.max)
+    return evidence.answers(configuration, upTo: last, of: configuration.shadow).map { answer in
+      var answer = answer
+      if answer.outcome == .depends, changing.contains(answer.name) { answer.outcome = .matches }
       return TraceStory.Answer(answer)
     }
   }

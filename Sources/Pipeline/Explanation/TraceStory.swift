@@ -71,6 +71,10 @@ public struct TraceStory: Encodable, Sendable {
   public var events: [Event] = []
   /// What each policy answers about the spans up to the verdict.
   public var policies: [Answer] = []
+  /// What each shadow policy answers about them: they decide nothing.
+  public var shadow: [Answer] = []
+  /// The shadow policies that would change the verdict, by its record.
+  public var shadowChanging: [String] = []
   /// The spans.
   public var spans: [StorySpan] = []
   /// What is missing, and why.

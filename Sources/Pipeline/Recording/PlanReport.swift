@@ -51,6 +51,14 @@ public struct PlanPolicy: Sendable {
   public var shadowedBy: [String] = []
 }
 
+/// What a shadow policy would change in each configuration that has it. It decides nothing.
+public struct PlanShadow: Sendable {
+  /// Its name.
+  public var name: String
+  /// What it would change now, and as planned; nil where it is not.
+  public var old, new: ShadowCounts?
+}
+
 /// Traces that change alike.
 public struct PlanChange: Sendable {
   /// What changes.
@@ -109,6 +117,8 @@ public struct PlanReport: Sendable {
   public var kept = PlanPair()
   /// Policies, in the planned order; those that would be gone come last.
   public var policies: [PlanPolicy] = []
+  /// Shadow policies, in the planned order; those that would be gone come last.
+  public var shadow: [PlanShadow] = []
   /// What is kept, by the first policy that samples it.
   public var reasons: [String: PlanPair] = [:]
   /// What is kept, by the root's service.

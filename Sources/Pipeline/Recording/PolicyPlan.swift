@@ -203,6 +203,7 @@ struct PlanComparison {
     result.old = old
     result.new = new
     result.duration = duration
+    result.shadow = PlanComparison.shadow(old.counters.shadow, new.counters.shadow)
     // The planned policies come first.
     for (policy, counts) in together.enumerated() {
       let sampled = result.policies[policy].sampled.new.traces
@@ -219,6 +220,14 @@ struct PlanComparison {
       return left.policy < right.policy
     }
     return result
+  }
+
+  private static func shadow(_ old: [ShadowCounts], _ new: [ShadowCounts]) -> [PlanShadow] {
+    let planned = new.map { counts in
+      PlanShadow(name: counts.policy, old: old.first { $0.policy == counts.policy }, new: counts)
+    }
+    let gone = old.filter { counts in !new.contains { $0.policy == counts.policy } }
+    return planned + gone.map { PlanShadow(name: $0.policy, old: $0, new: nil) }
   }
 
   // MARK: A trace that nothing more is expected of

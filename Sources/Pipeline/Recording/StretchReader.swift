@@ -5,49 +5,6 @@ internal import OTLP
 internal import Sampling
 public import Topology
 
-/// Records of a stretch that are not there to read.
-public struct StretchGap: Equatable, Sendable, CustomStringConvertible {
-  /// Why they are not.
-  public enum Cause: Equatable, Sendable {
-    /// They were deleted before the first one was read.
-    case deletedBefore
-    /// They were deleted after others before them had been read.
-    case deletedAmid
-    /// Their partition had no leader for too long, or the brokers gave an error that does not pass.
-    case unreadable
-  }
-
-  /// Why they are missing.
-  public var cause: Cause
-  /// Their partition.
-  public var partition: Int32
-  /// The first offset; nil if the stretch begins at a time and nobody knows any more which that was.
-  public var from: Int64?
-  /// The offset after the last one; nil if the stretch has no end.
-  public var to: Int64?
-
-  /// Whether what was read is not the whole stretch as it was when the reading began.
-  public var isFailure: Bool { cause != .deletedBefore }
-
-  /// In words.
-  public var description: String {
-    switch (cause, from, to) {
-    case (.deletedBefore, let from?, let to?):
-      "partition \(partition): the first \(to - from) offsets of the stretch, \(from) to \(to - 1), were "
-        + "deleted"
-    case (.deletedBefore, _, _):
-      "partition \(partition) begins at offset \(to ?? 0): older records may have been deleted"
-    case (.deletedAmid, let from, let to):
-      "partition \(partition): offsets \(from ?? 0) to \((to ?? 0) - 1) were deleted before they could be "
-        + "read"
-    case (.unreadable, let from, let to?):
-      "partition \(partition): offsets \(from ?? 0) to \(to - 1) could not be read"
-    case (.unreadable, let from, nil):
-      "partition \(partition): nothing from offset \(from ?? 0) on could be read"
-    }
-  }
-}
-
 /// Reads a stretch of a topic. Partitions are merged by the times of their records, as if the topic had one
 /// partition, in bounded memory. Only committed records are read.
 ///
@@ -59,8 +16,8 @@ public final class StretchReader {
     let start: Int64
     /// The offset after the last one that is wanted; nil if there is no end.
     let end: Int64?
-    /// The log's end at the start.
-    let endBefore: Int64
+    /// The stretch's end, had it one, and the log's end, at the start.
+    let endBefore, logEnd: Int64
     /// The next offset to read.
     var next: Int64
     var isDone: Bool
@@ -124,7 +81,7 @@ public final class StretchReader {
     ]
     let properties = plan.properties.forConsumers.filter { $0.name != "group.instance.id" } + own
     reader = try LibrdkafkaClients(log: { _ in }).makeReader(topic: topic, properties: properties)
-    let bounds = try StretchReader.bounds(stretch, order, reader)
+    let bounds = try StretchReader.awaitBounds(stretch, order, reader)
     total = stretch.follows ? nil : bounds.reduce(0) { $0 + $1.end - $1.start }
     for (partition, bound) in zip(order, bounds) {
       if bound.isCut {
@@ -133,7 +90,7 @@ public final class StretchReader {
       }
       places[partition] = Place(
         start: bound.start, end: stretch.follows ? nil : bound.end, endBefore: bound.end,
-        next: bound.start,
+        logEnd: bound.logEnd, next: bound.start,
         isDone: !stretch.follows && bound.start >= bound.end,
         hasCaughtUp: stretch.follows && bound.start >= bound.end)
     }
@@ -178,6 +135,12 @@ public final class StretchReader {
   public var isAtEnd: Bool {
     places.values.allSatisfy { $0.isDone && !$0.hasWaiting }
   }
+
+  /// Whether a partition is not read on, and may have been replaced by another one.
+  public var hasLost: Bool { places.values.contains { $0.isGivenUp && $0.isDone } }
+
+  /// The end that each partition's log had at the start.
+  public var ends: [Int32: Int64] { places.mapValues(\.logEnd) }
 
   /// What is missing so far, by partition.
   public var gaps: [StretchGap] {
@@ -398,12 +361,30 @@ public final class StretchReader {
   }
 
   private struct Bounds {
-    var start, end: Int64
+    var start, end, logEnd: Int64
     /// Whether the stretch begins before the log; the offset at which it would, if that is known; and the
     /// offset after what is missing.
     var isCut = false
     var cutFrom: Int64?
     var cutTo: Int64 = 0
+  }
+
+  /// Finds them out, and waits for partitions without a leader as long as for records of one.
+  private static func awaitBounds(
+    _ stretch: TopicStretch, _ partitions: [Int32], _ reader: Consumer
+  ) throws(KafkaError) -> [Bounds] {
+    let deadline = ContinuousClock.now + stretch.patience
+    while true {
+      do throws(KafkaError) { return try bounds(stretch, partitions, reader) } catch {
+        let passes =
+          !error.isFatal && !error.isAuthorization && !error.isUnknownTopic && !error.isConfiguration
+        guard passes, ContinuousClock.now < deadline else {
+          throw blame(for: error, partitions, stretch.topic, reader)
+        }
+        // Nothing is assigned: it only waits.
+        _ = reader.poll(timeout: .milliseconds(200)) { _, _, _ in }
+      }
+    }
   }
 
   private static func bounds(
@@ -412,10 +393,7 @@ public final class StretchReader {
     func lookUp(_ offset: Int64) throws(KafkaError) -> [Int64] {
       try StretchReader.lookUp(offset, of: partitions, stretch.topic, reader)
     }
-    let lows: [Int64]
-    do throws(KafkaError) { lows = try lookUp(PartitionOffset.beginning) } catch {
-      throw blame(for: error, partitions, stretch.topic, reader)
-    }
+    let lows = try lookUp(PartitionOffset.beginning)
     let highs = try lookUp(PartitionOffset.end)
     func places(_ bound: TopicStretch.Bound?, otherwise: [Int64]) throws(KafkaError) -> [Int64] {
       switch bound {
@@ -432,7 +410,7 @@ public final class StretchReader {
       let log = lows[index]...max(lows[index], highs[index])
       let start = min(max(starts[index], log.lowerBound), log.upperBound)
       let end = min(max(ends[index], start), log.upperBound)
-      var bounds = Bounds(start: start, end: end)
+      var bounds = Bounds(start: start, end: end, logEnd: log.upperBound)
       if case .time = stretch.from {
         // The first record that is left may not be the first of that time.
         if start == log.lowerBound, log.lowerBound > 0 { (bounds.isCut, bounds.cutTo) = (true, start) }

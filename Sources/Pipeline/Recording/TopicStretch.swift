@@ -108,3 +108,46 @@ extension Topology {
     }
   }
 }
+
+/// Records of a stretch that are not there to read.
+public struct StretchGap: Equatable, Sendable, CustomStringConvertible {
+  /// Why they are not.
+  public enum Cause: Equatable, Sendable {
+    /// They were deleted before the first one was read.
+    case deletedBefore
+    /// They were deleted after others before them had been read.
+    case deletedAmid
+    /// Their partition had no leader for too long, or the brokers gave an error that does not pass.
+    case unreadable
+  }
+
+  /// Why they are missing.
+  public var cause: Cause
+  /// Their partition.
+  public var partition: Int32
+  /// The first offset; nil if the stretch begins at a time and nobody knows any more which that was.
+  public var from: Int64?
+  /// The offset after the last one; nil if the stretch has no end.
+  public var to: Int64?
+
+  /// Whether what was read is not the whole stretch as it was when the reading began.
+  public var isFailure: Bool { cause != .deletedBefore }
+
+  /// In words.
+  public var description: String {
+    switch (cause, from, to) {
+    case (.deletedBefore, let from?, let to?):
+      "partition \(partition): the first \(to - from) offsets of the stretch, \(from) to \(to - 1), were "
+        + "deleted"
+    case (.deletedBefore, _, _):
+      "partition \(partition) begins at offset \(to ?? 0): older records may have been deleted"
+    case (.deletedAmid, let from, let to):
+      "partition \(partition): offsets \(from ?? 0) to \((to ?? 0) - 1) were deleted before they could be "
+        + "read"
+    case (.unreadable, let from, let to?):
+      "partition \(partition): offsets \(from ?? 0) to \(to - 1) could not be read"
+    case (.unreadable, let from, nil):
+      "partition \(partition): nothing from offset \(from ?? 0) on could be read"
+    }
+  }
+}

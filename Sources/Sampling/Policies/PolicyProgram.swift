@@ -56,6 +56,10 @@ final class PolicyProgram: Sendable {
     remembersFacts = compiled.combines(sampleOnFirstMatch: sampleOnFirstMatch)
   }
 
+  /// Whether the first policy that samples a trace ends the evaluation before a veto at the end of the
+  /// policies would be reached. Policies that drop come before all others.
+  var stopsBeforeAppendedVetoes: Bool { stopsAtFirstMatch && !isOnlyVetoes }
+
   /// The policies with these names, one bit each.
   func named(_ wanted: [String]) -> UInt64 {
     var named: UInt64 = 0

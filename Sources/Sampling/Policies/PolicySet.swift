@@ -61,8 +61,9 @@ struct PolicySet {
       return
     }
     let both = PolicyCompiler(shadow, invertDecisions: invertDecisions, after: compiled)
-    self.shadow = ShadowPolicies(shadow, both, skewTolerance: skewTolerance)
-    predicates = SpanPredicates(both.predicates)
+    self.shadow = ShadowPolicies(
+      shadow, both, skewTolerance: skewTolerance, heedsVetoes: !program.stopsBeforeAppendedVetoes)
+    predicates = SpanPredicates(both.predicates, deciding: compiled.predicates.count)
     budgets = program.budgets
   }
 

@@ -13,22 +13,29 @@ struct ShadowPolicies {
   static let recordsMax = RateLimit(perSecond: 10, burst: 20)
 
   private let program: PolicyProgram
-  /// The policies that drop what they match, one bit each.
+  /// The policies that drop what they match, one bit each,
   private let drops: UInt64
+  /// and those of them that drop what others keep.
+  private let overrides: UInt64
   private var budgets: PolicyBudgets
   /// What is left of `recordsMax`.
   private var records = TokenBucket(ShadowPolicies.recordsMax)
 
-  /// - Parameter compiled: compiled after the policies that decide.
-  init(_ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval) {
+  /// - Parameters:
+  ///   - compiled: compiled after the policies that decide.
+  ///   - heedsVetoes: whether a veto after all policies that decide would be heard.
+  init(_ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, heedsVetoes: Bool) {
     program = PolicyProgram(policies, compiled, skewTolerance: skewTolerance, sampleOnFirstMatch: false)
     budgets = program.budgets
-    var drops: UInt64 = 0
+    var (drops, overrides): (UInt64, UInt64) = (0, 0)
     for (policy, role) in program.roles.enumerated() {
       if case .samples = role { continue }
       drops |= 1 << UInt64(policy)
+      if case .vetoes = role, !heedsVetoes { continue }
+      overrides |= 1 << UInt64(policy)
     }
     self.drops = drops
+    self.overrides = overrides
   }
 
   /// Their names, in the order of their bits.
@@ -47,7 +54,7 @@ struct ShadowPolicies {
   ///     what went over a limit is kept whatever policies say.
   func changing(_ matches: UInt64, isKept: Bool, isFixed: Bool) -> UInt64 {
     if isFixed { return 0 }
-    return isKept ? matches & drops : matches & ~drops
+    return isKept ? matches & overrides : matches & ~drops
   }
 
   /// Whether a dropped trace may have a decision record at `now`, which it then pays for.

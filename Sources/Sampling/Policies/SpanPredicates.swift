@@ -40,9 +40,17 @@ struct PredicateMove {
   private(set) var asked: UInt64 = 0
   /// Whether there are predicates that were not tested before.
   let hasNew: Bool
+  /// Whether policies that decide have some that such policies had not before. One that only shadow policies
+  /// had counts as new: they must change nothing, not even later.
+  let hasNewDeciding: Bool
 
-  init(from before: [SpanPredicate], to now: [SpanPredicate]) {
+  /// - Parameter deciding: how many of each, from the first, are of policies that decide; nil for all.
+  init(
+    from before: [SpanPredicate], to now: [SpanPredicate], deciding: (before: Int, now: Int)? = nil
+  ) {
     hasNew = now.contains { !before.contains($0) }
+    let decided = before.prefix(deciding?.before ?? before.count)
+    hasNewDeciding = now.prefix(deciding?.now ?? now.count).contains { !decided.contains($0) }
     for (place, predicate) in now.enumerated() {
       guard let earlier = before.firstIndex(of: predicate) else { continue }
       stays.append((1 << UInt64(earlier), 1 << UInt64(place)))
@@ -92,6 +100,8 @@ struct SpanPredicates {
 
   /// Predicate *i* has bit *i*.
   private let predicates: [SpanPredicate]
+  /// So many of them, from the first, are of policies that decide.
+  private let decidingCount: Int
   private var attributes: WantedAttributes
   /// The tests of attribute key *i* are `testsOfKey[i]` in `tests`.
   private var testsOfKey: [Range<Int>] = []
@@ -111,9 +121,11 @@ struct SpanPredicates {
   private(set) var conditionErrorsSaid: UInt64 = 0
   private var sampledFlagBit: UInt64 = 0
 
-  init(_ predicates: [SpanPredicate]) {
+  /// - Parameter deciding: how many of them, from the first, are of policies that decide; nil for all.
+  init(_ predicates: [SpanPredicate], deciding: Int? = nil) {
     invariant(predicates.count <= SpanPredicates.countMax, "\(predicates.count) predicates are too many")
     self.predicates = predicates
+    decidingCount = deciding ?? predicates.count
     var keys: [String] = []
     for case let key? in predicates.map(\.attributeKey) where !keys.contains(key) { keys.append(key) }
     attributes = WantedAttributes(keys: keys)
@@ -175,7 +187,8 @@ struct SpanPredicates {
   mutating func succeed(_ earlier: SpanPredicates) -> PredicateMove {
     conditionErrors = earlier.conditionErrors
     conditionErrorsSaid = earlier.conditionErrorsSaid
-    return PredicateMove(from: earlier.predicates, to: predicates)
+    return PredicateMove(
+      from: earlier.predicates, to: predicates, deciding: (earlier.decidingCount, decidingCount))
   }
 
   /// Whether there are any, so that spans have to be read one by one.

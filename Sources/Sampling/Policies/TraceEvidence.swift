@@ -80,13 +80,15 @@ public struct TraceEvidence: Sendable {
     return count
   }
 
-  /// What the policies of a configuration answer about the trace.
+  /// What policies answer about the trace.
   ///
-  /// - Parameter last: the offset of the last record that counts: the one before the verdict.
-  public func answers(_ configuration: SamplerConfiguration, upTo last: Offset = Offset(.max))
-    -> [PolicyAnswer]
-  {
-    configuration.policies.map { policy in
+  /// - Parameters:
+  ///   - last: the offset of the last record that counts: the one before the verdict.
+  ///   - policies: those that are asked; nil for the configuration's policies that decide.
+  public func answers(
+    _ configuration: SamplerConfiguration, upTo last: Offset = Offset(.max), of policies: [Policy]? = nil
+  ) -> [PolicyAnswer] {
+    (policies ?? configuration.policies).map { policy in
       var answer = self.answer(policy.rule, configuration, last)
       answer.name = policy.name
       return answer

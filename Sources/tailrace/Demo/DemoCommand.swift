@@ -1,6 +1,7 @@
 // tailrace demo: a broker, traffic, a worker and an auditor in one process.
 
 import ArgumentParser
+import Files
 import Foundation
 import Kafka
 import Logging
@@ -17,7 +18,8 @@ struct DemoCommand: ParsableCommand {
       compared with the truth. The windows are short to keep the demo short. Exits with 1 if an error \
       trace or a slow trace is missing. Ctrl-C ends the traffic, and the report follows; a second \
       Ctrl-C ends the demo at once. With --keep the console serves the kept traces from the start, \
-      and after the report until Ctrl-C.
+      and after the report until Ctrl-C; until then the broker answers, too. --write-topology writes a \
+      topology that names it, for `record`, `explain`, `console` and `replay`.
       """)
 
   @Option(name: .long, help: "How long traffic flows, such as 20s.")
@@ -34,6 +36,9 @@ struct DemoCommand: ParsableCommand {
 
   @Flag(help: "Serve the kept traces in the browser, and go on after the report.")
   var keep = false
+
+  @Option(name: .long, help: "Write the demo's topology to this file; it is of use while the broker runs.")
+  var writeTopology: String?
 
   @Flag(help: "Print the report as JSON.")
   var json = false
@@ -69,6 +74,7 @@ struct DemoCommand: ParsableCommand {
   private func show(seconds: Double) throws -> DemoReport {
     let cluster = try MockCluster()
     let topology = try demoTopology(cluster.bootstrapServers)
+    try announce(cluster, topology)
     let topics = topology.topics
     let outputs = [topics.decisions.name, topics.verdicts, topics.sampled, topics.deadLetters]
     for name in [topics.spans.name] + outputs {
@@ -114,6 +120,17 @@ struct DemoCommand: ParsableCommand {
       explorer.serveOn()
     }
     return report
+  }
+
+  /// Tells where the broker is, and writes the topology that names it.
+  private func announce(_ cluster: MockCluster, _ topology: TailSamplingTopology) throws {
+    if keep { StandardError.write("the broker is at \(cluster.bootstrapServers)\n") }
+    guard let writeTopology else { return }
+    do throws(FileFailure) {
+      try OutputFile.write(Topology.tailSampling(topology).redactedDescription, to: writeTopology)
+    } catch {
+      throw CommandFailure.failed(error.description)
+    }
   }
 
   private func report(_ traffic: DemoTraffic, _ audit: DemoAudit) -> DemoReport {

@@ -25,7 +25,7 @@ struct DemoExplorer {
   }
 
   private func say(_ what: String) {
-    StandardError.write("\(what) at http://\(explorer.place)/\n")
+    StandardError.write("\(what) at \(explorer.address)\n")
   }
 
   /// Serves until Ctrl-C.

@@ -335,6 +335,56 @@ private func output(_ events: [Event]) -> [[UInt8]] {
     }
   }
 
+  /// With `sampleOnFirstMatch` a veto at the end is not reached once a policy samples the trace. Policies
+  /// that drop are asked before all others.
+  @Test(arguments: [false, true]) func aVetoBehindAMatchIsNotHeard(_ stops: Bool) throws {
+    let veto = Policy(
+      name: "veto", rule: .stringAttribute(key: "service.name", values: ["shop"], inverted: true))
+    func world(_ adjust: (inout SamplerConfiguration) -> Void) -> World {
+      World {
+        $0.sampleOnFirstMatch = stops
+        $0.invertDecisions = true
+        adjust(&$0)
+      }
+    }
+    let shadowed = world { $0.shadow = [failed, veto] }
+    let end = try events(shadowed, .root(1, .error))
+    #expect(end.written.last?.shadow == (stops ? ["failed"] : ["failed", "veto"]))
+    #expect(shadowed.counters.shadow.map(\.keptMatching) == [1, 1])
+    for policy in [failed, veto] {
+      let with = try events(world { $0.policies.append(policy) }, .root(1, .error))
+      let isNamed = end.written.last?.shadow?.contains(policy.name) == true
+      #expect((with.written.last?.verdict == "drop") == isNamed, "\(policy.name)")
+    }
+  }
+
+  /// One that comes by a reload leaves it to the policies what late spans of earlier traces mean, and so does
+  /// one that goes. Promoted, it knows as little of them as a new policy.
+  @Test func reloadingThemChangesNothingOfLateSpans() throws {
+    func run(_ shadow: [Policy], promoted: Bool = false) throws -> (output: [[UInt8]], missed: UInt64) {
+      let both = Policy(name: "both", rule: .and([.statusCode([.error]), .spanCount(least: 2, most: nil)]))
+      let world = World {
+        $0.policies = [both]
+        $0.dropped = .full
+      }
+      var events = try self.events(world, .root(), .root(of: 3), until: 5000)
+      var configuration = world.sampler.configuration
+      configuration.shadow = shadow
+      world.sampler.adopt(configuration)
+      events += try world.send(.child(2, .error), at: 6000)
+      configuration.shadow = []
+      if promoted { configuration.policies.append(checkout) }
+      world.sampler.adopt(configuration)
+      events += try world.send(.child(2, of: 3, .error), at: 7000)
+      events += try world.pass(to: 30_000)
+      return (output(events), world.counters.missedByPolicy["both"] ?? 0)
+    }
+    let without = try run([])
+    #expect(without.missed == 2, "late spans are judged together with what came in time")
+    #expect(try run([checkout]) == without)
+    #expect(try run([checkout], promoted: true) == run([], promoted: true))
+  }
+
   /// A record that is too large for its topic names fewer of them.
   @Test func namesAreLeftOutOfRecordsThatAreTooLarge() throws {
     let world = World {
