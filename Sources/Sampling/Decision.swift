@@ -232,11 +232,14 @@ extension Decision {
   /// `earliestStart`, clamped,
   @inline(__always)
   fileprivate var earliestInstant: Instant { Instant(nanoseconds: Int64(clamping: earliestStart)) }
-  /// and whether the record has it, for judging late spans of a dropped trace: not if `start` says the same.
+  /// and whether the record has it, for judging late spans of a dropped trace: not if `start` says nearly the
+  /// same. Hosts' clocks differ by as much, and most records would have it for nothing else.
   @inline(__always)
   fileprivate func statesEarliestStart(isCompact: Bool) -> Bool {
-    isFinal && !isKept && (isCompact || earliestStart != start)
+    isFinal && !isKept && (isCompact || start - min(start, earliestStart) > Decision.startTolerance)
   }
+  /// In nanoseconds.
+  fileprivate static var startTolerance: UInt64 { 100_000_000 }
 }
 
 /// The text of decision records that is the same in most of a partition's records. It is written once and

@@ -63,6 +63,8 @@ import Testing
     func restored() throws -> UInt64? { try RestoredVerdict(record: Array(record().utf8)).earliestStart }
     #expect(record().contains("earliest_start") == isCompact, "start_time says the same")
     #expect(try restored() == dropped.start)
+    dropped.earliestStart -= 100_000_000
+    #expect(record().contains("earliest_start") == isCompact, "start_time says nearly the same")
     dropped.earliestStart -= 5_000_000_001
     #expect(try restored() == dropped.earliestStart)
     // Nobody asks for that of a kept trace, nor of a late record.
