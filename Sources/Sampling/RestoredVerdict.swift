@@ -28,8 +28,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var firstOffset: Offset?
   /// The offset of its last span; nil if the record does not state it.
   public var lastOffset: Offset?
-  /// Of a dropped trace: the start of its earliest span in nanoseconds since 1970, up to 1.05 ms late, or 100 ms
-  /// if a full record states it; nil if nothing does.
+  /// Of a dropped trace: the start of its earliest span in nanoseconds since 1970, up to 1.05 ms late, or 100
+  /// ms if a full record states it; nil if nothing does.
   public var earliestStart: UInt64?
   /// With the request of a recall: the first request of logs that had not been dealt with; nil if none had.
   public var logsUntil: Offset?

@@ -7,6 +7,8 @@ import Foundation
 final class Signals {
   private let numbers: [Int32]
   private var sources: [any DispatchSourceSignal] = []
+  /// Counts the sources that are gone.
+  private let gone = DispatchSemaphore(value: 0)
 
   /// Returns once the signals are caught: until then they have their default action, so that none is lost.
   ///
@@ -23,6 +25,7 @@ final class Signals {
       source.setEventHandler { action(number) }
       areCaught.enter()
       source.setRegistrationHandler { areCaught.leave() }
+      source.setCancelHandler { [gone] in gone.signal() }
       source.resume()
       sources.append(source)
     }
@@ -47,8 +50,12 @@ final class Signals {
     }
   }
 
+  /// Returns once Dispatch has let go of the signals: catching them again before that would go unnoticed,
+  /// and leave them with their default action.
   func cancel() {
     for source in sources { source.cancel() }
+    for _ in sources { gone.wait() }
+    sources = []
     for number in numbers { signal(number, SIG_DFL) }
   }
 }

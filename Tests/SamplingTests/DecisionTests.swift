@@ -51,7 +51,8 @@ import Testing
       text(dropped, DecisionNames(), isCompact: true) == """
         {"trace_id":"0123456789abcdeffedcba9876543210","verdict":"drop","final":true,"span_count":3,\
         "error_count":1,"byte_count":900,"root":null,"earliest_start":"2023-11-14T22:13:20.000000000Z",\
-        "trigger":"root","late":false,"truncated_spans":0,"partition":3,"first_offset":4,"last_offset":9,"decided_at":"2023-11-14T22:13:20.000000000Z",\
+        "trigger":"root","late":false,"truncated_spans":0,"partition":3,"first_offset":4,"last_offset":9,\
+        "decided_at":"2023-11-14T22:13:20.000000000Z",\
         "config":"0123abcd"}
         """)
   }

@@ -1,7 +1,7 @@
 // Which requests of logs were dealt with last, in case that brokers lose the end of the log.
 //
-// Then reading starts again somewhat earlier, by time, and comes to some that have been dealt with. Offsets do
-// not tell them apart: those that were lost are given out again.
+// Then reading starts again somewhat earlier, by time, and comes to some that have been dealt with. Offsets
+// do not tell them apart: those that were lost are given out again.
 
 internal import OTLP
 internal import Sampling

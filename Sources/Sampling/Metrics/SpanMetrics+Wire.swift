@@ -1,8 +1,8 @@
 // Metrics of spans as OTLP.
 //
-// Names, units and attributes are those of the OpenTelemetry Collector's span-metrics connector, with exponential
-// histograms and delta temporality; the overflow's attribute is that of the OpenTelemetry SDK specification,
-// "Overflow attribute".
+// Names, units and attributes are those of the OpenTelemetry Collector's span-metrics connector, with
+// exponential histograms and delta temporality; the overflow's attribute is that of the OpenTelemetry SDK
+// specification, "Overflow attribute".
 
 import OTLP
 
@@ -61,8 +61,8 @@ extension SpanMetrics {
     return services.withBytes(of: service) { SpanMetrics.text($0.copied()) }
   }
 
-  /// A name as text. What is not UTF-8 is repaired, and told apart by a hash of its bytes (FNV-1a): otherwise two
-  /// names could be one, and two points of a record the same series.
+  /// A name as text. What is not UTF-8 is repaired, and told apart by a hash of its bytes (FNV-1a): otherwise
+  /// two names could be one, and two points of a record the same series.
   static func text(_ bytes: some Collection<UInt8>) -> String {
     if let text = String(validating: bytes, as: UTF8.self) { return text }
     let hash = bytes.reduce(0x811c_9dc5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }

@@ -30,9 +30,9 @@ struct DemoExplorer {
 
   /// Serves until Ctrl-C.
   func serveOn() {
-    say("Ctrl-C ends it; until then the kept traces stay")
     let done = DispatchSemaphore(value: 0)
     let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { done.signal() }
+    say("Ctrl-C ends it; until then the kept traces stay")
     done.wait()
     signals.cancel()
   }
