@@ -7,6 +7,8 @@ import Foundation
 final class Signals {
   private let numbers: [Int32]
   private var sources: [any DispatchSourceSignal] = []
+  /// Whether a signal was caught that the next one does not wait for.
+  private var asked: StopFlag?
 
   /// Returns once the signals are caught: until then they have their default action, so that none is lost.
   ///
@@ -39,13 +41,18 @@ final class Signals {
     _ say: @escaping @Sendable (String) -> Void, _ stop: @escaping @Sendable () -> Void
   ) -> Signals {
     let isAsked = StopFlag()
-    return Signals([SIGINT, SIGTERM]) { number in
+    let signals = Signals([SIGINT, SIGTERM]) { number in
       guard !isAsked.isSet else { _exit(128 + number) }
       isAsked.set()
       say("stopping; a second signal ends it at once")
       stop()
     }
+    signals.asked = isAsked
+    return signals
   }
+
+  /// Takes the next signal for a first one: what the last one ended is over, and the command goes on.
+  func startOver() { asked?.clear() }
 
   func cancel() {
     for source in sources { source.cancel() }
