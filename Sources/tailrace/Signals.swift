@@ -7,8 +7,8 @@ import Foundation
 final class Signals {
   private let numbers: [Int32]
   private var sources: [any DispatchSourceSignal] = []
-  /// Counts the sources that are gone.
-  private let gone = DispatchSemaphore(value: 0)
+  /// Whether a signal was caught that the next one does not wait for.
+  private var asked: StopFlag?
 
   /// Returns once the signals are caught: until then they have their default action, so that none is lost.
   ///
@@ -25,7 +25,6 @@ final class Signals {
       source.setEventHandler { action(number) }
       areCaught.enter()
       source.setRegistrationHandler { areCaught.leave() }
-      source.setCancelHandler { [gone] in gone.signal() }
       source.resume()
       sources.append(source)
     }
@@ -42,20 +41,21 @@ final class Signals {
     _ say: @escaping @Sendable (String) -> Void, _ stop: @escaping @Sendable () -> Void
   ) -> Signals {
     let isAsked = StopFlag()
-    return Signals([SIGINT, SIGTERM]) { number in
+    let signals = Signals([SIGINT, SIGTERM]) { number in
       guard !isAsked.isSet else { _exit(128 + number) }
       isAsked.set()
       say("stopping; a second signal ends it at once")
       stop()
     }
+    signals.asked = isAsked
+    return signals
   }
 
-  /// Returns once Dispatch has let go of the signals: catching them again before that would go unnoticed,
-  /// and leave them with their default action.
+  /// Takes the next signal for a first one: what the last one ended is over, and the command goes on.
+  func startOver() { asked?.clear() }
+
   func cancel() {
     for source in sources { source.cancel() }
-    for _ in sources { gone.wait() }
-    sources = []
     for number in numbers { signal(number, SIG_DFL) }
   }
 }

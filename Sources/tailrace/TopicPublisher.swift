@@ -114,6 +114,8 @@ final class StopFlag: Sendable {
     semaphore.signal()
   }
 
+  func clear() { flag.store(false, ordering: .relaxed) }
+
   /// Waits until the flag is set, for at most `time`.
   func wait(_ time: Duration) {
     guard !isSet else { return }

@@ -77,10 +77,13 @@ def test_a_recording_of_the_demo_decides_as_its_worker_did(keep, tailrace, tmp_p
 
 
 def test_the_kept_demo_ends_on_a_signal_and_needs_no_port(keep, tailrace):
-    demos = [keep(f"demo-{number}", "--duration", "1s", "--rate", "20") for number in range(2)]
+    demos = [keep(f"demo-{number}", "--duration", f"{1 + 99 * number}s", "--rate", "20") for number in range(2)]
     explorers = [Explorer(each, pattern=r"the kept traces are at (http://\S+)/") for each in demos]
-    # The second one finds the console's port taken.
+    # One finds the console's port taken.
     assert explorers[0].address != explorers[1].address
+    demos[1].wait_for(lambda: "published" in demos[1].output, "traffic", 120)
+    # The first Ctrl-C ends the traffic, the next one the console.
+    demos[1].process.send_signal(signal.SIGINT)
     for demo, explorer in zip(demos, explorers):
         demo.wait_for(lambda: is_kept(demo), "the report", 120)  # noqa: B023
         assert explorer.get("/v1/status")[0] == 200

@@ -85,7 +85,11 @@ struct DemoCommand: ParsableCommand {
     let running = WorkerThread(worker)
     defer { running.stop() }
     let stop = StopFlag()
-    let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { stop.set() }
+    let asked = DispatchSemaphore(value: 0)
+    let signals = Signals.stopping({ StandardError.write("\($0)\n") }) {
+      stop.set()
+      asked.signal()
+    }
     defer { signals.cancel() }
 
     let explorer = keep ? try DemoExplorer(topology) : nil
@@ -116,8 +120,13 @@ struct DemoCommand: ParsableCommand {
     let report = report(traffic, audit)
     if let explorer {
       try write(report)
-      signals.cancel()
-      explorer.serveOn()
+      // A Ctrl-C so far ended the traffic. Signals can't be given up and caught again: the second time
+      // Dispatch installs no handler.
+      if stop.isSet {
+        asked.wait()
+        signals.startOver()
+      }
+      explorer.serve(until: asked)
     }
     return report
   }

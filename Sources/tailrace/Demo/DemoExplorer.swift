@@ -28,13 +28,10 @@ struct DemoExplorer {
     StandardError.write("\(what) at \(explorer.address)\n")
   }
 
-  /// Serves until Ctrl-C.
-  func serveOn() {
-    let done = DispatchSemaphore(value: 0)
-    let signals = Signals.stopping({ StandardError.write("\($0)\n") }) { done.signal() }
+  /// Serves until Ctrl-C, which signals `done`.
+  func serve(until done: DispatchSemaphore) {
     say("Ctrl-C ends it; until then the kept traces stay")
     done.wait()
-    signals.cancel()
   }
 
   func stop() { explorer.stop() }
