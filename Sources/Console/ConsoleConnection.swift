@@ -131,9 +131,26 @@ final class ConsoleConnection: ChannelInboundHandler {
     unsentBytes = head.readableBytes + (withBody ? page.body.readableBytes : 0)
     connections.makeRoom(for: self)
     if withBody { context.write(wrapOutboundOut(head), promise: nil) }
+    send(withBody ? page.body : head, keepsAlive: keepsAlive)
+  }
+
+  /// TLS keeps room for the longest write until the connection ends.
+  private static let pieceBytes = 64 << 10
+
+  /// Sends the rest of an answer, piece by piece.
+  private func send(_ bytes: ByteBuffer, keepsAlive: Bool) {
+    guard phase == .answering, let context else { return }
+    var left = bytes
+    let piece = left.readSlice(length: min(left.readableBytes, ConsoleConnection.pieceBytes)) ?? ByteBuffer()
+    let rest = left
+    let loop = context.eventLoop.assumeIsolated()
     // Sound: the future completes on this handler's own event loop.
-    context.writeAndFlush(wrapOutboundOut(withBody ? page.body : head)).assumeIsolated().whenSuccess {
-      [weak self] in self?.noteSent(keepsAlive: keepsAlive)
+    context.writeAndFlush(wrapOutboundOut(piece)).assumeIsolated().whenSuccess { [weak self] in
+      guard let self else { return }
+      guard rest.readableBytes > 0 else { return noteSent(keepsAlive: keepsAlive) }
+      unsentBytes = rest.readableBytes
+      // Not at once: a fast reader must not make this recurse.
+      loop.execute { [weak self] in self?.send(rest, keepsAlive: keepsAlive) }
     }
   }
 

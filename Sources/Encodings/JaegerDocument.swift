@@ -28,7 +28,7 @@ struct JaegerDocument {
   /// Reads all spans of the next value: a span, a trace (`spans`, `processes`), or an answer of the query API
   /// with several (`data`). `body` is called before each span and has to read it.
   mutating func forEachSpan(
-    _ cursor: inout JSONCursor, in json: RawSpan,
+    _ cursor: inout JSONCursor, in json: RawSpan, isInAnswer: Bool = false,
     _ body: (inout JaegerDocument, inout JSONCursor) throws(MalformedInput) -> Void
   ) throws(MalformedInput) {
     var ahead = cursor
@@ -37,20 +37,21 @@ struct JaegerDocument {
     try ahead.openObject(in: json)
     while let key = try ahead.nextKey(in: json) {
       if try key.spells("spans", in: json) { hasSpans = true }
-      if try key.spells("data", in: json) { hasData = true }
+      if !isInAnswer, try key.spells("data", in: json) { hasData = true }
       if try key.spells("processes", in: json) { members = ahead }
       try ahead.skipValue(in: json)
     }
     guard hasSpans || hasData else { return try body(&self, &cursor) }
     isOfQuery = true
+    processes.removeAll()
     if var members { try readProcesses(&members, in: json) }
     try cursor.openObject(in: json)
     while let key = try cursor.nextKey(in: json) {
       if try key.spells("spans", in: json) {
         try cursor.forEachElement(in: json) { (cursor) throws(MalformedInput) in try body(&self, &cursor) }
-      } else if try key.spells("data", in: json) {
+      } else if hasData, try key.spells("data", in: json) {
         try cursor.forEachElement(in: json) { (cursor) throws(MalformedInput) in
-          try forEachSpan(&cursor, in: json, body)
+          try forEachSpan(&cursor, in: json, isInAnswer: true, body)
         }
       } else {
         try cursor.skipValue(in: json)
@@ -61,7 +62,6 @@ struct JaegerDocument {
   private mutating func readProcesses(
     _ cursor: inout JSONCursor, in json: RawSpan
   ) throws(MalformedInput) {
-    processes.removeAll()
     try cursor.forEachMember(in: json) { (cursor, id) throws(MalformedInput) in
       var process = WireWriter()
       try readProcess(JaegerSpanField.process, &cursor, in: json, to: &process)

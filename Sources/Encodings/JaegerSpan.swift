@@ -94,9 +94,11 @@ struct JaegerSpan {
     fields.removeAll(keepingCapacity: true)
     tags.removeAll(keepingCapacity: true)
     special = TagsOfFields()
+    let limit = PartLimit(range)
     var cursor = WireCursor(range)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: bytes)
+      try limit.check(tags.count + events.count + references.count + fields.count, at: tag.offset)
       switch tag.field {
       case JaegerSpanField.traceID:
         traceID = try bytes.traceID(cursor.content(of: tag, in: bytes))
@@ -112,7 +114,7 @@ struct JaegerSpan {
         let found = try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes)
         special.note(found, at: tags.count, in: bytes)
         tags.append(found)
-      case JaegerSpanField.logs: try readEvent(cursor.content(of: tag, in: bytes), in: bytes)
+      case JaegerSpanField.logs: try readEvent(cursor.content(of: tag, in: bytes), in: bytes, limit)
       case JaegerSpanField.process: process = try cursor.content(of: tag, in: bytes)
       default: try cursor.skip(tag, in: bytes)
       }
@@ -159,11 +161,14 @@ struct JaegerSpan {
   }
 
   /// A log becomes an event: its field `event` is the event's name.
-  private mutating func readEvent(_ log: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+  private mutating func readEvent(
+    _ log: ByteRange, in bytes: RawSpan, _ limit: PartLimit
+  ) throws(MalformedInput) {
     var event = Event(fields: fields.endIndex..<fields.endIndex)
     var cursor = WireCursor(log)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: bytes)
+      try limit.check(fields.count, at: tag.offset)
       switch tag.field {
       case JaegerLogField.timestamp:
         event.time = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
@@ -211,9 +216,11 @@ struct JaegerSpan {
     knownProcess.removeAll(keepingCapacity: true)
     var name = ByteRange(offset: 0, count: 0)
     inner.removeAll(keepingCapacity: true)
+    let limit = PartLimit(content)
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: bytes)
+      try limit.check(inner.count, at: tag.offset)
       switch tag.field {
       case JaegerProcessField.serviceName: name = try cursor.content(of: tag, in: bytes)
       case JaegerProcessField.tags:

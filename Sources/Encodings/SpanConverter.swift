@@ -17,6 +17,18 @@ public enum ForeignEncoding: Sendable, CaseIterable {
   public var isJSON: Bool { self == .jaegerJSON || self == .zipkinJSON }
 }
 
+/// How many tags, events and links a span may have. In memory each takes many times the two bytes that an
+/// empty one has in a record: so one in eight bytes, and a few more. The smallest useful tag has seven.
+struct PartLimit {
+  private let most: Int
+
+  init(_ range: ByteRange) { most = 1 << 14 + Int(range.count) / 8 }
+
+  func check(_ parts: Int, at offset: Int) throws(MalformedInput) {
+    guard parts <= most else { throw MalformedInput(.splitTooLarge, at: offset) }
+  }
+}
+
 /// Converts records to OTLP protobuf. Reused: it keeps its storage.
 ///
 /// The mapping is OpenTelemetry's:
@@ -31,8 +43,10 @@ public struct SpanConverter: Sendable {
   private var zipkin: ZipkinSpan
   /// The span of a document that is being converted, in its source's protobuf.
   private var inner = WireWriter()
-  /// Where in the written bytes no record may end.
-  private var limit = 0
+  /// How many bytes the record may become, and where in the written bytes that ends.
+  private var (room, limit) = (0, 0)
+  /// What is wrong with one that would become more.
+  private var excess = MalformedInput.Reason.splitTooLarge
   /// The last record's spans that could not be converted, while others could.
   public private(set) var rejected = RejectedParts()
 
@@ -56,14 +70,20 @@ public struct SpanConverter: Sendable {
   /// Unusable spans in a list are left out and noted in `rejected`, as long as the list itself can be read.
   ///
   /// - Throws: `MalformedInput`, whose offset is in `bytes`; `writer` is then as it was. The reasons are
-  ///   those of OTLP and its JSON, and `splitTooLarge` if the result would be far larger than the record.
-  public mutating func convert(_ bytes: RawSpan, into writer: inout WireWriter) throws(MalformedInput) {
+  ///   those of OTLP and its JSON, `splitTooLarge` if the result would be far larger than the record, and
+  ///   `recordTooLarge` if it would have more than `bytesMax` bytes.
+  public mutating func convert(
+    _ bytes: RawSpan, into writer: inout WireWriter, bytesMax: Int = .max
+  ) throws(MalformedInput) {
     rejected.removeAll()
     guard bytes.byteCount > 0 else { throw MalformedInput(.empty, at: 0) }
     // Offsets have 32 bits.
     guard bytes.byteCount <= Int(Int32.max) else { throw MalformedInput(.recordTooLarge, at: 0) }
     let start = writer.count
-    limit = start + max(SpanConverter.bytesMin, bytes.byteCount * SpanConverter.growthMax)
+    let grown = max(SpanConverter.bytesMin, bytes.byteCount * SpanConverter.growthMax)
+    room = min(grown, bytesMax)
+    limit = start + room
+    excess = bytesMax < grown ? .recordTooLarge : .splitTooLarge
     output.begin()
     do throws(MalformedInput) {
       switch encoding {
@@ -98,20 +118,21 @@ public struct SpanConverter: Sendable {
     _ json: RawSpan, into writer: inout WireWriter
   ) throws(MalformedInput) {
     var cursor = JSONCursor()
-    let bytesMax = max(SpanConverter.bytesMin, json.byteCount * SpanConverter.growthMax)
-    var document = JaegerDocument(processBytesMax: bytesMax)
+    var document = JaegerDocument(processBytesMax: room)
     try document.forEachSpan(&cursor, in: json) { (document, cursor) throws(MalformedInput) in
       _ = try cursor.valueKind(in: json)
       let start = cursor.offset
       inner.removeAll()
       try document.read(&cursor, in: json, to: &inner)
+      // Offsets have 32 bits.
+      guard inner.count <= Int(Int32.max) else { throw MalformedInput(.splitTooLarge, at: start) }
       try SpanConverter.placing(at: start) { () throws(MalformedInput) in
         try inner.bytes.withRawBytes { (bytes) throws(MalformedInput) in
           let range = ByteRange(offset: 0, count: UInt32(bytes.byteCount))
           try writeJaeger(range, of: bytes, to: &writer)
         }
       }
-      guard writer.count <= limit else { throw MalformedInput(.splitTooLarge, at: start) }
+      guard writer.count <= limit else { throw MalformedInput(excess, at: start) }
     }
     try cursor.finish(in: json)
   }
@@ -147,7 +168,7 @@ public struct SpanConverter: Sendable {
         rejected.note(
           error, in: tag.offset..<content.indices.upperBound, zipkin.traceID, zipkin.spanID)
       }
-      guard writer.count <= limit else { throw MalformedInput(.splitTooLarge, at: tag.offset) }
+      guard writer.count <= limit else { throw MalformedInput(excess, at: tag.offset) }
     }
   }
 
@@ -185,7 +206,7 @@ public struct SpanConverter: Sendable {
       let ids = inner.bytes.withRawBytes { ZipkinSpan.identifiers(in: $0) }
       rejected.note(error, in: before.offset..<cursor.offset, ids.trace, ids.span)
     }
-    guard writer.count <= limit else { throw MalformedInput(.splitTooLarge, at: before.offset) }
+    guard writer.count <= limit else { throw MalformedInput(excess, at: before.offset) }
   }
 
   /// Places errors in a document: those of what it was converted to first are in the span at `offset`.

@@ -90,8 +90,10 @@ enum ZipkinDocument {
     try cursor.writeMessage(field, in: json, to: &writer) { (cursor, key, writer) throws(MalformedInput) in
       if try key.spells("serviceName", in: json) {
         try cursor.writeText(ZipkinEndpointField.serviceName, in: json, to: &writer)
-      } else if try key.isOne(of: "ipv4", "ipv6", in: json) {
+      } else if try key.spells("ipv4", in: json) {
         try cursor.writeText(ZipkinEndpointField.address, in: json, to: &writer)
+      } else if try key.spells("ipv6", in: json) {
+        try cursor.writeText(ZipkinEndpointField.address6, in: json, to: &writer)
       } else if try key.spells("port", in: json) {
         writer.varintField(ZipkinEndpointField.port, try cursor.unsigned(in: json))
       } else {

@@ -39,6 +39,7 @@ enum ZipkinEndpointField {
   static let port: UInt32 = 4
   /// Ours, and only read where we have written it: an address as a document spells it.
   static let address: UInt32 = 15
+  static let address6: UInt32 = 14
 }
 
 /// Fields of `Annotation`.

@@ -30,6 +30,7 @@ struct ZipkinSpan {
     var ipv4: ByteRange?
     var ipv6: ByteRange?
     var address: ByteRange?
+    var address6: ByteRange?
     var port: UInt64 = 0
   }
 
@@ -60,9 +61,11 @@ struct ZipkinSpan {
     annotations.removeAll(keepingCapacity: true)
     tags.removeAll(keepingCapacity: true)
     special = TagsOfFields()
+    let limit = PartLimit(range)
     var cursor = WireCursor(range)
     while !cursor.isAtEnd {
       let tag = try cursor.tag(in: bytes)
+      try limit.check(tags.count + annotations.count, at: tag.offset)
       switch tag.field {
       case ZipkinSpanField.traceID: traceID = try bytes.traceID(cursor.content(of: tag, in: bytes))
       case ZipkinSpanField.parentID: parentID = try bytes.spanID(cursor.content(of: tag, in: bytes))
@@ -160,7 +163,11 @@ struct ZipkinSpan {
       case ZipkinEndpointField.ipv6: found.ipv6 = try cursor.content(of: tag, in: bytes)
       case ZipkinEndpointField.port: found.port = try cursor.varint(of: tag, in: bytes)
       case ZipkinEndpointField.address where readsAddresses:
-        found.address = try cursor.content(of: tag, in: bytes)
+        let text = try cursor.content(of: tag, in: bytes)
+        found.address = text.count > 0 ? text : nil
+      case ZipkinEndpointField.address6 where readsAddresses:
+        let text = try cursor.content(of: tag, in: bytes)
+        found.address6 = text.count > 0 ? text : nil
       default: try cursor.skip(tag, in: bytes)
       }
     }
@@ -264,7 +271,7 @@ struct ZipkinSpan {
     in bytes: RawSpan
   ) {
     let address =
-      endpoint.address.map { bytes.extracting($0.indices).copied() }
+      (endpoint.address ?? endpoint.address6).map { bytes.extracting($0.indices).copied() }
       ?? endpoint.ipv4.flatMap { bytes.extracting($0.indices).copied().addressText }
       ?? endpoint.ipv6.flatMap { bytes.extracting($0.indices).copied().addressText }
     if let address {

@@ -9,10 +9,13 @@ struct EarlyLogs: Sendable {
   private var order: [TraceID] = []
   private var count = 0
 
-  /// Some 200 KiB.
+  /// Some 200 KiB,
   private static let countMax = 4096
+  /// of which no trace may take more.
+  private static let placesMax = 1024
 
   mutating func add(_ position: RecordPosition, of id: TraceID) {
+    guard positions[id]?.count ?? 0 < EarlyLogs.placesMax else { return }
     if positions[id] == nil { order.append(id) }
     positions[id, default: []].append(position)
     count += 1

@@ -279,7 +279,8 @@ struct VerdictCache: ~Copyable {
       let slot = (head + place) & (ring.count - 1)
       ring[slot].moveReported(to: places)
       guard remembersFacts else { continue }
-      facts[slot].predicateMatches = move(facts[slot].predicateMatches)
+      // What only shadow policies had asked is not known.
+      facts[slot].predicateMatches = move(facts[slot].predicateMatches) & ~move.newDeciding
       if move.hasNewDeciding { facts[slot].isWhole = false }
     }
     return forgotten

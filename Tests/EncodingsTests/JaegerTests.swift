@@ -27,6 +27,36 @@ private func expectSpan(
 private func tag(_ key: String, _ text: String) -> String { #"{"key":"\#(key)","vStr":"\#(text)"}"# }
 
 @Suite struct JaegerMappingTests {
+  /// In memory, empty parts take many times the two bytes that they have in a record.
+  @Test(arguments: [4, 8, 9] as [UInt32]) func emptyPartsDoNotMultiply(_ field: UInt32) throws {
+    var span = WireWriter()
+    span.bytesField(1, [UInt8](repeating: 1, count: 16))
+    span.bytesField(2, [UInt8](repeating: 1, count: 8))
+    for _ in 0..<1 << 20 { span.bytesField(field, [UInt8]()) }
+    var (converter, writer) = (SpanConverter(.jaegerProto), WireWriter())
+    let error = #expect(throws: MalformedInput.self) {
+      try span.bytes.withRawBytes { (bytes) throws(MalformedInput) in
+        try converter.convert(bytes, into: &writer)
+      }
+    }
+    #expect(error?.reason == .splitTooLarge && writer.count == 0)
+    #expect(converter.byteCount < 32 << 20)
+  }
+
+  /// A trace has its own processes only, and an answer is not in an answer.
+  @Test func answersHaveTracesWithTheirOwnProcesses() throws {
+    let span = #"{"traceID":"1","spanID":"2","startTime":1,"duration":1,"processID":"p1"}"#
+    let answer =
+      #"{"data":[{"spans":[\#(span)],"processes":{"p1":{"serviceName":"a"}}},{"spans":[\#(span)]}]}"#
+    var record = ScannedRecord()
+    try converted(answer, .jaegerJSON).withRawBytes { (bytes) throws(MalformedInput) in try record.scan(bytes)
+    }
+    #expect(record.spans.count == 2 && record.resources.map { $0.serviceName.count > 0 } == [true, false])
+    #expect(throws: MalformedInput.self) {
+      try converted(#"{"data":[{"data":[{"spans":[\#(span)]}]}]}"#, .jaegerJSON)
+    }
+  }
+
   @Test func aSpanWithoutAnything() throws {
     try expectSpan("", becomes: "")
   }

@@ -11,6 +11,15 @@ import Testing
     TraceID(high: number &* 0x9e37_79b9_7f4a_7c15, low: number)
   }
 
+  /// Logs of a trace that never comes are not without limit.
+  @Test func earlyLogsOfOneTraceAreBounded() {
+    var early = EarlyLogs()
+    for offset in 0..<100_000 as Range<Int64> {
+      early.add(RecordPosition(.logs, partition: 0, offset: offset), of: trace(1))
+    }
+    #expect(early.take(trace(1)).count == 1024)
+  }
+
   @Test func decisionAndSpansBecomeOneRow() throws {
     var test = TestIndex()
     test.add(TestSpan(trace: trace(1), id: 1, name: "GET /", isError: true))

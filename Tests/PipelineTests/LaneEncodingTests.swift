@@ -131,6 +131,17 @@ extension Lane where Job == SamplingJob {
     #expect(try broker.sampledSpans().count == 1)
   }
 
+  /// What a letter tells of its spans does not depend on a prefix, nor its reason on compression.
+  @Test func wrappingsChangeNoLetter() throws {
+    let broker = MemoryBroker()
+    broker.append([0, 0, 0, 0, 9] + Array("[{\"id\":\"1\"}]".utf8), at: at(0))
+    broker.append(try Gzip.compress([]), at: at(0))
+    try lane(broker, .zipkinJSON).run()
+    let letters = broker.outputs(to: .deadLetters)
+    #expect(letters.map { $0.headers["reason"] } == ["identifier_missing", "empty"])
+    #expect(letters.first?.headers["spans"] == "1")
+  }
+
   /// One that follows a compressed record is not taken for it.
   @Test func whatWasDecompressedIsForgotten() throws {
     let broker = MemoryBroker()

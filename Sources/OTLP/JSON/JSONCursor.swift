@@ -322,9 +322,13 @@ package struct JSONToken {
   /// Whether the text is `literal`.
   package func spells(_ literal: StaticString, in bytes: RawSpan) throws(MalformedInput) -> Bool {
     guard hasEscapes else { return bytes.spells(literal, in: ByteRange(from: start, to: end)) }
-    return try utf8(in: bytes).withRawBytes {
-      $0.spells(literal, in: ByteRange(from: 0, to: $0.byteCount))
+    var rest = self
+    for index in 0..<literal.utf8CodeUnitCount {
+      // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start`.
+      let wanted = unsafe literal.utf8Start[index]
+      guard try rest.nextASCII(in: bytes) == wanted else { return false }
     }
+    return try rest.nextASCII(in: bytes) == nil
   }
 
   /// The characters in UTF-8.

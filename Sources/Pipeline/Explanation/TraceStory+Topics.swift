@@ -44,6 +44,12 @@ extension TraceStory {
         let short = KeyPartitions.candidates(of: Array(key.suffix(16)), count: inputs)
         wanted = Array(Set(wanted + short)).sorted()
       }
+      if search.partitions == nil {
+        let raw = [traceID.high, traceID.low].flatMap { half in
+          stride(from: UInt64(56), through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> $0) }
+        }
+        wanted = Array(Set(wanted + KeyPartitions.candidates(of: raw, count: inputs))).sorted()
+      }
       guard topic != topics.spans.name else { return wanted }
       let count = try StretchReader.partitionCount(of: topic, whole)
       return wanted.filter { $0 < count }
@@ -78,7 +84,8 @@ extension TraceStory {
     try read(topics.spans.name) { record in
       // What can't be read became a dead letter.
       _ = record.value?.withRawBytes { value in
-        decoder.decode(value, bytesMax: configuration.limits.recordBytes) { converted in
+        let most = configuration.limits.recordBytes
+        return decoder.decode(value, bytesMax: most, convertedMax: most) { converted in
           builder.take(
             converted.copied(), partition: record.partition, offset: record.offset, time: record.timestamp)
           return nil

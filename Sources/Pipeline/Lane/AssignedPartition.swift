@@ -95,7 +95,7 @@ struct PartitionState: ~Copyable {
         into: &effects)
     }
     var isTaken = false
-    let malformed = decoder.decode(value, bytesMax: bytesMax) { converted in
+    let malformed = decoder.decode(value, bytesMax: bytesMax, convertedMax: bytesMax) { converted in
       isTaken = true
       return sampler.ingest(
         offset: place.offset, timestamp: place.timestamp, isLogTime: place.isLogTime, key: key,

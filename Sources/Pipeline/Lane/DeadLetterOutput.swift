@@ -64,16 +64,20 @@ struct DeadLetterOutput {
     key: RawSpan?, value: RawSpan?, to link: some BrokerLink
   ) throws(BrokerError) {
     var rejected = rejected
+    var shift = 0
     var letter = DeadLetter(place, malformed)
     if let value, decoder.isPlain(value) {
       letter.recognise(value, insteadOf: decoder.encoding)
     } else if let value {
+      shift = decoder.prefixBytes
       if !decoder.rejected.isEmpty { rejected = decoder.rejected }
       if decoder.hasDecompressed { letter.error += " of the decompressed value" }
       decoder.withContent(of: value) { letter.recognise($0, insteadOf: decoder.encoding) }
     }
     // Spans may be rejected for several reasons; the letter has the first.
-    if let first = rejected.first, first.error == malformed {
+    if let first = rejected.first, first.error.reason == malformed.reason,
+      first.error.offset + shift == malformed.offset
+    {
       letter.note(first)
       letter.spans = first.count
       for others in rejected.dropFirst() { count(others.count, others.error.reason.rawValue) }

@@ -13,7 +13,9 @@ struct InputDecoder {
   private var decompressor = Decompressor()
   /// What the last value was without compression, and how much of its beginning is a prefix.
   private var content: [UInt8]?
-  private var prefixBytes = 0
+  private(set) var prefixBytes = 0
+  /// Whether the converter has seen it.
+  private var hasConverted = false
   private var converter: SpanConverter?
   private var converted = WireWriter()
   private var rejectedOfJSON = RejectedJSONSpans()
@@ -44,33 +46,40 @@ struct InputDecoder {
   /// Lends the record's OTLP protobuf bytes to `body`: its own bytes if they already are that.
   ///
   /// A document's unusable spans are left out; they are in `rejected`.
+  ///
+  /// - Parameter convertedMax: the most bytes that a record of another encoding may become, if its reader
+  ///   takes no more.
   mutating func decode(
-    _ value: RawSpan, bytesMax: Int, _ body: (RawSpan) -> MalformedInput?
+    _ value: RawSpan, bytesMax: Int, convertedMax: Int = .max, _ body: (RawSpan) -> MalformedInput?
   ) -> MalformedInput? {
     rejectedOfJSON.removeAll()
+    hasConverted = false
     (content, prefixBytes) = (nil, 0)
     guard value.byteCount > 0, value.byteCount <= bytesMax else { return body(value) }
     do throws(MalformedInput) { content = try decompressed(value, bytesMax: bytesMax) } catch { return error }
-    guard let content else { return decodeContent(value, bytesMax: bytesMax, body) }
-    return content.withRawBytes { decodeContent($0, bytesMax: bytesMax, body) }
+    guard let content else { return decodeContent(value, convertedMax, body) }
+    return content.withRawBytes { decodeContent($0, convertedMax, body) }
   }
 
   private mutating func decodeContent(
-    _ content: RawSpan, bytesMax: Int, _ body: (RawSpan) -> MalformedInput?
+    _ content: RawSpan, _ convertedMax: Int, _ body: (RawSpan) -> MalformedInput?
   ) -> MalformedInput? {
     prefixBytes = RegistryPrefix.byteCount(of: content, isJSON: encoding.isJSON)
-    let malformed = convert(content.extracting(prefixBytes..<content.byteCount), body)
+    let malformed = convert(content.extracting(prefixBytes..<content.byteCount), convertedMax, body)
     return malformed.map { MalformedInput($0.reason, at: $0.offset + prefixBytes) }
   }
 
-  private mutating func convert(_ bytes: RawSpan, _ body: (RawSpan) -> MalformedInput?) -> MalformedInput? {
+  private mutating func convert(
+    _ bytes: RawSpan, _ convertedMax: Int, _ body: (RawSpan) -> MalformedInput?
+  ) -> MalformedInput? {
     guard encoding != .otlpProto else { return body(bytes) }
     converted.removeAll()
     do throws(MalformedInput) {
       if encoding == .otlpJSON {
         try OTLPJSON.convert(bytes, into: &converted, rejected: &rejectedOfJSON)
       } else {
-        try converter?.convert(bytes, into: &converted)
+        hasConverted = true
+        try converter?.convert(bytes, into: &converted, bytesMax: convertedMax)
       }
     } catch {
       return error
@@ -102,9 +111,7 @@ struct InputDecoder {
   ) throws(MalformedInput) -> [UInt8]? {
     guard let form = form(of: value) else { return nil }
     do throws(CompressionError) {
-      let content = try decompressor.decompress(value.copied(), form, bytesMax: bytesMax)
-      guard !content.isEmpty else { throw CompressionError.damaged(at: value.byteCount) }
-      return content
+      return try decompressor.decompress(value.copied(), form, bytesMax: bytesMax)
     } catch {
       switch error {
       case .damaged(let offset): throw MalformedInput(.invalidCompression, at: offset)
@@ -118,7 +125,7 @@ struct InputDecoder {
 
   /// Its unusable spans, while others were converted.
   var rejected: [RejectedSpans] {
-    encoding == .otlpJSON ? rejectedOfJSON.groups : converter?.rejected.groups ?? []
+    encoding == .otlpJSON ? rejectedOfJSON.groups : hasConverted ? converter?.rejected.groups ?? [] : []
   }
 
   /// Appends the last value reduced to the spans that were rejected for `reason`, in the topic's encoding,

@@ -105,7 +105,7 @@ extension PartitionState {
         offset: place.offset, timestamp: place.timestamp, value: value, into: &effects)
     }
     var isTaken = false
-    _ = decoder.decode(value, bytesMax: bytesMax) { converted in
+    _ = decoder.decode(value, bytesMax: bytesMax, convertedMax: bytesMax) { converted in
       isTaken = true
       sampler.recall(offset: place.offset, timestamp: place.timestamp, value: converted, into: &effects)
       return nil

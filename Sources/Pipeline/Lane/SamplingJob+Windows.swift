@@ -68,7 +68,7 @@ extension PartitionState {
       return false
     }
     var isTaken = false
-    _ = decoder.decode(value, bytesMax: bytesMax) { converted in
+    _ = decoder.decode(value, bytesMax: bytesMax, convertedMax: bytesMax) { converted in
       isTaken = true
       sampler.handOut(offset: place.offset, value: converted, into: &effects)
       return nil

@@ -82,7 +82,17 @@ public struct Recorder: ~Copyable {
 
   /// The value in protobuf, and how many spans were left out; nil if it can't be read.
   private mutating func decoded(_ value: [UInt8]) -> (bytes: [UInt8], rejected: Int)? {
-    let found = encoding ?? (value.first { !$0.isWhiteSpace } == 0x7b ? .otlpJSON : .otlpProto)
+    if let encoding { return decoded(value, as: encoding) }
+    func isJSON(_ bytes: [UInt8]) -> Bool { bytes.first { !$0.isWhiteSpace } == 0x7b }
+    guard !isJSON(value) else { return decoded(value, as: .otlpJSON) }
+    guard let found = decoded(value, as: .otlpProto) else { return nil }
+    // What was compressed, or behind a prefix, tells only now.
+    return isJSON(found.bytes) ? decoded(value, as: .otlpJSON) ?? found : found
+  }
+
+  private mutating func decoded(
+    _ value: [UInt8], as found: SpanEncoding
+  ) -> (bytes: [UInt8], rejected: Int)? {
     let index = decoders.firstIndex { $0.encoding == found } ?? decoders.endIndex
     if index == decoders.endIndex {
       decoders.append(InputDecoder(encoding: found, compression: compression))

@@ -60,6 +60,9 @@ final class PolicyProgram: Sendable {
   /// policies would be reached. Policies that drop come before all others.
   var stopsBeforeAppendedVetoes: Bool { stopsAtFirstMatch && !isOnlyVetoes }
 
+  /// Whether what is not vetoed is kept, as long as no other kind of policy joins them.
+  var keepsWhatIsNotVetoed: Bool { isOnlyVetoes && !roots.isEmpty }
+
   /// The policies with these names, one bit each.
   func named(_ wanted: [String]) -> UInt64 {
     var named: UInt64 = 0

@@ -62,7 +62,8 @@ struct PolicySet {
     }
     let both = PolicyCompiler(shadow, invertDecisions: invertDecisions, after: compiled)
     self.shadow = ShadowPolicies(
-      shadow, both, skewTolerance: skewTolerance, heedsVetoes: !program.stopsBeforeAppendedVetoes)
+      shadow, both, skewTolerance: skewTolerance, heedsVetoes: !program.stopsBeforeAppendedVetoes,
+      joinsOnlyVetoes: program.keepsWhatIsNotVetoed)
     predicates = SpanPredicates(both.predicates, deciding: compiled.predicates.count)
     budgets = program.budgets
   }

@@ -17,6 +17,8 @@ struct ShadowPolicies {
   private let drops: UInt64
   /// and those of them that drop what others keep.
   private let overrides: UInt64
+  /// Those that would have to match for a trace to be kept: beside policies that only veto, all other kinds.
+  private let needed: UInt64
   private var budgets: PolicyBudgets
   /// What is left of `recordsMax`.
   private var records = TokenBucket(ShadowPolicies.recordsMax)
@@ -24,18 +26,25 @@ struct ShadowPolicies {
   /// - Parameters:
   ///   - compiled: compiled after the policies that decide.
   ///   - heedsVetoes: whether a veto after all policies that decide would be heard.
-  init(_ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, heedsVetoes: Bool) {
+  ///   - joinsOnlyVetoes: whether the policies that decide keep what they do not veto.
+  init(
+    _ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, heedsVetoes: Bool,
+    joinsOnlyVetoes: Bool
+  ) {
     program = PolicyProgram(policies, compiled, skewTolerance: skewTolerance, sampleOnFirstMatch: false)
     budgets = program.budgets
-    var (drops, overrides): (UInt64, UInt64) = (0, 0)
+    var (drops, overrides, needed): (UInt64, UInt64, UInt64) = (0, 0, 0)
     for (policy, role) in program.roles.enumerated() {
+      let bit: UInt64 = 1 << UInt64(policy)
+      if joinsOnlyVetoes {
+        if case .vetoes = role {} else { needed |= bit }
+      }
       if case .samples = role { continue }
-      drops |= 1 << UInt64(policy)
+      drops |= bit
       if case .vetoes = role, !heedsVetoes { continue }
-      overrides |= 1 << UInt64(policy)
+      overrides |= bit
     }
-    self.drops = drops
-    self.overrides = overrides
+    (self.drops, self.overrides, self.needed) = (drops, overrides, needed)
   }
 
   /// Their names, in the order of their bits.
@@ -54,7 +63,7 @@ struct ShadowPolicies {
   ///     what went over a limit is kept whatever policies say.
   func changing(_ matches: UInt64, isKept: Bool, isFixed: Bool) -> UInt64 {
     if isFixed { return 0 }
-    return isKept ? matches & overrides : matches & ~drops
+    return isKept ? matches & overrides | ~matches & needed : matches & ~drops
   }
 
   /// Whether a dropped trace may have a decision record at `now`, which it then pays for.

@@ -42,7 +42,9 @@ struct PredicateMove {
   let hasNew: Bool
   /// Whether policies that decide have some that such policies had not before. One that only shadow policies
   /// had counts as new: they must change nothing, not even later.
-  let hasNewDeciding: Bool
+  var hasNewDeciding: Bool { newDeciding != 0 }
+  /// The new bits of these.
+  private(set) var newDeciding: UInt64 = 0
 
   /// - Parameter deciding: how many of each, from the first, are of policies that decide; nil for all.
   init(
@@ -50,7 +52,8 @@ struct PredicateMove {
   ) {
     hasNew = now.contains { !before.contains($0) }
     let decided = before.prefix(deciding?.before ?? before.count)
-    hasNewDeciding = now.prefix(deciding?.now ?? now.count).contains { !decided.contains($0) }
+    for (place, predicate) in now.prefix(deciding?.now ?? now.count).enumerated()
+    where !decided.contains(predicate) { newDeciding |= 1 << UInt64(place) }
     for (place, predicate) in now.enumerated() {
       guard let earlier = before.firstIndex(of: predicate) else { continue }
       stays.append((1 << UInt64(earlier), 1 << UInt64(place)))

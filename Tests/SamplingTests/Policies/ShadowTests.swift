@@ -44,6 +44,45 @@ private func output(_ events: [Event]) -> [[UInt8]] {
     try world.send(spans, at: 0) + world.pass(to: time)
   }
 
+  /// Beside policies that only veto, every other one decides what is kept.
+  @Test func besideVetoesAloneEveryOtherPolicyDecides() throws {
+    let veto = Policy(
+      name: "veto", rule: .stringAttribute(key: "service.name", values: ["other"], inverted: true))
+    let slow = Policy(name: "slow", rule: .latency(threshold: .seconds(3), upper: nil))
+    func world(_ adjust: (inout SamplerConfiguration) -> Void) -> World {
+      World {
+        ($0.policies, $0.invertDecisions, $0.dropped) = ([veto], true, .full)
+        adjust(&$0)
+      }
+    }
+    for policy in [slow, failed] {
+      let with = try events(world { $0.policies.append(policy) }, .root())
+      let told = try events(world { $0.shadow = [policy] }, .root())
+      #expect(with.written.last?.verdict == "drop" && told.written.last?.verdict == "keep")
+      #expect(told.written.last?.shadow == [policy.name])
+    }
+  }
+
+  /// What only shadow policies had asked of earlier traces is as unknown as if there had been none.
+  @Test func aPromotedShadowPolicyKnowsNothingOfEarlierTraces() throws {
+    func run(_ shadow: [Policy]) throws -> [[UInt8]] {
+      let both = Policy(name: "both", rule: .and([.statusCode([.error]), .spanCount(least: 2, most: nil)]))
+      let world = World { ($0.policies, $0.shadow, $0.dropped) = ([both], shadow, .full) }
+      var root = TestSpan.root()
+      root.attributes = [TestAttribute("http.route", .text("/checkout"))]
+      var events = try self.events(world, root)
+      var configuration = world.sampler.configuration
+      configuration.shadow = []
+      configuration.policies.append(
+        Policy(name: "promoted", rule: .and([checkout.rule, .statusCode([.error])])))
+      world.sampler.adopt(configuration)
+      events += try world.send(.child(2, .error), at: 6000)
+      events += try world.pass(to: 30_000)
+      return output(events)
+    }
+    #expect(try run([checkout]) == run([]))
+  }
+
   @Test func aDroppedTraceNamesThoseThatWouldKeepIt() throws {
     var span = TestSpan.root()
     span.attributes = [TestAttribute("http.route", .text("/checkout"))]
