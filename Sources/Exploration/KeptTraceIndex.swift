@@ -197,7 +197,10 @@ public struct KeptTraceIndex: Sendable {
   }
 
   private mutating func noteLogs(_ position: RecordPosition, in number: Int) {
-    guard rows[number].places.count < KeptTraceIndex.placesOfLogsMax * 3 else { return }
+    guard rows[number].places.count < KeptTraceIndex.placesOfLogsMax * 3 else {
+      rows[number].flags.insert(.hasMoreLogs)
+      return
+    }
     note(position, in: number)
   }
 

@@ -38,6 +38,9 @@ public struct TraceLogs: Sendable {
     self.id = id
   }
 
+  /// Notes that the trace has more than are given.
+  public mutating func noteMore() { isTruncated = true }
+
   /// Adds the trace's log records in a record; those of other traces are left out, and what is damaged, too.
   public mutating func add(_ record: [UInt8]) {
     record.withRawBytes { raw in

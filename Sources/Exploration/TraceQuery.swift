@@ -45,6 +45,8 @@ public struct FoundTrace: Sendable {
   public var service, operation: String
   public var spans, errors: Int
   public var isFinal, isSlow, isLate, isRecalled, isTruncated: Bool
+  /// Whether it has logs that are not among its positions.
+  public var hasMoreLogs: Bool
   /// The first policy that keeps it, and all of them.
   public var policy: String
   /// All policies that keep it.
@@ -203,7 +205,8 @@ extension KeptTraceIndex {
       operation: has(.hasRoot) ? names[row.rootOperation] : "", spans: Int(row.spans),
       errors: Int(row.errors), isFinal: has(.isFinal), isSlow: has(.isSlow), isLate: has(.isLate),
       isRecalled: has(.isRecalled),
-      isTruncated: has(.isTruncated), policy: has(.isDecided) ? names[row.policy] : "",
+      isTruncated: has(.isTruncated), hasMoreLogs: has(.hasMoreLogs),
+      policy: has(.isDecided) ? names[row.policy] : "",
       reasons: has(.isDecided) ? names[row.reasons].split(separator: "\u{1f}").map(String.init) : [],
       adjustedCount: row.weight, services: Array(most.prefix(10)), positions: positions)
   }

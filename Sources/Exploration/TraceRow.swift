@@ -20,6 +20,8 @@ struct TraceRow {
     static let hasRoot = Flags(rawValue: 128)
     /// Not all of its operations are listed.
     static let hasMorePairs = Flags(rawValue: 256)
+    /// Not all of its logs are listed.
+    static let hasMoreLogs = Flags(rawValue: 512)
   }
 
   var id: TraceID

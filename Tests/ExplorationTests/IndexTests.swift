@@ -20,6 +20,21 @@ import Testing
     #expect(early.take(trace(1)).count == 1024)
   }
 
+  /// What is left out of a trace's logs is told.
+  @Test func logsBeyondTheLimitAreTold() throws {
+    var test = TestIndex()
+    test.add(TestSpan(trace: trace(1), id: 1, name: "GET /"))
+    test.decide(trace(1), spans: 1, errors: 0)
+    for offset in 0..<1000 as Range<Int64> {
+      test.index.add(logsOf: trace(1), at: RecordPosition(.logs, partition: 0, offset: offset))
+    }
+    #expect(test.index.trace(trace(1))?.hasMoreLogs == false)
+    for offset in 1000..<1100 as Range<Int64> {
+      test.index.add(logsOf: trace(1), at: RecordPosition(.logs, partition: 0, offset: offset))
+    }
+    #expect(test.index.trace(trace(1))?.hasMoreLogs == true)
+  }
+
   @Test func decisionAndSpansBecomeOneRow() throws {
     var test = TestIndex()
     test.add(TestSpan(trace: trace(1), id: 1, name: "GET /", isError: true))

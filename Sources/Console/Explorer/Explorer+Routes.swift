@@ -336,7 +336,10 @@ extension Explorer {
     }
     let deadline = ContinuousClock.now + Explorer.explainPatience
     do {
-      let story = try TraceStory.inTopics(of: topology, of: id, TraceStory.Search()) { _, _ in
+      // A partition without a leader holds up the other pages, and the console's end.
+      var search = TraceStory.Search()
+      search.patience = .seconds(10)
+      let story = try TraceStory.inTopics(of: topology, of: id, search) { _, _ in
         ContinuousClock.now < deadline && !following.stopped
       }
       guard let story else {

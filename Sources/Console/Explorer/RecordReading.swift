@@ -83,6 +83,7 @@ final class RecordReading {
       return !logs.isTruncated && bytes < RecordReading.bytesMax
     }
     if result.missing == nil { result.missing = missing }
+    if found.hasMoreLogs { logs.noteMore() }
     result.logs = logs
   }
 

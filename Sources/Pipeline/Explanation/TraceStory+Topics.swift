@@ -14,6 +14,8 @@ extension TraceStory {
     public var readsAll = false
     /// Where to begin; nil for the beginning of the topics.
     public var from: TopicStretch.Bound?
+    /// How long a partition may give nothing.
+    public var patience = Duration.seconds(60)
 
     /// Looks in the partitions of the trace's key, from the beginning.
     public init() {}
@@ -33,23 +35,11 @@ extension TraceStory {
     var builder = StoryBuilder(traceID, configuration, hasPartitions: true)
     let topics = topology.topics
     var decoder = InputDecoder(encoding: topics.spans.encoding, compression: topics.spans.compression)
-    let key = Array(traceID.description.utf8)
     let inputs = try StretchReader.partitionCount(of: topics.spans.name, whole)
     /// Outputs are in the partition of their input, and may have more partitions than it.
     func partitions(of topic: String) throws -> [Int32]? {
       if search.readsAll { return nil }
-      var wanted = search.partitions ?? KeyPartitions.candidates(of: key, count: inputs)
-      // Jaeger's collector writes an id of 64 bits as 16 digits.
-      if search.partitions == nil, traceID.high == 0 {
-        let short = KeyPartitions.candidates(of: Array(key.suffix(16)), count: inputs)
-        wanted = Array(Set(wanted + short)).sorted()
-      }
-      if search.partitions == nil {
-        let raw = [traceID.high, traceID.low].flatMap { half in
-          stride(from: UInt64(56), through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> $0) }
-        }
-        wanted = Array(Set(wanted + KeyPartitions.candidates(of: raw, count: inputs))).sorted()
-      }
+      let wanted = search.partitions ?? TraceStory.partitions(of: traceID, count: inputs)
       guard topic != topics.spans.name else { return wanted }
       let count = try StretchReader.partitionCount(of: topic, whole)
       return wanted.filter { $0 < count }
@@ -57,6 +47,7 @@ extension TraceStory {
     func read(_ topic: String, _ take: (TopicRecord) -> Void) throws {
       var stretch = TopicStretch(topic: topic)
       stretch.from = search.from
+      stretch.patience = search.patience
       // An offset is one of the spans.
       if case .offset = search.from, topic != topics.spans.name { stretch.from = nil }
       stretch.partitions = try partitions(of: topic)
@@ -93,6 +84,17 @@ extension TraceStory {
       }
     }
     return builder.story()
+  }
+
+  /// The partitions that a trace may be in, whatever form its producer gives the key: 32 digits, the 16
+  /// bytes, or 16 digits, as Jaeger's collector writes an id of 64 bits.
+  private static func partitions(of traceID: TraceID, count: Int32) -> [Int32] {
+    let digits = Array(traceID.description.utf8)
+    let bytes = [traceID.high, traceID.low].flatMap { half in
+      stride(from: UInt64(56), through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> $0) }
+    }
+    let keys = [digits, bytes] + (traceID.high == 0 ? [Array(digits.suffix(16))] : [])
+    return Set(keys.flatMap { KeyPartitions.candidates(of: $0, count: count) }).sorted()
   }
 }
 
