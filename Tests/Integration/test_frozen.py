@@ -101,10 +101,10 @@ def test_a_worker_stopped_while_no_broker_answers_leaves_at_once(delivery, own_b
     worker.wait_for(lambda: worker.output.count("assigned") >= 3, "its partitions")
     write_traces(own, topology, Maker(seed=12), 3)
     with server.frozen():
-        began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(15) == 0
-        assert time.monotonic() - began < 12
+        # Less than the stop timeout, whose end is a failure: a request under way may take five seconds, the last
+        # commit's patience three, and other tests run meanwhile.
+        assert worker.process.wait(24) == 0
         # Whether there was something to commit is a matter of luck; if so, it is logged.
         assert worker.output.rstrip().splitlines()[-1].endswith("stopped")
 

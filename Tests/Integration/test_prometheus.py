@@ -13,7 +13,7 @@ from metrics import Families
 from otlp import Maker, traces_data
 from outcomes import Outcomes
 from test_console import Console
-from topologies import ERRORS, EVERYTHING, SLOW, Repartition, TailSampling
+from topologies import ERRORS, EVERYTHING, SLOW, Export, Repartition, TailSampling
 
 DASHBOARD = REPOSITORY / "Deploy/grafana/tailrace.json"
 RULES = REPOSITORY / "Deploy/prometheus/rules.yaml"
@@ -123,9 +123,10 @@ def test_every_metric_is_documented_and_there(broker, run):
     sampling = TailSampling("prometheus-names", baseline=BASELINE)
     repartition = Repartition("prometheus-names-repartition", output=sampling.spans)
     broker.create(sampling.spans, *sampling.outputs, repartition.raw_spans, repartition.dead_letters, partitions=1)
-    broker.create(sampling.stats, partitions=1)
+    export = Export("prometheus-names-export", endpoint="http://127.0.0.1:1")
+    broker.create(sampling.stats, export.sampled, export.dead_letters, partitions=1)
     found = set()
-    for topology in (sampling, repartition):
+    for topology in (sampling, repartition, export):
         worker = run(topology)
         found |= Families(Console(worker).get("/metrics")[1]).types.keys()
         assert worker.stop() == 0
