@@ -158,12 +158,17 @@ struct HashSeed: Sendable {
   @inline(__always)
   func digest(_ bytes: RawSpan) -> UInt64 {
     var state = value ^ UInt64(bytes.byteCount)
-    var offset = 0
     let key = value ^ 0xe703_7ed1_a0b4_28db
+    // Most names are two words long at most: the second may overlap the first.
+    if bytes.byteCount >= 8, bytes.byteCount <= 16 {
+      state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: 0) ^ key)
+      return fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: bytes.byteCount &- 8) ^ key)
+    }
+    var offset = 0
     while bytes.byteCount &- offset >= 8 {
       state = fold(state ^ 0xa076_1d64_78bd_642f, bytes.word(at: offset) ^ key)
       offset &+= 8
     }
-    return fold(state ^ 0xa076_1d64_78bd_642f, bytes.lastWord(from: offset) ^ value ^ 0xe703_7ed1_a0b4_28db)
+    return fold(state ^ 0xa076_1d64_78bd_642f, bytes.lastWord(from: offset) ^ key)
   }
 }

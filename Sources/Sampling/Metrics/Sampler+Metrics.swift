@@ -34,27 +34,31 @@ extension Sampler {
   mutating func countSpans(of record: inout ScannedRecord, _ bytes: RawSpan, at offset: Offset) {
     if let next = metrics.next, offset < next { return }
     if metrics.next == nil { metrics.next = offset }
-    // Past half of the tables' memory about a thousand series are enough: traces need the rest.
-    let mayAdd =
-      !tableAccount.isOverdrawn && (!tableAccount.isHalfDrawn || metrics.byteCount < 1 << 20)
     let beyondLimit = counters.servicesBeyondLimit
-    var resource = UInt32.max
-    var service = NameID.none
-    var left: UInt64 = 0
-    for index in record.spans.indices {
-      if record.spans[index].resource != resource {
-        resource = record.spans[index].resource
-        service = countedService(of: record.resources[Int(resource)], in: bytes)
+    record.spans.withSpan { spans in
+      var (place, resource, service) = (0, UInt32.max, NameID.none)
+      while place < spans.count {
+        if spans[place].resource != resource {
+          resource = spans[place].resource
+          service = countedService(of: record.resources[Int(resource)], in: bytes)
+        }
+        let next = metrics.countKnown(spans, from: place, of: service, in: bytes)
+        if next == place {
+          let isOwn = metrics.countNew(spans[place], of: service, in: bytes, mayAdd: mayAddSeries)
+          if !isOwn { counters.spansCountedTogether += 1 }
+        }
+        place = max(next, place + 1)
       }
-      let isOwn = metrics.count(
-        bytes.extracting(record.spans[index].name.indices), of: service, kind: record.spans[index].kind,
-        record.spans[index].status, lasting: record.spans[index].duration, mayAdd: mayAdd)
-      if !isOwn { left += 1 }
     }
     // They are counted when the spans are sampled.
     counters.servicesBeyondLimit = beyondLimit
     counters.spansCounted += UInt64(record.spans.count)
-    counters.spansCountedTogether += left
+  }
+
+  /// Whether there is memory for another series. Past half of the tables' memory about a thousand of them are
+  /// enough: traces need the rest.
+  private var mayAddSeries: Bool {
+    !tableAccount.isOverdrawn && (!tableAccount.isHalfDrawn || metrics.byteCount < 1 << 20)
   }
 
   /// Writes what has been counted, once the stream clock has passed the end of an interval.
@@ -95,9 +99,11 @@ extension Sampler {
   /// Offers kept spans as exemplars: `portion` of the outputs' bytes.
   @inline(never)
   mutating func offerExemplars(_ portion: Range<Int>, of outputs: [UInt8]) {
+    guard metrics.wantsExemplars() else { return }
     let beyondLimit = counters.servicesBeyondLimit
     defer { counters.servicesBeyondLimit = beyondLimit }
     var reader = metrics.reader.take() ?? ScannedRecord()
+    var isAny = false
     outputs.withRawBytes { all in
       let bytes = all.extracting(portion)
       do {
@@ -106,13 +112,11 @@ extension Sampler {
         invariant(false, "kept spans can't be read again: \(error)")
       }
       for span in reader.spans {
-        let exemplar = SpanMetrics.Exemplar(
-          traceID: span.traceID, spanID: span.spanID, duration: span.duration, end: span.end)
         let service = countedService(of: reader.resources[Int(span.resource)], in: bytes)
-        metrics.offer(
-          exemplar, bytes.extracting(span.name.indices), of: service, kind: span.kind, span.status)
+        if metrics.offer(span, of: service, in: bytes) { isAny = true }
       }
     }
+    metrics.exemplarsOffered(any: isAny)
     metrics.reader = reader
   }
 

@@ -51,15 +51,83 @@ struct SpanMetrics {
 
     @inline(__always)
     fileprivate mutating func add(
-      _ duration: UInt64, _ table: borrowing BucketTable, unit: Double, to counts: inout [UInt32],
-      at base: Int
+      _ duration: UInt64, _ rule: borrowing Rule, to counts: inout MutableSpan<UInt32>, at base: Int
     ) {
       count &+= 1
       sum &+= UInt128(duration)
       least = min(least, duration)
       most = max(most, duration)
       guard duration > 0 else { return zeroCount &+= 1 }
-      buckets.add(table.bucket(of: Double(duration) / unit), to: &counts, at: base)
+      buckets.add(rule.table.bucket(of: Double(duration) / rule.unit), to: &counts, at: base)
+    }
+  }
+
+  /// What tells series and buckets apart.
+  fileprivate struct Rule {
+    let table = BucketTable.shared
+    let seed: HashSeed
+    /// Nanoseconds.
+    let unit: Double
+    let nameBytesMax: Int
+    /// Names of eight bytes up to this many are two words, which may overlap.
+    let twoWordsMax: Int
+
+    init(_ configuration: SpanMetricsConfiguration, seed: HashSeed, nameBytesMax: Int) {
+      self.seed = seed
+      unit = configuration.unit.nanoseconds
+      self.nameBytesMax = nameBytesMax
+      twoWordsMax = min(16, nameBytesMax)
+    }
+
+    /// Identifies a series: two of them have the same digest once in 2^64 times.
+    ///
+    /// Source: one step of wyhash, as in `HashSeed`.
+    @inline(__always)
+    func digest(_ name: ByteRange, _ key: UInt64, in bytes: RawSpan) -> UInt64 {
+      let (offset, count) = (Int(name.offset), Int(name.count))
+      guard count >= 8, count <= twoWordsMax else { return longDigest(name, key, in: bytes) }
+      let last = bytes.word(at: offset &+ count &- 8)
+      return digest(bytes.word(at: offset), last, key, count)
+    }
+
+    @inline(never)
+    private func longDigest(_ name: ByteRange, _ key: UInt64, in bytes: RawSpan) -> UInt64 {
+      let name = bytes.extracting(name.indices).extracting(first: nameBytesMax)
+      return digest(seed.digest(name), 0, key, name.byteCount)
+    }
+
+    /// Neither the key nor the count is large: they have different bits, and the product all of them.
+    @inline(__always)
+    private func digest(_ first: UInt64, _ last: UInt64, _ key: UInt64, _ count: Int) -> UInt64 {
+      let facts = (key ^ UInt64(truncatingIfNeeded: count) << 48) &* 0x9e37_79b9_7f4a_7c15
+      return seed.fold(first ^ seed.value ^ 0xa076_1d64_78bd_642f, last ^ facts)
+    }
+
+    /// Counts spans of one resource whose series are known: `countKnown`. The tables' storage is looked up once.
+    @inline(__always)
+    func count(
+      _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan,
+      _ digests: borrowing [UInt64], _ index: borrowing HashIndex, _ series: inout [Series],
+      _ counts: inout [UInt32]
+    ) -> Int {
+      let resource = spans[start].resource
+      var place = start
+      var series = series.mutableSpan
+      var counts = counts.mutableSpan
+      while place < spans.count, spans[place].resource == resource {
+        let key = SpanMetrics.key(service, spans[place].kind, spans[place].status)
+        let digest = digest(spans[place].name, key, in: bytes)
+        guard let slot = index.find(SpanMetrics.hash(digest), where: { digests[$0] == digest }) else { break }
+        series[slot].add(spans[place].duration, self, to: &counts, at: slot &* BucketRange.countMax)
+        place &+= 1
+      }
+      return place
+    }
+
+    /// Counts a span of the series in `slot`.
+    func count(_ duration: UInt64, in series: inout [Series], _ counts: inout [UInt32], _ slot: Int) {
+      var counts = counts.mutableSpan
+      series[slot].add(duration, self, to: &counts, at: slot * BucketRange.countMax)
     }
   }
 
@@ -75,17 +143,19 @@ struct SpanMetrics {
   var reader: ScannedRecord?
   /// In the order in which they came.
   private(set) var series: [Series] = []
-  /// For each series 160.
+  /// What identifies each series.
+  private var digests: [UInt64] = []
+  /// For each series 160, and zeros.
   private var bucketCounts: [UInt32] = []
   private var names: [UInt8] = []
   private var index = HashIndex()
   private var overflow: Int?
   /// All spans counted.
   private(set) var spanCount = 0
-  private let table = BucketTable.shared
-  private let seed: HashSeed
-  private let unit: Double
-  private let nameBytesMax: Int
+  /// How many pieces of kept traces are passed over after one that gave no exemplar, and how many still are.
+  private var pause = 0
+  private var passedOver = 0
+  private let rule: Rule
 
   private static let overflowKey = UInt64.max
 
@@ -93,12 +163,13 @@ struct SpanMetrics {
   /// not overflow, as a record has fewer than 2^31 spans, and little has to be read again.
   static let spansMax = 50_000_000
 
+  /// The longest pause between two pieces of kept traces that are read again for exemplars.
+  private static let pauseMax = 63
+
   init(_ configuration: SpanMetricsConfiguration?, seed: HashSeed, nameBytesMax: Int) {
     isUsed = configuration != nil
     self.configuration = configuration ?? SpanMetricsConfiguration()
-    self.seed = seed
-    self.nameBytesMax = nameBytesMax
-    unit = self.configuration.unit.nanoseconds
+    rule = Rule(self.configuration, seed: seed, nameBytesMax: nameBytesMax)
   }
 
   /// Whether nothing has been counted since points were last written.
@@ -107,85 +178,96 @@ struct SpanMetrics {
   /// Bytes of memory in use.
   var byteCount: Int {
     guard isUsed else { return 0 }
-    return series.capacity * MemoryLayout<Series>.stride + bucketCounts.capacity * 4 + names.capacity
-      + index.byteCount + (reader?.byteCount ?? 0)
+    return series.capacity * MemoryLayout<Series>.stride + digests.capacity * 8 + bucketCounts.capacity * 4
+      + names.capacity + index.byteCount + (reader?.byteCount ?? 0)
   }
 
   // MARK: Counting
 
-  /// Counts a span. Returns false if its series is beyond the limit: then it counts as one of many.
+  /// Counts the spans of one resource from the one at `start` on, up to one of a series that is not known yet.
+  /// Returns the place of the first that is not counted.
+  @inline(__always)
+  mutating func countKnown(
+    _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan
+  ) -> Int {
+    let place = rule.count(spans, from: start, of: service, in: bytes, digests, index, &series, &bucketCounts)
+    spanCount &+= place &- start
+    return place
+  }
+
+  /// Counts a span of a series that is not known. Returns false if its series is beyond the limit: then it
+  /// counts as one of many.
   ///
   /// - Parameter mayAdd: whether there is memory for another series.
-  @inline(__always)
-  mutating func count(
-    _ name: RawSpan, of service: NameID, kind: UInt8, _ status: SpanStatus, lasting duration: UInt64,
-    mayAdd: Bool
-  ) -> Bool {
-    let name = name.extracting(first: nameBytesMax)
-    let key = SpanMetrics.key(service, kind, status)
-    let hash = hash(name, key)
-    let slot: Int
-    if let known = find(name, key, hash) {
-      slot = known
-    } else {
-      slot = add(name, key, hash, mayAdd: mayAdd)
-    }
+  @inline(never)
+  mutating func countNew(_ span: SpanView, of service: NameID, in bytes: RawSpan, mayAdd: Bool) -> Bool {
+    let key = SpanMetrics.key(service, span.kind, span.status)
+    let slot = add(span.name, key, in: bytes, mayAdd: mayAdd)
+    rule.count(span.duration, in: &series, &bucketCounts, slot)
     spanCount &+= 1
-    series[slot].add(
-      duration, table, unit: unit, to: &bucketCounts, at: slot &* BucketRange.countMax)
     return slot != overflow
   }
 
   /// The lower 16 bits have kind and status; what OTLP does not know counts as not given.
   @inline(__always)
-  private static func key(_ service: NameID, _ kind: UInt8, _ status: SpanStatus) -> UInt64 {
+  fileprivate static func key(_ service: NameID, _ kind: UInt8, _ status: SpanStatus) -> UInt64 {
     let facts = UInt64(kind <= 5 ? kind : 0) << 8 | UInt64(status == .other ? 0 : status.rawValue)
     return UInt64(service.slot) << 16 | facts
   }
 
   @inline(__always)
-  private func hash(_ name: RawSpan, _ key: UInt64) -> UInt32 {
-    let digest = (seed.digest(name) ^ key) &* 0x9e37_79b9_7f4a_7c15
-    return UInt32(truncatingIfNeeded: digest >> 32)
-  }
+  fileprivate static func hash(_ digest: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: digest >> 32) }
 
-  @inline(__always)
-  private func find(_ name: RawSpan, _ key: UInt64, _ hash: UInt32) -> Int? {
-    index.find(hash) { slot in
-      guard series[slot].key == key, series[slot].nameCount == name.byteCount else { return false }
-      let start = series[slot].nameOffset
-      return names.withRawBytes { $0.extracting(start..<start + name.byteCount).isEqual(to: name) }
-    }
-  }
-
-  @inline(never)
-  private mutating func add(_ name: RawSpan, _ key: UInt64, _ hash: UInt32, mayAdd: Bool) -> Int {
+  private mutating func add(_ name: ByteRange, _ key: UInt64, in bytes: RawSpan, mayAdd: Bool) -> Int {
     let own = series.count - (overflow == nil ? 0 : 1)
     guard own < configuration.seriesMax, mayAdd else {
       if let overflow { return overflow }
-      overflow = append(Series(key: SpanMetrics.overflowKey, nameOffset: 0, nameCount: 0))
+      // No span has its digest, as it is not in the index.
+      overflow = append(Series(key: SpanMetrics.overflowKey, nameOffset: 0, nameCount: 0), digest: 0)
       return series.count - 1
     }
-    let slot = append(Series(key: key, nameOffset: names.count, nameCount: name.byteCount))
+    let digest = rule.digest(name, key, in: bytes)
+    let name = bytes.extracting(name.indices).extracting(first: rule.nameBytesMax)
+    let slot = append(Series(key: key, nameOffset: names.count, nameCount: name.byteCount), digest: digest)
     names += name.copied()
-    index.insert(hash, slot: slot)
+    index.insert(SpanMetrics.hash(digest), slot: slot)
     return slot
   }
 
-  private mutating func append(_ one: Series) -> Int {
+  private mutating func append(_ one: Series, digest: UInt64) -> Int {
     series.append(one)
-    bucketCounts.append(contentsOf: repeatElement(0, count: BucketRange.countMax))
+    digests.append(digest)
+    let missing = series.count * BucketRange.countMax - bucketCounts.count
+    if missing > 0 { bucketCounts.append(contentsOf: repeatElement(0, count: missing)) }
     return series.count - 1
   }
 
-  /// Offers a span of a kept trace: the first of each series is its exemplar.
-  mutating func offer(
-    _ exemplar: Exemplar, _ name: RawSpan, of service: NameID, kind: UInt8, _ status: SpanStatus
-  ) {
-    let name = name.extracting(first: nameBytesMax)
-    let key = SpanMetrics.key(service, kind, status)
-    guard let slot = find(name, key, hash(name, key)), series[slot].exemplar == nil else { return }
-    series[slot].exemplar = exemplar
+  // MARK: Exemplars
+
+  /// Whether the next piece of a kept trace is to be read again for exemplars. While they yield nothing new,
+  /// fewer and fewer are: soon after the beginning of an interval most series have theirs.
+  mutating func wantsExemplars() -> Bool {
+    guard passedOver > 0 else { return true }
+    passedOver -= 1
+    return false
+  }
+
+  /// A piece of a kept trace has been read.
+  mutating func exemplarsOffered(any: Bool) {
+    pause = any ? 0 : min(2 * pause + 1, SpanMetrics.pauseMax)
+    passedOver = pause
+  }
+
+  /// Offers a span of a kept trace: the first of each series is its exemplar. Returns whether it is.
+  mutating func offer(_ span: SpanView, of service: NameID, in bytes: RawSpan) -> Bool {
+    let key = SpanMetrics.key(service, span.kind, span.status)
+    let digest = rule.digest(span.name, key, in: bytes)
+    guard let slot = index.find(SpanMetrics.hash(digest), where: { digests[$0] == digest }),
+      series[slot].exemplar == nil
+    else { return false }
+    series[slot].exemplar = Exemplar(
+      traceID: span.traceID, spanID: span.spanID, duration: span.duration, end: span.end)
+    return true
   }
 
   // MARK: Reading
@@ -205,11 +287,19 @@ struct SpanMetrics {
   mutating func removeAll() {
     index = HashIndex(capacity: series.count)
     let isMuch = series.capacity > 4 * max(series.count, 64)
+    if isMuch {
+      bucketCounts = []
+    } else {
+      let used = series.count * BucketRange.countMax
+      var counts = bucketCounts.mutableSpan
+      for place in 0..<used { counts[place] = 0 }
+    }
     series.removeAll(keepingCapacity: !isMuch)
-    bucketCounts.removeAll(keepingCapacity: !isMuch)
+    digests.removeAll(keepingCapacity: !isMuch)
     names.removeAll(keepingCapacity: !isMuch)
     overflow = nil
     spanCount = 0
+    (pause, passedOver) = (0, 0)
   }
 
   /// Checks that all parts agree. For tests and simulation.

@@ -20,6 +20,9 @@ public struct SpanMetricsConfiguration: Equatable, Sendable {
   /// The unit of durations.
   public var unit = Unit.milliseconds
 
+  /// Whether a worker serves the totals of what it has counted.
+  public var isServed = false
+
   /// Makes a configuration with the defaults above.
   public init() {}
 }
