@@ -43,14 +43,14 @@ struct JaegerSpan {
   private var start: Int64 = 0
   private var duration: Int64 = 0
   private var process: ByteRange?
-  private var references: [Reference] = []
-  private var events: [Event] = []
+  private var references = ReusedList<Reference>()
+  private var events = ReusedList<Event>()
   /// The fields of all events.
-  private var fields: [SpanTag] = []
-  private var tags: [SpanTag] = []
+  private var fields = ReusedList<SpanTag>()
+  private var tags = ReusedList<SpanTag>()
   private var special = TagsOfFields()
   /// The tags of the process that is being written.
-  private var inner: [SpanTag] = []
+  private var inner = ReusedList<SpanTag>()
   /// The last process, and the resource that it has become.
   private var knownProcess: [UInt8] = []
   private(set) var resource = WireWriter()
@@ -89,10 +89,10 @@ struct JaegerSpan {
     (traceID, spanID, isSampled) = (TraceID(high: 0, low: 0), 0, false)
     (name, process) = (ByteRange(offset: 0, count: 0), nil)
     (start, duration) = (0, 0)
-    references.removeAll(keepingCapacity: true)
-    events.removeAll(keepingCapacity: true)
-    fields.removeAll(keepingCapacity: true)
-    tags.removeAll(keepingCapacity: true)
+    references.removeAll()
+    events.removeAll()
+    fields.removeAll()
+    tags.removeAll()
     special = TagsOfFields()
     let limit = PartLimit(range)
     var cursor = WireCursor(range)
@@ -131,6 +131,19 @@ struct JaegerSpan {
   }
 
   private static func tag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> SpanTag {
+    // Most are a key and a text: neither a kind nor anything else is written then.
+    var usual = WireCursor(range)
+    if let key = usual.usualContent(of: FieldTag.delimited(UInt32(JaegerTagField.key)), in: bytes),
+      let text = usual.usualContent(of: FieldTag.delimited(UInt32(JaegerTagField.text)), in: bytes),
+      usual.isAtEnd
+    {
+      return SpanTag(key: key, value: .text(text))
+    }
+    return try anyTag(range, in: bytes)
+  }
+
+  @inline(never)
+  private static func anyTag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> SpanTag {
     var found = SpanTag()
     var kind: UInt64 = 0
     let nothing = ByteRange(offset: 0, count: 0)
@@ -215,7 +228,7 @@ struct JaegerSpan {
     // Nothing is known until all of it has been read.
     knownProcess.removeAll(keepingCapacity: true)
     var name = ByteRange(offset: 0, count: 0)
-    inner.removeAll(keepingCapacity: true)
+    inner.removeAll()
     let limit = PartLimit(content)
     var cursor = WireCursor(content)
     while !cursor.isAtEnd {
@@ -235,7 +248,7 @@ struct JaegerSpan {
           ResourceField.attributes, $0, AnyValueField.string, bytes.extracting(name.indices))
       }
     }
-    for tag in inner { resource.attribute(ResourceField.attributes, tag, in: bytes) }
+    for index in inner.indices { resource.attribute(ResourceField.attributes, inner[index], in: bytes) }
     knownProcess.append(contentsOf: span.copied())
   }
 
@@ -267,11 +280,13 @@ struct JaegerSpan {
     if kind != .unspecified { writer.varintField(SpanField.kind, kind.rawValue) }
     writer.fixed64Field(SpanField.start, SpanTime.unix(start))
     writer.fixed64Field(SpanField.end, SpanTime.unix(SpanTime.sum(start, duration)))
-    for tag in tags where !tag.isUsed { writer.attribute(SpanField.attributes, tag, in: bytes) }
-    for event in events { write(event, to: &writer, in: bytes) }
-    for reference in references {
-      let isParent = parent.map { reference.isSameParent(as: references[$0]) } ?? false
-      if !isParent { write(reference, to: &writer) }
+    for index in tags.indices where !tags[index].isUsed {
+      writer.attribute(SpanField.attributes, tags[index], in: bytes)
+    }
+    for index in events.indices { write(events[index], to: &writer, in: bytes) }
+    for index in references.indices {
+      if let parent, references[index].isSameParent(as: references[parent]) { continue }
+      write(references[index], to: &writer)
     }
     writer.status(status, in: bytes)
     if isSampled { writer.fixed32Field(SpanField.flags, 1) }
@@ -280,8 +295,13 @@ struct JaegerSpan {
   /// The reference to the parent: the first to a span of the same trace that it is a child of, or else
   /// follows from.
   private var parentIndex: Int? {
-    references.firstIndex { !$0.followsFrom && $0.traceID == traceID && $0.spanID != 0 }
-      ?? references.firstIndex { $0.traceID == traceID && $0.spanID != 0 }
+    var found: Int?
+    for index in references.indices {
+      guard references[index].traceID == traceID, references[index].spanID != 0 else { continue }
+      if !references[index].followsFrom { return index }
+      found = found ?? index
+    }
+    return found
   }
 
   /// The tag `error` comes first, then `otel.status_code`, then the status of HTTP.
@@ -324,7 +344,7 @@ struct JaegerSpan {
     let start = writer.count
     writer.fixed64Field(EventField.time, SpanTime.unix(event.time))
     writer.text(EventField.name, event.name, in: bytes)
-    for field in fields[event.fields] { writer.attribute(EventField.attributes, field, in: bytes) }
+    for index in event.fields { writer.attribute(EventField.attributes, fields[index], in: bytes) }
     writer.closeMessage(contentStart: start)
   }
 
@@ -342,8 +362,7 @@ struct JaegerSpan {
 
   /// Bytes of memory in use.
   var byteCount: Int {
-    (tags.capacity + inner.capacity + fields.capacity) * MemoryLayout<SpanTag>.stride
-      + references.capacity * MemoryLayout<Reference>.stride + events.capacity * MemoryLayout<Event>.stride
+    tags.byteCount + inner.byteCount + fields.byteCount + references.byteCount + events.byteCount
       + knownProcess.capacity + resource.byteCount + scope.byteCount
   }
 }

@@ -10,7 +10,7 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
   @usableFromInline var length = 0
 
   /// Makes an empty list with room for `capacity` elements.
-  init(capacity: Int) {
+  package init(capacity: Int = 0) {
     storage.reserveCapacity(capacity)
   }
 
@@ -32,14 +32,20 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     }
   }
 
+  /// Passes all elements to `body`: their storage is looked up once.
+  @inlinable @inline(__always)
+  package func withSpan(_ body: (Span<Element>) -> Void) {
+    body(storage.span.extracting(first: length))
+  }
+
   /// The elements at `positions`, bounds-checked.
   func slice(_ positions: Range<Int>) -> ArraySlice<Element> {
     precondition(positions.upperBound <= length, "no elements at \(positions)")
     return storage[positions]
   }
 
-  @inline(__always)
-  mutating func append(_ element: Element) {
+  @inlinable @inline(__always)
+  package mutating func append(_ element: Element) {
     if length < storage.count {
       storage[length] = element
     } else {
@@ -48,8 +54,8 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     length &+= 1
   }
 
-  @inline(never)
-  private mutating func appendToStorage(_ element: Element) {
+  @inline(never) @usableFromInline
+  mutating func appendToStorage(_ element: Element) {
     storage.append(element)
   }
 
@@ -61,7 +67,8 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
     storage.append(contentsOf: repeatElement(filler, count: Swift.max(64, storage.count)))
   }
 
-  mutating func removeAll() {
+  @inlinable
+  package mutating func removeAll() {
     length = 0
   }
 
@@ -73,7 +80,7 @@ public struct ReusedList<Element>: RandomAccessCollection, MutableCollection {
   }
 
   /// Bytes of memory in use.
-  var byteCount: Int { storage.capacity * MemoryLayout<Element>.stride }
+  package var byteCount: Int { storage.capacity * MemoryLayout<Element>.stride }
 }
 
 extension ReusedList: Sendable where Element: Sendable {}

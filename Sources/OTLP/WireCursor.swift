@@ -48,7 +48,7 @@ public struct WireCursor: Sendable {
 
   /// Reads a varint.
   @inlinable @inline(__always)
-  mutating func varint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
+  package mutating func varint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     if offset < end {
       let first = bytes.byte(at: offset)
       if first < 0x80 {
@@ -70,6 +70,14 @@ public struct WireCursor: Sendable {
   @inline(never) @usableFromInline
   mutating func longVarint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     let start = offset
+    if end - offset >= 8 {
+      let word = bytes.word(at: offset)
+      let ends = ~word & 0x8080_8080_8080_8080
+      if ends != 0 {
+        offset += ends.trailingZeroBitCount / 8 + 1
+        return WireCursor.sevens(of: word & (ends ^ (ends &- 1)))
+      }
+    }
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while offset < end {
@@ -82,6 +90,14 @@ public struct WireCursor: Sendable {
       shift += 7
     }
     throw MalformedInput(.truncated, at: start)
+  }
+
+  /// The low seven bits of each of the eight bytes, next to each other.
+  @inline(__always)
+  private static func sevens(of word: UInt64) -> UInt64 {
+    var bits = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1
+    bits = bits & 0x0000_3fff_0000_3fff | (bits & 0x3fff_0000_3fff_0000) >> 2
+    return bits & 0x0000_0000_0fff_ffff | (bits & 0x0fff_ffff_0000_0000) >> 4
   }
 
   /// Reads the length of a length-delimited field and steps over its content.
@@ -112,8 +128,8 @@ public struct WireCursor: Sendable {
 
   /// Steps over the next field if its tag is the byte `tag` and its length takes one or two bytes, and
   /// returns its content. Otherwise nil: the caller then reads the field, or rejects it.
-  @inline(__always)
-  mutating func usualContent(of tag: UInt8, in bytes: RawSpan) -> ByteRange? {
+  @inlinable @inline(__always)
+  package mutating func usualContent(of tag: UInt8, in bytes: RawSpan) -> ByteRange? {
     // No sum here can wrap: offsets are below 2^31, and two-byte lengths below 2^14.
     guard end <= bytes.byteCount, end &- offset > 2 else { return nil }
     // Sound: three bytes are left before `end`, which lies in the record; `offset` is never negative.
@@ -240,8 +256,8 @@ extension RawSpan {
   }
 
   /// The byte at `offset`, which the caller knows to lie in these bytes.
-  @unsafe @inline(__always)
-  func uncheckedByte(at offset: Int) -> UInt8 {
+  @unsafe @inlinable @inline(__always)
+  package func uncheckedByte(at offset: Int) -> UInt8 {
     // Sound: as the caller says, and every bit pattern is a UInt8.
     unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
   }
@@ -304,11 +320,10 @@ extension RawSpan {
 
   /// Whether `range` of these bytes spells `text`.
   package func spells(_ text: StaticString, in range: ByteRange) -> Bool {
-    guard Int(range.count) == text.utf8CodeUnitCount else { return false }
-    for index in 0..<Int(range.count) {
-      // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start` for the lifetime of the program.
-      if byte(at: Int(range.offset) + index) != (unsafe text.utf8Start[index]) { return false }
-    }
-    return true
+    let count = text.utf8CodeUnitCount
+    guard Int(range.count) == count else { return false }
+    // Sound: a static string has `utf8CodeUnitCount` bytes at `utf8Start` for the lifetime of the program.
+    let wanted = unsafe UnsafeRawBufferPointer(start: text.utf8Start, count: count).bytes
+    return extracting(range.indices).isEqual(to: wanted)
   }
 }

@@ -53,9 +53,7 @@ public struct WireWriter: Sendable {
   /// Appends a `fixed64`, `sfixed64` or `double` field by its bit pattern, little-endian.
   public mutating func fixed64Field(_ field: UInt32, _ value: UInt64) {
     tag(field, .fixed64)
-    for shift in stride(from: UInt64(0), to: 64, by: 8) {
-      bytes.append(UInt8(truncatingIfNeeded: value >> shift))
-    }
+    bytes.appendText(room: 8) { $0.append(word: value, count: 8) }
   }
 
   /// Appends a `fixed32` or `float` field by its bit pattern, little-endian.
@@ -117,7 +115,7 @@ public struct WireWriter: Sendable {
     let end = bytes.count
     var rest = UInt64(end - contentStart)
     let size = max(1, (64 - rest.leadingZeroBitCount + 6) / 7)
-    for _ in 0..<size { bytes.append(0) }
+    bytes.appendText(room: 8) { $0.append(word: 0, count: min(size, 8)) }
     // Sound: the content and its new place, `size` bytes on, lie in the array, and copying allows an overlap.
     // The pointer is used inside the closure only.
     unsafe bytes.withUnsafeMutableBytes { buffer in
