@@ -12,7 +12,7 @@ public struct ConsoleFailure: Error, Sendable, CustomStringConvertible {
   public let description: String
 }
 
-/// A worker's pages: `/livez`, `/readyz`, `/startupz`, `/metrics`, `/configz`.
+/// A worker's pages: `/livez`, `/readyz`, `/startupz`, `/metrics`, `/metrics/traffic`, `/configz`.
 public final class Console: Sendable {
   private let server: ConsoleServer
   private let address: String
@@ -35,6 +35,9 @@ public final class Console: Sendable {
         let text = metrics.text(
           health.status, worker.topology, at: Moment.now.wall, process: .now, console: counters.byReason)
         return ConsoleResponse(contentType: MetricsText.contentType, body: text)
+      case "/metrics/traffic":
+        guard let traffic = worker.traffic else { return nil }
+        return ConsoleResponse(contentType: MetricsText.contentType, body: MetricsText(of: traffic).text)
       case "/configz": return ConsoleResponse(contentType: "application/yaml", body: worker.configurationPage)
       default: return nil
       }
@@ -79,11 +82,12 @@ public final class Console: Sendable {
   }
 
   private static let index = """
-    /metrics   what the worker does, for Prometheus
-    /livez     whether it makes progress
-    /readyz    whether it has recovered its partitions
-    /startupz  whether it has started
-    /configz   its configuration
+    /metrics          what the worker does, for Prometheus
+    /metrics/traffic  what it has counted of all traffic, with metrics.serve
+    /livez            whether it makes progress
+    /readyz           whether it has recovered its partitions
+    /startupz         whether it has started
+    /configz          its configuration
 
     """
 

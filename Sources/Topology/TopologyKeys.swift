@@ -23,7 +23,7 @@ enum Keys {
     "buffer",
   ]
   static let recall = ["bytes_per_second"]
-  static let metrics = ["interval", "series_limit", "unit"]
+  static let metrics = ["interval", "series_limit", "unit", "serve"]
   static let logs = ["wait", "without_trace", "without_verdict"]
   static let console = ["enabled", "address", "port", "services"]
   static let log = ["level", "format"]
@@ -402,6 +402,7 @@ extension TopologyReader {
     metrics.interval = Interval(interval.value)
     metrics.seriesMax = integer("series_limit", of: section, in: 1...100_000, default: metrics.seriesMax)
     metrics.unit = choice("unit", of: section, default: metrics.unit)
+    metrics.isServed = truth("serve", of: section, default: metrics.isServed)
     return metrics
   }
 

@@ -86,6 +86,7 @@ struct TopologyWriter {
     line(1, "interval: \(DurationText.format(.nanoseconds(metrics.interval.nanoseconds)))")
     line(1, "series_limit: \(metrics.seriesMax)")
     line(1, "unit: \(metrics.unit.rawValue)")
+    line(1, "serve: \(metrics.isServed)")
   }
 
   /// How logs follow verdicts.

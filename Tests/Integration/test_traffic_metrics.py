@@ -6,6 +6,7 @@ from collections import Counter
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA, ExponentialHistogramDataPoint
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from children import wait_until
 from otlp import Maker, traces_data
 from test_console import Console
 from topologies import TailSampling
@@ -153,7 +154,7 @@ def test_every_span_counts_once_through_kills(broker, run, read):
 
 
 def test_spans_beyond_the_limit_count_as_one_series(broker, run, read):
-    topology = TailSampling("metrics-limit", metrics="{interval: 1s, series_limit: 2}")
+    topology = TailSampling("metrics-limit", metrics="{interval: 1s, series_limit: 2, serve: true}")
     broker.create(topology.spans, *topology.outputs, topology.counts, partitions=1)
     maker = Maker(seed=52)
     for number in range(40):
@@ -178,4 +179,22 @@ def test_spans_beyond_the_limit_count_as_one_series(broker, run, read):
     reader.until(lambda: sum(count for _, count in points()) >= 40, "all calls", worker.require_running)
     assert sum(count for _, count in points()) == 40
     assert sum(count for is_other, count in points() if is_other) >= 30
+    # The worker's own page has the same, once the points are committed.
+    console = Console(worker)
+
+    def served() -> str:
+        status, text = console.get("/metrics/traffic")
+        assert status == 200
+        return text
+
+    def total(text: str, start: str) -> float:
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(start))
+
+    wait_until(lambda: total(served(), "traces_span_metrics_calls_total{") >= 40, "the page has all calls")
+    page = served()
+    assert total(page, "traces_span_metrics_calls_total{") == 40
+    assert total(page, "traces_span_metrics_calls_total{otel_metric_overflow") >= 30
+    assert total(page, "traces_span_metrics_duration_milliseconds_count{") == 40
+    infinite = [line for line in page.splitlines() if 'le="+Inf"' in line]
+    assert sum(float(line.rsplit(" ", 1)[1]) for line in infinite) == 40
     assert worker.stop() == 0

@@ -26,10 +26,11 @@ import Testing
 
   @Test func allKeysAreRead() throws {
     let topology = try parse(
-      "topics: {metrics: {name: red}}\nmetrics: {interval: 15s, series_limit: 20, unit: s}")
+      "topics: {metrics: {name: red}}\nmetrics: {interval: 15s, series_limit: 20, unit: s, serve: true}")
     #expect(topology.topics.metrics == "red")
     #expect(topology.metrics?.interval == .seconds(15))
     #expect(topology.metrics?.seriesMax == 20 && topology.metrics?.unit == .seconds)
+    #expect(topology.metrics?.isServed == true)
   }
 
   @Test(arguments: [
@@ -38,6 +39,7 @@ import Testing
     ("metrics: {interval: 10ms}", "metrics.interval must be a duration from 1s to"),
     ("metrics: {series_limit: 0}", "metrics.series_limit must be a whole number from 1 to 100000"),
     ("metrics: {unit: us}", "metrics.unit must be ms or s"),
+    ("metrics: {serve: some}", "metrics.serve must be true or false"),
     ("metrics: {limit: 5}", "unknown key 'limit'"),
     ("metrics: true", "metrics must be a section of keys and values"),
   ])

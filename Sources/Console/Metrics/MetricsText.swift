@@ -14,8 +14,7 @@ struct MetricsText {
 
   /// Appends a family.
   mutating func append(_ metric: Metric, _ samples: Metric.Samples) {
-    let help = MetricsText.escaped(metric.help + ".", quotes: false)
-    text += "# HELP \(metric.name) \(help)\n# TYPE \(metric.name) \(metric.kind.rawValue)\n"
+    appendHead(metric.name, metric.help, metric.kind)
     switch samples {
     case .counts(let samples):
       for sample in samples { append(metric, sample.labelValues, "\(sample.value)") }
@@ -24,6 +23,12 @@ struct MetricsText {
     case .durations(let histogram):
       append(metric.name, histogram)
     }
+  }
+
+  /// Appends the lines with which a family begins.
+  mutating func appendHead(_ name: String, _ help: String, _ kind: Metric.Kind) {
+    let help = MetricsText.escaped(help + ".", quotes: false)
+    text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind.rawValue)\n"
   }
 
   private mutating func append(_ metric: Metric, _ labelValues: [String], _ value: String) {
@@ -41,7 +46,8 @@ struct MetricsText {
     append("\(name)_count", [], "\(histogram.count)")
   }
 
-  private mutating func append(_ name: String, _ labels: [(name: String, value: String)], _ value: String) {
+  /// Appends a sample.
+  mutating func append(_ name: String, _ labels: [(name: String, value: String)], _ value: String) {
     text += name
     if !labels.isEmpty {
       let pairs = labels.map { "\($0.name)=\"\(MetricsText.escaped($0.value, quotes: true))\"" }

@@ -27,6 +27,8 @@ public enum LaneEvent: Sendable {
   case released([PartitionID])
   /// Outputs and offsets are durable.
   case committed(LaneSnapshot)
+  /// These records of span metrics are durable.
+  case measured([[UInt8]])
   /// Dead letters were written. Each reason is reported at once, then at most once a minute.
   case deadLettered(DeadLetterNotice)
   /// A transient error; the lane carries on.

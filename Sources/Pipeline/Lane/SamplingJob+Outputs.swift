@@ -27,6 +27,7 @@ extension SamplingJob {
         try write(.decisions, partition, decision.traceID, range, to: link)
       case .account(let page, let traces): try writeLedger(page, traces, partition, to: link)
       case .measure(let range, _):
+        if configuration.sampler.metrics?.isServed ?? false { measured.append(Array(effects.bytes[range])) }
         try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
           try link.write(
             .metrics, partition: partition, key: nil, value: bytes.extracting(range), headers: [])

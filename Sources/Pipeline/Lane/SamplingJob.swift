@@ -34,6 +34,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var measures = LaneMeasures()
   /// Timestamps of the records that caused eager keeps since the last commit.
   var eagerSince: [Instant] = []
+  /// The records of span metrics written since the last commit, if the worker serves their totals.
+  var measured: [[UInt8]] = []
   /// What is known about the fleet's traffic; nil unless the baseline is adaptive.
   var fleetRates: FleetRates?
   var isFleetKnown: Bool
@@ -160,6 +162,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     }
     effects.removeAll()
     eagerSince.removeAll()
+    measured.removeAll()
     latest = nil
   }
 
@@ -177,6 +180,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
     for timestamp in eagerSince { measures.eagerLatencies.observe(wall - timestamp) }
     eagerSince.removeAll(keepingCapacity: true)
+    if !measured.isEmpty { report(.measured(measured)) }
+    measured.removeAll()
     for (id, point) in points {
       guard let partition = find(id) else { continue }
       partition.state.committed = point

@@ -26,6 +26,8 @@ public final class Worker: Sendable {
   private let stopSignal = DispatchSemaphore(value: 0)
   private let boards: [LaneBoard]
   private let state: Mutex<State>
+  /// What it has counted of all traffic, if it serves that.
+  public let traffic: TrafficTotals?
 
   private struct State {
     var areTopicsReady = false
@@ -49,6 +51,7 @@ public final class Worker: Sendable {
     state.configuration.takenAt = Moment.now.wall
     self.state = Mutex(state)
     plan = LanePlan(topology)
+    traffic = TrafficTotals(topology)
     self.logger = logger
     log = WorkerLog(logger, topic: plan.needs.input)
     // Infrequent statistics can't show that brokers have been silent for half a minute.
@@ -368,6 +371,12 @@ public final class Worker: Sendable {
   private func note(_ event: LaneEvent, lane: Int) {
     switch event {
     case .committed(let snapshot): publish(snapshot, of: lane)
+    case .measured(let records):
+      do {
+        for record in records { try traffic?.add(record) }
+      } catch {
+        logger.error("metrics that were written can't be read: \(error)")
+      }
     case .disturbed(let error) where error.remedy == .stop: fail(error.message)
     case .disturbed:
       state.withLock { $0.disturbances += 1 }

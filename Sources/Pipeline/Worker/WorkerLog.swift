@@ -92,7 +92,7 @@ final class WorkerLog: Sendable {
     case .storeRejected(0, let message): logger.warning("the store warns: \(message)")
     case .storeRejected(let spans, let message):
       logger.warning("the store rejects \(spans) \(spans == 1 ? "span" : "spans"): \(message)")
-    case .committed: break
+    case .committed, .measured: break
     }
   }
 

@@ -146,7 +146,7 @@ extension Int64 {
   var zigzag: UInt64 { UInt64(bitPattern: self << 1 ^ self >> 63) }
 
   /// Reads `zigzag` back.
-  init(zigzag: UInt64) {
+  package init(zigzag: UInt64) {
     self = Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1)
   }
 }
