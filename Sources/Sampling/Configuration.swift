@@ -134,6 +134,9 @@ public struct SamplerConfiguration: Sendable {
   public var baseline: BaselineConfiguration?
   /// How all spans are counted for metrics; nil if they are not.
   public var metrics: SpanMetricsConfiguration?
+  /// Whether what asks for limits that the fleet shares is counted, for `Effects.Output.count`. Not by a
+  /// sampler that decides nothing.
+  var countsDemand = true
   /// Identifies everything that verdicts depend on; repeated in decision records.
   public var version = ""
   /// What is written about dropped traces.

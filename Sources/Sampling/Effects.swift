@@ -14,7 +14,8 @@ public struct Effects: Sendable {
     case leaveOut(TraceID, bytes: Range<Int>, spans: Int)
     /// A page of the ledger at `page`, with the verdicts of `traces` dropped traces.
     case account(page: Range<Int>, traces: Int)
-    /// The partition's counts of an interval, for the whole fleet: key and value of a `stats` record.
+    /// The partition's counts of an interval, or its demand on limits, for the whole fleet: key and value of
+    /// a `stats` record.
     case count(key: Range<Int>, record: Range<Int>)
     /// Metrics of all spans: a `MetricsData` at `record`, with two points for each of `series`.
     case measure(record: Range<Int>, series: Int)
@@ -175,6 +176,9 @@ public struct SamplerCounters: Equatable, Sendable {
   /// What shadow policies have answered: those in effect first, in their order.
   public internal(set) var shadow: [ShadowCounts] = []
 
+  /// What has asked limits that the fleet shares, as of the end of the last interval of five seconds.
+  public internal(set) var fleetLimits: [FleetLimitCounts] = []
+
   /// Nothing counted yet.
   public init() {}
 }
@@ -241,6 +245,7 @@ extension SamplerCounters {
     keptByReason.merge(other.keptByReason) { $0 + $1 }
     missedByPolicy.merge(other.missedByPolicy) { $0 + $1 }
     if !other.shadow.isEmpty { shadow.add(other.shadow) }
+    for counts in other.fleetLimits { fleetLimits.add(counts) }
   }
 
   /// Starts each policy at zero, unless it already has a count.

@@ -39,6 +39,7 @@ extension Sampler {
     handOuts.moveMatches(to: places)
     collector?.sampler.adopt(self.configuration.forCollecting)
     policies = successor
+    if demandDue == .distantFuture { beginDemand(at: clock) }
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names,
@@ -71,12 +72,19 @@ extension SamplerConfiguration {
     }
   }
 
+  /// Whether the fleet shares a limit of a policy or a shadow policy.
+  public var hasFleetLimits: Bool { (policies + shadow).contains { $0.rule.isFleetWide } }
+
+  /// Whether samplers make counts for the fleet.
+  public var usesStats: Bool { baseline != nil || hasFleetLimits }
+
   /// The same for a sampler that only accumulates: without a baseline, metrics or looking up verdicts, and
   /// with spans in memory.
   var forCollecting: SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
     configuration.metrics = nil
+    configuration.countsDemand = false
     configuration.windows.looksUpVerdicts = false
     configuration.windows.buffer = .memory
     return configuration

@@ -213,18 +213,18 @@ extension Sampler {
     defer { countsDue = baseline?.traffic?.intervalEnd ?? .distantPast }
     for var record in baseline?.advance(to: clock) ?? [] {
       counters.statsKeysLeftOut += UInt64(record.shorten(toBytes: configuration.limits.statsBytes))
-      effects.count(record, history: history)
+      effects.count(key: record.topicKey(history: history), record: record.encoded())
     }
   }
 }
 
 extension Effects {
   /// Appends a record of counts.
-  mutating func count(_ record: TrafficRecord, history: Int) {
+  mutating func count(key: [UInt8], record: [UInt8]) {
     let start = arena.count
-    record.topicKey(history: history).withRawBytes { arena.append($0) }
+    key.withRawBytes { arena.append($0) }
     let middle = arena.count
-    record.encoded().withRawBytes { arena.append($0) }
+    record.withRawBytes { arena.append($0) }
     outputs.append(.count(key: start..<middle, record: middle..<arena.count))
     hasCounts = true
   }

@@ -164,5 +164,6 @@ extension Sampler {
     guard nextOffset == nil, clock == .distantPast else { return }
     begin(at: next, clock: time, isSettled: false)
     baseline?.begin(partition, at: time)
+    beginDemand(at: time)
   }
 }

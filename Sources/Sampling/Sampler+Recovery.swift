@@ -60,6 +60,7 @@ extension Sampler {
     policies.shadow?.restore(point.shadowLevels, at: point.clock)
     // Earlier counts were written with the commit: counting continues from there.
     baseline?.begin(partition, at: point.clock)
+    beginDemand(at: point.clock)
     handOuts.resume(at: point.follower)
     handOuts.change(to: configuration.windows.buffer, at: point.highWater)
     // Nothing is known of keys of records that others have read.

@@ -28,6 +28,10 @@ public struct Sampler: ~Copyable {
   let readsKeys: Bool
   /// When its counts of this interval are complete.
   var countsDue = Instant.distantPast
+  /// The interval in which the demand on limits that the fleet shares is counted,
+  var demandInterval = DemandInterval()
+  /// and when it ends: never if there are none, long ago if it has not begun.
+  var demandDue = Instant.distantFuture
   /// All spans, counted by service, name, kind and status: see `Metrics/Sampler+Metrics.swift`.
   var metrics: SpanMetrics
   /// When their interval ends; never if they are not counted.
@@ -136,6 +140,7 @@ public struct Sampler: ~Copyable {
     self.baseline = baseline
     hasBaseline = baseline != nil
     readsKeys = baseline?.attributes != nil
+    if policies.hasFleetLimits, configuration.countsDemand { demandDue = .distantPast }
     metrics = SpanMetrics(configuration.metrics, seed: seed, nameBytesMax: limits.nameBytes)
     metricsDue = configuration.metrics == nil ? .distantFuture : .distantPast
     index = TraceIndex(seed: seed)
@@ -307,6 +312,7 @@ public struct Sampler: ~Copyable {
     guard time > clock else { return }
     clock = time
     if hasBaseline, clock >= countsDue { publishCounts(into: &effects) }
+    if clock >= demandDue { publishDemand(into: &effects) }
     if clock >= metricsDue { writeMetrics(into: &effects) }
     closeDue(into: &effects)
   }
@@ -565,6 +571,7 @@ public struct Sampler: ~Copyable {
     policies.shadow?.restore(shadowLevels, at: time)
     baseline?.restart()
     baseline?.begin(partition, at: time)
+    restartDemand(at: time)
     turnBackMetrics()
   }
 
@@ -594,6 +601,7 @@ public struct Sampler: ~Copyable {
   /// When the next window or baseline interval ends, or may end.
   private var nextDue: Instant {
     var due = baseline?.traffic?.intervalEnd ?? .distantFuture
+    if demandDue != .distantPast { due = min(due, demandDue) }
     if !metrics.isEmpty { due = min(due, metricsDue) }
     if let opened = table.opened.first {
       due = min(due, table[opened].openedAt + configuration.windows.decisionWait)

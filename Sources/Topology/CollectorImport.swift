@@ -320,7 +320,7 @@ struct CollectorImporter {
         key: key, minValue: least == 0 ? nil : least, maxValue: most == 0 ? nil : most,
         invertMatch: isInverted)
     case .rateLimiting, .bytesLimiting:
-      note(item, "the rate applies to each partition: divide it by the number of partitions")
+      note(item, "the rate applies to each partition; with scope: fleet to all of them together")
       return rule
     case .and(let policies): return .and(policies.map { noted($0, item) })
     case .drop(let policies): return .drop(policies.map { noted($0, item) })

@@ -194,20 +194,27 @@ extension TopologyReader {
   }
 
   mutating func rateLimiting(_ section: TopologySection) -> PolicyRule? {
-    limit(section, "spans").map { .rateLimiting(spansPerSecond: $0.rate, burstCapacity: $0.burst) }
+    limit(section, "spans").map {
+      .rateLimiting(spansPerSecond: $0.rate, burstCapacity: $0.burst, scope: $0.scope)
+    }
   }
 
   mutating func bytesLimiting(_ section: TopologySection) -> PolicyRule? {
-    limit(section, "bytes").map { .bytesLimiting(bytesPerSecond: $0.rate, burstCapacity: $0.burst) }
+    limit(section, "bytes").map {
+      .bytesLimiting(bytesPerSecond: $0.rate, burstCapacity: $0.burst, scope: $0.scope)
+    }
   }
 
-  /// A rate of spans or bytes, and how much may pass at once.
-  mutating func limit(_ section: TopologySection, _ unit: String) -> (rate: Int, burst: Int?)? {
-    checkKeys(of: section, ["\(unit)_per_second", "burst_capacity"])
+  /// A rate of spans or bytes, how much may pass at once, and what shares it.
+  mutating func limit(
+    _ section: TopologySection, _ unit: String
+  ) -> (rate: Int, burst: Int?, scope: RateLimit.Scope)? {
+    checkKeys(of: section, ["\(unit)_per_second", "burst_capacity", "scope"])
+    let scope = choice("scope", of: section, default: RateLimit.Scope.partition)
     let perSecond = required("\(unit)_per_second", of: section).flatMap { rate($0, of: unit) }
     // As in the Collector, 0 means the default.
     let burst = section["burst_capacity"].flatMap { rate($0, of: unit, least: 0) }
-    return perSecond.map { ($0, burst == 0 ? nil : burst) }
+    return perSecond.map { ($0, burst == 0 ? nil : burst, scope) }
   }
 
   /// A number of spans or bytes. Bytes may have a unit, such as `1MiB`.

@@ -2,7 +2,7 @@
 // `tail_sampling` policies.
 
 public import Expressions
-import Sampling
+public import Sampling
 
 /// One named policy of the file.
 public struct PolicySpecification: Equatable, Sendable {
@@ -54,9 +54,9 @@ public enum PolicyRule: Equatable, Sendable {
   /// Traces with `minSpans` to `maxSpans` spans; a `maxSpans` of 0 means no upper bound.
   case spanCount(minSpans: Int, maxSpans: Int)
   /// Traces up to a rate of spans; the burst defaults to two seconds' worth.
-  case rateLimiting(spansPerSecond: Int, burstCapacity: Int?)
+  case rateLimiting(spansPerSecond: Int, burstCapacity: Int?, scope: RateLimit.Scope = .partition)
   /// Traces up to a rate of bytes; the burst defaults to two seconds' worth.
-  case bytesLimiting(bytesPerSecond: Int, burstCapacity: Int?)
+  case bytesLimiting(bytesPerSecond: Int, burstCapacity: Int?, scope: RateLimit.Scope = .partition)
   /// Traces that all of these policies sample.
   case and([PolicySpecification])
   /// Traces that this policy does not sample.

@@ -250,8 +250,8 @@ struct RefineryImporter {
       guard let field = reader.required(goal, of: settings), let rate = reader.rate(field, of: "spans") else {
         return nil
       }
-      note(sampler, "a rule has no adaptive rate: all of its traces up to the goal, for each partition")
-      return .spansPerSecond(rate, burstCapacity: nil)
+      note(sampler, "a rule has no adaptive rate: all of its traces up to the goal, for the whole fleet")
+      return .spansPerSecond(rate, burstCapacity: nil, scope: .fleet)
     }
     note(sampler, "a rule has no adaptive rate: the goal is a fixed share; see baseline for one that adapts")
     return share(settings, goal)

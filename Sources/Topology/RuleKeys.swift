@@ -86,7 +86,7 @@ extension TopologyReader {
     let kinds = ["percentage", "spans_per_second", "bytes_per_second"]
     let given = kinds.filter { section[$0] != nil }
     guard given.count == 1 else {
-      checkKeys(of: section, kinds + ["burst_capacity"])
+      checkKeys(of: section, kinds + ["burst_capacity", "scope"])
       report("\(field.path) must be \(expected)", at: field.valuePlace, path: field.path)
       return nil
     }
@@ -99,10 +99,11 @@ extension TopologyReader {
       return share.isValid ? .percentage(share.value) : nil
     }
     let isOfSpans = given[0] == "spans_per_second"
-    guard let (rate, burst) = limit(section, isOfSpans ? "spans" : "bytes") else {
+    guard let (rate, burst, scope) = limit(section, isOfSpans ? "spans" : "bytes") else {
       return nil
     }
     return isOfSpans
-      ? .spansPerSecond(rate, burstCapacity: burst) : .bytesPerSecond(rate, burstCapacity: burst)
+      ? .spansPerSecond(rate, burstCapacity: burst, scope: scope)
+      : .bytesPerSecond(rate, burstCapacity: burst, scope: scope)
   }
 }

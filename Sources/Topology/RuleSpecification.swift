@@ -1,5 +1,7 @@
 // Rules: an ordered list in which the first match sets the rate.
 
+public import Sampling
+
 /// A rule: which traces it is for, and what becomes of those that no earlier rule is for.
 public struct RuleSpecification: Equatable, Sendable {
   /// The name that decisions give as their reason.
@@ -48,9 +50,9 @@ public struct RuleSpecification: Equatable, Sendable {
     /// This share of them is kept, in percent: 0 to 100.
     case percentage(Double)
     /// They are kept up to a rate of spans; the burst defaults to two seconds' worth.
-    case spansPerSecond(Int, burstCapacity: Int?)
+    case spansPerSecond(Int, burstCapacity: Int?, scope: RateLimit.Scope = .partition)
     /// They are kept up to a rate of bytes; the burst defaults to two seconds' worth.
-    case bytesPerSecond(Int, burstCapacity: Int?)
+    case bytesPerSecond(Int, burstCapacity: Int?, scope: RateLimit.Scope = .partition)
   }
 
   /// Whether it is for every trace, so that no rule after it is ever reached.
@@ -96,10 +98,10 @@ extension RuleSpecification.Outcome {
     case .keep: return []
     case .drop: return nil
     case .percentage(let percentage): rule = .probabilistic(percentage: percentage)
-    case .spansPerSecond(let rate, let burst):
-      rule = .rateLimiting(spansPerSecond: rate, burstCapacity: burst)
-    case .bytesPerSecond(let rate, let burst):
-      rule = .bytesLimiting(bytesPerSecond: rate, burstCapacity: burst)
+    case .spansPerSecond(let rate, let burst, let scope):
+      rule = .rateLimiting(spansPerSecond: rate, burstCapacity: burst, scope: scope)
+    case .bytesPerSecond(let rate, let burst, let scope):
+      rule = .bytesLimiting(bytesPerSecond: rate, burstCapacity: burst, scope: scope)
     }
     return [PolicySpecification(name: "", rule: rule)]
   }
@@ -109,4 +111,8 @@ extension TailSamplingTopology {
   /// The policies that decide, besides the baseline: those of the file, and one for each rule that keeps
   /// traces.
   public var decidingPolicies: [PolicySpecification] { policies + RuleSpecification.policies(of: rules) }
+
+  /// Whether workers tell each other through `topics.stats` what they count: for a baseline, or for limits
+  /// that the fleet shares.
+  package var usesStats: Bool { SamplerConfiguration(self).usesStats }
 }

@@ -68,8 +68,8 @@ extension Policy.Rule {
       case .ottlCondition(let spans, let events, let mode):
         .ottlCondition(spans: spans, events: events, errorMode: mode)
       case .spanCount(let least, let most): .spanCount(least: least, most: most == 0 ? nil : most)
-      case .rateLimiting(let rate, let burst): .rateLimiting(RateLimit(rate, burst))
-      case .bytesLimiting(let rate, let burst): .bytesLimiting(RateLimit(rate, burst))
+      case .rateLimiting(let rate, let burst, let scope): .rateLimiting(RateLimit(rate, burst, scope))
+      case .bytesLimiting(let rate, let burst, let scope): .bytesLimiting(RateLimit(rate, burst, scope))
       case .and(let policies): .and(policies.map { Policy.Rule($0.rule) })
       case .not(let policy): .not(Policy.Rule(policy.rule))
       case .drop(let policies): .drop(policies.map { Policy.Rule($0.rule) })
@@ -79,8 +79,8 @@ extension Policy.Rule {
 }
 
 extension RateLimit {
-  fileprivate init(_ perSecond: Int, _ burst: Int?) {
-    self.init(perSecond: Int64(perSecond), burst: burst.map { Int64($0) })
+  fileprivate init(_ perSecond: Int, _ burst: Int?, _ scope: Scope) {
+    self.init(perSecond: Int64(perSecond), burst: burst.map { Int64($0) }, scope: scope)
   }
 }
 

@@ -44,8 +44,9 @@ package struct TopologyChange: Equatable, Sendable {
     switch (old, new) {
     case (.tailSampling(var topology), .tailSampling(let new)):
       waiting = Differences(topology.worker, new.worker).names + Differences(topology, new).names
-      // All or none of them: they may depend on each other.
-      if Differences(topology.baseline, new.baseline).names.isEmpty {
+      // All or none of them: they may depend on each other. The topic of counts is opened at start.
+      let lacksStats = new.usesStats && !topology.usesStats
+      if !lacksStats, Differences(topology.baseline, new.baseline).names.isEmpty {
         topology.policies = new.policies
         topology.rules = new.rules
         topology.shadow = new.shadow

@@ -152,11 +152,15 @@ struct TopologyWriter {
     case .keep: return "keep"
     case .drop: return "drop"
     case .percentage(let percentage): return "{percentage: \(NumberText.format(percentage))}"
-    case .spansPerSecond(let rate, let burst):
-      return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
-    case .bytesPerSecond(let rate, let burst):
-      return "{bytes_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .spansPerSecond(let rate, let burst, let scope): return limit("spans", rate, burst, scope)
+    case .bytesPerSecond(let rate, let burst, let scope): return limit("bytes", rate, burst, scope)
     }
+  }
+
+  private func limit(_ unit: String, _ rate: Int, _ burst: Int?, _ scope: RateLimit.Scope) -> String {
+    let burst = burst.map { ", burst_capacity: \($0)" } ?? ""
+    // Only where it differs from the default: the version of other topologies must stay.
+    return "{\(unit)_per_second: \(rate)\(burst)\(scope == .partition ? "" : ", scope: \(scope.rawValue)")}"
   }
 
   private mutating func write(_ baseline: BaselineSettings) {
@@ -293,10 +297,8 @@ struct TopologyWriter {
       return "{error_mode: \(mode.rawValue), "
         + lists.map { "\($0.0): \(list($0.1.map(\.text)))" }.joined(separator: ", ") + "}"
     case .spanCount(let least, let most): return "{min_spans: \(least), max_spans: \(most)}"
-    case .rateLimiting(let rate, let burst):
-      return "{spans_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
-    case .bytesLimiting(let rate, let burst):
-      return "{bytes_per_second: \(rate)\(burst.map { ", burst_capacity: \($0)" } ?? "")}"
+    case .rateLimiting(let rate, let burst, let scope): return limit("spans", rate, burst, scope)
+    case .bytesLimiting(let rate, let burst, let scope): return limit("bytes", rate, burst, scope)
     case .and(let policies): return "{and_sub_policy: \(list(policies))}"
     case .not(let policy): return "{not_sub_policy: \(inline(policy))}"
     case .drop(let policies): return "{drop_sub_policy: \(list(policies))}"

@@ -270,7 +270,7 @@ struct PlanText {
   }
 
   /// Columns as wide as their widest field: the first to the left, the others to the right.
-  private static func table(_ rows: [[String]]) -> [String] {
+  static func table(_ rows: [[String]]) -> [String] {
     let widths = (0..<(rows.map(\.count).max() ?? 0)).map { column in
       rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
     }

@@ -1,4 +1,5 @@
-// tailrace report: a simulated day of the adaptive baseline, in figures.
+// tailrace report: what topologies keep of a recording, or a simulated day of the adaptive baseline, in
+// figures.
 
 import ArgumentParser
 import Files
@@ -6,20 +7,39 @@ import Foundation
 import Pipeline
 import Sampling
 import Simulation
+import Topology
 
 struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report",
-    abstract: "Simulate a day under the adaptive baseline: budget, rates and coverage.",
+    abstract: "Report what topologies keep of a recording, or simulate a day under the adaptive baseline.",
     discussion: """
-      A thousand services with Zipf-distributed traffic, load that doubles and halves, a new service and an \
-      outage. It runs the fleet's own counts, records and controller, on counts instead of traces. \
-      Exits with 1 if the budget is missed by a tenth in any ten minutes outside the outage, or a service \
-      with traffic is not seen in ten minutes.
+      With --recording: for each topology, without any for the defaults, the share of traces and spans \
+      kept, the shapes of traces, services and operations seen in them, and whether counts scaled up by the \
+      weights hold. Exits with 1 if no record can be read.
+
+      Without it, a simulated day: a thousand services with Zipf-distributed traffic, load that doubles and \
+      halves, a new service and an outage. It runs the fleet's own counts, records and controller, on counts \
+      instead of traces. Exits with 1 if the budget is missed by a tenth in any ten minutes outside the \
+      outage, or a service with traffic is not seen in ten minutes.
       """)
 
-  @Option(name: .shortAndLong, help: "Where to write each interval's figures, as CSV.")
-  var output = "baseline-day.csv"
+  @Argument(help: "With --recording: the topologies to compare.")
+  var topologies: [String] = []
+
+  @Option(name: .long, help: "Report on this recording: see `tailrace replay --help`.")
+  var recording: String?
+
+  @Option(name: .long, help: "With --recording: shapes of less than so many percent of traces are rare.")
+  var rare = 0.1
+
+  @Flag(help: "With --recording: print the report as JSON.")
+  var json = false
+
+  @Option(
+    name: .shortAndLong,
+    help: "Where to write each interval's figures, as CSV. (default: baseline-day.csv)")
+  var output: String?
 
   @Option(name: .long, help: "Intervals of ten seconds; 8640 are a day.")
   var intervals = 8640
@@ -36,6 +56,16 @@ struct ReportCommand: ParsableCommand {
   @OptionGroup var progress: ProgressOptions
 
   func validate() throws {
+    guard recording != nil || (topologies.isEmpty && !json) else {
+      throw ValidationError("topologies and --json are for a --recording")
+    }
+    guard recording == nil || output == nil else {
+      throw ValidationError("--output is for the simulated day, not for a --recording")
+    }
+    guard topologies.count <= ReportCommand.topologiesMax else {
+      throw ValidationError("at most \(ReportCommand.topologiesMax) topologies are compared")
+    }
+    guard rare >= 0, rare <= 100 else { throw ValidationError("--rare is from 0 to 100") }
     guard (240...1_000_000).contains(intervals), (1...100_000).contains(services),
       (1...10_000).contains(partitions)
     else {
@@ -44,7 +74,39 @@ struct ReportCommand: ParsableCommand {
     }
   }
 
+  /// Each has a replay of its own.
+  private static let topologiesMax = 16
+
   mutating func run() throws {
+    if let recording { return try report(on: recording) }
+    try simulateDay(output ?? "baseline-day.csv")
+  }
+
+  private func report(on recording: String) throws {
+    let inputs = topologies.map { ("a topology", Optional($0)) }
+    let files = CommandFiles(inputs: inputs + [("the recording", recording)], outputs: [])
+    try files.check()
+    let names = topologies.isEmpty ? ["(defaults)"] : topologies
+    let configurations =
+      try topologies.isEmpty
+      ? [SamplerConfiguration(TailSamplingTopology.loaded(from: nil))]
+      : topologies.map { SamplerConfiguration(try TailSamplingTopology.loaded(from: $0)) }
+    let reader = try RecordingReader(path: recording)
+    let line = Progress("records", progress, isHidden: files.isOnTerminal)
+    var study = CoverageStudy(configurations, rareShare: rare / 100, canReadAgain: recording != "-")
+    let again = recording == "-" ? nil : { try RecordingReader(path: recording) }
+    let report = try study.run(reader, again: again) { line.show($0, share: reader.share) }
+    line.end()
+    guard report.candidates.contains(where: { $0.replay.records > 0 }) else {
+      throw CommandFailure.failed("\(recording): no record could be read, so there is nothing to report")
+    }
+    let text = CoverageText(
+      report: report, names: names, budgets: configurations.map { $0.baseline?.budget },
+      isReadOnce: recording == "-")
+    try files.report(json ? text.json : text.lines.joined(separator: "\n"))
+  }
+
+  private func simulateDay(_ output: String) throws {
     var options = BaselineDayOptions()
     options.intervals = intervals
     options.services = services

@@ -93,6 +93,7 @@ final class MemoryLink: BrokerLink {
   /// Whether the counts from before the link was made have been read.
   var areStatsRead = true
   var endErrors: [BrokerError] = []
+  var countErrors: [BrokerError] = []
   /// How often brokers were queried for ends of logs,
   var questions = 0
   /// and for committed points.
@@ -352,6 +353,11 @@ final class MemoryLink: BrokerLink {
     for output in broker.outputs(to: .stats).dropFirst(statsRead) { take(output.value ?? []) }
     statsRead = broker.outputs(to: .stats).count
     return areStatsRead
+  }
+
+  func inputPartitions() throws(BrokerError) -> Int {
+    if let error = countErrors.popLast() { throw error }
+    return broker.inputs.count
   }
 
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {

@@ -1,6 +1,7 @@
 // Policies in a Collector's syntax: read, rejected with their places, written back.
 
 import Expressions
+import Sampling
 import Testing
 
 @testable import OTLP
@@ -247,6 +248,15 @@ private let collectorBlock = #"""
     #expect(try rule("span_count", "{}") == .spanCount(minSpans: 0, maxSpans: 0))
     #expect(
       try rule("rate_limiting", "{spans_per_second: 5, burst_capacity: 0}")
+        == .rateLimiting(spansPerSecond: 5, burstCapacity: nil))
+    #expect(
+      try rule("rate_limiting", "{spans_per_second: 5, scope: fleet}")
+        == .rateLimiting(spansPerSecond: 5, burstCapacity: nil, scope: .fleet))
+    #expect(
+      try rule("bytes_limiting", "{bytes_per_second: 5, burst_capacity: 9, scope: fleet}")
+        == .bytesLimiting(bytesPerSecond: 5, burstCapacity: 9, scope: .fleet))
+    #expect(
+      try rule("rate_limiting", "{spans_per_second: 5, scope: partition}")
         == .rateLimiting(spansPerSecond: 5, burstCapacity: nil))
     #expect(
       try rule("bytes_limiting", "{bytes_per_second: 1MiB}")

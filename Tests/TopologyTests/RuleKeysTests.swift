@@ -1,5 +1,6 @@
 // The keys of rules, the policies that they stand for, and mistakes.
 
+import Sampling
 import Testing
 
 @testable import Topology
@@ -33,6 +34,7 @@ import Testing
           then: keep
         - {name: shop, services: shop, then: {percentage: 12.5}}
         - {name: bulk, services: bulk, then: {spans_per_second: 100, burst_capacity: 150}}
+        - {name: shared, services: all, then: {spans_per_second: 7, scope: fleet}}
         - {name: "rest", then: {bytes_per_second: 1MiB}}
       """)
     let errors = PolicySpecification(name: "", rule: .statusCode(codes: [.error]))
@@ -48,11 +50,16 @@ import Testing
         RuleSpecification(name: "shop", services: ["shop"], outcome: .percentage(12.5)),
         RuleSpecification(
           name: "bulk", services: ["bulk"], outcome: .spansPerSecond(100, burstCapacity: 150)),
+        RuleSpecification(
+          name: "shared", services: ["all"],
+          outcome: .spansPerSecond(7, burstCapacity: nil, scope: .fleet)),
         RuleSpecification(name: "rest", outcome: .bytesPerSecond(1 << 20, burstCapacity: nil)),
       ])
     // The default policies without the baseline: the rules set the rate.
     #expect(topology.policies.map(\.name) == ["errors", "slow"])
-    #expect(topology.decidingPolicies.map(\.name) == ["errors", "slow", "paying", "shop", "bulk", "rest"])
+    #expect(
+      topology.decidingPolicies.map(\.name)
+        == ["errors", "slow", "paying", "shop", "bulk", "shared", "rest"])
   }
 
   @Test func policiesMayBeEmptyBesideThem() throws {

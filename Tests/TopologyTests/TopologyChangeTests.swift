@@ -74,6 +74,23 @@ private let keepAll = "policies: [{name: all, type: always_sample}]\n"
     #expect(change.effective == with)
   }
 
+  /// Workers open the topic of counts at start.
+  @Test func aLimitThatTheFleetSharesTakesARestartUnlessCountsAreShared() throws {
+    let limit = "[{name: p, type: rate_limiting, rate_limiting: {spans_per_second: 5, scope: fleet}}]\n"
+    let (without, with) = (try topology(keepAll), try topology("policies: \(limit)"))
+    #expect(TopologyChange(from: without, to: with).waiting == ["policies"])
+    #expect(TopologyChange(from: without, to: with).effective == without)
+    #expect(TopologyChange(from: with, to: without).effective == without)
+    let asShadow = try topology("\(keepAll)shadow: \(limit)")
+    #expect(TopologyChange(from: without, to: asShadow).waiting == ["shadow"])
+    let counting = try topology("\(keepAll)baseline: {}\n")
+    let both = try topology("policies: \(limit)baseline: {}\n")
+    #expect(TopologyChange(from: counting, to: both).effective == both)
+    // What other scopes mean does not change with them.
+    let plain = "policies: [{name: p, type: rate_limiting, rate_limiting: {spans_per_second: 5}}]\n"
+    #expect(try topology(plain).version != with.version)
+  }
+
   /// A policy may depend on the baseline that is set with it.
   @Test(arguments: ["{interval: 20s}", "{key: [http.route]}", "{services: 7}"])
   func policiesWaitTogetherWithTheBaseline(_ baseline: String) throws {

@@ -75,6 +75,27 @@ extension MetricSection {
       $0.counters.verdictsForgottenEarly
     },
     .counter(
+      "tailrace_fleet_limit_asked_total",
+      "Spans or bytes of traces that asked a rate limit with scope fleet, by policy or shadow policy, the "
+        + "limit's place in it, and whether they were granted; counted every five seconds",
+      by: ["policy", "limit", "granted"]
+    ) { scrape in
+      scrape.counters.fleetLimits.flatMap { limit in
+        [
+          Metric.Sample([limit.policy, "\(limit.place)", "false"], limit.asked - limit.granted),
+          Metric.Sample([limit.policy, "\(limit.place)", "true"], limit.granted),
+        ]
+      }
+    },
+    .gauge(
+      "tailrace_fleet_limit_share",
+      "The share of a rate limit with scope fleet that this worker's partitions have; those of all workers "
+        + "add up to one", by: ["policy", "limit"]
+    ) { scrape in
+      scrape.measures.limitShares.sorted { ($0.key.policy, $0.key.place) < ($1.key.policy, $1.key.place) }
+        .map { Metric.Sample([$0.key.policy, "\($0.key.place)"], $0.value) }
+    },
+    .counter(
       "tailrace_shared_names_total",
       "Resources (service) and spans (baseline_key) under a shared name because limits.services is reached; "
         + "stats_key counts baseline keys that did not fit into a stats record", by: "kind"

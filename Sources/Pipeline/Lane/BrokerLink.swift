@@ -267,6 +267,9 @@ public protocol BrokerLink {
   /// Returns whether all counts present when the link was made have been delivered. It does not wait.
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool
 
+  /// How many partitions the input has, by a request to the brokers.
+  func inputPartitions() throws(BrokerError) -> Int
+
   /// Whether output and commit points become durable atomically. If not, some output may exist although its
   /// commit failed.
   var commitsTogether: Bool { get }

@@ -94,6 +94,8 @@ public struct LaneMeasures: Equatable, Sendable {
   public var storeDurations = Histogram()
   /// The partitions' positions.
   public var positions: [PartitionPosition] = []
+  /// The shares that its partitions have together of the limits that the fleet shares.
+  public var limitShares: [LimitName: Double] = [:]
   /// The rates of the adaptive baseline; nil if there is none.
   public var rates: BaselineRates?
 
@@ -117,7 +119,23 @@ public struct LaneMeasures: Equatable, Sendable {
     recoveryDurations.add(other.recoveryDurations)
     storeDurations.add(other.storeDurations)
     positions += other.positions
+    limitShares.merge(other.limitShares, uniquingKeysWith: +)
     rates = rates ?? other.rates
+  }
+
+  /// A limit that the fleet shares.
+  public struct LimitName: Hashable, Sendable {
+    /// The name of its policy or shadow policy.
+    public var policy: String
+    /// Its place among the limits of the policy that the fleet shares, from 0.
+    public var place: Int
+  }
+
+  /// Adds a partition's shares of the limits that the fleet shares.
+  mutating func addShares(of sampler: borrowing Sampler) {
+    for limit in sampler.fleetLimits {
+      limitShares[LimitName(policy: limit.policy, place: limit.place), default: 0] += limit.share.value
+    }
   }
 
   /// Adds verdicts by service. Names that are not UTF-8 are repaired: two of them may become one.

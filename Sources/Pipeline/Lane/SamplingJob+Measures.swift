@@ -8,6 +8,7 @@ extension SamplingJob {
     var all = measures
     all.rates = fleetRates?.rates
     for partition in partitions {
+      all.addShares(of: partition.state.sampler)
       all.addServices(of: partition.state.sampler)
       let clock = partition.state.sampler.clock
       all.positions.append(

@@ -36,6 +36,7 @@ extension SamplingJob {
     restoring[id] = nil
     partition.state.beginReading(at: moment)
     if let rates = fleetRates?.rates { partition.state.sampler.adopt(rates) }
+    adoptShares(partition)
     add(partition)
     let again = point.map { $0.highWater.value - (from ?? $0.highWater).value } ?? 0
     report(.assigned(id, from: from, recordsAgain: again, verdicts: partition.state.verdicts))

@@ -49,14 +49,48 @@ extension SamplingJob {
     try drain(partition.id, offset: last, to: link)
   }
 
-  /// Reads the fleet's counts, and adopts the rates that follow.
+  /// Reads the fleet's counts, and adopts the rates and the shares of limits that follow.
   mutating func followFleet(at moment: Moment, through link: some BrokerLink) throws(BrokerError) {
-    guard var fleet = fleetRates.take() else { return }
-    defer { fleetRates = fleet }
+    let hasLimits = configuration.sampler.hasFleetLimits
+    guard fleetRates != nil || hasLimits else { return }
+    var (rates, limits) = (fleetRates.take(), fleetLimits)
+    fleetLimits = FleetLimits()
+    defer { (fleetRates, fleetLimits) = (rates, limits) }
     let now = partitions.reduce(moment.wall) { max($0, $1.state.sampler.clock) }
-    isFleetKnown = try link.readStats { fleet.merge($0, now: now) } || isFleetKnown
+    let isRead = try link.readStats { value in
+      // Also while there is no such limit: another set of policies may bring one.
+      if DemandRecord.isOne(value) {
+        limits.merge(value, now: now)
+      } else {
+        rates?.merge(value, now: now)
+      }
+    }
+    if hasLimits { try limits.count(partitionIDs, through: link, at: moment.steady) }
+    isFleetKnown = isFleetKnown || (isRead && (!hasLimits || limits.partitionCount != nil))
     // While old counts are read, rates would change with every record.
-    guard isFleetKnown, let rates = fleet.newRates(at: moment.steady) else { return }
-    for partition in partitions { partition.state.sampler.adopt(rates) }
+    guard isFleetKnown else { return }
+    if hasLimits, let shares = limits.newShares(of: partitionIDs, at: moment.steady) { adopt(shares) }
+    guard let new = rates?.newRates(at: moment.steady) else { return }
+    for partition in partitions { partition.state.sampler.adopt(new) }
+  }
+
+  private func adopt(_ shares: [PartitionID: PartitionShares]) {
+    for partition in partitions {
+      if let own = shares[partition.id] { partition.state.sampler.adopt(own) }
+    }
+  }
+
+  /// Adopts the shares that are known, for policies that are new.
+  func adoptShares() {
+    guard configuration.sampler.hasFleetLimits else { return }
+    adopt(fleetLimits.shares(of: partitionIDs))
+  }
+
+  /// The same for a partition that is about to be read.
+  func adoptShares(_ partition: AssignedPartition) {
+    guard configuration.sampler.hasFleetLimits else { return }
+    if let own = fleetLimits.shares(of: [partition.id])[partition.id] {
+      partition.state.sampler.adopt(own)
+    }
   }
 }

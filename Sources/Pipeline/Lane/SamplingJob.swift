@@ -38,6 +38,9 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var measured: [[UInt8]] = []
   /// What is known about the fleet's traffic; nil unless the baseline is adaptive.
   var fleetRates: FleetRates?
+  /// What is known about the demand on limits that the fleet shares; unused without such limits.
+  var fleetLimits = FleetLimits()
+  /// Whether what the fleet had counted when the lane began has been read.
   var isFleetKnown: Bool
   /// When progress was last reported, by the steady clock.
   var progressToldAt = Instant.distantPast
@@ -89,7 +92,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
         $0, limits: limits, deadLetterBytesMax: configuration.deadLetterBytesMax)
     }
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
-    isFleetKnown = fleetRates == nil
+    isFleetKnown = fleetRates == nil && !configuration.sampler.hasFleetLimits
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
     // That leaves half for spans, less the lane's working memory and room for one record. Log-backed windows
     // need the memory of spans for tables.
@@ -103,6 +106,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     configuration.sampler.adopt(sampler)
     for partition in partitions { partition.state.sampler.adopt(sampler) }
     for partition in restoring.values { partition.state.sampler.adopt(sampler) }
+    adoptShares()
     guard let baseline = sampler.baseline, let rates = fleetRates?.adopt(baseline) else { return }
     for partition in partitions { partition.state.sampler.adopt(rates) }
   }

@@ -279,7 +279,9 @@ public struct Replay: ~Copyable {
         guard let next = sampler.nextOffset else { continue }
         note(rejected, record: Int(next.value) - 1)
       case .count(_, let record):
-        fleetRates?.merge(Array(effects.bytes[record]), now: sampler.clock)
+        // A recording is the whole fleet: it has all of each limit.
+        let record = Array(effects.bytes[record])
+        if !DemandRecord.isOne(record) { fleetRates?.merge(record, now: sampler.clock) }
       }
     }
     if effects.hasCounts, let rates = fleetRates?.newRates(at: sampler.clock) { sampler.adopt(rates) }

@@ -290,6 +290,13 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     stats?.read(take) ?? true
   }
 
+  package func inputPartitions() throws(BrokerError) -> Int {
+    let patience = try patience(requestTimeout)
+    return try attempt("counting the input's partitions") { () throws(KafkaError) in
+      try producer.partitionCount(of: try producer.topic(topic), timeout: patience)
+    }
+  }
+
   package func seekAgain(
     _ partitions: [(PartitionID, Offset)], for use: RereadingUse, lost: inout [(PartitionID, Offset)]
   ) throws(BrokerError) {

@@ -67,7 +67,7 @@ struct LanePlan: Sendable {
     let outputs = OutputNames(
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       sampledLogs: sampledLogs, deadLetters: topics.deadLetters,
-      stats: topology.baseline == nil ? nil : topics.stats,
+      stats: topology.usesStats ? topics.stats : nil,
       metrics: topology.metrics == nil ? nil : topics.metrics)
     // A verdict must be remembered, or be in the log, for its trace to be recalled.
     let windows = topology.windows

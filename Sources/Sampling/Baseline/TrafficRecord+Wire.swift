@@ -151,9 +151,9 @@ extension KeyTraffic {
 }
 
 /// A position in a record's bytes.
-private struct TrafficReader {
-  let bytes: [UInt8]
-  var offset = 0
+struct TrafficReader {
+  private let bytes: [UInt8]
+  private var offset = 0
 
   init(bytes: [UInt8]) {
     self.bytes = bytes
@@ -180,7 +180,7 @@ private struct TrafficReader {
     throw .number
   }
 
-  mutating func name() throws(TrafficRecordError) -> [UInt8] {
+  fileprivate mutating func name() throws(TrafficRecordError) -> [UInt8] {
     let count = try number(atMost: UInt64.max)
     guard count <= UInt64(TrafficName.bytesMax) else { throw .tooLarge }
     guard Int(count) <= bytesLeft else { throw .truncated }
@@ -189,7 +189,7 @@ private struct TrafficReader {
     return Array(bytes[start..<offset])
   }
 
-  mutating func traffic() throws(TrafficRecordError) -> KeyTraffic {
+  fileprivate mutating func traffic() throws(TrafficRecordError) -> KeyTraffic {
     var traffic = KeyTraffic()
     traffic.seen = try number(atMost: TrafficRecord.countMax)
     traffic.failed = try number(atMost: TrafficRecord.countMax)

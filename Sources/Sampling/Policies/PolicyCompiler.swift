@@ -60,6 +60,8 @@ struct PolicyCompiler {
   static let chancesMax = 1024
   /// Buckets and parts of composites: the set of those that refused fits in one word.
   static let budgetsMax = 64
+  /// Limits that the fleet shares: a record of `stats` has them all.
+  static let fleetLimitsMax = DemandRecord.limitsMax
 
   private(set) var tests: [PolicyTest] = []
   private(set) var roots: [Int] = []
@@ -69,6 +71,8 @@ struct PolicyCompiler {
   /// The unused budgets.
   private(set) var budgets = PolicyBudgets()
   private(set) var bucketBits: [Int] = []
+  /// The buckets of limits that the fleet shares, and whether they pay for bytes.
+  private(set) var fleetBuckets: [(bucket: Int, paysBytes: Bool)] = []
   private(set) var composites: [CompiledComposite] = []
   private(set) var budgetCount = 0
   /// For each policy, the index that its first bucket and its first composite would have.
@@ -127,8 +131,8 @@ struct PolicyCompiler {
       case .traceFlags: predicate(.sampledFlag, false)
       case .ottlCondition(let spans, let events, let mode):
         condition(ConditionGroup(spans: spans, events: events, errorMode: mode))
-      case .rateLimiting(let limit): .bucket(bucket(limit), paysBytes: false)
-      case .bytesLimiting(let limit): .bucket(bucket(limit), paysBytes: true)
+      case .rateLimiting(let limit): .bucket(bucket(limit, paysBytes: false), paysBytes: false)
+      case .bytesLimiting(let limit): .bucket(bucket(limit, paysBytes: true), paysBytes: true)
       case .and(let rules), .drop(let rules): .all(place(rules))
       case .not(let rule): .not(place([rule]).lowerBound)
       case .composite(let composite): .composite(number(of: composite), place(composite.parts.map(\.rule)))
@@ -160,7 +164,8 @@ struct PolicyCompiler {
     return hashes.count - 1
   }
 
-  private mutating func bucket(_ limit: RateLimit) -> Int {
+  private mutating func bucket(_ limit: RateLimit, paysBytes: Bool) -> Int {
+    if limit.scope == .fleet { fleetBuckets.append((bucketBits.count, paysBytes)) }
     budgets.buckets.append(TokenBucket(limit))
     bucketBits.append(budgetCount)
     budgetCount += 1
@@ -247,6 +252,9 @@ extension Policy {
     }
     if compiled.budgetCount > PolicyCompiler.budgetsMax {
       return "more than \(PolicyCompiler.budgetsMax) rate limits, policies of composites included"
+    }
+    if compiled.fleetBuckets.count > PolicyCompiler.fleetLimitsMax {
+      return "more than \(PolicyCompiler.fleetLimitsMax) rate limits with scope fleet"
     }
     if compiled.hashes.count > PolicyCompiler.hashesMax || compiled.chanceCount > PolicyCompiler.chancesMax {
       return "too many different hashes; use fewer salts, or leave hash_salt out"

@@ -32,11 +32,14 @@ final class PolicyProgram: Sendable {
   /// Whether every policy vetoes. Only then do they keep what they don't veto: the Collector kept a trace
   /// unless another policy did not match, and if all others match, those keep it.
   private let isOnlyVetoes: Bool
+  /// The limits that the fleet shares.
+  let fleetBuckets: [FleetBucket]
   /// Whether policies combine facts of several spans, so late spans can't be judged by themselves.
   let remembersFacts: Bool
 
   init(
-    _ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, sampleOnFirstMatch: Bool
+    _ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, sampleOnFirstMatch: Bool,
+    isShadow: Bool = false
   ) {
     names = policies.map(\.name)
     budgets = compiled.budgets
@@ -53,6 +56,7 @@ final class PolicyProgram: Sendable {
     self.skewTolerance = skewTolerance.nanoseconds
     stopsAtFirstMatch = sampleOnFirstMatch
     isOnlyVetoes = compiled.roles.allSatisfy { if case .vetoes = $0 { true } else { false } }
+    fleetBuckets = FleetBucket.all(of: policies, compiled, isShadow: isShadow)
     remembersFacts = compiled.combines(sampleOnFirstMatch: sampleOnFirstMatch)
   }
 

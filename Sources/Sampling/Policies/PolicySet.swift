@@ -36,6 +36,8 @@ struct PolicySet {
   var shadow: ShadowPolicies?
   /// What rate limits and composites have left.
   private var budgets: PolicyBudgets
+  /// The partition's shares of limits that the fleet shares; nil if it has none, and each is its own.
+  private var shares: PartitionShares?
 
   /// - Parameters:
   ///   - skewTolerance: how far clocks of different hosts may differ.
@@ -82,6 +84,8 @@ struct PolicySet {
   mutating func succeed(_ earlier: PolicySet) -> PredicateMove {
     program.carry(earlier.budgets, of: earlier.program, into: &budgets)
     if let earlier = earlier.shadow { shadow?.succeed(earlier) }
+    // Only new buckets, which are full, get another share by this.
+    if let shares = earlier.shares { adopt(shares, at: .distantPast) }
     return predicates.succeed(earlier.predicates)
   }
 
@@ -95,6 +99,26 @@ struct PolicySet {
   /// The policies that would keep a dropped trace with its late spans: see `PolicyProgram.missed`.
   mutating func missed(_ before: TraceFacts, _ now: TraceFacts) -> UInt64 {
     program.missed(before, now, &budgets)
+  }
+
+  /// Changes the partition's shares of the limits that the fleet shares, at `now`.
+  mutating func adopt(_ shares: PartitionShares, at now: Instant) {
+    self.shares = shares
+    budgets.adopt(shares, of: program.fleetBuckets, at: now)
+    shadow?.adopt(shares, at: now)
+  }
+
+  /// Whether the fleet shares a limit.
+  var hasFleetLimits: Bool { !program.fleetBuckets.isEmpty || shadow?.hasFleetLimits == true }
+
+  /// The limits that the fleet shares: those of policies, then those of shadow policies.
+  var fleetLimits: [FleetLimitState] {
+    program.states(budgets) + (shadow?.fleetLimits ?? [])
+  }
+
+  /// What has asked each of `fleetLimits` for tokens since the last call.
+  mutating func takeTallies() -> [LimitTally] {
+    program.takeTallies(&budgets) + (shadow?.takeTallies() ?? [])
   }
 
   /// What budgets have left, or spent, at `now`: see `PolicyBudgets.levels`.

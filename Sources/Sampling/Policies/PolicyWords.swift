@@ -14,6 +14,14 @@ extension Policy.Rule {
     }
   }
 
+  /// Whether it has a limit that the fleet shares.
+  var isFleetWide: Bool {
+    switch self {
+    case .rateLimiting(let limit), .bytesLimiting(let limit): limit.scope == .fleet
+    default: parts.contains(where: \.isFleetWide)
+    }
+  }
+
   /// The same when all budgets are spent.
   var withoutBudgets: Policy.Rule {
     switch self {
@@ -103,9 +111,12 @@ extension Policy.Rule {
     case .traceFlags: "a span with the sampled flag"
     case .ottlCondition(let spans, let events, _):
       (spans + events).map(\.text).joined(separator: " or ")
-    case .rateLimiting(let limit): "\(limit.perSecond) spans a second, up to \(limit.burst) at once"
+    case .rateLimiting(let limit):
+      "\(limit.perSecond) spans a second, up to \(limit.burst) at once"
+        + (limit.scope == .fleet ? ", for the whole fleet" : "")
     case .bytesLimiting(let limit):
       "\(limit.perSecond) bytes a second, up to \(limit.burst) at once"
+        + (limit.scope == .fleet ? ", for the whole fleet" : "")
     case .and: "all of its parts"
     case .not: "not its part"
     case .drop: "all of its parts, to drop the trace"

@@ -5,53 +5,123 @@ import Invariants
 
 /// How much a limiting policy lets through.
 public struct RateLimit: Equatable, Sendable {
+  /// What shares a limit.
+  public enum Scope: String, Equatable, Sendable, CaseIterable {
+    /// Each partition has the whole limit.
+    case partition
+    /// All partitions of the fleet have it together: see `FleetDemand`.
+    case fleet
+  }
+
   /// Tokens added per second of stream time: at least 1.
   public var perSecond: Int64
   /// Tokens that the bucket holds: what may pass at once, and the most that one trace may cost.
   public var burst: Int64
+  /// What shares it.
+  public var scope = Scope.partition
 
   /// Makes a limit; without a burst the bucket holds two seconds' worth of tokens, as in the Collector.
-  public init(perSecond: Int64, burst: Int64? = nil) {
+  public init(perSecond: Int64, burst: Int64? = nil, scope: Scope = .partition) {
     self.perSecond = perSecond
     self.burst = burst ?? (perSecond < .max / 2 ? 2 * perSecond : .max)
+    self.scope = scope
   }
+}
+
+/// What asked a limit that the fleet shares for tokens.
+struct LimitTally: Equatable, Sendable {
+  /// Traces that could ever pass,
+  var traces: UInt64 = 0
+  /// their tokens,
+  var asked: UInt64 = 0
+  /// and those of them that were granted.
+  var granted: UInt64 = 0
 }
 
 /// A token bucket that starts full, or where another sampler left it, by the rules of
 /// `golang.org/x/time/rate`.
-struct TokenBucket {
-  private let limit: RateLimit
-  private var tokens: Int64
-  /// The fraction of a token in addition to the whole ones, in billionths.
-  private var fraction: Int64 = 0
+///
+/// Of a limit that the fleet shares it is one partition's share: rate and capacity are multiplied by it. A
+/// trace that costs more than this capacity, but not more than the whole limit's, passes once the bucket is
+/// full, and leaves a debt that is paid before the next one: so a small share delays large traces, but does
+/// not shut them out.
+struct TokenBucket: Sendable {
+  private var limit: RateLimit
+  /// Billionths of a token; negative while there is a debt.
+  private var stock: Int128
   private var filledAt = Instant.distantPast
+  /// The partition's share of the limit.
+  private(set) var share = LimitShare.whole
+  /// What asked for tokens since it was last taken; only of a limit that the fleet shares.
+  private var tally = LimitTally()
 
   init(_ limit: RateLimit) {
     self.limit = limit
-    tokens = limit.burst
+    if limit.scope == .fleet {
+      // Levels, which include the greatest debt, stay within 64 bits.
+      self.limit.burst = min(limit.burst, 1 << 60)
+    }
+    stock = Int128(self.limit.burst) * TokenBucket.unit
   }
+
+  /// A token in units of `stock`.
+  private static var unit: Int128 { 1_000_000_000 }
+
+  /// The most that the bucket holds, in units of `stock`: at most 2^63 * 2^30, before the share is taken
+  /// 2^125.
+  private var capacity: Int128 { (Int128(limit.burst) * TokenBucket.unit * share.scaled) >> LimitShare.bits }
 
   /// Takes out `cost` tokens, if the bucket has that many.
   mutating func take(_ cost: Int64, at now: Instant) -> Bool {
     fill(at: now)
-    guard cost <= tokens else { return false }
-    tokens -= cost
+    let price = Int128(cost) * TokenBucket.unit
+    guard limit.scope == .fleet else { return pay(price, ifThereIs: price) }
+    // No share of the limit lets it pass: it is no demand.
+    guard cost <= limit.burst else { return false }
+    let isGranted = pay(price, ifThereIs: min(price, capacity))
+    tally.traces = tally.traces.addingSaturated(1)
+    tally.asked = tally.asked.addingSaturated(UInt64(clamping: cost))
+    if isGranted { tally.granted = tally.granted.addingSaturated(UInt64(clamping: cost)) }
+    return isGranted
+  }
+
+  private mutating func pay(_ price: Int128, ifThereIs needed: Int128) -> Bool {
+    guard needed <= stock else { return false }
+    stock -= price
     return true
   }
 
-  /// Its level: whole tokens, and billionths of one.
+  /// Its level: whole tokens, and billionths of one. That of a limit that the fleet shares is above the
+  /// greatest debt, so it is not negative.
   func level(at now: Instant) -> [Int64] {
     var filled = self
     filled.fill(at: now)
-    return [filled.tokens, filled.fraction]
+    let level = (filled.stock + debtMax).quotientAndRemainder(dividingBy: TokenBucket.unit)
+    return [Int64(clamping: level.quotient), Int64(clamping: level.remainder)]
   }
+
+  private var debtMax: Int128 { limit.scope == .fleet ? Int128(limit.burst) * TokenBucket.unit : 0 }
 
   /// Restores what `level` returned; at most a full bucket.
   mutating func restore(_ level: ArraySlice<Int64>, at now: Instant) {
     invariant(level.count == 2, "\(level.count) numbers are not a bucket's level")
-    tokens = min(level[level.startIndex], limit.burst)
-    fraction = tokens < limit.burst ? min(level[level.startIndex + 1], 999_999_999) : 0
+    let fraction = Int128(min(level[level.startIndex + 1], 999_999_999))
+    stock = min(Int128(level[level.startIndex]) * TokenBucket.unit + fraction - debtMax, capacity)
     filledAt = now
+  }
+
+  /// Changes the partition's share at `now`. What no longer fits is lost.
+  mutating func adopt(_ share: LimitShare, at now: Instant) {
+    guard limit.scope == .fleet else { return }
+    fill(at: now)
+    self.share = share
+    stock = min(stock, capacity)
+  }
+
+  /// What asked for tokens since the last call.
+  mutating func takeTally() -> LimitTally {
+    defer { tally = LimitTally() }
+    return tally
   }
 
   private mutating func fill(at now: Instant) {
@@ -59,16 +129,11 @@ struct TokenBucket {
     // From the distant past this overflows: the bucket is full, as after any long time.
     let (elapsed, overflow) = now.nanoseconds.subtractingReportingOverflow(filledAt.nanoseconds)
     filledAt = now
-    let stock = Int128(tokens) * 1_000_000_000 + Int128(fraction)
-    let flowed = stock + Int128(overflow ? .max : elapsed) * Int128(limit.perSecond)
-    let (whole, rest) = flowed.quotientAndRemainder(dividingBy: 1_000_000_000)
-    if whole >= Int128(limit.burst) {
-      tokens = limit.burst
-      fraction = 0
-    } else {
-      tokens = Int64(whole)
-      fraction = Int64(rest)
-    }
+    // At most 2^63 * 2^32, then times 2^63.
+    let rate = Int128(limit.perSecond) * share.scaled
+    let (flow, isLong) = rate.multipliedReportingOverflow(by: Int128(elapsed))
+    guard !overflow, !isLong else { return stock = capacity }
+    stock = min(stock + (flow >> LimitShare.bits), capacity)
   }
 }
 

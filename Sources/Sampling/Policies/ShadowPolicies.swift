@@ -31,7 +31,8 @@ struct ShadowPolicies {
     _ policies: [Policy], _ compiled: PolicyCompiler, skewTolerance: Interval, heedsVetoes: Bool,
     joinsOnlyVetoes: Bool
   ) {
-    program = PolicyProgram(policies, compiled, skewTolerance: skewTolerance, sampleOnFirstMatch: false)
+    program = PolicyProgram(
+      policies, compiled, skewTolerance: skewTolerance, sampleOnFirstMatch: false, isShadow: true)
     budgets = program.budgets
     var (drops, overrides, needed): (UInt64, UInt64, UInt64) = (0, 0, 0)
     for (policy, role) in program.roles.enumerated() {
@@ -74,6 +75,19 @@ struct ShadowPolicies {
     program.carry(earlier.budgets, of: earlier.program, into: &budgets)
     records = earlier.records
   }
+
+  /// Changes the partition's shares of the limits that the fleet shares, at `now`.
+  mutating func adopt(_ shares: PartitionShares, at now: Instant) {
+    budgets.adopt(shares, of: program.fleetBuckets, at: now)
+  }
+
+  var hasFleetLimits: Bool { !program.fleetBuckets.isEmpty }
+
+  /// The limits that the fleet shares.
+  var fleetLimits: [FleetLimitState] { program.states(budgets) }
+
+  /// What has asked each of them for tokens since the last call.
+  mutating func takeTallies() -> [LimitTally] { program.takeTallies(&budgets) }
 
   /// What is left, or spent, at `now`: of the records, then of the budgets.
   func levels(at now: Instant) -> [Int64] { records.level(at: now) + budgets.levels(at: now) }

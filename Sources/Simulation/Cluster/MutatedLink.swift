@@ -197,6 +197,8 @@ final class MutatedLink: BrokerLink {
 
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool { try link.readStats(take) }
 
+  func inputPartitions() throws(BrokerError) -> Int { try link.inputPartitions() }
+
   var commitsTogether: Bool { link.commitsTogether }
 
   func hasOutputs(for partition: PartitionID) throws(BrokerError) -> Bool {

@@ -161,15 +161,16 @@ public final class Simulation {
       let orders = Policy.Rule.patternAttribute(key: "url.path", patterns: ["orders"])
       sampler.policies.insert(Policy(name: "orders", rule: orders), at: 0)
     }
+    let scope: RateLimit.Scope = options.hasFleetLimit ? .fleet : .partition
     if options.hasRateLimit {
-      let limit = RateLimit(perSecond: 6, burst: 24)
+      let limit = RateLimit(perSecond: 6, burst: 24, scope: scope)
       sampler.policies.append(Policy(name: "limited", rule: .rateLimiting(limit)))
     }
     if options.hasMetrics {
       sampler.metrics = SpanMetricsConfiguration()
       sampler.metrics?.interval = .seconds(7)
     }
-    if options.hasShadow { sampler.shadow = Simulation.shadow(isOther: isOther) }
+    if options.hasShadow { sampler.shadow = Simulation.shadow(isOther: isOther, scope) }
     if mutant == .heedShadow { sampler.policies += sampler.shadow }
     if options.isBaselineAdaptive {
       var baseline = BaselineConfiguration()
@@ -183,11 +184,11 @@ public final class Simulation {
   }
 
   /// Policies that would drop what must be kept, and keep the rest. The auditor knows these names.
-  private static func shadow(isOther: Bool) -> [Policy] {
+  private static func shadow(isOther: Bool, _ scope: RateLimit.Scope) -> [Policy] {
     var shadow = [
       Policy(name: Auditor.dropsErrors, rule: .drop([.statusCode([.error])])),
       Policy(name: Auditor.keepsAll, rule: .alwaysSample),
-      Policy(name: "some", rule: .rateLimiting(RateLimit(perSecond: 5, burst: 10))),
+      Policy(name: "some", rule: .rateLimiting(RateLimit(perSecond: 5, burst: 10, scope: scope))),
     ]
     // Its predicate is another's in every other configuration.
     if isOther {
@@ -202,7 +203,7 @@ public final class Simulation {
       decisions: SimulatedTopic.decisions, verdicts: SimulatedTopic.verdicts,
       sampled: SimulatedTopic.sampled, sampledLogs: options.hasLogs ? SimulatedTopic.sampledLogs : nil,
       deadLetters: SimulatedTopic.deadLetters,
-      stats: options.isBaselineAdaptive ? SimulatedTopic.stats : nil,
+      stats: samplerConfiguration.usesStats ? SimulatedTopic.stats : nil,
       metrics: options.hasMetrics ? SimulatedTopic.metrics : nil)
   }
 

@@ -56,6 +56,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasAttributeKeys = false
   /// Whether there is a policy with a budget, whose level is committed.
   public var hasRateLimit = false
+  /// Whether the fleet shares it, and that of a shadow policy.
+  public var hasFleetLimit = false
   /// Whether there are shadow policies, which must change nothing.
   public var hasShadow = false
   /// Whether spans are compressed from the first segment on.
@@ -102,6 +104,7 @@ public struct SimulationOptions: Equatable, Sendable {
     // failed.
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
     hasRateLimit = isTransactional && traces % 3 == 0
+    hasFleetLimit = hasRateLimit && traces % 2 == 1
     hasShadow = traces % 12 < 5
     compressesSpans = traces % 5 < 2
     if traces % 11 < 3 { dropped = traces % 2 == 0 ? .compact : .full }

@@ -18,6 +18,7 @@ private func makeConfiguration() -> BaselineConfiguration {
 public func fuzzStats(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   // Sound: libFuzzer lends `count` bytes for the duration of the call.
   let input = unsafe [UInt8](UnsafeBufferPointer(start: start, count: count))
+  if DemandRecord.isOne(input) { return checkDemand(input) }
   guard var record = try? TrafficRecord(decoding: input) else { return 0 }
   expect(record.encoded() == input, "a record has two forms")
   var cut = record
@@ -50,4 +51,26 @@ private func checkRates(_ merged: FleetTraffic.Merge, of fleet: FleetTraffic) {
     expect(number.isFinite && number >= 0, "the plan is \(plan)")
   }
   expect(!plan.waterLevel.isNaN, "the plan is \(plan)")
+}
+
+/// What is accepted as demand has one form, and shares are at most the limit.
+private func checkDemand(_ input: [UInt8]) -> CInt {
+  guard var record = try? DemandRecord(decoding: input) else { return 0 }
+  expect(record.encoded() == input, "a demand has two forms")
+  _ = record.topicKey
+  var fleet = FleetDemand()
+  for partition in 0..<3 as Range<Int32> {
+    record.partition = PartitionID(partition)
+    for _ in 0..<2 {
+      _ = fleet.merge(record, latest: record.interval)
+      record.interval = record.interval.advanced(by: 1)
+    }
+  }
+  let wanted = (0..<3).map { PartitionID(Int32($0)) }
+  let shares = fleet.shares(of: wanted, among: 3)
+  for demand in record.demands {
+    let sum = wanted.reduce(0.0) { $0 + (shares[$1]?[demand.limit].value ?? 0) }
+    expect(sum > 0 && sum <= 1 + 1e-9, "shares of \(sum)")
+  }
+  return 0
 }
