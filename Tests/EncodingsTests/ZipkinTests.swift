@@ -52,7 +52,8 @@ private func expectSpan(
   ])
   func endpointsWithBothAddresses(_ addresses: String) throws {
     let attributes = #"""
-      "attributes":[\#(text("network.local.address", "10.0.0.1")),\#(text("network.peer.address", "10.0.0.1"))]
+      "attributes":[\#(text("network.local.address", "10.0.0.1")),
+      \#(text("network.peer.address", "10.0.0.1"))]
       """#
     try expectSpan(
       #""localEndpoint":{\#(addresses)},"remoteEndpoint":{\#(addresses)}"#, becomes: attributes)

@@ -1,5 +1,5 @@
-// Runs before anything is shown: applies the chosen theme, and asks for what the page needs. Its data are on
-// their way while its modules are loaded; the modules wait for the first paint, which their requests delay.
+// Runs before anything is shown: applies the chosen theme. After the first paint, which requests would delay,
+// it asks for what the page needs: first its data, which are on their way then while its modules are loaded.
 
 (() => {
   try {
@@ -25,21 +25,21 @@
     overview: ["v1/overview", { from, steps: 60 }], traces: ["v1/traces", { from, limit: 200 }],
     map: ["v1/map", { from }], trace: /^[0-9a-f]{1,32}$/i.test(id ?? "") && [`v1/traces/${id}`, {}],
   };
-  /** Answers by address, for whoever asks for the same until the first page is open. */
-  const answers = new Map();
-  globalThis.early = answers;
-  for (const wanted of [["v1/services", {}], isPlain && documents[page]]) {
-    if (!wanted) continue;
-    const url = new URL(wanted[0], document.baseURI);
-    for (const [key, value] of Object.entries(wanted[1])) url.searchParams.append(key, value);
-    const answer = fetch(url, { signal: AbortSignal.timeout(30_000) });
-    // Who takes it hears of its failure.
-    answer.catch(() => {});
-    answers.set(url.href, answer);
-  }
   const begin = () => {
     // Fields and buttons take as long to lay out as the rest of the first paint.
     document.getElementById("controls").hidden = false;
+    /** Answers by address, for whoever asks for the same until the first page is open. */
+    const answers = new Map();
+    globalThis.early = answers;
+    for (const wanted of [["v1/services", {}], isPlain && documents[page]]) {
+      if (!wanted) continue;
+      const url = new URL(wanted[0], document.baseURI);
+      for (const [key, value] of Object.entries(wanted[1])) url.searchParams.append(key, value);
+      const answer = fetch(url, { signal: AbortSignal.timeout(30_000) });
+      // Who takes it hears of its failure.
+      answer.catch(() => {});
+      answers.set(url.href, answer);
+    }
     for (const name of [...shared, ...own[page]]) {
       const link = document.createElement("link");
       [link.rel, link.href] = ["modulepreload", `ui/${name}.js`];
