@@ -25,6 +25,10 @@ static const unsigned char dom_js[] = {
 #embed "pages/dom.js"
 };
 
+static const unsigned char early_js[] = {
+#embed "pages/early.js"
+};
+
 static const unsigned char explain_js[] = {
 #embed "pages/explain.js"
 };
@@ -69,10 +73,6 @@ static const unsigned char spandetail_js[] = {
 #embed "pages/spandetail.js"
 };
 
-static const unsigned char theme_js[] = {
-#embed "pages/theme.js"
-};
-
 static const unsigned char trace_js[] = {
 #embed "pages/trace.js"
 };
@@ -97,6 +97,7 @@ static const struct tailrace_page tailrace_pages[] = {
   PAGE("app.js", app_js),
   PAGE("chart.js", chart_js),
   PAGE("dom.js", dom_js),
+  PAGE("early.js", early_js),
   PAGE("explain.js", explain_js),
   PAGE("format.js", format_js),
   PAGE("icon.svg", icon_svg),
@@ -108,7 +109,6 @@ static const struct tailrace_page tailrace_pages[] = {
   PAGE("overview.js", overview_js),
   PAGE("query.js", query_js),
   PAGE("spandetail.js", spandetail_js),
-  PAGE("theme.js", theme_js),
   PAGE("trace.js", trace_js),
   PAGE("tracemodel.js", tracemodel_js),
   PAGE("traces.js", traces_js),

@@ -41,6 +41,7 @@ final class ConsoleConnection: ChannelInboundHandler {
   /// Whether the peer has finished sending.
   private var hasInputEnded = false
   private var discarded = 0
+  private var isClosed = false
 
   /// Limit on input after the last answer.
   private static let discardedMax = 1 << 20
@@ -72,6 +73,7 @@ final class ConsoleConnection: ChannelInboundHandler {
     }
     if phase == .reading, !hasBegun {
       hasBegun = true
+      if !hasAnswered { context.openHandshakeGate() }
       // The first request's time began with the connection.
       if hasAnswered { since = .now() }
     }
@@ -92,6 +94,8 @@ final class ConsoleConnection: ChannelInboundHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    // Closing it in the middle of its handshake is an error of the handshake, too.
+    if !isClosed, error.isFailedHandshake { connections.count(.handshake) }
     close()
   }
 
@@ -195,6 +199,7 @@ final class ConsoleConnection: ChannelInboundHandler {
   }
 
   func close() {
+    isClosed = true
     unsentBytes = 0
     context?.closeAtOnce()
   }

@@ -30,6 +30,8 @@ enum ConsoleClosing: String, Sendable, CaseIterable {
   case slowReader = "slow_reader"
   /// The input was not a request, or too large a one.
   case refused
+  /// The handshake of TLS failed.
+  case handshake
   /// No request for a long time.
   case idle
   /// The peer did not close after the last answer.
@@ -42,6 +44,12 @@ enum ConsoleClosing: String, Sendable, CaseIterable {
 /// Closed connections by reason. Counted by the server, read by any thread.
 final class ConsoleCounters: Sendable {
   private let counts = NIOLockedValueBox<[ConsoleClosing: UInt64]>([:])
+  /// Whether there are handshakes that can fail.
+  private let hasTLS: Bool
+
+  init(hasTLS: Bool = false) {
+    self.hasTLS = hasTLS
+  }
 
   func count(_ closing: ConsoleClosing) {
     counts.withLockedValue { $0[closing, default: 0] += 1 }
@@ -50,7 +58,7 @@ final class ConsoleCounters: Sendable {
   /// By reason, without the ordinary ones.
   var byReason: [String: UInt64] {
     let counts = counts.withLockedValue { $0 }
-    let reasons = ConsoleClosing.allCases.filter { !$0.isOrdinary }
+    let reasons = ConsoleClosing.allCases.filter { !$0.isOrdinary && ($0 != .handshake || hasTLS) }
     return Dictionary(uniqueKeysWithValues: reasons.map { ($0.rawValue, counts[$0] ?? 0) })
   }
 }

@@ -36,11 +36,14 @@ final class ConsoleServer: Sendable {
     pageQueues = queues
     let loop = group.next()
     do {
-      let connections = try loop.submit {
+      let (connections, handshakes) = try loop.submit {
         let pages = queues.map { ConsolePages(on: loop, queue: $0, respond: service.respond) }
         let streams = ConsoleStreams(on: loop, queues[0], service.stream)
-        return NIOLoopBound(
-          ConsoleConnections(on: loop, limits, counters, pages, service, streams), eventLoop: loop)
+        return (
+          NIOLoopBound(
+            ConsoleConnections(on: loop, limits, counters, pages, service, streams), eventLoop: loop),
+          NIOLoopBound(ConsoleHandshakes(on: loop), eventLoop: loop)
+        )
       }.wait()
       let bootstrap = ServerBootstrap(group: group)
         .serverChannelOption(.backlog, value: ConsoleServer.backlog)
@@ -63,7 +66,10 @@ final class ConsoleServer: Sendable {
         )
         .childChannelInitializer { channel in
           channel.eventLoop.makeCompletedFuture {
-            if let tls = service.tls { try channel.pipeline.syncOperations.addHandler(tls.makeHandler()) }
+            if let tls = service.tls {
+              try channel.pipeline.syncOperations.addHandler(HandshakeGate(handshakes.value))
+              try channel.pipeline.syncOperations.addHandler(tls.makeHandler())
+            }
             try channel.pipeline.syncOperations.addHandler(ConsoleConnection(connections.value))
           }
         }

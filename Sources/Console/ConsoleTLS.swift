@@ -42,3 +42,11 @@ extension ChannelHandlerContext {
     tls.close(promise: nil)
   }
 }
+
+extension Error {
+  /// Whether the peer and TLS came to no agreement.
+  var isFailedHandshake: Bool {
+    if case .some(.handshakeFailed) = self as? NIOSSLError { return true }
+    return false
+  }
+}

@@ -95,6 +95,8 @@ public struct SpanConverter: Sendable {
       case .zipkinJSON: try convertZipkinDocument(bytes, into: &writer)
       }
       output.finish(&writer)
+      // With the lengths of the groups, which are written last.
+      guard writer.count <= limit else { throw MalformedInput(excess, at: 0) }
     } catch {
       writer.appendBytes { $0.removeSubrange(start...) }
       throw error

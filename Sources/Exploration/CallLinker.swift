@@ -1,7 +1,15 @@
-// Finds out which service calls which: the services of spans and of their parents, whichever arrives first.
+// Finds out which service calls which, and which is linked to which: the services of spans, of their parents
+// and of the spans that they link to, whichever arrives first.
 
-/// A span that waits for its parent.
+internal import OTLP
+
+/// A span that waits for its parent, or for the span that it links to.
 struct WaitingCall {
+  var trace: TraceID
+  /// Whether it is counted as one by which calls enter its service.
+  var isEntry: Bool
+  /// The trace of the span that it links to; nil if the other one is its parent.
+  var linked: TraceID?
   var service: UInt32
   var weight: Double
   /// How many spans of its kind its trace has had before.
@@ -10,30 +18,36 @@ struct WaitingCall {
   var isError: Bool
 }
 
+/// Where a span was read: its service, and how many traces its own stands for.
+struct CallOrigin {
+  var service: UInt32
+  var weight: Float
+}
+
 /// The services of the spans read last, and the spans whose parents have not arrived. Both are bounded; the
 /// oldest are forgotten.
 struct CallLinker {
-  private var services: [UInt64: UInt32] = [:]
+  private var origins: [UInt64: CallOrigin] = [:]
   private var order = Chunks<UInt64>()
   private var waiting: [UInt64: [WaitingCall]] = [:]
   private var waitingOrder = Chunks<UInt64>()
   private var waitingCount = 0
   private let countMax: Int
 
-  private static let spanBytes = 40
-  private static let waitingBytes = 112
+  private static let spanBytes = 48
+  private static let waitingBytes = 160
 
   init(bytesMax: Int) {
     countMax = max(16, bytesMax / (CallLinker.spanBytes + CallLinker.waitingBytes / 4))
   }
 
   var byteCount: Int {
-    services.count * CallLinker.spanBytes + waitingCount * CallLinker.waitingBytes
+    origins.count * CallLinker.spanBytes + waitingCount * CallLinker.waitingBytes
   }
 
   /// A span's key: what others call it is unknown here, so its trace is part of it.
-  static func key(trace: UInt64, span: UInt64) -> UInt64 {
-    var hash = trace &* 0x9e37_79b9_7f4a_7c15 ^ span
+  static func key(_ trace: TraceID, _ span: UInt64) -> UInt64 {
+    var hash = (trace.high ^ trace.low) &* 0x9e37_79b9_7f4a_7c15 ^ span
     hash ^= hash >> 32
     hash = hash &* 0xd6e8_feb8_6659_fd93
     return hash ^ hash >> 32
@@ -41,13 +55,13 @@ struct CallLinker {
 
   /// Notes a span's service, which the caller has retained for it. Returns the calls that waited for it.
   mutating func note(
-    _ key: UInt64, service: UInt32, _ names: inout NamePool
+    _ key: UInt64, _ origin: CallOrigin, _ names: inout NamePool
   ) -> [WaitingCall] {
-    if let old = services.updateValue(service, forKey: key) {
-      names.release(old)
+    if let old = origins.updateValue(origin, forKey: key) {
+      names.release(old.service)
     } else {
       order.append(key)
-      if services.count > countMax { forgetOldest(&names) }
+      if origins.count > countMax { forgetOldest(&names) }
     }
     guard let calls = waiting.removeValue(forKey: key) else { return [] }
     waitingCount -= calls.count
@@ -56,14 +70,14 @@ struct CallLinker {
 
   private mutating func forgetOldest(_ names: inout NamePool) {
     guard order.count > 0 else { return }
-    if let service = services.removeValue(forKey: order[order.start]) { names.release(service) }
+    if let old = origins.removeValue(forKey: order[order.start]) { names.release(old.service) }
     order.removeFirst()
   }
 
-  /// The service of a span that was read.
-  func service(of key: UInt64) -> UInt32? { services[key] }
+  /// Where a span was read.
+  func origin(of key: UInt64) -> CallOrigin? { origins[key] }
 
-  /// Keeps a call until its parent arrives. The caller has retained its service.
+  /// Keeps a call until its other span arrives. The caller has retained its service.
   mutating func wait(for parent: UInt64, _ call: WaitingCall, _ names: inout NamePool) {
     // What has been answered leaves its place in the order, which must not grow without bound either.
     while waitingOrder.count > 0, waitingCount >= countMax / 4 || waitingOrder.count > countMax {

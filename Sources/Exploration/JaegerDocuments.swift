@@ -49,10 +49,12 @@ public enum JaegerDocuments {
     }
   }
 
-  /// The calls between services.
+  /// The calls between services, and the links between those that don't call each other: Jaeger has one kind
+  /// of dependency.
   public static func dependencies(_ map: ServiceMap) -> JSONText {
-    answer(total: 0) { json in
-      for call in map.calls {
+    let called = Set(map.calls.map { [$0.from, $0.to] })
+    return answer(total: 0) { json in
+      for call in map.calls + map.links.filter({ !called.contains([$0.from, $0.to]) }) {
         json.object {
           $0.set("parent", call.from)
           $0.set("child", call.to)

@@ -41,6 +41,8 @@ public struct ServiceMap: Sendable {
   public var services: [(name: String, summary: TrafficSummary)]
   /// Calls between services, the most frequent first.
   public var calls: [(from: String, to: String, summary: TrafficSummary)]
+  /// Links: spans of `to` that link to one of `from`, as those that take messages do.
+  public var links: [(from: String, to: String, summary: TrafficSummary)]
   /// Whether there are more.
   public var isTruncated = false
 
@@ -57,13 +59,15 @@ public struct ServiceMap: Sendable {
           }
         }
       }
-      json.key("calls")
-      json.array { json in
-        for each in calls {
-          json.object { json in
-            json.set("from", each.from)
-            json.set("to", each.to)
-            each.summary.append(to: &json)
+      for (key, edges) in [("calls" as StaticString, calls), ("links", links)] {
+        json.key(key)
+        json.array { json in
+          for each in edges {
+            json.object { json in
+              json.set("from", each.from)
+              json.set("to", each.to)
+              each.summary.append(to: &json)
+            }
           }
         }
       }
@@ -97,6 +101,7 @@ extension KeptTraceIndex {
   public func map(_ times: ClosedRange<Int64>) -> ServiceMap {
     var services: [UInt32: Sum] = [:]
     var edges: [UInt32: Sum] = [:]
+    var linked: [UInt32: Sum] = [:]
     for step in minutes(times) {
       for (number, tally) in step.operations where pairs[number].second == PairPool.entry {
         services[pairs[number].first, default: Sum()].tally.add(tally)
@@ -110,15 +115,25 @@ extension KeptTraceIndex {
       for (key, cell) in step.callCells {
         edges[UInt32(truncatingIfNeeded: key >> 8), default: Sum()].latencies.add(cell, class: Int(key & 255))
       }
+      for (number, tally) in step.links { linked[number, default: Sum()].tally.add(tally) }
+      for (key, cell) in step.linkCells {
+        let number = UInt32(truncatingIfNeeded: key >> 8)
+        linked[number, default: Sum()].latencies.add(cell, class: Int(key & 255))
+      }
     }
     let nodes = services.sorted { $0.value.tally.weight > $1.value.tally.weight }
-    let lines = edges.sorted { $0.value.tally.weight > $1.value.tally.weight }
+    let isTruncated =
+      nodes.count > KeptTraceIndex.servicesMax || max(edges.count, linked.count) > KeptTraceIndex.callsMax
     return ServiceMap(
       services: nodes.prefix(KeptTraceIndex.servicesMax).map { (names[$0.key], $0.value.summary) },
-      calls: lines.prefix(KeptTraceIndex.callsMax).map {
-        (names[calls[$0.key].first], names[calls[$0.key].second], $0.value.summary)
-      },
-      isTruncated: nodes.count > KeptTraceIndex.servicesMax || lines.count > KeptTraceIndex.callsMax)
+      calls: lines(edges), links: lines(linked), isTruncated: isTruncated)
+  }
+
+  /// The most frequent pairs of services.
+  private func lines(_ edges: [UInt32: Sum]) -> [(from: String, to: String, summary: TrafficSummary)] {
+    edges.sorted { $0.value.tally.weight > $1.value.tally.weight }.prefix(KeptTraceIndex.callsMax).map {
+      (names[calls[$0.key].first], names[calls[$0.key].second], $0.value.summary)
+    }
   }
 
   /// The document of `/v1/latency`: the durations of an operation's spans; without an operation, of those by

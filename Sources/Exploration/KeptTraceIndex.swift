@@ -221,6 +221,8 @@ public struct KeptTraceIndex: Sendable {
       rows[number].rootOperation = operation
       rows[number].flags.insert(.hasRoot)
     }
+    rows[number].earliest = min(rows[number].earliest, brief.start)
+    rows[number].latest = max(rows[number].latest, brief.start &+ brief.duration)
     rows[number].spansRead &+= 1
     if brief.isError {
       rows[number].errorsRead &+= 1
@@ -235,17 +237,15 @@ public struct KeptTraceIndex: Sendable {
     // In use while it is counted, whether the trace's list has room for it or not.
     pairs.retain(pair)
     let spansBefore = list(pair, info, in: number)
-    count(brief, pair, before: Double(spansBefore), minute)
+    count(
+      pair, weight: brief.weight, before: Double(spansBefore), duration: brief.duration,
+      isError: brief.isError, minute)
     pairs.release(pair, &names)
-    var callsBefore = spansBefore
-    if brief.isEntry {
-      let entry = pairs.take(PairPool.Pair(first: service, second: PairPool.entry), &names)
-      pairs.retain(entry)
-      callsBefore = list(entry, info, in: number)
-      count(brief, entry, before: Double(callsBefore), minute)
-      pairs.release(entry, &names)
-    }
-    link(brief, service, Double(callsBefore), minute)
+    var call = WaitingCall(
+      trace: brief.traceID, isEntry: brief.isEntry, service: service, weight: brief.weight,
+      before: Double(spansBefore), duration: brief.duration, isError: brief.isError)
+    if brief.isEntry { call.before = countEntry(call, minute) }
+    link(brief, call, record.links(of: brief), minute)
     names.release(service)
     names.release(operation)
     stepBytes += (steps[minute]?.byteCount ?? 0) - before
@@ -253,7 +253,7 @@ public struct KeptTraceIndex: Sendable {
 
   /// Notes a span of a pair in the trace's list; returns how many there were before. The caller's use of the
   /// pair becomes the list's, or ends.
-  private mutating func list(_ pair: UInt32, _ info: PairInfo, in number: Int) -> Int {
+  mutating func list(_ pair: UInt32, _ info: PairInfo, in number: Int) -> Int {
     if let place = words.find(pair, in: rows[number].pairs) {
       var known = PairInfo(word: words[after: place])
       let before = known.count
@@ -272,51 +272,15 @@ public struct KeptTraceIndex: Sendable {
     return 0
   }
 
-  private mutating func count(_ brief: SpanBrief, _ pair: UInt32, before: Double, _ minute: Int64) {
+  mutating func count(
+    _ pair: UInt32, weight: Double, before: Double, duration: UInt64, isError: Bool, _ minute: Int64
+  ) {
     if steps[minute]?.operations[pair] == nil { pairs.retain(pair) }
     var step = steps.removeValue(forKey: minute) ?? TrafficStep()
-    step.operations[pair, default: Tally()].add(
-      weight: brief.weight, count: 1, before: before, isError: brief.isError)
-    let cell = UInt64(pair) << 8 | UInt64(LatencyScale.number(of: brief.duration))
+    step.operations[pair, default: Tally()].add(weight: weight, count: 1, before: before, isError: isError)
+    let cell = UInt64(pair) << 8 | UInt64(LatencyScale.number(of: duration))
     step.operationCells[cell, default: LatencyCell()].add(
-      LatencyCell(weight: brief.weight, samples: 1, errors: brief.isError ? 1 : 0))
-    steps[minute] = step
-  }
-
-  // MARK: Calls
-
-  private mutating func link(_ brief: SpanBrief, _ service: UInt32, _ before: Double, _ minute: Int64) {
-    let trace = brief.traceID.high ^ brief.traceID.low
-    names.retain(service)
-    let key = CallLinker.key(trace: trace, span: brief.spanID)
-    for call in linker.note(key, service: service, &names) {
-      count(call, from: service, minute)
-      names.release(call.service)
-    }
-    guard brief.parentID != 0 else { return }
-    let call = WaitingCall(
-      service: service, weight: brief.weight, before: before, duration: brief.duration,
-      isError: brief.isError)
-    let parent = CallLinker.key(trace: trace, span: brief.parentID)
-    if let caller = linker.service(of: parent) {
-      count(call, from: caller, minute)
-    } else {
-      names.retain(service)
-      linker.wait(for: parent, call, &names)
-    }
-  }
-
-  private mutating func count(_ call: WaitingCall, from caller: UInt32, _ minute: Int64) {
-    guard caller != call.service else { return }
-    let number = calls.take(PairPool.Pair(first: caller, second: call.service), &names)
-    var step = steps.removeValue(forKey: minute) ?? TrafficStep()
-    // The step has one use of it.
-    if step.calls[number] != nil { calls.release(number, &names) }
-    step.calls[number, default: Tally()].add(
-      weight: call.weight, count: 1, before: call.before, isError: call.isError)
-    let cell = UInt64(number) << 8 | UInt64(LatencyScale.number(of: call.duration))
-    step.callCells[cell, default: LatencyCell()].add(
-      LatencyCell(weight: call.weight, samples: 1, errors: call.isError ? 1 : 0))
+      LatencyCell(weight: weight, samples: 1, errors: isError ? 1 : 0))
     steps[minute] = step
   }
 
@@ -383,6 +347,7 @@ public struct KeptTraceIndex: Sendable {
     stepBytes -= step.byteCount
     for pair in step.operations.keys { pairs.release(pair, &names) }
     for call in step.calls.keys { calls.release(call, &names) }
+    for link in step.links.keys { calls.release(link, &names) }
   }
 }
 

@@ -17,8 +17,17 @@ struct SpanBrief {
   var weight: Double
   var content: ByteRange
 
-  /// Whether a call enters its service with it.
+  /// Whether a call enters its service with it, whatever its parent is.
   var isEntry: Bool { parentID == 0 || kind == 2 || kind == 5 }
+}
+
+/// A span that another one links to.
+struct LinkedSpan: Hashable {
+  var traceID: TraceID
+  var spanID: UInt64
+
+  /// More links of a span are not followed: a batch of messages may have one for each.
+  static let countMax = 128
 }
 
 /// Reads records of kept spans.
@@ -46,6 +55,23 @@ struct BriefReader {
 }
 
 extension RawSpan {
+  /// The spans that a span links to, each once; not its own parent.
+  func links(of brief: SpanBrief) -> Set<LinkedSpan> {
+    var found: Set<LinkedSpan> = []
+    var cursor = WireCursor(brief.content)
+    do throws(MalformedInput) {
+      while found.count < LinkedSpan.countMax, let message = try cursor.next(SpanField.links, in: self) {
+        let link = try WholeSpan.Link(message, in: self)
+        guard link.traceID.count == 16, link.spanID.count == 8 else { continue }
+        let trace = link.traceID.withRawBytes { TraceID(in: $0, at: 0) }
+        let span = link.spanID.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+        guard !trace.isZero, span != 0, trace != brief.traceID || span != brief.parentID else { continue }
+        found.insert(LinkedSpan(traceID: trace, spanID: span))
+      }
+    } catch {}
+    return found
+  }
+
   /// A run of the record as text; what is not UTF-8 becomes U+FFFD.
   func text(_ range: ByteRange) -> String {
     String(decoding: bytes(range), as: UTF8.self)

@@ -7,7 +7,10 @@ public struct TraceQuery: Sendable {
   /// In which order traces come.
   public enum Order: String, Sendable {
     case newest
+    /// By the duration of the root.
     case longest
+    /// By the duration of the whole trace.
+    case longestWhole = "longest_whole"
   }
 
   /// The service of one of the trace's spans, and its operation.
@@ -18,7 +21,7 @@ public struct TraceQuery: Sendable {
   public var reason, policy: String?
   /// Whether it has an error; nil for either.
   public var hasError: Bool?
-  /// Bounds of the trace's duration in nanoseconds.
+  /// Bounds of the root's duration in nanoseconds.
   public var durations: ClosedRange<UInt64> = 0...UInt64.max
   /// Whether the bounds are those of the service's spans, as in Jaeger.
   public var areDurationsOfSpans = false
@@ -39,8 +42,10 @@ public struct FoundTrace: Sendable {
   public var id: TraceID
   /// When it started: nanoseconds since 1970.
   public var start: UInt64
-  /// How long it lasted, in nanoseconds.
+  /// How long its root lasted, in nanoseconds; without a root, the whole trace.
   public var duration: UInt64
+  /// From the first start to the last end of any of its spans that were read; at least `duration`.
+  public var wholeDuration: UInt64
   /// Its root's names, or empty texts.
   public var service, operation: String
   public var spans, errors: Int
@@ -64,6 +69,7 @@ public struct FoundTrace: Sendable {
       json.set("trace_id", id.description)
       json.set("start_ns", String(start))
       json.set("duration_ns", Double(duration))
+      json.set("whole_duration_ns", Double(wholeDuration))
       json.set("service", service)
       json.set("operation", operation)
       json.set("spans", spans)
@@ -128,7 +134,13 @@ extension KeptTraceIndex {
     var hits: [(key: UInt64, number: Int)] = []
     for number in rows.start..<rows.end where matches(rows[number], wanted) {
       let row = rows[number]
-      hits.append((query.order == .newest ? row.start : row.duration, number))
+      let key =
+        switch query.order {
+        case .newest: row.start
+        case .longest: row.duration
+        case .longestWhole: row.wholeDuration
+        }
+      hits.append((key, number))
     }
     hits.sort { $0.key > $1.key }
     return (hits.prefix(query.limit).map { found($0.number) }, hits.count)
@@ -200,7 +212,7 @@ extension KeptTraceIndex {
     }
     func has(_ flag: TraceRow.Flags) -> Bool { row.flags.contains(flag) }
     return FoundTrace(
-      id: row.id, start: row.start, duration: row.duration,
+      id: row.id, start: row.start, duration: row.duration, wholeDuration: row.wholeDuration,
       service: has(.hasRoot) ? names[row.rootService] : "",
       operation: has(.hasRoot) ? names[row.rootOperation] : "", spans: Int(row.spans),
       errors: Int(row.errors), isFinal: has(.isFinal), isSlow: has(.isSlow), isLate: has(.isLate),

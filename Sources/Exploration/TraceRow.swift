@@ -28,6 +28,9 @@ struct TraceRow {
   /// Of the root span, or the earliest of any.
   var start: UInt64
   var duration: UInt64 = 0
+  /// Of the spans that were read: the first start and the last end.
+  var earliest = UInt64.max
+  var latest: UInt64 = 0
   /// Log time of the verdict, or of the first record, in nanoseconds.
   var time: Int64
   var weight: Double = 1
@@ -49,6 +52,9 @@ struct TraceRow {
   var places = WordList()
   /// A Bloom filter of its attributes: see `TagFilter`.
   var tags = TagFilter()
+
+  /// From the first start to the last end of any span: longer than the root where work goes on after it.
+  var wholeDuration: UInt64 { max(duration, latest > earliest ? latest - earliest : 0) }
 
   var spans: UInt32 { max(spanCount, spansRead) }
   var errors: UInt32 { max(errorCount, errorsRead) }

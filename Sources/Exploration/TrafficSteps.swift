@@ -82,14 +82,17 @@ struct TrafficStep {
   /// By the pair's number and, in the low eight bits, the class.
   var operationCells: [UInt64: LatencyCell] = [:]
   var callCells: [UInt64: LatencyCell] = [:]
+  /// The same of links, from the service that is linked to.
+  var links: [UInt32: Tally] = [:]
+  var linkCells: [UInt64: LatencyCell] = [:]
 
   /// A dictionary's entry with its share of empty room.
   private static let tallyBytes = 64
   private static let cellBytes = 44
 
   var byteCount: Int {
-    (operations.count + calls.count) * TrafficStep.tallyBytes
-      + (operationCells.count + callCells.count) * TrafficStep.cellBytes
+    (operations.count + calls.count + links.count) * TrafficStep.tallyBytes
+      + (operationCells.count + callCells.count + linkCells.count) * TrafficStep.cellBytes
   }
 }
 

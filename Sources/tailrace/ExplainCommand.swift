@@ -246,7 +246,7 @@ private struct StoryTree {
     let service =
       span.service.isEmpty ? "(no service)" : printable(span.service, most: Self.nameMax)
     var line = "\(indent)\(service)  \(printable(span.name, most: Self.nameMax))  "
-    line += Int64(clamping: span.durationNs).asDuration
+    line += "+\(Int64(clamping: span.afterNs).asDuration)  \(Int64(clamping: span.durationNs).asDuration)"
     if span.parentId != nil, depth == 0 { line += "  (parent missing)" }
     if span.isError { line += "  ERROR" }
     if span.isErrorOrigin { line += "  <- the error began here" }

@@ -8,15 +8,18 @@ import Testing
 
   /// A recording as a Collector writes it: a root and a failed child with hostile names.
   private func recording(in directory: WorkingDirectory) throws -> String {
-    func span(_ id: String, _ parent: String, _ name: String, _ end: Int, _ status: Int) -> String {
+    func span(
+      _ id: String, _ parent: String, _ name: String, _ end: Int, _ status: Int, start: Int = 1_000_000_000
+    ) -> String {
       """
       {"traceId":"\(Self.id)","spanId":"\(id)","parentSpanId":"\(parent)","name":"\(name)",\
-      "startTimeUnixNano":"1000000000","endTimeUnixNano":"\(end)","status":{"code":\(status)}}
+      "startTimeUnixNano":"\(start)","endTimeUnixNano":"\(end)","status":{"code":\(status)}}
       """
     }
     let root = span("0000000000000001", "", "GET \\u001b[2J\\n\\u202e/x", 1_250_000_000, 0)
     let child = span(
-      "0000000000000002", "0000000000000001", String(repeating: "n", count: 5000), 1_100_000_000, 2)
+      "0000000000000002", "0000000000000001", String(repeating: "n", count: 5000), 1_100_000_000, 2,
+      start: 1_020_000_000)
     let line = """
       {"resourceSpans":[{"resource":{"attributes":[{"key":"service.name",\
       "value":{"stringValue":"shop\\u0007"}}]},"scopeSpans":[{"spans":[\(root),\(child)]}]}]}
@@ -31,6 +34,7 @@ import Testing
     #expect(run.output.hasPrefix("trace      \(Self.id): kept by errors\n"))
     for part in [
       "the error began here", "closed", "yes  errors", "no   slow", "\\u{1b}[2J\\u{a}\\u{202e}/x",
+      "  +0 ns  250 ms\n", "…  +20 ms  80 ms  ERROR  <- the error began here",
     ] {
       #expect(run.output.contains(part), "\(part) is not in \(run.output)")
     }
@@ -44,7 +48,8 @@ import Testing
     let run = try CommandRun("explain", Self.id, recording(in: directory), "--json")
     let story = try run.json()
     #expect(story["verdict"] as? String == "keep" && story["trace_id"] as? String == Self.id)
-    #expect((story["spans"] as? [[String: Any]])?.count == 2)
+    let spans = story["spans"] as? [[String: Any]]
+    #expect(spans?.map { $0["after_ns"] as? Int } == [0, 20_000_000])
     #expect((story["policies"] as? [[String: Any]])?.count == 3)
   }
 

@@ -180,6 +180,43 @@ import Topology
     #expect(silent[4].receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
   }
 
+  /// Pages that wait to be made are bounded, and so are the requests for one of them: who comes then is told
+  /// to come again, and who waits gets the page all the same.
+  @Test(arguments: [true, false]) func waitingRequestsAreBounded(_ areDifferent: Bool) throws {
+    var limits = ConsoleLimits()
+    limits.connections = 400
+    let isHeld = Mutex(true)
+    let begun = Mutex(0)
+    let console = try Console(ConsoleSettings(address: "127.0.0.1", port: 0), limits: limits) { path in
+      guard path == "/slow" else { return ConsoleResponse(body: "ok\n") }
+      begun.withLock { $0 += 1 }
+      while isHeld.withLock({ $0 }) { usleep(1000) }
+      return ConsoleResponse(body: "made\n")
+    }
+    defer { console.stop() }
+    let port = try #require(Int(console.place.split(separator: ":").last ?? ""))
+    defer { isHeld.withLock { $0 = false } }
+    func ask(_ query: String) throws -> RawConnection {
+      let connection = try RawConnection(port: port)
+      connection.send("GET /slow?\(query) HTTP/1.1\r\n\r\n")
+      return connection
+    }
+    let first = try ask("first")
+    try wait { begun.withLock { $0 } == 1 }
+    let waiting = try (0..<256).map { try ask(areDifferent ? "\($0)" : "same") }
+    // A request is read only after all that came before it: one at a time tells that these are waiting.
+    for number in 0..<3 {
+      let refused = try ask(areDifferent ? "more\(number)" : "same")
+      #expect(refused.receive()?.hasPrefix("HTTP/1.1 503 ") == true)
+    }
+    #expect(try probe(port).status == "HTTP/1.1 200 OK")
+    isHeld.withLock { $0 = false }
+    for connection in [first] + waiting {
+      #expect(connection.receive()?.hasPrefix("HTTP/1.1 200 ") == true)
+    }
+    #expect(begun.withLock { $0 } == (areDifferent ? 257 : 2))
+  }
+
   private func wait(until isTrue: () -> Bool) throws {
     let deadline = ContinuousClock.now + .seconds(20)
     while !isTrue() {

@@ -46,6 +46,40 @@ private func expectSpan(
     try expectSpan(#""localEndpoint":{},"remoteEndpoint":null,"tags":null"#, becomes: "")
   }
 
+  /// OpenTelemetry has one address: that of version 4, in whatever order they come.
+  @Test(arguments: [
+    #""ipv4":"10.0.0.1","ipv6":"2001:db8::c001""#, #""ipv6":"2001:db8::c001","ipv4":"10.0.0.1""#,
+  ])
+  func endpointsWithBothAddresses(_ addresses: String) throws {
+    let attributes = #"""
+      "attributes":[\#(text("network.local.address", "10.0.0.1")),
+      \#(text("network.peer.address", "10.0.0.1"))]
+      """#
+    try expectSpan(
+      #""localEndpoint":{\#(addresses)},"remoteEndpoint":{\#(addresses)}"#, becomes: attributes)
+  }
+
+  /// A lane's room for a record is smaller than what it may become: then it is as one that is too large, and
+  /// nothing of it is written.
+  @Test func convertedRecordsHaveTheCallersLimit() throws {
+    let json = Array(#"[{\#(ids),\#(times),"name":"\#(String(repeating: "n", count: 1000))"}]"#.utf8)
+    let whole = try converted(json, .zipkinJSON)
+    var converter = SpanConverter(.zipkinJSON)
+    for bytesMax in [whole.count, whole.count - 1, 0] {
+      var writer = WireWriter()
+      writer.varintField(1, 7)
+      let before = writer.bytes
+      var error: MalformedInput?
+      do throws(MalformedInput) {
+        try json.withRawBytes { (raw) throws(MalformedInput) in
+          try converter.convert(raw, into: &writer, bytesMax: bytesMax)
+        }
+      } catch let thrown { error = thrown }
+      #expect(error?.reason == (bytesMax < whole.count ? .recordTooLarge : nil), "\(bytesMax)")
+      #expect(writer.bytes == before + (error == nil ? whole : []))
+    }
+  }
+
   @Test func tagsAndAnnotations() throws {
     try expectSpan(
       #"""

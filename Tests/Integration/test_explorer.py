@@ -7,11 +7,13 @@ import random
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
+import jaeger_mcp
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -129,7 +131,7 @@ def test_every_route_answers_about_kept_traces(broker, run, explore):
         assert (row["error"], row["errors"], row["spans"], row["policy"]) == (True, 1, 2, "errors")
         assert row["service"] == "front" and row["operation"] == "GET /"
         assert sorted(each["name"] for each in row["services"]) == ["back", "front"]
-        assert row["duration_ns"] == 200 * MS
+        assert row["duration_ns"] == row["whole_duration_ns"] == 200 * MS
     errors = explorer.json("/v1/traces", error=1)
     assert {each["trace_id"] for each in errors["traces"]} == set(failed)
     slow = explorer.json("/v1/traces", min_duration="100ms", sort="longest")
@@ -318,7 +320,7 @@ class Secure:
         certificate, key = authority.issue("console")
         users = directory / f"{name}-users"
         users.write_text("ann:secret\n")
-        topology = TailSampling(name, policies=(EVERYTHING,))
+        topology = self.topology = TailSampling(name, policies=(EVERYTHING,))
         options = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--auth-file", str(users)]
         self.explorer = explore(topology, "--address", "0.0.0.0", *options, user="ann:secret")
         assert self.explorer.address.startswith("https://0.0.0.0:")
@@ -327,8 +329,13 @@ class Secure:
         self.trusts = ssl.create_default_context(cafile=authority.certificate)
         self.explorer.trusts = self.trusts
 
-    def connect(self) -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0) -> ssl.SSLSocket:
+        raw = socket.socket()
+        raw.settimeout(60)
+        if receive_buffer:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        raw.bind((source, 0))
+        raw.connect(("127.0.0.1", self.port))
         return self.trusts.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
 
 
@@ -398,6 +405,148 @@ def test_unfinished_handshakes_keep_nobody_out(explore, session_children):
     metrics = secure.explorer.get("/metrics")[1].decode()
     displaced = re.search(r'closed_connections_total\{reason="displaced"\} (\d+)', metrics)
     assert int(displaced[1]) >= 144
+
+
+def hello() -> bytes:
+    """The first message of a handshake."""
+    sent = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="console").do_handshake()
+    return sent.read()
+
+
+def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children):
+    """Handshakes that begin and then fail, end, or stand still, as many as can be sent, from one address: who
+    is connected is answered all the while, and so is who comes from another address."""
+    secure = Secure(explore, session_children.directory / "tls", "explorer-flood")
+    first = hello()
+    is_over = threading.Event()
+    counts = [0, 0, 0]
+
+    def flood(kind: int) -> None:
+        standing: list[socket.socket] = []
+        while not is_over.is_set():
+            with contextlib.suppress(OSError):
+                connection = socket.create_connection(("127.0.0.1", secure.port), timeout=20)
+                connection.sendall(first)
+                counts[kind] += 1
+                if kind == 0:
+                    # An alert in place of the client's part.
+                    connection.sendall(bytes.fromhex("15030300020228"))
+                if kind < 2:
+                    connection.close()
+                    continue
+                standing.append(connection)
+                if len(standing) > 200:
+                    standing.pop(0).close()
+
+    threads = [threading.Thread(target=flood, args=(kind,), daemon=True) for kind in range(3)]
+    with secure.connect() as known:
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: min(counts) >= 50, "the flood")
+        for _ in range(20):
+            # The one who is connected, and one who comes.
+            known.sendall(request("/livez"))
+            assert received(known, b"\r\n\r\nok\n").startswith(b"HTTP/1.1 200 OK\r\n")
+            with secure.connect(source="127.0.0.2") as other:
+                other.sendall(request("/livez", close=True))
+                assert received(other).startswith(b"HTTP/1.1 200 OK\r\n")
+        before = min(counts)
+        wait_until(lambda: min(counts) > before, "the flood, which still goes on")
+    is_over.set()
+    for thread in threads:
+        thread.join(timeout=60)
+    metrics = secure.explorer.get("/metrics")[1].decode()
+    failed = re.search(r'closed_connections_total\{reason="handshake"\} (\d+)', metrics)
+    assert int(failed[1]) > 10, metrics
+    assert secure.explorer.child.stop() == 0
+
+
+def test_large_answers_over_tls_are_those_of_plain_http(broker, run, explore, session_children):
+    """An answer is sent in pieces of 64 KiB, each once the one before has gone: nothing is lost or doubled,
+    however slowly and in whatever pieces it is read."""
+    secure = Secure(explore, session_children.directory / "tls", "explorer-large")
+    broker.create(secure.topology.spans, *secure.topology.outputs, partitions=2)
+    worker = run(secure.topology)
+    maker = Maker(3)
+    for number in range(300):
+        maker.trace(broker, secure.topology.spans, user="u" * (number * 10))
+    broker.flush()
+    has_traces(secure.explorer, 300)
+    plain = explore(secure.topology)
+    has_traces(plain, 300)
+    path = "/api/traces?service=front&limit=1500"
+    status, wanted, _ = plain.get(path)
+    assert status == 200 and len(wanted) > 5 * (64 << 10) and len(json.loads(wanted)["data"]) == 300
+    assert secure.explorer.get(path)[1] == wanted
+    # Twice on one connection, read a little at a time, with little room for what is on its way.
+    with secure.connect(receive_buffer=4096) as connection:
+        for close in (False, True):
+            connection.sendall(request(path, close=close))
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(1)
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert int(re.search(rb"Content-Length: (\d+)", head)[1]) == len(wanted)
+            body = b""
+            while len(body) < len(wanted):
+                more = connection.recv(min(1 + len(body) % 7919, len(wanted) - len(body)))
+                assert more, len(body)
+                body += more
+            assert body == wanted
+        assert connection.recv(1) == b""
+    assert worker.stop() == 0
+
+
+def test_a_client_of_jaegers_that_is_not_ours(broker, run, explore):
+    """jaeger-mcp, which serves Jaeger's query API to assistants, and knows Jaeger's answers only."""
+    topology = TailSampling("explorer-client", policies=(ERRORS, EVERYTHING))
+    broker.create(topology.spans, *topology.outputs, partitions=2)
+    worker = run(topology)
+    explorer = explore(topology)
+    maker = Maker(5)
+    plain = [maker.trace(broker, topology.spans, user=f"u{number}") for number in range(6)]
+    failed = [maker.trace(broker, topology.spans, error=True, milliseconds=200) for _ in range(3)]
+    broker.flush()
+    has_traces(explorer, 9)
+    client = jaeger_mcp.JaegerClient.from_env(url=explorer.address)
+
+    def search(**query) -> set[str]:
+        return {each.trace_id for each in client.search_traces("front", **query)}
+
+    assert client.list_services() == ["back", "front"]
+    assert search(limit=100) == {*plain, *failed}
+    assert len(search(limit=4)) == 4
+    assert search(operation="GET /", tags={"user": "u3"}) == {plain[3]}
+    assert search(min_duration="100ms") == set(failed)
+    assert search(max_duration="100ms") == set(plain)
+    now = time.time_ns() // 1000
+    assert search(time_from=now - 3600 * 10**6, time_to=now) == {*plain, *failed}
+    assert search(time_from=now - 7200 * 10**6, time_to=now - 3600 * 10**6) == set()
+    (summary,) = (each for each in client.search_traces("front", limit=100) if each.trace_id == failed[0])
+    assert (summary.root_service, summary.root_operation, summary.span_count) == ("front", "GET /", 2)
+    assert (summary.service_count, summary.errors_count, summary.duration_us) == (2, 1, 200_000)
+    trace = client.get_trace(failed[0])
+    assert (trace.root_service, trace.duration_us, trace.service_count, trace.errors_count) == ("front", 200_000, 2, 1)
+    (child,) = (span for span in trace.spans if span.error)
+    (root,) = (span for span in trace.spans if not span.error)
+    assert (child.service_name, child.operation, child.duration_us) == ("back", "query", 1000)
+    assert child.parent_span_id == root.span_id and root.parent_span_id is None
+    assert child.tags["span.kind"] == "server" and child.logs and root.tags["user"] == "u"
+    assert [(edge.parent, edge.child, edge.call_count) for edge in client.get_dependencies()] == [("front", "back", 9)]
+    compared = client.compare_traces(plain[0], plain[1])
+    assert not compared.added_spans and not compared.removed_spans
+    (operation,) = client.span_statistics("back", limit=50).stats[1:]
+    assert (operation.operation, operation.count, operation.error_count) == ("query", 9, 3)
+    path = client.critical_path(failed[0])
+    assert path["root_operation"] == "GET /" and path["total_duration_us"] == 200_000
+    assert {each.trace_id for each in client.fetch_traces(plain[:2])} == set(plain[:2])
+    with pytest.raises(Exception, match="404"):
+        client.get_trace("1" * 32)
+    client.close()
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize(

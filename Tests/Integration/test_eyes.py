@@ -1,12 +1,16 @@
 """What people see: a recording of a topic decides as the worker did, and a trace's story is what happened."""
 
 import contextlib
+import gzip
 import json
 import re
 import signal
 import socket
 import threading
+import time
+import uuid
 
+import cramjam
 import pytest
 from confluent_kafka import Producer
 
@@ -15,7 +19,14 @@ from otlp import Maker, otlp_json, spans_in, traces_data
 from outcomes import Outcomes
 from proxy import Proxy
 from test_console import Console, produce
+from test_explorer import Explorer
 from topologies import ERRORS, SLOW, TailSampling, baseline
+
+
+
+def zstandard_compress(data: bytes) -> bytes:
+    return bytes(cramjam.zstd.compress(data))
+
 
 KEY = "0123456789abcdef0123456789abcdef\n"
 
@@ -112,6 +123,68 @@ def test_all_codecs_are_read(broker, tailrace, write, tmp_path, codec):
         again = tmp_path / "again.otlp"
         assert recorded(tailrace("record", write(other), "-o", again, "--topic", topology.spans)) == len(sent)
         assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard_compress], ids=["gzip", "zstd"])
+def test_compressed_values_of_another_topic_are_read(broker, tailrace, write, tmp_path, compress):
+    """Values that a producer's exporter has compressed, in a topic that the topology does not describe."""
+    maker = Maker(seed=24)
+    sent = [traces_data(maker.trace(maker.trace_id(), error=True)) for _ in range(20)]
+    producer = Producer({"bootstrap.servers": broker.address})
+    for encode in (lambda each: each.SerializeToString(), otlp_json):
+        topology = TailSampling(f"values-{uuid.uuid4().hex[:8]}")
+        broker.create(topology.spans, partitions=1)
+        for each in sent:
+            producer.produce(topology.spans, compress(encode(each)))
+        assert producer.flush(30) == 0
+        path = tmp_path / "a.otlp"
+        other = TailSampling("values-other")
+        result = tailrace("record", write(other), "-o", path, "--topic", topology.spans, "--quiet")
+        assert recorded(result) == len(sent), result.stdout
+        assert len(list(spans_in(records_of(path)))) == sum(len(each.resource_spans[0].scope_spans[0].spans) for each in sent)
+
+
+def test_a_trace_is_found_whatever_form_its_key_has(broker, tailrace, write):
+    """As 32 digits, or as the 16 bytes, which lead to other partitions; and of JSON, too."""
+    maker = Maker(seed=25)
+    producer = Producer({"bootstrap.servers": broker.address})
+    for encoding, encode in (("otlp_proto", lambda each: each.SerializeToString()), ("otlp_json", otlp_json)):
+        topology = TailSampling(f"explain-keys-{encoding[5:]}", encoding=encoding)
+        broker.create(topology.spans, *topology.outputs, partitions=32)
+        traces = [maker.trace_id() for _ in range(6)]
+        for number, trace in enumerate(traces):
+            key = bytes.fromhex(trace) if number % 2 else trace.encode()
+            producer.produce(topology.spans, encode(traces_data(maker.trace(trace))), key)
+        assert producer.flush(30) == 0
+        for trace in traces:
+            result = tailrace("explain", trace, "--topology", write(topology), "--json", "--quiet")
+            assert result.returncode == 0, result.stdout
+            assert json.loads(result.stdout)["span_count"] == 4
+
+
+def test_the_consoles_stories_have_less_patience(broker, children, write):
+    """A partition that gives nothing ends a search of the command after a minute; of the console, where others
+    wait behind it, after ten seconds."""
+    topology = TailSampling("explain-patience")
+    broker.create(topology.spans, *topology.outputs, partitions=1)
+    maker = Maker(seed=26)
+    trace = maker.trace_id()
+    broker.produce(topology.spans, traces_data(maker.trace(trace)).SerializeToString(), trace.encode())
+    broker.flush()
+    proxy = Proxy(int(broker.address.rpartition(":")[2]))
+    command = [TAILRACE, "console", write(topology), "--port", "0"]
+    console = Explorer(children.start("console-patience", command, {"BROKER": proxy.address}))
+    assert console.json(f"/v1/explain/{trace}")["span_count"] == 4
+    proxy.swallows_fetches = True
+    begin = time.monotonic()
+    status, body, _ = console.get(f"/v1/explain/{trace}")
+    assert status == 404 and b"nothing is known" in body, body
+    # One topic gives nothing, and has to be given up; the request has a minute in all.
+    assert time.monotonic() - begin < 50
+    assert console.get("/v1/status")[0] == 200
+    proxy.swallows_fetches = False
+    assert console.json(f"/v1/explain/{trace}")["span_count"] == 4
+    assert console.child.stop() == 0
 
 
 def records_of(path) -> list[bytes]:

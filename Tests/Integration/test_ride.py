@@ -200,3 +200,18 @@ def check_console(told: Told, trace_id: str) -> None:
 
     trace = wait_until(found, "the trace in the console")
     assert {span["service"] for span in trace["spans"]} == SERVICES
+
+    def get(path: str) -> dict:
+        with urllib.request.urlopen(f"{address}{path}", timeout=30) as response:
+            return json.load(response)
+
+    # The job has no span by which a call enters, but its parent is the worker's.
+    shown = get("/v1/map?from=-1h")
+    assert {each["name"] for each in shown["services"]} >= SERVICES
+    calls = {(parent[0], child[0]) for child, parent in TREE if parent and parent[0] != child[0]}
+    assert {(each["from"], each["to"]) for each in shown["calls"]} >= calls and ("worker", "nightly") in calls
+    dependencies = {(each["parent"], each["child"]) for each in get("/api/dependencies")["data"]}
+    assert dependencies >= calls
+    # It went on long after the shop had answered.
+    (row,) = [each for each in get("/v1/traces?sort=longest_whole&limit=1500")["traces"] if each["trace_id"] == trace_id]
+    assert row["whole_duration_ns"] > LAST_HOP * 10**9 > row["duration_ns"]

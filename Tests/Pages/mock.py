@@ -109,6 +109,8 @@ class World:
             "trace_id": f"{at + 1:08x}{draw.getrandbits(96):024x}",
             "start_ns": str(start),
             "duration_ns": int(milliseconds * 1e6),
+            # Some go on after their roots.
+            "whole_duration_ns": int(milliseconds * 1e6) + (7 * 10**9 if at % 19 == 4 else 0),
             "service": service,
             "operation": draw.choice(HOSTILE if self.scenario.hostile else OPERATIONS[service]),
             "spans": spans,
@@ -146,8 +148,8 @@ class World:
             rows = [
                 row for row in rows if int(query["from"][0]) <= int(row["start_ns"]) <= int(query["to"][0])
             ]
-        if query.get("sort") == ["longest"]:
-            rows = sorted(rows, key=lambda row: -row["duration_ns"])
+        if key := {"longest": "duration_ns", "longest_whole": "whole_duration_ns"}.get(query.get("sort", [""])[0]):
+            rows = sorted(rows, key=lambda row: -row[key])
         return rows
 
     def traces(self, query: dict[str, list[str]]) -> dict:
@@ -333,8 +335,16 @@ class World:
         return {
             "services": [{"name": name, **figures(draw.randint(100, 90_000))} for name in names],
             "calls": [{"from": a, "to": b, **figures(draw.randint(20, 60_000))} for a, b in sorted(pairs)],
+            # One beside a call, one alone.
+            "links": [{"from": names[a], "to": names[b], **figures(70)} for a, b in self.links(names, pairs)],
             "truncated": False,
         }
+
+    def links(self, names: list[str], pairs: set[tuple]) -> list[tuple[int, int]]:
+        if len(names) < 3:
+            return []
+        first, second = sorted(pairs)[0]
+        return [(names.index(first), names.index(second)), (len(names) - 1, 0)]
 
     def explain(self, trace_id: str) -> dict | None:
         if not (document := self.trace(trace_id)):
@@ -408,6 +418,7 @@ class World:
                     "service": s["service"],
                     "name": s["operation"],
                     "start_ns": int(s["start_ns"]),
+                    "after_ns": int(s["start_ns"]) - min(int(one["start_ns"]) for one in spans[:1]),
                     "duration_ns": s["duration_ns"],
                     "is_error": s["status"] == "error",
                     "is_error_origin": False,

@@ -25,11 +25,40 @@ def path(spans: str) -> str:
 
 
 def test_the_critical_path_leads_back_from_the_end(run):
-    # c outlives its parent: it is cut. a ends within b, so it is not waited for. d starts after its parent's
-    # end.
+    # a ends within b, so it is not waited for. d outlives its parent, which is no end of the trace: it is cut.
+    spans = """span('r', null, 0, 100), span('a', 'r', 10, 40), span('b', 'r', 30, 80),
+      span('c', 'b', 60, 75), span('d', 'c', 70, 90)"""
+    assert run(path(spans)) == {"r": [[0, 30], [80, 100]], "b": [[30, 60], [75, 80]], "c": [[60, 70]], "d": [[70, 75]]}
+
+
+def test_the_critical_path_leads_to_the_end_of_the_trace(run):
+    # c ends after the root: nobody waited for it, but the trace lasts as long as it does. d ended before.
     spans = """span('r', null, 0, 100), span('a', 'r', 10, 40), span('b', 'r', 30, 80),
       span('c', 'r', 85, 120), span('d', 'r', 105, 110)"""
-    assert run(path(spans)) == {"r": [[0, 30], [80, 85]], "b": [[30, 80]], "c": [[85, 100]]}
+    assert run(path(spans)) == {"r": [[0, 30], [80, 85]], "b": [[30, 80]], "c": [[85, 120]]}
+
+
+def test_the_critical_path_goes_through_a_queue(run):
+    # r calls a, which sends p, and answers; the consumer takes p's message 900 later, and calls d. What r did
+    # meanwhile did not delay the end. e is another consumer, done before.
+    spans = """span('r', null, 0, 200), span('a', 'r', 10, 60), span('x', 'r', 60, 190),
+      span('p', 'a', 30, 50, { kind: 'producer' }), span('c', 'p', 950, 1000, { kind: 'consumer' }),
+      span('d', 'c', 960, 990), span('e', 'p', 500, 600)"""
+    assert run(path(spans)) == {
+        "r": [[0, 10]],
+        "a": [[10, 30]],
+        "p": [[30, 50]],
+        "c": [[950, 960], [990, 1000]],
+        "d": [[960, 990]],
+    }
+    assert run(f"""const model = m.traceModel({{ spans: [{spans}] }});
+      return [model.pathDuration, model.pathWaits];""") == [1000, 900]
+
+
+def test_the_critical_path_bears_clocks_that_differ(run):
+    # The last span's parent starts after it, by its host's clock.
+    spans = "span('r', null, 100, 200), span('a', 'r', 250, 260), span('b', 'a', 50, 300)"
+    assert run(path(spans)) == {"b": [[0, 250]]}
 
 
 def test_the_critical_path_goes_down_and_covers_the_root(run):

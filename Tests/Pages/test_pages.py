@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect
 from mock import HOSTILE, PAGES, MockServer
 
 generic = pytest.mark.generic
+# Before the first paint.
+FIRST = ("/ui/app.css", "/ui/early.js", "/ui/icon.svg")
 ROUTES = {
     "overview": ".tiles",
     "traces": "table.traces tbody tr",
@@ -358,6 +360,7 @@ def test_explain(pages, mock):
     expect(page.locator(".verdict")).to_contain_text("Kept by")
     expect(page.locator(".panel > .answers > li")).to_have_count(3)
     expect(page.locator(".answers .answers")).to_contain_text("a root of 250 ms")
+    expect(page.locator("ul.story > li").first).to_contain_text("+0 ns")
     page.get_by_role("link", name="its waterfall").click()
     expect(page.locator(".row").first).to_be_visible()
 
@@ -372,7 +375,76 @@ def test_the_first_content_with_100000_traces(pages, mock):
         print(f"{route}: first content after {paint:.0f} ms")
 
 
+@pytest.mark.parametrize("route", ["traces", "overview", "map"])
+def test_data_are_asked_for_before_the_modules(pages, mock, route):
+    """A page's data are on their way while its modules are loaded, and are asked for once."""
+    server = mock(traces=300)
+    page = pages.open(f"{server.url}/#/{route}")
+    expect(page.locator(ROUTES[route]).first).to_be_visible()
+    expect(page.locator("#controls")).to_have_css("display", "contents")
+    starts = page.evaluate("""Object.fromEntries(performance.getEntriesByType('resource').map((one) =>
+      [new URL(one.name).pathname, one.startTime]))""")
+    for path in (f"/v1/{route}", "/v1/services"):
+        assert starts[path] < min(starts[one] for one in starts if one.startswith("/ui/") and one not in FIRST)
+        assert len([one for one in server.requests if one.split("?")[0] == path]) == 1
+    # What comes later is asked for anew.
+    page.evaluate("location.hash = '#/explain'")
+    expect(page.locator("main.explain form")).to_be_visible()
+    page.evaluate(f"location.hash = '#/{route}'")
+    expect(page.locator(ROUTES[route]).first).to_be_visible()
+    assert len([one for one in server.requests if one.split("?")[0] == f"/v1/{route}"]) == 2
+
+
+def test_all_rows_follow_the_first_ones(pages, mock):
+    page = pages.open(f"{mock(traces=300).url}/#/traces")
+    expect(page.locator("table.traces tbody tr")).to_have_count(200)
+    page.locator("table.traces tbody tr").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator("table.traces tbody tr").last).to_be_focused()
+
+
+def test_a_trace_that_outlasts_its_root_says_so(pages, mock):
+    server = mock(traces=40)
+    page = pages.open(f"{server.url}/#/traces")
+    rows = page.locator("table.traces tbody tr")
+    expect(rows).to_have_count(40)
+    expect(rows.filter(has_text="in all")).to_have_count(2)
+    page.get_by_label("Order").select_option(label="longest in all")
+    search_with(page, server, "sort=longest_whole")
+    expect(page.locator("section.panel header")).to_contain_text("40 kept traces")
+    expect(rows.first).to_contain_text("in all")
+    page.get_by_label("Order").select_option(label="longest root")
+    search_with(page, server, "sort=longest$|sort=longest&")
+    expect(page.get_by_label("Root at least")).to_be_visible()
+
+
+def test_links_are_drawn_where_there_is_no_call(pages, mock):
+    page = pages.open(f"{mock(traces=300).url}/#/map")
+    expect(page.locator("path.edge-line").first).to_be_attached()
+    expect(page.locator("path.edge-line.link")).to_have_count(1)
+    expect(page.locator(".map .head")).to_contain_text("Dotted")
+
+
 # What is sent.
+
+
+def test_the_modules_that_are_asked_for_early_are_those_of_the_pages():
+    early = (PAGES / "early.js").read_text()
+    shared, own = re.search(r"shared = (\[.*?\]);\s*const own = \{(.*?)\};", early, re.DOTALL).groups()
+    named = {page: re.findall(r'"(\w+)"', names) for page, names in re.findall(r"(\w+): (\[.*?\])", own, re.DOTALL)}
+    begin = set(re.findall(r'"(\w+)"', shared))
+
+    def modules(name: str, found: set[str]) -> set[str]:
+        found.add(name)
+        for other in re.findall(r'^(?:import\s[^;]*?|\s*)from "\./(\w+)\.js"', (PAGES / f"{name}.js").read_text(), re.MULTILINE):
+            if other not in found:
+                modules(other, found)
+        return found
+
+    assert modules("app", set()) == begin
+    assert set(named) == set(re.findall(r"import\(\"\./(\w+)\.js\"\)", (PAGES / "app.js").read_text()))
+    for page, names in named.items():
+        assert modules(page, set()) - begin == set(names), page
 
 
 def test_no_page_has_inline_script_or_style():
@@ -388,4 +460,4 @@ def test_no_page_has_inline_script_or_style():
 
 
 def test_the_pages_are_small():
-    assert sum(file.stat().st_size for file in PAGES.iterdir()) < 170_000
+    assert sum(file.stat().st_size for file in PAGES.iterdir()) < 180_000

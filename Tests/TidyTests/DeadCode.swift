@@ -128,7 +128,8 @@ private struct FileNames {
 extension Rules {
   /// Names that are used where the sources don't name them, and by what.
   static let usedFromOutside: [String: String] = [
-    "InboundIn": "NIO", "OutboundOut": "NIO", "channelActive": "NIO", "channelInactive": "NIO",
+    "InboundIn": "NIO", "InboundOut": "NIO", "OutboundOut": "NIO", "handlerAdded": "NIO",
+    "handlerRemoved": "NIO", "channelReadComplete": "NIO", "channelActive": "NIO", "channelInactive": "NIO",
     "channelRead": "NIO", "userInboundEventTriggered": "NIO", "errorCaught": "NIO",
     "CodingKeys": "Codable", "advanced": "Strideable", "callAsFunction": "calls of a value",
     "customMirror": "the standard library", "debugDescription": "the standard library",

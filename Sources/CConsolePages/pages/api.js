@@ -17,13 +17,22 @@ export function address(path, parameters = {}) {
   return url;
 }
 
+/** The answer that was asked for before the modules were loaded: see early.js. It is taken once. */
+function asked(url) {
+  const answer = globalThis.early?.get(url);
+  globalThis.early?.delete(url);
+  return answer;
+}
+
 /** Fetches a document of JSON; throws an error with the server's own words. */
 export async function get(path, parameters, { signal, timeout = 30_000 } = {}) {
   const late = AbortSignal.timeout(timeout);
   let response;
   try {
-    response = await fetch(address(path, parameters),
-      { signal: signal ? AbortSignal.any([signal, late]) : late });
+    const url = address(path, parameters);
+    response = await (asked(url.href)
+      ?? fetch(url, { signal: signal ? AbortSignal.any([signal, late]) : late }));
+    signal?.throwIfAborted();
   } catch (error) {
     if (signal?.aborted) throw error;
     if (late.aborted) throw new Error(`No answer within ${timeout / 1000} s.`);

@@ -106,6 +106,8 @@ async function load(opened, page) {
   try {
     const module = await page();
     if (!opened.signal.aborted) module.open(opened);
+    // What was asked for early is of no use later.
+    globalThis.early?.clear();
   } catch (error) {
     if (!opened.signal.aborted) put(main, failure(error, route));
     console.error(error);

@@ -105,6 +105,8 @@ function spanTree(spans) {
       seen.add(span);
       lines.push(h("li", { style: { "padding-left": `${Math.min(depth, 24)}rem` } },
         service(span.service, colour(span.service)), name(span.name, "bdi.name.soft"),
+        h("span.faint.nowrap", { title: "after the first span's start" },
+          typeof span.after_ns === "number" ? `+${duration(span.after_ns)}` : ""),
         h("span.faint.nowrap", null, duration(span.duration_ns)),
           span.is_error && h("span.mark.error", null,
           span.is_error_origin ? "the error began here" : "error")));

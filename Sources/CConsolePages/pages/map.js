@@ -21,8 +21,10 @@ function show(view, holder, data) {
       ? "Nothing to map yet: the index is still reading."
       : "No kept spans in this time: nothing to map."));
   }
-  const map = new ServiceMap(view, services, data.calls ?? []);
-  const note = h("p.faint", null, "Numbers of calls are estimates from the kept traces, with 99 % intervals.",
+  const links = (data.links ?? []).map((link) => ({ ...link, isLink: true }));
+  const map = new ServiceMap(view, services, [...(data.calls ?? []), ...links]);
+  const note = h("p.faint", null, "Numbers of calls are estimates from the kept traces, with 99 % intervals."
+    + (links.length ? " Dotted: spans that link to another service's." : ""),
     data.truncated || services.length > NODES_MAX
       ? ` The ${exact(Math.min(services.length, NODES_MAX))} services with the most calls are shown.` : "");
   put(holder, h("div.head", null, h("h1", null, `${exact(services.length)} services`), note, map.tools),
@@ -77,11 +79,14 @@ class ServiceMap {
     this.page.note({ service: this.chosen ?? "" });
     const calls = this.chosen === null ? this.calls
       : this.calls.filter((call) => call.from === this.chosen || call.to === this.chosen);
+    // Links are drawn where there is no call.
+    const pair = (call) => JSON.stringify([call.from, call.to]);
+    const called = new Set(calls.filter((call) => !call.isLink).map(pair));
     const near = new Set([this.chosen, ...calls.flatMap((call) => [call.from, call.to])]);
     const services = this.chosen === null ? this.services : this.services.filter((one) => near.has(one.name));
     const start = performance.now();
     // Sweeps cost more in large graphs, and gain less.
-    this.plan = layout(services, calls, services.length > 200 ? 8 : 24);
+    this.plan = layout(services, calls.filter((call) => !call.isLink || !called.has(pair(call))), services.length > 200 ? 8 : 24);
     this.draw();
     this.svg.dataset.milliseconds = Math.round(performance.now() - start);
     this.fit();
@@ -108,11 +113,11 @@ class ServiceMap {
       if (b.isBend) path += `H${b.x + width}`;
     }
     const bad = call.errors_share > 0.01;
-    return s(`path.edge-line${bad ? ".bad" : ""}${isBack ? ".back" : ""}`, { d: path,
+    return s(`path.edge-line${bad ? ".bad" : ""}${isBack ? ".back" : ""}${call.isLink ? ".link" : ""}`, { d: path,
       "stroke-width": (1 + 3.5 * Math.log1p(call.calls || 0) / Math.log1p(this.most)).toFixed(2),
       [isBack ? "marker-start" : "marker-end"]: "url(#tip-of-arrow)",
       onpointermove: (event) => event.buttons
-        || showTip(event, h("p", null, name(call.from), "→", name(call.to)), figures(call)),
+        || showTip(event, h("p", null, name(call.from), call.isLink ? "→ linked by" : "→", name(call.to)), figures(call)),
         onpointerleave: hideTip });
   }
 
@@ -169,10 +174,11 @@ class ServiceMap {
       ["calls", "errors", "p95"].map((text) => h("th.number", { scope: "col" }, text))));
   }
 
-  line(one, text, figures) {
+  line(one, text, figures, isLink) {
     return h("tr", { tabindex: "-1", title: `${interval(figures)} calls`,
       onclick: () => this.select(one?.name ?? text) },
-      h("td.wide", null, service(text, colour(text))), h("td.number", null, count(figures.calls)),
+      h("td.wide", null, service(text, colour(text)), isLink && h("span.faint", null, " link")),
+      h("td.number", null, count(figures.calls)),
       h("td.number", null, figures.errors_share > 0 ? h("span.bad-text", null, share(figures.errors_share))
         : "0"),
       h("td.number", null, duration(figures.p95_ns)));
@@ -182,7 +188,8 @@ class ServiceMap {
     const one = this.byName.get(this.chosen);
     const table = (title, calls, end) => [h("h3", null, title),
       calls.length ? h("table", null, this.head("Service"), h("tbody", null,
-      calls.sort((a, b) => b.calls - a.calls).slice(0, 200).map((call) => this.line(null, call[end], call))))
+      calls.sort((a, b) => b.calls - a.calls).slice(0, 200).map((call) =>
+        this.line(null, call[end], call, call.isLink))))
         : h("p.faint", null, "none seen")];
     put(this.side, h("header", null, h("h2", null, service(one.name, colour(one.name))),
       h("button.more", { type: "button", onclick: () => this.select(null) }, "Show all")),

@@ -55,7 +55,7 @@ function facts(model, span) {
   const list = [["starts", `${duration(span.start - model.low)} into the trace, ${instant(raw.start_ns)}`],
     ["lasts", duration(span.duration)]];
   if (span.onPath) list.push(["critical path",
-    `${duration(span.onPath)}, ${share(span.onPath / (model.root?.duration || 1))} of the root`]);
+    `${duration(span.onPath)}, ${share(span.onPath / model.pathDuration)} of it`]);
   list.push(["kind", span.kind], ["status", shown(raw.status ?? "unset")],
     ["span", h("code", null, cut(shown(span.id), 100))]);
   if (span.parentID) list.push(["parent", h("code", null, cut(shown(span.parentID), 100))]);

@@ -166,11 +166,14 @@ function tools(view, model, chart) {
 /** The services; with their share of the critical path, which tells where the time went. */
 function legend(model) {
   const services = serviceShares(model);
-  const total = services.reduce((sum, one) => sum + one.onPath, 0) || 1;
+  const total = model.pathDuration;
   return [services.slice(0, 24).map((one) => h("span.service",
     { title: `${exact(one.spans)} spans, ${duration(one.onPath)} on the critical path` },
     dot(colour(one.name)), name(one.name), one.onPath > 0 && h("b", null, share(one.onPath / total)))),
-  services.length > 24 && h("span.faint", null, `and ${exact(services.length - 24)} more services`)];
+  services.length > 24 && h("span.faint", null, `and ${exact(services.length - 24)} more services`),
+  // Clocks that differ leave gaps of their own: a share worth telling is more.
+  model.pathWaits > total / 100 && h("span.faint", null, "no span ran ",
+    h("b", null, share(model.pathWaits / total)))];
 }
 
 function showSpan(view, model, panel, chart, span) {

@@ -164,15 +164,38 @@ export function place(model, isCorrected) {
     if (!root || (root.isGhost && !span.isGhost) || span.duration > root.duration) root = span;
   }
   model.root = root;
-  if (root) criticalPath(root);
+  // Of the path: how long it is, and for how long no span is on it.
+  model.pathDuration = root ? Math.max(1, criticalPath(root)) : 1;
+  const onPath = model.spans.concat(model.ghosts).reduce((sum, span) => sum + span.onPath, 0);
+  model.pathWaits = root ? Math.max(0, model.pathDuration - onPath) : 0;
 }
 
-/** The spans that the trace's duration consists of: from the root's end back to the child that finished last,
- * from that one's start to the one that finished last before it, and so on. After CRISP (Zhang et al.,
- * "CRISP: Critical Path Analysis of Large-Scale Microservice Architectures", USENIX ATC 2022): children are
- * cut to their parent; those that start after its end are not waited for. */
+/** The spans that the trace's duration consists of: from its end back to the child that finished last, from
+ * that one's start to the one that finished last before it, and so on. After CRISP (Zhang et al., "CRISP:
+ * Critical Path Analysis of Large-Scale Microservice Architectures", USENIX ATC 2022): children are cut to
+ * their parent; those that start after its end are not waited for.
+ *
+ * But the trace may end after its root: with a span below it that nobody waited for, such as a message's
+ * consumer. Then the path is that span's, and of each of its ancestors what comes before the next one
+ * starts. Between an ancestor's end and that start no span is on it: the work waited, in a queue perhaps.
+ * Returns how long the path is. */
 export function criticalPath(root) {
-  const stack = [{ span: root, from: root.start, to: root.end }];
+  let last = root;
+  for (const span of parentsFirst([root])) if (span.end > last.end) last = span;
+  pathWithin(last, last.start, last.end);
+  // By clocks that differ, a caller may start after the span that it calls.
+  let begin = last.start;
+  for (let span = last.parent; span && last !== root; span = span === root ? null : span.parent) {
+    pathWithin(span, span.start, Math.min(span.end, begin));
+    begin = Math.min(begin, span.start);
+  }
+  return last.end - begin;
+}
+
+/** What a span and those below it did from one time to another, the end of that being waited for. */
+function pathWithin(root, begin, end) {
+  if (end <= begin) return;
+  const stack = [{ span: root, from: begin, to: end }];
   while (stack.length) {
     const { span, from, to } = stack.pop();
     const children = [];

@@ -9,6 +9,9 @@ import { parseDuration, searchTextOf } from "./query.js";
 
 const LIMIT = 200;
 const LIMIT_MAX = 1500;
+const ORDERS = { newest: "newest", longest: "longest root", longest_whole: "longest in all" };
+/** As many as are seen at first. */
+const FIRST_ROWS = 40;
 const FIELDS = ["service", "operation", "reason", "policy", "min_duration", "max_duration", "error", "sort"];
 
 /** A duration as the API reads it: whole milliseconds, or nanoseconds. */
@@ -37,9 +40,9 @@ function filters(view) {
   const field = (key, label, kind, properties) => h(`label${kind ?? ""}`, null, label,
     h("input", { name: key, value: query.getAll(key).join(" "), autocomplete: "off", spellcheck: "false",
       ...properties }));
-  const sort = h("select", { name: "sort" }, h("option", { value: "newest" }, "newest"),
-    h("option", { value: "longest" }, "longest"));
-  sort.value = query.get("sort") === "longest" ? "longest" : "newest";
+  const sort = h("select", { name: "sort" }, Object.entries(ORDERS).map(([value, text]) =>
+    h("option", { value }, text)));
+  sort.value = Object.hasOwn(ORDERS, query.get("sort") ?? "") ? query.get("sort") : "newest";
   const form = h("form.filters.panel", { "aria-label": "Filters", onsubmit(event) {
     event.preventDefault();
     apply(view, new FormData(form));
@@ -47,9 +50,9 @@ function filters(view) {
   field("service", "Service", "", { list: "services" }),
     field("operation", "Operation", "", { list: "operations" }),
   field("reason", "Reason", ".short", { list: "reasons" }),
-  field("min_duration", "At least", ".short",
+  field("min_duration", "Root at least", ".short",
     { placeholder: "100ms", pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
-  field("max_duration", "At most", ".short", { placeholder: "2s",
+  field("max_duration", "Root at most", ".short", { placeholder: "2s",
     pattern: "[0-9.]+ *(ns|us|µs|ms|s|min|m|h)?" }),
   field("tag", "Attributes", ".tags", { placeholder: "http.status_code=500" }),
   h("label.check", null, h("input", { type: "checkbox", name: "error", value: "1",
@@ -89,7 +92,7 @@ function apply(view, form) {
   view.go("traces", null, { service: form.get("service").trim(), operation: form.get("operation").trim(),
     reason: form.get("reason").trim(), min_duration: form.get("min_duration").trim(),
     max_duration: form.get("max_duration").trim(), tag: tags.map((tag) => tag.replaceAll('"', "")),
-    error: form.get("error"), sort: form.get("sort") === "longest" ? "longest" : null,
+    error: form.get("error"), sort: form.get("sort") === "newest" ? null : form.get("sort"),
       policy: view.parameters.get("policy"),
     from: view.parameters.get("from"), to: view.parameters.get("to") });
 }
@@ -104,14 +107,15 @@ function show(view, holder, data) {
   }
   const list = table(view, rows);
   const total = data.total ?? rows.length;
-  const order = view.parameters.get("sort") === "longest" ? "longest" : "newest";
+  const order = { longest: "longest (by their roots)", longest_whole: "longest (in all)" }[
+    view.parameters.get("sort")] ?? "newest";
   const more = data.truncated && rows.length < LIMIT_MAX && h("button", { type: "button",
     onclick: () => view.go("traces", null, { ...all(view.parameters), limit: LIMIT_MAX }) },
       `Show up to ${exact(LIMIT_MAX)}`);
   put(holder,
     h("section.panel", null, h("header", null,
       h("h2", null, `${exact(total)} kept ${total === 1 ? "trace" : "traces"}`),
-      data.truncated && h("span.soft", null, `the ${order} ${exact(rows.length)} are shown`),
+      data.truncated && h("span.soft", null, `the ${exact(rows.length)} ${order} are shown`),
       more, h("span.legend.more", null, key("●", "error", "error"), key("▲", "slow", "slow"),
         "drag to choose a time and durations")),
     scatter(view, rows)), h("section.panel.rows", null, list.element));
@@ -133,6 +137,7 @@ function table(view, rows) {
   const list = {
     count: rows.length, active: -1,
     move(to) {
+      fill(to + 1);
       body.children[list.active]?.setAttribute("tabindex", "-1");
       list.active = to;
       body.children[to].setAttribute("tabindex", "0");
@@ -141,11 +146,18 @@ function table(view, rows) {
     },
     open: (at) => view.go("trace", rows[at].trace_id),
   };
-  for (const [at, row] of rows.entries()) body.append(line(view, row, at, longest, list));
+  const fill = (to) => {
+    for (let at = body.childElementCount; at < Math.min(to, rows.length); at++) {
+      body.append(line(view, rows[at], at, longest, list));
+    }
+  };
+  fill(FIRST_ROWS);
+  // The rest once these are painted.
+  if (rows.length > FIRST_ROWS) requestAnimationFrame(() => setTimeout(() => fill(rows.length)));
   const column = (text, kind, width) => h(`th${kind}`, { scope: "col", style: width ? { width } : {} }, text);
   list.element = h("table.traces", null, h("thead", null,
     h("tr", null, column("Start (UTC)", "", "6.6rem"), column("Root", ""),
-    column("Duration", "", "8.5rem"), column("Marks", "", "8.4rem"), column("Kept by", "", "9rem"),
+    column("Root's duration", "", "8.5rem"), column("Marks", "", "8.4rem"), column("Kept by", "", "9rem"),
     column("Spans", ".number", "4rem"), column("Errors", ".number.narrow-hide", "4rem"),
     column("Stands for", ".number.narrow-hide", "5.4rem"), column("Services", ".narrow-hide", "8rem"))),
       body);
@@ -161,12 +173,17 @@ function line(view, row, at, longest, list) {
   h("td", null, h("a.service", { href: view.link("trace", row.trace_id), tabindex: "-1" },
     service(row.service, colour(row.service)), name(row.operation, "bdi.name.soft"))),
   h(`td.bar-cell${row.error ? ".error" : row.slow ? ".slow" : ""}`, null, duration(row.duration_ns),
-    h("i", { style: { width } })),
+    outlasts(row) && h("div.faint.nowrap", { title: "from the first span's start to the last one's end" },
+      `${duration(row.whole_duration_ns)} in all`), h("i", { style: { width } })),
   h("td", null, marks(row)), h("td", null, reasonMark(row)), h("td.number", null, exact(row.spans)),
   h("td.number.narrow-hide", null, row.errors ? h("span.bad-text", null, exact(row.errors)) : "0"),
   h("td.number.narrow-hide", null, count(row.adjusted_count)),
   h("td.narrow-hide", null, shares(row.services ?? [])));
 }
+
+/** Whether a trace goes on after its root, so that one sees it: as text the two durations differ. */
+const outlasts = (row) => row.whole_duration_ns > row.duration_ns
+  && duration(row.whole_duration_ns) !== duration(row.duration_ns);
 
 /** A small bar: the services by their spans. */
 function shares(services) {
@@ -308,7 +325,8 @@ function zoom(view, range, chosen, toX, toY) {
 
 function tipOf(event, row) {
   showTip(event, h("p", null, service(row.service, colour(row.service)),
-    h("b", null, duration(row.duration_ns))),
+    h("b", null, duration(row.duration_ns)),
+    outlasts(row) && h("span.faint", null, `${duration(row.whole_duration_ns)} in all`)),
     h("p", null, name(row.operation)), h("p.faint", null,
       `${clock(milliseconds(row.start_ns), 3)} UTC, ${exact(row.spans)} spans`),
     h("p.faint", null, h("span", null, "kept by ", h("bdi", null, cut(shown(reasonName(row)), 100))),

@@ -269,7 +269,7 @@ extension Explorer {
     query.limit = try request.count("limit", 1...Explorer.tracesMax, otherwise: 200)
     if let sort = request["sort"] {
       guard let order = TraceQuery.Order(rawValue: sort) else {
-        throw BadParameter(text: "sort is newest or longest")
+        throw BadParameter(text: "sort is newest, longest or longest_whole")
       }
       query.order = order
     }

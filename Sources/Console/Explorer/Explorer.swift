@@ -72,7 +72,7 @@ public final class Explorer: Sendable {
   private let toldAt = Mutex<ContinuousClock.Instant?>(nil)
   private let ticks = Mutex(0)
   private let scheme: String
-  let counters = ConsoleCounters()
+  let counters: ConsoleCounters
   /// Answers by status.
   let requests = Mutex<[Int: UInt64]>([:])
   private let console: Mutex<Console?>
@@ -87,6 +87,7 @@ public final class Explorer: Sendable {
     self.topology = topology
     self.version = version
     scheme = settings.tls == nil ? "http" : "https"
+    counters = ConsoleCounters(hasTLS: settings.tls != nil)
     following = TopicFollowing(
       topology, from: settings.start, KeptTraces(topology, bytesMax: settings.memoryBytes))
     reading = Mutex(RecordReading(topology))

@@ -29,6 +29,8 @@ public struct TraceStory: Encodable, Sendable {
     public var service, name: String
     /// When it started: nanoseconds since 1970.
     public var startNs: UInt64
+    /// How long after the first of the trace's spans it started, in nanoseconds.
+    public var afterNs: UInt64 = 0
     /// How long it lasted, in nanoseconds.
     public var durationNs: UInt64
     /// Whether it failed.

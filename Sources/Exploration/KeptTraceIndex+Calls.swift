@@ -1,0 +1,77 @@
+// Calls between services, and links: counted once both of their spans have been read.
+
+internal import OTLP
+
+extension KeptTraceIndex {
+  /// Notes where a span was read, counts what waited for it, and its own call and links.
+  mutating func link(_ brief: SpanBrief, _ call: WaitingCall, _ links: Set<LinkedSpan>, _ minute: Int64) {
+    names.retain(call.service)
+    let key = CallLinker.key(brief.traceID, brief.spanID)
+    let origin = CallOrigin(service: call.service, weight: Float(brief.weight))
+    for waiting in linker.note(key, origin, &names) {
+      count(waiting, from: origin, minute)
+      names.release(waiting.service)
+    }
+    if brief.parentID != 0 { join(CallLinker.key(brief.traceID, brief.parentID), call, minute) }
+    for link in links {
+      var call = call
+      call.linked = link.traceID
+      join(CallLinker.key(link.traceID, link.spanID), call, minute)
+    }
+  }
+
+  private mutating func join(_ key: UInt64, _ call: WaitingCall, _ minute: Int64) {
+    if let origin = linker.origin(of: key) {
+      count(call, from: origin, minute)
+    } else {
+      names.retain(call.service)
+      linker.wait(for: key, call, &names)
+    }
+  }
+
+  /// Counts a span by which a call enters its service; returns how many its trace had before.
+  mutating func countEntry(_ call: WaitingCall, _ minute: Int64) -> Double {
+    let entry = pairs.take(PairPool.Pair(first: call.service, second: PairPool.entry), &names)
+    pairs.retain(entry)
+    let info = PairInfo(count: 1, hasError: call.isError, duration: call.duration)
+    var before = call.before
+    // A trace that has left the index has no list any more.
+    if let number = numbers[call.trace] {
+      before = Double(list(entry, info, in: number))
+    } else {
+      pairs.release(entry, &names)
+    }
+    count(
+      entry, weight: call.weight, before: before, duration: call.duration, isError: call.isError, minute)
+    pairs.release(entry, &names)
+    return before
+  }
+
+  /// A call or a link from the service of `origin`, which was read at last.
+  private mutating func count(_ call: WaitingCall, from origin: CallOrigin, _ minute: Int64) {
+    guard origin.service != call.service else { return }
+    var call = call
+    // Whatever its kind is: some SDKs set none, and a job that continues a trace has an internal one.
+    if call.linked == nil, !call.isEntry { call.before = countEntry(call, minute) }
+    let number = calls.take(PairPool.Pair(first: origin.service, second: call.service), &names)
+    var step = steps.removeValue(forKey: minute) ?? TrafficStep()
+    let cell = UInt64(number) << 8 | UInt64(LatencyScale.number(of: call.duration))
+    if let linked = call.linked {
+      // Both of two traces must have been kept for it to be seen.
+      let weight = linked == call.trace ? call.weight : call.weight * Double(origin.weight)
+      // The step has one use of it.
+      if step.links[number] != nil { calls.release(number, &names) }
+      step.links[number, default: Tally()].add(
+        weight: weight, count: 1, before: call.before, isError: call.isError)
+      step.linkCells[cell, default: LatencyCell()].add(
+        LatencyCell(weight: weight, samples: 1, errors: call.isError ? 1 : 0))
+    } else {
+      if step.calls[number] != nil { calls.release(number, &names) }
+      step.calls[number, default: Tally()].add(
+        weight: call.weight, count: 1, before: call.before, isError: call.isError)
+      step.callCells[cell, default: LatencyCell()].add(
+        LatencyCell(weight: call.weight, samples: 1, errors: call.isError ? 1 : 0))
+    }
+    steps[minute] = step
+  }
+}
