@@ -27,7 +27,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
   private let tail: VerdictTail<Clients>?
-  private let stats: StatsReader<Clients.Consumer>?
+  private let stats: WholeTopicReader<Clients.Consumer>?
+  private let links: WholeTopicReader<Clients.Consumer>?
   /// Made when something is read again for the first time.
   private var followers: [RereadingUse: LogFollower<Clients>] = [:]
   /// The topic of logs, if logs follow.
@@ -149,17 +150,21 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     outputNames = names
     outputs = try KafkaOutputs(names, producer)
-    if let name = names.stats, let topic = outputs[.stats]?.topic {
+    var readers: [WholeTopicReader<Clients.Consumer>?] = []
+    for topic in [outputs[.stats], outputs[.links]] {
+      guard let topic else {
+        readers.append(nil)
+        continue
+      }
       let producer = producer
       let count = try KafkaLink.persistently(producer, clients, isStopping, beat) {
-        (timeout) throws(KafkaError) in try producer.partitionCount(of: topic, timeout: timeout)
+        (timeout) throws(KafkaError) in try producer.partitionCount(of: topic.topic, timeout: timeout)
       }
       let reader = try clients.makeReader(
-        topic: name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
-      stats = try StatsReader(reader, topic: name, partitions: count)
-    } else {
-      stats = nil
+        topic: topic.name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
+      readers.append(try WholeTopicReader(reader, topic: topic.name, partitions: count))
     }
+    (stats, links) = (readers[0], readers[1])
     // A partition's next owner must not see a commit that is still in progress.
     let isolation =
       transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
@@ -288,6 +293,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
 
   package func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
     stats?.read(take) ?? true
+  }
+
+  package func readLinks(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    links?.read(take) ?? true
   }
 
   package func seekAgain(
@@ -592,6 +601,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.abandon()
     for follower in followers.values { follower.abandon() }
     stats?.abandon()
+    links?.abandon()
     producer.abandon()
   }
 
