@@ -11,6 +11,7 @@
 #   COMMAND_CONFIG  a file of client properties, for TLS and SASL
 #   LOGS            if set, also the topics for logs that follow (topics.logs)
 #   EXPORT          if set, also the topic for what the exporter's store refuses (kind: export)
+#   LINKS           if set, also the topic of links (topics.links)
 #   METRICS         if set, also the topic for metrics of all spans (topics.metrics)
 #   KAFKA_TOPICS    the tool; kafka-topics.sh
 set -euo pipefail
@@ -49,6 +50,11 @@ fi
 if [ -n "${EXPORT:-}" ]; then
   create sampled.dead-letters retention.ms=604800000 max.message.bytes=16842752
   topics+=(sampled.dead-letters)
+fi
+if [ -n "${LINKS:-}" ]; then
+  # Twice links.remember. Every lane reads it from its beginning.
+  create links retention.ms=7200000 segment.ms=1800000 max.message.bytes=1048588
+  topics+=(links)
 fi
 if [ -n "${METRICS:-}" ]; then
   # The longest outage of the metrics' store to survive. As sampled.

@@ -108,9 +108,11 @@ extension WireWriter {
     let sampling = TraceStateSampling(list, of: piece)
     let combined = max(threshold, sampling.threshold ?? .always)
     counts.spans += 1
-    let isLeftAlone = sampling.isMalformed || !list.hasRoomForThreshold(in: piece)
+    let randomness = sampling.randomness == nil ? annotation.randomness : nil
+    let more = randomness == nil ? 0 : SpanAnnotation.randomnessGrowth
+    let isLeftAlone = sampling.isMalformed || !list.hasRoomForThreshold(in: piece, and: more)
     if isLeftAlone { counts.tracestatesLeftAlone += 1 }
-    let isStateRight = isLeftAlone || sampling.threshold == combined
+    let isStateRight = isLeftAlone || (sampling.threshold == combined && randomness == nil)
     let isAnnotated = annotation.applies(toRoot: isRoot)
     guard !isStateRight || isAnnotated else {
       append(piece.extracting(field))
@@ -125,7 +127,7 @@ extension WireWriter {
       let cut = place ?? content.indices.upperBound..<content.indices.upperBound
       append(piece.extracting(content.indices.lowerBound..<cut.lowerBound))
       message(SpanField.traceState) { writer in
-        writer.appendTraceState(list, state, of: piece, threshold: combined)
+        writer.appendTraceState(list, state, of: piece, threshold: combined, randomness: randomness)
       }
       append(piece.extracting(cut.upperBound..<content.indices.upperBound))
     }
@@ -136,10 +138,17 @@ extension WireWriter {
   /// Appends a tracestate whose first member is `ot` with `th` set; the rest of `ot` and the other members
   /// follow.
   private mutating func appendTraceState(
-    _ list: TraceStateList, _ range: ByteRange, of bytes: RawSpan, threshold: SamplingThreshold
+    _ list: TraceStateList, _ range: ByteRange, of bytes: RawSpan, threshold: SamplingThreshold,
+    randomness: UInt64?
   ) {
     append("ot=th:")
     append(threshold)
+    if let randomness {
+      append(";rv:")
+      appendBytes { bytes in
+        bytes.appendText(room: 16) { $0.appendHexadecimal(randomness, digits: 14) }
+      }
+    }
     if let value = list.openTelemetryValue(in: bytes) {
       var fields = SubKeys(value)
       while !fields.isAtEnd, let field = fields.next(in: bytes) {
@@ -162,9 +171,9 @@ extension TraceStateList {
 
   /// Whether `th` can be set: the list holds at most 32 members, and the value of `ot` at most 256
   /// characters.
-  fileprivate func hasRoomForThreshold(in bytes: RawSpan) -> Bool {
+  fileprivate func hasRoomForThreshold(in bytes: RawSpan, and more: Int) -> Bool {
     guard let value = openTelemetryValue(in: bytes) else { return count < TraceStateList.membersMax }
-    return Int(value.count) + TraceStateList.thresholdTextMax <= 256
+    return Int(value.count) + TraceStateList.thresholdTextMax + more <= 256
   }
 }
 

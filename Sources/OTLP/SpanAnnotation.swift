@@ -1,6 +1,7 @@
 // Attributes that are added to kept spans.
 
-/// Attributes for kept spans, written once for all spans of a trace.
+/// Attributes for kept spans, written once for all spans of a trace, and the randomness that their
+/// tracestates state.
 public struct SpanAnnotation: Sendable {
   /// Which spans get them.
   public enum Scope: Sendable {
@@ -17,6 +18,9 @@ public struct SpanAnnotation: Sendable {
   public let scope: Scope
   /// Whole `attributes` fields of a span, concatenated.
   public private(set) var fields: [UInt8] = []
+  /// The randomness (`rv`) that the trace was decided by, if it is not that of its id: spans whose tracestate
+  /// states none get it.
+  public var randomness: UInt64?
 
   /// Makes an annotation without attributes.
   public init(_ scope: Scope) {
@@ -26,8 +30,24 @@ public struct SpanAnnotation: Sendable {
   /// Whether there are no attributes.
   public var isEmpty: Bool { fields.isEmpty }
 
-  /// How many bytes a span may grow by: the attributes, and the growth of its own length.
-  public var growth: Int { isEmpty ? 0 : fields.count + SpanAnnotation.lengthGrowth }
+  /// How many bytes a span may grow by: the attributes, the randomness, and the growth of its own length.
+  public var growth: Int { growth(isAnnotated: true) }
+
+  /// The same for a span that gets the attributes, or does not.
+  public func growth(isAnnotated: Bool) -> Int {
+    (isEmpty || !isAnnotated ? 0 : fields.count + SpanAnnotation.lengthGrowth)
+      + (randomness == nil ? 0 : SpanAnnotation.randomnessGrowth)
+  }
+
+  /// The randomness alone.
+  public var withoutAttributes: SpanAnnotation {
+    var annotation = SpanAnnotation.none
+    annotation.randomness = randomness
+    return annotation
+  }
+
+  /// `;rv:` and 14 digits.
+  static let randomnessGrowth = 18
 
   /// A length takes one to five bytes.
   private static let lengthGrowth = 4

@@ -53,6 +53,8 @@ public struct Limits: Equatable, Sendable {
   public var ledgerPageBytes = 128 << 10
   /// Records of counts are at most this large: the keys with the fewest traces are counted as one.
   public var statsBytes = 900_000
+  /// Records of links are at most this large, unless that is too little for a single entry.
+  public var linkPageBytes = 64 << 10
   /// Records of metrics are at most this large; at least 12,000.
   public var metricsBytes = 900_000
   /// Distinct service names; the rest share one.
@@ -134,6 +136,8 @@ public struct SamplerConfiguration: Sendable {
   public var baseline: BaselineConfiguration?
   /// How all spans are counted for metrics; nil if they are not.
   public var metrics: SpanMetricsConfiguration?
+  /// How verdicts spread along span links; nil if they do not.
+  public var links: LinksConfiguration?
   /// Whether what asks for limits that the fleet shares is counted, for `Effects.Output.count`. Not by a
   /// sampler that decides nothing.
   var countsDemand = true

@@ -19,8 +19,10 @@ public struct Decision: Sendable {
     case eager
     /// A span arrived after the trace was dropped, and a policy would keep it now.
     case late
-    /// A dropped trace was read again, because a late span made a policy certain.
+    /// A dropped trace was read again, because a late span made a policy certain, or links reached it.
     case recall
+    /// A kept trace links to it, or it links to a kept one.
+    case linked
   }
 
   /// The trace.
@@ -71,6 +73,10 @@ public struct Decision: Sendable {
   public var decidedAt: Instant
   /// What the record says about the trace's recall, if there is one.
   public var recall: RecallStatus?
+  /// How links reach it, if they keep it.
+  public var linked: LinkReach?
+  /// The traces that its spans link to, where verdicts spread along links.
+  public var links: [TraceID] = []
   /// Whether it replaces an earlier final record of the trace.
   public var isRevised: Bool { isFinal && recall != nil }
 }
@@ -246,8 +252,8 @@ extension Decision {
 /// copied into each.
 struct DecisionTexts: ~Copyable {
   /// More than a record takes without its names and its configuration: some 500 characters of fixed text,
-  /// ids, three instants and eleven numbers of up to 28.
-  private static let fixedBytesMax = 1200
+  /// ids, three instants and eleven numbers of up to 28; and the ids of links.
+  private static let fixedBytesMax = 1200 + 36 * LinksConfiguration.linksPerTrace
 
   /// What a record says of how a decision came about, between the names and the offsets.
   struct Circumstances: Equatable {
@@ -263,6 +269,8 @@ struct DecisionTexts: ~Copyable {
     var matches: UInt64
     /// What the trace's state adds to them.
     var state: OpenTrace.State
+    /// Whether links keep it.
+    var isLinked = false
   }
 
   private let partition: PartitionID
@@ -307,8 +315,10 @@ struct DecisionTexts: ~Copyable {
     var wanted = Circumstances(
       trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
       truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
-    if let recall = decision.recall {
-      let text = wanted.text(partition, recall, logs: nextLogs, isRevised: decision.isRevised)
+    let (recall, linked, links) = (decision.recall, decision.linked, decision.links)
+    if recall != nil || linked != nil || !links.isEmpty {
+      let text = wanted.text(
+        partition, recall, logs: nextLogs, isRevised: decision.isRevised, linked: linked, links: links)
       // Rare, and used once: no other record finds it.
       wanted.truncatedCount = -1
       circumstances.add(wanted, text)
@@ -334,15 +344,18 @@ struct DecisionTexts: ~Copyable {
 
   /// Finds the text for the policies in `matches`, and for the reason that a trace in this state has besides.
   @inline(__always)
-  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State) {
-    let wanted = Reasons(matches: matches, state: state)
+  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State, isLinked: Bool) {
+    let wanted = Reasons(matches: matches, state: state, isLinked: isLinked)
     if !reasons.find(wanted) { addText(of: wanted) }
   }
 
   @inline(never)
   private mutating func addText(of wanted: Reasons) {
     var policies = names.indices.filter { wanted.matches & 1 << UInt64($0) != 0 }.map { names[$0] }
-    if let other = wanted.state.reason(matches: wanted.matches) { policies.append(other) }
+    if wanted.isLinked { policies.append(Sampler.linkedReason) }
+    if let other = wanted.state.reason(matches: wanted.matches, isLinked: wanted.isLinked) {
+      policies.append(other)
+    }
     reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
   }
 
@@ -448,10 +461,11 @@ extension SamplingThreshold {
 
 extension DecisionTexts.Circumstances {
   fileprivate func text(
-    _ partition: PartitionID, _ recall: RecallStatus? = nil, logs: Offset? = nil, isRevised: Bool = false
+    _ partition: PartitionID, _ recall: RecallStatus? = nil, logs: Offset? = nil, isRevised: Bool = false,
+    linked: LinkReach? = nil, links: [TraceID] = []
   ) -> [UInt8] {
     var text: [UInt8] = []
-    text.appendText(room: 300) { out in
+    text.appendText(room: 420 + 35 * links.count) { out in
       out.append(#","trigger":""#)
       out.append(trigger.text)
       if isLate { out.append(#"","late":true"#) } else { out.append(#"","late":false"#) }
@@ -469,6 +483,21 @@ extension DecisionTexts.Circumstances {
         } else {
           out.append(0x22)
         }
+      }
+      if let linked {
+        out.append(#","linked_from":""#)
+        out.appendHexadecimal(linked.from)
+        out.append(#"","link_hops":"#)
+        out.appendDecimal(Int64(linked.hops))
+      }
+      if !links.isEmpty {
+        out.append(#","links":["#)
+        for (place, link) in links.enumerated() {
+          out.append(place == 0 ? #"""# : #",""#)
+          out.appendHexadecimal(link)
+          out.append(0x22)
+        }
+        out.append(0x5d)
       }
       out.append(#","truncated_spans":"#)
       out.appendDecimal(Int64(truncatedCount))
@@ -495,6 +524,7 @@ extension Decision.Trigger {
     case .eager: "eager"
     case .late: "late"
     case .recall: "recall"
+    case .linked: "linked"
     }
   }
 }

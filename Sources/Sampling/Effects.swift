@@ -19,6 +19,9 @@ public struct Effects: Sendable {
     case count(key: Range<Int>, record: Range<Int>)
     /// Metrics of all spans: a `MetricsData` at `record`, with two points for each of `series`.
     case measure(record: Range<Int>, series: Int)
+    /// Kept traces whose verdicts spread along links, for the whole fleet: a record at `page` with `traces`
+    /// entries.
+    case link(page: Range<Int>, traces: Int)
     /// Unusable spans of a record that is otherwise usable: a `TracesData` at `bytes`.
     case reject(RejectedSpans, bytes: Range<Int>)
   }
@@ -27,6 +30,8 @@ public struct Effects: Sendable {
   public internal(set) var outputs: [Output] = []
   /// Whether `outputs` contains counts.
   public internal(set) var hasCounts = false
+  /// Whether `outputs` contains pages of links.
+  public internal(set) var hasLinks = false
   /// Whether `outputs` contains unusable spans.
   public internal(set) var hasRejections = false
   var arena = WireWriter(capacity: 1 << 16)
@@ -48,6 +53,7 @@ public struct Effects: Sendable {
     // Emptying an empty array is no less work, and a dropped trace leaves no bytes.
     if !outputs.isEmpty { outputs.removeAll(keepingCapacity: true) }
     hasCounts = false
+    hasLinks = false
     hasRejections = false
     if arena.count > 0 { arena.removeAll() }
   }
@@ -158,6 +164,20 @@ public struct SamplerCounters: Equatable, Sendable {
   public var spansCountedTogether: UInt64 = 0
   /// Data points of metrics written.
   public var metricPoints: UInt64 = 0
+  /// Traces that links keep: open ones, and dropped ones whose recall was requested.
+  public var tracesLinked: UInt64 = 0
+  /// Times that links reached a trace, and the rate did not allow to keep it.
+  public var linkedBeyondRate: UInt64 = 0
+  /// Times that links reached a dropped trace that could not be recalled.
+  public var linkedOutOfReach: UInt64 = 0
+  /// Kept traces made known to the fleet because verdicts spread from them.
+  public var linkEntries: UInt64 = 0
+  /// Links left out because their trace has many others.
+  public var linksLeftOut: UInt64 = 0
+  /// Links that could not be read.
+  public var linksMalformed: UInt64 = 0
+  /// Traces with links forgotten because there were too many.
+  public var linksForgotten: UInt64 = 0
   /// Spans whose tracestate could not be given a threshold.
   public var tracestatesLeftAlone: UInt64 = 0
   /// Decision records that were shortened to fit their topic.
@@ -237,6 +257,13 @@ extension SamplerCounters {
     spansCounted += other.spansCounted
     spansCountedTogether += other.spansCountedTogether
     metricPoints += other.metricPoints
+    tracesLinked += other.tracesLinked
+    linkedBeyondRate += other.linkedBeyondRate
+    linkedOutOfReach += other.linkedOutOfReach
+    linkEntries += other.linkEntries
+    linksLeftOut += other.linksLeftOut
+    linksMalformed += other.linksMalformed
+    linksForgotten += other.linksForgotten
     tracestatesLeftAlone += other.tracestatesLeftAlone
     conditionErrors += other.conditionErrors
     conditionErrorsSaid += other.conditionErrorsSaid

@@ -35,6 +35,10 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var logsUntil: Offset?
   /// What the record says about the trace's recall.
   public var recall: RecallStatus?
+  /// How links reach it, if they keep it.
+  public var linked: LinkReach?
+  /// The traces that its spans link to, where verdicts spread along links.
+  public var links: [TraceID] = []
   /// Whether it replaces an earlier final record of the trace.
   public var isRevised: Bool { isFinal && recall != nil }
 
@@ -78,6 +82,10 @@ public struct RestoredVerdict: Equatable, Sendable {
       decidedAt: decidedAt,
       firstOffset: fields.firstOffset, lastOffset: fields.lastOffset, recall: fields.recallStatus)
     logsUntil = fields.logsUntil
+    links = fields.links
+    if let from = fields.linkedFrom, let hops = fields.linkHops {
+      linked = LinkReach(from: from, hops: Int(max(1, min(hops, Int64(LinksConfiguration.hopsMax)))))
+    }
     guard !isKept, isFinal else { return }
     earliestStart = (fields.earliestStart ?? fields.start).map { UInt64(clamping: $0.nanoseconds) }
   }
@@ -107,6 +115,9 @@ public struct RestoredVerdict: Equatable, Sendable {
     var recall: String?
     var recallUntil: Offset?
     var logsUntil: Offset?
+    var linkedFrom: TraceID?
+    var linkHops: Int64?
+    var links: [TraceID] = []
 
     var recallStatus: RecallStatus? {
       switch recall {
@@ -162,6 +173,16 @@ public struct RestoredVerdict: Equatable, Sendable {
         recallUntil = try cursor.number(in: record).int64.map { Offset($0) }
       } else if try key.spells("logs_until", in: record) {
         logsUntil = try cursor.number(in: record).int64.map { Offset($0) }
+      } else if try key.spells("linked_from", in: record) {
+        linkedFrom = try cursor.string(in: record).utf8(in: record).withRawBytes { TraceID(key: $0) }
+      } else if try key.spells("links", in: record) {
+        try cursor.openArray(in: record)
+        while try cursor.nextElement(in: record) {
+          let id = try cursor.string(in: record).utf8(in: record).withRawBytes { TraceID(key: $0) }
+          if let id, links.count < LinksConfiguration.linksPerTrace { links.append(id) }
+        }
+      } else if try key.spells("link_hops", in: record) {
+        linkHops = try cursor.number(in: record).int64
       } else {
         try cursor.skipValue(in: record)
       }

@@ -18,16 +18,30 @@ extension Sampler {
   /// - Parameter matches: the policies of its verdict; nil for those that are certain while the window is
   ///   open.
   mutating func annotation(of slot: Int, matches: UInt64? = nil) -> SpanAnnotation {
-    guard configuration.annotate != .none else { return .none }
+    let isPlain = configuration.annotate == .none
+    guard !isPlain || hasLinks else { return .none }
     let rare = table[rare: slot]
-    return annotation(
-      reasons: reasons(of: slot, matches: matches ?? policies.program.certain(table[slot].facts).matches),
-      threshold: max(rare.threshold, rare.incomingThreshold))
+    var annotation =
+      isPlain
+      ? SpanAnnotation.none
+      : annotation(
+        reasons: reasons(of: slot, matches: matches ?? policies.program.certain(table[slot].facts).matches),
+        threshold: max(rare.threshold, rare.incomingThreshold))
+    if hasLinks, rare.threshold != .always {
+      annotation.randomness = sharedRandomness(of: table[slot].id)
+    }
+    return annotation
   }
 
   /// The attributes for spans of a decided trace: only the threshold of its verdict is remembered.
   mutating func annotation(of verdict: PastVerdict) -> SpanAnnotation {
-    configuration.annotate == .none ? .none : annotation(reasons: [], threshold: verdict.threshold)
+    var annotation =
+      configuration.annotate == .none
+      ? SpanAnnotation.none : annotation(reasons: [], threshold: verdict.threshold)
+    if hasLinks, verdict.threshold != .always {
+      annotation.randomness = sharedRandomness(of: verdict.traceID)
+    }
+    return annotation
   }
 
   /// The attributes for spans of a kept trace that are read again.
@@ -35,7 +49,7 @@ extension Sampler {
     guard configuration.annotate != .none else { return .none }
     let state = handOut.isTruncated ? OpenTrace.State.skeleton : .kept
     return annotation(
-      reasons: reasons(matches: handOut.matches, state),
+      reasons: reasons(matches: handOut.matches, state, isLinked: handOut.isLinked),
       threshold: max(handOut.threshold, handOut.incomingThreshold))
   }
 
@@ -51,23 +65,24 @@ extension Sampler {
 
   /// The names of the policies that keep a trace, and any other reason.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
-    reasons(matches: matches, table[slot].state)
+    reasons(matches: matches, table[slot].state, isLinked: table[slot].isLinked)
   }
 
-  private mutating func reasons(matches: UInt64, _ state: OpenTrace.State) -> [String] {
+  private mutating func reasons(matches: UInt64, _ state: OpenTrace.State, isLinked: Bool) -> [String] {
     var reasons: [String] = []
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
     }
-    if let other = state.reason(matches: matches) { reasons.append(other) }
+    if isLinked { reasons.append(Sampler.linkedReason) }
+    if let other = state.reason(matches: matches, isLinked: isLinked) { reasons.append(other) }
     return reasons
   }
 
   /// The first of them.
   mutating func firstReason(of slot: Int, matches: UInt64) -> String? {
     // There are no more than 64 policies, and a match has one.
-    matches == 0
-      ? table[slot].state.reason(matches: 0) : policies.program.names[matches.trailingZeroBitCount]
+    if matches != 0 { return policies.program.names[matches.trailingZeroBitCount] }
+    return table[slot].isLinked ? Sampler.linkedReason : table[slot].state.reason(matches: 0)
   }
 
   /// The most bytes that spans of `byteCount` bytes may take once forwarded.
@@ -83,11 +98,11 @@ extension Sampler {
 }
 
 extension OpenTrace.State {
-  /// The reason that is no policy: none, for most traces.
-  func reason(matches: UInt64) -> String? {
+  /// The reason that is no policy, nor links: none, for most traces.
+  func reason(matches: UInt64, isLinked: Bool = false) -> String? {
     switch self {
     case .skeleton: Sampler.limitReason
-    case .kept: matches == 0 ? Sampler.earlierReason : nil
+    case .kept: matches == 0 && !isLinked ? Sampler.earlierReason : nil
     case .undecided: nil
     }
   }

@@ -73,7 +73,7 @@ extension Sampler {
   }
 
   /// The facts of the late spans; predicates in `matches` count as matched and are not evaluated.
-  private mutating func lateFacts(
+  mutating func lateFacts(
     of share: Share, in record: ScannedRecord, _ bytes: RawSpan, matches: UInt64
   ) -> TraceFacts {
     var summary = OpenTrace(id: share.traceID, firstOffset: share.offset, openedAt: clock)
@@ -128,12 +128,14 @@ extension Sampler {
   private func decision(
     on share: Share, of record: ScannedRecord, _ summary: TraceFacts, matches: UInt64
   ) -> Decision {
-    Decision(
+    var decision = Decision(
       traceID: share.traceID, isKept: false, isFinal: false, trigger: .late, matches: matches,
       threshold: .never, spanCount: share.spans.count,
       errorCount: share.spans.count { record.spans[$0].status == .error }, byteCount: 0, truncatedCount: 0,
       isLate: true, hasRoot: summary.hasRoot, start: summary.earliestStart, duration: summary.envelope,
       firstOffset: share.offset, lastOffset: share.offset, openedAt: clock, decidedAt: verdictTime)
+    if hasLinks { decision.links = links?[share.traceID]?.links ?? [] }
+    return decision
   }
 
   /// Notes in the ledger where late spans are that change nothing: a recall that comes later, perhaps of

@@ -22,6 +22,8 @@ struct Recovery {
   var clock = Instant.distantPast
   /// Traces that were kept early and not finally decided, with the threshold their spans carry.
   var keptEarly: [TraceID: SamplingThreshold] = [:]
+  /// How links reach those of them that they keep.
+  var linked: [TraceID: LinkReach] = [:]
   /// Where late spans are of traces whose verdicts have not been read back: the ledger is read first, and the
   /// verdict may be a decision record. At most `lateMax`.
   var lateUntil: [TraceID: Offset] = [:]
@@ -86,6 +88,7 @@ extension Sampler {
   /// is forgotten; only the memory of the second run is released later than that of the first.
   public mutating func restore(_ verdict: RestoredVerdict) {
     let hash = index.hash(verdict.traceID)
+    if hasLinks, !verdict.links.isEmpty { noteLinks(verdict.links, of: verdict.traceID) }
     var known: Int?
     if case .past(let past) = find(verdict.traceID, hash) { known = past }
     if verdict.isRevised {
@@ -103,6 +106,7 @@ extension Sampler {
       return
     } else if !verdict.isFinal, !verdict.isLate {
       recovery.keptEarly[verdict.traceID] = verdict.threshold
+      recovery.linked[verdict.traceID] = verdict.linked
       return
     }
     if verdict.isKept, verdict.isFinal, !verdict.isRevised, handOuts.isUsed { restoreHandOut(verdict) }
@@ -122,6 +126,7 @@ extension Sampler {
   /// verdict was looked up.
   private mutating func remember(_ verdict: RestoredVerdict, in known: Int?, _ hash: UInt32) {
     recovery.keptEarly[verdict.traceID] = nil
+    recovery.linked[verdict.traceID] = nil
     // None of them is newer than the point. One that claims to be was written by something else; it would
     // stay at the head of the cache, and everything after it as well.
     let decidedAt = min(verdict.decidedAt, recovery.clock)
@@ -173,6 +178,7 @@ extension Sampler {
     let clock = recovery.clock
     recovery.clock = .distantPast
     recovery.keptEarly = [:]
+    recovery.linked = [:]
     recovery.lateUntil = [:]
     let wasHolding = recovery.isHolding
     recovery.isHolding = false
@@ -186,8 +192,13 @@ extension Sampler {
     recovery.firstSuspect = nil
     pass(to: clock, into: &effects)
     dateBack(to: self.clock)
-    guard wasHolding else { return }
-    askedSince = offset
-    closeDue(into: &effects)
+    if wasHolding {
+      askedSince = offset
+      // Before windows close.
+      if hasLinks { followAllLinks(into: &effects) }
+      closeDue(into: &effects)
+    } else if hasLinks {
+      followAllLinks(into: &effects)
+    }
   }
 }

@@ -33,6 +33,10 @@ extension Sampler {
         table[rare: slot].threshold = threshold
         table[slot].isRestored = true
         table[slot].known = KnownSpans(.digests)
+        if hasLinks, let reach = recovery.linked.removeValue(forKey: share.traceID) {
+          table[slot].isLinked = true
+          setReach(reach, of: share.traceID)
+        }
       }
       // Tags can't be turned into digests later: no span is in memory.
       if handOuts.isUsed, handOuts.covers(share.offset) { table[slot].known = KnownSpans(.digests) }
@@ -93,6 +97,9 @@ extension Sampler {
       askedSince: askedSince)
     if accumulate(share, facts, of: &record, bytes, into: slot) { mayBeCertain = true }
     guard deliver(share, of: &record, bytes, piece, slot, mayBeCertain, &effects) else { return }
+    if hasLinks, facts.isAsynchronous || table[slot].spanCount == facts.spanCount {
+      reviewLinks(of: slot, into: &effects)
+    }
     guard table[slot].isRootWaitOver, table[slot].isComplete, !table[slot].awaitsVerdict, !waitsOn(slot)
     else { return }
     close(slot, .root, into: &effects)
@@ -122,7 +129,7 @@ extension Sampler {
   ) -> Bool {
     let readsEach =
       facts.hasRoots || facts.hasTraceStates || facts.errorCount > 0 || policies.predicates.readsSpans
-      || readsKeys
+      || readsKeys || (hasLinks && facts.isAsynchronous)
     if readsEach || record.resources.count > 1 {
       return accumulateEach(share, of: &record, bytes, into: slot)
     }
@@ -153,6 +160,9 @@ extension Sampler {
       if readsSpans {
         policies.predicates.match(
           record.spans[index], of: record, bytes, into: &table[slot].predicateMatches)
+      }
+      if hasLinks, record.spans[index].hasLinks {
+        noteLinks(record.spans[index], of: bytes, in: share.traceID)
       }
       let (traceState, isRoot) = (record.spans[index].traceState, record.spans[index].isRoot)
       if traceState.count > 0 || isRoot {
@@ -371,6 +381,8 @@ extension Sampler {
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan, _ past: Int,
     _ effects: inout Effects
   ) {
+    let hasNewLinks = hasLinks && noteLateLinks(share, of: record, bytes)
+    defer { if hasLinks { followLate(share, of: record, bytes, hasNewLinks: hasNewLinks, &effects) } }
     let verdict = verdicts[past]
     let count = UInt64(share.spans.count)
     guard !verdict.isTruncated else {

@@ -9,22 +9,26 @@ extension Sampler {
   mutating func keepEarly(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     let outcome = policies.program.certain(table[slot].facts)
     counters.tracesKeptEarly += 1
-    // A trace that no policy keeps went over a limit.
-    table[slot].state = outcome.matches == 0 ? .skeleton : .kept
+    // A trace that neither policies nor links keep went over a limit.
+    table[slot].state = outcome.matches == 0 && !table[slot].isLinked ? .skeleton : .kept
     // A certain match is kept for its own sake: it stands for no other trace.
     table[rare: slot].threshold = .always
     // The spans first, to know what is left out. The record still goes before them.
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
-    emit(
-      Decision(on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: verdictTime),
-      outcome, slot, at: place, &effects)
+    var decision = Decision(
+      on: table[slot], table[rare: slot], outcome, trigger, isFinal: false, at: verdictTime)
+    if table[slot].isLinked { decision.linked = links?[table[slot].id]?.reach }
+    emit(decision, outcome, slot, at: place, &effects)
+    if hasLinks { tellLinks(of: slot, isOwn: outcome.matches != 0, into: &effects) }
   }
 
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     stopAwaiting(slot)
+    if hasLinks, table[slot].state == .undecided { reviewLinks(of: slot, into: &effects) }
     let rate = hasBaseline ? baselineRate(of: slot) : nil
+    if hasLinks { shareRandomness(slot) }
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
     let wasKept = table[slot].state != .undecided
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
@@ -44,7 +48,16 @@ extension Sampler {
     let rare = isKept ? table[rare: slot] : RareFacts()
     var decision = Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: verdictTime)
     decision.shadow = shadow
+    if hasLinks {
+      let note = links?[table[slot].id]
+      if table[slot].isLinked { decision.linked = note?.reach }
+      decision.links = note?.links ?? []
+    }
     emit(decision, outcome, slot, at: place, &effects)
+    if isKept, hasLinks {
+      let isOwn = outcome.isKept && outcome.threshold == .always
+      tellLinks(of: slot, isOwn: isOwn, into: &effects)
+    }
     count(slot, outcome, isKept: isKept)
     retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
     release(slot)
@@ -176,7 +189,7 @@ extension Sampler {
     for index in record.spans.indices {
       let span = record.spans[index]
       let isAnnotated = annotation.scope == .all || span.isRoot
-      let growth = Sampler.tracestateGrowth + (isAnnotated ? annotation.growth : 0)
+      let growth = Sampler.tracestateGrowth + annotation.growth(isAnnotated: isAnnotated)
       if let size = cutter.add(span, of: record, growth: growth) {
         forward(chosen, size, of: record, piece, traceID, threshold, annotation, &effects)
         chosen.removeAll(keepingCapacity: true)
@@ -205,7 +218,7 @@ extension Sampler {
     var part = WireWriter()
     part.appendPiece(chosen, of: record, bytes: bytes)
     let isTooLarge = size > configuration.limits.forwardBytesMax
-    let annotation = chosen.count == 1 && isTooLarge ? .none : annotation
+    let annotation = chosen.count == 1 && isTooLarge ? annotation.withoutAttributes : annotation
     var portion = Portion(start: effects.arena.count)
     part.bytes.withRawBytes {
       effects.arena.appendAccepted($0, threshold, annotation, counts: &portion.counts)
@@ -271,7 +284,7 @@ extension Sampler {
     var room = texts.room + services.textBytesMax + operations.textBytesMax
     if decision.shadow != 0 { room += texts.shadows.currentCount }
     if !isCompact {
-      texts.prepare(policies: outcome.matches, table[slot].state)
+      texts.prepare(policies: outcome.matches, table[slot].state, isLinked: table[slot].isLinked)
       if table[slot].errors >= 0 { origin = errorNotes.origin(from: table[slot].errors) }
       // Each service with a comma.
       room +=
@@ -335,7 +348,9 @@ extension Sampler {
     _ decision: Decision, _ names: DecisionNames, _ isCompact: Bool, from start: Int, _ effects: inout Effects
   ) {
     counters.decisionsShortened += 1
-    var names = names
+    var (decision, names) = (decision, names)
+    // They are on the spans.
+    decision.links = []
     names.leaveOut(
       bytes: effects.arena.count - start - configuration.limits.decisionBytes,
       rest: Array(Sampler.otherServicesName.utf8))

@@ -36,6 +36,10 @@ public struct Sampler: ~Copyable {
   var metrics: SpanMetrics
   /// When their interval ends; never if they are not counted.
   var metricsDue: Instant
+  /// The traces that link to others; nil if links keep nothing: see `Links/Sampler+Links.swift`.
+  var links: TraceLinks?
+  /// Asked for each record; asking the links themselves takes longer.
+  let hasLinks: Bool
   /// Which predicates each resource of the record being read matches.
   var resourceMatches: [UInt64] = []
 
@@ -143,6 +147,9 @@ public struct Sampler: ~Copyable {
     if policies.hasFleetLimits, configuration.countsDemand { demandDue = .distantPast }
     metrics = SpanMetrics(configuration.metrics, seed: seed, nameBytesMax: limits.nameBytes)
     metricsDue = configuration.metrics == nil ? .distantFuture : .distantPast
+    hasLinks = configuration.links != nil
+    links = configuration.links.map { TraceLinks($0, pageBytesMax: limits.linkPageBytes) }
+    if let links = configuration.links { _ = workspace.linkTable(links) }
     index = TraceIndex(seed: seed)
     let memory = memory ?? SpanMemory(slabBytes: limits.segmentBytes)
     spanMemory = memory
@@ -418,6 +425,7 @@ public struct Sampler: ~Copyable {
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
       + pastDropped.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
+      + (links?.byteCount ?? 0)
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.
@@ -572,6 +580,7 @@ public struct Sampler: ~Copyable {
     baseline?.restart()
     baseline?.begin(partition, at: time)
     restartDemand(at: time)
+    links?.turnBack()
     turnBackMetrics()
   }
 
@@ -625,6 +634,7 @@ public struct Sampler: ~Copyable {
   private mutating func closeAllDue(into effects: inout Effects) {
     if !recovery.isHolding { closeWindows(into: &effects) }
     forgetVerdicts()
+    if hasLinks { links?.forget(at: clock) }
     guard !recovery.isHolding else { return }
     // What is added from now on ends no earlier than if it were added now: the clock goes back only in
     // `turnBack`.

@@ -1,13 +1,13 @@
-// What the samplers of a lane share, besides the memory of spans: room to read a record into, and the
-// compiled policies. A lane reads one record at a time, so one of each is enough for any number of
-// partitions.
+// What the samplers of a lane share, besides the memory of spans: room to read a record into, the compiled
+// policies, and what is known of the fleet's links. A lane reads one record at a time, so one of each is
+// enough for any number of partitions.
 
 import Expressions
 public import OTLP
 
 /// The workspace of the samplers of one lane.
 ///
-/// Nothing in it changes an outcome. Not thread-safe: it belongs to the lane.
+/// Nothing in it changes an outcome, but `links`. Not thread-safe: it belongs to the lane.
 public final class SamplerWorkspace {
   /// Room for the record being read. Its accesses are not checked for overlaps, which takes longer than much
   /// of what is done with a short record.
@@ -16,6 +16,9 @@ public final class SamplerWorkspace {
   @exclusivity(unchecked) @unsafe var scratch = RecordScratch()
   /// Room for buffered spans that are read again.
   var review = ScannedRecord()
+
+  /// What the topic of links says; nil if links keep nothing.
+  public private(set) var links: LinkTable?
 
   /// The policies compiled last.
   private var compiled: (source: PolicySource, policies: PolicySet)?
@@ -29,6 +32,12 @@ public final class SamplerWorkspace {
     var sampleOnFirstMatch: Bool
     var invertDecisions: Bool
     var shadow: [Policy]
+  }
+
+  /// What the topic of links says, for samplers with this configuration.
+  public func linkTable(_ configuration: LinksConfiguration) -> LinkTable? {
+    if links == nil { links = LinkTable(configuration) }
+    return links
   }
 
   /// Makes an empty workspace.

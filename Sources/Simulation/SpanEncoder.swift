@@ -9,6 +9,14 @@ struct TraceIdentity {
   /// Empty for none.
   var traceState: String
 
+  init(high: UInt64, low: UInt64, traceState: String) {
+    (self.high, self.low, self.traceState) = (high, low, traceState)
+  }
+
+  init(_ id: TraceID) { self.init(high: id.high, low: id.low, traceState: "") }
+
+  var id: TraceID { TraceID(high: high, low: low) }
+
   var idBytes: [UInt8] {
     [high, low].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> UInt64(56 - 8 * $0)) } }
   }
@@ -114,6 +122,10 @@ struct SpanEncoder {
       case SpanField.start: writer.fixed64Field(field, UInt64(bitPattern: span.start + skew))
       case SpanField.end: writer.fixed64Field(field, UInt64(bitPattern: span.end + skew))
       case SpanField.attributes: writeAttributes(span, isDescending, &writer)
+      case SpanField.links:
+        for link in span.links {
+          writer.message(field) { $0.bytesField(LinkField.traceID, TraceIdentity(link).idBytes) }
+        }
       case SpanField.status: if span.isError { writeStatus(isDescending, &writer) }
       default: writer.fixed32Field(field, 0x101)
       }
@@ -122,7 +134,8 @@ struct SpanEncoder {
 
   private static let fields = [
     SpanField.traceID, SpanField.spanID, SpanField.traceState, SpanField.parentSpanID, SpanField.name,
-    SpanField.kind, SpanField.start, SpanField.end, SpanField.attributes, SpanField.status, SpanField.flags,
+    SpanField.kind, SpanField.start, SpanField.end, SpanField.attributes, SpanField.links,
+    SpanField.status, SpanField.flags,
   ]
 
   private func writeStatus(_ isDescending: Bool, _ writer: inout WireWriter) {

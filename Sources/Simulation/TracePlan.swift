@@ -1,5 +1,7 @@
 // One trace before it is encoded: a tree of spans in time.
 
+import OTLP
+
 /// A span to encode.
 struct PlannedSpan {
   var id: UInt64
@@ -13,6 +15,8 @@ struct PlannedSpan {
   var start: Int64
   var end: Int64
   var isError = false
+  /// The traces that it links to.
+  var links: [TraceID] = []
 }
 
 /// Grows traces: services call services, do internal work, and now and then send a message.
@@ -118,5 +122,40 @@ struct TracePlanner {
 
   private func nonZero(_ random: inout RandomSource) -> UInt64 {
     random.next() | 1
+  }
+}
+
+/// Decides which traces link to which.
+struct LinkPlanner: Sendable {
+  private let share: Double
+  /// A separate source, so that links change nothing else.
+  private var random: RandomSource
+  /// The latest traces,
+  private var latest: [TraceID] = []
+  /// and the one that comes next.
+  private var next: TraceID
+
+  private static let latestMax = 6
+
+  init(_ options: WorkloadOptions) {
+    share = options.linkShare
+    random = RandomSource(seed: options.seed ^ 0x11_4c)
+    next = TraceID(high: random.next(), low: random.next() | 1)
+  }
+
+  /// Gives the next trace its id, and some of its spans their links.
+  mutating func link(_ spans: inout [PlannedSpan], of identity: inout TraceIdentity) {
+    (identity.high, identity.low) = (next.high, next.low)
+    let own = next
+    next = TraceID(high: random.next(), low: random.next() | 1)
+    if random.chance(share), let last = latest.last {
+      let place = random.chance(0.5) ? 0 : random.number(in: 0...spans.count - 1)
+      let other = random.chance(0.6) ? last : latest[random.number(in: 0...latest.count - 1)]
+      spans[place].links.append(other)
+      if random.chance(0.2) { spans[place].links.append(latest[0]) }
+    }
+    if random.chance(share / 8) { spans[random.number(in: 0...spans.count - 1)].links.append(next) }
+    latest.append(own)
+    if latest.count > LinkPlanner.latestMax { latest.removeFirst() }
   }
 }

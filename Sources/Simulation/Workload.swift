@@ -14,6 +14,8 @@ public struct Workload: Sendable {
   private var random: RandomSource
   /// A separate source, so that republished records change nothing else.
   private var redelivery: RandomSource
+  /// The same for links.
+  private var linking: LinkPlanner
   private var nextStart: Int64
   private var startedCount = 0
   private var isFinishing = false
@@ -30,6 +32,7 @@ public struct Workload: Sendable {
     encoder = SpanEncoder(catalogue: catalogue, spanBytes: options.spanBytes)
     random = RandomSource(seed: options.seed)
     redelivery = RandomSource(seed: options.seed ^ 0x2e_de11)
+    linking = LinkPlanner(options)
     nextStart = options.startNanoseconds
     let most = options.clockSkewMaxNanoseconds
     var skews: [Int64] = []
@@ -89,12 +92,13 @@ public struct Workload: Sendable {
   }
 
   private mutating func startTrace() {
-    let spans = planner.plan(startingAt: nextStart, using: &random)
+    var spans = planner.plan(startingAt: nextStart, using: &random)
     nextStart += max(1, Int64(1e9 / options.tracesPerSecond * random.number(from: 0.5, to: 1.5)))
     var identity = TraceIdentity(high: random.next(), low: random.next() | 1, traceState: "")
     if random.chance(options.tracestateShare) {
       identity.traceState = random.chance(0.5) ? "vendor=a1b2" : "rojo=00f067aa,congo=t61"
     }
+    if options.linkShare > 0 { linking.link(&spans, of: &identity) }
     let isRootless = spans.count > 1 && random.chance(options.rootlessShare)
     let chunks = chunk(spans, isRootless: isRootless)
     let lateChunk = random.chance(options.lateShare) ? random.number(in: 0...chunks.count - 1) : nil
@@ -175,7 +179,7 @@ public struct Workload: Sendable {
       errorOriginService: origin.map { catalogue.services[spans[$0].service] },
       errorOriginSpanID: origin.map { spans[$0].id }, isLate: !late.isEmpty,
       isOutcomeLate: late.contains(0) || (!errors.isEmpty && errors.allSatisfy(late.contains)),
-      lastPublishedAt: lastPublishedAt)
+      lastPublishedAt: lastPublishedAt, links: published.flatMap { spans[$0].links })
   }
 
   /// When a span ended by its own service's clock, then its id: the order that picks the origin.

@@ -1,5 +1,7 @@
 // What traffic to generate.
 
+public import OTLP
+
 /// The order in which an encoder writes a message's fields.
 public enum FieldOrder: Sendable {
   /// By ascending field number, as most encoders do.
@@ -54,6 +56,9 @@ public struct WorkloadOptions: Sendable {
   public var rootlessShare = 0.005
   /// Share of traces with another vendor's tracestate.
   public var tracestateShare = 0.05
+  /// Share of traces that link to another one: to one of the last few, mostly the last, so that chains come
+  /// about, or to the next one, which may link back.
+  public var linkShare = 0.0
   /// The order in which fields are written.
   public var fieldOrder = FieldOrder.mixed
 
@@ -109,4 +114,6 @@ public struct TraceTruth: Sendable, Equatable {
   public var isOutcomeLate: Bool
   /// When its last record is published: nanoseconds since 1970.
   public var lastPublishedAt: Int64
+  /// The traces that its spans link to.
+  public var links: [TraceID] = []
 }

@@ -30,6 +30,7 @@ extension SamplerConfiguration {
       baseline = BaselineConfiguration(settings)
     }
     metrics = topology.metrics
+    links = topology.links
     version = topology.version
   }
 }

@@ -47,6 +47,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
 
   /// How all spans are counted before they are sampled; nil if they are not.
   public var metrics: SpanMetricsConfiguration?
+  /// How verdicts spread along span links; nil if they do not.
+  public var links: LinksConfiguration?
   /// Limits on traces, records and memory.
   public var limits: Limits
   /// Which traces are kept: those that any policy samples, or the rules keep. Empty
@@ -72,7 +74,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     policies: [PolicySpecification] = PolicySpecification.defaults, rules: [RuleSpecification] = [],
     sampleOnFirstMatch: Bool = false,
     invertDecisions: Bool = false, baseline: BaselineSettings? = nil, shadow: [PolicySpecification] = [],
-    metrics: SpanMetricsConfiguration? = nil
+    metrics: SpanMetricsConfiguration? = nil, links: LinksConfiguration? = nil
   ) {
     self.worker = worker
     self.topics = topics
@@ -87,6 +89,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
     self.invertDecisions = invertDecisions
     self.baseline = baseline
     self.metrics = metrics
+    self.links = links
   }
 
   /// The topics of a tail-sampling topology; all names differ.
@@ -109,6 +112,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var stats: String
     /// The name of the topic of metrics; only `metrics` uses it.
     public var metrics: String
+    /// The name of the topic of links; only `links` uses it.
+    public var links: String
     /// The logs read; nil if logs do not follow.
     public var logs: SpanSource?
     /// The name of the topic of kept logs.
@@ -119,7 +124,8 @@ public struct TailSamplingTopology: Equatable, Sendable {
       creation: TopicCreation = TopicCreation(), spans: SpanSource = SpanSource(name: "spans"),
       decisions: Decisions = Decisions(), verdicts: String = "verdicts", sampled: String = "sampled",
       annotate: AnnotatedSpans = .none, deadLetters: String = "spans.dead-letters", stats: String = "stats",
-      metrics: String = "metrics", logs: SpanSource? = nil, sampledLogs: String = "sampled-logs"
+      metrics: String = "metrics", links: String = "links", logs: SpanSource? = nil,
+      sampledLogs: String = "sampled-logs"
     ) {
       self.creation = creation
       self.spans = spans
@@ -130,6 +136,7 @@ public struct TailSamplingTopology: Equatable, Sendable {
       self.deadLetters = deadLetters
       self.stats = stats
       self.metrics = metrics
+      self.links = links
       self.logs = logs
       self.sampledLogs = sampledLogs
     }

@@ -102,6 +102,7 @@ private struct Differences {
     compare("recall", \.recall, old, new)
     compare("logs", \.logs, old, new)
     compare("metrics", \.metrics, old, new)
+    compare("links", \.links, old, new)
     compare("limits", \.limits, old, new)
     names += Differences(old.baseline, new.baseline).names
   }

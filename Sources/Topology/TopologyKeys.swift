@@ -14,7 +14,7 @@ enum Keys {
   static let tailSampling =
     common + [
       "windows", "recall", "logs", "policies", "rules", "shadow", "sample_on_first_match", "invert_decisions",
-      "baseline", "metrics",
+      "baseline", "metrics", "links",
     ]
   static let spanSource = ["name", "encoding", "compression"]
   static let creation = ["create", "partitions", "replication_factor"]
@@ -58,7 +58,7 @@ extension TopologyReader {
       return Keys.limits.contains(key) ? "it belongs in limits" : nil
     }
     let worker = worker(file, defaults: TailSamplingTopology().worker)
-    let topics = tailSamplingTopics(section("topics", of: file), hasMetrics: file["metrics"] != nil)
+    let topics = tailSamplingTopics(section("topics", of: file), besides: file)
     let windows = windows(section("windows", of: file))
     let limits = limits(section("limits", of: file))
     // The baseline replaces the default policy of that name, and rules set the rate themselves.
@@ -82,7 +82,8 @@ extension TopologyReader {
       policies: policies ?? defaults, rules: rules,
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
-      baseline: baseline, shadow: shadow ?? [], metrics: file["metrics"].flatMap { metrics($0) })
+      baseline: baseline, shadow: shadow ?? [], metrics: file["metrics"].flatMap { metrics($0) },
+      links: file["links"].flatMap { links($0, windows) })
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
@@ -171,12 +172,13 @@ extension TopologyReader {
   // MARK: Topics
 
   private mutating func tailSamplingTopics(
-    _ section: TopologySection, hasMetrics: Bool
+    _ section: TopologySection, besides file: TopologySection
   ) -> TailSamplingTopology.Topics {
+    let (hasMetrics, hasLinks) = (file["metrics"] != nil, file["links"] != nil)
     checkKeys(
       of: section,
       Keys.creation + [
-        "spans", "decisions", "verdicts", "sampled", "dead_letters", "stats", "metrics", "logs",
+        "spans", "decisions", "verdicts", "sampled", "dead_letters", "stats", "metrics", "links", "logs",
         "sampled_logs",
       ]
     ) { key in
@@ -196,6 +198,7 @@ extension TopologyReader {
     let stats = self.section("stats", of: section)
     checkKeys(of: stats, ["name"])
     let metrics = topicWithUse("metrics", of: section, isUsed: hasMetrics, with: "metrics")
+    let links = topicWithUse("links", of: section, isUsed: hasLinks, with: "links")
     let hasLogs = section["logs"] != nil
     let logs = self.section("logs", of: section)
     checkKeys(of: logs, ["name", "encoding"])
@@ -206,6 +209,7 @@ extension TopologyReader {
     ]
     if hasLogs { named += [(logs, "logs"), (sampledLogs, defaults.sampledLogs)] }
     if hasMetrics { named.append((metrics, defaults.metrics)) }
+    if hasLinks { named.append((links, defaults.links)) }
     let names = topicNames(named)
     return TailSamplingTopology.Topics(
       creation: creation(section),
@@ -218,7 +222,8 @@ extension TopologyReader {
       verdicts: names[5], sampled: names[2],
       annotate: choice("annotate", of: sampled, default: defaults.annotate),
       deadLetters: names[3], stats: names[4],
-      metrics: hasMetrics ? names[names.count - 1] : defaults.metrics,
+      metrics: hasMetrics ? names[names.count - (hasLinks ? 2 : 1)] : defaults.metrics,
+      links: hasLinks ? names[names.count - 1] : defaults.links,
       logs: hasLogs ? logSource(logs, names[6]) : nil,
       sampledLogs: hasLogs ? names[7] : defaults.sampledLogs)
   }
@@ -237,7 +242,7 @@ extension TopologyReader {
 
   private mutating func repartitionTopics(_ section: TopologySection) -> RepartitionTopology.Topics {
     checkKeys(of: section, Keys.creation + ["raw_spans", "spans", "dead_letters"]) { key in
-      ["decisions", "verdicts", "sampled", "stats", "metrics", "logs", "sampled_logs"].contains(key)
+      ["decisions", "verdicts", "sampled", "stats", "metrics", "links", "logs", "sampled_logs"].contains(key)
         ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let defaults = RepartitionTopology.Topics()

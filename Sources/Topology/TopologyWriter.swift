@@ -58,6 +58,7 @@ struct TopologyWriter {
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
     line(1, "stats: {name: \(value(topics.stats))}")
     if topology.metrics != nil { line(1, "metrics: {name: \(value(topics.metrics))}") }
+    if topology.links != nil { line(1, "links: {name: \(value(topics.links))}") }
     if let logs = topics.logs {
       line(1, "logs: {name: \(value(logs.name)), encoding: \(logs.encoding.rawValue)}")
       line(1, "sampled_logs: {name: \(value(topics.sampledLogs))}")
@@ -89,6 +90,17 @@ struct TopologyWriter {
     line(1, "serve: \(metrics.isServed)")
   }
 
+  /// How verdicts spread along links.
+  private mutating func write(_ links: LinksConfiguration) {
+    line(0, "links:")
+    line(1, "direction: \(links.direction.rawValue)")
+    line(1, "max_hops: \(links.maxHops)")
+    line(1, "traces_per_second: \(links.tracesPerSecond)")
+    line(1, "remember: \(DurationText.format(.nanoseconds(links.remember.nanoseconds)))")
+    line(1, "traces: \(links.tracesMax)")
+    line(1, "share_randomness: \(links.sharesRandomness)")
+  }
+
   /// How logs follow verdicts.
   private mutating func writeLogs(_ logs: TailSamplingTopology.Logs) {
     line(0, "logs:")
@@ -106,6 +118,7 @@ struct TopologyWriter {
     line(1, "late_window: \(DurationText.format(topology.windows.lateWindow))")
     line(1, "recall_window: \(DurationText.format(topology.windows.recallWindow))")
     if topology.windows.buffer != .memory { line(1, "buffer: \(topology.windows.buffer.rawValue)") }
+    if let links = topology.links { write(links) }
     line(0, "limits:")
     line(1, "spans_per_trace: \(topology.limits.spansPerTrace)")
     line(1, "bytes_per_trace: \(ByteSizeText.format(topology.limits.bytesPerTrace))")

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-TRIGGERS = ("root", "wait", "limit", "memory", "eager", "late", "recall")
+TRIGGERS = ("root", "wait", "limit", "memory", "eager", "late", "recall", "linked")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Entry:
     last_offset: int
     spans: int
     errors: int
+    links: tuple[str, ...] = ()
 
 
 class Page:
@@ -30,7 +31,8 @@ class Page:
     def __init__(self, data: bytes):
         self._data, self._at = data, 8
         magic, version, count = struct.unpack_from("<3sBI", data)
-        assert (magic, version) == (b"TRL", 1), f"no page: {data[:8]!r}"
+        assert magic == b"TRL" and version in (1, 2), f"no page: {data[:8]!r}"
+        self._version = version
         self.partition = self._number()
         self.configuration = self._bytes(self._number()).decode()
         self._time, self._offset = self._signed(), self._signed()
@@ -65,14 +67,14 @@ class Page:
 
     def _entry(self) -> Entry:
         trace_id, (flags,) = self._bytes(16).hex(), self._bytes(1)
-        assert flags < 0x80, "a flag of another version"
+        assert flags < 0x80 or self._version == 2, "a flag of another version"
         self._offset += self._signed()
         last_offset = self._offset + self._number()
         self._time += self._signed() * (1 if flags & 8 else 1_000_000)
         age, spans = self._number(), self._number()
         return Entry(
             trace_id=trace_id,
-            trigger=TRIGGERS[flags >> 4],
+            trigger=TRIGGERS[flags >> 4 & 7],
             has_root=bool(flags & 1),
             vetoed=bool(flags & 2),
             decided_at=self._time,
@@ -81,4 +83,8 @@ class Page:
             last_offset=last_offset,
             spans=spans,
             errors=self._number() if flags & 4 else 0,
+            links=self._links() if flags & 0x80 else (),
         )
+
+    def _links(self) -> tuple[str, ...]:
+        return tuple(self._bytes(16).hex() for _ in range(self._number()))

@@ -126,6 +126,8 @@ class TailSampling(Topology):
     """How long logs wait; empty if none follow."""
     metrics: str = ""
     """The section of metrics, if all spans are counted."""
+    follow: str = ""
+    """The section of links, if verdicts spread along them."""
 
     @property
     def spans(self) -> str:
@@ -161,6 +163,10 @@ class TailSampling(Topology):
         return f"{self.name}.metrics"
 
     @property
+    def links(self) -> str:
+        return f"{self.name}.links"
+
+    @property
     def outputs(self) -> tuple[str, str, str, str]:
         return self.decisions, self.verdicts, self.sampled, self.dead_letters
 
@@ -173,6 +179,8 @@ class TailSampling(Topology):
 """ if self.logs_wait else ""
         metrics_topic = f"  metrics: {{name: {self.counts}}}\n" if self.metrics else ""
         metrics = f"metrics: {self.metrics}\n" if self.metrics else ""
+        links_topic = f"  links: {{name: {self.links}}}\n" if self.follow else ""
+        links = f"links: {self.follow}\n" if self.follow else ""
         shadow = "shadow:" + "".join(f"\n  - {policy}" for policy in self.shadow) + "\n" if self.shadow else ""
         logs = f"logs: {{wait: {self.logs_wait}}}\n" if self.logs_wait else ""
         return f"""\
@@ -186,7 +194,7 @@ topics:
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
   stats: {{name: {self.stats}}}
-{metrics_topic}{logs_topics}windows:
+{metrics_topic}{links_topic}{logs_topics}windows:
   decision_wait: {self.decision_wait}
   decision_wait_after_root: {self.decision_wait_after_root}
   lone_roots_wait: {self.lone_roots_wait}
@@ -194,7 +202,7 @@ topics:
   recall_window: {self.recall_window}
   buffer: {self.buffer}
 recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
-{logs}{metrics}{self.baseline}{self.limits}{shadow}policies:{policies}
+{logs}{metrics}{links}{self.baseline}{self.limits}{shadow}policies:{policies}
 """
 
 

@@ -360,6 +360,16 @@ final class MemoryLink: BrokerLink {
     return broker.inputs.count
   }
 
+  private var linksRead = 0
+  /// Whether the links from before the link was made have been read.
+  var areLinksRead = true
+
+  func readLinks(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    for output in broker.outputs(to: .links).dropFirst(linksRead) { take(output.value ?? []) }
+    linksRead = broker.outputs(to: .links).count
+    return areLinksRead
+  }
+
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] {
     questions += 1
     if let error = endErrors.popLast() { throw error }

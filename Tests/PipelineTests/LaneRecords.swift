@@ -19,6 +19,8 @@ struct TestSpan {
   var name = "GET /"
   /// Nanoseconds since 1970; nil for a start at second 1 and the duration.
   var end: UInt64?
+  /// The trace that it links to.
+  var link: UInt64?
 }
 
 /// The id of a test's trace: `low` in its last eight bytes. Small ones are never in the baseline.
@@ -57,6 +59,9 @@ private func write(_ span: TestSpan, to writer: inout WireWriter) {
       pair.stringField(1, "filling")
       pair.message(2) { $0.stringField(1, String(repeating: "x", count: span.padding)) }
     }
+  }
+  if let link = span.link {
+    writer.message(13) { $0.bytesField(1, bigEndian(0xabcd) + bigEndian(link)) }
   }
   if span.isError { writer.message(15) { $0.varintField(3, 2) } }
 }

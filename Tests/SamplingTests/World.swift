@@ -27,7 +27,10 @@ struct TestSpan: Equatable {
   var flags: UInt32 = 0
   var events: [TestEvent] = []
   var kind: UInt64 = 2
+  /// How many links there are that can't be read.
   var links = 0
+  /// The traces that it links to.
+  var linked: [TestLink] = []
 
   /// Traces that no probability below one keeps.
   static let unlucky: UInt64 = 1
@@ -77,10 +80,23 @@ struct TestSpan: Equatable {
       }
     }
     for _ in 0..<links { writer.message(13) { $0.bytesField(1, traceID.high.bigEndianBytes) } }
+    for link in linked {
+      writer.message(13) { message in
+        message.bytesField(1, traceID.high.bigEndianBytes + link.trace.bigEndianBytes)
+        message.bytesField(2, UInt64(7).bigEndianBytes)
+        if !link.state.isEmpty { message.stringField(3, link.state) }
+      }
+    }
     if flags != 0 { writer.fixed32Field(16, flags) }
     if filling > 0 { writer.bytesField(99, [UInt8](repeating: 0x78, count: filling)) }
     if status != .unset { writer.message(15) { $0.varintField(3, UInt64(status.rawValue)) } }
   }
+}
+
+/// A link to a trace, by the low half of its id.
+struct TestLink: Equatable, Sendable {
+  var trace: UInt64
+  var state = ""
 }
 
 /// Something that happened within a span.
@@ -192,6 +208,10 @@ struct WrittenDecision: Decodable, Equatable {
   // Only if the trace is recalled.
   var recall: String?
   var revised: Bool?
+  // Only if links keep it.
+  var linkedFrom: String?
+  var linkHops: Int?
+  var links: [String]?
   var recallUntil: Int?
   var errorOrigin: Origin?
 
@@ -223,7 +243,7 @@ enum Event {
   static func take(from effects: inout Effects) throws -> [Event] {
     let events = try effects.outputs.compactMap { output -> Event? in
       switch output {
-      case .account, .count, .measure, .reject: return nil
+      case .account, .count, .measure, .link, .reject: return nil
       case .decide(let decision, let range):
         return .decision(decision, range.map { Array(effects.bytes[$0]) })
       case .forward(let traceID, let range, let count):

@@ -353,7 +353,7 @@ extension Decision.Trigger {
   fileprivate var closesWindows: Bool {
     switch self {
     case .root, .wait, .memory, .recall: true
-    case .limit, .eager, .late: false
+    case .limit, .eager, .late, .linked: false
     }
   }
 }

@@ -16,8 +16,8 @@ struct MetricSection: Sendable {
 
   static let tailSampling = MetricSection(
     title: "Tail sampling",
-    metrics: records + verdicts + shadow + lookups + recalls + windows + logs + metrics + spans + services
-      + memory)
+    metrics: records + verdicts + shadow + lookups + recalls + windows + logs + metrics + links + spans
+      + services + memory)
 
   static let repartition = MetricSection(
     title: "Repartition",

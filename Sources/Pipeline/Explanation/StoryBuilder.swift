@@ -19,6 +19,8 @@ struct DecisionLine: Decodable {
   var partition: Int32
   var firstOffset, lastOffset: Int64
   var config: String?
+  var linkedFrom: String?
+  var linkHops: Int?
 
   var isKept: Bool { verdict == "keep" }
   var isRevised: Bool { revised == true }
@@ -310,6 +312,7 @@ struct StoryBuilder {
     var (kind, text) = ("", "")
     if line.isRevised {
       (kind, text) = ("recalled", "recalled: read again and kept by \(reasons)")
+      if let way = way(of: line) { text += "; \(way)" }
       if line.recall == "partial" { text += "; the log had lost some of its records" }
       if line.recall == "gone" { text = "the recall came too late: its records had left the log" }
     } else if line.late {
@@ -325,6 +328,7 @@ struct StoryBuilder {
         "\(cause(of: line)): dropped" + (veto.map { " by \($0)" } ?? ", no policy matched")
       )
     }
+    if line.final, line.isKept, !line.isRevised, let way = way(of: line) { text += "; \(way)" }
     if line.final { text += "; \(line.spanCount) spans, \(line.errorCount) with ERROR" }
     if let cut = line.truncatedSpans, cut > 0 { text += "; a skeleton, \(cut) spans left out" }
     if line.isKept, let probability = line.probability, let count = line.adjustedCount,
@@ -338,8 +342,21 @@ struct StoryBuilder {
       text: text)
   }
 
+  /// How links reach the trace.
+  private func way(of line: DecisionLine) -> String? {
+    guard let from = line.linkedFrom, let hops = line.linkHops else { return nil }
+    let distance =
+      hops == 1
+      ? "which is kept for its own sake" : "which is \(hops - 1) links away from one kept for its own sake"
+    return "it is linked with trace \(from), \(distance)"
+  }
+
   private func lateText(_ line: DecisionLine, _ reasons: String) -> String {
     guard !reasons.isEmpty else { return "late spans change nothing" }
+    if line.trigger == "linked" {
+      return "\(way(of: line) ?? "links reached it"): a recall is requested"
+        + (line.recallUntil.map { ", of offsets \(line.firstOffset) to \($0)" } ?? "")
+    }
     switch line.recall {
     case "requested":
       return "late spans: \(reasons) would keep it now; a recall is requested"
@@ -364,6 +381,7 @@ struct StoryBuilder {
       let limits = configuration.limits
       return "over a limit (\(limits.spansPerTrace) spans or \(limits.bytesPerTrace) bytes)"
     case "eager": return "a span made it certain"
+    case "linked": return way(of: line) ?? "links reached it"
     default: return "closed (\(line.trigger))"
     }
   }

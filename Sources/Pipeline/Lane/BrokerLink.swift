@@ -90,6 +90,8 @@ public enum OutputTopic: Hashable, Sendable, CaseIterable {
   case stats
   /// Metrics of all spans.
   case metrics
+  /// Kept traces whose verdicts spread along links.
+  case links
 }
 
 /// A header of a record.
@@ -269,6 +271,10 @@ public protocol BrokerLink {
 
   /// How many partitions the input has, by a request to the brokers.
   func inputPartitions() throws(BrokerError) -> Int
+
+  /// Delivers the records of the topic of links written since the last call: at first all of them. Returns
+  /// whether everything present at the start was delivered; true if there is no such topic. It doesn't wait.
+  func readLinks(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool
 
   /// Whether output and commit points become durable atomically. If not, some output may exist although its
   /// commit failed.

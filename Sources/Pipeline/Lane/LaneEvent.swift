@@ -84,6 +84,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var ledgerBytes: UInt64 = 0
   /// and pages that could not be read back.
   public var ledgerPagesUnreadable: UInt64 = 0
+  /// Records of the topic of links that could not be read.
+  public var linkPagesUnreadable: UInt64 = 0
   /// Bytes of verdicts that were read to look up old ones.
   public var lookUpBytes: UInt64 = 0
   /// Records of kept spans.
@@ -190,6 +192,7 @@ extension LaneCounters {
     ledgerTraces += other.ledgerTraces
     ledgerBytes += other.ledgerBytes
     ledgerPagesUnreadable += other.ledgerPagesUnreadable
+    linkPagesUnreadable += other.linkPagesUnreadable
     sampled += other.sampled
     spans += other.spans
     commits += other.commits

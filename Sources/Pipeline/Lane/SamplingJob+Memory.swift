@@ -22,7 +22,7 @@ extension SamplingJob {
     if workspace.automataBytes > configuration.memoryBytesMax / 16 { workspace.releaseAutomata(all: true) }
     workingBytes =
       workspace.scratchBytes + effects.capacity + decoder.byteCount + workspace.automataBytes
-      + logBytes + (fleetRates?.byteCount ?? 0) + fleetLimits.byteCount
+      + logBytes + (fleetRates?.byteCount ?? 0) + fleetLimits.byteCount + (workspace.links?.byteCount ?? 0)
       + eagerSince.capacity * MemoryLayout<Instant>.stride
     memory.compressAbove = spanBytesMax / 100 * configuration.compressAbovePercent
     guard trimmedAt + Configuration.trimInterval <= now else { return }

@@ -32,6 +32,10 @@ extension SamplingJob {
           try link.write(
             .metrics, partition: partition, key: nil, value: bytes.extracting(range), headers: [])
         }
+      case .link(let page, _):
+        try effects.bytes.withRawBytes { (bytes) throws(BrokerError) in
+          try link.write(.links, partition: nil, key: nil, value: bytes.extracting(page), headers: [])
+        }
       case .count(let key, let record):
         try writeCounts(key, record, to: link)
       case .reject(let rejected, let range):
@@ -85,10 +89,14 @@ extension SamplingJob {
     }
   }
 
-  /// Writes the ledgers' pages, so that each commit has the verdicts given until then.
+  /// Writes the ledgers' pages and those of links, so that each commit has the verdicts given until then.
   package mutating func flush(to link: some BrokerLink) throws(BrokerError) {
     for partition in partitions where partition.state.sampler.hasLedgerEntries {
       partition.state.sampler.endLedgerPage(into: &effects)
+      try drain(partition, to: link)
+    }
+    for partition in partitions where partition.state.sampler.hasLinkEntries {
+      partition.state.sampler.endLinkPage(into: &effects)
       try drain(partition, to: link)
     }
   }

@@ -8,8 +8,9 @@ extension SamplingJob {
     _ waiting: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
   ) throws(BrokerError) -> Bool {
     let id = waiting.id
-    // A new lane waits for the fleet's rates instead of using its own first guess, but not forever.
-    guard isFleetKnown || waiting.since + Self.fleetPatience <= moment.steady else {
+    // A new lane waits for the fleet's rates instead of using its own first guess, and for links, but not
+    // forever.
+    guard isFleetKnown && areLinksKnown || waiting.since + Self.fleetPatience <= moment.steady else {
       waiting.lookAgainAt = moment.steady + .milliseconds(50)
       return false
     }

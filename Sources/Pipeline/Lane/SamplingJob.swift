@@ -42,6 +42,8 @@ package struct SamplingJob: ~Copyable, LaneJob {
   var fleetLimits = FleetLimits()
   /// Whether what the fleet had counted when the lane began has been read.
   var isFleetKnown: Bool
+  /// Whether the topic of links has been read as far as it went when the lane began.
+  var areLinksKnown: Bool
   /// When progress was last reported, by the steady clock.
   var progressToldAt = Instant.distantPast
   /// The ends of quiet partitions are not requested before then, by the steady clock.
@@ -93,6 +95,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     }
     fleetRates = configuration.sampler.baseline.map { FleetRates($0) }
     isFleetKnown = fleetRates == nil && !configuration.sampler.hasFleetLimits
+    areLinksKnown = configuration.sampler.links == nil
     memory = SpanMemory(slabBytes: configuration.sampler.limits.segmentBytes)
     // That leaves half for spans, less the lane's working memory and room for one record. Log-backed windows
     // need the memory of spans for tables.
@@ -115,6 +118,7 @@ package struct SamplingJob: ~Copyable, LaneJob {
     at moment: Moment, waiting: [WaitingPartition], to link: some BrokerLink
   ) throws(BrokerError) {
     try followFleet(at: moment, through: link)
+    try followLinks(through: link)
     try letTimePass(at: moment.steady, to: link)
     try recall(at: moment.steady, through: link)
     try lookUp(at: moment.steady, through: link)

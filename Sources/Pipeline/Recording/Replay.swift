@@ -91,6 +91,8 @@ public struct Replay: ~Copyable {
   private let configuration: SamplerConfiguration
   /// A recording is the whole fleet: its own counts make its rates.
   private var fleetRates: FleetRates?
+  /// Entries of links that have not been followed yet.
+  private var links: [LinkEntry] = []
   private var effects = Effects()
   private var report = ReplayReport()
   private var clock: RecordingClock
@@ -172,8 +174,13 @@ public struct Replay: ~Copyable {
     try takeDecided(write)
     sampler.advance(to: sampler.clock + configuration.windows.decisionWait, into: &effects)
     try drain(write)
-    try handOut(again, write)
-    try recall(again, write)
+    try followLinks(write)
+    // What recalls bring may have links of its own.
+    repeat {
+      try handOut(again, write)
+      try recall(again, write)
+      try followLinks(write)
+    } while again != nil && sampler.nextRecall() != nil
     sampler.endMetrics(into: &effects)
     try drain(write)
     report.counters = sampler.counters
@@ -237,6 +244,7 @@ public struct Replay: ~Copyable {
         }
         sampler.endLookup(into: &effects)
       }
+      if sampler.hasLinkEntries || effects.hasLinks || !links.isEmpty { try followLinks(write) }
       if effects.byteCount > 1 << 20 || effects.hasCounts || effects.hasRejections { try drain(write) }
     }
   }
@@ -278,14 +286,31 @@ public struct Replay: ~Copyable {
       case .reject(let rejected, _):
         guard let next = sampler.nextOffset else { continue }
         note(rejected, record: Int(next.value) - 1)
+      case .link(let page, _):
+        // What has been kept is known at once: a recording is the whole fleet.
+        links += LinkPage.entriesWritten(effects.bytes[page])
       case .count(_, let record):
         // A recording is the whole fleet: it has all of each limit.
         let record = Array(effects.bytes[record])
         if !DemandRecord.isOne(record) { fleetRates?.merge(record, now: sampler.clock) }
       }
     }
+    defer { effects.removeAll() }
     if effects.hasCounts, let rates = fleetRates?.newRates(at: sampler.clock) { sampler.adopt(rates) }
-    effects.removeAll()
+  }
+
+  /// Follows the links of what has been kept, and of what is kept because of that.
+  private mutating func followLinks(_ write: Writer) throws {
+    guard configuration.links != nil else { return }
+    while sampler.hasLinkEntries || effects.hasLinks || !links.isEmpty {
+      sampler.endLinkPage(into: &effects)
+      try drain(write)
+      let entries = links
+      links = []
+      sampler.learn(entries)
+      sampler.follow(entries, into: &effects)
+      try drain(write)
+    }
   }
 
   private mutating func note(_ rejected: RejectedSpans, record: Int) {

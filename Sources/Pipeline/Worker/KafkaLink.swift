@@ -27,7 +27,8 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   private var outputs: KafkaOutputs<Clients.Producer>
   private let topic: String
   private let tail: VerdictTail<Clients>?
-  private let stats: StatsReader<Clients.Consumer>?
+  private let stats: WholeTopicReader<Clients.Consumer>?
+  private let links: WholeTopicReader<Clients.Consumer>?
   /// Made when something is read again for the first time.
   private var followers: [RereadingUse: LogFollower<Clients>] = [:]
   /// The topic of logs, if logs follow.
@@ -149,17 +150,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     outputNames = names
     outputs = try KafkaOutputs(names, producer)
-    if let name = names.stats, let topic = outputs[.stats]?.topic {
-      let producer = producer
-      let count = try KafkaLink.persistently(producer, clients, isStopping, beat) {
-        (timeout) throws(KafkaError) in try producer.partitionCount(of: topic, timeout: timeout)
-      }
-      let reader = try clients.makeReader(
-        topic: name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
-      stats = try StatsReader(reader, topic: name, partitions: count)
-    } else {
-      stats = nil
-    }
+    let (producer, properties) = (
+      producer, outside + [KafkaProperty("isolation.level", "read_committed")]
+    )
+    stats = try KafkaLink.wholeReader(outputs[.stats], producer, clients, properties, isStopping, beat)
+    links = try KafkaLink.wholeReader(outputs[.links], producer, clients, properties, isStopping, beat)
     // A partition's next owner must not see a commit that is still in progress.
     let isolation =
       transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
@@ -167,6 +162,19 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     consumer = try clients.makeMember(
       topic: topic, properties: consumerProperties + isolation + [KafkaProperty("group.id", group)])
     try consumer.subscribe()
+  }
+
+  /// A reader of a topic that every lane reads whole; nil if there is no such topic.
+  private static func wholeReader(
+    _ topic: (name: String, topic: Clients.Producer.Topic)?, _ producer: Clients.Producer, _ clients: Clients,
+    _ properties: [KafkaProperty], _ isStopping: () -> Bool, _ beat: () -> Void
+  ) throws(KafkaError) -> WholeTopicReader<Clients.Consumer>? {
+    guard let topic else { return nil }
+    let count = try persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
+      try producer.partitionCount(of: topic.topic, timeout: timeout)
+    }
+    let reader = try clients.makeReader(topic: topic.name, properties: properties)
+    return try WholeTopicReader(reader, topic: topic.name, partitions: count)
   }
 
   /// Repeats a request for up to a minute while brokers do not answer, or have not learnt yet what others
@@ -295,6 +303,10 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     return try attempt("counting the input's partitions") { () throws(KafkaError) in
       try producer.partitionCount(of: try producer.topic(topic), timeout: patience)
     }
+  }
+
+  package func readLinks(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    links?.read(take) ?? true
   }
 
   package func seekAgain(
@@ -599,6 +611,7 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     tail?.abandon()
     for follower in followers.values { follower.abandon() }
     stats?.abandon()
+    links?.abandon()
     producer.abandon()
   }
 

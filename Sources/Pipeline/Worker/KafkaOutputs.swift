@@ -13,10 +13,12 @@ package struct OutputNames: Sendable {
   package var deadLetters: String
   package var stats: String?
   package var metrics: String?
+  package var links: String?
 
   package init(
     spans: String? = nil, decisions: String? = nil, verdicts: String? = nil, sampled: String? = nil,
-    sampledLogs: String? = nil, deadLetters: String, stats: String? = nil, metrics: String? = nil
+    sampledLogs: String? = nil, deadLetters: String, stats: String? = nil, metrics: String? = nil,
+    links: String? = nil
   ) {
     self.spans = spans
     self.decisions = decisions
@@ -26,6 +28,7 @@ package struct OutputNames: Sendable {
     self.deadLetters = deadLetters
     self.stats = stats
     self.metrics = metrics
+    self.links = links
   }
 }
 
@@ -44,6 +47,7 @@ struct KafkaOutputs<Producer: ProducerClient> {
       (.spans, names.spans), (.decisions, names.decisions), (.verdicts, names.verdicts),
       (.sampled, names.sampled), (.sampledLogs, names.sampledLogs),
       (.deadLetters, names.deadLetters), (.stats, names.stats), (.metrics, names.metrics),
+      (.links, names.links),
     ]
     for case (let output, let name?) in pairs { topics[output] = (name, try producer.topic(name)) }
   }

@@ -68,7 +68,8 @@ struct LanePlan: Sendable {
       decisions: topics.decisions.name, verdicts: topics.verdicts, sampled: topics.sampled,
       sampledLogs: sampledLogs, deadLetters: topics.deadLetters,
       stats: topology.usesStats ? topics.stats : nil,
-      metrics: topology.metrics == nil ? nil : topics.metrics)
+      metrics: topology.metrics == nil ? nil : topics.metrics,
+      links: topology.links == nil ? nil : topics.links)
     // A verdict must be remembered, or be in the log, for its trace to be recalled.
     let windows = topology.windows
     let recalled = looksUpVerdicts ? windows.recallWindow : min(windows.recallWindow, windows.lateWindow)
@@ -77,8 +78,9 @@ struct LanePlan: Sendable {
       mirrored: [
         topics.decisions.name, topics.verdicts, topics.sampled, sampledLogs, outputs.metrics,
       ].compactMap(\.self),
-      free: [topics.deadLetters],
-      compacted: outputs.stats,
+      free: [topics.deadLetters] + (outputs.links.map { [$0] } ?? []),
+      compacted: outputs.stats, links: outputs.links,
+      linksReach: .nanoseconds(topology.links?.remember.nanoseconds ?? 0),
       creation: topics.creation, deadLetterBytes: LanePlan.deadLetterBytes, deadLetters: topics.deadLetters,
       spansOut: topics.sampled, recordBytes: topology.limits.recordBytes,
       clientBytes: LanePlan.clientBytes(worker), decisions: topics.decisions.name,

@@ -119,6 +119,7 @@ extension SamplingJob.Configuration {
     sampler.limits.ledgerPageBytes = min(
       sampler.limits.ledgerPageBytes, sizes.valueBytes(of: outputs.verdicts))
     sampler.limits.statsBytes = sizes.valueBytes(of: outputs.stats)
+    sampler.limits.linkPageBytes = min(sampler.limits.linkPageBytes, sizes.valueBytes(of: outputs.links))
     sampler.limits.metricsBytes = sizes.valueBytes(of: outputs.metrics)
   }
 }

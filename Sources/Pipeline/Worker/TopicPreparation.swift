@@ -13,6 +13,9 @@ struct TopicNeeds {
   var free: [String]
   /// A topic of which only the last record of each key matters.
   var compacted: String?
+  /// The topic of links, if verdicts spread along them: one of `free`; and how far back it is read.
+  var links: String?
+  var linksReach = Duration.zero
   /// How missing ones are created.
   var creation: TopicCreation
   /// The largest record that dead letters must take.
@@ -190,7 +193,12 @@ struct TopicPreparation {
         of: $0, found, needed: needs.logsWait, for: "dealing with logs once their traces are decided",
         settings: "logs.wait and decision_wait", else: "logs of kept traces are lost")
     }
-    return [recall, logs].compactMap(\.self)
+    let links = needs.links.flatMap {
+      retentionWarning(
+        of: $0, found, needed: needs.linksReach, for: "following links",
+        settings: "links.remember", else: "a worker that starts does not know of older links")
+    }
+    return [recall, logs, links].compactMap(\.self)
   }
 
   private func retentionWarning(
@@ -218,6 +226,11 @@ struct TopicPreparation {
     var configuration: [KafkaProperty] = []
     if name == needs.compacted {
       configuration.append(KafkaProperty("cleanup.policy", "compact"))
+    } else if name == needs.links {
+      // All lanes read it from its beginning. Segments are deleted whole, and after the retention.
+      let milliseconds = Int64(needs.linksReach / .milliseconds(1))
+      configuration.append(KafkaProperty("retention.ms", String(2 * milliseconds)))
+      configuration.append(KafkaProperty("segment.ms", String(max(60_000, milliseconds / 2))))
     } else if name != needs.deadLetters, !needs.mirrored.contains(name) {
       // Windows run on log time: with broker time, a single host's wrong clock does no harm.
       configuration.append(KafkaProperty("message.timestamp.type", "LogAppendTime"))

@@ -3,7 +3,7 @@
 // A page is one record of topic `verdicts`. docs/ledger.md describes it byte by byte:
 //
 //     page  = "TRL" version traces partition configuration time offset entry*
-//     entry = trace-id flags offset length elapsed age spans [errors]
+//     entry = trace-id flags offset length elapsed age spans [errors] [links]
 //
 // `version` is one byte; `traces` is a little-endian 32-bit number, since it is known last. All other numbers
 // are varints, and those that may be negative are zigzag-coded. Offsets and times are differences to the
@@ -34,9 +34,11 @@ public struct LedgerEntry: Equatable, Sendable {
   public var spanCount: UInt64
   /// Spans with status ERROR seen.
   public var errorCount: UInt64
+  /// The traces that its spans link to, where verdicts spread along links.
+  public var links: [TraceID] = []
 }
 
-/// Why a page of the ledger can't be read, and where.
+/// Why a page of the ledger, or of links, can't be read, and where.
 public struct LedgerError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What is wrong.
   public enum Reason: Equatable, Sendable {
@@ -74,6 +76,8 @@ enum LedgerPage {
   /// What every page begins with.
   static let magic: [UInt8] = Array("TRL".utf8)
   static let version: UInt8 = 1
+  /// The version of pages in which some entry has links.
+  static let versionWithLinks: UInt8 = 2
   /// Where the number of traces is: four bytes.
   static let countOffset = 4
   /// Versions of configurations are cut to this many bytes.
@@ -82,6 +86,8 @@ enum LedgerPage {
   static let headBytesMax = 8 + 4 * 10 + configurationBytesMax
   /// The id, the flags, six numbers of at most ten bytes, and room to store the last word whole.
   static let entryBytesMax = 16 + 1 + 6 * 10 + 8
+  /// The same of an entry with links.
+  static let linkBytesMax = 1 + 16 * LinksConfiguration.linksPerTrace
 
   static let rootFlag: UInt8 = 1 << 0
   static let vetoFlag: UInt8 = 1 << 1
@@ -89,9 +95,10 @@ enum LedgerPage {
   static let errorsFlag: UInt8 = 1 << 2
   /// The time since the entry before is in nanoseconds instead of milliseconds.
   static let nanosecondsFlag: UInt8 = 1 << 3
-  /// Bits 4 to 6; bit 7 is zero.
+  /// The number of links and their traces follow; only in version 2.
+  static let linksFlag: UInt8 = 1 << 7
+  /// Bits 4 to 6.
   static let triggerShift: UInt8 = 4
-  static let triggerMask: UInt8 = 0b111
 
   /// Ages count units of 2^20 ns, as the cache of verdicts does: what is restored is what was remembered.
   static let ageShift: UInt64 = 20
@@ -109,6 +116,7 @@ extension Decision.Trigger {
     case .eager: 4
     case .late: 5
     case .recall: 6
+    case .linked: 7
     }
   }
 

@@ -13,7 +13,8 @@ public struct LedgerReader: Sendable {
   public let configuration: String
   /// How many traces the page claims to have.
   public let traceCount: UInt32
-  private var cursor: Cursor
+  private let hasLinks: Bool
+  private var cursor: PageCursor
   private var left: UInt32
   private var previousTime: Int64
   private var previousOffset: Int64
@@ -21,9 +22,12 @@ public struct LedgerReader: Sendable {
   /// Reads the head of a page; nil if the bytes are something else.
   public init?(page: RawSpan) throws(LedgerError) {
     guard LedgerReader.isPage(page) else { return nil }
-    cursor = Cursor(offset: LedgerPage.magic.count)
+    cursor = PageCursor(offset: LedgerPage.magic.count)
     let version = try cursor.byte(in: page)
-    guard version == LedgerPage.version else { throw LedgerError(reason: .version(version), offset: 3) }
+    guard version == LedgerPage.version || version == LedgerPage.versionWithLinks else {
+      throw LedgerError(reason: .version(version), offset: 3)
+    }
+    hasLinks = version == LedgerPage.versionWithLinks
     var count: UInt32 = 0
     for place in 0..<4 {
       let byte = try cursor.byte(in: page)
@@ -62,14 +66,13 @@ public struct LedgerReader: Sendable {
       return nil
     }
     left -= 1
-    guard page.byteCount - cursor.offset >= 16, let traceID = TraceID(raw: page, at: cursor.offset) else {
-      throw LedgerError(reason: .truncated, offset: page.byteCount)
-    }
-    cursor.offset += 16
+    let traceID = try cursor.traceID(in: page)
     let flagsOffset = cursor.offset
     let flags = try cursor.byte(in: page)
-    let number = flags >> LedgerPage.triggerShift
-    guard number <= LedgerPage.triggerMask, let trigger = Decision.Trigger(ledgerNumber: number) else {
+    let number = (flags & ~LedgerPage.linksFlag) >> LedgerPage.triggerShift
+    guard hasLinks || flags & LedgerPage.linksFlag == 0,
+      let trigger = Decision.Trigger(ledgerNumber: number)
+    else {
       throw LedgerError(reason: .flags, offset: flagsOffset)
     }
     let first = try previousOffset &+ Int64(zigzag: cursor.number(in: page))
@@ -81,11 +84,24 @@ public struct LedgerReader: Sendable {
     let spans = try cursor.number(in: page)
     let errors = try flags & LedgerPage.errorsFlag != 0 ? cursor.number(in: page) : 0
     (previousTime, previousOffset) = (time, first)
+    let links = try flags & LedgerPage.linksFlag != 0 ? links(in: page) : []
     return LedgerEntry(
       traceID: traceID, trigger: trigger, hasRoot: flags & LedgerPage.rootFlag != 0,
       isVetoed: flags & LedgerPage.vetoFlag != 0, decidedAt: Instant(nanoseconds: time),
       earliestStart: overflow || ago > verdict ? 0 : verdict - ago, firstOffset: Offset(first),
-      lastOffset: Offset(last), spanCount: spans, errorCount: errors)
+      lastOffset: Offset(last), spanCount: spans, errorCount: errors,
+      links: links)
+  }
+
+  private mutating func links(in page: RawSpan) throws(LedgerError) -> [TraceID] {
+    let place = cursor.offset
+    let count = try cursor.number(in: page)
+    guard count <= UInt64(LinksConfiguration.linksPerTrace) else {
+      throw LedgerError(reason: .number, offset: place)
+    }
+    var links: [TraceID] = []
+    for _ in 0..<count { links.append(try cursor.traceID(in: page)) }
+    return links
   }
 
   /// The time of an entry.
@@ -98,37 +114,38 @@ public struct LedgerReader: Sendable {
     guard !overflow else { throw LedgerError(reason: .number, offset: place) }
     return previousTime &+ nanoseconds
   }
-
-  /// A position in a page.
-  private struct Cursor {
-    var offset: Int
-
-    mutating func byte(in page: RawSpan) throws(LedgerError) -> UInt8 {
-      guard offset < page.byteCount else { throw LedgerError(reason: .truncated, offset: offset) }
-      offset += 1
-      return page.byte(at: offset - 1)
-    }
-
-    mutating func number(in page: RawSpan) throws(LedgerError) -> UInt64 {
-      let start = offset
-      var value: UInt64 = 0
-      var shift: UInt64 = 0
-      while true {
-        let byte = try byte(in: page)
-        // The tenth byte holds only bit 63.
-        if shift == 63, byte > 1 { throw LedgerError(reason: .number, offset: start) }
-        value |= UInt64(byte & 0x7f) << shift
-        if byte < 0x80 { return value }
-        shift += 7
-      }
-    }
-  }
 }
 
-extension TraceID {
-  /// Reads the 16 bytes at `offset`, which must exist.
-  fileprivate init?(raw page: RawSpan, at offset: Int) {
-    self.init(key: page.extracting(offset..<offset + 16))
+/// A position in a page of bytes that are not trusted.
+struct PageCursor {
+  var offset: Int
+
+  mutating func byte(in page: RawSpan) throws(LedgerError) -> UInt8 {
+    guard offset < page.byteCount else { throw LedgerError(reason: .truncated, offset: offset) }
+    offset += 1
+    return page.byte(at: offset - 1)
+  }
+
+  mutating func number(in page: RawSpan) throws(LedgerError) -> UInt64 {
+    let start = offset
+    var value: UInt64 = 0
+    var shift: UInt64 = 0
+    while true {
+      let byte = try byte(in: page)
+      // The tenth byte holds only bit 63.
+      if shift == 63, byte > 1 { throw LedgerError(reason: .number, offset: start) }
+      value |= UInt64(byte & 0x7f) << shift
+      if byte < 0x80 { return value }
+      shift += 7
+    }
+  }
+
+  mutating func traceID(in page: RawSpan) throws(LedgerError) -> TraceID {
+    guard page.byteCount - offset >= 16 else {
+      throw LedgerError(reason: .truncated, offset: page.byteCount)
+    }
+    offset += 16
+    return TraceID(in: page, at: offset - 16)
   }
 }
 
@@ -157,6 +174,7 @@ extension RestoredVerdict {
       firstOffset: entry.firstOffset)
     lastOffset = entry.lastOffset
     earliestStart = entry.earliestStart
+    links = entry.links
   }
 
   /// Reads the verdicts of a record of `decisions` or of `verdicts`: one, or those of a page, in their order.

@@ -21,7 +21,8 @@ struct LedgerWriter {
   /// - Parameter pageBytesMax: the largest page; at least a head and an entry.
   init(partition: PartitionID, configuration: String, pageBytesMax: Int) {
     self.partition = partition
-    self.pageBytesMax = max(pageBytesMax, LedgerPage.headBytesMax + LedgerPage.entryBytesMax)
+    self.pageBytesMax = max(
+      pageBytesMax, LedgerPage.headBytesMax + LedgerPage.entryBytesMax + LedgerPage.linkBytesMax)
     self.configuration = LedgerWriter.head(of: configuration)
   }
 
@@ -33,7 +34,7 @@ struct LedgerWriter {
   var isEmpty: Bool { page.isEmpty && ended.isEmpty }
 
   /// Whether another entry may not fit the page.
-  var isFull: Bool { page.count > pageBytesMax - LedgerPage.entryBytesMax }
+  var isFull: Bool { page.count > pageBytesMax - LedgerPage.entryBytesMax - LedgerPage.linkBytesMax }
 
   /// Bytes of memory in use.
   var byteCount: Int { ended.reduce(page.capacity) { $0 + $1.bytes.capacity } }
@@ -62,6 +63,7 @@ struct LedgerWriter {
     if decision.isVetoed { flags |= LedgerPage.vetoFlag }
     if decision.errorCount > 0 { flags |= LedgerPage.errorsFlag }
     if rest != 0 { flags |= LedgerPage.nanosecondsFlag }
+    if !decision.links.isEmpty { flags |= LedgerPage.linksFlag }
     let verdict = UInt64(clamping: time)
     let age = earliestStart < verdict ? (verdict - earliestStart) >> LedgerPage.ageShift : 0
     let difference = (
@@ -80,9 +82,18 @@ struct LedgerWriter {
       out.append(varint: UInt64(clamping: decision.spanCount))
       if decision.errorCount > 0 { out.append(varint: UInt64(decision.errorCount)) }
     }
+    if !decision.links.isEmpty { append(decision.links) }
     previousTime = time
     previousOffset = offset
     traces += 1
+  }
+
+  @inline(never)
+  private mutating func append(_ links: [TraceID]) {
+    page[LedgerPage.magic.count] = LedgerPage.versionWithLinks
+    let links = links.prefix(LinksConfiguration.linksPerTrace)
+    page.append(UInt8(links.count))
+    for link in links { page.appendBigEndian(link) }
   }
 
   private mutating func begin(with decision: Decision) {

@@ -92,8 +92,11 @@ extension Sampler {
       if let verdict {
         counters.lookupsFound += 1
         follow(slot, verdict, into: &effects)
+        if hasLinks { reviewDropped(traceID, into: &effects) }
       } else if policies.program.certain(table[slot].facts).isKept {
         keepEarly(slot, .eager, into: &effects)
+      } else if hasLinks {
+        reviewLinks(of: slot, into: &effects)
       }
     }
     // Windows may have ended meanwhile.

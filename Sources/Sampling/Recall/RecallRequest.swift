@@ -36,7 +36,8 @@ public struct LogStretch: Equatable, Sendable {
   public var until: Offset
 }
 
-/// A dropped trace that a late span made a policy certain about: its records are read again, and it is kept.
+/// A dropped trace that a late span made a policy certain about, or that links reach: its records are read
+/// again, and it is kept.
 ///
 /// The request is a record in the log, before anything is done about it: whoever owns the partition fulfils
 /// it.
@@ -47,7 +48,7 @@ public struct RecallRequest: Equatable, Sendable {
   public var first: Offset
   /// The record with its last span before the late one.
   public var last: Offset
-  /// The record with the late span.
+  /// The record with the late span; that with its last span, if there is none.
   public var late: Offset
   /// The policies that keep it, a bit each.
   public var matches: UInt64
@@ -55,6 +56,8 @@ public struct RecallRequest: Equatable, Sendable {
   public var requestedAt: Instant
   /// Where those of its logs are that were dropped with it; nil if there are none. They are read first.
   public var logs: LogStretch?
+  /// How links reach it, if it is they that keep it.
+  public var linked: LinkReach?
   /// Whether some of its records have left the log.
   var isPartial = false
 

@@ -47,12 +47,11 @@ extension Sampler {
   /// about it; nil if traces are not recalled, or this one can't be.
   ///
   /// If it is requested, the verdict at `past` is replaced.
-  mutating func requestRecall(_ past: Int, _ matches: UInt64, late: Offset) -> RecallStatus? {
+  mutating func requestRecall(
+    _ past: Int, _ matches: UInt64, late: Offset, linked: LinkReach? = nil
+  ) -> RecallStatus? {
     let verdict = verdicts[past]
-    let window = configuration.windows.recallWindow
-    guard window > .seconds(0), verdict.firstOffset >= Offset(0), clock <= verdict.decidedAt + window else {
-      return nil
-    }
+    guard mayRecall(verdict) else { return nil }
     guard recalls.count < configuration.limits.recalls, recalls.late(of: verdict.traceID) == nil else {
       counters.recallsRefused += 1
       return .refused
@@ -62,9 +61,15 @@ extension Sampler {
       RecallRequest(
         traceID: verdict.traceID, first: verdict.firstOffset, last: verdict.lastOffset, late: late,
         matches: matches, requestedAt: verdictTime,
-        logs: logStretch(decidedAt: verdict.decidedAt, start: verdict.earliestStart)))
+        logs: logStretch(decidedAt: verdict.decidedAt, start: verdict.earliestStart), linked: linked))
     keepRecalled(verdict.traceID, past: past, decidedAt: verdictTime, isRestored: false)
     return .requested(until: verdict.lastOffset)
+  }
+
+  /// Whether a dropped trace can be read again.
+  func mayRecall(_ verdict: PastVerdict) -> Bool {
+    let window = configuration.windows.recallWindow
+    return window > .seconds(0) && verdict.firstOffset >= Offset(0) && clock <= verdict.decidedAt + window
   }
 
   /// Restores a request that an earlier owner made, and may not have fulfilled.
@@ -80,7 +85,8 @@ extension Sampler {
     recalls.add(
       RecallRequest(
         traceID: verdict.traceID, first: first, last: last, late: late,
-        matches: policies.program.named(verdict.reasons), requestedAt: requestedAt, logs: logs))
+        matches: policies.program.named(verdict.reasons), requestedAt: requestedAt, logs: logs,
+        linked: verdict.linked))
     let clock = min(horizon.earliest, retention.clock)
     guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
     keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
@@ -322,6 +328,11 @@ extension Sampler {
       if recalled.isTruncated { counters.tracesTruncated += 1 }
       if let reason = recalled.reason { counters.keptByReason[reason, default: 0] += 1 }
       countRecalled(ofService: recalled.rootService)
+      if hasLinks {
+        noteLinks(recalled.links, of: request.traceID)
+        let hops = request.matches == 0 ? request.linked?.hops ?? 0 : 0
+        tellLinks(of: request.traceID, hops: hops, into: &effects)
+      }
       counters.spansRecalled += after.spansKept - before.spansKept
       counters.bytesRecalled += after.bytesKept - before.bytesKept
       counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge
@@ -348,6 +359,7 @@ extension Sampler {
     var isTruncated: Bool
     var reason: String?
     var rootService: [UInt8]
+    var links: [TraceID]
   }
 
   /// Hands out a trace that has been read again, with its revised record.
@@ -369,16 +381,19 @@ extension Sampler {
     let isTruncated = table[slot].state == .skeleton
     if !isTruncated { table[slot].state = .kept }
     table[rare: slot].threshold = .always
+    table[slot].isLinked = request.linked != nil
     let place = effects.outputs.count
     forwardBuffered(slot, outcome, into: &effects)
     var decision = Decision(
       on: table[slot], table[rare: slot], outcome, .recall, isFinal: true, at: request.requestedAt)
+    decision.linked = request.linked
     decision.recall = request.isPartial ? (isFound ? .partial : .gone) : .done
     decision.lastOffset = request.late
     emit(decision, outcome, slot, at: place, &effects)
     let recalled = RecalledTrace(
       isFound: isFound, isTruncated: isTruncated, reason: firstReason(of: slot, matches: outcome.matches),
-      rootService: services.bytes(of: table[slot].rootService))
+      rootService: services.bytes(of: table[slot].rootService),
+      links: links?[request.traceID]?.links ?? [])
     forget(slot, hash)
     return recalled
   }

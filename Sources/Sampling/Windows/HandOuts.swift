@@ -55,6 +55,8 @@ struct HandOut {
   var isTruncated: Bool
   /// Whether some of its spans may have arrived twice.
   var hasRedelivered: Bool
+  /// Whether links keep it.
+  var isLinked = false
   var isDone = false
 }
 

@@ -56,7 +56,7 @@ extension Sampler {
         traceID: table[slot].id, first: table[slot].firstOffset, last: table[slot].lastOffset,
         decidedAt: verdictTime, threshold: rare.threshold, incomingThreshold: rare.incomingThreshold,
         matches: outcome.matches, isTruncated: table[slot].state == .skeleton,
-        hasRedelivered: rare.hasRedelivered),
+        hasRedelivered: rare.hasRedelivered, isLinked: table[slot].isLinked),
       safe: safePoint(next: table[slot].firstOffset).offset)
   }
 
@@ -68,7 +68,7 @@ extension Sampler {
         traceID: verdict.traceID, first: first, last: last, decidedAt: min(verdict.decidedAt, recovery.clock),
         threshold: verdict.threshold, incomingThreshold: verdict.threshold,
         matches: policies.program.named(verdict.reasons), isTruncated: verdict.isTruncated,
-        hasRedelivered: true))
+        hasRedelivered: true, isLinked: verdict.linked != nil))
   }
 
   // MARK: Reading again

@@ -22,7 +22,7 @@ struct Auditor {
   /// without one are kept.
   private let isLedgerDamaged: Bool
   private(set) var objections: [String] = []
-  private var published: [TraceID: PublishedTrace] = [:]
+  private(set) var published: [TraceID: PublishedTrace] = [:]
   /// The traces of each record of the input, by partition and offset.
   private var contents: [PartitionID: [[TraceID]]] = [:]
   /// How often spans of each series were published; nil if they are not counted.
@@ -30,6 +30,11 @@ struct Auditor {
   /// How far each partition's commits have been checked.
   private var checked: [PartitionID: Int64] = [:]
   private var scanned = ScannedRecord()
+
+  /// How verdicts spread along links; nil if they do not.
+  var links: LinksConfiguration?
+  /// How many traces they reach.
+  var storyTraces = 0
 
   /// How many log records were published, and which of them without a trace.
   private var logCount: UInt64 = 0
@@ -167,6 +172,7 @@ struct Auditor {
     checkMetrics(cluster, kept, &hash)
     let logs = keptLogs(cluster, &hash)
     check(traceFreeLogs, of: "no trace", mustBeKept: true, in: logs)
+    checkStories(finals, revised)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
       check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
       // A recall brings the logs that were dropped with the trace.

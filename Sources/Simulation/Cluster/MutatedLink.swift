@@ -46,6 +46,8 @@ public enum Mutant: String, Sendable, CaseIterable {
   case recountMetrics = "recount-metrics"
   /// or spans that were counted and not written are not counted again.
   case skipMetrics = "skip-metrics"
+  /// Nobody reads the topic of links.
+  case forgetLinks = "forget-links"
   /// A shadow policy decides.
   case heedShadow = "heed-shadow"
   /// A producer that replaces another keeps the other's epoch.
@@ -194,6 +196,10 @@ final class MutatedLink: BrokerLink {
   func ends(of partitions: [PartitionID]) throws(BrokerError) -> [Offset] { try link.ends(of: partitions) }
 
   func knownEnd(of partition: PartitionID) -> Offset? { link.knownEnd(of: partition) }
+
+  func readLinks(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool {
+    try mutant == .forgetLinks ? true : link.readLinks(take)
+  }
 
   func readStats(_ take: ([UInt8]) -> Void) throws(BrokerError) -> Bool { try link.readStats(take) }
 

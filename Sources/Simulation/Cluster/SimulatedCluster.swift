@@ -79,6 +79,7 @@ enum SimulatedTopic {
   static let logs = "logs"
   static let sampledLogs = "sampled-logs"
   static let metrics = "metrics"
+  static let links = "links"
   /// The topics that say what was decided.
   static let ofVerdicts = [verdicts, decisions]
 
@@ -209,7 +210,7 @@ final class SimulatedCluster {
   /// How many partitions a topic has.
   func partitionCount(of topic: String) -> Int32 {
     switch topic {
-    case SimulatedTopic.stats, SimulatedTopic.deadLetters: 1
+    case SimulatedTopic.stats, SimulatedTopic.links, SimulatedTopic.deadLetters: 1
     default: partitionCount
     }
   }

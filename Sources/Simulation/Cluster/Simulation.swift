@@ -93,6 +93,7 @@ public final class Simulation {
     auditor = Auditor(
       allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0,
       hasMetrics: options.hasMetrics)
+    if options.hasLinks, options.areStoriesWhole { auditor.links = Simulation.links(options) }
     cluster = SimulatedCluster(
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
       now: Simulation.start)
@@ -127,8 +128,20 @@ public final class Simulation {
     traffic.publishDelayMaxNanoseconds = 300_000_000
     traffic.lateShare = options.hasLateRecords ? (options.recallsSlowly ? 0.6 : 0.1) : 0
     traffic.redeliveredShare = options.redelivered
+    if options.hasLinks { traffic.linkShare = 0.3 }
     traffic.lateDelay = 12_000_000_000...30_000_000_000
     return traffic
+  }
+
+  /// Enough for all stories of a run.
+  private static func links(_ options: SimulationOptions) -> LinksConfiguration {
+    var links = LinksConfiguration()
+    links.direction = LinkDirection.allCases[options.traces / 3 % 3]
+    links.maxHops = 1 + options.traces % 4
+    links.tracesPerSecond = 10_000
+    links.remember = .seconds(86_400)
+    links.sharesRandomness = !options.isLogBacked
+    return links
   }
 
   private var samplerConfiguration: SamplerConfiguration {
@@ -142,6 +155,11 @@ public final class Simulation {
     sampler.windows.recallWindow = .seconds(120)
     sampler.windows.looksUpVerdicts = options.forgetsSoon
     if options.forgetsSoon { sampler.windows.lateWindow = .seconds(11) }
+    // Stories unfold recall by recall.
+    if options.hasLinks, !options.forgetsSoon {
+      sampler.windows.lateWindow = .seconds(1200)
+      sampler.windows.recallWindow = .seconds(1200)
+    }
     if options.isLogBacked { sampler.windows.buffer = .log }
     // Traffic is low: enough witnesses for the truth to hold, and few enough to occur.
     sampler.clockWitnesses = 16
@@ -170,6 +188,7 @@ public final class Simulation {
       sampler.metrics = SpanMetricsConfiguration()
       sampler.metrics?.interval = .seconds(7)
     }
+    if options.hasLinks { sampler.links = Simulation.links(options) }
     if options.hasShadow { sampler.shadow = Simulation.shadow(isOther: isOther, scope) }
     if mutant == .heedShadow { sampler.policies += sampler.shadow }
     if options.isBaselineAdaptive {
@@ -204,7 +223,8 @@ public final class Simulation {
       sampled: SimulatedTopic.sampled, sampledLogs: options.hasLogs ? SimulatedTopic.sampledLogs : nil,
       deadLetters: SimulatedTopic.deadLetters,
       stats: samplerConfiguration.usesStats ? SimulatedTopic.stats : nil,
-      metrics: options.hasMetrics ? SimulatedTopic.metrics : nil)
+      metrics: options.hasMetrics ? SimulatedTopic.metrics : nil,
+      links: options.hasLinks ? SimulatedTopic.links : nil)
   }
 
   private var laneConfiguration: SamplingJob.Configuration {
@@ -221,6 +241,7 @@ public final class Simulation {
     if options.recallsSlowly { configuration.lookUpBytesPerSecond = 20_000 }
     // Their logs are read again, too.
     if options.hasLogs { configuration.recallBytesPerSecond *= 4 }
+    if options.hasLinks { configuration.recallBytesPerSecond *= 8 }
     if options.compressesSpans { configuration.compressAbovePercent = 0 }
     if mutant != .ignoreLimits {
       configuration.bound(by: RecordSizes(options.recordBytesMax, clientBytes: 1_000_000), outputs)
@@ -238,6 +259,7 @@ public final class Simulation {
     cluster.speakAgain()
     let quietSteps = report.steps + (options.recallsSlowly ? 48_000 : 6000)
     while report.steps < quietSteps, nextRecord != nil || !isDrained { step() }
+    if options.hasLinks { followLinks() }
     // Transactions that dead workers left open end now: readers see what comes after them.
     cluster.pass(to: now + .seconds(60))
     let (hash, kept, recalled) = auditor.checkOutputs(cluster)
@@ -250,6 +272,21 @@ public final class Simulation {
     report.faults = faults.plan.counts
     report.faults.rebalances = cluster.group.rebalances
     return report
+  }
+
+  /// Lets workers follow links until no verdict spreads any more.
+  private func followLinks() {
+    let links = LogID(topic: SimulatedTopic.links, partition: PartitionID(0))
+    for round in 0..<100 {
+      let end = cluster.log(links).end
+      // Enough for each worker to read what there is, to write what follows, and to commit it; at first also
+      // for the transactions of dead workers to time out: nobody sees what comes after them before that.
+      for _ in 0..<(round == 0 ? 1600 : 200) { step() }
+      let stepsMax = report.steps + 6000
+      while report.steps < stepsMax, !isDrained { step() }
+      guard cluster.log(links).end > end else { return }
+    }
+    auditor.object("verdicts spread along links without end")
   }
 
   /// Whether everything that was published has been read, decided and committed.
@@ -339,7 +376,7 @@ public final class Simulation {
     for topic in SimulatedTopic.ofVerdicts {
       let id = LogID(topic: topic, partition: partition)
       // To the ledger: a page of another version, or one that ends in its head.
-      let page = topic == SimulatedTopic.verdicts ? text.isEmpty ? "TRL\u{2}" : "TRL\u{1}ab" : nil
+      let page = topic == SimulatedTopic.verdicts ? text.isEmpty ? "TRL\u{3}" : "TRL\u{1}ab" : nil
       _ = cluster.write(id, Auditor.stranger, Array((page ?? text).utf8), in: nil)
     }
   }

@@ -72,6 +72,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hasLogs = false
   /// Whether all spans are counted for metrics.
   public var hasMetrics = false
+  /// Whether traces link to each other, and verdicts spread along links.
+  public var hasLinks = false
   /// What is written about dropped traces. Without it nothing tells whether they are decided once.
   public var dropped = DroppedRecords.ledger
   /// Whether outputs and commits are one transaction; if not, outputs may be duplicated.
@@ -79,6 +81,11 @@ public struct SimulationOptions: Equatable, Sendable {
 
   /// No faults.
   public init() {}
+
+  /// Whether links reach all that they should. They do not if verdicts are forgotten before that, because
+  /// that is soon or because the stream clock was far ahead; nor if verdicts are not in the log with what
+  /// their traces link to; nor if a trace may be decided twice.
+  var areStoriesWhole: Bool { isTransactional && !forgetsSoon && wrongStamps == 0 && strangers == 0 }
 
   /// Draws options: each kind of fault occurs in about half of the runs.
   public init(drawnFrom random: inout RandomSource) {
@@ -119,6 +126,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     hasLogs = traces % 10 < 6
     hasMetrics = traces % 17 < 9
+    hasLinks = traces % 19 < 8
     if traces % 8 < 5 { redelivered = 0.2 }
     // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
     // And a span that comes again once its trace is forgotten is not recognised.

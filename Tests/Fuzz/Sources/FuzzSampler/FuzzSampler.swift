@@ -373,6 +373,7 @@ private struct Story: ~Copyable {
         expect(reader.rejected.map(\.count) == [rejected.count], "spans were lost when they were set aside")
       case .account(let range, let count): check(page: Array(bytes[range]), count)
       case .measure: fatalError("spans are not counted")
+      case .link: fatalError("verdicts do not spread along links")
       case .count(_, let range): adoptRates(after: Array(bytes[range]))
       case .forward(let traceID, let range, let spans), .leaveOut(let traceID, let range, let spans):
         if case .forward = output { spansForwarded += UInt64(spans) }

@@ -1,11 +1,11 @@
-// Following the stats topic: the counts of every partition of the fleet.
+// Following a topic that every lane reads whole: the counts of every partition of the fleet, or its links.
 
 internal import Kafka
 internal import OTLP
 internal import Sampling
 
-/// Reads `stats` from its start, and then follows it.
-final class StatsReader<Reader: ConsumerClient> {
+/// Reads a topic from its start, and then follows it.
+final class WholeTopicReader<Reader: ConsumerClient> {
   private let reader: Reader
   /// Partitions whose end has not been reached yet.
   private var behind: Set<Int32>

@@ -1,0 +1,28 @@
+// The topic of links: read whole, and followed by all partitions.
+
+internal import Sampling
+
+extension SamplingJob {
+  /// Reads what has been written to the topic, and keeps or recalls the traces of this lane that it reaches.
+  mutating func followLinks(through link: some BrokerLink) throws(BrokerError) {
+    guard let configuration = configuration.sampler.links,
+      let table = workspace.linkTable(configuration)
+    else { return }
+    var entries: [LinkEntry] = []
+    var unreadable: UInt64 = 0
+    let isRead = try link.readLinks { record in
+      do throws(LedgerError) { entries += try LinkPage.entries(of: record) } catch { unreadable += 1 }
+    }
+    areLinksKnown = isRead || areLinksKnown
+    written.linkPagesUnreadable += unreadable
+    for entry in entries { table.merge(entry) }
+    // Log time: what the partition that is furthest behind has no use for.
+    if !entries.isEmpty, let clock = partitions.map({ $0.state.sampler.clock }).min(), clock != .distantPast {
+      table.forget(before: clock - configuration.remember)
+    }
+    for partition in partitions where !entries.isEmpty || partition.state.sampler.awaitsLinks {
+      partition.state.sampler.follow(entries, into: &effects)
+      try drain(partition, to: link)
+    }
+  }
+}

@@ -1,0 +1,46 @@
+// Whole stories: what links reach from a trace that policies keep is kept.
+
+import OTLP
+import Sampling
+
+extension Auditor {
+  /// Objects to each trace that is dropped though links reach it, from traces that policies keep: that it is
+  /// whole is checked like that of any kept trace.
+  mutating func checkStories(
+    _ finals: [TraceID: [RestoredVerdict]], _ revised: [TraceID: [RestoredVerdict]]
+  ) {
+    guard let links else { return }
+    var neighbours: [TraceID: [TraceID]] = [:]
+    for (trace, facts) in published {
+      for other in facts.truth?.links ?? [] where published[other] != nil {
+        if links.direction.reachesLinked { neighbours[trace, default: []].append(other) }
+        if links.direction.reachesLinking { neighbours[other, default: []].append(trace) }
+      }
+    }
+    var hops: [TraceID: Int] = [:]
+    var front: [TraceID] = published.filter { $0.value.truth?.isWanted == true }.map(\.key)
+    for trace in front { hops[trace] = 0 }
+    for distance in 1...links.maxHops {
+      var next: [TraceID] = []
+      for trace in front {
+        for other in neighbours[trace] ?? [] where hops[other] == nil {
+          hops[other] = distance
+          next.append(other)
+        }
+      }
+      front = next
+    }
+    storyTraces = hops.values.count { $0 > 0 }
+    for (trace, distance) in hops.sorted(by: { $0.key.low < $1.key.low }) where distance > 0 {
+      let isKept = revised[trace] != nil || finals[trace]?.contains(where: \.isKept) ?? false
+      if !isKept {
+        object("trace \(trace) is \(distance) links away from one that policies keep, and is dropped")
+      }
+    }
+  }
+}
+
+extension TraceTruth {
+  /// Whether a policy of the simulated topology keeps it, chance aside.
+  fileprivate var isWanted: Bool { hasError || isSlow }
+}

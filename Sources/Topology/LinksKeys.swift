@@ -1,0 +1,41 @@
+// The keys of the section `links`.
+
+import Sampling
+
+extension Keys {
+  static let links = [
+    "direction", "max_hops", "traces_per_second", "remember", "traces", "share_randomness",
+  ]
+}
+
+extension TopologyReader {
+  /// Nil, and noted, if it is not a section.
+  mutating func links(
+    _ field: TopologyField, _ windows: TailSamplingTopology.Windows
+  ) -> LinksConfiguration? {
+    guard let section = section(field) else { return nil }
+    checkKeys(of: section, Keys.links) { key in
+      key == "topic" ? "the topic's name is topics.links.name" : nil
+    }
+    var links = LinksConfiguration()
+    links.direction = choice("direction", of: section, default: links.direction)
+    links.maxHops = integer(
+      "max_hops", of: section, in: 1...LinksConfiguration.hopsMax, default: links.maxHops)
+    links.tracesPerSecond = integer(
+      "traces_per_second", of: section, in: 1...1_000_000, default: links.tracesPerSecond)
+    let remember = duration(
+      "remember", of: section, in: .seconds(1)...(.seconds(86_400)),
+      default: .nanoseconds(links.remember.nanoseconds))
+    links.remember = Interval(remember.value)
+    links.tracesMax = integer("traces", of: section, in: 1000...10_000_000, default: links.tracesMax)
+    // Spans that are read from the log are written long after their verdict.
+    let shares = truth("share_randomness", of: section, default: windows.buffer == .memory)
+    if shares, windows.buffer == .log, let field = section["share_randomness"] {
+      report(
+        "\(field.path) needs windows.buffer: memory: kept spans state the randomness that they share, and "
+          + "those read from the log could not", at: field.valuePlace, path: field.path)
+    }
+    links.sharesRandomness = shares
+    return links
+  }
+}

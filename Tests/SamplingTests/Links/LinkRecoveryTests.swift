@@ -1,0 +1,99 @@
+// Links across a change of owner: the log says all that the next one needs.
+
+import Testing
+
+@testable import OTLP
+@testable import Sampling
+
+@Suite struct LinkRecoveryTests {
+  private let producer: UInt64 = 0x10
+  private let consumer: UInt64 = 0x20
+
+  /// Another owner of `world`'s partition, from its commit point and what it wrote.
+  private func successor(
+    of world: World, _ verdicts: [RestoredVerdict], knowing entries: [LinkEntry] = []
+  ) throws -> World {
+    let next = World.linked { _ in }
+    next.sampler.restore(try #require(world.commitPoint), past: verdicts)
+    next.log = world.log
+    next.offset = try #require(world.commitPoint).safeOffset.value
+    next.sampler.learn(entries)
+    return next
+  }
+
+  private func replay(_ world: World, into next: World) throws -> [Event] {
+    var events: [Event] = []
+    for offset in Int(next.offset)..<world.log.count {
+      let (value, time) = world.log[offset]
+      _ = next.ingest(value, key: nil, at: time)
+      events += try next.take()
+    }
+    return events
+  }
+
+  private func restored(_ events: [Event]) throws -> [RestoredVerdict] {
+    try events.compactMap {
+      guard case .decision(_, let record?) = $0 else { return nil }
+      return try RestoredVerdict(record: record)
+    }
+  }
+
+  @Test(arguments: [DroppedRecords.ledger, .compact, .full])
+  func aDroppedTraceStillLinks(_ dropped: DroppedRecords) throws {
+    let world = World.linked({ _ in }) { $0.dropped = dropped }
+    try world.send(TestSpan.root(1, of: consumer).linking(to: producer), at: 1000)
+    let events = try world.pass(to: 40_000)
+    let verdicts = try restored(events) + world.takeLedger()
+    #expect(verdicts.map(\.links) == [[TestSpan(trace: producer, id: 1).traceID]])
+    let next = try successor(of: world, verdicts)
+    #expect(try replay(world, into: next).isEmpty)
+    try next.send(.root(2, of: producer, .error), at: 41_000)
+    #expect(try spread(next)[0].kept.map(\.id) == [1])
+  }
+
+  @Test func whatLinksHaveKeptStaysKept() throws {
+    let world = World.linked()
+    try world.send(.root(1, of: producer), at: 1000)
+    let error = TestSpan.root(2, of: consumer, .error).linking(to: producer)
+    var events = try world.send(error, at: 1000)
+    let entries = try world.takeLinks()
+    events += try world.follow(entries)
+    let next = try successor(of: world, restored(events))
+    #expect(try replay(world, into: next).kept.isEmpty, "it was written before")
+    let final = try #require(try next.pass(to: 40_000).written.first { $0.traceId.hasSuffix("10") })
+    #expect(final.verdict == "keep" && final.reasons == ["linked"] && final.linkHops == 1)
+  }
+
+  @Test func aRecallThatLinksRequestedIsFulfilled() throws {
+    let world = World.linked()
+    try world.send(TestSpan.root(1, of: producer).linking(to: 0x30), at: 1000)
+    var verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
+    let events = try world.send(TestSpan.root(2, of: consumer, .error).linking(to: producer), at: 41_000)
+    verdicts += try restored(events)
+    verdicts += try restored(try world.follow(try world.takeLinks()))
+    let next = try successor(of: world, verdicts)
+    _ = try replay(world, into: next)
+    let revised = try #require(try next.recall().written.first)
+    #expect(revised.reasons == ["linked"] && revised.linkHops == 1)
+    // And its own links are followed.
+    #expect(try next.takeLinks().contains { $0.hops == 1 && $0.links.count == 1 })
+  }
+
+  /// An entry was read while another worker owned the partition.
+  @Test func whatIsKnownIsFollowedAfterRecovery() throws {
+    let world = World.linked()
+    try world.send(.root(1, of: producer), at: 1000)
+    try world.send(.root(3, of: 0x30), at: 38_000)
+    let verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
+    let other = World.linked()
+    try other.send(TestSpan.root(2, of: consumer, .error).linking(to: producer, 0x30), at: 1000)
+    let next = try successor(of: world, verdicts, knowing: try other.takeLinks())
+    _ = try replay(world, into: next)
+    let wasWaiting = next.sampler.awaitsLinks
+    let events = try next.follow([])
+    let isWaiting = next.sampler.awaitsLinks
+    #expect(wasWaiting && !isWaiting)
+    #expect(events.kept.map(\.id) == [3] && events.written.contains { $0.recall == "requested" })
+    #expect(try next.recall().kept.map(\.id) == [1])
+  }
+}
