@@ -134,6 +134,8 @@ public struct SamplerConfiguration: Sendable {
   public var baseline: BaselineConfiguration?
   /// How all spans are counted for metrics; nil if they are not.
   public var metrics: SpanMetricsConfiguration?
+  /// Whether decisions tell the shapes of their traces even if nothing else needs them.
+  public var tellsShapes = false
   /// Identifies everything that verdicts depend on; repeated in decision records.
   public var version = ""
   /// What is written about dropped traces.

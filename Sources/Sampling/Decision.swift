@@ -38,6 +38,9 @@ public struct Decision: Sendable {
   public var threshold: SamplingThreshold
   /// Bit *i* is set if the verdict would differ with shadow policy *i*; only in a trace's first final record.
   public var shadow: UInt64 = 0
+  /// Identifies which service and operation called which; 0 if it is not known. Only in a trace's first final
+  /// record.
+  public var shape: UInt64 = 0
   /// Spans seen.
   public var spanCount: Int
   /// Spans with status ERROR seen.
@@ -223,6 +226,10 @@ extension Decision {
     out.appendDecimal(Int64(errorCount))
     out.append(#","byte_count":"#)
     out.appendDecimal(Int64(byteCount))
+    guard shape != 0 else { return }
+    out.append(#","shape":""#)
+    out.appendHexadecimal(shape, digits: 16)
+    out.append(0x22)
   }
 
   /// `start`, clamped.
@@ -263,6 +270,8 @@ struct DecisionTexts: ~Copyable {
     var matches: UInt64
     /// What the trace's state adds to them.
     var state: OpenTrace.State
+    /// Whether only its shape keeps it.
+    var isFirstOfShape: Bool
   }
 
   private let partition: PartitionID
@@ -334,8 +343,8 @@ struct DecisionTexts: ~Copyable {
 
   /// Finds the text for the policies in `matches`, and for the reason that a trace in this state has besides.
   @inline(__always)
-  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State) {
-    let wanted = Reasons(matches: matches, state: state)
+  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State, isFirstOfShape: Bool = false) {
+    let wanted = Reasons(matches: matches, state: state, isFirstOfShape: isFirstOfShape)
     if !reasons.find(wanted) { addText(of: wanted) }
   }
 
@@ -343,6 +352,7 @@ struct DecisionTexts: ~Copyable {
   private mutating func addText(of wanted: Reasons) {
     var policies = names.indices.filter { wanted.matches & 1 << UInt64($0) != 0 }.map { names[$0] }
     if let other = wanted.state.reason(matches: wanted.matches) { policies.append(other) }
+    if wanted.isFirstOfShape { policies = [Sampler.firstOfShapeReason] }
     reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
   }
 

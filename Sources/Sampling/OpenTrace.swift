@@ -189,6 +189,12 @@ struct OpenTrace: ~Copyable {
     set { mark(8, newValue) }
   }
 
+  /// Whether it is kept because the fleet had kept none of its shape.
+  var isFirstOfShape: Bool {
+    get { marks & 16 != 0 }
+    set { mark(16, newValue) }
+  }
+
   private mutating func mark(_ bit: UInt8, _ isSet: Bool) {
     marks = isSet ? marks | bit : marks & ~bit
   }

@@ -77,6 +77,7 @@ extension SamplerConfiguration {
     var configuration = self
     configuration.baseline = nil
     configuration.metrics = nil
+    configuration.tellsShapes = false
     configuration.windows.looksUpVerdicts = false
     configuration.windows.buffer = .memory
     return configuration

@@ -35,7 +35,7 @@ extension Sampler {
     guard configuration.annotate != .none else { return .none }
     let state = handOut.isTruncated ? OpenTrace.State.skeleton : .kept
     return annotation(
-      reasons: reasons(matches: handOut.matches, state),
+      reasons: reasons(matches: handOut.matches, state, isFirstOfShape: handOut.isFirstOfShape),
       threshold: max(handOut.threshold, handOut.incomingThreshold))
   }
 
@@ -51,10 +51,13 @@ extension Sampler {
 
   /// The names of the policies that keep a trace, and any other reason.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
-    reasons(matches: matches, table[slot].state)
+    reasons(matches: matches, table[slot].state, isFirstOfShape: table[slot].isFirstOfShape)
   }
 
-  private mutating func reasons(matches: UInt64, _ state: OpenTrace.State) -> [String] {
+  private mutating func reasons(
+    matches: UInt64, _ state: OpenTrace.State, isFirstOfShape: Bool
+  ) -> [String] {
+    if isFirstOfShape { return [Sampler.firstOfShapeReason] }
     var reasons: [String] = []
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
@@ -65,8 +68,9 @@ extension Sampler {
 
   /// The first of them.
   mutating func firstReason(of slot: Int, matches: UInt64) -> String? {
+    if table[slot].isFirstOfShape { return Sampler.firstOfShapeReason }
     // There are no more than 64 policies, and a match has one.
-    matches == 0
+    return matches == 0
       ? table[slot].state.reason(matches: 0) : policies.program.names[matches.trailingZeroBitCount]
   }
 

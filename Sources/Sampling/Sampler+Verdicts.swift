@@ -24,9 +24,13 @@ extension Sampler {
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     stopAwaiting(slot)
-    let rate = hasBaseline ? baselineRate(of: slot) : nil
-    var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
+    let shape = notesShapes ? shape(of: slot) : nil
     let wasKept = table[slot].state != .undecided
+    var rate = hasBaseline ? baselineRate(of: slot, shape) : nil
+    var first = PartitionBaseline.FirstOfShape()
+    if let shape { first = seeShape(shape, of: slot, wasKept: wasKept, &rate) }
+    var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
+    if let shape { settleShape(shape, of: slot, first, outcome, wasKept: wasKept) }
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been forwarded: a veto comes too late.
     if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
@@ -44,6 +48,7 @@ extension Sampler {
     let rare = isKept ? table[rare: slot] : RareFacts()
     var decision = Decision(on: table[slot], rare, outcome, trigger, isFinal: true, at: verdictTime)
     decision.shadow = shadow
+    decision.shape = shape?.edges ?? 0
     emit(decision, outcome, slot, at: place, &effects)
     count(slot, outcome, isKept: isKept)
     retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
@@ -58,6 +63,7 @@ extension Sampler {
       errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
     }
     if hasBaseline { baseline?.attributes?.release(slot) }
+    if notesShapes { shapeNotes.release(slot) }
     table.close(slot)
   }
 
@@ -271,7 +277,8 @@ extension Sampler {
     var room = texts.room + services.textBytesMax + operations.textBytesMax
     if decision.shadow != 0 { room += texts.shadows.currentCount }
     if !isCompact {
-      texts.prepare(policies: outcome.matches, table[slot].state)
+      texts.prepare(
+        policies: outcome.matches, table[slot].state, isFirstOfShape: table[slot].isFirstOfShape)
       if table[slot].errors >= 0 { origin = errorNotes.origin(from: table[slot].errors) }
       // Each service with a comma.
       room +=
@@ -365,6 +372,10 @@ extension Sampler {
 
   /// The reason given for a trace that went over a limit.
   public static var limitReason: String { "trace_limit" }
+
+  /// The reason given for a trace that is kept because the fleet had kept none of its shape, instead of the
+  /// baseline's.
+  public static var firstOfShapeReason: String { "first_of_shape" }
 
   /// The reason in the final record of a trace that was kept early by policies that have been replaced since,
   /// or by the last owner's.

@@ -24,8 +24,13 @@ public struct Sampler: ~Copyable {
   var baseline: PartitionBaseline?
   /// Asked for each record and trace; asking the baseline itself takes ten times as long.
   let hasBaseline: Bool
-  /// Whether its keys are made of attributes.
+  /// Whether its keys are made of what spans have.
   let readsKeys: Bool
+  /// Whether shapes of traces are needed: see `Shapes/Sampler+Shapes.swift`.
+  let notesShapes: Bool
+  var shapeNotes = ShapeNotes()
+  /// The digest of the service of each resource that records had, as `knownServices`.
+  var shapeServices: [ShapeService] = []
   /// When its counts of this interval are complete.
   var countsDue = Instant.distantPast
   /// All spans, counted by service, name, kind and status: see `Metrics/Sampler+Metrics.swift`.
@@ -136,6 +141,7 @@ public struct Sampler: ~Copyable {
     self.baseline = baseline
     hasBaseline = baseline != nil
     readsKeys = baseline?.attributes != nil
+    notesShapes = configuration.tellsShapes || baseline?.configuration.readsShapes == true
     metrics = SpanMetrics(configuration.metrics, seed: seed, nameBytesMax: limits.nameBytes)
     metricsDue = configuration.metrics == nil ? .distantFuture : .distantPast
     index = TraceIndex(seed: seed)
@@ -352,6 +358,7 @@ public struct Sampler: ~Copyable {
     verdicts.trim(&index)
     index.trim(capacity: table.slotCount + verdicts.count)
     ledger.trim()
+    shapeNotes.trim()
     metrics.reader = nil
     updateTableAccount()
     collector?.sampler.trim()
@@ -411,7 +418,7 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
+      + pastDropped.byteCount + shapeNotes.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.

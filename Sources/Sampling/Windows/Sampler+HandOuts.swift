@@ -55,7 +55,8 @@ extension Sampler {
       HandOut(
         traceID: table[slot].id, first: table[slot].firstOffset, last: table[slot].lastOffset,
         decidedAt: verdictTime, threshold: rare.threshold, incomingThreshold: rare.incomingThreshold,
-        matches: outcome.matches, isTruncated: table[slot].state == .skeleton,
+        matches: outcome.matches, isFirstOfShape: table[slot].isFirstOfShape,
+        isTruncated: table[slot].state == .skeleton,
         hasRedelivered: rare.hasRedelivered),
       safe: safePoint(next: table[slot].firstOffset).offset)
   }
@@ -67,7 +68,8 @@ extension Sampler {
       HandOut(
         traceID: verdict.traceID, first: first, last: last, decidedAt: min(verdict.decidedAt, recovery.clock),
         threshold: verdict.threshold, incomingThreshold: verdict.threshold,
-        matches: policies.program.named(verdict.reasons), isTruncated: verdict.isTruncated,
+        matches: policies.program.named(verdict.reasons),
+        isFirstOfShape: verdict.reasons == [Sampler.firstOfShapeReason], isTruncated: verdict.isTruncated,
         hasRedelivered: true))
   }
 
