@@ -219,7 +219,7 @@ struct PartitionBaseline {
   /// How many traces' worth is left to shapes that are new, by what is asked for: shapes seen before that had
   /// no luck come after new ones, as they will come again. So do variants: loops have many.
   private static let seenReserve: Int64 = 3
-  private static let newVariantReserve: Int64 = 3
+  private static let newVariantReserve: Int64 = 1
   private static let seenVariantReserve: Int64 = 4
 
   /// Notes the shape of the trace being decided, which has this amount of the budget's unit.

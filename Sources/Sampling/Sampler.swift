@@ -418,7 +418,8 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + shapeNotes.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
+      + pastDropped.byteCount + shapeNotes.byteCount + metrics.byteCount + ledger.byteCount
+      + recalls.byteCount + handOuts.byteCount
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.

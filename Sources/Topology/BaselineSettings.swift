@@ -40,7 +40,8 @@ public struct BaselineSettings: Equatable, Sendable {
   /// Makes settings; the defaults are those of a topology file.
   public init(
     budget: Budget = .traces(percentage: 1), key: BaselineKey = .service, includesOtherPolicies: Bool = true,
-    floor: Double? = nil, ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),
+    floor: Double? = nil, ceilingPercentage: Double = 100, boost: Double = 4,
+    interval: Duration = .seconds(10),
     services: Int = 10_000, firstOfShapePercentage: Double = 0, shapeSilence: Duration = .seconds(24 * 3600)
   ) {
     self.budget = budget

@@ -184,7 +184,6 @@ import Testing
     let own = try topology("  first_of_shape: 20\n  shape_silence: 2h\n")
     let configuration = try #require(SamplerConfiguration(own).baseline)
     #expect(configuration.firstOfShapeShare == 0.2 && configuration.shapeSilence == .seconds(7200))
-    #expect(configuration.readsShapes)
     try configuration.validate()
     let written = Topology.tailSampling(own).redactedDescription
     #expect(try Topology.parse(written, fileName: "t.yaml", environment: [:]) == .tailSampling(own))
@@ -209,7 +208,8 @@ import Testing
       ("  key: [span.kind]\n", "found 'span.kind'; did you mean 'attribute.span.kind'?"),
       ("  key: [attribute.]\n", "found an empty string"),
       ("  key: [http.route, attribute.http.route]\n", "repeats 'attribute.http.route'"),
-      ("  floor: none\n", "within_budget, or a number from 0"), ("  floor: -1\n", "within_budget, or a number"),
+      ("  floor: none\n", "within_budget, or a number from 0"),
+      ("  floor: -1\n", "within_budget, or a number"),
       ("  floor: 1\n  first_of_shape: 5\n", "baseline.first_of_shape needs floor: within_budget"),
       ("  first_of_shape: 101\n", "a number from 0 to 100"),
       ("  shape_silence: 1h\n", "baseline.shape_silence has no effect without first_of_shape"),

@@ -35,7 +35,8 @@ enum RateGrid {
     let product = count.multipliedFullWidth(by: factor)
     let scaled = product.high << 3 | product.low >> 61
     let moved =
-      octaves >= 0 ? (scaled > most >> UInt64(octaves) ? most : scaled << UInt64(octaves)) : scaled >> UInt64(-octaves)
+      octaves >= 0
+      ? (scaled > most >> UInt64(octaves) ? most : scaled << UInt64(octaves)) : scaled >> UInt64(-octaves)
     return Swift.min(Swift.max(1, moved), most)
   }
 

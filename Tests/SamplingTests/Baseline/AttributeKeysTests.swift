@@ -288,7 +288,7 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
     let record = try world.counts()
     let shape = names(record)[0].suffix(16)
     #expect(names(record) == ["GET /|/cart|\(shape)", "GET /|/send|\(shape)"])
-    #expect(shape.allSatisfy(\.isHexDigit))
+    #expect(shape.allSatisfy { $0.isHexDigit })
     world.send([span(1, "shop")])
     let alone = try #require(names(try world.counts()).first)
     #expect(alone.hasPrefix("GET /||") && alone.suffix(16) != shape)

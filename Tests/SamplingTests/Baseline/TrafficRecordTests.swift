@@ -44,15 +44,20 @@ import Testing
     record.shapes = [0x0102_0304_0506_0708, .max]
     let bytes = record.encoded()
     #expect(bytes.first == 2 && without.first == 1)
-    #expect(
-      bytes.dropFirst() == without.dropFirst() + [2, 8, 7, 6, 5, 4, 3, 2, 1]
-        + Array(repeating: UInt8.max, count: 8))
+    var expected = without
+    expected[0] = 2
+    expected += [2, 8, 7, 6, 5, 4, 3, 2, 1] as [UInt8]
+    expected += [UInt8](repeating: .max, count: 8)
+    #expect(bytes == expected)
     #expect(try TrafficRecord(decoding: bytes) == record)
-    for count in 0..<bytes.count {
+    for count in 1..<bytes.count {
       #expect(throws: TrafficRecordError.truncated) { try TrafficRecord(decoding: Array(bytes[..<count])) }
     }
     #expect(throws: TrafficRecordError.trailingBytes) { try TrafficRecord(decoding: bytes + [0]) }
-    #expect(throws: TrafficRecordError.entry) { try TrafficRecord(decoding: [2] + without.dropFirst() + [0]) }
+    var none = without
+    none[0] = 2
+    none.append(0)
+    #expect(throws: TrafficRecordError.entry) { try TrafficRecord(decoding: none) }
     record.shapes = [5, 5]
     #expect(throws: TrafficRecordError.entry) { try TrafficRecord(decoding: record.encoded()) }
     record.shapes = (1...1000).map { UInt64($0) }

@@ -165,11 +165,15 @@ func draw(_ kinds: [TraceKind], _ random: inout RandomSource) -> TraceKind {
 }
 
 /// A dozen kinds over a few services, the last a thousandth of the first.
-let usualKinds: [TraceKind] = (0..<12).map { place in
-  TraceKind(
-    service: "front-\(place % 3)", operation: "GET /\(place)",
-    calls: (0..<place % 4).map { "back-\((place + $0) % 6)" }, repeats: 1 + place % 2,
-    weight: 1 / Double((place + 1) * (place + 1)))
+let usualKinds: [TraceKind] = (0..<12).map { usualKind($0) }
+
+private func usualKind(_ place: Int) -> TraceKind {
+  var calls: [String] = []
+  for call in 0..<place % 4 { calls.append("back-\((place + call) % 6)") }
+  let weight = 1 / Double((place + 1) * (place + 1))
+  return TraceKind(
+    service: "front-\(place % 3)", operation: "GET /\(place)", calls: calls, repeats: 1 + place % 2,
+    weight: weight)
 }
 
 func shapeBaseline(_ share: Double, key: BaselineKey = .parts([.traceShape]), first: Double = 0.9)
