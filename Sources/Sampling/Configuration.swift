@@ -141,6 +141,8 @@ public struct SamplerConfiguration: Sendable {
   /// Whether what asks for limits that the fleet shares is counted, for `Effects.Output.count`. Not by a
   /// sampler that decides nothing.
   var countsDemand = true
+  /// Whether decisions tell the shapes of their traces even if nothing else needs them.
+  public var tellsShapes = false
   /// Identifies everything that verdicts depend on; repeated in decision records.
   public var version = ""
   /// What is written about dropped traces.

@@ -40,6 +40,9 @@ public struct Decision: Sendable {
   public var threshold: SamplingThreshold
   /// Bit *i* is set if the verdict would differ with shadow policy *i*; only in a trace's first final record.
   public var shadow: UInt64 = 0
+  /// Identifies which service and operation called which; 0 if it is not known. Only in a trace's first final
+  /// record.
+  public var shape: UInt64 = 0
   /// Spans seen.
   public var spanCount: Int
   /// Spans with status ERROR seen.
@@ -229,6 +232,10 @@ extension Decision {
     out.appendDecimal(Int64(errorCount))
     out.append(#","byte_count":"#)
     out.appendDecimal(Int64(byteCount))
+    guard shape != 0 else { return }
+    out.append(#","shape":""#)
+    out.appendHexadecimal(shape, digits: 16)
+    out.append(0x22)
   }
 
   /// `start`, clamped.
@@ -271,6 +278,8 @@ struct DecisionTexts: ~Copyable {
     var state: OpenTrace.State
     /// Whether links keep it.
     var isLinked = false
+    /// Whether only its shape keeps it.
+    var isFirstOfShape: Bool
   }
 
   private let partition: PartitionID
@@ -344,8 +353,10 @@ struct DecisionTexts: ~Copyable {
 
   /// Finds the text for the policies in `matches`, and for the reason that a trace in this state has besides.
   @inline(__always)
-  mutating func prepare(policies matches: UInt64, _ state: OpenTrace.State, isLinked: Bool) {
-    let wanted = Reasons(matches: matches, state: state, isLinked: isLinked)
+  mutating func prepare(
+    policies matches: UInt64, _ state: OpenTrace.State, isLinked: Bool, isFirstOfShape: Bool = false
+  ) {
+    let wanted = Reasons(matches: matches, state: state, isLinked: isLinked, isFirstOfShape: isFirstOfShape)
     if !reasons.find(wanted) { addText(of: wanted) }
   }
 
@@ -356,6 +367,7 @@ struct DecisionTexts: ~Copyable {
     if let other = wanted.state.reason(matches: wanted.matches, isLinked: wanted.isLinked) {
       policies.append(other)
     }
+    if wanted.isFirstOfShape { policies = [Sampler.firstOfShapeReason] }
     reasons.add(wanted, DecisionTexts.text(ofPolicies: policies))
   }
 

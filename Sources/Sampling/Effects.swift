@@ -158,6 +158,12 @@ public struct SamplerCounters: Equatable, Sendable {
   public var servicesBeyondLimit: UInt64 = 0
   /// Spans whose baseline key is beyond the limit of distinct keys.
   public var keysBeyondLimit: UInt64 = 0
+  /// Traces of a shape that their partition did not remember,
+  public var shapesNew: UInt64 = 0
+  /// those that would have been kept for their shape if its share of the budget had not been spent,
+  public var firstsRefused: UInt64 = 0
+  /// and traces with too many spans to tell their shape from that of another large one.
+  public var shapesOfLarge: UInt64 = 0
   /// Spans counted for metrics: those that are counted again because their counts were not written, too.
   public var spansCounted: UInt64 = 0
   /// Those of them whose series is beyond the limit.
@@ -254,6 +260,9 @@ extension SamplerCounters {
     verdictsForgottenEarly += other.verdictsForgottenEarly
     servicesBeyondLimit += other.servicesBeyondLimit
     keysBeyondLimit += other.keysBeyondLimit
+    shapesNew += other.shapesNew
+    firstsRefused += other.firstsRefused
+    shapesOfLarge += other.shapesOfLarge
     spansCounted += other.spansCounted
     spansCountedTogether += other.spansCountedTogether
     metricPoints += other.metricPoints
@@ -281,6 +290,9 @@ extension SamplerCounters {
     for policy in configuration.policies {
       keptByReason[policy.name, default: 0] += 0
       missedByPolicy[policy.name, default: 0] += 0
+    }
+    if configuration.baseline.map({ $0.firstOfShapeShare > 0 }) ?? false {
+      keptByReason[Sampler.firstOfShapeReason, default: 0] += 0
     }
   }
 }

@@ -184,6 +184,8 @@ struct NameTable {
   }
 
   private var nextSweepCount = 0
+  /// How often unreferenced names were freed: until the next time, each name keeps its number.
+  private(set) var sweepCount = 0
 
   /// Frees unreferenced names. A sweep walks all entries, those of a past burst included, so the next one
   /// waits until half as many names have been added: sweeping costs a constant per name.
@@ -197,6 +199,7 @@ struct NameTable {
       entries[slot].isFree = true
       free.append(UInt32(truncatingIfNeeded: slot))
     }
+    sweepCount += 1
     nextSweepCount = max(capacity, index.count + entries.count / 2)
   }
 }

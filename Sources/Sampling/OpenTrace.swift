@@ -195,6 +195,12 @@ struct OpenTrace: ~Copyable {
     set { mark(16, newValue) }
   }
 
+  /// Whether it is kept because the fleet had kept none of its shape.
+  var isFirstOfShape: Bool {
+    get { marks & 64 != 0 }
+    set { mark(64, newValue) }
+  }
+
   private mutating func mark(_ bit: UInt8, _ isSet: Bool) {
     marks = isSet ? marks | bit : marks & ~bit
   }

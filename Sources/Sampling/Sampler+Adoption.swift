@@ -85,6 +85,7 @@ extension SamplerConfiguration {
     configuration.baseline = nil
     configuration.metrics = nil
     configuration.countsDemand = false
+    configuration.tellsShapes = false
     configuration.windows.looksUpVerdicts = false
     configuration.windows.buffer = .memory
     return configuration

@@ -49,7 +49,8 @@ extension Sampler {
     guard configuration.annotate != .none else { return .none }
     let state = handOut.isTruncated ? OpenTrace.State.skeleton : .kept
     return annotation(
-      reasons: reasons(matches: handOut.matches, state, isLinked: handOut.isLinked),
+      reasons: reasons(
+        matches: handOut.matches, state, isLinked: handOut.isLinked, isFirstOfShape: handOut.isFirstOfShape),
       threshold: max(handOut.threshold, handOut.incomingThreshold))
   }
 
@@ -65,10 +66,15 @@ extension Sampler {
 
   /// The names of the policies that keep a trace, and any other reason.
   mutating func reasons(of slot: Int, matches: UInt64) -> [String] {
-    reasons(matches: matches, table[slot].state, isLinked: table[slot].isLinked)
+    reasons(
+      matches: matches, table[slot].state, isLinked: table[slot].isLinked,
+      isFirstOfShape: table[slot].isFirstOfShape)
   }
 
-  private mutating func reasons(matches: UInt64, _ state: OpenTrace.State, isLinked: Bool) -> [String] {
+  private mutating func reasons(
+    matches: UInt64, _ state: OpenTrace.State, isLinked: Bool, isFirstOfShape: Bool
+  ) -> [String] {
+    if isFirstOfShape { return [Sampler.firstOfShapeReason] }
     var reasons: [String] = []
     for number in policies.program.names.indices where matches & 1 << UInt64(number) != 0 {
       reasons.append(policies.program.names[number])
@@ -80,6 +86,7 @@ extension Sampler {
 
   /// The first of them.
   mutating func firstReason(of slot: Int, matches: UInt64) -> String? {
+    if table[slot].isFirstOfShape { return Sampler.firstOfShapeReason }
     // There are no more than 64 policies, and a match has one.
     if matches != 0 { return policies.program.names[matches.trailingZeroBitCount] }
     return table[slot].isLinked ? Sampler.linkedReason : table[slot].state.reason(matches: 0)

@@ -11,8 +11,12 @@ struct PartitionBaseline {
   private var rates: BaselineRates
   /// Nil until the stream clock has started.
   private(set) var traffic: TrafficCounts?
-  /// The keys of open traces, if keys are made of attributes.
+  /// The keys of open traces, if keys have parts that differ from span to span.
   var attributes: AttributeKeys?
+  /// Makes keys with parts that belong to whole traces.
+  private var traceKeys: TraceKeys?
+  /// Shapes that were seen, if the first trace of each is kept.
+  private var shapes: ShapeMemory?
 
   /// What is known of a name.
   private struct Resolved {
@@ -21,7 +25,7 @@ struct PartitionBaseline {
     var generation = -1
   }
 
-  /// Indexed by the number of the name of a service, or of a key made of attributes.
+  /// Indexed by the number of the name of a service, or of a key made of what spans have.
   private var resolved: [Resolved] = []
   private let hashSeed: UInt64
   /// The intervals whose counts were published last,
@@ -41,12 +45,21 @@ struct PartitionBaseline {
     hashSeed = configuration.hashSeed
     attributes = AttributeKeys(
       baseline.key, limits: configuration.limits, seed: HashSeed(value: configuration.hashSeed))
+    isByService = baseline.key == .service
+    readsRoot = baseline.key.parts.contains(.rootOperation)
+    traceKeys = TraceKeys(baseline.key)
+    shapes = baseline.firstOfShapeShare > 0 ? ShapeMemory(silence: baseline.shapeSilence) : nil
   }
+
+  /// Whether keys are made of services.
+  let isByService: Bool
+  /// Whether the names of roots are parts of them.
+  let readsRoot: Bool
 
   /// Bytes of memory in use, without the rates, which a lane's partitions share.
   var byteCount: Int {
     resolved.capacity * MemoryLayout<Resolved>.stride + (traffic?.byteCount ?? 0)
-      + (attributes?.byteCount ?? 0)
+      + (attributes?.byteCount ?? 0) + (shapes?.byteCount ?? 0)
   }
 
   private static func policy(of configuration: SamplerConfiguration) -> Int? {
@@ -59,11 +72,17 @@ struct PartitionBaseline {
     else { return }
     self.configuration = baseline
     policy = place
+    traffic?.adopt(baseline)
+    if (shapes != nil) != (baseline.firstOfShapeShare > 0) {
+      shapes = baseline.firstOfShapeShare > 0 ? ShapeMemory(silence: baseline.shapeSilence) : nil
+    }
   }
 
   mutating func adopt(_ rates: BaselineRates) {
     self.rates = rates
     traffic?.adopt(rates)
+    // A new owner goes on from what the fleet knows.
+    if shapes?.isEmpty == true { shapes?.restore(rates.shapes) }
   }
 
   /// Starts counting at `clock`, if it has not started.
@@ -83,8 +102,14 @@ struct PartitionBaseline {
   /// The records of completed intervals, each interval once: the topic is compacted, so a second record, of
   /// what came after the clock was set back, would replace the first.
   mutating func advance(to clock: Instant) -> [TrafficRecord] {
+    shapes?.pass(to: clock)
     guard let records = traffic?.advance(to: clock), !records.isEmpty else { return [] }
-    let new = records.filter { !published.contains($0.interval) }
+    var new = records.filter { !published.contains($0.interval) }
+    for place in new.indices {
+      new[place].shapes =
+        shapes?.tell(
+          turn: new[place].interval.value, of: configuration.history, most: TrafficRecord.shapesMax) ?? []
+    }
     published.append(contentsOf: new.map(\.interval))
     published.removeFirst(max(0, published.count - PartitionBaseline.publishedMax))
     return new
@@ -122,7 +147,8 @@ struct PartitionBaseline {
   /// beyond the limit.
   mutating func note(_ name: NameID?, in names: NameTable) {
     let key = name.map { self.key(of: $0, in: names) } ?? .other
-    if !keys.contains(key) { keys.append(key) }
+    // Each name is noted once, and has a key of its own or shares that one.
+    if key != .other || !keys.contains(key) { keys.append(key) }
   }
 
   /// Notes that spans with this name failed.
@@ -132,14 +158,98 @@ struct PartitionBaseline {
   }
 
   /// Notes the keys of the trace in `slot`.
-  mutating func noteAttributes(of slot: Int) {
-    guard var attributes = attributes.take() else { return }
+  ///
+  /// - Parameters:
+  ///   - root: the name of its root.
+  ///   - isFailed: whether any span failed.
+  mutating func noteKeys(of slot: Int, shape: TraceShape?, root: [UInt8], isFailed: Bool) {
+    guard var attributes = attributes.take() else {
+      if makeTraceKey(nil, shape, root) { noteTraceKey(isFailed: isFailed) }
+      return
+    }
     defer { self.attributes = attributes }
     attributes.gather(slot)
+    guard traceKeys == nil else {
+      var isAlone = true
+      for key in attributes.gathered where !key.isImplied {
+        isAlone = false
+        guard key.name != .none else {
+          note(nil, in: attributes.names)
+          continue
+        }
+        if makeTraceKey(attributes.names.bytes(of: key.name), shape, root) {
+          noteTraceKey(isFailed: key.isFailed)
+        }
+      }
+      if isAlone, makeTraceKey(nil, shape, root) { noteTraceKey(isFailed: isFailed) }
+      return
+    }
     for key in attributes.gathered where !key.isImplied {
       note(key.name == .none ? nil : key.name, in: attributes.names)
       if key.isFailed, key.name != .none { noteFailure(of: key.name, in: attributes.names) }
     }
+  }
+
+  private mutating func makeTraceKey(_ spans: [UInt8]?, _ shape: TraceShape?, _ root: [UInt8]) -> Bool {
+    root.withRawBytes { traceKeys?.makeName(spans, shape: shape, root: $0) ?? false }
+  }
+
+  /// Notes that the trace being decided has the key whose name was made last.
+  private mutating func noteTraceKey(isFailed: Bool) {
+    guard var traffic = traffic.take() else { return }
+    defer { self.traffic = traffic }
+    // None is new: what is new of a trace is its shape.
+    let key = traceKeys?.name.withRawBytes { traffic.key(of: $0, isNew: false) } ?? .other
+    if !keys.contains(key) { keys.append(key) }
+    if isFailed, key != .other, !failed.contains(key) { failed.append(key) }
+  }
+
+  // MARK: Shapes
+
+  /// What is known of the shape of the trace being decided.
+  struct FirstOfShape {
+    /// Whether to keep it for its own sake.
+    var isWanted = false
+    /// Whether the partition has not seen its shape before.
+    var isNew = false
+    /// Whether it would be kept if there were budget.
+    var isRefused = false
+  }
+
+  /// How many traces' worth is left to shapes that are new, by what is asked for: shapes seen before that had
+  /// no luck come after new ones, as they will come again. So do variants: loops have many.
+  private static let seenReserve: Int64 = 3
+  private static let newVariantReserve: Int64 = 1
+  private static let seenVariantReserve: Int64 = 4
+
+  /// Notes the shape of the trace being decided, which has this amount of the budget's unit.
+  ///
+  /// The answer depends on what came before and on the shape, not on the trace's randomness: whoever is kept
+  /// for it stands for itself alone, and nobody else's weight changes.
+  mutating func see(_ shape: TraceShape, amount: UInt64) -> FirstOfShape {
+    guard traffic != nil, shapes != nil else { return FirstOfShape() }
+    let edges = shapes?.see(shape.edges, fleet: rates.shapes)
+    let variant = shapes?.see(shape.variant, fleet: rates.shapes)
+    guard let edges, let variant else { return FirstOfShape() }
+    var first = FirstOfShape(isNew: edges.isNew)
+    let reserve: Int64
+    if !edges.isKept {
+      reserve = edges.isNew ? 0 : PartitionBaseline.seenReserve
+    } else if !variant.isKept {
+      reserve = variant.isNew ? PartitionBaseline.newVariantReserve : PartitionBaseline.seenVariantReserve
+    } else {
+      return first
+    }
+    first.isWanted = traffic?.mayKeepFirst(amount: amount, reserve: reserve) ?? false
+    first.isRefused = !first.isWanted
+    return first
+  }
+
+  /// Notes that the trace being decided is kept; `isFirst` if only because of its shape.
+  mutating func keep(_ shape: TraceShape, amount: UInt64, isFirst: Bool) {
+    shapes?.keep(shape.edges)
+    shapes?.keep(shape.variant)
+    if isFirst { traffic?.keepFirst(amount: amount) }
   }
 
   /// Adds a span's key to those of the open trace in `slot`. False if its name is beyond the limit of
@@ -147,6 +257,8 @@ struct PartitionBaseline {
   mutating func note(_ span: SpanView, of bytes: RawSpan, in slot: Int) -> Bool {
     guard attributes?.read(span, of: bytes) == true else { return true }
     let isFailed = span.status == .error
+    if attributes?.addFound(to: slot, isFailed: isFailed) == true { return true }
+    guard attributes?.makeName(span, of: bytes) == true else { return true }
     guard attributes?.addKnown(to: slot, isFailed: isFailed) == false else { return true }
     // A flood of names must not cost others their rates: names that have a rate are always told apart.
     guard attributes?.makeRoom() == true || rates.threshold(of: attributes?.name ?? []) != nil else {
@@ -175,10 +287,11 @@ extension Sampler {
   }
 
   /// The baseline's rate for a trace being decided.
-  mutating func baselineRate(of slot: Int) -> BaselineRate? {
+  mutating func baselineRate(of slot: Int, _ shape: TraceShape?) -> BaselineRate? {
     baseline?.startTrace()
-    guard baseline?.attributes == nil else {
-      baseline?.noteAttributes(of: slot)
+    guard baseline?.isByService == true else {
+      let root = baseline?.readsRoot == true ? operations.bytes(of: table[slot].rootOperation) : []
+      baseline?.noteKeys(of: slot, shape: shape, root: root, isFailed: table[slot].errorCount > 0)
       return baseline?.rate()
     }
     serviceLists.forEach(table[slot].services) { service in
@@ -196,8 +309,10 @@ extension Sampler {
   mutating func countForBaseline(_ slot: Int, _ outcome: PolicyOutcome, wasKept: Bool, _ rate: BaselineRate) {
     guard let policy = baseline?.policy else { return }
     let isAlone = outcome.matches == 1 << UInt64(policy)
+    // A first of its shape is kept as others' errors are; where those come on top of the budget, it does not.
+    let isFirst = table[slot].isFirstOfShape && baseline?.configuration.includesForced == true
     let fate: TraceOutcome.Fate =
-      wasKept || (outcome.isKept && !isAlone)
+      wasKept || isFirst || (outcome.isKept && !isAlone)
       ? .forced : outcome.isKept ? .kept : outcome.isVetoed ? .refused : .passed
     baseline?.count(
       TraceOutcome(

@@ -89,6 +89,7 @@ extension Sampler {
     _ share: Share, _ facts: ShareFacts, of record: inout ScannedRecord, _ bytes: RawSpan, _ piece: RawSpan,
     _ slot: Int, _ effects: inout Effects
   ) {
+    if notesShapes { noteShape(share, of: &record, bytes, in: slot) }
     if isVeryLate(facts.earliestStart) {
       awaitVerdict(slot, facts, at: share.offset)
     }

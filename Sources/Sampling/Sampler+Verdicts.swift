@@ -26,11 +26,15 @@ extension Sampler {
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     stopAwaiting(slot)
+    let shape = notesShapes ? shape(of: slot) : nil
     if hasLinks, table[slot].state == .undecided { reviewLinks(of: slot, into: &effects) }
-    let rate = hasBaseline ? baselineRate(of: slot) : nil
+    let wasKept = table[slot].state != .undecided
+    var rate = hasBaseline ? baselineRate(of: slot, shape) : nil
+    var first = PartitionBaseline.FirstOfShape()
+    if let shape { first = seeShape(shape, of: slot, wasKept: wasKept, &rate) }
     if hasLinks { shareRandomness(slot) }
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
-    let wasKept = table[slot].state != .undecided
+    if let shape { settleShape(shape, of: slot, first, outcome, wasKept: wasKept) }
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been forwarded: a veto comes too late.
     if wasKept, outcome.isVetoed { outcome = PolicyOutcome() }
@@ -53,9 +57,11 @@ extension Sampler {
       if table[slot].isLinked { decision.linked = note?.reach }
       decision.links = note?.links ?? []
     }
+    decision.shape = shape?.edges ?? 0
     emit(decision, outcome, slot, at: place, &effects)
     if isKept, hasLinks {
-      let isOwn = outcome.isKept && outcome.threshold == .always
+      // What the fleet has kept of a shape is chance: it must not spread.
+      let isOwn = outcome.isKept && outcome.threshold == .always && !table[slot].isFirstOfShape
       tellLinks(of: slot, isOwn: isOwn, into: &effects)
     }
     count(slot, outcome, isKept: isKept)
@@ -71,6 +77,7 @@ extension Sampler {
       errorNotes.release(from: table[slot].errors) { note in operations.release(note.operation) }
     }
     if hasBaseline { baseline?.attributes?.release(slot) }
+    if notesShapes { shapeNotes.release(slot) }
     table.close(slot)
   }
 
@@ -284,7 +291,9 @@ extension Sampler {
     var room = texts.room + services.textBytesMax + operations.textBytesMax
     if decision.shadow != 0 { room += texts.shadows.currentCount }
     if !isCompact {
-      texts.prepare(policies: outcome.matches, table[slot].state, isLinked: table[slot].isLinked)
+      texts.prepare(
+        policies: outcome.matches, table[slot].state, isLinked: table[slot].isLinked,
+        isFirstOfShape: table[slot].isFirstOfShape)
       if table[slot].errors >= 0 { origin = errorNotes.origin(from: table[slot].errors) }
       // Each service with a comma.
       room +=
@@ -380,6 +389,10 @@ extension Sampler {
 
   /// The reason given for a trace that went over a limit.
   public static var limitReason: String { "trace_limit" }
+
+  /// The reason given for a trace that is kept because the fleet had kept none of its shape, instead of the
+  /// baseline's.
+  public static var firstOfShapeReason: String { "first_of_shape" }
 
   /// The reason in the final record of a trace that was kept early by policies that have been replaced since,
   /// or by the last owner's.

@@ -24,8 +24,13 @@ public struct Sampler: ~Copyable {
   var baseline: PartitionBaseline?
   /// Asked for each record and trace; asking the baseline itself takes ten times as long.
   let hasBaseline: Bool
-  /// Whether its keys are made of attributes.
+  /// Whether its keys are made of what spans have.
   let readsKeys: Bool
+  /// Whether shapes of traces are needed: see `Shapes/Sampler+Shapes.swift`.
+  let notesShapes: Bool
+  var shapeNotes = ShapeNotes()
+  /// The digest of the service of each resource that records had, as `knownServices`.
+  var shapeServices: [ShapeService] = []
   /// When its counts of this interval are complete.
   var countsDue = Instant.distantPast
   /// The interval in which the demand on limits that the fleet shares is counted,
@@ -145,6 +150,7 @@ public struct Sampler: ~Copyable {
     hasBaseline = baseline != nil
     readsKeys = baseline?.attributes != nil
     if policies.hasFleetLimits, configuration.countsDemand { demandDue = .distantPast }
+    notesShapes = configuration.tellsShapes || baseline?.configuration.readsShapes == true
     metrics = SpanMetrics(configuration.metrics, seed: seed, nameBytesMax: limits.nameBytes)
     metricsDue = configuration.metrics == nil ? .distantFuture : .distantPast
     hasLinks = configuration.links != nil
@@ -365,6 +371,7 @@ public struct Sampler: ~Copyable {
     verdicts.trim(&index)
     index.trim(capacity: table.slotCount + verdicts.count)
     ledger.trim()
+    shapeNotes.trim()
     metrics.reader = nil
     updateTableAccount()
     collector?.sampler.trim()
@@ -424,8 +431,8 @@ public struct Sampler: ~Copyable {
       + errorNotes.byteCount + buffer.byteCount + services.byteCount
       + knownServices.capacity * MemoryLayout<KnownService>.stride
       + operations.byteCount + (baseline?.byteCount ?? 0) + register.byteCount + pastKept.byteCount
-      + pastDropped.byteCount + metrics.byteCount + ledger.byteCount + recalls.byteCount + handOuts.byteCount
-      + (links?.byteCount ?? 0)
+      + pastDropped.byteCount + shapeNotes.byteCount + metrics.byteCount + ledger.byteCount
+      + recalls.byteCount + handOuts.byteCount + (links?.byteCount ?? 0)
   }
 
   /// Checks that all parts agree. For tests and simulation: it visits every open trace.

@@ -21,8 +21,9 @@ public struct BaselineSettings: Equatable, Sendable {
   public var key: BaselineKey
   /// Whether traces that other policies keep count against the budget.
   public var includesOtherPolicies: Bool
-  /// Traces a minute that each service with traffic keeps, on average.
-  public var floor: Double
+  /// Traces a minute that each service with traffic keeps, on average, whatever the budget is; nil for one a
+  /// minute as long as that is within the budget.
+  public var floor: Double?
   /// The largest rate of any service, in percent.
   public var ceilingPercentage: Double
   /// The factor on the share of a service whose error rate rises; 1 is off.
@@ -31,12 +32,17 @@ public struct BaselineSettings: Equatable, Sendable {
   public var interval: Duration
   /// How many services have their own rate.
   public var services: Int
+  /// The share of the budget, in percent, that the first traces of shapes may take.
+  public var firstOfShapePercentage: Double
+  /// After how much silence a shape is new again.
+  public var shapeSilence: Duration
 
   /// Makes settings; the defaults are those of a topology file.
   public init(
     budget: Budget = .traces(percentage: 1), key: BaselineKey = .service, includesOtherPolicies: Bool = true,
-    floor: Double = 1, ceilingPercentage: Double = 100, boost: Double = 4, interval: Duration = .seconds(10),
-    services: Int = 10_000
+    floor: Double? = nil, ceilingPercentage: Double = 100, boost: Double = 4,
+    interval: Duration = .seconds(10),
+    services: Int = 10_000, firstOfShapePercentage: Double = 0, shapeSilence: Duration = .seconds(24 * 3600)
   ) {
     self.budget = budget
     self.key = key
@@ -46,7 +52,15 @@ public struct BaselineSettings: Equatable, Sendable {
     self.boost = boost
     self.interval = interval
     self.services = services
+    self.firstOfShapePercentage = firstOfShapePercentage
+    self.shapeSilence = shapeSilence
   }
+
+  /// The default share of first traces, for a key with shapes in it.
+  static let firstOfShapeUsually = 90.0
+
+  /// Whether shapes of traces are needed.
+  var readsShapes: Bool { firstOfShapePercentage > 0 || key.parts.contains(.traceShape) }
 }
 
 extension BaselineConfiguration {
@@ -61,7 +75,10 @@ extension BaselineConfiguration {
       }
     key = settings.key
     includesForced = settings.includesOtherPolicies
-    floor = settings.floor
+    floor = settings.floor ?? floor
+    isWithinBudget = settings.floor == nil
+    firstOfShapeShare = settings.firstOfShapePercentage / 100
+    shapeSilence = Interval(settings.shapeSilence)
     ceiling = settings.ceilingPercentage / 100
     boost = settings.boost
     interval = Interval(settings.interval)

@@ -196,12 +196,12 @@ struct RefineryImporter {
     }
     if let fields = settings["FieldList"].flatMap({ reader.list($0, of: "fields") }) {
       let names = fields.compactMap { reader.scalar($0, "a field")?.value }.map(RefineryField.attribute)
-      if names.count > BaselineKey.attributesMax {
+      if names.count > BaselineKey.partsMax {
         note(
           sampler,
-          "a baseline's key has at most \(BaselineKey.attributesMax) attributes: the rest is left out")
+          "a baseline's key has at most \(BaselineKey.partsMax) attributes: the rest is left out")
       }
-      baseline.key = .attributes(Array(names.prefix(BaselineKey.attributesMax)))
+      baseline.key = .attributes(Array(names.prefix(BaselineKey.partsMax)))
     }
     for setting in settings.fields where setting.key != goal && setting.key != "FieldList" {
       note(setting, "the baseline has its own control law: docs/topology.md")

@@ -20,6 +20,7 @@ extension SamplerConfiguration {
     limits.services = topology.limits.services
     limits.servicesCounted = topology.worker.console.services
     dropped = DroppedRecords(rawValue: topology.topics.decisions.dropped.rawValue) ?? .compact
+    tellsShapes = topology.topics.decisions.tellsShapes
     annotate = topology.topics.annotate
     policies = topology.decidingPolicies.map(Policy.init)
     shadow = topology.shadow.map(Policy.init)

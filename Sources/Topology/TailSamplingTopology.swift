@@ -150,14 +150,18 @@ public struct TailSamplingTopology: Equatable, Sendable {
     public var encoding: Encoding
     /// What is written for a dropped trace.
     public var dropped: DroppedRecord
+    /// Whether records tell the shapes of traces even if nothing else needs them.
+    public var tellsShapes: Bool
 
     /// Makes the settings; the defaults are those of a topology file.
     public init(
-      name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .ledger
+      name: String = "decisions", encoding: Encoding = .json, dropped: DroppedRecord = .ledger,
+      tellsShapes: Bool = false
     ) {
       self.name = name
       self.encoding = encoding
       self.dropped = dropped
+      self.tellsShapes = tellsShapes
     }
 
     /// How decision records are encoded.

@@ -127,5 +127,7 @@ private struct Differences {
     compare("baseline.key", \.key, old, new)
     compare("baseline.interval", \.interval, old, new)
     compare("baseline.services", \.services, old, new)
+    compare("baseline.first_of_shape", \.readsShapes, old, new)
+    compare("baseline.shape_silence", \.shapeSilence, old, new)
   }
 }

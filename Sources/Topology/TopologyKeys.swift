@@ -188,7 +188,7 @@ extension TopologyReader {
     let spans = self.section("spans", of: section)
     checkKeys(of: spans, Keys.spanSource)
     let decisions = self.section("decisions", of: section)
-    checkKeys(of: decisions, ["name", "encoding", "dropped"])
+    checkKeys(of: decisions, ["name", "encoding", "dropped", "shape"])
     let verdicts = self.section("verdicts", of: section)
     checkKeys(of: verdicts, ["name"])
     let sampled = self.section("sampled", of: section)
@@ -218,7 +218,8 @@ extension TopologyReader {
         name: names[1],
         encoding: choice(
           "encoding", of: decisions, planned: ["protobuf"], default: defaults.decisions.encoding),
-        dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped)),
+        dropped: choice("dropped", of: decisions, default: defaults.decisions.dropped),
+        tellsShapes: truth("shape", of: decisions, default: defaults.decisions.tellsShapes)),
       verdicts: names[5], sampled: names[2],
       annotate: choice("annotate", of: sampled, default: defaults.annotate),
       deadLetters: names[3], stats: names[4],

@@ -53,6 +53,7 @@ struct TopologyWriter {
     line(2, "name: \(value(topics.decisions.name))")
     line(2, "encoding: \(topics.decisions.encoding.rawValue)")
     line(2, "dropped: \(topics.decisions.dropped.rawValue)")
+    line(2, "shape: \(topics.decisions.tellsShapes)")
     line(1, "verdicts: {name: \(value(topics.verdicts))}")
     line(1, "sampled: {name: \(value(topics.sampled)), annotate: \(topics.annotate.rawValue)}")
     line(1, "dead_letters: {name: \(value(topics.deadLetters))}")
@@ -187,13 +188,17 @@ struct TopologyWriter {
     line(1, "includes_other_policies: \(baseline.includesOtherPolicies)")
     switch baseline.key {
     case .service: line(1, "key: service")
-    case .attributes(let names): line(1, "key: \(list(names))")
+    case .parts(let parts): line(1, "key: \(list(parts.map(\.text)))")
     }
-    line(1, "floor: \(NumberText.format(baseline.floor))")
+    line(1, "floor: \(baseline.floor.map { NumberText.format($0) } ?? "within_budget")")
     line(1, "ceiling: \(NumberText.format(baseline.ceilingPercentage))")
     line(1, "boost: \(NumberText.format(baseline.boost))")
     line(1, "interval: \(DurationText.format(baseline.interval))")
     line(1, "services: \(baseline.services)")
+    line(1, "first_of_shape: \(NumberText.format(baseline.firstOfShapePercentage))")
+    if baseline.firstOfShapePercentage > 0 {
+      line(1, "shape_silence: \(DurationText.format(baseline.shapeSilence))")
+    }
   }
 
   mutating func write(_ topology: RepartitionTopology) {

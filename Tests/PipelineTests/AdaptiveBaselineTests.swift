@@ -138,14 +138,21 @@ import Testing
     #expect(configuration.baseline?.budget == .shareOfSpans(0.02))
   }
 
-  @Test(arguments: ["service", "[service.name, http.route]", "[\"a key: with all\", http.route]"])
+  @Test(arguments: [
+    "service", "[service.name, http.route]", "[\"a key: with all\", http.route]", "[trace.shape]",
+    "[trace.shape, root.operation, span.name]", "[attribute.trace.shape, attribute.attribute.x]",
+  ])
   func keysAreReadAndWritten(_ key: String) throws {
     let read = try topology("  key: \(key)\n")
     let settings = try #require(read.baseline)
-    switch settings.key {
-    case .service: #expect(key == "service")
-    case .attributes(let names): #expect(names.count == 2 && names[1] == "http.route")
-    }
+    let known: [String: BaselineKey] = [
+      "service": .service, "[service.name, http.route]": .attributes(["service.name", "http.route"]),
+      "[\"a key: with all\", http.route]": .attributes(["a key: with all", "http.route"]),
+      "[trace.shape]": .parts([.traceShape]),
+      "[trace.shape, root.operation, span.name]": .parts([.traceShape, .rootOperation, .spanName]),
+      "[attribute.trace.shape, attribute.attribute.x]": .attributes(["trace.shape", "attribute.x"]),
+    ]
+    #expect(settings.key == known[key])
     let written = Topology.tailSampling(read).redactedDescription
     #expect(written.contains("  key: \(key)\n"), "\(written)")
     #expect(try Topology.parse(written, fileName: "t.yaml", environment: [:]) == .tailSampling(read))
@@ -155,7 +162,31 @@ import Testing
   }
 
   @Test func theDefaultsAreTheCores() {
-    #expect(BaselineConfiguration(BaselineSettings()) == BaselineConfiguration())
+    var configuration = BaselineConfiguration()
+    configuration.isWithinBudget = true
+    #expect(BaselineConfiguration(BaselineSettings()) == configuration)
+  }
+
+  @Test func floorsAreWithinTheBudgetOrNot() throws {
+    let within = try #require(try topology("  floor: within_budget\n").baseline)
+    #expect(within == BaselineSettings() && within.floor == nil)
+    let hard = try #require(try topology("  floor: 1\n").baseline)
+    #expect(hard.floor == 1)
+    #expect(BaselineConfiguration(within).isWithinBudget && !BaselineConfiguration(hard).isWithinBudget)
+    #expect(BaselineConfiguration(within).floor == 1)
+  }
+
+  @Test func firstTracesOfShapesAreUsualWhereShapesAreKeys() throws {
+    let usual = try #require(try topology("  key: [trace.shape]\n").baseline)
+    #expect(usual.firstOfShapePercentage == 90 && usual.shapeSilence == .seconds(86_400))
+    #expect(try topology("  key: service\n").baseline?.firstOfShapePercentage == 0)
+    #expect(try topology("  key: [trace.shape]\n  floor: 2\n").baseline?.firstOfShapePercentage == 0)
+    let own = try topology("  first_of_shape: 20\n  shape_silence: 2h\n")
+    let configuration = try #require(SamplerConfiguration(own).baseline)
+    #expect(configuration.firstOfShapeShare == 0.2 && configuration.shapeSilence == .seconds(7200))
+    try configuration.validate()
+    let written = Topology.tailSampling(own).redactedDescription
+    #expect(try Topology.parse(written, fileName: "t.yaml", environment: [:]) == .tailSampling(own))
   }
 
   @Test(
@@ -172,6 +203,16 @@ import Testing
       ("  key: [service, http.route]\n", "baseline.key[0] must be an attribute name, found 'service'"),
       ("  key: [service]\n", "did you mean 'service.name'?"), ("  key: [[a]]\n", "found a list"),
       ("  key: [a, b, c, d, e, f, g, h, i]\n", "can have at most 8 attributes, found 9"),
+      ("  key: [trace.shap]\n", "baseline.key[0] must be one of trace.shape, root.operation, span.name"),
+      ("  key: [a, trace.shap]\n", "found 'trace.shap'; did you mean 'trace.shape'?"),
+      ("  key: [span.kind]\n", "found 'span.kind'; did you mean 'attribute.span.kind'?"),
+      ("  key: [attribute.]\n", "found an empty string"),
+      ("  key: [http.route, attribute.http.route]\n", "repeats 'attribute.http.route'"),
+      ("  floor: none\n", "within_budget, or a number from 0"),
+      ("  floor: -1\n", "within_budget, or a number"),
+      ("  floor: 1\n  first_of_shape: 5\n", "baseline.first_of_shape needs floor: within_budget"),
+      ("  first_of_shape: 101\n", "a number from 0 to 100"),
+      ("  shape_silence: 1h\n", "baseline.shape_silence has no effect without first_of_shape"),
       ("  boost: 0.5\n", "from 1 to 64"),
       ("  interval: 1ms\n", "a duration from 1s"),
       ("  floor: 1\npolicies: [{name: baseline, type: always_sample}]\n", "rename the policy"),

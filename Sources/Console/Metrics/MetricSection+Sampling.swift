@@ -106,6 +106,16 @@ extension MetricSection {
       ]
     },
     .counter(
+      "tailrace_shapes_total",
+      "Traces whose shape their partition had not seen lately (new), that would have been kept for it within "
+        + "a larger share of the budget (refused), and that have too many spans to tell (large)", by: "kind"
+    ) {
+      [
+        "new": $0.counters.shapesNew, "refused": $0.counters.firstsRefused,
+        "large": $0.counters.shapesOfLarge,
+      ]
+    },
+    .counter(
       "tailrace_shortened_decisions_total",
       "Decision records without some services or reasons because their topic takes no larger records"
     ) { $0.counters.decisionsShortened },

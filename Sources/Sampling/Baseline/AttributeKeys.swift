@@ -1,6 +1,6 @@
-// The keys of open traces, if the baseline is shared over attributes instead of services.
+// The keys of open traces, if the baseline is shared over attributes or names of spans instead of services.
 //
-// A span's key is the tuple of its values: for each name its own, else its resource's. A missing value stays
+// A span's key is the tuple of its values: for each attribute its own, else its resource's. A missing value stays
 // empty, so a key may have fewer values than another one of its trace: one span of a server names the route,
 // the others only the service. Such implied keys are left out when the trace is decided, so the result does
 // not depend on the order in which spans arrive.
@@ -23,6 +23,28 @@ struct AttributeKeys {
   private struct NoteList {
     var last: Int32 = -1
     var count: UInt16 = 0
+    /// Bit *n* is set if a key's number is *n* in its low seven bits: most keys are evidently new.
+    var filter: (UInt64, UInt64) = (0, 0)
+
+    /// Adds a key's number. Returns whether it may be there already.
+    @inline(__always)
+    mutating func insert(_ name: NameID) -> Bool {
+      let bit: UInt64 = 1 << UInt64(name.slot & 63)
+      if name.slot & 64 == 0 {
+        defer { filter.0 |= bit }
+        return filter.0 & bit != 0
+      }
+      defer { filter.1 |= bit }
+      return filter.1 & bit != 0
+    }
+  }
+
+  /// The number of a key found last for a span's name and a resource.
+  private struct Found {
+    var tag: UInt64 = 0
+    var name = NameID.none
+    /// The count of sweeps when it was found: names that are freed lose their numbers.
+    var sweeps = 0
   }
 
   /// A key of a trace that is being decided.
@@ -41,7 +63,19 @@ struct AttributeKeys {
   private(set) var name: [UInt8] = []
 
   private var wanted: WantedAttributes
-  private let attributeCount: Int
+  /// By attribute: which value of the key it is.
+  private let places: [Int]
+  /// Which value is the span's name; nil for none.
+  private let namePlace: Int?
+  /// How many values a key has here.
+  private let valueCount: Int
+  private let seed: HashSeed
+  /// The keys of spans without values of their own, by the low bits of their tags.
+  private var known: [Found] = []
+  private static let knownCount = 2048
+  /// The tag of the span read last: its name and its resource; 0 if these do not tell its key.
+  private var tag: UInt64 = 0
+  private var resourceNumbers: [UInt64] = []
   /// Longer values are cut, so the name as a whole never is: no value crowds out another.
   private let valueBytesMax: Int
   private let keysPerTraceMax: Int
@@ -59,27 +93,39 @@ struct AttributeKeys {
   /// By the trace's slot.
   private var lists: [NoteList] = []
 
-  /// Nil if the baseline is not shared over attributes.
+  /// Nil if keys have no part that differs from span to span.
   init?(_ key: BaselineKey, limits: Limits, seed: HashSeed) {
-    guard case .attributes(let attributes) = key else { return nil }
+    let parts = key.parts.filter { !$0.isOfTrace }
+    guard !parts.isEmpty else { return nil }
+    var (attributes, places): ([String], [Int]) = ([], [])
+    for (place, part) in parts.enumerated() {
+      guard case .attribute(let attribute) = part else { continue }
+      attributes.append(attribute)
+      places.append(place)
+    }
     wanted = WantedAttributes(keys: attributes)
-    attributeCount = attributes.count
-    valueBytesMax = (TrafficName.bytesMax + 1) / attributes.count - 1
+    self.places = places
+    namePlace = parts.firstIndex(of: .spanName)
+    valueCount = parts.count
+    self.seed = seed
+    valueBytesMax = TrafficName.valueBytesMax(of: key)
     keysPerTraceMax = limits.servicesPerTrace
     names = NameTable(seed: seed, capacity: limits.services, bytesMax: TrafficName.bytesMax)
     name.reserveCapacity(TrafficName.bytesMax)
-    values = Array(repeating: .missing, count: attributes.count)
+    values = Array(repeating: .missing, count: valueCount)
   }
 
   /// Bytes of memory in use.
   var byteCount: Int {
     notes.capacity * MemoryLayout<Note>.stride + lists.capacity * MemoryLayout<NoteList>.stride
       + names.byteCount + shapes.capacity + resourceValues.capacity * MemoryLayout<AttributeValue>.stride
+      + known.capacity * MemoryLayout<Found>.stride + resourceNumbers.capacity * 8
   }
 
   /// Frees the memory for a record's resources.
   mutating func releaseResources() {
     resourceValues = []
+    resourceNumbers = []
   }
 
   // MARK: Reading
@@ -87,11 +133,14 @@ struct AttributeKeys {
   /// Reads the resources of another record.
   mutating func startRecord(_ record: ScannedRecord, _ bytes: RawSpan) {
     resourceValues.removeAll(keepingCapacity: true)
+    resourceNumbers.removeAll(keepingCapacity: true)
     for resource in record.resources {
       let start = resourceValues.count
-      for _ in 0..<attributeCount { resourceValues.append(.missing) }
+      resourceNumbers.append(resource.number)
+      for _ in 0..<valueCount { resourceValues.append(.missing) }
+      guard !wanted.isEmpty else { continue }
       wanted.read(resource, of: record, bytes)
-      for found in wanted.found { resourceValues[start + found.key] = found.value }
+      for found in wanted.found { resourceValues[start + places[found.key]] = found.value }
     }
   }
 
@@ -100,19 +149,32 @@ struct AttributeKeys {
     isResourceNoted = false
   }
 
-  /// Makes the key of a span. Returns whether to add it: not if the span has no key or the trace already has
-  /// it.
+  /// Reads what makes the key of a span. Returns whether to add it: not if the trace already has it.
   mutating func read(_ span: SpanView, of bytes: RawSpan) -> Bool {
-    wanted.read(span, of: bytes)
+    if !wanted.isEmpty { wanted.read(span, of: bytes) }
+    tag = 0
+    guard namePlace == nil else {
+      let number = resourceNumbers[Int(span.resource)]
+      guard wanted.found.isEmpty, number != 0 || wanted.isEmpty else { return true }
+      let digest = seed.digest(bytes.extracting(span.name.indices))
+      tag = max(1, seed.fold(digest, number ^ 0x9e37_79b9_7f4a_7c15))
+      return true
+    }
     let isOwn = !wanted.found.isEmpty
     guard isOwn || !isResourceNoted || span.status == .error else { return false }
     if !isOwn { isResourceNoted = true }
-    let start = Int(span.resource) * attributeCount
-    for place in 0..<attributeCount { values[place] = resourceValues[start + place] }
-    for found in wanted.found where found.value.isKeyValue { values[found.key] = found.value }
+    return true
+  }
+
+  /// Makes the key of the span read last. Returns whether it has one.
+  mutating func makeName(_ span: SpanView, of bytes: RawSpan) -> Bool {
+    let start = Int(span.resource) * valueCount
+    for place in 0..<valueCount { values[place] = resourceValues[start + place] }
+    for found in wanted.found where found.value.isKeyValue { values[places[found.key]] = found.value }
+    if let namePlace { values[namePlace] = .string(span.name) }
     name.removeAll(keepingCapacity: true)
     shape = 0
-    for place in 0..<attributeCount {
+    for place in 0..<valueCount {
       if place > 0 { name.append(TrafficName.separator) }
       guard values[place].isKeyValue else { continue }
       shape |= 1 << UInt8(place)
@@ -124,11 +186,7 @@ struct AttributeKeys {
   private mutating func append(_ value: AttributeValue, of bytes: RawSpan) {
     switch value {
     case .string(let text):
-      let cut = bytes.extracting(text.indices).extracting(first: valueBytesMax)
-      for place in 0..<cut.byteCount {
-        let byte = cut.byte(at: place)
-        name.append(byte == TrafficName.separator ? 0x3f : byte)
-      }
+      name.append(value: bytes.extracting(text.indices).extracting(first: valueBytesMax))
     case .boolean(let truth): name.append(contentsOf: truth ? "true".utf8 : "false".utf8)
     case .integer(let number): name.appendDecimal(number)
     case .double(let number): if let whole = Int64(exactly: number) { name.appendDecimal(whole) }
@@ -138,9 +196,28 @@ struct AttributeKeys {
 
   // MARK: Keys of traces
 
+  /// Adds the key of the span read last to the trace in `slot`, if it was found lately.
+  @inline(__always)
+  mutating func addFound(to slot: Int, isFailed: Bool) -> Bool {
+    guard tag != 0, !known.isEmpty else { return false }
+    let found = known[Int(truncatingIfNeeded: tag) & (AttributeKeys.knownCount - 1)]
+    guard found.tag == tag, found.sweeps == names.sweepCount else { return false }
+    if note(found.name, in: slot, isFailed) { names.retain(found.name) }
+    return true
+  }
+
+  /// Remembers that the span read last has this key.
+  private mutating func remember(_ name: NameID) {
+    guard tag != 0 else { return }
+    if known.isEmpty { known = Array(repeating: Found(), count: AttributeKeys.knownCount) }
+    known[Int(truncatingIfNeeded: tag) & (AttributeKeys.knownCount - 1)] = Found(
+      tag: tag, name: name, sweeps: names.sweepCount)
+  }
+
   /// Adds the key just read to the trace in `slot`, if its name is known.
   mutating func addKnown(to slot: Int, isFailed: Bool) -> Bool {
     guard let known = name.withRawBytes({ names.find($0) }) else { return false }
+    remember(known)
     if note(known, in: slot, isFailed) { names.retain(known) }
     return true
   }
@@ -156,6 +233,7 @@ struct AttributeKeys {
     while shapes.count <= Int(id.slot) { shapes.append(0) }
     shapes[Int(id.slot)] = shape
     if !note(id, in: slot, isFailed) { names.release(id) }
+    remember(id)
     return id
   }
 
@@ -167,7 +245,8 @@ struct AttributeKeys {
   /// Adds a key to a trace. Returns whether the trace did not have it.
   private mutating func note(_ name: NameID, in slot: Int, _ isFailed: Bool) -> Bool {
     while lists.count <= slot { lists.append(NoteList()) }
-    var place = lists[slot].last
+    let mayBeThere = lists[slot].insert(name)
+    var place = mayBeThere ? lists[slot].last : -1
     while place >= 0 {
       if notes[Int(place)].name == name {
         if isFailed { notes[Int(place)].isFailed = true }
@@ -217,6 +296,9 @@ struct AttributeKeys {
       place = note.previous
     }
     gathered.reverse()
+    guard gathered.contains(where: { shapeMask(of: $0.name) != shapeMask(of: gathered[0].name) }) else {
+      return
+    }
     for less in gathered.indices {
       for more in gathered.indices where isImplied(gathered[less].name, by: gathered[more].name) {
         gathered[less].isImplied = true
@@ -225,6 +307,8 @@ struct AttributeKeys {
     }
   }
 
+  private func shapeMask(of name: NameID) -> UInt8 { name == .none ? 0 : shapes[Int(name.slot)] }
+
   /// Whether `more` has all the values that `less` has, and others.
   private func isImplied(_ less: NameID, by more: NameID) -> Bool {
     guard less != .none, more != .none else { return false }
@@ -232,7 +316,7 @@ struct AttributeKeys {
     guard part != whole, part & whole == part else { return false }
     let (left, right) = (names.bytes(of: less), names.bytes(of: more))
     var (here, there) = (0, 0)
-    for place in 0..<attributeCount {
+    for place in 0..<valueCount {
       let (hereEnd, thereEnd) = (AttributeKeys.end(of: left, here), AttributeKeys.end(of: right, there))
       if part & 1 << UInt8(place) != 0, left[here..<hereEnd] != right[there..<thereEnd] { return false }
       (here, there) = (hereEnd + 1, thereEnd + 1)

@@ -12,17 +12,50 @@ public enum BaselineBudget: Equatable, Sendable {
   case spansPerSecond(Double)
 }
 
+extension BaselineBudget {
+  /// A tally in the budget's unit.
+  func amount(_ tally: TrafficTally) -> UInt64 {
+    switch self {
+    case .shareOfTraces: tally.traces
+    case .shareOfSpans, .spansPerSecond: tally.spans
+    case .shareOfBytes: tally.bytes
+    }
+  }
+}
+
+/// A part of a key.
+public enum BaselineKeyPart: Hashable, Sendable {
+  /// A span's value for this attribute, or its resource's.
+  case attribute(String)
+  /// A span's name.
+  case spanName
+  /// The name of a trace's root.
+  case rootOperation
+  /// A trace's shape: see `TraceShape`.
+  case traceShape
+
+  /// Whether all spans of a trace have the same.
+  var isOfTrace: Bool { self == .rootOperation || self == .traceShape }
+}
+
 /// What the baseline is shared over.
 public enum BaselineKey: Equatable, Sendable {
   /// The services of a trace.
   case service
-  /// The tuples of values that the spans of a trace have for these attributes, 1 to `attributesMax` names:
-  /// their own, else their resources'. A tuple with only part of the values of another one of its trace does
-  /// not count.
-  case attributes([String])
+  /// The tuples that the spans of a trace have of these, 1 to `partsMax` different ones. A tuple with only
+  /// part of the values of another one of its trace does not count.
+  case parts([BaselineKeyPart])
 
-  /// The most attributes of a key.
-  public static let attributesMax = 8
+  /// The most parts of a key.
+  public static let partsMax = 8
+
+  /// A key of attributes only.
+  public static func attributes(_ names: [String]) -> BaselineKey { .parts(names.map { .attribute($0) }) }
+
+  /// Its parts; none if it is made of services.
+  public var parts: [BaselineKeyPart] {
+    if case .parts(let parts) = self { parts } else { [] }
+  }
 }
 
 /// How baseline rates are computed. It must be the same on every worker of a fleet.
@@ -36,6 +69,13 @@ public struct BaselineConfiguration: Equatable, Sendable {
   public var key = BaselineKey.service
   /// The fewest traces per minute that a key with traffic keeps, on average.
   public var floor = 1.0
+  /// Whether the budget comes before the floor, and before anything else that would exceed it, however little
+  /// traffic there is: see `BudgetAccount`.
+  public var isWithinBudget = false
+  /// The share of the budget that the first traces of shapes may take, 0 to 1. It needs `isWithinBudget`.
+  public var firstOfShapeShare = 0.0
+  /// A shape that was not seen for this long is new again; from half of it on it may be.
+  public var shapeSilence = Interval.seconds(24 * 3600)
   /// The largest rate of any key, above 0 and up to 1. It does not limit new names.
   public var ceiling = 1.0
   /// The multiple of its fair share that a key gets when its error rate has risen; 1 is off, at most 64.
@@ -52,7 +92,7 @@ public struct BaselineConfiguration: Equatable, Sendable {
 
   /// A property with an invalid value. The raw values are the names of the properties.
   public enum Fault: String, Error, Equatable, Sendable, CaseIterable {
-    case budget, key, floor, ceiling, boost, interval, history, servicesMax
+    case budget, key, floor, firstOfShapeShare, shapeSilence, ceiling, boost, interval, history, servicesMax
   }
 
   /// Throws the first property that is out of range.
@@ -63,14 +103,18 @@ public struct BaselineConfiguration: Equatable, Sendable {
     case .spansPerSecond(let spans):
       guard spans > 0, spans <= 1e12 else { throw .budget }
     }
-    if case .attributes(let names) = key {
-      guard (1...BaselineKey.attributesMax).contains(names.count), !names.contains(""),
-        Set(names).count == names.count
+    if case .parts(let parts) = key {
+      guard (1...BaselineKey.partsMax).contains(parts.count), !parts.contains(.attribute("")),
+        Set(parts).count == parts.count
       else {
         throw .key
       }
     }
     guard floor >= 0, floor <= 1e6 else { throw .floor }
+    guard firstOfShapeShare >= 0, firstOfShapeShare <= 1, firstOfShapeShare == 0 || isWithinBudget else {
+      throw .firstOfShapeShare
+    }
+    guard (.seconds(60) ... .seconds(31 * 86_400)).contains(shapeSilence) else { throw .shapeSilence }
     guard ceiling > 0, ceiling <= 1 else { throw .ceiling }
     guard boost >= 1, boost <= 64 else { throw .boost }
     let isWhole = interval.nanoseconds % 1_000_000 == 0
@@ -82,8 +126,12 @@ public struct BaselineConfiguration: Equatable, Sendable {
   /// Whether a worker with `other` counts the same: then this one can replace it while a worker runs.
   public func counts(like other: BaselineConfiguration) -> Bool {
     key == other.key && interval == other.interval && history == other.history
-      && servicesMax == other.servicesMax
+      && servicesMax == other.servicesMax && readsShapes == other.readsShapes
+      && shapeSilence == other.shapeSilence
   }
+
+  /// Whether it needs the shapes of traces.
+  var readsShapes: Bool { firstOfShapeShare > 0 || key.parts.contains(.traceShape) }
 
   /// The interval's length in milliseconds.
   var intervalMilliseconds: Int64 { interval.nanoseconds / 1_000_000 }

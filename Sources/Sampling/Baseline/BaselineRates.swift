@@ -22,6 +22,10 @@ public struct BaselineRates: Equatable, Sendable {
   public var newNamesMax: Int
   /// How many traces of new names a partition may keep whole in an interval.
   public var newTracesMax: Int
+  /// How much of the traffic the budget is, in its unit.
+  public var share: Double
+  /// Shapes and variants that the fleet has kept a trace of.
+  public var shapes: Set<UInt64> = []
   /// How they were computed; nil before the first counts arrived.
   public var plan: BaselinePlan?
 
@@ -38,12 +42,17 @@ public struct BaselineRates: Equatable, Sendable {
     case .shareOfTraces(let own), .shareOfSpans(let own), .shareOfBytes(let own): share = own
     case .spansPerSecond: break
     }
+    self.share = share
     other = SamplingThreshold(probability: min(share, configuration.ceiling))
     newNamesMax = 1024
     newTracesMax = 64
   }
 
-  init(entries: [Entry], other: SamplingThreshold, newNamesMax: Int, newTracesMax: Int, plan: BaselinePlan) {
+  init(
+    entries: [Entry], other: SamplingThreshold, newNamesMax: Int, newTracesMax: Int, share: Double,
+    plan: BaselinePlan
+  ) {
+    self.share = share
     self.entries = entries
     self.other = other
     self.newNamesMax = newNamesMax
@@ -53,7 +62,7 @@ public struct BaselineRates: Equatable, Sendable {
 
   /// Bytes of memory in use, without the names, which belong to the traffic that the rates were computed
   /// from.
-  public var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride }
+  public var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride + shapes.capacity * 9 }
 
   /// The rate of `name`; nil if it shares the rate of the others.
   public func threshold(of name: [UInt8]) -> SamplingThreshold? {

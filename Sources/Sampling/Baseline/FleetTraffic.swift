@@ -53,6 +53,10 @@ public struct FleetTraffic: Sendable {
   private var partitions: [Int32: Presence] = [:]
   private var newest: Int64 = -1
   private(set) var intervals: [Int64: IntervalSum] = [:]
+  /// Shapes and variants of which a trace was kept, with the last interval whose records told so.
+  private(set) var shapes: [UInt64: Int64] = [:]
+  /// The most of them; any partition tells no more than `TrafficRecord.shapesMax`.
+  static let shapesMax = 65_536
 
   /// Nothing counted yet.
   public init(configuration: BaselineConfiguration) {
@@ -89,6 +93,12 @@ public struct FleetTraffic: Sendable {
       newest = interval
       intervals = intervals.filter { isRetained($0.key) }
       partitions = partitions.filter { isAlive($0.value) }
+      // A partition tells all that it remembers once in `history` intervals.
+      let oldest = newest - max(FleetTraffic.silenceMax, 3 * Int64(configuration.history))
+      if !shapes.isEmpty { shapes = shapes.filter { $0.value > oldest } }
+    }
+    for shape in record.shapes where shapes.count < FleetTraffic.shapesMax || shapes[shape] != nil {
+      shapes[shape] = max(interval, shapes[shape] ?? interval)
     }
     guard isRetained(interval) else { return .old }
     intervals[interval, default: IntervalSum()].add(record, keysMax: keysMax)
@@ -112,7 +122,7 @@ public struct FleetTraffic: Sendable {
   public var byteCount: Int {
     let key = MemoryLayout<[UInt8]>.stride + MemoryLayout<KeySum>.stride + 1
     let partition = MemoryLayout<Int32>.stride + MemoryLayout<Presence>.stride + 1
-    return intervals.values.reduce(partitions.capacity * partition) { sum, interval in
+    return intervals.values.reduce(partitions.capacity * partition + shapes.capacity * 17) { sum, interval in
       sum + interval.keys.capacity * key + interval.keys.count * 32 + interval.nameBytes
     }
   }

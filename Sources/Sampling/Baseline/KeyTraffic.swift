@@ -104,6 +104,8 @@ public struct TrafficRecord: Equatable, Sendable {
   public var other = KeyTraffic()
   /// The keys with traffic in ascending order of their names, each once.
   public var entries: [Entry] = []
+  /// Some of the shapes and variants of which the partition has kept a trace, in ascending order.
+  public var shapes: [UInt64] = []
 
   /// Makes a record without traffic.
   public init(

@@ -32,6 +32,12 @@ public struct RateController: Sendable {
 
   /// The rates that follow from `traffic`.
   public func rates(for traffic: FleetTraffic) -> BaselineRates {
+    var rates = ratesWithoutShapes(for: traffic)
+    rates.shapes = Set(traffic.shapes.keys)
+    return rates
+  }
+
+  private func ratesWithoutShapes(for traffic: FleetTraffic) -> BaselineRates {
     guard let window = traffic.window(), window.latestCoverage + window.earlierCoverage > 0 else {
       return BaselineRates(starting: configuration)
     }
@@ -41,8 +47,10 @@ public struct RateController: Sendable {
     for estimate in estimates { total.add(estimate.load) }
     let budget = budget(of: total.decided)
     let left = left(of: budget, forced: total.forced)
-    let floors = boundedFloors(estimates.map(\.demand), budget: budget)
-    let correction = correction(in: window, floorCost: floors.cost)
+    // With little traffic a minute's counts say nothing about what was kept: there the account knows.
+    let floorsMax = configuration.isWithinBudget ? left : budget
+    let floors = boundedFloors(estimates.map(\.demand), budget: floorsMax)
+    let correction = configuration.isWithinBudget ? 1 : correction(in: window, floorCost: floors.cost)
     let filling = WaterFilling(demands: floors.demands, ceiling: configuration.ceiling)
     let aim = left * correction
     let level = filling.level(for: aim)
@@ -70,6 +78,8 @@ public struct RateController: Sendable {
       entries: entries, other: other,
       newNamesMax: Int(min(max(Double(BaselineRates.newNamesOfFleet) / partitions, 16), 1024)),
       newTracesMax: Int(min(max(newTraces, 1), 10_000)),
+      share: total.decided > 0
+        ? min(1, budget / total.decided) : BaselineRates(starting: configuration).share,
       plan: BaselinePlan(
         interval: window.interval, budget: budget, forced: total.forced, aim: aim,
         expected: filling.cost(at: level), correction: correction, waterLevel: level))
@@ -164,13 +174,7 @@ public struct RateController: Sendable {
   }
 
   /// A tally in the budget's unit.
-  private func amount(_ tally: TrafficTally) -> UInt64 {
-    switch configuration.budget {
-    case .shareOfTraces: tally.traces
-    case .shareOfSpans, .spansPerSecond: tally.spans
-    case .shareOfBytes: tally.bytes
-    }
-  }
+  private func amount(_ tally: TrafficTally) -> UInt64 { configuration.budget.amount(tally) }
 
   // MARK: Budget
 
@@ -186,7 +190,9 @@ public struct RateController: Sendable {
   }
 
   private func left(of budget: Double, forced: Double) -> Double {
-    configuration.includesForced ? max(0, budget - forced) : budget
+    guard configuration.includesForced else { return budget }
+    // The account takes the rest back: rates that have gone down to nothing could not go on from there.
+    return max(configuration.isWithinBudget ? budget / 2 : 0, budget - forced)
   }
 
   /// The demands, with their floors scaled down equally if these would cost more than the whole budget.

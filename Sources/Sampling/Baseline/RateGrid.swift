@@ -27,6 +27,19 @@ enum RateGrid {
     return Double(sign: .plus, exponent: rate.exponent, significand: steps[low])
   }
 
+  /// `count` times 2^(steps/16), at least 1 and at most `most`. With integers only, as verdicts need it.
+  static func moved(_ count: UInt64, by steps: Int, most: UInt64) -> UInt64 {
+    let octaves = steps >> 4
+    // The factor in 62 bits: 1 to 2.
+    let factor = UInt64(RateGrid.steps[steps & 15] * 0x1p61)
+    let product = count.multipliedFullWidth(by: factor)
+    let scaled = product.high << 3 | product.low >> 61
+    let moved =
+      octaves >= 0
+      ? (scaled > most >> UInt64(octaves) ? most : scaled << UInt64(octaves)) : scaled >> UInt64(-octaves)
+    return Swift.min(Swift.max(1, moved), most)
+  }
+
   /// 2^(n/16) for n from 0 to 15.
   private static let steps: [Double] = [
     1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916, 1.189207115002721,

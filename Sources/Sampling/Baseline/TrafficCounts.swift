@@ -78,7 +78,9 @@ public struct TrafficCounts: Sendable {
   public private(set) var rates: BaselineRates
 
   private let partition: PartitionID
-  private let configuration: BaselineConfiguration
+  private var configuration: BaselineConfiguration
+  /// What was kept against the budget; it counts if `isWithinBudget`.
+  private(set) var account: BudgetAccount
   private let seed: HashSeed
   private var slots: [Slot] = []
   private var nameBytes = 0
@@ -97,6 +99,7 @@ public struct TrafficCounts: Sendable {
     self.partition = partition
     self.configuration = configuration
     self.rates = rates
+    account = BudgetAccount(configuration, share: rates.share)
     seed = HashSeed(value: hashSeed)
     interval = IntervalNumber(of: clock, length: configuration.interval)
     countedFrom = max(0, clock.nanoseconds)
@@ -117,8 +120,24 @@ public struct TrafficCounts: Sendable {
   /// Adopts new rates. Keeps the counts of this interval.
   public mutating func adopt(_ rates: BaselineRates) {
     self.rates = rates
+    account.adopt(configuration, share: rates.share)
     restart(with: slots)
   }
+
+  /// Adopts another configuration that counts the same.
+  mutating func adopt(_ configuration: BaselineConfiguration) {
+    self.configuration = configuration
+    account.adopt(configuration, share: rates.share)
+  }
+
+  /// Whether a first trace of a shape, of this amount, is within its share of the budget, so that what
+  /// `reserve` traces cost is left for others.
+  func mayKeepFirst(amount: UInt64, reserve: Int64) -> Bool {
+    account.hasTokens(forAmount: amount, reserve: reserve)
+  }
+
+  /// Notes that a first trace of a shape, of this amount, is kept.
+  mutating func keepFirst(amount: UInt64) { account.takeTokens(forAmount: amount) }
 
   /// Rebuilds the slots for the current rates, with the counts of `old`, whose first is `other`.
   private mutating func restart(with old: [Slot]) {
@@ -191,16 +210,26 @@ public struct TrafficCounts: Sendable {
     if keys.isEmpty { best.threshold = slots[0].threshold }
     for key in keys {
       let slot = Int(key.slot)
-      if slots[slot].newTracesLeft > 0, newTracesLeft > 0 {
+      if slots[slot].newTracesLeft > 0, takesNewTrace() {
         slots[slot].newTracesLeft -= 1
-        newTracesLeft -= 1
         return BaselineRate(threshold: .always, key: key)
       }
       if slots[slot].threshold < best.threshold {
         best = BaselineRate(threshold: slots[slot].threshold, key: key)
       }
     }
+    if configuration.isWithinBudget { best.threshold = account.moved(best.threshold) }
     return best
+  }
+
+  /// Whether one more trace of a new name is kept whole.
+  private mutating func takesNewTrace() -> Bool {
+    if configuration.isWithinBudget {
+      return configuration.firstOfShapeShare == 0 && account.takeTokensForOne()
+    }
+    guard newTracesLeft > 0 else { return false }
+    newTracesLeft -= 1
+    return true
   }
 
   // MARK: Counts
@@ -222,6 +251,7 @@ public struct TrafficCounts: Sendable {
     let weight = min(max(1, outcome.incoming.adjustedCount), 1_048_576)
     let weighted = weight == 1 ? counted : counted.times(weight)
     let isOffered = outcome.fate == .kept || outcome.fate == .passed
+    if configuration.isWithinBudget { settle(counted, outcome) }
     // Several names of a trace may be `other`, which counts the trace once.
     var isOther = keys.isEmpty
     for key in keys {
@@ -245,6 +275,13 @@ public struct TrafficCounts: Sendable {
     case .kept: slots[slot].traffic.kept.add(counted)
     case .passed, .refused: break
     }
+  }
+
+  private mutating func settle(_ counted: TrafficTally, _ outcome: TraceOutcome) {
+    let amount = configuration.budget.amount(counted)
+    account.earn(traces: outcome.traces, amount: amount)
+    let isCharged = outcome.fate == .kept || (outcome.fate == .forced && configuration.includesForced)
+    if isCharged { account.spend(amount: amount) }
   }
 
   private mutating func see(_ counted: TrafficTally, _ weighted: TrafficTally?, at key: TrafficKey) {
@@ -272,6 +309,7 @@ public struct TrafficCounts: Sendable {
     interval = now
     countedFrom = now.value.multipliedClamped(by: configuration.interval.nanoseconds)
     newTracesLeft = rates.newTracesMax
+    account.startInterval()
     restart(with: [])
     return records
   }

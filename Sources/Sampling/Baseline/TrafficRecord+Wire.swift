@@ -8,12 +8,16 @@
 //     tally  = traces spans bytes
 //
 // Names are in strictly ascending order, so a record has one encoding and no name appears twice.
+//
+// Version 2 is written if the partition tells shapes: it begins with 2, and after the last entry come
+//
+//     shape-count shape*          shape: eight bytes, least significant first, in strictly ascending order
 
 import OTLP
 
 /// Why a `stats` record can't be read.
 public enum TrafficRecordError: Error, Equatable, Sendable {
-  /// The version byte is missing or not 1.
+  /// The version byte is missing, or neither 1 nor 2.
   case version
   /// The bytes end in the middle of a number or name.
   case truncated
@@ -21,7 +25,7 @@ public enum TrafficRecordError: Error, Equatable, Sendable {
   case number
   /// There are too many keys, or a name is too long.
   case tooLarge
-  /// Names are not in ascending order, or a flag is unknown.
+  /// Names or shapes are not in ascending order, a flag is unknown, or version 2 has no shapes.
   case entry
   /// A part is larger than its whole.
   case inconsistent
@@ -34,13 +38,15 @@ extension TrafficRecord {
   static let countMax: UInt64 = 1 << 48
   /// The largest number of keys in a record.
   static let entriesMax = 200_000
+  /// The largest number of shapes in a record.
+  static let shapesMax = 16_384
 
   /// The record's bytes.
   ///
   /// An entry takes its name and 19 to 120 bytes, typically about 40: a thousand services are 40 kB.
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 1024)
-    writer.varint(1)
+    writer.varint(shapes.isEmpty ? 1 : 2)
     writer.varint(UInt64(clamping: partition.value))
     writer.varint(UInt64(clamping: interval.value))
     writer.varint(UInt64(clamping: intervalMilliseconds))
@@ -48,12 +54,26 @@ extension TrafficRecord {
     writer.appendBytes { other.append(to: &$0) }
     writer.varint(UInt64(entries.count))
     for entry in entries { writer.appendBytes { entry.append(to: &$0) } }
+    guard !shapes.isEmpty else { return writer.bytes }
+    writer.varint(UInt64(shapes.count))
+    writer.appendBytes { bytes in
+      for shape in shapes {
+        for shift in stride(from: UInt64(0), to: 64, by: 8) {
+          bytes.append(UInt8(truncatingIfNeeded: shape >> shift))
+        }
+      }
+    }
     return writer.bytes
   }
 
   /// Counts the keys with the fewest traces as `other` if the record would exceed `bytesMax` bytes, which is
   /// at least 300. Returns how many keys that were.
+  ///
+  /// Shapes take a quarter of the bytes at most; those left out are told when it is their turn again, if then
+  /// there are fewer.
   public mutating func shorten(toBytes bytesMax: Int) -> Int {
+    if shapes.count > bytesMax / 32 { shapes.removeSubrange((bytesMax / 32)...) }
+    let bytesMax = bytesMax - (shapes.isEmpty ? 0 : 8 * shapes.count + 3)
     // With the largest possible entries: most records evidently fit.
     let most = entries.reduce(TrafficRecord.headBytesMax) { $0 + $1.name.count + Entry.bytesMaxBesideName }
     guard most > bytesMax else { return 0 }
@@ -83,8 +103,8 @@ extension TrafficRecord {
   /// Reads a record. Its bytes are untrusted, and memory use is at most a small multiple of their number.
   public init(decoding bytes: [UInt8]) throws(TrafficRecordError) {
     var reader = TrafficReader(bytes: bytes)
-    guard bytes.first == 1 else { throw .version }
-    _ = try reader.number(atMost: 1)
+    guard let version = bytes.first, version == 1 || version == 2 else { throw .version }
+    _ = try reader.number(atMost: 2)
     let partition = try reader.number(atMost: UInt64(Int32.max))
     let interval = try reader.number(atMost: TrafficRecord.countMax)
     let length = try reader.number(atMost: 600_000)
@@ -107,6 +127,7 @@ extension TrafficRecord {
       guard flags <= 1 else { throw .entry }
       entries.append(Entry(name: name, isKnown: flags == 1, traffic: try reader.traffic()))
     }
+    if version == 2 { shapes = try reader.shapes() }
     guard reader.bytesLeft == 0 else { throw .trailingBytes }
   }
 }
@@ -187,6 +208,22 @@ struct TrafficReader {
     let start = offset
     offset += Int(count)
     return Array(bytes[start..<offset])
+  }
+
+  mutating func shapes() throws(TrafficRecordError) -> [UInt64] {
+    let count = try number(atMost: UInt64.max)
+    guard count > 0 else { throw .entry }
+    guard count <= UInt64(TrafficRecord.shapesMax) else { throw .tooLarge }
+    guard Int(count) * 8 <= bytesLeft else { throw .truncated }
+    var shapes: [UInt64] = []
+    shapes.reserveCapacity(Int(count))
+    for _ in 0..<count {
+      var shape: UInt64 = 0
+      for shift in stride(from: UInt64(0), to: 64, by: 8) { shape |= UInt64(byte() ?? 0) << shift }
+      if let last = shapes.last, last >= shape { throw .entry }
+      shapes.append(shape)
+    }
+    return shapes
   }
 
   fileprivate mutating func traffic() throws(TrafficRecordError) -> KeyTraffic {

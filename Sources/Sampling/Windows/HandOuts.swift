@@ -49,6 +49,8 @@ struct HandOut {
   var incomingThreshold: SamplingThreshold
   /// The policies that keep it, a bit each.
   var matches: UInt64
+  /// Whether only its shape keeps it.
+  var isFirstOfShape = false
   /// The number of the entry before it for the same id; negative if there is none.
   var older = -1
   /// Whether it is a skeleton.

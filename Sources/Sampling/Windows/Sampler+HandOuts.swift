@@ -55,8 +55,9 @@ extension Sampler {
       HandOut(
         traceID: table[slot].id, first: table[slot].firstOffset, last: table[slot].lastOffset,
         decidedAt: verdictTime, threshold: rare.threshold, incomingThreshold: rare.incomingThreshold,
-        matches: outcome.matches, isTruncated: table[slot].state == .skeleton,
-        hasRedelivered: rare.hasRedelivered, isLinked: table[slot].isLinked),
+        matches: outcome.matches, isFirstOfShape: table[slot].isFirstOfShape,
+        isTruncated: table[slot].state == .skeleton, hasRedelivered: rare.hasRedelivered,
+        isLinked: table[slot].isLinked),
       safe: safePoint(next: table[slot].firstOffset).offset)
   }
 
@@ -67,7 +68,8 @@ extension Sampler {
       HandOut(
         traceID: verdict.traceID, first: first, last: last, decidedAt: min(verdict.decidedAt, recovery.clock),
         threshold: verdict.threshold, incomingThreshold: verdict.threshold,
-        matches: policies.program.named(verdict.reasons), isTruncated: verdict.isTruncated,
+        matches: policies.program.named(verdict.reasons),
+        isFirstOfShape: verdict.reasons == [Sampler.firstOfShapeReason], isTruncated: verdict.isTruncated,
         hasRedelivered: true, isLinked: verdict.linked != nil))
   }
 

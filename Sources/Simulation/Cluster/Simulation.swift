@@ -196,6 +196,11 @@ public final class Simulation {
       baseline.budget = .shareOfTraces(isOther ? 0.6 : 0.4)
       baseline.interval = .seconds(1)
       if options.hasAttributeKeys { baseline.key = .attributes(["service.name", "db.system", "url.path"]) }
+      if options.hasShapes {
+        baseline.key = options.hasAttributeKeys ? .parts([.traceShape, .spanName]) : .parts([.traceShape])
+        baseline.isWithinBudget = true
+        baseline.firstOfShapeShare = 0.5
+      }
       sampler.baseline = baseline
     }
     sampler.limits.segmentBytes = 4096

@@ -54,6 +54,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var isBaselineAdaptive = false
   /// Whether these rates are per attributes instead of per service.
   public var hasAttributeKeys = false
+  /// Whether they are per shape, and the first trace of each is kept.
+  public var hasShapes = false
   /// Whether there is a policy with a budget, whose level is committed.
   public var hasRateLimit = false
   /// Whether the fleet shares it, and that of a shadow policy.
@@ -110,6 +112,7 @@ public struct SimulationOptions: Equatable, Sendable {
     // Depends on a number that is already drawn: another draw would change the runs of seeds that once
     // failed.
     hasAttributeKeys = isBaselineAdaptive && traces % 2 == 0
+    hasShapes = isBaselineAdaptive && traces % 4 > 1
     hasRateLimit = isTransactional && traces % 3 == 0
     hasFleetLimit = hasRateLimit && traces % 2 == 1
     hasShadow = traces % 12 < 5

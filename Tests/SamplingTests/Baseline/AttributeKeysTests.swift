@@ -262,6 +262,38 @@ private func route(_ route: String) -> TestAttribute { TestAttribute("http.route
     #expect(world.world.sampler.baseline?.attributes?.names.count ?? 99 <= 4)
   }
 
+  /// Names of spans are values like others; the tuples of known names are found without being made again.
+  @Test func namesOfSpansAreValues() throws {
+    let world = KeyWorld([]) { $0.baseline?.key = .parts([.attribute("service.name"), .spanName]) }
+    for _ in 0..<3 {
+      var (one, two, three) = (span(1, "shop"), span(2, "shop"), span(3, "mail", status: .error))
+      (one.name, two.name, three.name) = ("GET /", "pay", "GET /")
+      world.send([one, two, two, three])
+      var own = span(4, "shop", [TestAttribute("service.name", .text("other"))])
+      own.name = "pay"
+      world.send([own])
+      let record = try world.counts()
+      #expect(names(record) == ["mail|GET /", "other|pay", "shop|GET /", "shop|pay"])
+      #expect(record.entries.map(\.traffic.failed) == [1, 0, 0, 0])
+    }
+    #expect(world.world.sampler.baseline?.attributes?.names.count == 4)
+  }
+
+  /// What is the same in all spans of a trace joins each of its tuples.
+  @Test func tracesHaveValuesToo() throws {
+    let world = KeyWorld([]) { configuration in
+      configuration.baseline?.key = .parts([.rootOperation, .attribute("http.route"), .traceShape])
+    }
+    world.send([span(1, "shop", [route("/cart")]), span(2, "mail", [route("/send")])])
+    let record = try world.counts()
+    let shape = names(record)[0].suffix(16)
+    #expect(names(record) == ["GET /|/cart|\(shape)", "GET /|/send|\(shape)"])
+    #expect(shape.allSatisfy { $0.isHexDigit })
+    world.send([span(1, "shop")])
+    let alone = try #require(names(try world.counts()).first)
+    #expect(alone.hasPrefix("GET /||") && alone.suffix(16) != shape)
+  }
+
   @Test func servicesAreAsTheyWere() throws {
     let world = KeyWorld(["service.name"]) { $0.baseline?.key = .service }
     #expect(world.world.sampler.baseline?.attributes == nil)

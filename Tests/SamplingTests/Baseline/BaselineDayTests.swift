@@ -31,6 +31,18 @@ import Testing
     #expect(report.servicesFarOff < 5)
   }
 
+  /// The same where the budget comes first: each partition's account moves its rates.
+  @Test(arguments: [(UInt64(1), BaselineBudget.spansPerSecond(1500)), (3, .shareOfSpans(0.01))])
+  func aDayWithinTheBudget(_ seed: UInt64, _ budget: BaselineBudget) {
+    var options = options(seed: seed, budget)
+    options.configuration.isWithinBudget = true
+    let report = BaselineDay.run(options)
+    #expect(report.deviationMax < 0.1, "\(report.deviationMax)")
+    #expect(report.unseen == 0)
+    #expect(abs(report.estimatedTraces - report.traces) < 2.576 * report.estimateDeviation)
+    #expect(report.servicesFarOff < 5)
+  }
+
   /// A thousand services, so that names, records and the water line have realistic sizes.
   @Test func aThousandServicesAreSeen() {
     var options = BaselineDayOptions()

@@ -36,6 +36,35 @@ import Testing
     #expect(record.topicKey(history: 7) == Array("3/6".utf8))
   }
 
+  @Test func shapesMakeItVersionTwo() throws {
+    var record = TrafficRecord(
+      partition: PartitionID(3), interval: IntervalNumber(300), intervalMilliseconds: 10_000,
+      coveredMilliseconds: 10_000)
+    let without = record.encoded()
+    record.shapes = [0x0102_0304_0506_0708, .max]
+    let bytes = record.encoded()
+    #expect(bytes.first == 2 && without.first == 1)
+    var expected = without
+    expected[0] = 2
+    expected += [2, 8, 7, 6, 5, 4, 3, 2, 1] as [UInt8]
+    expected += [UInt8](repeating: .max, count: 8)
+    #expect(bytes == expected)
+    #expect(try TrafficRecord(decoding: bytes) == record)
+    for count in 1..<bytes.count {
+      #expect(throws: TrafficRecordError.truncated) { try TrafficRecord(decoding: Array(bytes[..<count])) }
+    }
+    #expect(throws: TrafficRecordError.trailingBytes) { try TrafficRecord(decoding: bytes + [0]) }
+    var none = without
+    none[0] = 2
+    none.append(0)
+    #expect(throws: TrafficRecordError.entry) { try TrafficRecord(decoding: none) }
+    record.shapes = [5, 5]
+    #expect(throws: TrafficRecordError.entry) { try TrafficRecord(decoding: record.encoded()) }
+    record.shapes = (1...1000).map { UInt64($0) }
+    #expect(record.shorten(toBytes: 3200) == 0)
+    #expect(record.shapes.count == 100 && record.encoded().count < 3200)
+  }
+
   /// Sums of others' counts may be larger than a record's numbers: parts are clamped with their whole.
   @Test func whatIsCutStaysConsistent() throws {
     let whole = TrafficRecord.countMax

@@ -51,6 +51,12 @@ private func configuration(_ seed: Int) -> SamplerConfiguration {
   }
   var baseline = BaselineConfiguration()
   baseline.key = seed % 4 == 3 ? .service : .attributes(["service.name", "k", "kk"])
+  if seed % 8 > 4 {
+    baseline.key =
+      seed % 8 == 5 ? .parts([.traceShape]) : .parts([.rootOperation, .spanName, .attribute("k")])
+    baseline.isWithinBudget = true
+    baseline.firstOfShapeShare = 0.5
+  }
   baseline.interval = .seconds(5)
   baseline.history = 2
   baseline.servicesMax = 2
