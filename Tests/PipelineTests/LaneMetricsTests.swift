@@ -76,8 +76,8 @@ import Testing
       })
     for second in 0..<3 { try lane.step(at: moment(at(100 + Double(second))), timeout: .seconds(0)) }
     #expect(records == broker.outputs(to: .metrics).count && records > 0)
-    #expect(traffic.all.map(\.series.calls).reduce(0, +) == 8)
-    let buckets = traffic.all.reduce(into: Array(repeating: 0 as UInt64, count: 20)) { total, one in
+    #expect(traffic.ordered.map(\.series.calls).reduce(0, +) == 8)
+    let buckets = traffic.ordered.reduce(into: Array(repeating: 0 as UInt64, count: 20)) { total, one in
       for place in total.indices { total[place] += one.series.buckets[place] }
     }
     let bounds = traffic.bounds + [.infinity]
@@ -108,7 +108,7 @@ import Testing
     }
     sampler.endMetrics(into: &effects)
     for case .measure(let range, _) in effects.outputs { try traffic.add(Array(effects.bytes[range])) }
-    let all = traffic.all
+    let all = traffic.ordered
     #expect(all.count == TrafficTotals.seriesMax + 1)
     #expect(all.map(\.series.calls).reduce(0, +) == 1500)
     #expect(all.first?.key == TrafficTotals.Key() && all.first?.series.calls == 500)

@@ -4,12 +4,12 @@ internal import Pipeline
 internal import Sampling
 
 extension MetricsText {
-  /// Names and labels are those that Prometheus makes of the topic `metrics`, and of the Collector's span-metrics
-  /// connector; the histograms have fixed buckets.
+  /// Names and labels are those that Prometheus makes of the topic `metrics`, and of the Collector's
+  /// span-metrics connector; the histograms have fixed buckets.
   init(of traffic: TrafficTotals) {
     self.init()
     let (calls, duration) = ("traces_span_metrics_calls_total", MetricsText.durations(in: traffic.unit))
-    let all = traffic.all
+    let all = traffic.ordered
     appendHead(calls, "Spans that this worker has counted and written, of all traffic", .counter)
     for (key, series) in all { append(calls, MetricsText.labels(key), "\(series.calls)") }
     appendHead(duration, "How long these spans lasted", .histogram)

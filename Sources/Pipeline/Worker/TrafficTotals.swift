@@ -76,7 +76,7 @@ public final class TrafficTotals: Sendable {
   private var emptySeries: Series { Series(buckets: Array(repeating: 0, count: exponents.count + 1)) }
 
   /// All series, in order.
-  public var all: [(key: Key, series: Series)] {
+  public var ordered: [(key: Key, series: Series)] {
     totals.withLock { $0.map { (key: $0.key, series: $0.value) } }.sorted { $0.key < $1.key }
   }
 

@@ -13,8 +13,8 @@ import Invariants
 /// Finds buckets at the largest scale, without a logarithm: the same on every machine.
 struct BucketTable: Sendable {
   /// The largest scale: 32 buckets for each power of two, each 2.2 % wide, so that 160 of them reach from a
-  /// value to its 32-fold. Most histograms of durations need that much, and would be joined from a larger scale
-  /// again in each interval.
+  /// value to its 32-fold. Most histograms of durations need that much, and would be joined from a larger
+  /// scale again in each interval.
   static let scaleMax = 5
 
   /// The one that all samplers use.

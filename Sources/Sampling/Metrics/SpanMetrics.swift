@@ -103,7 +103,8 @@ struct SpanMetrics {
       return seed.fold(first ^ seed.value ^ 0xa076_1d64_78bd_642f, last ^ facts)
     }
 
-    /// Counts spans of one resource whose series are known: `countKnown`. The tables' storage is looked up once.
+    /// Counts spans of one resource whose series are known: `countKnown`. The tables' storage is looked up
+    /// once.
     @inline(__always)
     func count(
       _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan,
@@ -184,8 +185,8 @@ struct SpanMetrics {
 
   // MARK: Counting
 
-  /// Counts the spans of one resource from the one at `start` on, up to one of a series that is not known yet.
-  /// Returns the place of the first that is not counted.
+  /// Counts the spans of one resource from the one at `start` on, up to one of a series that is not known
+  /// yet. Returns the place of the first that is not counted.
   @inline(__always)
   mutating func countKnown(
     _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan
