@@ -309,11 +309,11 @@ extension Sampler {
   mutating func countForBaseline(_ slot: Int, _ outcome: PolicyOutcome, wasKept: Bool, _ rate: BaselineRate) {
     guard let policy = baseline?.policy else { return }
     let isAlone = outcome.matches == 1 << UInt64(policy)
-    // A first of its shape is kept as others' errors are; where those come on top of the budget, it does not.
-    let isFirst = table[slot].isFirstOfShape && baseline?.configuration.includesForced == true
     let fate: TraceOutcome.Fate =
-      wasKept || isFirst || (outcome.isKept && !isAlone)
-      ? .forced : outcome.isKept ? .kept : outcome.isVetoed ? .refused : .passed
+      wasKept || (outcome.isKept && !isAlone)
+      ? .forced
+      : table[slot].isFirstOfShape
+        ? .first : outcome.isKept ? .kept : outcome.isVetoed ? .refused : .passed
     baseline?.count(
       TraceOutcome(
         fate, spans: Int(table[slot].spanCount), bytes: Int(clamping: table[slot].byteCount),

@@ -1,9 +1,9 @@
 // The keys of open traces, if the baseline is shared over attributes or names of spans instead of services.
 //
-// A span's key is the tuple of its values: for each attribute its own, else its resource's. A missing value stays
-// empty, so a key may have fewer values than another one of its trace: one span of a server names the route,
-// the others only the service. Such implied keys are left out when the trace is decided, so the result does
-// not depend on the order in which spans arrive.
+// A span's key is the tuple of its values: for each attribute its own, else its resource's. A missing value
+// stays empty, so a key may have fewer values than another one of its trace: one span of a server names the
+// route, the others only the service. Such implied keys are left out when the trace is decided, so the result
+// does not depend on the order in which spans arrive.
 
 import OTLP
 

@@ -24,6 +24,9 @@ public struct TraceOutcome: Equatable, Sendable {
   public enum Fate: Sendable {
     /// Kept by another policy: an error, slow, and so on.
     case forced
+    /// Kept for being the first of its shape. Others of its keys come, and are the baseline's: it counts as
+    /// present, but its own rate does not.
+    case first
     /// Left to the baseline, which kept it.
     case kept
     /// Left to the baseline, which dropped it.
@@ -251,13 +254,14 @@ public struct TrafficCounts: Sendable {
     let weight = min(max(1, outcome.incoming.adjustedCount), 1_048_576)
     let weighted = weight == 1 ? counted : counted.times(weight)
     let isOffered = outcome.fate == .kept || outcome.fate == .passed
+    let isPresent = isOffered || outcome.fate == .first
     if configuration.isWithinBudget { settle(counted, outcome) }
     // Several names of a trace may be `other`, which counts the trace once.
     var isOther = keys.isEmpty
     for key in keys {
-      if key == .other { isOther = true } else { see(counted, isOffered ? weighted : nil, at: key) }
+      if key == .other { isOther = true } else { see(counted, isPresent ? weighted : nil, at: key) }
     }
-    if isOther { see(counted, isOffered ? weighted : nil, at: .other) }
+    if isOther { see(counted, isPresent ? weighted : nil, at: .other) }
     for key in failed {
       let most = slots[Int(key.slot)].traffic.seen
       let sum = slots[Int(key.slot)].traffic.failed.addingSaturated(counted.traces)
@@ -271,7 +275,7 @@ public struct TrafficCounts: Sendable {
     slots[slot].traffic.decided = whole
     if isOffered { slots[slot].traffic.offered.addCapped(weighted) }
     switch outcome.fate {
-    case .forced: slots[slot].traffic.forced.add(counted)
+    case .forced, .first: slots[slot].traffic.forced.add(counted)
     case .kept: slots[slot].traffic.kept.add(counted)
     case .passed, .refused: break
     }
@@ -280,8 +284,11 @@ public struct TrafficCounts: Sendable {
   private mutating func settle(_ counted: TrafficTally, _ outcome: TraceOutcome) {
     let amount = configuration.budget.amount(counted)
     account.earn(traces: outcome.traces, amount: amount)
-    let isCharged = outcome.fate == .kept || (outcome.fate == .forced && configuration.includesForced)
-    if isCharged { account.spend(amount: amount) }
+    switch outcome.fate {
+    case .kept, .first: account.spend(amount: amount)
+    case .forced: if configuration.includesForced { account.spend(amount: amount) }
+    case .passed, .refused: break
+    }
   }
 
   private mutating func see(_ counted: TrafficTally, _ weighted: TrafficTally?, at key: TrafficKey) {

@@ -11,8 +11,8 @@ import OTLP
 /// The shape of a trace.
 struct TraceShape: Equatable {
   /// Identifies the set of edges. Two sets have the same number with a probability of 2^-64: among ten
-  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so that
-  /// all workers agree: a sender can make its own shapes collide, which hides them and nobody else's.
+  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so all
+  /// workers agree: a sender can make its own shapes collide, which hides them and nobody else's.
   var edges: UInt64
   /// Identifies the edges with the number of times that each occurs.
   var variant: UInt64

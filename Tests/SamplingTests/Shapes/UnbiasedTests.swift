@@ -27,11 +27,11 @@ import Testing
     var services = 0
     for (group, isWithin) in [(0, true), (1, true), (2, false)] {
       var sums: [String: Sum] = [:]
-      for seed in UInt64(1)...10 {
+      for seed in UInt64(1)...5 {
         var baseline = shapeBaseline(0.2, key: key, first: isWithin && group == 0 ? 0.5 : 0)
         baseline.isWithinBudget = isWithin
         let fleet = ShapeFleet(baseline, seed: seed + UInt64(group) * 100)
-        fleet.run(seconds: 150, tracesPerSecond: 8, errors: 0.02) { random, _ in draw(usualKinds, &random) }
+        fleet.run(seconds: 100, tracesPerSecond: 8, errors: 0.02) { random, _ in draw(usualKinds, &random) }
         for (number, decision, _) in fleet.decisions {
           let weight = decision.isKept ? decision.threshold.adjustedCount : 0
           for service in fleet.services[Int(number) - 1] {
