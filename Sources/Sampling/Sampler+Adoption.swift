@@ -39,7 +39,9 @@ extension Sampler {
     handOuts.moveMatches(to: places)
     collector?.sampler.adopt(self.configuration.forCollecting)
     policies = successor
-    if demandDue == .distantFuture { beginDemand(at: clock) }
+    // New buckets have counted nothing: what is left of the interval counts. Not what was published before.
+    let from = isRecovering ? max(clock, recovery.clock) : clock
+    if demandDue == .distantFuture { beginDemand(at: from) } else { restartDemand(at: from) }
     askedSince = nextOffset ?? askedSince
     texts = DecisionTexts(
       partition: partition, configuration: self.configuration.version, policies: policies.program.names,

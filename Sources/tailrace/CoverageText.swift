@@ -82,7 +82,7 @@ struct CoverageText {
   }
 
   private func interval(of service: CoverageReport.Service, _ place: Int) -> (low: Double, high: Double) {
-    service.estimates[place].interval(scale: report.candidates[place].scale)
+    service.estimates[place].interval(heaviest: report.candidates[place].heaviest)
   }
 
   /// What is not as it seems.

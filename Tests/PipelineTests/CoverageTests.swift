@@ -55,9 +55,9 @@ import Testing
     var count = ScaledCount()
     for _ in 0..<50 { count.add(1) }
     #expect(count.kept == 50 && count.estimate == 50)
-    #expect(count.interval(scale: 100).low == 50)
+    #expect(count.interval(heaviest: 100).low == 50)
     // Nothing sampled was seen: there may still be some that stand for a hundred.
-    #expect(abs(count.interval(scale: 100).high - 50 - 530) < 5)
+    #expect(abs(count.interval(heaviest: 100).high - 50 - 530) < 5)
   }
 
   /// The exact 99 % limits of Poisson counts.
@@ -69,6 +69,15 @@ import Testing
     let interval = count.interval()
     #expect(abs(interval.low - 20 * low) < 20 * 0.03 * Double(number) + 0.5)
     #expect(abs(interval.high - 20 * high) < 20 * 0.03 * high)
+  }
+}
+
+extension ScaledCountTests {
+  @Test func aHeavyTraceMayHaveBeenMissed() {
+    var count = ScaledCount()
+    for _ in 0..<25 { count.add(2) }
+    // 50 light traces, and 50 of which 1 % are kept.
+    #expect(count.interval(heaviest: 100).high > 100)
   }
 }
 

@@ -19,6 +19,9 @@ struct FleetLimits {
   /// The time between requests for the number of partitions that were not answered.
   private static let askPause = Interval.seconds(1)
 
+  /// How far a partition's clock may be ahead of this worker's: hosts and producers differ.
+  private static let clockTolerance = Interval.seconds(60)
+
   /// Bytes of memory in use.
   var byteCount: Int { demand.byteCount }
 
@@ -27,7 +30,8 @@ struct FleetLimits {
   /// - Parameter now: the latest time at which a partition may have counted.
   mutating func merge(_ value: [UInt8], now: Instant) {
     guard let record = try? DemandRecord(decoding: value) else { return recordsRefused += 1 }
-    switch demand.merge(record, latest: IntervalNumber(of: now, length: DemandRecord.interval)) {
+    let latest = IntervalNumber(of: now + FleetLimits.clockTolerance, length: DemandRecord.interval)
+    switch demand.merge(record, latest: latest) {
     case .added: isChanged = true
     case .repeated, .old: break
     case .implausible: recordsRefused += 1

@@ -50,8 +50,8 @@ public struct CoverageReport: Sendable {
     /// Services whose truth is inside the 99 % interval.
     public var servicesInside = 0
 
-    /// What one sampled trace stands for on average.
-    public var scale: Double { estimate.scale ?? 1 }
+    /// The largest weight of a sampled trace; 1 if there is none.
+    public var heaviest: Double { max(estimate.heaviest, 1) }
   }
 
   /// Traces that all candidates have decided.

@@ -21,6 +21,8 @@ public struct CoverageStudy: ~Copyable {
       // The verdict on every trace is wanted, and nothing besides.
       configuration.metrics = nil
       if configuration.dropped == .none { configuration.dropped = .compact }
+      // Log-backed windows would hand out all spans at the end, when traces have been counted.
+      configuration.windows.buffer = .memory
       replay = Replay(configuration: configuration, canReadAgain: canReadAgain)
     }
   }
@@ -85,6 +87,8 @@ struct GatheredTraces {
 
   private struct Trace {
     var spans: [ShapeSpan] = []
+    /// Spans beyond those that its shape is made of.
+    var more = 0
     var outcomes: [Outcome]
     /// Late spans that not all candidates have decided about get another turn.
     var hadTurn = false
@@ -135,10 +139,14 @@ struct GatheredTraces {
       for span in record.spans {
         let service = bytes.extracting(record.resources[Int(span.resource)].serviceName.indices)
         let operation = number(service, bytes.extracting(span.name.indices))
+        var held = 0
+        let spansMax = traceSpansMax
         change(span.traceID) {
+          guard $0.spans.count < spansMax else { return $0.more += 1 }
           $0.spans.append(ShapeSpan(id: span.spanID, parent: span.parentID, operation: operation))
+          held = 1
         }
-        spansHeld += 1
+        spansHeld += held
       }
     }
     if spansHeld >= spansMax { turn() }
@@ -151,7 +159,8 @@ struct GatheredTraces {
     let operation = serviceName + [0xff] + name.extracting(first: GatheredTraces.nameBytesMax).copied()
     let number = operations.number(of: operation)
     if Int(number) == serviceOfOperation.count {
-      serviceOfOperation.append(services.number(of: serviceName))
+      serviceOfOperation.append(
+        services.number(of: operations.isFull ? Array("(others)".utf8) : serviceName))
       byOperation.append(Kind(candidates: candidates))
       while byService.count < services.count {
         byService.append(Kind(candidates: candidates))
@@ -162,6 +171,8 @@ struct GatheredTraces {
   }
 
   private static let nameBytesMax = 256
+  /// A trace's shape is made of so many spans at most: one that never ends must not crowd out the others.
+  private var traceSpansMax: Int { max(1, spansMax / 40) }
 
   /// Notes an output of candidate `place`.
   mutating func note(_ output: ReplayOutput, _ place: Int) {
@@ -171,8 +182,10 @@ struct GatheredTraces {
       guard decision.isFinal else { return }
       change(decision.traceID) {
         $0.outcomes[place].isDecided = true
-        $0.outcomes[place].isKept = decision.isKept
-        $0.outcomes[place].weight = decision.isKept ? decision.threshold.adjustedCount : 0
+        // A trace that opens anew after its verdict was forgotten may be dropped then: its spans are kept.
+        guard decision.isKept else { return }
+        $0.outcomes[place].isKept = true
+        $0.outcomes[place].weight = decision.threshold.adjustedCount
       }
     case .metrics: break
     }
@@ -221,7 +234,8 @@ struct GatheredTraces {
   private mutating func count(_ trace: Trace) {
     guard !trace.spans.isEmpty, trace.outcomes.allSatisfy(\.isDecided) else { return result.uncounted += 1 }
     result.traces += 1
-    result.spans += trace.spans.count
+    result.spans += trace.spans.count + trace.more
+    if trace.more > 0 { result.isCut = true }
     let weights = trace.outcomes.map { $0.isKept ? max($0.weight, 1) : 0 }
     for (place, outcome) in trace.outcomes.enumerated() where outcome.isKept {
       result.candidates[place].traces += 1
@@ -267,7 +281,7 @@ struct GatheredTraces {
         CoverageReport.Service(
           name: services.name(of: number), traces: kind.traces, estimates: estimates[number]))
       for place in 0..<candidates {
-        let interval = estimates[number][place].interval(scale: result.candidates[place].scale)
+        let interval = estimates[number][place].interval(heaviest: result.candidates[place].heaviest)
         let truth = Double(kind.traces)
         if interval.low <= truth, truth <= interval.high { result.candidates[place].servicesInside += 1 }
       }

@@ -4,7 +4,8 @@
 ///
 /// Traces that were certain to be kept stand for themselves and are counted. What the others stand for is the
 /// sum of their weights w: as if n = (sum w)^2 / sum w^2 traces had been kept with one weight each,
-/// s = sum w^2 / sum w. The interval is s times the one for a Poisson count of n. Source: Fay and Feuer,
+/// s = sum w^2 / sum w. The interval is s times the one for a Poisson count of n, and reaches as far up as if
+/// one trace more had been kept, the heaviest of all: one like it may have been missed. Source: Fay and Feuer,
 /// "Confidence intervals for directly standardized rates", 1997; the limits of the Poisson count by Byar's
 /// approximation, exact to a few thousandths, as in Breslow and Day, 1987.
 public struct ScaledCount: Equatable, Sendable {
@@ -16,6 +17,8 @@ public struct ScaledCount: Equatable, Sendable {
   var weights = 0.0
   /// and the squares of these.
   var squares = 0.0
+  /// The largest weight.
+  private(set) var heaviest = 0.0
 
   /// 99 % of a normal distribution lie within so many standard deviations.
   private static let deviations = 2.5758
@@ -25,6 +28,7 @@ public struct ScaledCount: Equatable, Sendable {
     sampled += 1
     weights += weight
     squares += weight * weight
+    heaviest = max(heaviest, weight)
   }
 
   /// Kept traces.
@@ -38,11 +42,15 @@ public struct ScaledCount: Equatable, Sendable {
 
   /// The 99 % interval.
   ///
-  /// - Parameter fallback: what one sampled trace would stand for, if there is none.
-  public func interval(scale fallback: Double = 1) -> (low: Double, high: Double) {
-    let scale = scale ?? fallback
-    let count = weights / scale
-    return (certain + scale * ScaledCount.low(count), certain + scale * ScaledCount.high(count))
+  /// - Parameter other: the largest weight of any trace: one that stands for so many may have been missed.
+  public func interval(heaviest other: Double = 1) -> (low: Double, high: Double) {
+    let scale = scale ?? 1
+    let most = max(heaviest, other, 1)
+    let (sum, sumOfSquares) = (weights + most, squares + most * most)
+    return (
+      certain + scale * ScaledCount.low(weights / scale),
+      certain + sumOfSquares / sum * ScaledCount.high(sum * sum / sumOfSquares)
+    )
   }
 
   private static func low(_ count: Double) -> Double {
@@ -51,8 +59,8 @@ public struct ScaledCount: Equatable, Sendable {
     return root > 0 ? count * root * root * root : 0
   }
 
-  private static func high(_ count: Double) -> Double {
-    let more = count + 1
+  /// - Parameter more: the count and one more.
+  private static func high(_ more: Double) -> Double {
     let root = 1 - 1 / (9 * more) + deviations / (3 * more.squareRoot())
     return more * root * root * root
   }

@@ -94,7 +94,7 @@ public struct FleetDemand: Sendable {
       let silent = isSettled ? total - heard.count : 0
       let known = demands.count + silent
       // Sums are of whole numbers: their order does not matter.
-      let sum = demands.values.reduce(UInt64(0)) { $0.addingSaturated($1) }
+      let sum = demands.values.reduce(UInt128(0)) { $0 + UInt128($1) }
       for id in wanted {
         guard let own = demands[id.value] ?? (heard[id.value] == nil && isSettled ? 0 : nil) else { continue }
         shares[id]?.known[limit] = LimitShare(
@@ -106,7 +106,7 @@ public struct FleetDemand: Sendable {
 
   /// A partition's share, where the demand of `known` of `total` partitions is known. Each of the others has
   /// an equal share reserved.
-  private static func share(_ demand: UInt64, of sum: UInt64, known: Int, total: Int) -> Double {
+  private static func share(_ demand: UInt64, of sum: UInt128, known: Int, total: Int) -> Double {
     let (known, total) = (Double(known), Double(total))
     let even = 1 / total
     guard sum > 0 else { return even }

@@ -113,12 +113,23 @@ extension Sampler {
     demandDue = demandInterval.end
   }
 
-  /// Begins to count anew: the stream clock was set back to `time`.
+  /// Begins to count anew: the stream clock was set back to `time`, or policies have changed.
   mutating func restartDemand(at time: Instant) {
     guard demandDue != .distantFuture else { return }
-    _ = policies.takeTallies()
+    _ = takeTallies()
     demandInterval.begin(at: time)
     demandDue = demandInterval.end
+  }
+
+  /// What asked for tokens since the last call, which is in the counters then.
+  private mutating func takeTallies() -> [LimitTally] {
+    let tallies = policies.takeTallies()
+    for (limit, tally) in zip(policies.fleetLimits, tallies) {
+      counters.fleetLimits.add(
+        FleetLimitCounts(
+          policy: limit.policy, place: limit.place, asked: tally.asked, granted: tally.granted))
+    }
+    return tallies
   }
 
   /// Writes what asked for tokens in the intervals that are over.
@@ -127,12 +138,7 @@ extension Sampler {
     guard demandDue != .distantPast else { return beginDemand(at: clock) }
     let over = demandInterval.advance(to: clock)
     demandDue = demandInterval.end
-    let tallies = policies.takeTallies()
-    for (limit, tally) in zip(policies.fleetLimits, tallies) {
-      counters.fleetLimits.add(
-        FleetLimitCounts(
-          policy: limit.policy, place: limit.place, asked: tally.asked, granted: tally.granted))
-    }
+    let tallies = takeTallies()
     for part in over {
       let demands = zip(policies.fleetLimits, tallies).map { limit, tally in
         DemandRecord.Demand(

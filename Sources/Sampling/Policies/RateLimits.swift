@@ -58,7 +58,7 @@ struct TokenBucket: Sendable {
   init(_ limit: RateLimit) {
     self.limit = limit
     if limit.scope == .fleet {
-      // Levels, which include the greatest debt, stay within 64 bits.
+      // Levels, and the greatest debt, stay within 64 bits.
       self.limit.burst = min(limit.burst, 1 << 60)
     }
     stock = Int128(self.limit.burst) * TokenBucket.unit
@@ -91,22 +91,27 @@ struct TokenBucket: Sendable {
     return true
   }
 
-  /// Its level: whole tokens, and billionths of one. That of a limit that the fleet shares is above the
-  /// greatest debt, so it is not negative.
+  /// Its level: whole tokens, and billionths of one; those of a debt are a billion more. So neither is
+  /// negative, and a level means the same whatever the limit is when it is restored.
   func level(at now: Instant) -> [Int64] {
     var filled = self
     filled.fill(at: now)
-    let level = (filled.stock + debtMax).quotientAndRemainder(dividingBy: TokenBucket.unit)
-    return [Int64(clamping: level.quotient), Int64(clamping: level.remainder)]
+    let level = filled.stock.magnitude.quotientAndRemainder(dividingBy: UInt128(TokenBucket.unit))
+    let mark = filled.stock < 0 ? TokenBucket.debtMark : 0
+    return [Int64(clamping: level.quotient), Int64(clamping: level.remainder) + mark]
   }
 
+  private static let debtMark: Int64 = 1_000_000_000
   private var debtMax: Int128 { limit.scope == .fleet ? Int128(limit.burst) * TokenBucket.unit : 0 }
 
   /// Restores what `level` returned; at most a full bucket.
   mutating func restore(_ level: ArraySlice<Int64>, at now: Instant) {
     invariant(level.count == 2, "\(level.count) numbers are not a bucket's level")
-    let fraction = Int128(min(level[level.startIndex + 1], 999_999_999))
-    stock = min(Int128(level[level.startIndex]) * TokenBucket.unit + fraction - debtMax, capacity)
+    let rest = level[level.startIndex + 1]
+    let isDebt = rest >= TokenBucket.debtMark
+    let fraction = Int128(min(isDebt ? rest - TokenBucket.debtMark : rest, 999_999_999))
+    let amount = Int128(level[level.startIndex]) * TokenBucket.unit + fraction
+    stock = isDebt ? max(-amount, -debtMax) : min(amount, capacity)
     filledAt = now
   }
 

@@ -136,4 +136,18 @@ import Testing
     let sum = all.reduce(0, +)
     #expect(sum <= 1 + 1e-9 && sum > 1 - 1e-6, "\(sum)")
   }
+
+  /// As large as records may say.
+  @Test func hugeDemandsShareOneLimit() {
+    var fleet = FleetDemand()
+    for partition in 0..<12 as Range<Int32> {
+      let demand = DemandRecord.Demand(Self.limit, traces: 1, tokens: TrafficRecord.countMax)
+      _ = fleet.merge(
+        DemandRecord(
+          partition: PartitionID(partition), interval: IntervalNumber(9), coveredMilliseconds: 1,
+          demands: [demand]),
+        latest: Self.never)
+    }
+    #expect(shares(fleet, among: 12).reduce(0, +) <= 1 + 1e-9)
+  }
 }

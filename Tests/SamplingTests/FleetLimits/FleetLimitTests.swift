@@ -52,14 +52,28 @@ private final class SharedPurse {
     let first = SharedPurse(limit, share: 0.125)
     #expect(first.take(12, at: .at(0)))
     let level = first.bucket.level(at: .at(500))
-    #expect(level == [6, 500_000_000], "9.5 of debt, above the largest of 16")
+    #expect(level == [9, 1_500_000_000], "9.5 of debt")
     let second = SharedPurse(limit, share: 0.125)
     second.bucket.restore(level[...], at: .at(500))
     #expect(!second.take(1, at: .at(10_999)))
     #expect(second.take(1, at: .at(11_000)))
     // Restored before the share is known.
     let third = TokenBucket(limit)
-    #expect(third.level(at: .at(0)) == [32, 0])
+    #expect(third.level(at: .at(0)) == [16, 0])
+  }
+
+  /// A level is restored under other limits, too: the file has changed before a restart.
+  @Test func aLevelMeansTheSameUnderAnotherLimit() {
+    let own = SharedPurse(RateLimit(perSecond: 10, burst: 20), share: 1)
+    #expect(own.take(15, at: .at(0)))
+    let level = own.bucket.level(at: .at(0))
+    for limit in [
+      RateLimit(perSecond: 10, burst: 20, scope: .fleet), RateLimit(perSecond: 100, burst: 200, scope: .fleet),
+    ] {
+      let next = SharedPurse(limit, share: 1)
+      next.bucket.restore(level[...], at: .at(0))
+      #expect(next.take(5, at: .at(0)))
+    }
   }
 
   @Test func aSmallerShareHoldsLess() {
@@ -208,6 +222,17 @@ extension World {
     configuration.policies = [Policy(name: "p", rule: Self.limit)]
     world.sampler.adopt(configuration)
     #expect(try records(world, passing: 15_000).count == 1)
+  }
+
+  /// Its new bucket has counted nothing before.
+  @Test func aChangedPolicyCountsTheRestOfItsInterval() throws {
+    let world = world()
+    try world.send(.root(of: 1), at: 0)
+    _ = try records(world, passing: 4000)
+    var configuration = world.sampler.configuration
+    configuration.policies = [Policy(name: "p", rule: .rateLimiting(RateLimit(perSecond: 50, scope: .fleet)))]
+    world.sampler.adopt(configuration)
+    #expect(try records(world, passing: 5000).first?.coveredMilliseconds == 1000)
   }
 
   /// After a restart counting begins where the commit was: nothing is published twice.
