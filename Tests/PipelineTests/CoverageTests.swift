@@ -142,8 +142,8 @@ import Testing
 }
 
 @Suite struct RealCoverageTests {
-  /// Shapes of the real traces, counted by another program: sets of calls, those of less than 0.1 % of traces,
-  /// trees, trees with repeats.
+  /// Shapes of the real traces, counted by another program: sets of calls, those of less than 0.1 % of
+  /// traces, trees, trees with repeats.
   @Test(
     .enabled(if: RealTraces.areThere, "the recordings are not there"),
     arguments: zip(RealTraces.all, [[45, 5, 45, 46], [10, 1, 10, 31]]))
