@@ -132,27 +132,11 @@ extension ScaledCountTests {
     #expect(report.candidates.map(\.servicesInside) == [1, 0, 1])
     #expect(abs(report.candidates[2].estimate.estimate - 2000) < 300)
   }
-
-  /// Memory is bounded: older traces are counted first, and the sums are the same.
-  @Test func tracesThatAreCountedEarlyCountTheSame() throws {
-    var whole = CoverageStudy(candidates, rareShare: 0.001)
-    let all = try whole.run(try recording(6000, kinds: 3))
-    for (tracesMax, spansMax) in [(2000, Int.max), (Int.max, 3000)] {
-      var study = CoverageStudy(
-        candidates, rareShare: 0.001, canReadAgain: true, tracesMax: tracesMax, spansMax: spansMax)
-      let report = try study.run(try recording(6000, kinds: 3))
-      #expect(report.hasTurned)
-      #expect(report.traces + report.uncounted >= 6000)
-      #expect(report.uncounted <= 10, "\(report.uncounted)")
-      #expect(report.shapes == all.shapes)
-    }
-    #expect(!all.hasTurned)
-  }
 }
 
 @Suite struct RealCoverageTests {
-  /// Shapes of the real traces, counted by another program: sets of calls, those of less than 0.1 % of traces,
-  /// trees, trees with repeats.
+  /// Shapes of the real traces, counted by another program: sets of calls, those of less than 0.1 % of
+  /// traces, trees, trees with repeats.
   @Test(
     .enabled(if: RealTraces.areThere, "the recordings are not there"),
     arguments: zip(RealTraces.all, [[45, 5, 45, 46], [10, 1, 10, 31]]))
