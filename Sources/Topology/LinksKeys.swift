@@ -28,14 +28,10 @@ extension TopologyReader {
       default: .nanoseconds(links.remember.nanoseconds))
     links.remember = Interval(remember.value)
     links.tracesMax = integer("traces", of: section, in: 1000...10_000_000, default: links.tracesMax)
-    // Spans that are read from the log are written long after their verdict.
-    let shares = truth("share_randomness", of: section, default: windows.buffer == .memory)
-    if shares, windows.buffer == .log, let field = section["share_randomness"] {
-      report(
-        "\(field.path) needs windows.buffer: memory: kept spans state the randomness that they share, and "
-          + "those read from the log could not", at: field.valuePlace, path: field.path)
+    links.sharesRandomness = truth("share_randomness", of: section, default: links.sharesRandomness)
+    if windows.buffer == .log {
+      report("links needs windows.buffer: memory", at: field.place, path: field.path)
     }
-    links.sharesRandomness = shares
     return links
   }
 }

@@ -20,7 +20,6 @@ import Testing
     let topology = try parse("links: {}")
     #expect(topology.links == LinksConfiguration() && topology.topics.links == "links")
     #expect(SamplerConfiguration(topology).links == topology.links)
-    #expect(try parse("windows: {buffer: log}\nlinks: {}").links?.sharesRandomness == false)
   }
 
   @Test func allKeysAreRead() throws {
@@ -48,7 +47,7 @@ import Testing
     ("links: {traces_per_second: 0}", "links.traces_per_second must be a whole number from 1 to 1000000"),
     ("links: {remember: 10ms}", "links.remember must be a duration from 1s to"),
     ("links: {traces: 1}", "links.traces must be a whole number from 1000 to 10000000"),
-    ("windows: {buffer: log}\nlinks: {share_randomness: true}", "needs windows.buffer: memory"),
+    ("windows: {buffer: log}\nlinks: {}", "links needs windows.buffer: memory"),
     ("links: true", "links must be a section of keys and values"),
     ("kind2: x\nlinks: {}", "unknown key 'kind2'"),
   ])

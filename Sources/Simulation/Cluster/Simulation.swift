@@ -140,7 +140,6 @@ public final class Simulation {
     links.maxHops = 1 + options.traces % 4
     links.tracesPerSecond = 10_000
     links.remember = .seconds(86_400)
-    links.sharesRandomness = !options.isLogBacked
     return links
   }
 

@@ -129,7 +129,7 @@ public struct SimulationOptions: Equatable, Sendable {
     if disorderMilliseconds > 0, traces % 4 != 1 { wrongStamps = 0.04 }
     hasLogs = traces % 10 < 6
     hasMetrics = traces % 17 < 9
-    hasLinks = traces % 19 < 8
+    hasLinks = traces % 19 < 8 && !isLogBacked
     if traces % 8 < 5 { redelivered = 0.2 }
     // Where stamps are wrong by as long as verdicts are remembered, two owners may disagree about what is.
     // And a span that comes again once its trace is forgotten is not recognised.
