@@ -146,7 +146,7 @@ extension WireWriter {
     if let randomness {
       append(";rv:")
       appendBytes { bytes in
-        bytes.appendText(room: 14) { $0.appendHexadecimal(randomness, digits: 14) }
+        bytes.appendText(room: 16) { $0.appendHexadecimal(randomness, digits: 14) }
       }
     }
     if let value = list.openTelemetryValue(in: bytes) {

@@ -25,7 +25,7 @@ import Testing
     broker.append(
       tracesData([TestSpan(trace: 2, id: 2, parent: nil, isError: true, link: 1)]), at: at(1), to: 1)
     let lane = lane(MemoryLink(broker, assigned: 2))
-    for second in 0..<6 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
+    for second in 0..<12 { try lane.step(at: moment(at(Double(second))), timeout: .seconds(0)) }
     let record = try #require(broker.outputs(to: .links).first)
     #expect(record.partition == nil && record.key == nil)
     let entry = try #require(try LinkPage.entries(of: record.value ?? []).first)

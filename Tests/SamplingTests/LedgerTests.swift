@@ -161,9 +161,9 @@ private func samplePage() -> [UInt8] {
     }
     #expect(error(page + [0]) == LedgerError(reason: .trailingBytes, offset: page.count))
     var other = page
-    other[3] = 2
-    #expect(error(other) == LedgerError(reason: .version(2), offset: 3))
-    #expect(error(other)?.description == "unknown version 2 at byte 3")
+    other[3] = 3
+    #expect(error(other) == LedgerError(reason: .version(3), offset: 3))
+    #expect(error(other)?.description == "unknown version 3 at byte 3")
     other = page
     other.replaceSubrange(10...11, with: [0xff, 0x01])
     #expect(error(other)?.reason == .truncated, "a configuration of 255 bytes")
@@ -171,7 +171,8 @@ private func samplePage() -> [UInt8] {
     #expect(error(other) == LedgerError(reason: .number, offset: 10), "of 256")
     // The flags of the first entry.
     let flags = 11 + 8 + 9 + 2 + 16
-    for bits in [0x80, 0x70, 0xf0] as [UInt8] {
+    // Links are only in version 2.
+    for bits in [0x80, 0xf0] as [UInt8] {
       other = page
       other[flags] = bits
       #expect(error(other) == LedgerError(reason: .flags, offset: flags))

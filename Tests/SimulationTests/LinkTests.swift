@@ -100,7 +100,7 @@ import Testing
   /// Pages that can't be read are missing verdicts; what is foreign is nothing.
   @Test func damagedPagesAreTold() throws {
     let log = LogID(topic: SimulatedTopic.verdicts, partition: PartitionID(0))
-    for bytes in [page(1), Array("foreign".utf8), page(2, version: 2), Array(page(3).dropLast()), page(4)] {
+    for bytes in [page(1), Array("foreign".utf8), page(2, version: 3), Array(page(3).dropLast()), page(4)] {
       _ = cluster.write(log, nil, bytes, in: nil)
     }
     let (found, answers) = try readBack(link(process()), [0])
@@ -110,7 +110,7 @@ import Testing
       return
     }
     #expect(damage.pages == 2 && damage.firstOffset == 2)
-    #expect(damage.firstError.description == "unknown version 2 at byte 3")
+    #expect(damage.firstError.description == "unknown version 3 at byte 3")
   }
 
   private let point = [

@@ -150,21 +150,11 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     }
     outputNames = names
     outputs = try KafkaOutputs(names, producer)
-    var readers: [WholeTopicReader<Clients.Consumer>?] = []
-    for topic in [outputs[.stats], outputs[.links]] {
-      guard let topic else {
-        readers.append(nil)
-        continue
-      }
-      let producer = producer
-      let count = try KafkaLink.persistently(producer, clients, isStopping, beat) {
-        (timeout) throws(KafkaError) in try producer.partitionCount(of: topic.topic, timeout: timeout)
-      }
-      let reader = try clients.makeReader(
-        topic: topic.name, properties: outside + [KafkaProperty("isolation.level", "read_committed")])
-      readers.append(try WholeTopicReader(reader, topic: topic.name, partitions: count))
-    }
-    (stats, links) = (readers[0], readers[1])
+    let (producer, properties) = (
+      producer, outside + [KafkaProperty("isolation.level", "read_committed")]
+    )
+    stats = try KafkaLink.wholeReader(outputs[.stats], producer, clients, properties, isStopping, beat)
+    links = try KafkaLink.wholeReader(outputs[.links], producer, clients, properties, isStopping, beat)
     // A partition's next owner must not see a commit that is still in progress.
     let isolation =
       transactionalID == nil ? [] : [KafkaProperty("isolation.level", "read_committed")]
@@ -172,6 +162,19 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
     consumer = try clients.makeMember(
       topic: topic, properties: consumerProperties + isolation + [KafkaProperty("group.id", group)])
     try consumer.subscribe()
+  }
+
+  /// A reader of a topic that every lane reads whole; nil if there is no such topic.
+  private static func wholeReader(
+    _ topic: (name: String, topic: Clients.Producer.Topic)?, _ producer: Clients.Producer, _ clients: Clients,
+    _ properties: [KafkaProperty], _ isStopping: () -> Bool, _ beat: () -> Void
+  ) throws(KafkaError) -> WholeTopicReader<Clients.Consumer>? {
+    guard let topic else { return nil }
+    let count = try persistently(producer, clients, isStopping, beat) { (timeout) throws(KafkaError) in
+      try producer.partitionCount(of: topic.topic, timeout: timeout)
+    }
+    let reader = try clients.makeReader(topic: topic.name, properties: properties)
+    return try WholeTopicReader(reader, topic: topic.name, partitions: count)
   }
 
   /// Repeats a request for up to a minute while brokers do not answer, or have not learnt yet what others

@@ -99,7 +99,6 @@ enum LedgerPage {
   static let linksFlag: UInt8 = 1 << 7
   /// Bits 4 to 6.
   static let triggerShift: UInt8 = 4
-  static let triggerMask: UInt8 = 0b111
 
   /// Ages count units of 2^20 ns, as the cache of verdicts does: what is restored is what was remembered.
   static let ageShift: UInt64 = 20

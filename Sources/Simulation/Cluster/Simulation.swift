@@ -276,10 +276,11 @@ public final class Simulation {
   /// Lets workers follow links until no verdict spreads any more.
   private func followLinks() {
     let links = LogID(topic: SimulatedTopic.links, partition: PartitionID(0))
-    for _ in 0..<100 {
+    for round in 0..<100 {
       let end = cluster.log(links).end
-      // Enough for each worker to read what there is, to write what follows, and to commit it.
-      for _ in 0..<200 { step() }
+      // Enough for each worker to read what there is, to write what follows, and to commit it; at first also
+      // for the transactions of dead workers to time out: nobody sees what comes after them before that.
+      for _ in 0..<(round == 0 ? 1600 : 200) { step() }
       let stepsMax = report.steps + 6000
       while report.steps < stepsMax, !isDrained { step() }
       guard cluster.log(links).end > end else { return }
@@ -374,7 +375,7 @@ public final class Simulation {
     for topic in SimulatedTopic.ofVerdicts {
       let id = LogID(topic: topic, partition: partition)
       // To the ledger: a page of another version, or one that ends in its head.
-      let page = topic == SimulatedTopic.verdicts ? text.isEmpty ? "TRL\u{2}" : "TRL\u{1}ab" : nil
+      let page = topic == SimulatedTopic.verdicts ? text.isEmpty ? "TRL\u{3}" : "TRL\u{1}ab" : nil
       _ = cluster.write(id, Auditor.stranger, Array((page ?? text).utf8), in: nil)
     }
   }

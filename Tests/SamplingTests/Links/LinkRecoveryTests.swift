@@ -83,7 +83,7 @@ import Testing
   @Test func whatIsKnownIsFollowedAfterRecovery() throws {
     let world = World.linked()
     try world.send(.root(1, of: producer), at: 1000)
-    try world.send(.root(3, of: 0x30), at: 35_000)
+    try world.send(.root(3, of: 0x30), at: 38_000)
     let verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
     let other = World.linked()
     try other.send(TestSpan.root(2, of: consumer, .error).linking(to: producer, 0x30), at: 1000)
