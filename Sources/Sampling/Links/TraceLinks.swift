@@ -21,8 +21,8 @@ struct LinkNote {
   var toldLinks = 0
 }
 
-/// The notes of one partition, and which trace links to which. Bounded: beyond the limit the oldest notes are
-/// forgotten.
+/// The notes of one partition, and which trace links to which. Bounded in traces and in links: beyond either
+/// limit the oldest notes are forgotten.
 struct TraceLinks {
   let configuration: LinksConfiguration
   private var notes: [TraceID: LinkNote] = [:]
@@ -75,7 +75,10 @@ struct TraceLinks {
     }
     linkCount += links.count - before
     var forgotten: UInt64 = 0
-    while notes.count > configuration.tracesMax {
+    // The note that has just changed has no more links than that: it stays.
+    let linksMax = max(
+      LinksConfiguration.linksPerTrace, LinksConfiguration.linksPerTraceMean * configuration.tracesMax)
+    while notes.count > configuration.tracesMax || linkCount > linksMax {
       forgetFirst()
       forgotten += 1
     }
@@ -103,6 +106,9 @@ struct TraceLinks {
       linking[link]?.remove(at: place)
       if linking[link]?.isEmpty == true { linking[link] = nil }
     }
+    guard notes.isEmpty else { return }
+    // Dictionaries never shrink.
+    (notes, linking, order, first) = ([:], [:], [], 0)
   }
 
   /// The clock was set back: what the rate allows is not what it was.
