@@ -15,7 +15,9 @@ extension SamplingJob {
     }
     areLinksKnown = isRead || areLinksKnown
     written.linkPagesUnreadable += unreadable
+    let forgottenBefore = table.forgotten
     for entry in entries { table.merge(entry) }
+    written.linksForgotten += table.forgotten - forgottenBefore
     // Log time: what the partition that is furthest behind has no use for.
     if !entries.isEmpty, let clock = partitions.map({ $0.state.sampler.clock }).min(), clock != .distantPast {
       table.forget(before: clock - configuration.remember)
