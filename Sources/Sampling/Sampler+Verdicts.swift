@@ -26,10 +26,13 @@ extension Sampler {
   /// Closes a window: gives the verdict, or repeats the early one with everything known now.
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     stopAwaiting(slot)
-    if hasLinks, table[slot].state == .undecided { reviewLinks(of: slot, into: &effects) }
     let rate = hasBaseline ? baselineRate(of: slot) : nil
     if hasLinks { shareRandomness(slot) }
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
+    let isCertain = outcome.isKept && outcome.threshold == .always
+    if hasLinks, table[slot].state == .undecided, !outcome.isVetoed, !isCertain {
+      reviewLinks(of: slot, isClosing: true, into: &effects)
+    }
     let wasKept = table[slot].state != .undecided
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been forwarded: a veto comes too late.
@@ -54,10 +57,7 @@ extension Sampler {
       decision.links = note?.links ?? []
     }
     emit(decision, outcome, slot, at: place, &effects)
-    if isKept, hasLinks {
-      let isOwn = outcome.isKept && outcome.threshold == .always
-      tellLinks(of: slot, isOwn: isOwn, into: &effects)
-    }
+    if isKept, hasLinks { tellLinks(of: slot, isOwn: isCertain && !outcome.isVetoed, into: &effects) }
     count(slot, outcome, isKept: isKept)
     retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
     release(slot)

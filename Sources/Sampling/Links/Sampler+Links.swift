@@ -66,14 +66,16 @@ extension Sampler {
 
   /// Looks at an open trace that is new, or has another share with links: links may keep it, or it may have
   /// more of them to make known.
+  ///
+  /// - Parameter isClosing: whether its window closes, and no policy drops it.
   @inline(never)
-  mutating func reviewLinks(of slot: Int, into effects: inout Effects) {
+  mutating func reviewLinks(of slot: Int, isClosing: Bool = false, into effects: inout Effects) {
     guard table[slot].state == .undecided else {
       let isOwn = table[slot].isRestored && !table[slot].isLinked
       return tellLinks(of: slot, isOwn: isOwn, into: &effects)
     }
     guard mayFollowLinks, let reach = reach(of: table[slot].id) else { return }
-    _ = keepLinked(slot, reach, into: &effects)
+    keepLinked(slot, reach, isClosing: isClosing, into: &effects)
   }
 
   /// Whether links may decide anything now.
@@ -92,16 +94,18 @@ extension Sampler {
     return best
   }
 
-  /// Keeps an open trace because of links, if the rate allows it and no policy drops it.
-  private mutating func keepLinked(_ slot: Int, _ reach: LinkReach, into effects: inout Effects) -> Bool {
+  /// Keeps an open trace because of links, if the rate allows it and no policy may drop it. If one may, the
+  /// trace is looked at again when its window closes.
+  private mutating func keepLinked(
+    _ slot: Int, _ reach: LinkReach, isClosing: Bool = false, into effects: inout Effects
+  ) {
     guard table[slot].state == .undecided, !table[slot].awaitsVerdict,
-      !policies.program.isVetoCertain(table[slot].facts), takeLinked()
-    else { return false }
+      isClosing || !policies.program.mayVeto(table[slot].facts), takeLinked()
+    else { return }
     counters.tracesLinked += 1
     setReach(reach, of: table[slot].id)
     table[slot].isLinked = true
     keepEarly(slot, .linked, into: &effects)
-    return true
   }
 
   /// Takes one trace from what the rate allows.
