@@ -128,8 +128,13 @@ extension Sampler {
     // What head sampling has thinned is here by chance.
     guard links != nil, !recovery.isCollecting, table[rare: slot].incomingThreshold == .always else { return }
     let note = links?[table[slot].id]
-    guard let hops = isOwn ? 0 : note?.toldHops ?? note?.reach?.hops else { return }
-    tellLinks(of: table[slot].id, hops: hops, into: &effects)
+    let isFirst = isOwn || table[slot].isTold
+    guard let hops = isFirst ? 0 : note?.toldHops ?? note?.reach?.hops else { return }
+    defer { if hops == 0 { table[slot].isTold = true } }
+    guard note == nil else { return tellLinks(of: table[slot].id, hops: hops, into: &effects) }
+    // Most kept traces have no links: a note on each would push out those that have.
+    guard !table[slot].isTold, links?.configuration.direction.reachesLinking == true else { return }
+    append(LinkEntry(traceID: table[slot].id, hops: hops, keptAt: verdictTime, links: []), into: &effects)
   }
 
   /// Makes known that a trace is kept, so many hops away from one that policies keep.
@@ -145,7 +150,10 @@ extension Sampler {
         $0.toldHops = min(hops, $0.toldHops ?? hops)
         $0.toldLinks = $0.links.count
       } ?? 0
-    let entry = LinkEntry(traceID: traceID, hops: hops, keptAt: verdictTime, links: news)
+    append(LinkEntry(traceID: traceID, hops: hops, keptAt: verdictTime, links: news), into: &effects)
+  }
+
+  private mutating func append(_ entry: LinkEntry, into effects: inout Effects) {
     links?.page.append(entry)
     counters.linkEntries += 1
     if links?.page.isFull == true { endLinkPage(into: &effects) }
@@ -266,7 +274,10 @@ extension Sampler {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot):
       if table[slot].state == .undecided {
-        _ = keepLinked(slot, reach, into: &effects)
+        keepLinked(slot, reach, into: &effects)
+      } else if table[slot].isTold {
+        // There is no shorter way than none.
+        return
       } else if links?[traceID]?.toldHops.map({ reach.hops < $0 }) ?? true {
         // It is kept already, perhaps by chance or over more links: others are reached through it.
         guard table[rare: slot].incomingThreshold == .always else { return }
