@@ -26,6 +26,7 @@ struct PastVerdict {
   private static let replacedBit: UInt64 = 1 << 62
   private static let truncatedBit: UInt64 = 1 << 61
   private static let restoredBit: UInt64 = 1 << 60
+  private static let thinnedBit: UInt64 = 1 << 59
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
@@ -65,6 +66,22 @@ struct PastVerdict {
   var isTruncated: Bool {
     get { packed & PastVerdict.truncatedBit != 0 }
     set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
+  }
+
+  /// Whether head sampling had thinned the trace, as far as that is known.
+  var isThinned: Bool {
+    get { packed & PastVerdict.thinnedBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.thinnedBit : packed & ~PastVerdict.thinnedBit }
+  }
+
+  /// The randomness that a kept trace was decided by, if it shares that of another: its spans state it.
+  var sharedRandomness: UInt64? {
+    get { isKept && lastOffset >= Offset(0) ? UInt64(clamping: lastOffset.value) : nil }
+    set {
+      invariant(isKept, "a dropped trace's offset is overwritten")
+      // It has 56 bits.
+      lastOffset = newValue.map { Offset(Int64(clamping: $0)) } ?? Offset(-1)
+    }
   }
 
   /// Whether a later verdict on the same trace replaces this one, which is then not found.

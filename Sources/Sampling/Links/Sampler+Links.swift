@@ -195,6 +195,8 @@ extension Sampler {
       return
     }
     guard verdicts[past].isKept else { return reviewDropped(share.traceID, into: &effects) }
+    // What head sampling has thinned is here by chance.
+    guard !verdicts[past].isThinned else { return }
     if verdicts[past].threshold != .always, !verdicts[past].isTruncated {
       let facts = lateFacts(of: share, in: record, bytes, matches: 0)
       if policies.program.certain(facts).isKept {
@@ -214,6 +216,7 @@ extension Sampler {
 
   /// How many hops away a decided trace is from one that policies keep; nil if its verdict does not spread.
   private mutating func hops(ofKept past: Int) -> Int? {
+    guard !verdicts[past].isThinned else { return nil }
     let traceID = verdicts[past].traceID
     let note = links?[traceID]
     if let hops = note?.toldHops ?? note?.reach?.hops ?? workspace.links?.hops(ofKept: traceID) {
@@ -285,6 +288,7 @@ extension Sampler {
       }
     case .past(let past):
       guard verdicts[past].isKept else { return recallLinked(past, reach, into: &effects) }
+      guard !verdicts[past].isThinned else { return }
       let known = hops(ofKept: past)
       if known.map({ reach.hops < $0 }) ?? true { tellLinks(of: traceID, hops: reach.hops, into: &effects) }
     case nil: break
