@@ -55,11 +55,19 @@ extension Sampler {
       let note = links?[table[slot].id]
       if table[slot].isLinked { decision.linked = note?.reach }
       decision.links = note?.links ?? []
+      if isKept, rare.threshold != .always {
+        decision.sharedRandomness = sharedRandomness(of: table[slot].id)
+      }
     }
     emit(decision, outcome, slot, at: place, &effects)
     if isKept, hasLinks { tellLinks(of: slot, isOwn: isCertain && !outcome.isVetoed, into: &effects) }
     count(slot, outcome, isKept: isKept)
-    retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
+    var past = PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime)
+    if hasLinks {
+      past.isThinned = table[rare: slot].incomingThreshold != .always
+      if isKept { past.sharedRandomness = decision.sharedRandomness }
+    }
+    retire(slot, past)
     release(slot)
   }
 

@@ -12,7 +12,7 @@ struct PastVerdict {
   let traceID: TraceID
   fileprivate(set) var decidedAt: Instant
   /// The offsets of the records with its first span and with its last; unknown, if the first is negative.
-  /// They are kept for dropped traces, which may be recalled.
+  /// They are kept for dropped traces, which may be recalled. Of a kept one the second is its randomness.
   fileprivate(set) var firstOffset = Offset(-1)
   var lastOffset = Offset(-1)
   /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.

@@ -34,21 +34,18 @@ extension Sampler {
         }
         note.links.append(link.traceID)
       }
-      // The same whatever the order in which links arrive.
-      for link in found where note.source.map({ link.traceID.isBefore($0) }) ?? true {
-        note.source = link.traceID
-        note.randomness = link.randomness ?? link.traceID.randomness
-      }
+      for link in found { note.take(link) }
     }
     counters.linksLeftOut += left
     counters.linksForgotten += forgotten ?? 0
   }
 
   /// Gives the trace in `slot` the randomness that it shares, when it is decided. One that head sampling has
-  /// thinned keeps its own: that of both must be the same for weights to be right.
+  /// thinned keeps its own: that of both must be the same for weights to be right. So does one whose spans
+  /// are handed out from the log: they would not state it.
   mutating func shareRandomness(_ slot: Int) {
     guard links?.configuration.sharesRandomness == true, !table[slot].isRandomnessGiven,
-      table[slot].state == .undecided, table[rare: slot].incomingThreshold == .always,
+      table[slot].state == .undecided, table[rare: slot].incomingThreshold == .always, !isLogBacked(slot),
       let note = links?[table[slot].id], note.source != nil
     else { return }
     table[rare: slot].randomness = note.randomness
@@ -56,10 +53,17 @@ extension Sampler {
     _ = links?.change(table[slot].id, at: clock) { $0.isShared = true }
   }
 
-  /// The randomness that kept spans of a trace have to state; nil if they do already, or it is their id's.
+  /// The randomness that kept spans of an open trace have to state; nil if they do already, or it is their
+  /// id's. That of a decided one is with its verdict.
   mutating func sharedRandomness(of traceID: TraceID) -> UInt64? {
     guard let note = links?[traceID], note.isShared else { return nil }
     return note.randomness
+  }
+
+  /// Notes the randomness that an old verdict on the trace was given by.
+  mutating func share(_ randomness: UInt64, of traceID: TraceID) {
+    counters.linksForgotten +=
+      links?.change(traceID, at: clock) { ($0.randomness, $0.isShared) = (randomness, true) } ?? 0
   }
 
   // MARK: Open traces
@@ -71,7 +75,9 @@ extension Sampler {
   @inline(never)
   mutating func reviewLinks(of slot: Int, isClosing: Bool = false, into effects: inout Effects) {
     guard table[slot].state == .undecided else {
-      let isOwn = table[slot].isRestored && !table[slot].isLinked
+      let isOwn =
+        table[slot].isRestored && !table[slot].isLinked
+        && policies.program.certain(table[slot].facts).isKept
       return tellLinks(of: slot, isOwn: isOwn, into: &effects)
     }
     guard mayFollowLinks, let reach = reach(of: table[slot].id) else { return }
@@ -329,8 +335,4 @@ extension Sampler {
         }
       } ?? 0
   }
-}
-
-extension TraceID {
-  fileprivate func isBefore(_ other: TraceID) -> Bool { (high, low) < (other.high, other.low) }
 }

@@ -9,8 +9,10 @@ struct LinkNote {
   var links: [TraceID] = []
   /// The trace whose randomness it takes: the smallest id of those that it links to,
   var source: TraceID?
-  /// and that randomness.
+  /// that randomness,
   var randomness: UInt64 = 0
+  /// and whether a link states it. If not, it is that of the id.
+  var isStated = false
   /// Whether it was decided by that randomness.
   var isShared = false
   /// How links reach it, if they keep it.
@@ -19,6 +21,20 @@ struct LinkNote {
   var toldHops: Int?
   /// and how many of its links with it.
   var toldLinks = 0
+
+  /// Takes the randomness of what `link` leads to, if that comes first: the smallest id, one that a link
+  /// states, the smaller one. So it is the same whatever the order in which links arrive. What the trace was
+  /// decided by stays.
+  mutating func take(_ link: SpanLink) {
+    guard !isShared else { return }
+    let randomness = link.randomness ?? link.traceID.randomness
+    let isStated = link.randomness != nil
+    let new = (link.traceID.high, link.traceID.low, isStated ? 0 : 1, randomness)
+    if let source {
+      guard new < (source.high, source.low, self.isStated ? 0 : 1, self.randomness) else { return }
+    }
+    (source, self.randomness, self.isStated) = (link.traceID, randomness, isStated)
+  }
 }
 
 /// The notes of one partition, and which trace links to which. Bounded in traces and in links: beyond either
