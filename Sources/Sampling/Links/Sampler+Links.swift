@@ -205,7 +205,7 @@ extension Sampler {
     guard !verdicts[past].isThinned else { return }
     if verdicts[past].threshold != .always, !verdicts[past].isTruncated {
       let facts = lateFacts(of: share, in: record, bytes, matches: 0)
-      if policies.program.certain(facts).isKept {
+      if policies.program.certain(facts).isKept, isInRecallWindow(verdicts[past]) {
         return tellLinks(of: share.traceID, hops: 0, into: &effects)
       }
     }
@@ -228,9 +228,17 @@ extension Sampler {
     if let hops = note?.toldHops ?? note?.reach?.hops ?? workspace.links?.hops(ofKept: traceID) {
       return hops
     }
-    // One that an earlier owner kept may be many links away.
     let verdict = verdicts[past]
-    return verdict.threshold == .always && !verdict.isRestored && !verdict.isTruncated ? 0 : nil
+    return verdict.threshold == .always && !verdict.isTruncated ? 0 : nil
+  }
+
+  /// Whether a trace that chance has kept could be recalled, had chance dropped it. If not, it makes nothing
+  /// known either: what links reach through it would be kept by its chance, with weight 1.
+  private mutating func isInRecallWindow(_ verdict: PastVerdict) -> Bool {
+    let window = configuration.windows.recallWindow
+    if window > .seconds(0), clock <= verdict.decidedAt + window { return true }
+    counters.linkedOutOfReach += 1
+    return false
   }
 
   /// Adds entries to the table that this sampler shares with the lane's others: for one that is alone.
@@ -296,7 +304,12 @@ extension Sampler {
       guard verdicts[past].isKept else { return recallLinked(past, reach, into: &effects) }
       guard !verdicts[past].isThinned else { return }
       let known = hops(ofKept: past)
-      if known.map({ reach.hops < $0 }) ?? true { tellLinks(of: traceID, hops: reach.hops, into: &effects) }
+      guard known.map({ reach.hops < $0 }) ?? true else { return }
+      // The story goes on through it only if it would had chance dropped it.
+      if known == nil, verdicts[past].threshold != .always {
+        guard isInRecallWindow(verdicts[past]), takeLinked() else { return }
+      }
+      tellLinks(of: traceID, hops: reach.hops, into: &effects)
     case nil: break
     }
   }
