@@ -80,6 +80,8 @@ public struct Decision: Sendable {
   public var linked: LinkReach?
   /// The traces that its spans link to, where verdicts spread along links.
   public var links: [TraceID] = []
+  /// The randomness that it was kept by, if it shares that of a trace that it links to.
+  public var sharedRandomness: UInt64?
   /// Whether it replaces an earlier final record of the trace.
   public var isRevised: Bool { isFinal && recall != nil }
 }
@@ -260,7 +262,7 @@ extension Decision {
 struct DecisionTexts: ~Copyable {
   /// More than a record takes without its names and its configuration: some 500 characters of fixed text,
   /// ids, three instants and eleven numbers of up to 28; and the ids of links.
-  private static let fixedBytesMax = 1200 + 36 * LinksConfiguration.linksPerTrace
+  private static let fixedBytesMax = 1230 + 36 * LinksConfiguration.linksPerTrace
 
   /// What a record says of how a decision came about, between the names and the offsets.
   struct Circumstances: Equatable {
@@ -325,9 +327,11 @@ struct DecisionTexts: ~Copyable {
       trigger: decision.trigger, isLate: decision.isLate, isCompact: isCompact,
       truncatedCount: decision.truncatedCount, tooLargeCount: decision.tooLargeCount)
     let (recall, linked, links) = (decision.recall, decision.linked, decision.links)
-    if recall != nil || linked != nil || !links.isEmpty {
+    let randomness = decision.sharedRandomness
+    if recall != nil || linked != nil || !links.isEmpty || randomness != nil {
       let text = wanted.text(
-        partition, recall, logs: nextLogs, isRevised: decision.isRevised, linked: linked, links: links)
+        partition, recall, logs: nextLogs, isRevised: decision.isRevised, linked: linked, links: links,
+        randomness: randomness)
       // Rare, and used once: no other record finds it.
       wanted.truncatedCount = -1
       circumstances.add(wanted, text)
@@ -474,10 +478,10 @@ extension SamplingThreshold {
 extension DecisionTexts.Circumstances {
   fileprivate func text(
     _ partition: PartitionID, _ recall: RecallStatus? = nil, logs: Offset? = nil, isRevised: Bool = false,
-    linked: LinkReach? = nil, links: [TraceID] = []
+    linked: LinkReach? = nil, links: [TraceID] = [], randomness: UInt64? = nil
   ) -> [UInt8] {
     var text: [UInt8] = []
-    text.appendText(room: 420 + 35 * links.count) { out in
+    text.appendText(room: 450 + 35 * links.count) { out in
       out.append(#","trigger":""#)
       out.append(trigger.text)
       if isLate { out.append(#"","late":true"#) } else { out.append(#"","late":false"#) }
@@ -510,6 +514,11 @@ extension DecisionTexts.Circumstances {
           out.append(0x22)
         }
         out.append(0x5d)
+      }
+      if let randomness {
+        out.append(#","rv":""#)
+        out.appendHexadecimal(randomness, digits: 14)
+        out.append(0x22)
       }
       out.append(#","truncated_spans":"#)
       out.appendDecimal(Int64(truncatedCount))

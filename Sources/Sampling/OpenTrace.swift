@@ -201,6 +201,12 @@ struct OpenTrace: ~Copyable {
     set { mark(64, newValue) }
   }
 
+  /// Whether it has been made known as kept for its own sake, for links that lead to it.
+  var isTold: Bool {
+    get { marks & 32 != 0 }
+    set { mark(32, newValue) }
+  }
+
   private mutating func mark(_ bit: UInt8, _ isSet: Bool) {
     marks = isSet ? marks | bit : marks & ~bit
   }

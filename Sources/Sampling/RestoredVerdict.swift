@@ -39,6 +39,8 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var linked: LinkReach?
   /// The traces that its spans link to, where verdicts spread along links.
   public var links: [TraceID] = []
+  /// The randomness that it was kept by, if it shares that of a trace that it links to.
+  public var randomness: UInt64?
   /// Whether it replaces an earlier final record of the trace.
   public var isRevised: Bool { isFinal && recall != nil }
 
@@ -83,6 +85,7 @@ public struct RestoredVerdict: Equatable, Sendable {
       firstOffset: fields.firstOffset, lastOffset: fields.lastOffset, recall: fields.recallStatus)
     logsUntil = fields.logsUntil
     links = fields.links
+    if isKept { randomness = fields.randomness }
     if let from = fields.linkedFrom, let hops = fields.linkHops {
       linked = LinkReach(from: from, hops: Int(max(1, min(hops, Int64(LinksConfiguration.hopsMax)))))
     }
@@ -118,6 +121,7 @@ public struct RestoredVerdict: Equatable, Sendable {
     var linkedFrom: TraceID?
     var linkHops: Int64?
     var links: [TraceID] = []
+    var randomness: UInt64?
 
     var recallStatus: RecallStatus? {
       switch recall {
@@ -183,6 +187,10 @@ public struct RestoredVerdict: Equatable, Sendable {
         }
       } else if try key.spells("link_hops", in: record) {
         linkHops = try cursor.number(in: record).int64
+      } else if try key.spells("rv", in: record) {
+        let digits = try cursor.string(in: record).utf8(in: record)
+        // Written like a threshold, with all its digits.
+        if digits.count == 14 { randomness = SamplingThreshold(hexadecimal: digits)?.rejected }
       } else {
         try cursor.skipValue(in: record)
       }

@@ -90,6 +90,8 @@ extension SamplerConfiguration {
     configuration.tellsShapes = false
     configuration.windows.looksUpVerdicts = false
     configuration.windows.buffer = .memory
+    // It has the traces that are being recalled, and no others.
+    configuration.links?.tracesMax = 4 * limits.recalls
     return configuration
   }
 

@@ -33,14 +33,12 @@ extension Sampler {
     return annotation
   }
 
-  /// The attributes for spans of a decided trace: only the threshold of its verdict is remembered.
+  /// The attributes for spans of a decided trace: only what they say in any case is remembered.
   mutating func annotation(of verdict: PastVerdict) -> SpanAnnotation {
     var annotation =
       configuration.annotate == .none
       ? SpanAnnotation.none : annotation(reasons: [], threshold: verdict.threshold)
-    if hasLinks, verdict.threshold != .always {
-      annotation.randomness = sharedRandomness(of: verdict.traceID)
-    }
+    annotation.randomness = verdict.sharedRandomness
     return annotation
   }
 

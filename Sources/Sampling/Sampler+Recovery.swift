@@ -143,6 +143,8 @@ extension Sampler {
       decidedAt: decidedAt)
     past.isTruncated = verdict.isTruncated
     past.isRestored = true
+    if verdict.isKept { past.sharedRandomness = verdict.randomness }
+    if hasLinks, verdict.isKept, let reach = verdict.linked { setReach(reach, of: verdict.traceID) }
     // A record that does not state when the first span started: everything read by then had started.
     if !verdict.isKept {
       past.note(

@@ -27,13 +27,18 @@ extension Sampler {
   mutating func close(_ slot: Int, _ trigger: Decision.Trigger, into effects: inout Effects) {
     stopAwaiting(slot)
     let shape = notesShapes ? shape(of: slot) : nil
-    if hasLinks, table[slot].state == .undecided { reviewLinks(of: slot, into: &effects) }
-    let wasKept = table[slot].state != .undecided
     var rate = hasBaseline ? baselineRate(of: slot, shape) : nil
     var first = PartitionBaseline.FirstOfShape()
-    if let shape { first = seeShape(shape, of: slot, wasKept: wasKept, &rate) }
+    if let shape {
+      first = seeShape(shape, of: slot, wasKept: table[slot].state != .undecided, &rate)
+    }
     if hasLinks { shareRandomness(slot) }
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
+    let isCertain = outcome.isKept && outcome.threshold == .always
+    if hasLinks, table[slot].state == .undecided, !outcome.isVetoed, !isCertain {
+      reviewLinks(of: slot, isClosing: true, into: &effects)
+    }
+    let wasKept = table[slot].state != .undecided
     if let shape { settleShape(shape, of: slot, first, outcome, wasKept: wasKept) }
     if let rate { countForBaseline(slot, outcome, wasKept: wasKept, rate) }
     // A trace that went over a limit has been forwarded: a veto comes too late.
@@ -56,16 +61,24 @@ extension Sampler {
       let note = links?[table[slot].id]
       if table[slot].isLinked { decision.linked = note?.reach }
       decision.links = note?.links ?? []
+      if isKept, rare.threshold != .always {
+        decision.sharedRandomness = sharedRandomness(of: table[slot].id)
+      }
     }
     decision.shape = shape?.edges ?? 0
     emit(decision, outcome, slot, at: place, &effects)
     if isKept, hasLinks {
       // What the fleet has kept of a shape is chance: it must not spread.
-      let isOwn = outcome.isKept && outcome.threshold == .always && !table[slot].isFirstOfShape
+      let isOwn = isCertain && !outcome.isVetoed && !table[slot].isFirstOfShape
       tellLinks(of: slot, isOwn: isOwn, into: &effects)
     }
     count(slot, outcome, isKept: isKept)
-    retire(slot, PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime))
+    var past = PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime)
+    if hasLinks {
+      past.isThinned = table[rare: slot].incomingThreshold != .always
+      if isKept { past.sharedRandomness = decision.sharedRandomness }
+    }
+    retire(slot, past)
     release(slot)
   }
 

@@ -12,7 +12,7 @@ struct PastVerdict {
   let traceID: TraceID
   fileprivate(set) var decidedAt: Instant
   /// The offsets of the records with its first span and with its last; unknown, if the first is negative.
-  /// They are kept for dropped traces, which may be recalled.
+  /// They are kept for dropped traces, which may be recalled. Of a kept one the second is its randomness.
   fileprivate(set) var firstOffset = Offset(-1)
   var lastOffset = Offset(-1)
   /// The threshold, or what is known of a dropped trace, in the low 57 bits, the flags above them.
@@ -26,6 +26,7 @@ struct PastVerdict {
   private static let replacedBit: UInt64 = 1 << 62
   private static let truncatedBit: UInt64 = 1 << 61
   private static let restoredBit: UInt64 = 1 << 60
+  private static let thinnedBit: UInt64 = 1 << 59
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
@@ -65,6 +66,22 @@ struct PastVerdict {
   var isTruncated: Bool {
     get { packed & PastVerdict.truncatedBit != 0 }
     set { packed = newValue ? packed | PastVerdict.truncatedBit : packed & ~PastVerdict.truncatedBit }
+  }
+
+  /// Whether head sampling had thinned the trace, as far as that is known.
+  var isThinned: Bool {
+    get { packed & PastVerdict.thinnedBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.thinnedBit : packed & ~PastVerdict.thinnedBit }
+  }
+
+  /// The randomness that a kept trace was decided by, if it shares that of another: its spans state it.
+  var sharedRandomness: UInt64? {
+    get { isKept && lastOffset >= Offset(0) ? UInt64(clamping: lastOffset.value) : nil }
+    set {
+      invariant(isKept, "a dropped trace's offset is overwritten")
+      // It has 56 bits.
+      lastOffset = newValue.map { Offset(Int64(clamping: $0)) } ?? Offset(-1)
+    }
   }
 
   /// Whether a later verdict on the same trace replaces this one, which is then not found.

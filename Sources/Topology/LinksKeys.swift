@@ -11,7 +11,7 @@ extension Keys {
 extension TopologyReader {
   /// Nil, and noted, if it is not a section.
   mutating func links(
-    _ field: TopologyField, _ windows: TailSamplingTopology.Windows
+    _ field: TopologyField, _ windows: TailSamplingTopology.Windows, policies: [PolicySpecification]
   ) -> LinksConfiguration? {
     guard let section = section(field) else { return nil }
     checkKeys(of: section, Keys.links) { key in
@@ -31,6 +31,12 @@ extension TopologyReader {
     links.sharesRandomness = truth("share_randomness", of: section, default: links.sharesRandomness)
     if windows.buffer == .log {
       report("links needs windows.buffer: memory", at: field.place, path: field.path)
+    }
+    let name = Sampler.linkedReason
+    if policies.contains(where: { $0.name == name }) {
+      report(
+        "the policy name '\(name)' is reserved where there are links: rename the policy",
+        at: field.place, path: field.path)
     }
     return links
   }

@@ -83,7 +83,7 @@ extension TopologyReader {
       sampleOnFirstMatch: truth("sample_on_first_match", of: file, default: false),
       invertDecisions: truth("invert_decisions", of: file, default: false),
       baseline: baseline, shadow: shadow ?? [], metrics: file["metrics"].flatMap { metrics($0) },
-      links: file["links"].flatMap { links($0, windows) })
+      links: file["links"].flatMap { links($0, windows, policies: deciding) })
   }
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {

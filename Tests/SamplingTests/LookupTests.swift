@@ -105,6 +105,29 @@ import Testing
     #expect(try world.send(child(3), child(4), at: 801_000).kept.isEmpty, "unknown until it is looked up")
   }
 
+  /// Spans state the randomness that their trace was kept by, even where nothing else remembers it.
+  @Test func aVerdictSaysWhichRandomnessWasShared() throws {
+    let world = world {
+      $0.links = LinksConfiguration()
+      $0.links?.remember = .seconds(60)
+    }
+    let kept =
+      try world.send(TestSpan.root().linking(to: TestSpan.lucky), at: 1000) + world.pass(to: 31_000)
+    let records = kept.compactMap { event -> [UInt8]? in
+      if case .decision(_, let record) = event { record } else { nil }
+    }
+    let verdicts = try records.map { try RestoredVerdict(record: $0) }
+    #expect(verdicts.map(\.randomness) == [TestSpan.lucky])
+    try passing(world, at: 700_000)
+    try world.send(child(3), at: 701_000)
+    let events = try lookUp(world, in: verdicts)
+    #expect(events.kept.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
+    // Nor is the new record silent about it.
+    #expect(events.written.map(\.rv) == ["ffffffffffffff"])
+    #expect(
+      try world.send(child(4), at: 702_000).kept.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
+  }
+
   @Test func withoutAVerdictATraceIsLikeAnyOther() throws {
     let world = world()
     try passing(world, at: 200_000)

@@ -212,6 +212,8 @@ struct WrittenDecision: Decodable, Equatable {
   var linkedFrom: String?
   var linkHops: Int?
   var links: [String]?
+  // Only if it shares another trace's.
+  var rv: String?
   var recallUntil: Int?
   var errorOrigin: Origin?
 

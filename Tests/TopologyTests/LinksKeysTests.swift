@@ -48,6 +48,10 @@ import Testing
     ("links: {remember: 10ms}", "links.remember must be a duration from 1s to"),
     ("links: {traces: 1}", "links.traces must be a whole number from 1000 to 10000000"),
     ("windows: {buffer: log}\nlinks: {}", "links needs windows.buffer: memory"),
+    (
+      "policies: [{name: linked, type: always_sample}]\nlinks: {}",
+      "the policy name 'linked' is reserved where there are links: rename the policy"
+    ),
     ("links: true", "links must be a section of keys and values"),
     ("kind2: x\nlinks: {}", "unknown key 'kind2'"),
   ])

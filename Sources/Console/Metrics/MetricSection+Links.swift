@@ -30,6 +30,10 @@ extension MetricSection {
       "tailrace_links_forgotten_total",
       "Traces with links forgotten before links.remember has passed, because there were too many"
     ) { $0.counters.linksForgotten },
+    .counter(
+      "tailrace_links_table_forgotten_total",
+      "Kept traces, and traces that they link to, that lanes forgot early because there were too many"
+    ) { $0.snapshot.lane.linksForgotten },
     .counter("tailrace_link_pages_unreadable_total", "Records of the topic of links that could not be read") {
       $0.snapshot.lane.linkPagesUnreadable
     },

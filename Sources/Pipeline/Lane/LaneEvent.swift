@@ -86,6 +86,8 @@ public struct LaneCounters: Equatable, Sendable {
   public var ledgerPagesUnreadable: UInt64 = 0
   /// Records of the topic of links that could not be read.
   public var linkPagesUnreadable: UInt64 = 0
+  /// What the lane's table of links has forgotten because there was too much.
+  public var linksForgotten: UInt64 = 0
   /// Bytes of verdicts that were read to look up old ones.
   public var lookUpBytes: UInt64 = 0
   /// Records of kept spans.
@@ -193,6 +195,7 @@ extension LaneCounters {
     ledgerBytes += other.ledgerBytes
     ledgerPagesUnreadable += other.ledgerPagesUnreadable
     linkPagesUnreadable += other.linkPagesUnreadable
+    linksForgotten += other.linksForgotten
     sampled += other.sampled
     spans += other.spans
     commits += other.commits

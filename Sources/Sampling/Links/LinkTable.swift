@@ -10,7 +10,8 @@ public final class LinkTable {
   private var linked: [TraceID: Known] = [:]
   /// Kept traces, and how many hops away from a trace that policies keep.
   private var kept: [TraceID: Known] = [:]
-  /// The same in the order in which they came; some are out of date.
+  /// The same, each once, in the order in which they came; one that has come again since moves on when its
+  /// turn to be forgotten comes.
   private var order: [Dated] = []
   private var first = 0
   private let configuration: LinksConfiguration
@@ -47,53 +48,54 @@ public final class LinkTable {
   public func merge(_ entry: LinkEntry) {
     guard entry.hops < configuration.maxHops else { return }
     var known = Known(from: entry.traceID, hops: entry.hops, time: entry.keptAt)
-    note(entry.traceID, LinkTable.merge(known, of: entry.traceID, into: &kept), isKept: true)
+    if LinkTable.merge(known, of: entry.traceID, into: &kept) {
+      note(entry.traceID, known.time, isKept: true)
+    }
     guard configuration.direction.reachesLinked else { return }
     known.hops += 1
-    for link in entry.links { note(link, LinkTable.merge(known, of: link, into: &linked), isKept: false) }
+    for link in entry.links where LinkTable.merge(known, of: link, into: &linked) {
+      note(link, known.time, isKept: false)
+    }
   }
 
   /// Adds what is known of a trace: the way with the fewest hops counts, and it is known for as long as any.
-  /// Returns from when it dates, if that is news.
+  /// Returns whether nothing was known of it.
   private static func merge(
     _ known: Known, of traceID: TraceID, into table: inout [TraceID: Known]
-  ) -> Instant? {
+  ) -> Bool {
+    guard let old = table.updateValue(known, forKey: traceID) else { return true }
     var best = known
-    if let old = table[traceID] {
-      if old.hops <= known.hops { (best.from, best.hops) = (old.from, old.hops) }
-      best.time = max(old.time, known.time)
-      table[traceID] = best
-      return best.time > old.time ? best.time : nil
-    }
+    if old.hops <= known.hops { (best.from, best.hops) = (old.from, old.hops) }
+    best.time = max(old.time, known.time)
     table[traceID] = best
-    return best.time
+    return false
   }
 
-  private func note(_ traceID: TraceID, _ time: Instant?, isKept: Bool) {
-    guard let time else { return }
+  private func note(_ traceID: TraceID, _ time: Instant, isKept: Bool) {
     order.append(Dated(traceID: traceID, time: time, isKept: isKept))
-    while count > configuration.tracesMax {
-      forgetFirst()
-      forgotten += 1
-    }
+    while count > configuration.tracesMax, first < order.endIndex { if forgetFirst() { forgotten += 1 } }
     pack()
   }
 
   /// Forgets what was kept before `time`, as far as it came before anything later.
   public func forget(before time: Instant) {
-    while first < order.endIndex, order[first].time < time { forgetFirst() }
+    while first < order.endIndex, order[first].time < time { _ = forgetFirst() }
     pack()
   }
 
-  private func forgetFirst() {
-    guard first < order.endIndex else { return }
-    let dated = order[first]
+  /// Forgets the first trace; one that has come again since moves to the end instead, with its time. So each
+  /// is passed at most once more than it came. Returns whether one was forgotten.
+  private func forgetFirst() -> Bool {
+    var dated = order[first]
     first += 1
-    if dated.isKept {
-      if kept[dated.traceID]?.time == dated.time { kept[dated.traceID] = nil }
-    } else if linked[dated.traceID]?.time == dated.time {
-      linked[dated.traceID] = nil
+    let known = dated.isKept ? kept[dated.traceID] : linked[dated.traceID]
+    if let known, known.time > dated.time {
+      dated.time = known.time
+      order.append(dated)
+      return false
     }
+    if dated.isKept { kept[dated.traceID] = nil } else { linked[dated.traceID] = nil }
+    return true
   }
 
   private func pack() {
@@ -122,8 +124,7 @@ public final class LinkTable {
   /// Passes all traces that kept ones link to, in the order in which they came.
   func forEachLinked(at clock: Instant, _ body: (TraceID, LinkReach) -> Void) {
     for dated in order[first...] where !dated.isKept {
-      guard let known = linked[dated.traceID], known.time == dated.time, isRemembered(known, at: clock)
-      else { continue }
+      guard let known = linked[dated.traceID], isRemembered(known, at: clock) else { continue }
       body(dated.traceID, LinkReach(from: known.from, hops: known.hops))
     }
   }

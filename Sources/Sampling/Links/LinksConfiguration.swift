@@ -29,7 +29,8 @@ public struct LinksConfiguration: Equatable, Sendable {
   /// For how long links and kept traces are remembered, in log time.
   public var remember = Interval.seconds(3600)
   /// How many kept traces and traces that they link to a lane remembers, and of how many traces with links a
-  /// partition does. Beyond this the oldest are forgotten, counted.
+  /// partition does, which have no more than `linksPerTraceMean` links each on average. Beyond this the
+  /// oldest are forgotten, counted.
   public var tracesMax = 100_000
   /// Whether traces that link to others take these others' randomness: then probabilities keep a story as a
   /// whole, or not at all.
@@ -39,6 +40,9 @@ public struct LinksConfiguration: Equatable, Sendable {
   public static let hopsMax = 15
   /// Of a trace with more links than this, the others are left out.
   public static let linksPerTrace = 32
+  /// A partition remembers this many links for each trace that it may remember: its memory is bounded
+  /// whatever is sent. Most traces with links have one.
+  public static let linksPerTraceMean = 4
   /// Of a trace that more traces than this link to, the others are not known.
   public static let linkingPerTrace = 1000
 

@@ -34,21 +34,18 @@ extension Sampler {
         }
         note.links.append(link.traceID)
       }
-      // The same whatever the order in which links arrive.
-      for link in found where note.source.map({ link.traceID.isBefore($0) }) ?? true {
-        note.source = link.traceID
-        note.randomness = link.randomness ?? link.traceID.randomness
-      }
+      for link in found { note.take(link) }
     }
     counters.linksLeftOut += left
     counters.linksForgotten += forgotten ?? 0
   }
 
   /// Gives the trace in `slot` the randomness that it shares, when it is decided. One that head sampling has
-  /// thinned keeps its own: that of both must be the same for weights to be right.
+  /// thinned keeps its own: that of both must be the same for weights to be right. So does one whose spans
+  /// are handed out from the log: they would not state it.
   mutating func shareRandomness(_ slot: Int) {
     guard links?.configuration.sharesRandomness == true, !table[slot].isRandomnessGiven,
-      table[slot].state == .undecided, table[rare: slot].incomingThreshold == .always,
+      table[slot].state == .undecided, table[rare: slot].incomingThreshold == .always, !isLogBacked(slot),
       let note = links?[table[slot].id], note.source != nil
     else { return }
     table[rare: slot].randomness = note.randomness
@@ -56,24 +53,35 @@ extension Sampler {
     _ = links?.change(table[slot].id, at: clock) { $0.isShared = true }
   }
 
-  /// The randomness that kept spans of a trace have to state; nil if they do already, or it is their id's.
+  /// The randomness that kept spans of an open trace have to state; nil if they do already, or it is their
+  /// id's. That of a decided one is with its verdict.
   mutating func sharedRandomness(of traceID: TraceID) -> UInt64? {
     guard let note = links?[traceID], note.isShared else { return nil }
     return note.randomness
+  }
+
+  /// Notes the randomness that an old verdict on the trace was given by.
+  mutating func share(_ randomness: UInt64, of traceID: TraceID) {
+    counters.linksForgotten +=
+      links?.change(traceID, at: clock) { ($0.randomness, $0.isShared) = (randomness, true) } ?? 0
   }
 
   // MARK: Open traces
 
   /// Looks at an open trace that is new, or has another share with links: links may keep it, or it may have
   /// more of them to make known.
+  ///
+  /// - Parameter isClosing: whether its window closes, and no policy drops it.
   @inline(never)
-  mutating func reviewLinks(of slot: Int, into effects: inout Effects) {
+  mutating func reviewLinks(of slot: Int, isClosing: Bool = false, into effects: inout Effects) {
     guard table[slot].state == .undecided else {
-      let isOwn = table[slot].isRestored && !table[slot].isLinked
+      let isOwn =
+        table[slot].isRestored && !table[slot].isLinked
+        && policies.program.certain(table[slot].facts).isKept
       return tellLinks(of: slot, isOwn: isOwn, into: &effects)
     }
     guard mayFollowLinks, let reach = reach(of: table[slot].id) else { return }
-    _ = keepLinked(slot, reach, into: &effects)
+    keepLinked(slot, reach, isClosing: isClosing, into: &effects)
   }
 
   /// Whether links may decide anything now.
@@ -92,16 +100,18 @@ extension Sampler {
     return best
   }
 
-  /// Keeps an open trace because of links, if the rate allows it and no policy drops it.
-  private mutating func keepLinked(_ slot: Int, _ reach: LinkReach, into effects: inout Effects) -> Bool {
+  /// Keeps an open trace because of links, if the rate allows it and no policy may drop it. If one may, the
+  /// trace is looked at again when its window closes.
+  private mutating func keepLinked(
+    _ slot: Int, _ reach: LinkReach, isClosing: Bool = false, into effects: inout Effects
+  ) {
     guard table[slot].state == .undecided, !table[slot].awaitsVerdict,
-      !policies.program.isVetoCertain(table[slot].facts), takeLinked()
-    else { return false }
+      isClosing || !policies.program.mayVeto(table[slot].facts), takeLinked()
+    else { return }
     counters.tracesLinked += 1
     setReach(reach, of: table[slot].id)
     table[slot].isLinked = true
     keepEarly(slot, .linked, into: &effects)
-    return true
   }
 
   /// Takes one trace from what the rate allows.
@@ -124,8 +134,13 @@ extension Sampler {
     // What head sampling has thinned is here by chance.
     guard links != nil, !recovery.isCollecting, table[rare: slot].incomingThreshold == .always else { return }
     let note = links?[table[slot].id]
-    guard let hops = isOwn ? 0 : note?.toldHops ?? note?.reach?.hops else { return }
-    tellLinks(of: table[slot].id, hops: hops, into: &effects)
+    let isFirst = isOwn || table[slot].isTold
+    guard let hops = isFirst ? 0 : note?.toldHops ?? note?.reach?.hops else { return }
+    defer { if hops == 0 { table[slot].isTold = true } }
+    guard note == nil else { return tellLinks(of: table[slot].id, hops: hops, into: &effects) }
+    // Most kept traces have no links: a note on each would push out those that have.
+    guard !table[slot].isTold, links?.configuration.direction.reachesLinking == true else { return }
+    append(LinkEntry(traceID: table[slot].id, hops: hops, keptAt: verdictTime, links: []), into: &effects)
   }
 
   /// Makes known that a trace is kept, so many hops away from one that policies keep.
@@ -141,7 +156,10 @@ extension Sampler {
         $0.toldHops = min(hops, $0.toldHops ?? hops)
         $0.toldLinks = $0.links.count
       } ?? 0
-    let entry = LinkEntry(traceID: traceID, hops: hops, keptAt: verdictTime, links: news)
+    append(LinkEntry(traceID: traceID, hops: hops, keptAt: verdictTime, links: news), into: &effects)
+  }
+
+  private mutating func append(_ entry: LinkEntry, into effects: inout Effects) {
     links?.page.append(entry)
     counters.linkEntries += 1
     if links?.page.isFull == true { endLinkPage(into: &effects) }
@@ -183,9 +201,11 @@ extension Sampler {
       return
     }
     guard verdicts[past].isKept else { return reviewDropped(share.traceID, into: &effects) }
+    // What head sampling has thinned is here by chance.
+    guard !verdicts[past].isThinned else { return }
     if verdicts[past].threshold != .always, !verdicts[past].isTruncated {
       let facts = lateFacts(of: share, in: record, bytes, matches: 0)
-      if policies.program.certain(facts).isKept {
+      if policies.program.certain(facts).isKept, isInRecallWindow(verdicts[past]) {
         return tellLinks(of: share.traceID, hops: 0, into: &effects)
       }
     }
@@ -202,14 +222,23 @@ extension Sampler {
 
   /// How many hops away a decided trace is from one that policies keep; nil if its verdict does not spread.
   private mutating func hops(ofKept past: Int) -> Int? {
+    guard !verdicts[past].isThinned else { return nil }
     let traceID = verdicts[past].traceID
     let note = links?[traceID]
     if let hops = note?.toldHops ?? note?.reach?.hops ?? workspace.links?.hops(ofKept: traceID) {
       return hops
     }
-    // One that an earlier owner kept may be many links away.
     let verdict = verdicts[past]
-    return verdict.threshold == .always && !verdict.isRestored && !verdict.isTruncated ? 0 : nil
+    return verdict.threshold == .always && !verdict.isTruncated ? 0 : nil
+  }
+
+  /// Whether a trace that chance has kept could be recalled, had chance dropped it. If not, it makes nothing
+  /// known either: what links reach through it would be kept by its chance, with weight 1.
+  private mutating func isInRecallWindow(_ verdict: PastVerdict) -> Bool {
+    let window = configuration.windows.recallWindow
+    if window > .seconds(0), clock <= verdict.decidedAt + window { return true }
+    counters.linkedOutOfReach += 1
+    return false
   }
 
   /// Adds entries to the table that this sampler shares with the lane's others: for one that is alone.
@@ -262,7 +291,10 @@ extension Sampler {
     switch find(traceID, index.hash(traceID)) {
     case .open(let slot):
       if table[slot].state == .undecided {
-        _ = keepLinked(slot, reach, into: &effects)
+        keepLinked(slot, reach, into: &effects)
+      } else if table[slot].isTold {
+        // There is no shorter way than none.
+        return
       } else if links?[traceID]?.toldHops.map({ reach.hops < $0 }) ?? true {
         // It is kept already, perhaps by chance or over more links: others are reached through it.
         guard table[rare: slot].incomingThreshold == .always else { return }
@@ -270,8 +302,14 @@ extension Sampler {
       }
     case .past(let past):
       guard verdicts[past].isKept else { return recallLinked(past, reach, into: &effects) }
+      guard !verdicts[past].isThinned else { return }
       let known = hops(ofKept: past)
-      if known.map({ reach.hops < $0 }) ?? true { tellLinks(of: traceID, hops: reach.hops, into: &effects) }
+      guard known.map({ reach.hops < $0 }) ?? true else { return }
+      // The story goes on through it only if it would had chance dropped it.
+      if known == nil, verdicts[past].threshold != .always {
+        guard isInRecallWindow(verdicts[past]), takeLinked() else { return }
+      }
+      tellLinks(of: traceID, hops: reach.hops, into: &effects)
     case nil: break
     }
   }
@@ -310,8 +348,4 @@ extension Sampler {
         }
       } ?? 0
   }
-}
-
-extension TraceID {
-  fileprivate func isBefore(_ other: TraceID) -> Bool { (high, low) < (other.high, other.low) }
 }

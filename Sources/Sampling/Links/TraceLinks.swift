@@ -9,8 +9,10 @@ struct LinkNote {
   var links: [TraceID] = []
   /// The trace whose randomness it takes: the smallest id of those that it links to,
   var source: TraceID?
-  /// and that randomness.
+  /// that randomness,
   var randomness: UInt64 = 0
+  /// and whether a link states it. If not, it is that of the id.
+  var isStated = false
   /// Whether it was decided by that randomness.
   var isShared = false
   /// How links reach it, if they keep it.
@@ -19,10 +21,24 @@ struct LinkNote {
   var toldHops: Int?
   /// and how many of its links with it.
   var toldLinks = 0
+
+  /// Takes the randomness of what `link` leads to, if that comes first: the smallest id, one that a link
+  /// states, the smaller one. So it is the same whatever the order in which links arrive. What the trace was
+  /// decided by stays.
+  mutating func take(_ link: SpanLink) {
+    guard !isShared else { return }
+    let randomness = link.randomness ?? link.traceID.randomness
+    let isStated = link.randomness != nil
+    let new = (link.traceID.high, link.traceID.low, isStated ? 0 : 1, randomness)
+    if let source {
+      guard new < (source.high, source.low, self.isStated ? 0 : 1, self.randomness) else { return }
+    }
+    (source, self.randomness, self.isStated) = (link.traceID, randomness, isStated)
+  }
 }
 
-/// The notes of one partition, and which trace links to which. Bounded: beyond the limit the oldest notes are
-/// forgotten.
+/// The notes of one partition, and which trace links to which. Bounded in traces and in links: beyond either
+/// limit the oldest notes are forgotten.
 struct TraceLinks {
   let configuration: LinksConfiguration
   private var notes: [TraceID: LinkNote] = [:]
@@ -75,7 +91,10 @@ struct TraceLinks {
     }
     linkCount += links.count - before
     var forgotten: UInt64 = 0
-    while notes.count > configuration.tracesMax {
+    // The note that has just changed has no more links than that: it stays.
+    let linksMax = max(
+      LinksConfiguration.linksPerTrace, LinksConfiguration.linksPerTraceMean * configuration.tracesMax)
+    while notes.count > configuration.tracesMax || linkCount > linksMax {
       forgetFirst()
       forgotten += 1
     }
@@ -103,6 +122,9 @@ struct TraceLinks {
       linking[link]?.remove(at: place)
       if linking[link]?.isEmpty == true { linking[link] = nil }
     }
+    guard notes.isEmpty else { return }
+    // Dictionaries never shrink.
+    (notes, linking, order, first) = ([:], [:], [], 0)
   }
 
   /// The clock was set back: what the rate allows is not what it was.

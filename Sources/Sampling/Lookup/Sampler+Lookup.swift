@@ -109,6 +109,8 @@ extension Sampler {
     var past = PastVerdict(
       traceID: old.traceID, isKept: old.isKept, threshold: old.threshold, decidedAt: verdictTime)
     past.isTruncated = old.isTruncated
+    if old.isKept { past.sharedRandomness = old.randomness }
+    if hasLinks, old.isKept, let reach = old.linked { setReach(reach, of: old.traceID) }
     if let last = old.lastOffset, table[slot].lastOffset <= last {
       return retireReplayed(slot, past)
     }
@@ -142,6 +144,7 @@ extension Sampler {
       counters.lateSpansKept += count
       table[slot].state = .kept
       table[rare: slot].threshold = past.threshold
+      if hasLinks, let randomness = past.sharedRandomness { share(randomness, of: old.traceID) }
       forwardBuffered(slot, outcome, into: &effects)
     } else if past.isTruncated {
       counters.spansTruncated += count
@@ -207,6 +210,10 @@ extension Sampler {
       decision.threshold = .never
       if let first { (decision.firstOffset, decision.lastOffset) = (first, last) }
     } else {
+      // The next owner may find no other record of the verdict.
+      if hasLinks, decision.isKept, decision.threshold != .always {
+        decision.sharedRandomness = sharedRandomness(of: decision.traceID)
+      }
       for (number, name) in policies.program.names.enumerated()
       where outcome.matches & 1 << UInt64(number) != 0 { counters.missedByPolicy[name, default: 0] += 1 }
     }

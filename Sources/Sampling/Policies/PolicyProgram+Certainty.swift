@@ -113,6 +113,12 @@ extension PolicyProgram {
     return false
   }
 
+  /// Whether the trace is dropped, or may be once more of it has arrived.
+  func mayVeto(_ trace: TraceFacts) -> Bool {
+    for policy in drops where answer(of: roots[policy], trace) != .no { return true }
+    return roles.contains { if case .vetoes = $0 { true } else { false } }
+  }
+
   private func answer(of test: Int, _ trace: TraceFacts) -> Answer {
     switch tests[test] {
     case .always: return .yes

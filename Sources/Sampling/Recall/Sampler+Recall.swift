@@ -62,7 +62,8 @@ extension Sampler {
         traceID: verdict.traceID, first: verdict.firstOffset, last: verdict.lastOffset, late: late,
         matches: matches, requestedAt: verdictTime,
         logs: logStretch(decidedAt: verdict.decidedAt, start: verdict.earliestStart), linked: linked))
-    keepRecalled(verdict.traceID, past: past, decidedAt: verdictTime, isRestored: false)
+    keepRecalled(
+      verdict.traceID, past: past, decidedAt: verdictTime, isRestored: false, isThinned: verdict.isThinned)
     return .requested(until: verdict.lastOffset)
   }
 
@@ -89,16 +90,20 @@ extension Sampler {
         linked: verdict.linked))
     let clock = min(horizon.earliest, retention.clock)
     guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
-    keepRecalled(verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true)
+    if hasLinks, let reach = verdict.linked { setReach(reach, of: verdict.traceID) }
+    keepRecalled(
+      verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true,
+      isThinned: known?.isThinned ?? false)
   }
 
   /// The verdict is keep from now on. Its spans so far will be handed out by the recall: none is known yet.
   private mutating func keepRecalled(
-    _ traceID: TraceID, past: Int?, decidedAt: Instant, isRestored: Bool
+    _ traceID: TraceID, past: Int?, decidedAt: Instant, isRestored: Bool, isThinned: Bool
   ) {
     if let past { verdicts.replace(past, in: &index) }
     var kept = PastVerdict(traceID: traceID, isKept: true, threshold: .always, decidedAt: decidedAt)
     kept.isRestored = isRestored
+    kept.isThinned = isThinned
     let place = remember(kept)
     index.insert(index.hash(traceID), .past(place))
     retire(KnownSpans(.digests), of: kept)
@@ -328,11 +333,7 @@ extension Sampler {
       if recalled.isTruncated { counters.tracesTruncated += 1 }
       if let reason = recalled.reason { counters.keptByReason[reason, default: 0] += 1 }
       countRecalled(ofService: recalled.rootService)
-      if hasLinks {
-        noteLinks(recalled.links, of: request.traceID)
-        let hops = request.matches == 0 ? request.linked?.hops ?? 0 : 0
-        tellLinks(of: request.traceID, hops: hops, into: &effects)
-      }
+      if hasLinks { tellLinks(of: recalled, request, into: &effects) }
       counters.spansRecalled += after.spansKept - before.spansKept
       counters.bytesRecalled += after.bytesKept - before.bytesKept
       counters.spansTooLarge += after.spansTooLarge - before.spansTooLarge
@@ -344,6 +345,22 @@ extension Sampler {
     guard let collector else { return }
     if collector.sampler.buffer.isCleaningDue { collector.sampler.cleanBuffer() }
     collector.updateAccounts()
+  }
+
+  /// Makes a recalled trace known. Only now it is certain whether head sampling has thinned it: an earlier
+  /// owner may have dropped it.
+  private mutating func tellLinks(
+    of recalled: RecalledTrace, _ request: RecallRequest, into effects: inout Effects
+  ) {
+    noteLinks(recalled.links, of: request.traceID)
+    guard !recalled.isThinned else {
+      if case .past(let past) = find(request.traceID, index.hash(request.traceID)) {
+        verdicts[past].isThinned = true
+      }
+      return
+    }
+    let hops = request.matches == 0 ? request.linked?.hops ?? 0 : 0
+    tellLinks(of: request.traceID, hops: hops, into: &effects)
   }
 
   /// Counts a recalled trace for the service of its root; empty if it has none. The name comes from another
@@ -360,6 +377,7 @@ extension Sampler {
     var reason: String?
     var rootService: [UInt8]
     var links: [TraceID]
+    var isThinned: Bool
   }
 
   /// Hands out a trace that has been read again, with its revised record.
@@ -393,7 +411,8 @@ extension Sampler {
     let recalled = RecalledTrace(
       isFound: isFound, isTruncated: isTruncated, reason: firstReason(of: slot, matches: outcome.matches),
       rootService: services.bytes(of: table[slot].rootService),
-      links: links?[request.traceID]?.links ?? [])
+      links: links?[request.traceID]?.links ?? [],
+      isThinned: table[rare: slot].incomingThreshold != .always)
     forget(slot, hash)
     return recalled
   }

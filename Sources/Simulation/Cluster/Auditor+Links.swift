@@ -10,6 +10,10 @@ extension Auditor {
     _ finals: [TraceID: [RestoredVerdict]], _ revised: [TraceID: [RestoredVerdict]]
   ) {
     guard let links else { return }
+    for verdict in [finals, revised].flatMap({ $0.values.flatMap { $0 } }) {
+      guard let reach = verdict.linked, reach.hops > links.maxHops else { continue }
+      object("trace \(verdict.traceID) is kept over \(reach.hops) links")
+    }
     var neighbours: [TraceID: [TraceID]] = [:]
     for (trace, facts) in published {
       for other in facts.truth?.links ?? [] where published[other] != nil {
@@ -37,6 +41,14 @@ extension Auditor {
         object("trace \(trace) is \(distance) links away from one that policies keep, and is dropped")
       }
     }
+  }
+}
+
+extension TraceStateSampling {
+  /// Whether the randomness that it states is less than the threshold: such a span would not be kept.
+  var contradictsItself: Bool {
+    guard let randomness, let threshold else { return false }
+    return randomness < threshold.rejected
   }
 }
 

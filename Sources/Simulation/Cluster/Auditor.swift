@@ -327,7 +327,12 @@ struct Auditor {
   private mutating func count(_ bytes: [UInt8], into kept: inout [TraceID: [UInt64: Int]]) {
     do {
       try bytes.withRawBytes { (bytes) throws(MalformedInput) in try scanned.scan(bytes) }
-      for span in scanned.spans { kept[span.traceID, default: [:]][span.spanID, default: 0] += 1 }
+      for span in scanned.spans {
+        kept[span.traceID, default: [:]][span.spanID, default: 0] += 1
+        guard links != nil else { continue }
+        let sampling = bytes.withRawBytes { TraceStateSampling(span.traceState, of: $0) }
+        if sampling.contradictsItself { object("trace \(span.traceID): rv is less than th") }
+      }
     } catch {
       object("a record of kept spans can't be read: \(error)")
     }

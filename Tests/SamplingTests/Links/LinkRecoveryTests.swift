@@ -51,6 +51,35 @@ import Testing
     #expect(try spread(next)[0].kept.map(\.id) == [1])
   }
 
+  @Test func lateSpansStillStateTheSharedRandomness() throws {
+    let (unlucky, lucky) = (TestSpan.unlucky, TestSpan.lucky)
+    let world = World.linked()
+    try world.send(TestSpan.root(1, of: unlucky).linking(to: lucky), at: 1000)
+    let verdicts = try restored(try world.pass(to: 40_000))
+    #expect(verdicts.map(\.randomness) == [lucky])
+    let next = try successor(of: world, verdicts)
+    _ = try replay(world, into: next)
+    let late = try next.send(TestSpan.child(2, of: unlucky).linking(to: 0), at: 41_000).kept
+    #expect(late.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
+  }
+
+  /// A trace that links have kept makes its late links known over the hops that are left.
+  @Test func lateLinksOfWhatLinksHaveKeptCount() throws {
+    let world = World.linked()
+    try world.send(.root(1, of: producer), at: 1000)
+    var events = try world.send(TestSpan.root(2, of: consumer, .error).linking(to: producer), at: 1000)
+    let entries = try world.takeLinks()
+    events += try world.follow(entries)
+    events += try world.pass(to: 40_000)
+    let next = try successor(of: world, restored(events))
+    _ = try replay(world, into: next)
+    _ = try next.takeLinks()
+    try next.send(TestSpan.child(3, of: producer).linking(to: 0x30), at: 41_000)
+    #expect(try next.takeLinks().map(\.hops) == [1])
+    try next.send(TestSpan.child(4, under: 2, of: consumer).linking(to: 0x30), at: 41_000)
+    #expect(try next.takeLinks().map(\.hops) == [0])
+  }
+
   @Test func whatLinksHaveKeptStaysKept() throws {
     let world = World.linked()
     try world.send(.root(1, of: producer), at: 1000)

@@ -154,11 +154,51 @@ import Testing
     var probe = TestSpan.root(1, of: producer)
     probe.attributes = [TestAttribute("kind", .text("probe"))]
     try world.send(probe, at: 1000)
-    try world.send(TestSpan.root(2, of: consumer, .error).linking(to: producer), at: 1000)
-    #expect(try spread(world)[0].isEmpty)
-    try world.pass(to: 40_000)
-    try world.send(TestSpan.child(3, under: 2, of: consumer).linking(to: producer), at: 41_000)
-    #expect(try spread(world)[0].isEmpty)
+    // One whose other spans come first, then the link, and then the span by which it is dropped;
+    try world.send(.child(4, under: 5, of: 0x40), at: 1000)
+    // and one that no policy drops.
+    try world.send(.root(7, of: 0x70), at: 1000)
+    let other = World.linked()
+    try other.send(TestSpan.root(2, of: consumer, .error).linking(to: producer, 0x40, 0x70), at: 1000)
+    #expect(try spread(world, other)[0].isEmpty)
+    (probe.trace, probe.id) = (0x40, 5)
+    #expect(try world.send(probe, at: 1500).kept.isEmpty)
+    let events = try world.pass(to: 40_000)
+    #expect(events.kept.map(\.id) == [7])
+    #expect(events.written.filter { $0.verdict == "keep" }.map(\.final) == [false, true])
+    try other.send(TestSpan.root(3, of: 0x30, .error).linking(to: producer, 0x40), at: 41_000)
+    #expect(try spread(world, other)[0].isEmpty)
+  }
+
+  /// What chance has kept leads on where it would had chance dropped it: by a recall.
+  @Test func chanceLeadsOnNoFurtherThanARecallWould() throws {
+    let world = World.linked({ $0.sharesRandomness = false }) { $0.windows.recallWindow = .seconds(0) }
+    try world.send(TestSpan.root(2, of: TestSpan.lucky).linking(to: producer), at: 1000)
+    #expect(try world.pass(to: 40_000).kept.map(\.id) == [2])
+    try world.send(.root(1, of: producer), at: 41_000)
+    try world.send(TestSpan.root(3, of: consumer, .error).linking(to: TestSpan.lucky), at: 41_000)
+    #expect(try spread(world)[0].isEmpty && world.counters.linkedOutOfReach == 1)
+    // Nor if it turns out to have failed.
+    try world.send(.child(4, under: 2, of: TestSpan.lucky, .error), at: 42_000)
+    #expect(try spread(world)[0].isEmpty && world.counters.linkedOutOfReach == 2)
+  }
+
+  /// It is here by chance, whatever its late spans show.
+  @Test func whatHeadSamplingHasThinnedDoesNotSpread() throws {
+    let world = World.linked()
+    var thinned = TestSpan.root(1, of: consumer)
+    thinned.traceState = "ot=th:8"
+    try world.send(thinned, at: 1000)
+    #expect(try world.pass(to: 40_000).decisions.first?.isKept == false)
+    let late = TestSpan.child(2, under: 1, of: consumer, .error).linking(to: producer)
+    #expect(try world.send(late, at: 41_000).written.first?.recall == "requested")
+    #expect(try world.recall().kept.map(\.id) == [1, 2])
+    #expect(try world.takeLinks().isEmpty)
+    // Nor does it lead on.
+    try world.send(TestSpan.root(3, of: 0x30, .error).linking(to: consumer), at: 42_000)
+    let entries = try world.takeLinks()
+    _ = try world.follow(entries)
+    #expect(entries.count == 1 && world.hasNoLinks)
   }
 
   @Test func whatCannotBeRecalledIsCounted() throws {
@@ -187,7 +227,7 @@ import Testing
       try world.send(TestSpan.root(number, of: number).linking(to: producer), at: 1000)
     }
     try world.send(.root(9, of: producer, .error), at: 1000)
-    #expect(world.counters.linksForgotten == 3, "two, and one more for the note on the producer")
+    #expect(world.counters.linksForgotten == 2, "the producer has no links, and no note")
     #expect(try spread(world)[0].kept.map(\.id).contains(1) == false)
   }
 

@@ -53,6 +53,35 @@ import Testing
     #expect(late.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
   }
 
+  /// What it was decided by stays, whatever late spans link to, and if its note is forgotten.
+  @Test func lateLinksChangeNothing() throws {
+    let world = World.linked { $0.tracesMax = 1 }
+    try world.send(TestSpan.root(1, of: unlucky).linking(to: lucky), at: 1000)
+    try world.pass(to: 40_000)
+    for number in 2...3 as ClosedRange<UInt64> {
+      let late = try world.send(TestSpan.child(number, of: unlucky).linking(to: 0), at: 41_000).kept
+      #expect(late.map(\.traceState) == ["ot=th:fd70a;rv:ffffffffffffff"])
+      try world.send(TestSpan.root(9, of: 0x90 + number).linking(to: 0x99), at: 41_000)
+    }
+    #expect(world.counters.linksForgotten > 0)
+  }
+
+  /// Two links to the same trace: what one states comes first, in whatever order they come.
+  @Test func whatALinkStatesComesFirst() throws {
+    let links = [TestLink(trace: lucky - 1), TestLink(trace: lucky - 1, state: "ot=rv:00000000000001")]
+    for links in [links, links.reversed()] {
+      var span = TestSpan.root(1, of: lucky)
+      span.linked = links
+      #expect(try kept(span).isEmpty)
+    }
+  }
+
+  @Test func whatIsReadFromTheLogKeepsItsOwn() throws {
+    let world = World.linked({ _ in }) { $0.windows.buffer = .log }
+    try world.send(TestSpan.root(1, of: unlucky).linking(to: lucky), at: 1000)
+    #expect(try world.pass(to: 40_000).decisions.map(\.isKept) == [false])
+  }
+
   @Test func whatIsCertainStatesNone() throws {
     let world = World.linked()
     let kept = try world.send(TestSpan.root(1, of: unlucky, .error).linking(to: lucky), at: 1000).kept

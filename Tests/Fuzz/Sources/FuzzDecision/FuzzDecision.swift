@@ -40,6 +40,7 @@ private func restore(_ verdict: RestoredVerdict) {
   var configuration = SamplerConfiguration()
   configuration.windows.lateWindow = .seconds(60)
   configuration.limits.segmentBytes = 256
+  configuration.links = LinksConfiguration()
   let clock = Instant(nanoseconds: 1_700_000_000_000_000_000)
   let point = CommitPoint(
     safeOffset: Offset(10), clockAtSafeOffset: clock, highWater: Offset(12), clock: clock + .seconds(1))
