@@ -68,7 +68,8 @@ private final class SharedPurse {
     #expect(own.take(15, at: .at(0)))
     let level = own.bucket.level(at: .at(0))
     for limit in [
-      RateLimit(perSecond: 10, burst: 20, scope: .fleet), RateLimit(perSecond: 100, burst: 200, scope: .fleet),
+      RateLimit(perSecond: 10, burst: 20, scope: .fleet),
+      RateLimit(perSecond: 100, burst: 200, scope: .fleet),
     ] {
       let next = SharedPurse(limit, share: 1)
       next.bucket.restore(level[...], at: .at(0))
