@@ -101,7 +101,7 @@ import Testing
   private static let nothing = [UInt8](repeating: 0, count: 17)
 
   @Test(arguments: [
-    ([2, 3, 5], TrafficRecordError.version),
+    ([3, 3, 5], TrafficRecordError.version),
     // The partition is -1 as an unsigned number, and a number with a redundant last byte.
     ([1, 0xff, 0xff, 0xff, 0xff, 0x0f], .number),
     ([1, 0x83, 0x00], .number),
