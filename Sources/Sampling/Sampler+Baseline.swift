@@ -17,6 +17,8 @@ struct PartitionBaseline {
   private var traceKeys: TraceKeys?
   /// Shapes that were seen, if the first trace of each is kept.
   private var shapes: ShapeMemory?
+  /// Whether it has what the fleet had kept when the partition was taken over.
+  private var isRestored = false
 
   /// What is known of a name.
   private struct Resolved {
@@ -75,14 +77,17 @@ struct PartitionBaseline {
     traffic?.adopt(baseline)
     if (shapes != nil) != (baseline.firstOfShapeShare > 0) {
       shapes = baseline.firstOfShapeShare > 0 ? ShapeMemory(silence: baseline.shapeSilence) : nil
+      isRestored = false
     }
   }
 
-  mutating func adopt(_ rates: BaselineRates) {
+  mutating func adopt(_ rates: BaselineRates, of partition: PartitionID) {
     self.rates = rates
     traffic?.adopt(rates)
-    // A new owner goes on from what the fleet knows.
-    if shapes?.isEmpty == true { shapes?.restore(rates.shapes) }
+    // A new owner goes on from what the fleet knows; once, or what is silent would never be forgotten.
+    guard !isRestored, shapes != nil, rates.plan != nil else { return }
+    shapes?.restore(rates.shapes, of: partition)
+    isRestored = true
   }
 
   /// Starts counting at `clock`, if it has not started.
@@ -283,7 +288,7 @@ struct PartitionBaseline {
 extension Sampler {
   /// Adopts the rates that the fleet's traffic calls for. No effect without an adaptive baseline.
   public mutating func adopt(_ rates: BaselineRates) {
-    baseline?.adopt(rates)
+    baseline?.adopt(rates, of: partition)
   }
 
   /// The baseline's rate for a trace being decided.

@@ -54,6 +54,17 @@ import Testing
     #expect(fleet.decisions.last?.reason == "first_of_shape")
   }
 
+  /// Although all partitions tell each other what they have kept, in every interval.
+  @Test func afterASilenceItIsNewAgainInAFleetThatTells() {
+    var baseline = shapeBaseline(0.000_001)
+    baseline.shapeSilence = .seconds(3600)
+    let fleet = ShapeFleet(baseline, partitions: 2)
+    fleet.send(kind(1))
+    for _ in 0..<500 { fleet.run(seconds: 20, tracesPerSecond: 0.000_000_1) { _, _ in self.kind(1) } }
+    fleet.send(kind(1))
+    #expect(fleet.decisions.map(\.reason) == ["first_of_shape", "first_of_shape"])
+  }
+
   /// However many shapes a sender invents, they take their share and no more, and the rest is not silenced.
   @Test func aFloodOfShapesIsWithinItsShare() {
     let fleet = ShapeFleet(shapeBaseline(0.05, first: 0.5))

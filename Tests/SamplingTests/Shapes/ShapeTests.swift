@@ -130,7 +130,32 @@ import Testing
       #expect(memory.see(number, fleet: []).isNew)
       if number % 1000 == 0 { #expect(memory.see(1, fleet: []).isKept) }
     }
-    #expect(memory.count <= 2 * ShapeMemory.generationMax)
+    #expect(memory.count <= 2 * ShapeMemory.generationMax + 2)
+  }
+
+  @Test func aFloodOfWhatIsOnlySeenForgetsNothingThatWasKept() {
+    var memory = ShapeMemory(silence: .seconds(1000))
+    memory.pass(to: .at(0))
+    _ = memory.see(1, fleet: [])
+    memory.keep(1)
+    for number in UInt64(100)..<100_100 { #expect(memory.see(number, fleet: []).isNew) }
+    #expect(memory.see(1, fleet: []).isKept)
+    #expect(memory.count <= 2 * ShapeMemory.generationMax + 2)
+  }
+
+  /// More than one partition remembers: each has a part of it, and together they have all.
+  @Test func partitionsShareWhatTheFleetKept() {
+    var random = RandomSource(seed: 5)
+    let kept = Set((0..<20_000).map { _ in random.next() })
+    var known: Set<UInt64> = []
+    for partition in Int32(0)..<6 {
+      var memory = ShapeMemory(silence: .seconds(1000))
+      memory.restore(kept, of: PartitionID(partition))
+      memory.pass(to: .at(0))
+      #expect((6000..<7500).contains(memory.count))
+      for shape in kept where memory.see(shape, fleet: []).isKept { known.insert(shape) }
+    }
+    #expect(known == kept)
   }
 
   @Test func allThatIsKeptIsTold() {
@@ -150,7 +175,7 @@ import Testing
     #expect(told.count == 500)
     #expect(memory.tell(turn: 1, of: 6, most: 10).count == 10)
     var other = ShapeMemory(silence: .seconds(1000))
-    other.restore(told)
+    other.restore(told, of: PartitionID(0))
     other.pass(to: .at(5000))
     #expect(told.allSatisfy { other.see($0, fleet: []).isKept })
   }
