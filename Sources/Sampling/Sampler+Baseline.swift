@@ -19,6 +19,8 @@ struct PartitionBaseline {
   private var shapes: ShapeMemory?
   /// Whether it has what the fleet had kept when the partition was taken over.
   private var isRestored = false
+  /// The account of counts that were discarded.
+  private var account: BudgetAccount?
 
   /// What is known of a name.
   private struct Resolved {
@@ -95,10 +97,13 @@ struct PartitionBaseline {
     guard traffic == nil, clock != .distantPast else { return }
     traffic = TrafficCounts(
       partition: partition, configuration: configuration, rates: rates, clock: clock, hashSeed: hashSeed)
+    if let account = account.take() { traffic?.resume(account) }
   }
 
-  /// Discards the counts of this interval: the stream clock was set back to before it.
+  /// Discards the counts of this interval: the stream clock was set back to before it. What was kept stays
+  /// kept, so the account goes on.
   mutating func restart() {
+    account = traffic?.account ?? account
     traffic = nil
     // Names stay known, but not their keys: no key is of generation 0.
     for slot in resolved.indices where resolved[slot].generation > 0 { resolved[slot].generation = 0 }
@@ -280,8 +285,8 @@ struct PartitionBaseline {
     traffic?.rate(of: keys) ?? BaselineRate(threshold: rates.other, key: .other)
   }
 
-  mutating func count(_ outcome: TraceOutcome, setBy key: TrafficKey) {
-    traffic?.count(outcome, keys: keys, failed: failed, setBy: key)
+  mutating func count(_ outcome: TraceOutcome, at rate: BaselineRate) {
+    traffic?.count(outcome, keys: keys, failed: failed, setBy: rate.key, threshold: rate.threshold)
   }
 }
 
@@ -323,7 +328,7 @@ extension Sampler {
       TraceOutcome(
         fate, spans: Int(table[slot].spanCount), bytes: Int(clamping: table[slot].byteCount),
         incoming: table[rare: slot].incomingThreshold),
-      setBy: rate.key)
+      at: rate)
   }
 
   /// Writes the counts of completed intervals.

@@ -79,6 +79,8 @@ public struct TrafficCounts: Sendable {
 
   private let partition: PartitionID
   private var configuration: BaselineConfiguration
+  /// The largest rate of a key.
+  private var ceiling: SamplingThreshold
   /// What was kept against the budget; it counts if `isWithinBudget`.
   private(set) var account: BudgetAccount
   private let seed: HashSeed
@@ -98,6 +100,7 @@ public struct TrafficCounts: Sendable {
   ) {
     self.partition = partition
     self.configuration = configuration
+    ceiling = SamplingThreshold(probability: configuration.ceiling)
     self.rates = rates
     account = BudgetAccount(configuration, share: rates.share)
     seed = HashSeed(value: hashSeed)
@@ -126,8 +129,18 @@ public struct TrafficCounts: Sendable {
 
   /// Adopts another configuration that counts the same.
   mutating func adopt(_ configuration: BaselineConfiguration) {
+    let isCountedAlike = configuration.budget.isCounted(like: self.configuration.budget)
     self.configuration = configuration
+    ceiling = SamplingThreshold(probability: configuration.ceiling)
     account.adopt(configuration, share: rates.share)
+    // What is left of spans says nothing about bytes.
+    if !isCountedAlike { account = BudgetAccount(configuration, share: rates.share) }
+  }
+
+  /// Goes on with the account of counts that were discarded.
+  mutating func resume(_ account: BudgetAccount) {
+    self.account = account
+    self.account.adopt(configuration, share: rates.share)
   }
 
   /// Whether a first trace of a shape, of this amount, is within its share of the budget, so that what
@@ -218,7 +231,7 @@ public struct TrafficCounts: Sendable {
         best = BaselineRate(threshold: slots[slot].threshold, key: key)
       }
     }
-    if configuration.isWithinBudget { best.threshold = account.moved(best.threshold) }
+    if configuration.isWithinBudget { best.threshold = account.moved(best.threshold, ceiling: ceiling) }
     return best
   }
 
@@ -241,8 +254,10 @@ public struct TrafficCounts: Sendable {
   ///   - keys: the traces' keys, each once.
   ///   - failed: the keys whose own spans failed.
   ///   - key: the key that set the rate.
+  ///   - threshold: the rate; nil if traces with several are counted together.
   public mutating func count(
-    _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey
+    _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey,
+    threshold: SamplingThreshold? = nil
   ) {
     let counted = TrafficTally(
       traces: UInt64(clamping: outcome.traces), spans: UInt64(clamping: outcome.spans),
@@ -251,7 +266,7 @@ public struct TrafficCounts: Sendable {
     let weight = min(max(1, outcome.incoming.adjustedCount), 1_048_576)
     let weighted = weight == 1 ? counted : counted.times(weight)
     let isOffered = outcome.fate == .kept || outcome.fate == .passed
-    if configuration.isWithinBudget { settle(counted, outcome) }
+    if configuration.isWithinBudget { settle(counted, outcome, at: threshold) }
     // Several names of a trace may be `other`, which counts the trace once.
     var isOther = keys.isEmpty
     for key in keys {
@@ -277,11 +292,19 @@ public struct TrafficCounts: Sendable {
     }
   }
 
-  private mutating func settle(_ counted: TrafficTally, _ outcome: TraceOutcome) {
+  private mutating func settle(
+    _ counted: TrafficTally, _ outcome: TraceOutcome, at threshold: SamplingThreshold?
+  ) {
     let amount = configuration.budget.amount(counted)
     account.earn(traces: outcome.traces, amount: amount)
-    let isCharged = outcome.fate == .kept || (outcome.fate == .forced && configuration.includesForced)
-    if isCharged { account.spend(amount: amount) }
+    switch outcome.fate {
+    case .forced: if configuration.includesForced { account.spend(traces: outcome.traces, amount: amount) }
+    case .kept, .passed:
+      account.spend(
+        traces: outcome.traces, amount: amount, isKept: outcome.fate == .kept, at: threshold,
+        incoming: outcome.incoming)
+    case .refused: break
+    }
   }
 
   private mutating func see(_ counted: TrafficTally, _ weighted: TrafficTally?, at key: TrafficKey) {
