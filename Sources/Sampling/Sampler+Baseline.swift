@@ -17,6 +17,10 @@ struct PartitionBaseline {
   private var traceKeys: TraceKeys?
   /// Shapes that were seen, if the first trace of each is kept.
   private var shapes: ShapeMemory?
+  /// Whether it has what the fleet had kept when the partition was taken over.
+  private var isRestored = false
+  /// The account of counts that were discarded.
+  private var account: BudgetAccount?
 
   /// What is known of a name.
   private struct Resolved {
@@ -75,14 +79,17 @@ struct PartitionBaseline {
     traffic?.adopt(baseline)
     if (shapes != nil) != (baseline.firstOfShapeShare > 0) {
       shapes = baseline.firstOfShapeShare > 0 ? ShapeMemory(silence: baseline.shapeSilence) : nil
+      isRestored = false
     }
   }
 
-  mutating func adopt(_ rates: BaselineRates) {
+  mutating func adopt(_ rates: BaselineRates, of partition: PartitionID) {
     self.rates = rates
     traffic?.adopt(rates)
-    // A new owner goes on from what the fleet knows.
-    if shapes?.isEmpty == true { shapes?.restore(rates.shapes) }
+    // A new owner goes on from what the fleet knows; once, or what is silent would never be forgotten.
+    guard !isRestored, shapes != nil, rates.plan != nil else { return }
+    shapes?.restore(rates.shapes, of: partition)
+    isRestored = true
   }
 
   /// Starts counting at `clock`, if it has not started.
@@ -90,10 +97,13 @@ struct PartitionBaseline {
     guard traffic == nil, clock != .distantPast else { return }
     traffic = TrafficCounts(
       partition: partition, configuration: configuration, rates: rates, clock: clock, hashSeed: hashSeed)
+    if let account = account.take() { traffic?.resume(account) }
   }
 
-  /// Discards the counts of this interval: the stream clock was set back to before it.
+  /// Discards the counts of this interval: the stream clock was set back to before it. What was kept stays
+  /// kept, so the account goes on.
   mutating func restart() {
+    account = traffic?.account ?? account
     traffic = nil
     // Names stay known, but not their keys: no key is of generation 0.
     for slot in resolved.indices where resolved[slot].generation > 0 { resolved[slot].generation = 0 }
@@ -275,15 +285,15 @@ struct PartitionBaseline {
     traffic?.rate(of: keys) ?? BaselineRate(threshold: rates.other, key: .other)
   }
 
-  mutating func count(_ outcome: TraceOutcome, setBy key: TrafficKey) {
-    traffic?.count(outcome, keys: keys, failed: failed, setBy: key)
+  mutating func count(_ outcome: TraceOutcome, at rate: BaselineRate) {
+    traffic?.count(outcome, keys: keys, failed: failed, setBy: rate.key, threshold: rate.threshold)
   }
 }
 
 extension Sampler {
   /// Adopts the rates that the fleet's traffic calls for. No effect without an adaptive baseline.
   public mutating func adopt(_ rates: BaselineRates) {
-    baseline?.adopt(rates)
+    baseline?.adopt(rates, of: partition)
   }
 
   /// The baseline's rate for a trace being decided.
@@ -318,7 +328,7 @@ extension Sampler {
       TraceOutcome(
         fate, spans: Int(table[slot].spanCount), bytes: Int(clamping: table[slot].byteCount),
         incoming: table[rare: slot].incomingThreshold),
-      setBy: rate.key)
+      at: rate)
   }
 
   /// Writes the counts of completed intervals.

@@ -443,6 +443,7 @@ public struct Sampler: ~Copyable {
     recalls.checkInvariants()
     metrics.checkInvariants()
     handOuts.checkInvariants()
+    shapeNotes.checkInvariants()
     invariant(
       recovery.isHolding || quietUntil <= table.firstEnd(configuration.windows, now: clock),
       "a window ends while nothing is said to be due")

@@ -21,6 +21,12 @@ extension BaselineBudget {
     case .shareOfBytes: tally.bytes
     }
   }
+
+  /// Whether its unit is that of `other`.
+  func isCounted(like other: BaselineBudget) -> Bool {
+    let tally = TrafficTally(traces: 1, spans: 2, bytes: 3)
+    return amount(tally) == other.amount(tally)
+  }
 }
 
 /// A part of a key.

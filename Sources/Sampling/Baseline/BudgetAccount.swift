@@ -10,8 +10,8 @@
 
 import OTLP
 
-/// The account of one partition. All amounts are billionths of the budget's unit, as integers: the same
-/// traces give the same rates on every machine.
+/// The account of one partition. All amounts are billionths, as integers: the same traces give the same rates
+/// on every machine.
 struct BudgetAccount: Sendable {
   /// Billionths.
   private static let unit: Int64 = 1_000_000_000
@@ -21,14 +21,19 @@ struct BudgetAccount: Sendable {
   private static let advance: Int64 = 4
   /// How many such traces may be saved up for.
   private static let tokensMax: Int64 = 8
+  /// A trace of more than so many mean ones is never kept for its shape, and never owes more.
+  private static let costMax: Int64 = 64
+  /// What is larger than so many mean traces pays the rest by chance.
+  private static let giantSize: Int64 = 8
   /// A rate moves by at most this many steps of `RateGrid`: a factor of sixteen.
   private static let stepsMax: Int64 = 64
 
-  /// What is left, negative if more was kept.
+  /// What is left in the budget's unit, negative if more was kept.
   private(set) var credit: Int64 = 0
-  /// What the first traces of new kinds may take.
+  /// What the first traces of new kinds may take, in mean traces: so what is saved does not depend on how
+  /// large those were that it was saved for. Negative after one that cost more than there was.
   private(set) var tokens: Int64 = 0
-  /// How much of it may still be paid in during this interval.
+  /// How many mean traces may still be paid in during this interval.
   private var refillLeft: Int64 = 0
   /// What a unit of traffic pays in, and how much of that goes to first traces.
   private var share: Int64 = 0
@@ -75,66 +80,124 @@ struct BudgetAccount: Sendable {
     traces += count
     amount += size
     tracesNow = min(tracesNow + count, 1 << 40)
+    // Traffic may have begun in this interval.
+    scale = max(scale, scaleNow)
     let most = amount(ofTraces: 2 * BudgetAccount.unit + BudgetAccount.reach(scale))
     credit = min(credit.addingSaturated(size.multipliedSaturated(by: share)), most)
-    let refill = min(size.multipliedSaturated(by: firstShare), amount(ofTraces: refillLeft))
-    refillLeft -= refill / mean
-    tokens = min(tokens + refill, max(tokens, amount(ofTraces: BudgetAccount.tokensMax * BudgetAccount.unit)))
+    let refill = min(size.multipliedSaturated(by: firstShare) / mean, refillLeft)
+    refillLeft -= refill
+    tokens = min(tokens + refill, max(tokens, BudgetAccount.tokensMax * BudgetAccount.unit))
   }
 
-  /// Takes out what kept traces cost.
-  mutating func spend(amount size: UInt64) {
-    let size = Int64(clamping: min(size, UInt64(BudgetAccount.amountMax)))
-    // Whatever else is owed is forgiven: an outage's errors must not silence the baseline for hours.
-    let least = -amount(ofTraces: 16 * BudgetAccount.unit + BudgetAccount.reach(scale))
-    credit = max(credit.addingSaturated(-size.multipliedSaturated(by: BudgetAccount.unit)), least)
+  /// Takes out what traces cost that others keep.
+  mutating func spend(traces count: Int, amount size: UInt64) {
+    pay(Int64(clamping: min(size, UInt64(BudgetAccount.amountMax))) * BudgetAccount.unit, for: count)
   }
+
+  /// Takes out what traces cost that were left to the baseline.
+  ///
+  /// Those that are kept cost their size. But one that is many times larger than the mean would silence the
+  /// rest for long, or take what is limited for debts and be forgiven. So what exceeds `giantSize` mean traces
+  /// is paid by chance: by all such traces, kept or not, times the probability that they are kept with.
+  ///
+  /// - Parameters:
+  ///   - traces: how many.
+  ///   - size: their amount.
+  ///   - isKept: whether they are kept.
+  ///   - threshold: the rate that they were decided with; nil if it is not known.
+  ///   - incoming: the threshold of their head sampling, which they have passed.
+  mutating func spend(
+    traces: Int, amount size: UInt64, isKept: Bool, at threshold: SamplingThreshold?,
+    incoming: SamplingThreshold
+  ) {
+    let size = Int64(clamping: min(size, UInt64(BudgetAccount.amountMax)))
+    let most = amount(ofTraces: BudgetAccount.giantSize * Int64(clamping: min(traces, 1 << 32)))
+    let usual = min(size, threshold == nil ? size : most)
+    if isKept { pay(usual * BudgetAccount.unit, for: traces) }
+    guard let threshold, size > usual else { return }
+    let whole = SamplingThreshold.randomnessCount
+    let (kept, there) = (whole - threshold.rejected, whole - incoming.rejected)
+    let excess = (size - usual) * BudgetAccount.unit
+    guard kept < there else { return pay(excess, for: traces) }
+    // `excess` is below 2^63 and `kept` below `there`, so the quotient fits.
+    let product = UInt64(excess).multipliedFullWidth(by: kept)
+    pay(Int64(there.dividingFullWidth((product.high, product.low)).quotient), for: traces)
+  }
+
+  private mutating func pay(_ billionths: Int64, for traces: Int) {
+    // Whatever else is owed is forgiven: an outage's errors must not silence the baseline for hours. But what
+    // a single trace owes is not.
+    let one = min(billionths / Int64(max(1, traces)), oneMax)
+    credit = min(credit, max(credit.addingSaturated(-billionths), -max(debtMax, one)))
+  }
+
+  /// How much may be owed,
+  private var debtMax: Int64 {
+    amount(ofTraces: 16 * BudgetAccount.unit + BudgetAccount.reach(scale))
+  }
+
+  /// and how much for a single trace.
+  private var oneMax: Int64 { amount(ofTraces: BudgetAccount.costMax * BudgetAccount.unit) }
 
   /// How far credit may go beyond what moves the rates all the way.
   private static func reach(_ scale: Int64) -> Int64 { scale * (stepsMax / 16 + 2) }
 
+  /// The cost of a first trace, in billionths of mean traces. What the mean is, the first trace of all tells.
+  private func cost(ofAmount size: UInt64) -> Int64 {
+    guard traces > 0 else { return BudgetAccount.unit }
+    // Below 2^62.
+    return Int64(clamping: min(size, UInt64(BudgetAccount.amountMax))) * BudgetAccount.unit / mean
+  }
+
   /// Whether there is enough for a first trace, with `reserve` traces' worth left over.
   func hasTokens(forAmount size: UInt64, reserve: Int64) -> Bool {
-    let size = Int64(clamping: min(size, UInt64(BudgetAccount.amountMax)))
-    let cost = size.multipliedSaturated(by: BudgetAccount.unit)
-    // A trace larger than what can be saved up takes all there is.
-    let most = amount(ofTraces: BudgetAccount.tokensMax * BudgetAccount.unit)
-    return tokens >= min(cost.addingSaturated(amount(ofTraces: reserve * BudgetAccount.unit)), most)
+    let cost = cost(ofAmount: size)
+    guard cost <= BudgetAccount.costMax * BudgetAccount.unit else { return false }
+    // A trace larger than what can be saved up takes all there is, and the rest is owed.
+    let most = BudgetAccount.tokensMax * BudgetAccount.unit
+    return tokens >= min(cost + reserve * BudgetAccount.unit, most)
   }
 
   /// Takes what a first trace costs.
   mutating func takeTokens(forAmount size: UInt64) {
-    let size = Int64(clamping: min(size, UInt64(BudgetAccount.amountMax)))
-    let most = amount(ofTraces: BudgetAccount.tokensMax * BudgetAccount.unit)
-    tokens = max(tokens.addingSaturated(-size.multipliedSaturated(by: BudgetAccount.unit)), -most)
+    tokens -= min(cost(ofAmount: size), BudgetAccount.costMax * BudgetAccount.unit)
   }
 
   /// Takes what one trace of the usual size costs, if there is as much.
   mutating func takeTokensForOne() -> Bool {
-    guard hasTokens(forAmount: UInt64(mean), reserve: 0) else { return false }
-    takeTokens(forAmount: UInt64(mean))
+    guard tokens >= BudgetAccount.unit else { return false }
+    tokens -= BudgetAccount.unit
     return true
   }
 
   /// Begins another interval.
   mutating func startInterval() {
-    // Of what ten minutes keep, one percent is as good as nothing. The more that is, the gentler the pull:
-    // what it does to weights costs precision.
-    let kept = Double(tracesNow) * Double(share) / Double(seconds) * 600
-    scale = max(BudgetAccount.unit / 2, Int64(min(kept / 100, 1e15)))
+    scale = scaleNow
+    // With less traffic, what was owed easily would be owed for hours.
+    credit = max(credit, -max(debtMax, oneMax))
     tracesNow = 0
     refillLeft = seconds * BudgetAccount.unit
   }
 
-  /// A rate, moved by what is left or owed.
-  func moved(_ threshold: SamplingThreshold) -> SamplingThreshold {
+  /// The scale for the traces of this interval.
+  ///
+  /// Of what ten minutes keep, one percent is as good as nothing. The more that is, the gentler the pull: what
+  /// it does to weights costs precision.
+  private var scaleNow: Int64 {
+    let kept = Double(tracesNow) * Double(share) / Double(seconds) * 600
+    return max(BudgetAccount.unit / 2, Int64(min(kept / 100, 1e15)))
+  }
+
+  /// A rate, moved by what is left or owed, but not above `ceiling` unless it is already.
+  func moved(_ threshold: SamplingThreshold, ceiling: SamplingThreshold) -> SamplingThreshold {
     let whole = SamplingThreshold.randomnessCount
     let chance = whole - threshold.rejected
     guard chance > 0 else { return threshold }
+    let most = max(chance, whole - ceiling.rejected)
     let double = max(1, amount(ofTraces: scale) / 16)
     let steps = min(max(credit / double, -BudgetAccount.stepsMax), BudgetAccount.stepsMax)
     guard steps != 0 else { return threshold }
-    return SamplingThreshold(rounding: whole - RateGrid.moved(chance, by: Int(steps), most: whole))
+    return SamplingThreshold(rounding: whole - RateGrid.moved(chance, by: Int(steps), most: most))
   }
 }
 

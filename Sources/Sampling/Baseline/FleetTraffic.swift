@@ -93,9 +93,7 @@ public struct FleetTraffic: Sendable {
       newest = interval
       intervals = intervals.filter { isRetained($0.key) }
       partitions = partitions.filter { isAlive($0.value) }
-      // A partition tells all that it remembers once in `history` intervals.
-      let oldest = newest - max(FleetTraffic.silenceMax, 3 * Int64(configuration.history))
-      if !shapes.isEmpty { shapes = shapes.filter { $0.value > oldest } }
+      if !shapes.isEmpty { shapes = shapes.filter { isRemembered($0.value) } }
     }
     for shape in record.shapes where shapes.count < FleetTraffic.shapesMax || shapes[shape] != nil {
       shapes[shape] = max(interval, shapes[shape] ?? interval)
@@ -103,6 +101,17 @@ public struct FleetTraffic: Sendable {
     guard isRetained(interval) else { return .old }
     intervals[interval, default: IntervalSum()].add(record, keysMax: keysMax)
     return .added
+  }
+
+  /// Whether a shape that was told in this interval still counts as kept.
+  ///
+  /// A partition tells all that it remembers once in `history` intervals. Shapes of one that has stopped are
+  /// remembered as long as it is waited for, but no longer than half of the silence: what partitions remember
+  /// themselves comes on top.
+  private func isRemembered(_ interval: Int64) -> Bool {
+    let told = 2 * Int64(configuration.history) + FleetTraffic.lagMax
+    let half = configuration.shapeSilence.nanoseconds / 2 / max(1, configuration.interval.nanoseconds)
+    return interval > newest - max(told, min(max(FleetTraffic.silenceMax, told), half))
   }
 
   private func isRetained(_ interval: Int64) -> Bool {

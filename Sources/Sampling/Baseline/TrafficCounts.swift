@@ -82,6 +82,8 @@ public struct TrafficCounts: Sendable {
 
   private let partition: PartitionID
   private var configuration: BaselineConfiguration
+  /// The largest rate of a key.
+  private var ceiling: SamplingThreshold
   /// What was kept against the budget; it counts if `isWithinBudget`.
   private(set) var account: BudgetAccount
   private let seed: HashSeed
@@ -101,6 +103,7 @@ public struct TrafficCounts: Sendable {
   ) {
     self.partition = partition
     self.configuration = configuration
+    ceiling = SamplingThreshold(probability: configuration.ceiling)
     self.rates = rates
     account = BudgetAccount(configuration, share: rates.share)
     seed = HashSeed(value: hashSeed)
@@ -129,8 +132,18 @@ public struct TrafficCounts: Sendable {
 
   /// Adopts another configuration that counts the same.
   mutating func adopt(_ configuration: BaselineConfiguration) {
+    let isCountedAlike = configuration.budget.isCounted(like: self.configuration.budget)
     self.configuration = configuration
+    ceiling = SamplingThreshold(probability: configuration.ceiling)
     account.adopt(configuration, share: rates.share)
+    // What is left of spans says nothing about bytes.
+    if !isCountedAlike { account = BudgetAccount(configuration, share: rates.share) }
+  }
+
+  /// Goes on with the account of counts that were discarded.
+  mutating func resume(_ account: BudgetAccount) {
+    self.account = account
+    self.account.adopt(configuration, share: rates.share)
   }
 
   /// Whether a first trace of a shape, of this amount, is within its share of the budget, so that what
@@ -221,7 +234,7 @@ public struct TrafficCounts: Sendable {
         best = BaselineRate(threshold: slots[slot].threshold, key: key)
       }
     }
-    if configuration.isWithinBudget { best.threshold = account.moved(best.threshold) }
+    if configuration.isWithinBudget { best.threshold = account.moved(best.threshold, ceiling: ceiling) }
     return best
   }
 
@@ -244,8 +257,10 @@ public struct TrafficCounts: Sendable {
   ///   - keys: the traces' keys, each once.
   ///   - failed: the keys whose own spans failed.
   ///   - key: the key that set the rate.
+  ///   - threshold: the rate; nil if traces with several are counted together.
   public mutating func count(
-    _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey
+    _ outcome: TraceOutcome, keys: [TrafficKey], failed: [TrafficKey] = [], setBy key: TrafficKey,
+    threshold: SamplingThreshold? = nil
   ) {
     let counted = TrafficTally(
       traces: UInt64(clamping: outcome.traces), spans: UInt64(clamping: outcome.spans),
@@ -255,7 +270,7 @@ public struct TrafficCounts: Sendable {
     let weighted = weight == 1 ? counted : counted.times(weight)
     let isOffered = outcome.fate == .kept || outcome.fate == .passed
     let isPresent = isOffered || outcome.fate == .first
-    if configuration.isWithinBudget { settle(counted, outcome) }
+    if configuration.isWithinBudget { settle(counted, outcome, at: threshold) }
     // Several names of a trace may be `other`, which counts the trace once.
     var isOther = keys.isEmpty
     for key in keys {
@@ -281,13 +296,19 @@ public struct TrafficCounts: Sendable {
     }
   }
 
-  private mutating func settle(_ counted: TrafficTally, _ outcome: TraceOutcome) {
+  private mutating func settle(
+    _ counted: TrafficTally, _ outcome: TraceOutcome, at threshold: SamplingThreshold?
+  ) {
     let amount = configuration.budget.amount(counted)
     account.earn(traces: outcome.traces, amount: amount)
     switch outcome.fate {
-    case .kept, .first: account.spend(amount: amount)
-    case .forced: if configuration.includesForced { account.spend(amount: amount) }
-    case .passed, .refused: break
+    case .first: account.spend(traces: outcome.traces, amount: amount)
+    case .forced: if configuration.includesForced { account.spend(traces: outcome.traces, amount: amount) }
+    case .kept, .passed:
+      account.spend(
+        traces: outcome.traces, amount: amount, isKept: outcome.fate == .kept, at: threshold,
+        incoming: outcome.incoming)
+    case .refused: break
     }
   }
 

@@ -13,7 +13,9 @@ extension Sampler {
   /// Notes the spans of an open trace's share for its shape.
   mutating func noteShape(_ share: Share, of record: inout ScannedRecord, _ bytes: RawSpan, in slot: Int) {
     // A shape of a part of the trace would be another one.
-    guard !tableAccount.isOverdrawn else { return shapeNotes.giveUp(slot) }
+    guard !tableAccount.isOverdrawn || shapeNotes.hasRoom(for: share.spans.count) else {
+      return shapeNotes.giveUp(slot)
+    }
     var resource = UInt32.max
     var service: UInt64 = 0
     for index in share.spans {

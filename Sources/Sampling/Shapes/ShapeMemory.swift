@@ -2,9 +2,10 @@
 
 /// The shapes and variants that a partition remembers.
 ///
-/// Two generations: what is seen moves to the younger one, and the older one is forgotten after half of the
-/// silence, or when the younger one is full. So a flood of new shapes costs the memory of two generations,
-/// and what keeps coming is never forgotten.
+/// Those that were kept, and those that were only seen, in two generations each: what comes moves to the
+/// younger one, and the older one is forgotten after half of the silence, or when the younger one is full. So
+/// a flood of new shapes costs the memory of its generations, what keeps coming is never forgotten, and what
+/// was only seen forgets nothing that was kept.
 struct ShapeMemory {
   /// What is known of a shape.
   struct Sighting {
@@ -17,9 +18,12 @@ struct ShapeMemory {
   /// The most shapes of a generation.
   static let generationMax = 8192
 
-  /// By number: whether a trace was kept.
-  private var younger: [UInt64: Bool] = [:]
-  private var older: [UInt64: Bool] = [:]
+  /// Those kept,
+  private var younger: Set<UInt64> = []
+  private var older: Set<UInt64> = []
+  /// and others.
+  private var seen: Set<UInt64> = []
+  private var seenBefore: Set<UInt64> = []
   /// Those kept since some were told last.
   private var fresh: [UInt64] = []
   private var end = Instant.distantFuture
@@ -33,59 +37,67 @@ struct ShapeMemory {
   private var half: Interval { Interval(nanoseconds: max(1, silence.nanoseconds / 2)) }
 
   /// Bytes of memory in use.
-  var byteCount: Int { (younger.capacity + older.capacity) * 10 + fresh.capacity * 8 }
+  var byteCount: Int {
+    (younger.capacity + older.capacity + seen.capacity + seenBefore.capacity) * 9 + fresh.capacity * 8
+  }
 
-  /// How many shapes and variants are remembered.
-  var count: Int { younger.count + older.keys.count { younger[$0] == nil } }
-
-  /// Whether nothing is remembered.
-  var isEmpty: Bool { younger.isEmpty && older.isEmpty }
+  /// How many shapes and variants are remembered; those of two generations count twice.
+  var count: Int { younger.count + older.count + seen.count + seenBefore.count }
 
   /// Moves on to `clock`, which may be earlier than before.
   mutating func pass(to clock: Instant) {
     if end == .distantFuture || clock + half < end { end = clock + half }
     guard clock >= end else { return }
-    if clock >= end + half { younger = [:] }
-    rotate()
+    if clock >= end + half { (younger, seen) = ([], []) }
+    rotateKept()
+    rotateSeen()
     end = clock + half
   }
 
-  private mutating func rotate() {
+  private mutating func rotateKept() {
     older = younger
-    younger = [:]
+    younger = []
+  }
+
+  private mutating func rotateSeen() {
+    seenBefore = seen
+    seen = []
   }
 
   /// Notes that a trace of `shape` was decided.
   ///
   /// - Parameter fleet: the shapes that were kept elsewhere.
   mutating func see(_ shape: UInt64, fleet: Set<UInt64>) -> Sighting {
-    if let isKept = younger[shape] {
-      if isKept || !fleet.contains(shape) { return Sighting(isNew: false, isKept: isKept) }
-      younger[shape] = true
+    if younger.contains(shape) { return Sighting(isNew: false, isKept: true) }
+    if older.contains(shape) || fleet.contains(shape) {
+      addKept(shape)
       return Sighting(isNew: false, isKept: true)
     }
-    let before = older[shape]
-    let isKept = before == true || fleet.contains(shape)
-    add(shape, isKept: isKept)
-    return Sighting(isNew: before == nil && !isKept, isKept: isKept)
+    if seen.contains(shape) { return Sighting(isNew: false, isKept: false) }
+    if seen.count >= ShapeMemory.generationMax { rotateSeen() }
+    seen.insert(shape)
+    return Sighting(isNew: !seenBefore.contains(shape), isKept: false)
   }
 
   /// Notes that a trace of `shape`, which was just seen, is kept.
   mutating func keep(_ shape: UInt64) {
-    if younger.updateValue(true, forKey: shape) != true, fresh.count < ShapeMemory.generationMax {
-      fresh.append(shape)
-    }
+    guard !younger.contains(shape) else { return }
+    addKept(shape)
+    if fresh.count < ShapeMemory.generationMax { fresh.append(shape) }
   }
 
-  private mutating func add(_ shape: UInt64, isKept: Bool) {
-    if younger.count >= ShapeMemory.generationMax { rotate() }
-    younger[shape] = isKept
+  private mutating func addKept(_ shape: UInt64) {
+    if younger.count >= ShapeMemory.generationMax { rotateKept() }
+    younger.insert(shape)
   }
 
-  /// Remembers what others kept, as if it was seen before.
-  mutating func restore(_ shapes: Set<UInt64>) {
-    guard shapes.count <= ShapeMemory.generationMax else { return }
-    for shape in shapes where older[shape] != true { older[shape] = true }
+  /// Remembers what others kept, as if it was seen before: all of it, or if it is more than a partition
+  /// remembers, a part that differs from partition to partition.
+  mutating func restore(_ shapes: Set<UInt64>, of partition: PartitionID) {
+    let parts = UInt64((shapes.count + ShapeMemory.generationMax - 1) / ShapeMemory.generationMax)
+    guard parts > 1 else { return older.formUnion(shapes) }
+    let own = UInt64(clamping: partition.value) % parts
+    for shape in shapes where shape % parts == own { older.insert(shape) }
   }
 
   /// Those kept shapes that the record of an interval tells, in ascending order: those kept since the last
@@ -96,10 +108,8 @@ struct ShapeMemory {
     var told = Set(fresh)
     fresh = []
     // The order is the hash table's; the result is sorted.
-    for (shape, isKept) in younger where isKept && shape % turns == wanted { told.insert(shape) }
-    for (shape, isKept) in older where isKept && shape % turns == wanted && younger[shape] == nil {
-      told.insert(shape)
-    }
+    for shape in younger where shape % turns == wanted { told.insert(shape) }
+    for shape in older where shape % turns == wanted { told.insert(shape) }
     return Array(told.sorted().prefix(most))
   }
 }

@@ -4,15 +4,16 @@
 // without a parent, or whose parent never arrived, has an edge from nowhere. So it does not depend on the
 // order in which spans arrive, on how often a call is repeated, or on ids. A variant counts the repeats, too.
 // Parents may come later than their children, so edges are found when the window closes: until then a trace
-// has a note of 24 bytes for each span, wherever the span itself is by then.
+// has a note of 24 bytes for each span, wherever the span itself is by then. Notes are in chunks of four, so a
+// trace takes 104 bytes for each four spans that it has begun, and 8 bytes for its list.
 
 import OTLP
 
 /// The shape of a trace.
 struct TraceShape: Equatable {
   /// Identifies the set of edges. Two sets have the same number with a probability of 2^-64: among ten
-  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so all
-  /// workers agree: a sender can make its own shapes collide, which hides them and nobody else's.
+  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so that
+  /// all workers agree: a sender can make shapes collide, its own or one whose number it knows.
   var edges: UInt64
   /// Identifies the edges with the number of times that each occurs.
   var variant: UInt64
@@ -43,7 +44,7 @@ struct TraceShape: Equatable {
 }
 
 /// What the shape of an open trace is made of.
-struct ShapeNotes {
+struct ShapeNotes: ~Copyable {
   /// A span.
   struct Note: BitwiseCopyable {
     var spanID: UInt64
@@ -69,16 +70,20 @@ struct ShapeNotes {
     var count: UInt16 = 0
   }
 
+  /// Some notes of one trace. Not private: the compiler fails on private elements of a pool in a sampler.
+  struct Chunk: BitwiseCopyable {
+    var notes: InlineArray<4, Note>
+    /// The chunk before it; negative if there is none.
+    var previous: Int32
+  }
+
   /// Traces with more spans than this have the shape of large ones.
   static let spansMax = 4096
-  private static let chunkNotes = 8
+  private static let chunkNotes = 4
+  /// 100 kB.
+  private static let chunksAlways = 1024
 
-  /// In chunks; chunk *i* has the notes from `i * chunkNotes` on.
-  private var notes: [Note] = []
-  /// By chunk: the chunk before it of the same trace, or the next free one.
-  private var previous: [Int32] = []
-  private var firstFree: Int32 = -1
-  private var freeCount = 0
+  private var chunks = SlotPool<Chunk>()
   /// By the trace's slot.
   private var lists: [List] = []
   /// Room to work in.
@@ -87,8 +92,15 @@ struct ShapeNotes {
 
   /// Bytes of memory in use.
   var byteCount: Int {
-    (notes.capacity + gathered.capacity) * MemoryLayout<Note>.stride + previous.capacity * 4
+    chunks.byteCount + gathered.capacity * MemoryLayout<Note>.stride
       + lists.capacity * MemoryLayout<List>.stride + edges.capacity * 8
+  }
+
+  /// Whether as many spans of a trace can be noted without more memory, or with so little that it does not
+  /// matter.
+  func hasRoom(for spans: Int) -> Bool {
+    let needed = (spans + ShapeNotes.chunkNotes - 1) / ShapeNotes.chunkNotes
+    return chunks.count - chunks.usedCount >= needed || chunks.count + needed <= ShapeNotes.chunksAlways
   }
 
   /// Notes a span of the trace in `slot`.
@@ -98,8 +110,11 @@ struct ShapeNotes {
     let count = Int(lists[slot].count)
     guard count < ShapeNotes.spansMax else { return giveUp(slot) }
     let place = count % ShapeNotes.chunkNotes
-    if place == 0 { addChunk(to: slot) }
-    notes[Int(lists[slot].last) * ShapeNotes.chunkNotes + place] = note
+    if place == 0 {
+      addChunk(with: note, to: slot)
+    } else {
+      chunks[Int(lists[slot].last)].notes[place] = note
+    }
     lists[slot].count += 1
   }
 
@@ -107,21 +122,9 @@ struct ShapeNotes {
     while lists.count <= slot { lists.append(List()) }
   }
 
-  @inline(never)
-  private mutating func addChunk(to slot: Int) {
-    let chunk: Int32
-    if firstFree >= 0 {
-      chunk = firstFree
-      firstFree = previous[Int(chunk)]
-      freeCount -= 1
-    } else {
-      chunk = Int32(truncatingIfNeeded: previous.count)
-      previous.append(-1)
-      let none = Note(spanID: 0, parentID: 0, node: 0)
-      for _ in 0..<ShapeNotes.chunkNotes { notes.append(none) }
-    }
-    previous[Int(chunk)] = lists[slot].last
-    lists[slot].last = chunk
+  private mutating func addChunk(with note: Note, to slot: Int) {
+    let chunk = chunks.take(Chunk(notes: InlineArray(repeating: note), previous: lists[slot].last))
+    lists[slot].last = Int32(truncatingIfNeeded: chunk)
   }
 
   /// Makes the trace in `slot` a large one: there are too many spans, or there is no memory for them.
@@ -137,22 +140,31 @@ struct ShapeNotes {
     guard slot < lists.count else { return }
     var chunk = lists[slot].last
     while chunk >= 0 {
-      let before = previous[Int(chunk)]
-      previous[Int(chunk)] = firstFree
-      firstFree = chunk
-      freeCount += 1
+      let before = chunks[Int(chunk)].previous
+      chunks.release(Int(chunk))
       chunk = before
     }
     lists[slot] = List()
   }
 
-  /// Releases the memory if no trace needs it.
+  /// Releases memory that was not needed since the last call.
   mutating func trim() {
-    guard freeCount == previous.count else { return }
+    chunks.trim()
+    var end = lists.count
     // A list without chunks may be that of a large trace.
-    if lists.allSatisfy({ $0.count == 0 }) { lists = [] }
-    (notes, previous, gathered, edges) = ([], [], [], [])
-    (firstFree, freeCount) = (-1, 0)
+    while end > 0, lists[end - 1].count == 0 { end -= 1 }
+    // A new array: one that shrinks keeps its capacity.
+    if end <= lists.count / 2 { lists = Array(lists[..<end]) }
+    (gathered, edges) = ([], [])
+  }
+
+  /// Checks that each chunk is free or that of one trace. For tests and simulation: it visits every slot.
+  func checkInvariants() {
+    var used = 0
+    for list in lists where list.last >= 0 {
+      used += (Int(list.count) + ShapeNotes.chunkNotes - 1) / ShapeNotes.chunkNotes
+    }
+    chunks.checkInvariants(used: used)
   }
 
   /// The shape of the trace in `slot`; nil if it has too many spans.
@@ -162,11 +174,10 @@ struct ShapeNotes {
     var (chunk, count) = (lists[slot].last, Int(lists[slot].count))
     guard chunk >= 0 || count == 0 else { return nil }
     while chunk >= 0 {
-      let start = Int(chunk) * ShapeNotes.chunkNotes
       let used = (count - 1) % ShapeNotes.chunkNotes + 1
-      for place in start..<start + used { gathered.append(notes[place]) }
+      for place in 0..<used { gathered.append(chunks[Int(chunk)].notes[place]) }
       count -= used
-      chunk = previous[Int(chunk)]
+      chunk = chunks[Int(chunk)].previous
     }
     gathered.sort { $0.precedes($1) }
     return fold()

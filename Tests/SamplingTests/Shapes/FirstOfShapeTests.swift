@@ -54,6 +54,72 @@ import Testing
     #expect(fleet.decisions.last?.reason == "first_of_shape")
   }
 
+  /// Although all partitions tell each other what they have kept, in every interval.
+  @Test func afterASilenceItIsNewAgainInAFleetThatTells() {
+    var baseline = shapeBaseline(0.000_001)
+    baseline.shapeSilence = .seconds(3600)
+    let fleet = ShapeFleet(baseline, partitions: 2)
+    fleet.send(kind(1))
+    for _ in 0..<500 { fleet.run(seconds: 20, tracesPerSecond: 0.000_000_1) { _, _ in self.kind(1) } }
+    fleet.send(kind(1))
+    #expect(fleet.decisions.map(\.reason) == ["first_of_shape", "first_of_shape"])
+  }
+
+  /// Firsts that are much larger than others pay for what they are, and so does who comes after them.
+  @Test func giantsPayForThemselves() {
+    var baseline = shapeBaseline(0.01, first: 0.5)
+    baseline.budget = .shareOfSpans(0.01)
+    let fleet = ShapeFleet(baseline)
+    for number in 0..<540 {
+      fleet.run(seconds: 20, tracesPerSecond: 2) { random, _ in draw(usualKinds, &random) }
+      var giant = kind(number)
+      giant.repeats = 1000
+      fleet.send(giant)
+    }
+    let all = Double(fleet.spans)
+    let mean = all / Double(fleet.decisions.count)
+    let firsts = Double(fleet.spansKept(for: "first_of_shape"))
+    #expect(firsts < 0.005 * all + 72 * mean, "\(firsts) of \(all), \(mean) each")
+    #expect(firsts > 0.0025 * all, "they are kept all the same")
+  }
+
+  @Test func theFirstOfAllIsKeptWhateverItsSize() {
+    var baseline = shapeBaseline(0.000_001)
+    baseline.budget = .shareOfSpans(0.000_001)
+    let fleet = ShapeFleet(baseline)
+    var large = kind(1)
+    large.repeats = 19
+    fleet.send(large)
+    fleet.send(kind(2))
+    #expect(fleet.decisions.first?.reason == "first_of_shape")
+  }
+
+  @Test func noRateIsAboveTheCeiling() {
+    var baseline = shapeBaseline(0.2, first: 0)
+    baseline.ceiling = 0.05
+    let fleet = ShapeFleet(baseline)
+    fleet.run(seconds: 3600, tracesPerSecond: 2) { random, _ in draw(usualKinds, &random) }
+    let rates = fleet.decisions.filter { $0.reason == "baseline" }.map(\.decision.threshold.probability)
+    #expect(rates.count > 200 && rates.allSatisfy { $0 <= 0.0501 }, "\(rates.max() ?? 0)")
+  }
+
+  /// Every fiftieth trace has a hundred times the spans of others; it may have a key of its own or not.
+  @Test(arguments: [BaselineKey.parts([.rootOperation]), .parts([.traceShape])])
+  func theBudgetOfSpansHoldsWithGiants(_ key: BaselineKey) {
+    var (all, kept) = (0.0, 0.0)
+    for seed in UInt64(1)...4 {
+      var baseline = shapeBaseline(0.02, key: key, first: 0)
+      baseline.budget = .shareOfSpans(0.02)
+      let fleet = ShapeFleet(baseline, seed: seed)
+      let giant = TraceKind(service: "shop", operation: "GET /", calls: ["stock"], repeats: 99)
+      let other = TraceKind(service: "shop", operation: "GET /")
+      fleet.run(seconds: 6 * 3600, tracesPerSecond: 2) { _, number in number % 50 == 49 ? giant : other }
+      all += Double(fleet.spans)
+      kept += Double(fleet.spansKept())
+    }
+    #expect(abs(kept / all / 0.02 - 1) < 0.15, "\(kept / all)")
+  }
+
   /// However many shapes a sender invents, they take their share and no more, and the rest is not silenced.
   @Test func aFloodOfShapesIsWithinItsShare() {
     let fleet = ShapeFleet(shapeBaseline(0.05, first: 0.5))

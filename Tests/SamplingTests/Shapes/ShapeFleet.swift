@@ -33,6 +33,8 @@ final class ShapeFleet {
   private(set) var decisions: [(number: UInt64, decision: Decision, reason: String)] = []
   /// The services of each trace, by its number less one.
   private(set) var services: [[String]] = []
+  /// Its number of spans.
+  private(set) var sizes: [Int] = []
 
   /// A sampler can't be in an array.
   final class Ref {
@@ -101,6 +103,7 @@ final class ShapeFleet {
         spans.append(TestSpan(trace: trace, id: id, parent: 1, service: call, name: "GET /" + call))
       }
     }
+    sizes.append(spans.count)
     services.append(Array(Set([kind.service] + kind.calls)).sorted())
     let value = record(spans)
     let ref = samplers[Int(number) % samplers.count]
@@ -149,6 +152,15 @@ final class ShapeFleet {
 
   /// How many are kept for this reason.
   func kept(for reason: String) -> Int { decisions.count { $0.decision.isKept && $0.reason == reason } }
+
+  /// The spans of all decided traces,
+  var spans: Int { decisions.reduce(0) { $0 + sizes[Int($1.number) - 1] } }
+
+  /// and of those that are kept; for this reason, if one is given.
+  func spansKept(for reason: String? = nil) -> Int {
+    decisions.filter { $0.decision.isKept && (reason == nil || $0.reason == reason) }
+      .reduce(0) { $0 + sizes[Int($1.number) - 1] }
+  }
 
   /// The shapes of kept traces.
   var shapesKept: Set<UInt64> { Set(decisions.filter { $0.decision.isKept }.map(\.decision.shape)) }

@@ -1,6 +1,7 @@
 // What a shape is, and what it does not depend on.
 
 import Simulation
+import SpanStorage
 import Testing
 
 @testable import OTLP
@@ -95,6 +96,58 @@ import Testing
     #expect(all.shape(of: 0) == all.shape(of: 99), "nothing is known of either")
   }
 
+  /// After a burst, notes take what the open traces need, and there is room for some whatever else is short.
+  @Test func aBurstLeavesNoRoomTaken() throws {
+    var all = ShapeNotes()
+    for slot in 0..<10_000 {
+      for note in notes(tree) { all.add(note, to: slot) }
+    }
+    let peak = all.byteCount
+    #expect(peak / 10_000 < 400, "three chunks, and the list")
+    let hasRoomThen = all.hasRoom(for: 1)
+    #expect(!hasRoomThen)
+    for slot in 1..<10_000 { all.release(slot) }
+    all.checkInvariants()
+    let hasRoomAfter = all.hasRoom(for: 10_000)
+    #expect(hasRoomAfter)
+    all.trim()
+    all.trim()
+    all.checkInvariants()
+    #expect(all.byteCount < peak / 1000)
+    #expect(all.shape(of: 0) == shape(notes(tree)))
+    let hasRoom = [all.hasRoom(for: 1000), all.hasRoom(for: 10_000)]
+    #expect(hasRoom == [true, false])
+  }
+
+  @Test func smallTracesHaveShapesWhenTablesAreFull() {
+    let memory = SpanMemory()
+    memory.tableBytesMax = 1
+    var configuration = SamplerConfiguration()
+    configuration.tellsShapes = true
+    configuration.clockWitnesses = 1
+    var sampler = Sampler(partition: PartitionID(0), configuration: configuration, memory: memory)
+    var effects = Effects()
+    for trace in UInt64(1)...100 {
+      let spans = [
+        TestSpan.root(of: trace),
+        TestSpan(trace: trace, id: 2, parent: 1, service: "stock", name: "GET /\(trace)"),
+      ]
+      let error = record(spans).withRawBytes {
+        sampler.ingest(
+          offset: Offset(Int64(trace)), timestamp: .at(0), key: nil, value: $0, into: &effects)
+      }
+      #expect(error == nil)
+    }
+    sampler.checkInvariants()
+    sampler.advance(to: .at(600_000), into: &effects)
+    var shapes: Set<UInt64> = []
+    for case .decide(let decision, _) in effects.outputs where decision.isFinal {
+      shapes.insert(decision.shape)
+    }
+    let counters = sampler.counters
+    #expect(shapes.count == 100 && counters.shapesOfLarge == 0)
+  }
+
   /// The number is part of what decisions say: dashboards and other tools keep it.
   @Test func theNumberStaysTheSame() throws {
     let whole = try #require(shape(notes(tree)))
@@ -130,7 +183,32 @@ import Testing
       #expect(memory.see(number, fleet: []).isNew)
       if number % 1000 == 0 { #expect(memory.see(1, fleet: []).isKept) }
     }
-    #expect(memory.count <= 2 * ShapeMemory.generationMax)
+    #expect(memory.count <= 2 * ShapeMemory.generationMax + 2)
+  }
+
+  @Test func aFloodOfWhatIsOnlySeenForgetsNothingThatWasKept() {
+    var memory = ShapeMemory(silence: .seconds(1000))
+    memory.pass(to: .at(0))
+    _ = memory.see(1, fleet: [])
+    memory.keep(1)
+    for number in UInt64(100)..<100_100 { #expect(memory.see(number, fleet: []).isNew) }
+    #expect(memory.see(1, fleet: []).isKept)
+    #expect(memory.count <= 2 * ShapeMemory.generationMax + 2)
+  }
+
+  /// More than one partition remembers: each has a part of it, and together they have all.
+  @Test func partitionsShareWhatTheFleetKept() {
+    var random = RandomSource(seed: 5)
+    let kept = Set((0..<20_000).map { _ in random.next() })
+    var known: Set<UInt64> = []
+    for partition in Int32(0)..<6 {
+      var memory = ShapeMemory(silence: .seconds(1000))
+      memory.restore(kept, of: PartitionID(partition))
+      memory.pass(to: .at(0))
+      #expect((6000..<7500).contains(memory.count))
+      for shape in kept where memory.see(shape, fleet: []).isKept { known.insert(shape) }
+    }
+    #expect(known == kept)
   }
 
   @Test func allThatIsKeptIsTold() {
@@ -152,7 +230,7 @@ import Testing
     #expect(told.count == 500)
     #expect(memory.tell(turn: 1, of: 6, most: 10).count == 10)
     var other = ShapeMemory(silence: .seconds(1000))
-    other.restore(told)
+    other.restore(told, of: PartitionID(0))
     other.pass(to: .at(5000))
     #expect(told.allSatisfy { other.see($0, fleet: []).isKept })
   }
