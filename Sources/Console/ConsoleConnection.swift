@@ -95,7 +95,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     // Closing it in the middle of its handshake is an error of the handshake, too.
-    if !isClosed, error.isFailedHandshake { connections.count(.handshake) }
+    if !isClosed, error.isFailedHandshake, context.hasHandshakeBegun { connections.count(.handshake) }
     close()
   }
 

@@ -8,7 +8,9 @@ struct HandshakeQueue<ID: Equatable> {
   private struct Entry {
     var id: ID
     var source: String
-    var hasBegun: Bool
+    var isSecond: Bool
+    /// The turn at which it came.
+    var added: UInt64
   }
 
   private var waiting: [Entry] = []
@@ -21,21 +23,23 @@ struct HandshakeQueue<ID: Equatable> {
 
   var isEmpty: Bool { waiting.isEmpty }
 
-  /// - Parameter hasBegun: whether it had a turn before, and goes on with the same handshake.
-  mutating func add(_ id: ID, from source: String, hasBegun: Bool) {
-    waiting.append(Entry(id: id, source: source, hasBegun: hasBegun))
+  /// - Parameter steps: how many turns its handshake has had.
+  mutating func add(_ id: ID, from source: String, steps: Int) {
+    waiting.append(Entry(id: id, source: source, isSecond: steps == 1, added: turn))
   }
 
   mutating func remove(_ id: ID) { waiting.removeAll { $0.id == id } }
 
-  /// The next one. First come those that have begun: the costly part is behind most of them. Then the source
-  /// whose last turn is longest ago, whatever others send; and of its connections the newest, since the older
-  /// ones of a flood have to give way to it soon.
+  /// The next one. First come the second parts of handshakes: the costly part is behind most of them. Further
+  /// parts have no privilege: those who send byte by byte would always be first. Then the source whose last
+  /// turn is longest ago, whatever others send; and of its connections the newest, since the older ones of a
+  /// flood have to give way to it soon. An unknown source counts as one that had its turn when it came: a
+  /// flood from ever new ones must not be before those who came earlier.
   mutating func next() -> ID? {
     guard !waiting.isEmpty else { return nil }
     let place =
-      waiting.firstIndex(where: \.hasBegun)
-      ?? waiting.indices.reversed().min { turns[waiting[$0].source] ?? 0 < turns[waiting[$1].source] ?? 0 }
+      waiting.firstIndex(where: \.isSecond)
+      ?? waiting.indices.reversed().min { rank(of: waiting[$0]) < rank(of: waiting[$1]) }
     guard let place else { return nil }
     let entry = waiting.remove(at: place)
     turn += 1
@@ -43,6 +47,8 @@ struct HandshakeQueue<ID: Equatable> {
     turns[entry.source] = turn
     return entry.id
   }
+
+  private func rank(of entry: Entry) -> UInt64 { turns[entry.source] ?? entry.added }
 }
 
 /// The handshakes of all connections. Used on one event loop.
@@ -61,9 +67,9 @@ final class ConsoleHandshakes {
     self.loop = loop
   }
 
-  fileprivate func add(_ gate: HandshakeGate, from source: String, hasBegun: Bool) {
+  fileprivate func add(_ gate: HandshakeGate, from source: String, steps: Int) {
     gates[ObjectIdentifier(gate)] = gate
-    queue.add(ObjectIdentifier(gate), from: source, hasBegun: hasBegun)
+    queue.add(ObjectIdentifier(gate), from: source, steps: steps)
     guard !isTurning else { return }
     isTurning = true
     turnLater()
@@ -99,8 +105,12 @@ final class HandshakeGate: ChannelInboundHandler {
   private var source = ""
   /// One read's bytes: nobody reads on before they are passed on.
   private var held: ByteBuffer?
-  private var hasBegun = false
+  /// The turns that it had, up to two.
+  private var steps = 0
+  private var hasInputEnded = false
   private var isOpen = false
+  /// Whether anything has arrived.
+  private(set) var hasReceived = false
 
   init(_ handshakes: ConsoleHandshakes) {
     self.handshakes = handshakes
@@ -126,26 +136,39 @@ final class HandshakeGate: ChannelInboundHandler {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     guard !isOpen else { return context.fireChannelRead(data) }
+    hasReceived = true
     var bytes = unwrapInboundIn(data)
     guard held == nil else {
       held?.writeBuffer(&bytes)
       return
     }
     held = bytes
-    handshakes.add(self, from: source, hasBegun: hasBegun)
+    handshakes.add(self, from: source, steps: steps)
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
     if held == nil { context.fireChannelReadComplete() }
   }
 
+  /// The end of what arrives must not overtake it. Before the first turn it may: nobody waits for an answer.
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard held != nil, steps > 0, case .some(.inputClosed) = event as? ChannelEvent else {
+      return context.fireUserInboundEventTriggered(event)
+    }
+    hasInputEnded = true
+  }
+
   /// Passes on what it holds.
   fileprivate func proceed() {
     guard let context, let bytes = held else { return }
     held = nil
-    hasBegun = true
+    steps = min(steps + 1, 2)
     context.fireChannelRead(wrapInboundOut(bytes))
     context.fireChannelReadComplete()
+    // Unless the connection was closed meanwhile.
+    guard hasInputEnded, self.context != nil else { return }
+    hasInputEnded = false
+    context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
   }
 
   /// The handshake is over: bytes pass as they arrive.
@@ -153,6 +176,11 @@ final class HandshakeGate: ChannelInboundHandler {
 }
 
 extension ChannelHandlerContext {
+  /// Whether the other side has sent anything of its handshake: load balancers' checks end without.
+  var hasHandshakeBegun: Bool {
+    (try? pipeline.syncOperations.handler(type: HandshakeGate.self).hasReceived) ?? false
+  }
+
   /// Tells that bytes came through TLS.
   func openHandshakeGate() {
     try? pipeline.syncOperations.handler(type: HandshakeGate.self).open()

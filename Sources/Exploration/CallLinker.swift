@@ -24,14 +24,45 @@ struct CallOrigin {
   var weight: Float
 }
 
-/// The services of the spans read last, and the spans whose parents have not arrived. Both are bounded; the
-/// oldest are forgotten.
+/// Calls by the spans that they wait for. They are bounded; the oldest are forgotten.
+private struct WaitingCalls {
+  private var calls: [UInt64: [WaitingCall]] = [:]
+  private var order = Chunks<UInt64>()
+  private(set) var count = 0
+  let countMax: Int
+
+  init(countMax: Int) {
+    self.countMax = countMax
+  }
+
+  /// Adds one whose service the caller has retained.
+  mutating func add(_ call: WaitingCall, for key: UInt64, _ names: inout NamePool) {
+    // What has been answered leaves its place in the order, which must not grow without bound either.
+    while order.count > 0, count >= countMax || order.count > 4 * countMax {
+      let oldest = order[order.start]
+      order.removeFirst()
+      for call in take(oldest) { names.release(call.service) }
+    }
+    if calls[key] == nil { order.append(key) }
+    calls[key, default: []].append(call)
+    count += 1
+  }
+
+  mutating func take(_ key: UInt64) -> [WaitingCall] {
+    guard let found = calls.removeValue(forKey: key) else { return [] }
+    count -= found.count
+    return found
+  }
+}
+
+/// The services of the spans read last, and the spans whose parents have not arrived, or those that they link
+/// to. All are bounded; the oldest are forgotten. Links may be many and lead to traces that were never kept:
+/// they have a list of their own, so as not to crowd out what waits for parents.
 struct CallLinker {
   private var origins: [UInt64: CallOrigin] = [:]
   private var order = Chunks<UInt64>()
-  private var waiting: [UInt64: [WaitingCall]] = [:]
-  private var waitingOrder = Chunks<UInt64>()
-  private var waitingCount = 0
+  private var ofParents: WaitingCalls
+  private var ofLinks: WaitingCalls
   private let countMax: Int
 
   private static let spanBytes = 48
@@ -39,10 +70,12 @@ struct CallLinker {
 
   init(bytesMax: Int) {
     countMax = max(16, bytesMax / (CallLinker.spanBytes + CallLinker.waitingBytes / 4))
+    ofParents = WaitingCalls(countMax: countMax / 8)
+    ofLinks = WaitingCalls(countMax: countMax / 8)
   }
 
   var byteCount: Int {
-    origins.count * CallLinker.spanBytes + waitingCount * CallLinker.waitingBytes
+    origins.count * CallLinker.spanBytes + (ofParents.count + ofLinks.count) * CallLinker.waitingBytes
   }
 
   /// A span's key: what others call it is unknown here, so its trace is part of it.
@@ -63,9 +96,7 @@ struct CallLinker {
       order.append(key)
       if origins.count > countMax { forgetOldest(&names) }
     }
-    guard let calls = waiting.removeValue(forKey: key) else { return [] }
-    waitingCount -= calls.count
-    return calls
+    return ofParents.take(key) + ofLinks.take(key)
   }
 
   private mutating func forgetOldest(_ names: inout NamePool) {
@@ -78,17 +109,11 @@ struct CallLinker {
   func origin(of key: UInt64) -> CallOrigin? { origins[key] }
 
   /// Keeps a call until its other span arrives. The caller has retained its service.
-  mutating func wait(for parent: UInt64, _ call: WaitingCall, _ names: inout NamePool) {
-    // What has been answered leaves its place in the order, which must not grow without bound either.
-    while waitingOrder.count > 0, waitingCount >= countMax / 4 || waitingOrder.count > countMax {
-      let oldest = waitingOrder[waitingOrder.start]
-      waitingOrder.removeFirst()
-      let calls = waiting.removeValue(forKey: oldest) ?? []
-      waitingCount -= calls.count
-      for call in calls { names.release(call.service) }
+  mutating func wait(for other: UInt64, _ call: WaitingCall, _ names: inout NamePool) {
+    if call.linked == nil {
+      ofParents.add(call, for: other, &names)
+    } else {
+      ofLinks.add(call, for: other, &names)
     }
-    if waiting[parent] == nil { waitingOrder.append(parent) }
-    waiting[parent, default: []].append(call)
-    waitingCount += 1
   }
 }

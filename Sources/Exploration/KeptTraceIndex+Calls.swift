@@ -13,10 +13,13 @@ extension KeptTraceIndex {
       names.release(waiting.service)
     }
     if brief.parentID != 0 { join(CallLinker.key(brief.traceID, brief.parentID), call, minute) }
+    // The links of a span are seen together or not at all.
+    var linking = call
+    linking.before = call.before * Double(links.count)
     for link in links {
-      var call = call
-      call.linked = link.traceID
-      join(CallLinker.key(link.traceID, link.spanID), call, minute)
+      linking.linked = link.traceID
+      join(CallLinker.key(link.traceID, link.spanID), linking, minute)
+      linking.before += 1
     }
   }
 
@@ -47,6 +50,12 @@ extension KeptTraceIndex {
     return before
   }
 
+  /// What a link between two traces stands for. Both must have been kept for it to be seen: the probability
+  /// is the product of theirs or, where they share their randomness, the lesser of the two.
+  private func linkWeight(_ one: Double, _ other: Double) -> Double {
+    sharesRandomness ? max(one, other) : one * other
+  }
+
   /// A call or a link from the service of `origin`, which was read at last.
   private mutating func count(_ call: WaitingCall, from origin: CallOrigin, _ minute: Int64) {
     guard origin.service != call.service else { return }
@@ -57,8 +66,7 @@ extension KeptTraceIndex {
     var step = steps.removeValue(forKey: minute) ?? TrafficStep()
     let cell = UInt64(number) << 8 | UInt64(LatencyScale.number(of: call.duration))
     if let linked = call.linked {
-      // Both of two traces must have been kept for it to be seen.
-      let weight = linked == call.trace ? call.weight : call.weight * Double(origin.weight)
+      let weight = linked == call.trace ? call.weight : linkWeight(call.weight, Double(origin.weight))
       // The step has one use of it.
       if step.links[number] != nil { calls.release(number, &names) }
       step.links[number, default: Tally()].add(

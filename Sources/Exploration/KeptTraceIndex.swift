@@ -56,6 +56,7 @@ public struct KeptTraceIndex: Sendable {
   private var stepBytes = 0
   private var reader = BriefReader()
   private let slowPolicies: Set<String>
+  let sharesRandomness: Bool
   private var earlyLogs = EarlyLogs()
   /// The limit on memory.
   public let bytesMax: Int
@@ -85,9 +86,11 @@ public struct KeptTraceIndex: Sendable {
   /// - Parameters:
   ///   - bytesMax: the limit on memory; at least 1 MiB.
   ///   - slowPolicies: the policies that keep traces for their latency.
-  public init(bytesMax: Int, slowPolicies: Set<String> = []) {
+  ///   - sharesRandomness: whether linked traces are decided by the same random value.
+  public init(bytesMax: Int, slowPolicies: Set<String> = [], sharesRandomness: Bool = false) {
     self.bytesMax = max(1 << 20, bytesMax)
     self.slowPolicies = slowPolicies
+    self.sharesRandomness = sharesRandomness
     names = NamePool(bytesMax: self.bytesMax / 8)
     pairs = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
     calls = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
@@ -208,12 +211,9 @@ public struct KeptTraceIndex: Sendable {
     let service = names.take(brief.service)
     let operation = names.take(brief.operation)
     let isDecided = rows[number].flags.contains(.isDecided)
-    if !isDecided {
-      let end = max(rows[number].start &+ rows[number].duration, brief.start &+ brief.duration)
-      rows[number].start = min(rows[number].start, brief.start)
-      rows[number].duration = max(end, rows[number].start) - rows[number].start
-      rows[number].weight = brief.weight
-    }
+    if !isDecided { rows[number].weight = brief.weight }
+    // One without a start would make the trace last since 1970.
+    if brief.start > 0 { rows[number].reach(brief, isDecided: isDecided) }
     if brief.parentID == 0, !rows[number].flags.contains(.hasRoot) {
       names.retain(service)
       names.retain(operation)
@@ -221,8 +221,6 @@ public struct KeptTraceIndex: Sendable {
       rows[number].rootOperation = operation
       rows[number].flags.insert(.hasRoot)
     }
-    rows[number].earliest = min(rows[number].earliest, brief.start)
-    rows[number].latest = max(rows[number].latest, brief.start &+ brief.duration)
     rows[number].spansRead &+= 1
     if brief.isError {
       rows[number].errorsRead &+= 1

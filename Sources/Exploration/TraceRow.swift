@@ -56,6 +56,18 @@ struct TraceRow {
   /// From the first start to the last end of any span: longer than the root where work goes on after it.
   var wholeDuration: UInt64 { max(duration, latest > earliest ? latest - earliest : 0) }
 
+  /// Lasts as long as a span that was read. Without a decision, the span's times are the trace's.
+  mutating func reach(_ brief: SpanBrief, isDecided: Bool) {
+    let end = brief.start &+ brief.duration
+    if !isDecided {
+      let last = start == 0 ? end : max(start &+ duration, end)
+      start = start == 0 ? brief.start : min(start, brief.start)
+      duration = max(last, start) - start
+    }
+    earliest = min(earliest, brief.start)
+    latest = max(latest, end)
+  }
+
   var spans: UInt32 { max(spanCount, spansRead) }
   var errors: UInt32 { max(errorCount, errorsRead) }
 }

@@ -64,6 +64,44 @@ import Testing
     #expect(jaegers.contains(#"{"parent":"shop","child":"worker","callCount":16}"#))
   }
 
+  /// Where linked traces share their randomness, both are kept with the lesser probability of the two.
+  @Test(arguments: [false, true]) func linksOfTracesThatShareRandomness(_ isShared: Bool) {
+    var test = TestIndex(sharesRandomness: isShared)
+    test.add(TestSpan(trace: trace(1), id: 7, service: "shop", kind: 4, threshold: "c"))
+    var consumer = TestSpan(trace: trace(2), id: 8, service: "worker", kind: 5, threshold: "8")
+    consumer.links = [(trace(1), 7)]
+    test.add(consumer)
+    #expect(test.index.map(Int64(0)...Int64.max).links.map(\.summary.calls) == [isShared ? 4 : 8])
+  }
+
+  /// The links of a span are kept together: they are not independent.
+  @Test func linksOfASpanAreCountedWithTheirTrace() throws {
+    var test = TestIndex()
+    var consumer = TestSpan(trace: trace(1), id: 9, service: "worker", kind: 5, threshold: "c")
+    for id in 1...3 as ClosedRange<UInt64> {
+      test.add(TestSpan(trace: trace(1), id: id, service: "shop", kind: 4, threshold: "c"))
+      consumer.links.append((trace(1), id))
+    }
+    test.add(consumer)
+    let summary = try #require(test.index.map(Int64(0)...Int64.max).links.first?.summary)
+    // w (w - 1) n^2 with w = 4 and n = 3.
+    let reach = 2.5758 * (12.0 * 9).squareRoot()
+    #expect(summary.calls == 12 && abs(summary.high - (12 + reach)) < 0.01)
+  }
+
+  /// Links to traces that were not kept don't crowd out what waits for its parent.
+  @Test func linksToNowhereCrowdOutNoCalls() {
+    var test = TestIndex(bytesMax: 1 << 20)
+    test.add(TestSpan(trace: trace(1), id: 2, parent: 1, service: "db"))
+    for id in 1...4 as ClosedRange<UInt64> {
+      var consumer = TestSpan(trace: trace(2), id: id, service: "worker", kind: 5)
+      consumer.links = (1...128).map { (trace(1000 + id), $0) }
+      test.add(consumer)
+    }
+    test.add(TestSpan(trace: trace(1), id: 1, service: "shop"))
+    #expect(test.index.map(Int64(0)...Int64.max).calls.map { [$0.from, $0.to] } == [["shop", "db"]])
+  }
+
   @Test func linksThatAreNoneAreLeftOut() {
     var test = TestIndex()
     test.add(TestSpan(id: 1, service: "shop", kind: 4))
@@ -96,6 +134,17 @@ import Testing
   }
 
   // MARK: Durations
+
+  /// A span without a start does not make its trace last since 1970, decided or not.
+  @Test(arguments: [false, true]) func spansWithoutAStartAreNoPartOfADuration(_ isDecided: Bool) throws {
+    var test = TestIndex()
+    if isDecided { test.decide(trace(1), duration: 3_000_000) }
+    test.add(TestSpan(trace: trace(1), id: 2, parent: 1, service: "worker", start: 0))
+    test.add(TestSpan(trace: trace(1), id: 1, duration: 3_000_000))
+    test.add(TestSpan(trace: trace(1), id: 3, parent: 1, service: "worker", start: 0))
+    let found = try #require(test.index.trace(trace(1)))
+    #expect((found.duration, found.wholeDuration) == (3_000_000, 3_000_000))
+  }
 
   /// What goes on after the root is part of the whole, and of its order only.
   @Test func theWholeDurationReachesToTheLastEnd() throws {

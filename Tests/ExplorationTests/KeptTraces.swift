@@ -68,8 +68,9 @@ struct TestIndex {
   private var offset: Int64 = 0
   var time: Int64 = 1_700_000_000_000_000_000
 
-  init(bytesMax: Int = 64 << 20) {
-    index = KeptTraceIndex(bytesMax: bytesMax, slowPolicies: ["slow"])
+  init(bytesMax: Int = 64 << 20, sharesRandomness: Bool = false) {
+    index = KeptTraceIndex(
+      bytesMax: bytesMax, slowPolicies: ["slow"], sharesRandomness: sharesRandomness)
   }
 
   mutating func add(_ span: TestSpan) {

@@ -7,6 +7,7 @@ import random
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 import urllib.error
@@ -329,14 +330,18 @@ class Secure:
         self.trusts = ssl.create_default_context(cafile=authority.certificate)
         self.explorer.trusts = self.trusts
 
-    def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0) -> ssl.SSLSocket:
+    def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0, timeout: float = 60) -> ssl.SSLSocket:
         raw = socket.socket()
-        raw.settimeout(60)
+        raw.settimeout(timeout)
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.bind((source, 0))
         raw.connect(("127.0.0.1", self.port))
         return self.trusts.wrap_socket(raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+    def failed_handshakes(self) -> int:
+        metrics = self.explorer.get("/metrics")[1].decode()
+        return int(re.search(r'closed_connections_total\{reason="handshake"\} (\d+)', metrics)[1])
 
 
 def request(path: str, close: bool = False) -> bytes:
@@ -407,6 +412,20 @@ def test_unfinished_handshakes_keep_nobody_out(explore, session_children):
     assert int(displaced[1]) >= 144
 
 
+def test_connections_that_send_nothing_are_no_failed_handshakes(explore, session_children):
+    """Load balancers' checks are such."""
+    secure = Secure(explore, session_children.directory / "tls", "explorer-checks")
+    failed = secure.failed_handshakes()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as connection:
+        connection.sendall(request("/livez"))
+        wait_until(lambda: secure.failed_handshakes() > failed, "the handshake that failed")
+    assert secure.failed_handshakes() == failed + 1
+    assert secure.explorer.child.stop() == 0
+
+
 def hello() -> bytes:
     """The first message of a handshake."""
     sent = ssl.MemoryBIO()
@@ -416,13 +435,14 @@ def hello() -> bytes:
     return sent.read()
 
 
-def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children):
-    """Handshakes that begin and then fail, end, or stand still, as many as can be sent, from one address: who
-    is connected is answered all the while, and so is who comes from another address."""
-    secure = Secure(explore, session_children.directory / "tls", "explorer-flood")
+@pytest.mark.parametrize("is_in_pieces", [False, True], ids=["whole", "in_pieces"])
+def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children, is_in_pieces):
+    """Handshakes that begin and then fail, end, stand still, or arrive byte by byte, as many as can be sent, from
+    one address: who is connected is answered all the while, and so is who comes from another address."""
+    secure = Secure(explore, session_children.directory / "tls", f"explorer-flood-{is_in_pieces}".lower())
     first = hello()
     is_over = threading.Event()
-    counts = [0, 0, 0]
+    counts = [0] if is_in_pieces else [0, 0, 0]
 
     def flood(kind: int) -> None:
         standing: list[socket.socket] = []
@@ -441,16 +461,41 @@ def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children):
                 if len(standing) > 200:
                     standing.pop(0).close()
 
+    def trickle() -> None:
+        """Many first messages at a time, each of them with one byte in its turn."""
+        standing: dict[socket.socket, int] = {}
+        while not is_over.is_set():
+            with contextlib.suppress(OSError):
+                # One after the other, so that some are always in the middle; fewer than would displace who is
+                # connected.
+                if len(standing) < 200:
+                    connection = socket.create_connection(("127.0.0.1", secure.port), timeout=20)
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    standing[connection] = 0
+            for connection, place in list(standing.items()):
+                with contextlib.suppress(OSError):
+                    connection.sendall(first[place : place + 1])
+                    standing[connection] += 1
+                # The last byte never comes.
+                if standing[connection] in (place, len(first) - 1):
+                    connection.close()
+                    del standing[connection]
+            counts[0] += 1
+        for connection in standing:
+            connection.close()
+
     threads = [threading.Thread(target=flood, args=(kind,), daemon=True) for kind in range(3)]
+    if is_in_pieces:
+        threads = [threading.Thread(target=trickle, daemon=True)]
     with secure.connect() as known:
         for thread in threads:
             thread.start()
-        wait_until(lambda: min(counts) >= 50, "the flood")
+        wait_until(lambda: min(counts) >= (300 if is_in_pieces else 50), "the flood")
         for _ in range(20):
             # The one who is connected, and one who comes.
             known.sendall(request("/livez"))
             assert received(known, b"\r\n\r\nok\n").startswith(b"HTTP/1.1 200 OK\r\n")
-            with secure.connect(source="127.0.0.2") as other:
+            with secure.connect(source="127.0.0.2", timeout=5) as other:
                 other.sendall(request("/livez", close=True))
                 assert received(other).startswith(b"HTTP/1.1 200 OK\r\n")
         before = min(counts)
@@ -458,9 +503,34 @@ def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children):
     is_over.set()
     for thread in threads:
         thread.join(timeout=60)
-    metrics = secure.explorer.get("/metrics")[1].decode()
-    failed = re.search(r'closed_connections_total\{reason="handshake"\} (\d+)', metrics)
-    assert int(failed[1]) > 10, metrics
+    assert is_in_pieces or secure.failed_handshakes() > 10
+    assert secure.explorer.child.stop() == 0
+
+
+def test_a_request_that_ends_what_is_sent_is_answered(explore, session_children):
+    """The last part of the handshake, a request and the end of what the client sends may arrive at once."""
+    secure = Secure(explore, session_children.directory / "tls", "explorer-end")
+    for _ in range(10):
+        arrived, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = secure.trusts.wrap_bio(arrived, sent, server_hostname="127.0.0.1")
+        with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as connection:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    connection.sendall(sent.read())
+                    arrived.write(connection.recv(65536))
+            client.write(request("/livez", close=True))
+            connection.sendall(sent.read())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while more := connection.recv(65536):
+                arrived.write(more)
+                with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+                    while text := client.read(65536):
+                        answer += text
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
     assert secure.explorer.child.stop() == 0
 
 

@@ -55,6 +55,23 @@ def test_the_critical_path_goes_through_a_queue(run):
       return [model.pathDuration, model.pathWaits];""") == [1000, 900]
 
 
+def test_the_critical_path_is_found_anew_when_clocks_are_corrected(run):
+    # The spans' parent is missing: the one that stands for it is on the path, too.
+    spans = """span('a', 'x', 0, 10), span('p', 'x', 50, 100, { kind: 'producer' }),
+      span('c', 'p', 950, 1000, { kind: 'consumer' })"""
+    first, *later = run(f"""const model = m.traceModel({{ spans: [{spans}] }});
+      return [model.pathWaits, ...[true, false].map((one) => {{ m.place(model, one); return model.pathWaits; }})];""")
+    assert first > 0 and later == [first, first]
+
+
+def test_what_was_asked_for_early_and_came_too_late_is_told_so(run):
+    assert run("""const api = await import('/ui/api.js');
+      const late = Promise.reject(new DOMException('x', 'TimeoutError'));
+      late.catch(() => null);
+      globalThis.early = new Map([[api.address('v1/status').href, late]]);
+      return api.get('v1/status').catch((error) => error.message);""") == "No answer within 30 s."
+
+
 def test_the_critical_path_bears_clocks_that_differ(run):
     # The last span's parent starts after it, by its host's clock.
     spans = "span('r', null, 100, 200), span('a', 'r', 250, 260), span('b', 'a', 50, 300)"

@@ -108,6 +108,20 @@ import Testing
     #expect(story.spans.filter(\.isErrorOrigin).map(\.name) == ["cause"])
   }
 
+  /// A span without a start does not make the others late.
+  @Test func spansAreLateAfterTheFirstStartThatIsKnown() throws {
+    let end = 100 * Self.second
+    let story = try story([
+      tracesData([
+        TestSpan(trace: 1, id: 1, isError: true, end: end),
+        TestSpan(trace: 1, id: 2, parent: 1, end: end + 5),
+        TestSpan(trace: 1, id: 3, parent: 1, duration: end, end: end),
+      ])
+    ])
+    #expect(story.spans.map(\.startNs) == [0, end - 1_000_000, end - 999_995])
+    #expect(story.spans.map(\.afterNs) == [0, 0, 5])
+  }
+
   @Test func aDroppedTrace() throws {
     let story = try story(dropped)
     #expect(story.verdict == "drop" && story.reasons.isEmpty)

@@ -35,7 +35,8 @@ export async function get(path, parameters, { signal, timeout = 30_000 } = {}) {
     signal?.throwIfAborted();
   } catch (error) {
     if (signal?.aborted) throw error;
-    if (late.aborted) throw new Error(`No answer within ${timeout / 1000} s.`);
+    // What was asked for early has a limit of its own.
+    if (late.aborted || error.name === "TimeoutError") throw new Error(`No answer within ${timeout / 1000} s.`);
     throw new Error("The console can't be reached. Is it still running?");
   }
   const text = await response.text();

@@ -140,6 +140,7 @@ export function place(model, isCorrected) {
     [span.path, span.onPath] = [[], 0];
   }
   for (const ghost of model.ghosts) {
+    [ghost.path, ghost.onPath] = [[], 0];
     ghost.start = Infinity;
     ghost.end = -Infinity;
     for (const child of ghost.children) {

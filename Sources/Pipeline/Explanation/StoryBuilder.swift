@@ -228,8 +228,11 @@ struct StoryBuilder {
     var known: Set<String> = []
     var distinct = spans.filter { known.insert($0.spanId).inserted }
     distinct.sort { ($0.startNs, $0.spanId) < ($1.startNs, $1.spanId) }
-    let first = distinct.first?.startNs ?? 0
-    for place in distinct.indices { distinct[place].afterNs = distinct[place].startNs - first }
+    // One without a start would make the others half a century late.
+    let first = distinct.first { $0.startNs > 0 }?.startNs ?? 0
+    for place in distinct.indices {
+      distinct[place].afterNs = max(distinct[place].startNs, first) - first
+    }
     let failedParents = Set(distinct.filter(\.isError).compactMap(\.parentId))
     let origin = distinct.indices.filter {
       distinct[$0].isError && !failedParents.contains(distinct[$0].spanId)
