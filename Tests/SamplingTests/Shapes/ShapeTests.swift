@@ -150,8 +150,8 @@ import Testing
 
   /// The number is part of what decisions say: dashboards and other tools keep it.
   @Test func theNumberStaysTheSame() throws {
-    let shape = try #require(shape(notes(tree)))
-    #expect(Hexadecimal.text(shape.edges, digits: 16) == "da55ffa94dee5bf3")
+    let whole = try #require(shape(notes(tree)))
+    #expect(Hexadecimal.text(whole.edges, digits: 16) == "da55ffa94dee5bf3")
   }
 
   @Test func theMemoryForgetsWhatIsSilent() {
