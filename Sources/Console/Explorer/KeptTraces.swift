@@ -14,7 +14,9 @@ struct KeptTraces: Sendable {
     let slow = topology.policies.filter {
       if case .latency = $0.rule { true } else { false }
     }
-    traces = KeptTraceIndex(bytesMax: bytesMax, slowPolicies: Set(slow.map(\.name)))
+    traces = KeptTraceIndex(
+      bytesMax: bytesMax, slowPolicies: Set(slow.map(\.name)),
+      sharesRandomness: topology.links?.sharesRandomness ?? false)
     arrivals = SamplerConfiguration(topology).baseline.map { Arrivals($0) }
   }
 }
