@@ -81,11 +81,11 @@ final class ShapeFleet {
       send(kind, isFailed: random.chance(errors))
     }
     now = end
-    for place in samplers.indices { advance(place, by: 0) }
+    for place in samplers.indices { advance(place) }
   }
 
-  private func advance(_ place: Int, by nanoseconds: Int64) {
-    let time = Instant(nanoseconds: Instant.at(0).nanoseconds + now + nanoseconds)
+  private func advance(_ place: Int) {
+    let time = Instant(nanoseconds: Instant.at(0).nanoseconds + now)
     samplers[place].sampler.advance(to: time, into: &effects)
     settle()
   }
@@ -114,6 +114,9 @@ final class ShapeFleet {
     ref.offset += 1
     if error != nil { fatalError("unreadable") }
     settle()
+    // Its wait after the root is over.
+    now += 1_000_000
+    advance(Int(number) % samplers.count)
   }
 
   private func settle() {

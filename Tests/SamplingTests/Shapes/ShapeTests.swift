@@ -214,9 +214,11 @@ import Testing
   @Test func allThatIsKeptIsTold() {
     var memory = ShapeMemory(silence: .seconds(1000))
     memory.pass(to: .at(0))
-    for number in UInt64(1)...1000 {
-      _ = memory.see(number &* 0x9e37_79b9_7f4a_7c15, fleet: [])
-      if number % 2 == 0 { memory.keep(number &* 0x9e37_79b9_7f4a_7c15) }
+    var random = RandomSource(seed: 3)
+    for number in 1...1000 {
+      let shape = random.next()
+      _ = memory.see(shape, fleet: [])
+      if number % 2 == 0 { memory.keep(shape) }
     }
     var told: Set<UInt64> = []
     #expect(memory.tell(turn: 16, of: 6, most: 1000).count == 500, "what is new is told at once")
