@@ -70,7 +70,7 @@ import Testing
     var baseline = shapeBaseline(0.01, first: 0.5)
     baseline.budget = .shareOfSpans(0.01)
     let fleet = ShapeFleet(baseline)
-    for number in 0..<540 {
+    for number in 0..<360 {
       fleet.run(seconds: 20, tracesPerSecond: 2) { random, _ in draw(usualKinds, &random) }
       var giant = kind(number)
       giant.repeats = 1000
@@ -107,7 +107,7 @@ import Testing
   @Test(arguments: [BaselineKey.parts([.rootOperation]), .parts([.traceShape])])
   func theBudgetOfSpansHoldsWithGiants(_ key: BaselineKey) {
     var (all, kept) = (0.0, 0.0)
-    for seed in UInt64(1)...4 {
+    for seed in UInt64(1)...2 {
       var baseline = shapeBaseline(0.02, key: key, first: 0)
       baseline.budget = .shareOfSpans(0.02)
       let fleet = ShapeFleet(baseline, seed: seed)

@@ -46,12 +46,12 @@ import Testing
 
   private func sums(_ key: BaselineKey, _ group: Group) -> [String: Sum] {
     var sums: [String: Sum] = [:]
-    for seed in UInt64(1)...10 {
+    for seed in UInt64(1)...5 {
       let first = group == .firsts || group == .ownShapes ? 0.5 : 0
       var baseline = shapeBaseline(0.2, key: key, first: first)
       baseline.isWithinBudget = group != .hardFloor
       let fleet = ShapeFleet(baseline, seed: seed + group.rawValue * 100)
-      fleet.run(seconds: 150, tracesPerSecond: 8, errors: 0.02) { random, number in
+      fleet.run(seconds: 100, tracesPerSecond: 8, errors: 0.02) { random, number in
         guard group == .ownShapes, random.chance(0.5) else { return draw(usualKinds, &random) }
         return TraceKind(service: "own", operation: "GET /own/\(number)", calls: ["stock"])
       }
