@@ -112,17 +112,18 @@ import Testing
   @Test func whatIsKnownIsFollowedAfterRecovery() throws {
     let world = World.linked()
     try world.send(.root(1, of: producer), at: 1000)
-    try world.send(.root(3, of: 0x30), at: 38_000)
-    let verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
+    let events = try world.send(.root(3, of: 0x30), at: 38_000)
+    #expect(events.decisions.map(\.isKept) == [false])
+    let verdicts = try restored(events)
     let other = World.linked()
     try other.send(TestSpan.root(2, of: consumer, .error).linking(to: producer, 0x30), at: 1000)
     let next = try successor(of: world, verdicts, knowing: try other.takeLinks())
     _ = try replay(world, into: next)
     let wasWaiting = next.sampler.awaitsLinks
-    let events = try next.follow([])
+    let followed = try next.follow([])
     let isWaiting = next.sampler.awaitsLinks
     #expect(wasWaiting && !isWaiting)
-    #expect(events.kept.map(\.id) == [3] && events.written.contains { $0.recall == "requested" })
+    #expect(followed.kept.map(\.id) == [3] && followed.written.contains { $0.recall == "requested" })
     #expect(try next.recall().kept.map(\.id) == [1])
   }
 }
