@@ -266,13 +266,7 @@ extension SamplerCounters {
     spansCounted += other.spansCounted
     spansCountedTogether += other.spansCountedTogether
     metricPoints += other.metricPoints
-    tracesLinked += other.tracesLinked
-    linkedBeyondRate += other.linkedBeyondRate
-    linkedOutOfReach += other.linkedOutOfReach
-    linkEntries += other.linkEntries
-    linksLeftOut += other.linksLeftOut
-    linksMalformed += other.linksMalformed
-    linksForgotten += other.linksForgotten
+    addLinks(other)
     tracestatesLeftAlone += other.tracestatesLeftAlone
     conditionErrors += other.conditionErrors
     conditionErrorsSaid += other.conditionErrorsSaid
@@ -282,6 +276,16 @@ extension SamplerCounters {
     missedByPolicy.merge(other.missedByPolicy) { $0 + $1 }
     if !other.shadow.isEmpty { shadow.add(other.shadow) }
     for counts in other.fleetLimits { fleetLimits.add(counts) }
+  }
+
+  private mutating func addLinks(_ other: borrowing SamplerCounters) {
+    tracesLinked += other.tracesLinked
+    linkedBeyondRate += other.linkedBeyondRate
+    linkedOutOfReach += other.linkedOutOfReach
+    linkEntries += other.linkEntries
+    linksLeftOut += other.linksLeftOut
+    linksMalformed += other.linksMalformed
+    linksForgotten += other.linksForgotten
   }
 
   /// Starts each policy at zero, unless it already has a count.

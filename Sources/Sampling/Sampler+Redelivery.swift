@@ -140,6 +140,8 @@ extension Sampler {
   /// Notes reread spans that were already dealt with: they may be redelivered.
   mutating func noteReplayed(_ share: Share, of record: ScannedRecord, _ bytes: RawSpan, _ past: Int) {
     counters.spansReplayed += UInt64(share.spans.count)
+    // A recall has to read it, too: late spans that the last owner had dropped.
+    if !verdicts[past].isKept { verdicts[past].noteLate(at: share.offset) }
     // Those will be handed out by the trace's recall: they are not known until then.
     if let late = recalls.late(of: share.traceID), share.offset <= late { return }
     _ = newSpans(of: share, of: record, bytes, after: past)

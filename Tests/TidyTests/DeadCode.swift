@@ -136,7 +136,6 @@ extension Rules {
     "Main": "the system: the program begins there",
     "defaultValueDescription": "ArgumentParser", "validate": "ArgumentParser",
     // Tests need these, and nothing else does.
-    "all": "MetricTableTests: all sections, compared with docs/metrics.md",
     "ascending": "WorkloadTests: orders of fields that encoders have",
     "failNext": "WorkerErrorTests: a broker's answers",
     "takeLeader": "StretchReaderTests: a partition that can't be read",

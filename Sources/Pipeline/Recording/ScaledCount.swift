@@ -5,9 +5,9 @@
 /// Traces that were certain to be kept stand for themselves and are counted. What the others stand for is the
 /// sum of their weights w: as if n = (sum w)^2 / sum w^2 traces had been kept with one weight each,
 /// s = sum w^2 / sum w. The interval is s times the one for a Poisson count of n, and reaches as far up as if
-/// one trace more had been kept, the heaviest of all: one like it may have been missed. Source: Fay and Feuer,
-/// "Confidence intervals for directly standardized rates", 1997; the limits of the Poisson count by Byar's
-/// approximation, exact to a few thousandths, as in Breslow and Day, 1987.
+/// one trace more had been kept, the heaviest of all: one like it may have been missed. Source: Fay and
+/// Feuer, "Confidence intervals for directly standardized rates", 1997; the limits of the Poisson count by
+/// Byar's approximation, exact to a few thousandths, as in Breslow and Day, 1987.
 public struct ScaledCount: Equatable, Sendable {
   /// Traces that stand for themselves.
   var certain = 0.0

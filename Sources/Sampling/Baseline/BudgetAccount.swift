@@ -97,8 +97,9 @@ struct BudgetAccount: Sendable {
   /// Takes out what traces cost that were left to the baseline.
   ///
   /// Those that are kept cost their size. But one that is many times larger than the mean would silence the
-  /// rest for long, or take what is limited for debts and be forgiven. So what exceeds `giantSize` mean traces
-  /// is paid by chance: by all such traces, kept or not, times the probability that they are kept with.
+  /// rest for long, or take what is limited for debts and be forgiven. So what exceeds `giantSize` mean
+  /// traces is paid by chance: by all such traces, kept or not, times the probability that they are kept
+  /// with.
   ///
   /// - Parameters:
   ///   - traces: how many.
@@ -181,8 +182,8 @@ struct BudgetAccount: Sendable {
 
   /// The scale for the traces of this interval.
   ///
-  /// Of what ten minutes keep, one percent is as good as nothing. The more that is, the gentler the pull: what
-  /// it does to weights costs precision.
+  /// Of what ten minutes keep, one percent is as good as nothing. The more that is, the gentler the pull:
+  /// what it does to weights costs precision.
   private var scaleNow: Int64 {
     let kept = Double(tracesNow) * Double(share) / Double(seconds) * 600
     return max(BudgetAccount.unit / 2, Int64(min(kept / 100, 1e15)))

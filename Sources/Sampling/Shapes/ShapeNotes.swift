@@ -4,16 +4,16 @@
 // without a parent, or whose parent never arrived, has an edge from nowhere. So it does not depend on the
 // order in which spans arrive, on how often a call is repeated, or on ids. A variant counts the repeats, too.
 // Parents may come later than their children, so edges are found when the window closes: until then a trace
-// has a note of 24 bytes for each span, wherever the span itself is by then. Notes are in chunks of four, so a
-// trace takes 104 bytes for each four spans that it has begun, and 8 bytes for its list.
+// has a note of 24 bytes for each span, wherever the span itself is by then. Notes are in chunks of four, so
+// a trace takes 104 bytes for each four spans that it has begun, and 8 bytes for its list.
 
 import OTLP
 
 /// The shape of a trace.
 struct TraceShape: Equatable {
   /// Identifies the set of edges. Two sets have the same number with a probability of 2^-64: among ten
-  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so that
-  /// all workers agree: a sender can make shapes collide, its own or one whose number it knows.
+  /// thousand shapes any two do with one of 3e-12, and then they share a rate. The hash has no secret, so
+  /// that all workers agree: a sender can make shapes collide, its own or one whose number it knows.
   var edges: UInt64
   /// Identifies the edges with the number of times that each occurs.
   var variant: UInt64

@@ -55,8 +55,11 @@ private final class Purse {
     #expect(first.bucket.level(at: .at(500)) == [1, 500_000_000])
     // A limit that was lowered since holds no more than its new value.
     let lower = Purse(RateLimit(perSecond: 1, burst: 4))
-    lower.bucket.restore([7, 999_999_999_999], at: .at(0))
+    lower.bucket.restore([7, 999_999_999], at: .at(0))
     #expect(lower.bucket.level(at: .at(0)) == [4, 0])
+    // One that a fleet's limit owed: this one owes nothing.
+    lower.bucket.restore([7, 1_999_999_999], at: .at(0))
+    #expect(lower.bucket.level(at: .at(0)) == [0, 0])
   }
 
   @Test func levelsOfOtherPoliciesAreOfNoEffect() {
