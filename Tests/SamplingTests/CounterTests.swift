@@ -9,7 +9,8 @@ import Testing
   @Test func everyCounterIsAdded() throws {
     var one = SamplerCounters()
     let scalars = Mirror(reflecting: one).children.count { $0.value is UInt64 }
-    #expect(MemoryLayout<SamplerCounters>.size == (scalars + 4) * 8, "two dictionaries and two lists come last")
+    // Two dictionaries and two lists come last.
+    #expect(MemoryLayout<SamplerCounters>.size == (scalars + 4) * 8)
     // Sound: the struct begins with that many integers.
     unsafe withUnsafeMutableBytes(of: &one) { bytes in
       for index in 0..<scalars {
