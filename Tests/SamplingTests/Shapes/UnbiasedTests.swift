@@ -35,8 +35,8 @@ import Testing
         }
       }
     }
-    // Of 38 services, 0.4 are expected. Sums of few heavy weights are skewed, so it is a few more; and seeds are
-    // the same for all keys, so the same services are.
+    // Of 38 services, 0.4 are expected. Sums of few heavy weights are skewed, so it is a few more; and seeds
+    // are the same for all keys, so the same services are.
     #expect(services == 38)
     #expect(far <= 3, "\(far) of \(services)")
   }
