@@ -320,8 +320,10 @@ extension Sampler {
     guard !verdict.isVetoed else { return }
     guard mayRecall(verdict) else { return counters.linkedOutOfReach += 1 }
     guard takeLinked() else { return }
-    let until = verdict.lastOffset
-    let status = requestRecall(past, 0, late: until, linked: reach)
+    // Whatever was read so far was dropped, also what redelivered its spans after its last record: none of it
+    // has been handed out, as the next owner would think of records after the request.
+    let late = max(verdict.lastOffset, nextOffset.map { Offset($0.value - 1) } ?? verdict.lastOffset)
+    let status = requestRecall(past, 0, late: late, linked: reach)
     guard case .requested = status else { return counters.linkedOutOfReach += 1 }
     counters.tracesLinked += 1
     setReach(reach, of: verdict.traceID)
@@ -329,7 +331,7 @@ extension Sampler {
       traceID: verdict.traceID, isKept: false, isFinal: false, trigger: .linked, matches: 0,
       threshold: .never, spanCount: 0, errorCount: 0, byteCount: 0, truncatedCount: 0, isLate: true,
       hasRoot: false, start: verdict.earliestStart, duration: 0, firstOffset: verdict.firstOffset,
-      lastOffset: until, openedAt: clock, decidedAt: verdictTime)
+      lastOffset: late, openedAt: clock, decidedAt: verdictTime)
     decision.recall = status
     decision.linked = reach
     var names = DecisionNames()

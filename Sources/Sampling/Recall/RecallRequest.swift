@@ -48,7 +48,7 @@ public struct RecallRequest: Equatable, Sendable {
   public var first: Offset
   /// The record with its last span before the late one.
   public var last: Offset
-  /// The record with the late span; that with its last span, if there is none.
+  /// The record with the late span; the last one that had been read when links reached it.
   public var late: Offset
   /// The policies that keep it, a bit each.
   public var matches: UInt64

@@ -355,9 +355,7 @@ struct Auditor {
     if twice > 0, !allowsRepeats { object("trace \(trace): \(twice) spans are kept more than once") }
     if verdict.isKept {
       let missing = facts.spans.subtracting(kept.keys).count
-      // A known fault: after a partition has changed hands, late spans of a trace that links recall may be
-      // missing. See docs/links.md, "Limits".
-      if missing > 0, revised.isEmpty || verdict.linked == nil {
+      if missing > 0 {
         object("trace \(trace) is kept, but \(missing) of its \(facts.spans.count) spans are missing")
       }
     } else if !kept.isEmpty {
