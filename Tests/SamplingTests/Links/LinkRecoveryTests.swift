@@ -108,6 +108,24 @@ import Testing
     #expect(try next.takeLinks().contains { $0.hops == 1 && $0.links.count == 1 })
   }
 
+  /// Spans that came twice were dropped both times: the next owner, which reads the second time again, must
+  /// not take them for handed out.
+  @Test func aRecallHasWhatCameTwice() throws {
+    let world = World.linked()
+    try world.send(.child(8, of: 0x99), at: 1000)
+    try world.send(.root(1, of: producer), .child(2, of: producer), at: 1000)
+    try world.send(.child(2, of: producer), at: 2000)
+    var verdicts = try restored(try world.pass(to: 20_000)) + world.takeLedger()
+    #expect(verdicts.map(\.isKept) == [false])
+    verdicts += try restored(
+      try world.send(TestSpan.root(3, of: consumer, .error).linking(to: producer), at: 21_000))
+    verdicts += try restored(try world.follow(try world.takeLinks()))
+    let next = try successor(of: world, verdicts)
+    #expect(next.offset == 0, "all is read again")
+    _ = try replay(world, into: next)
+    #expect(try next.recall().kept.map(\.id).sorted() == [1, 2])
+  }
+
   /// An entry was read while another worker owned the partition.
   @Test func whatIsKnownIsFollowedAfterRecovery() throws {
     let world = World.linked()

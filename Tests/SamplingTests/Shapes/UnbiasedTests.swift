@@ -35,10 +35,9 @@ import Testing
         }
       }
     }
-    // Of 38 services, 0.4 are expected. Sums of few heavy weights are skewed, so it is a few more; and seeds
-    // are the same for all keys, so the same services are.
+    // Of 38 services, 0.4 are expected; three would come by chance once in 150 times, and seeds are fixed.
     #expect(services == 38)
-    #expect(far <= 3, "\(far) of \(services)")
+    #expect(far <= 2, "\(far) of \(services)")
   }
 
   private enum Group: UInt64, CaseIterable {
@@ -47,7 +46,9 @@ import Testing
 
   private func sums(_ key: BaselineKey, _ group: Group) -> [String: Sum] {
     var sums: [String: Sum] = [:]
-    for seed in UInt64(1)...5 {
+    // With shapes of their own few others are kept, with heavy weights: their sum is skewed unless it is
+    // long.
+    for seed in UInt64(1)...(group == .ownShapes ? 60 : 5) {
       let first = group == .firsts || group == .ownShapes ? 0.5 : 0
       var baseline = shapeBaseline(0.2, key: key, first: first)
       baseline.isWithinBudget = group != .hardFloor
