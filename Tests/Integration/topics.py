@@ -60,8 +60,11 @@ class Broker:
         key: bytes | None = None,
         partition: int = -1,
         on_written: Callable[[Message], None] | None = None,
+        at: float | None = None,
     ) -> None:
-        """Passes one record to the producer; `flush` makes sure that it was written."""
+        """Passes one record to the producer; `flush` makes sure that it was written.
+
+        `at` is its timestamp in seconds since 1970, else it is now."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -69,7 +72,8 @@ class Broker:
             if on_written is not None:
                 on_written(message)
 
-        self.producer.produce(topic, value, key, partition, on_delivery=delivered)
+        milliseconds = 0 if at is None else int(at * 1000)
+        self.producer.produce(topic, value, key, partition, on_delivery=delivered, timestamp=milliseconds)
         self.producer.poll(0)
 
     def flush(self) -> None:
