@@ -8,18 +8,25 @@ import argparse
 import json
 import math
 import random
+import re
 import threading
 import time
+from base64 import b64encode
 from collections import defaultdict
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PAGES = Path(__file__).parents[2] / "Sources" / "CConsolePages" / "pages"
+# The one script within the document.
+INLINE = re.search(r"<script>(.*?)</script>", (PAGES / "index.html").read_text(), re.DOTALL)[1]
+INLINE_HASH = f"sha256-{b64encode(sha256(INLINE.encode()).digest()).decode()}"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'self' '{INLINE_HASH}'; "
+    "style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 HOUR = 3600 * 10**9

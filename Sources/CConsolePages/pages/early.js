@@ -1,13 +1,7 @@
-// Runs before anything is shown: applies the chosen theme. After the first paint, which requests would delay,
-// it asks for what the page needs: first its data, which are on their way then while its modules are loaded.
+// Runs when the document is parsed. After the first paint, which requests would delay, it asks for what the page
+// needs: first its data, which are on their way then while its modules are loaded.
 
 (() => {
-  try {
-    const chosen = localStorage.getItem("theme");
-    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
-  } catch {
-    // Storage may be forbidden; the system's theme serves.
-  }
   // Every module that a page is made of: one that is known early need not be found in another.
   const shared = ["app", "api", "dom", "format", "query"];
   const own = {
