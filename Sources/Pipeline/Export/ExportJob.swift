@@ -38,23 +38,6 @@ package struct ExportJob: ~Copyable, LaneJob {
     }
   }
 
-  /// A partition that is read.
-  private struct Position {
-    let id: PartitionID
-    /// Differs from that of the same partition's other assignments.
-    let epoch: UInt64
-    /// The next offset to read; nil before the first record of a partition without a commit.
-    var next: Offset?
-    /// The offset last committed by this lane.
-    var committed: Offset?
-    /// The largest timestamp.
-    var clock: Instant?
-    var pending = PendingRecords()
-
-    /// What may be committed.
-    var point: Offset? { pending.first ?? next }
-  }
-
   private static let troubleInterval = Interval.seconds(5)
 
   private let configuration: Configuration
@@ -63,8 +46,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   private let report: (LaneEvent) -> Void
   private var deadLetters: DeadLetterOutput
   private var record = ScannedRecord()
-  private var positions: [Position] = []
-  private var epochs: UInt64 = 0
+  private var positions = ReadPositions()
   private var batch = ExportBatch()
   /// Requests without an answer, by number.
   private var underWay: [UInt64: ExportBatch] = [:]
@@ -80,7 +62,6 @@ package struct ExportJob: ~Copyable, LaneJob {
   private var isDraining = false
   /// When it was last reported that the store fails, by the steady clock.
   private var troubleToldAt = Instant.distantPast
-  private var skipped = SkippedRecords()
   private var counters = ExportCounters()
   private var recordsRead: UInt64 = 0
   private var bytesRead: UInt64 = 0
@@ -105,24 +86,12 @@ package struct ExportJob: ~Copyable, LaneJob {
   package mutating func take(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
   ) throws(BrokerError) {
-    guard let index = positions.firstIndex(where: { $0.id == place.partition }) else {
-      return skipped.noteNotAssigned()
-    }
     // Those that no longer fit are read again once there is room; none after them may be taken before.
-    guard !isFull else {
+    if isFull, let index = positions.index(of: place.partition) {
       hasPassedOver = true
-      // Asked again, `auto.offset.reset` might say a later place.
-      if positions[index].next == nil { positions[index].next = place.offset }
-      return
+      return positions.begin(index, at: place.offset)
     }
-    if let next = positions[index].next, place.offset < next {
-      if let event = skipped.noteRepeated(place, before: next, at: moment.steady) { report(event) }
-      return
-    }
-    positions[index].next = place.offset.next
-    if let timestamp = place.timestamp {
-      positions[index].clock = max(positions[index].clock ?? timestamp, timestamp)
-    }
+    guard let index = positions.pass(place, at: moment.steady, report: report) else { return }
     recordsRead += 1
     bytesRead += UInt64(value?.byteCount ?? 0)
     if let malformed = check(value) {
@@ -247,11 +216,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   /// Notes what has become of a record, unless its partition has been released since.
   private mutating func settle(_ piece: ExportBatch.Piece, _ state: PendingRecords.State) {
     waitingBytes -= piece.range.count
-    guard
-      let index = positions.firstIndex(where: {
-        $0.id == piece.place.partition && $0.epoch == piece.epoch
-      })
-    else { return }
+    guard let index = positions.index(of: piece.place.partition, epoch: piece.epoch) else { return }
     positions[index].pending.note(piece.place.offset, state)
   }
 
@@ -283,14 +248,14 @@ package struct ExportJob: ~Copyable, LaneJob {
   private mutating func pauseOrResume(_ link: some BrokerLink) throws(BrokerError) {
     let mustPause = isDraining || hasPassedOver || isCrowded
     if mustPause, !isPaused {
-      try link.release(positions.map(\.id))
+      try link.release(positions.ids)
       isPaused = true
       hasPassedOver = false
       if !isDraining { counters.pauses += 1 }
     } else if isPaused, !isDraining, waitingBytes <= configuration.waitingBytesMax / 2,
       waitingRecords <= configuration.waitingRecordsMax / 2
     {
-      try link.resume(positions.map { ($0.id, $0.next) })
+      try link.resume(positions.places)
       isPaused = false
     }
   }
@@ -305,7 +270,7 @@ package struct ExportJob: ~Copyable, LaneJob {
 
   // MARK: Partitions
 
-  package var partitionIDs: [PartitionID] { positions.map(\.id) }
+  package var partitionIDs: [PartitionID] { positions.ids }
 
   package mutating func resume(
     _ partition: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
@@ -313,27 +278,21 @@ package struct ExportJob: ~Copyable, LaneJob {
     let offset = partition.committed??.offset
     // While paused it is only noted; it is read with the others.
     if !isPaused { try link.resume([(partition.id, offset)]) }
-    epochs += 1
-    positions.append(Position(id: partition.id, epoch: epochs, next: offset, committed: offset))
+    positions.add(partition.id, from: offset)
     report(.assigned(partition.id, from: offset, recordsAgain: 0, verdicts: 0))
     return true
   }
 
-  /// Moves past transaction markers at the log's end: no record would.
   package mutating func noteEnd(of id: PartitionID, at offset: Offset) {
     // Records that did not fit are before that end, and still have to be read.
-    guard !isFull, let index = positions.firstIndex(where: { $0.id == id }),
-      positions[index].next.map({ $0 < offset }) ?? true
-    else { return }
-    positions[index].next = offset
+    if !isFull { positions.passEnd(of: id, at: offset) }
   }
 
   package mutating func forget(_ ids: [PartitionID]) {
-    for position in positions where ids.contains(position.id) {
-      waitingBytes -= position.pending.heldBytes
-      waitingRecords -= position.pending.count
+    for pending in positions.remove(ids) {
+      waitingBytes -= pending.heldBytes
+      waitingRecords -= pending.count
     }
-    positions.removeAll { ids.contains($0.id) }
     // Requests with nobody's records any more must not hold up the others.
     for (number, batch) in underWay where !batch.pieces.contains(where: { isCurrent($0) }) {
       underWay[number] = nil
@@ -346,7 +305,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   }
 
   private func isCurrent(_ piece: ExportBatch.Piece) -> Bool {
-    positions.contains { $0.id == piece.place.partition && $0.epoch == piece.epoch }
+    positions.index(of: piece.place.partition, epoch: piece.epoch) != nil
   }
 
   /// What was answered since the last round counts too: partitions may be about to leave.
@@ -356,30 +315,18 @@ package struct ExportJob: ~Copyable, LaneJob {
   }
 
   package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
-    let time = Instant(nanoseconds: 0)
-    return positions.compactMap { position in
-      guard let next = position.point, all || position.committed != next else { return nil }
-      let point = CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time)
-      return (position.id, point)
-    }
+    positions.points(all: all)
   }
 
   package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
-    for (id, point) in points {
-      guard let index = positions.firstIndex(where: { $0.id == id }) else { continue }
-      positions[index].committed = point.safeOffset
-    }
+    positions.noteCommitted(points)
   }
 
   // MARK: Measures
 
   package func measured(by link: some BrokerLink) -> LaneMeasures {
     var all = LaneMeasures()
-    all.positions = positions.map { position in
-      PartitionPosition(
-        partition: position.id, next: position.point, end: link.knownEnd(of: position.id),
-        clock: position.clock)
-    }
+    all.positions = positions.measured(by: link)
     all.storeDurations = store.figures.durations
     return all
   }
@@ -390,7 +337,7 @@ package struct ExportJob: ~Copyable, LaneJob {
     snapshot.counters.bytesRead = bytesRead
     snapshot.counters.recordsMalformed = recordsMalformed
     snapshot.counters.spansRead = spansRead
-    snapshot.lane.add(skipped)
+    snapshot.lane.add(positions.skipped)
     snapshot.lane.export = counters
     let figures = store.figures
     snapshot.lane.export.retries = figures.retries

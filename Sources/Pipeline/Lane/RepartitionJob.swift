@@ -31,24 +31,12 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     }
   }
 
-  /// A partition that is read.
-  private struct Position {
-    let id: PartitionID
-    /// The next offset to read; nil before the first record of a partition without a commit.
-    var next: Offset?
-    /// The offset last committed by this lane.
-    var committed: Offset?
-    /// The largest timestamp.
-    var clock: Instant?
-  }
-
   private let configuration: Configuration
   private let report: (LaneEvent) -> Void
   private var decoder: InputDecoder
   private var deadLetters: DeadLetterOutput
   private var splitter: RecordSplitter
-  private var positions: [Position] = []
-  private var skipped = SkippedRecords()
+  private var positions = ReadPositions()
   private var recordsRead: UInt64 = 0
   private var bytesRead: UInt64 = 0
   private var recordsMalformed: UInt64 = 0
@@ -71,17 +59,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
   package mutating func take(
     _ place: RecordPlace, key: RawSpan?, value: RawSpan?, at moment: Moment, to link: some BrokerLink
   ) throws(BrokerError) {
-    guard let index = positions.firstIndex(where: { $0.id == place.partition }) else {
-      return skipped.noteNotAssigned()
-    }
-    if let next = positions[index].next, place.offset < next {
-      if let event = skipped.noteRepeated(place, before: next, at: moment.steady) { report(event) }
-      return
-    }
-    positions[index].next = place.offset.next
-    if let timestamp = place.timestamp {
-      positions[index].clock = max(positions[index].clock ?? timestamp, timestamp)
-    }
+    guard positions.pass(place, at: moment.steady, report: report) != nil else { return }
     recordsRead += 1
     var failure: BrokerError?
     var malformed: MalformedInput? = MalformedInput(.tombstone, at: 0)
@@ -128,52 +106,41 @@ package struct RepartitionJob: ~Copyable, LaneJob {
 
   // MARK: Partitions
 
-  package var partitionIDs: [PartitionID] { positions.map(\.id) }
+  package var partitionIDs: [PartitionID] { positions.ids }
 
   package mutating func resume(
     _ partition: inout WaitingPartition, at moment: Moment, from link: some BrokerLink
   ) throws(BrokerError) -> Bool {
     let offset = partition.committed??.offset
     try link.resume([(partition.id, offset)])
-    positions.append(Position(id: partition.id, next: offset))
+    positions.add(partition.id, from: offset)
     report(.assigned(partition.id, from: offset, recordsAgain: 0, verdicts: 0))
     return true
   }
 
-  /// Nothing waits for time to pass.
-  package mutating func noteEnd(of id: PartitionID, at offset: Offset) {}
+  package mutating func noteEnd(of id: PartitionID, at offset: Offset) {
+    positions.passEnd(of: id, at: offset)
+  }
 
   package mutating func forget(_ ids: [PartitionID]) {
-    positions.removeAll { ids.contains($0.id) }
+    _ = positions.remove(ids)
   }
 
   package mutating func flush(to link: some BrokerLink) {}
 
   package mutating func points(all: Bool, at wall: Instant) -> [(PartitionID, CommitPoint)] {
-    let time = Instant(nanoseconds: 0)
-    return positions.compactMap { position in
-      guard let next = position.next, all || position.committed != next else { return nil }
-      let point = CommitPoint(safeOffset: next, clockAtSafeOffset: time, highWater: next, clock: time)
-      return (position.id, point)
-    }
+    positions.points(all: all)
   }
 
   package mutating func noteCommitted(_ points: [(PartitionID, CommitPoint)], at wall: Instant) {
-    for (id, point) in points {
-      guard let index = positions.firstIndex(where: { $0.id == id }) else { continue }
-      positions[index].committed = point.safeOffset
-    }
+    positions.noteCommitted(points)
   }
 
   // MARK: Measures
 
   package func measured(by link: some BrokerLink) -> LaneMeasures {
     var all = LaneMeasures()
-    all.positions = positions.map { position in
-      PartitionPosition(
-        partition: position.id, next: position.next, end: link.knownEnd(of: position.id),
-        clock: position.clock)
-    }
+    all.positions = positions.measured(by: link)
     return all
   }
 
@@ -183,7 +150,7 @@ package struct RepartitionJob: ~Copyable, LaneJob {
     snapshot.counters.bytesRead = bytesRead
     snapshot.counters.recordsMalformed = recordsMalformed
     snapshot.counters.spansRead = splitter.spansRead
-    snapshot.lane.add(skipped)
+    snapshot.lane.add(positions.skipped)
     snapshot.lane.spans = splitter.recordsWritten
     snapshot.lane.deadLetters = deadLetters.letters
     snapshot.lane.deadLetterSpans = deadLetters.spans
