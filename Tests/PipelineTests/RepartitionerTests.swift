@@ -284,6 +284,19 @@ extension Lane where Job == RepartitionJob {
     #expect(Set(try broker.sampledSpans().keys) == Set((1...10).map { traceID($0) }))
   }
 
+  /// Markers of transactions at the log's end are behind the last record: without them the lag would stay.
+  @Test func theEndOfTheLogIsCommitted() throws {
+    let broker = MemoryBroker()
+    broker.append(tracesData([TestSpan(trace: 1, id: 1)]), at: at(0))
+    let link = MemoryLink(broker)
+    let repartitioner = repartitioner(link)
+    try repartitioner.run()
+    #expect(broker.commits.last == 1)
+    link.events = [.caughtUp(first, Offset(3))]
+    try repartitioner.run()
+    #expect(broker.commits.last == 3)
+  }
+
   @Test func aKilledOneResumesFromItsCommit() throws {
     let broker = MemoryBroker()
     for trace in 1...20 { broker.append(tracesData([TestSpan(trace: UInt64(trace), id: 1)]), at: at(0)) }
