@@ -200,7 +200,7 @@ extension Sampler {
     guard !recovery.isCollecting, case .past(let past) = find(share.traceID, index.hash(share.traceID)) else {
       return
     }
-    guard verdicts[past].isKept else { return reviewDropped(share.traceID, into: &effects) }
+    guard verdicts[past].isKept else { return reviewDecided(share.traceID, into: &effects) }
     // What head sampling has thinned is here by chance.
     guard !verdicts[past].isThinned else { return }
     if verdicts[past].threshold != .always, !verdicts[past].isTruncated {
@@ -209,15 +209,17 @@ extension Sampler {
         return tellLinks(of: share.traceID, hops: 0, into: &effects)
       }
     }
-    if hasNewLinks, let hops = hops(ofKept: past) { tellLinks(of: share.traceID, hops: hops, into: &effects) }
+    guard hasNewLinks else { return }
+    // They may be the first way that leads there, or a shorter one.
+    reviewDecided(share.traceID, into: &effects)
+    if let hops = hops(ofKept: past) { tellLinks(of: share.traceID, hops: hops, into: &effects) }
   }
 
-  /// Recalls a dropped trace if links reach it.
-  mutating func reviewDropped(_ traceID: TraceID, into effects: inout Effects) {
-    guard mayFollowLinks, case .past(let past) = find(traceID, index.hash(traceID)), !verdicts[past].isKept,
-      let reach = reach(of: traceID)
-    else { return }
-    recallLinked(past, reach, into: &effects)
+  /// Looks whether links reach a decided trace: a dropped one is recalled; through one that is kept, by
+  /// chance perhaps, others are reached.
+  mutating func reviewDecided(_ traceID: TraceID, into effects: inout Effects) {
+    guard mayFollowLinks, let reach = reach(of: traceID) else { return }
+    follow(reach, to: traceID, into: &effects)
   }
 
   /// How many hops away a decided trace is from one that policies keep; nil if its verdict does not spread.
@@ -277,7 +279,7 @@ extension Sampler {
     var reached: [(TraceID, LinkReach)] = []
     known.forEachLinked(at: clock) { reached.append(($0, $1)) }
     for (traceID, reach) in reached { follow(reach, to: traceID, into: &effects) }
-    for traceID in links?.traces ?? [] { reviewDropped(traceID, into: &effects) }
+    for traceID in links?.traces ?? [] { reviewDecided(traceID, into: &effects) }
     var next = table.opened.first
     while let slot = next {
       next = table.next(after: slot)

@@ -92,7 +92,7 @@ extension Sampler {
       if let verdict {
         counters.lookupsFound += 1
         follow(slot, verdict, into: &effects)
-        if hasLinks { reviewDropped(traceID, into: &effects) }
+        if hasLinks { reviewDecided(traceID, into: &effects) }
       } else if policies.program.certain(table[slot].facts).isKept {
         keepEarly(slot, .eager, into: &effects)
       } else if hasLinks {

@@ -144,4 +144,18 @@ import Testing
     #expect(followed.kept.map(\.id) == [3] && followed.written.contains { $0.recall == "requested" })
     #expect(try next.recall().kept.map(\.id) == [1])
   }
+
+  /// While another worker owned the partition, a trace was kept to which one links that chance has kept.
+  @Test func whatChanceHasKeptLeadsOnAfterRecovery() throws {
+    let world = World.linked { $0.sharesRandomness = false }
+    try world.send(.root(1, of: producer), at: 1000)
+    try world.send(TestSpan.root(2, of: TestSpan.lucky).linking(to: producer, 0x30), at: 1000)
+    let verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
+    let other = World.linked()
+    try other.send(.root(3, of: 0x30, .error), at: 1000)
+    let next = try successor(of: world, verdicts, knowing: try other.takeLinks())
+    _ = try replay(world, into: next)
+    _ = try next.follow([])
+    #expect(try spread(next)[0].kept.map(\.id) == [1])
+  }
 }

@@ -123,6 +123,18 @@ import Testing
     #expect(try spread(world)[0].kept.map(\.id) == [1])
   }
 
+  /// By a late span, what chance has kept links to a trace that policies keep: others are reached through it.
+  @Test func aLateLinkOfWhatChanceHasKeptLeadsOn() throws {
+    let world = World.linked { $0.sharesRandomness = false }
+    try world.send(.root(1, of: producer), at: 1000)
+    try world.send(TestSpan.root(2, of: TestSpan.lucky).linking(to: producer), at: 1000)
+    try world.pass(to: 40_000)
+    try world.send(.root(3, of: consumer, .error), at: 41_000)
+    #expect(try spread(world)[0].isEmpty)
+    try world.send(TestSpan.child(4, under: 2, of: TestSpan.lucky).linking(to: consumer), at: 42_000)
+    #expect(try spread(world)[0].kept.map(\.id) == [1])
+  }
+
   @Test func linksOfLateSpansCount() throws {
     let world = World.linked()
     try world.send(.root(1, of: producer), at: 1000)
