@@ -84,8 +84,8 @@ struct ConsolePage: Sendable {
     return ConsolePage(unchanged: self)
   }
 
-  /// What browsers may do with a page: nothing but show it with the console's own files, and run the script in
-  /// `index.html` that has this SHA-256.
+  /// What browsers may do with a page: nothing but show it with the console's own files, and run the script
+  /// in `index.html` that has this SHA-256.
   private static let policy =
     "default-src 'none'; script-src 'self' 'sha256-oFxE6myjX56sHjAv3XvL/E8MTKplwCeb2JuEsAHwmtI='; "
     + "style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
