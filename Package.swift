@@ -133,7 +133,7 @@ let package = Package(
     .testTarget(
       name: "ConsoleTests",
       dependencies: [
-        "Console", "Topology", "Pipeline", "Sampling", "CConsolePages",
+        "Console", "Topology", "Pipeline", "Sampling", "Exploration", "CConsolePages",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ],

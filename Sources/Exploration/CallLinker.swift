@@ -16,12 +16,37 @@ struct WaitingCall {
   var before: Double
   var duration: UInt64
   var isError: Bool
+  var kind: UInt8
+  /// Whether it is half of a call of which nobody has said yet that the other half is missing.
+  var isPending = false
 }
 
-/// Where a span was read: its service, and how many traces its own stands for.
+/// Where a span was read: its service, how many traces its own stands for, and what it says as the client of
+/// a call.
 struct CallOrigin {
   var service: UInt32
   var weight: Float
+  var duration: UInt64
+  var kind: UInt8
+  var isError: Bool
+  /// Whether the server that it calls was read.
+  var isAnswered = false
+
+  init(_ brief: SpanBrief, service: UInt32) {
+    self.service = service
+    weight = Float(brief.weight)
+    duration = brief.duration
+    kind = brief.kind
+    isError = brief.isError
+  }
+
+  /// Whether it is a client or a producer.
+  var isClient: Bool { kind == 3 || kind == 4 }
+
+  /// Whether it is the same span, read again.
+  func isRepeated(by other: CallOrigin) -> Bool {
+    service == other.service && duration == other.duration && kind == other.kind && isError == other.isError
+  }
 }
 
 /// Calls by the spans that they wait for. They are bounded; the oldest are forgotten.
@@ -35,17 +60,31 @@ private struct WaitingCalls {
     self.countMax = countMax
   }
 
-  /// Adds one whose service the caller has retained.
-  mutating func add(_ call: WaitingCall, for key: UInt64, _ names: inout NamePool) {
+  /// Adds one whose service the caller has retained. Returns those that leave, whose services the caller has
+  /// to release.
+  mutating func add(_ call: WaitingCall, for key: UInt64) -> [WaitingCall] {
+    var left: [WaitingCall] = []
     // What has been answered leaves its place in the order, which must not grow without bound either.
     while order.count > 0, count >= countMax || order.count > 4 * countMax {
       let oldest = order[order.start]
       order.removeFirst()
-      for call in take(oldest) { names.release(call.service) }
+      left += take(oldest)
     }
     if calls[key] == nil { order.append(key) }
     calls[key, default: []].append(call)
     count += 1
+    return left
+  }
+
+  /// Those that wait for a span and are pending, which they are no longer then.
+  mutating func settle(_ key: UInt64) -> [WaitingCall] {
+    guard let found = calls[key], found.contains(where: \.isPending) else { return [] }
+    calls[key] = found.map { call in
+      var settled = call
+      settled.isPending = false
+      return settled
+    }
+    return found.filter(\.isPending)
   }
 
   mutating func take(_ key: UInt64) -> [WaitingCall] {
@@ -65,7 +104,7 @@ struct CallLinker {
   private var ofLinks: WaitingCalls
   private let countMax: Int
 
-  private static let spanBytes = 48
+  private static let spanBytes = 80
   private static let waitingBytes = 160
 
   init(bytesMax: Int) {
@@ -86,7 +125,7 @@ struct CallLinker {
     return hash ^ hash >> 32
   }
 
-  /// Notes a span's service, which the caller has retained for it. Returns the calls that waited for it.
+  /// Notes a span, whose service the caller has retained for it. Returns the calls that waited for it.
   mutating func note(
     _ key: UInt64, _ origin: CallOrigin, _ names: inout NamePool
   ) -> [WaitingCall] {
@@ -108,12 +147,19 @@ struct CallLinker {
   /// Where a span was read.
   func origin(of key: UInt64) -> CallOrigin? { origins[key] }
 
-  /// Keeps a call until its other span arrives. The caller has retained its service.
-  mutating func wait(for other: UInt64, _ call: WaitingCall, _ names: inout NamePool) {
-    if call.linked == nil {
-      ofParents.add(call, for: other, &names)
-    } else {
-      ofLinks.add(call, for: other, &names)
-    }
+  /// The place among the spans read last that the next one takes, and the one that is forgotten for it; -1
+  /// while there is room.
+  var places: (next: Int, leaving: Int) { (order.end, origins.count >= countMax ? order.start : -1) }
+
+  /// Notes that the server was read that a client calls.
+  mutating func answer(_ key: UInt64) { origins[key]?.isAnswered = true }
+
+  /// Servers that wait for this client: each is named once.
+  mutating func settle(_ key: UInt64) -> [WaitingCall] { ofParents.settle(key) }
+
+  /// Keeps a call until its other span arrives. The caller has retained its service. Returns those that leave
+  /// for it, whose services the caller has to release.
+  mutating func wait(for other: UInt64, _ call: WaitingCall) -> [WaitingCall] {
+    call.linked == nil ? ofParents.add(call, for: other) : ofLinks.add(call, for: other)
   }
 }

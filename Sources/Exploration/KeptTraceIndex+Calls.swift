@@ -4,12 +4,16 @@ internal import OTLP
 
 extension KeptTraceIndex {
   /// Notes where a span was read, counts what waited for it, and its own call and links.
-  mutating func link(_ brief: SpanBrief, _ call: WaitingCall, _ links: Set<LinkedSpan>, _ minute: Int64) {
+  mutating func link(
+    _ brief: SpanBrief, _ call: WaitingCall, _ links: Set<LinkedSpan>, _ peer: CalledPeer?, _ minute: Int64
+  ) {
     names.retain(call.service)
     let key = CallLinker.key(brief.traceID, brief.spanID)
-    let origin = CallOrigin(service: call.service, weight: Float(brief.weight))
+    var origin = CallOrigin(brief, service: call.service)
+    // Zipkin's client and server may share an id: the other one has been read then.
+    origin.isAnswered = linker.origin(of: key) != nil
     for waiting in linker.note(key, origin, &names) {
-      count(waiting, from: origin, minute)
+      count(waiting, from: origin, key, minute)
       names.release(waiting.service)
     }
     if brief.parentID != 0 { join(CallLinker.key(brief.traceID, brief.parentID), call, minute) }
@@ -21,14 +25,20 @@ extension KeptTraceIndex {
       join(CallLinker.key(link.traceID, link.spanID), linking, minute)
       linking.before += 1
     }
+    guard graph.isCounting else { return }
+    noteInGraph(call, key, isRoot: brief.parentID == 0 && !origin.isAnswered, peer)
+    settleHalves()
   }
 
   private mutating func join(_ key: UInt64, _ call: WaitingCall, _ minute: Int64) {
-    if let origin = linker.origin(of: key) {
-      count(call, from: origin, minute)
-    } else {
-      names.retain(call.service)
-      linker.wait(for: key, call, &names)
+    if let origin = linker.origin(of: key) { return count(call, from: origin, key, minute) }
+    var waiting = call
+    waiting.isPending = graph.isCounting && call.linked == nil && (call.kind == 2 || call.kind == 5)
+    if waiting.isPending { halves.add(CallHalf(key: key, since: clock)) }
+    names.retain(call.service)
+    for left in linker.wait(for: key, waiting) {
+      if left.isPending { countUnpaired(left, isDropped: true) }
+      names.release(left.service)
     }
   }
 
@@ -57,11 +67,16 @@ extension KeptTraceIndex {
   }
 
   /// A call or a link from the service of `origin`, which was read at last.
-  private mutating func count(_ call: WaitingCall, from origin: CallOrigin, _ minute: Int64) {
-    guard origin.service != call.service else { return }
+  private mutating func count(
+    _ call: WaitingCall, from origin: CallOrigin, _ key: UInt64, _ minute: Int64
+  ) {
     var call = call
     // Whatever its kind is: some SDKs set none, and a job that continues a trace has an internal one.
-    if call.linked == nil, !call.isEntry { call.before = countEntry(call, minute) }
+    if origin.service != call.service, call.linked == nil, !call.isEntry {
+      call.before = countEntry(call, minute)
+    }
+    if call.linked == nil { countInGraph(call, from: origin, key) }
+    guard origin.service != call.service else { return }
     let number = calls.take(PairPool.Pair(first: origin.service, second: call.service), &names)
     var step = steps.removeValue(forKey: minute) ?? TrafficStep()
     let cell = UInt64(number) << 8 | UInt64(LatencyScale.number(of: call.duration))

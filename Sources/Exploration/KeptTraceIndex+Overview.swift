@@ -83,7 +83,7 @@ extension KeptTraceIndex {
   private func add(_ row: TraceRow, _ number: Int, to services: inout NumberedSums<ServiceSum>) {
     words.forEach(row.pairs, of: 2) { entry in
       let pair = pairs[entry.0]
-      guard pair.second != PairPool.entry else { return true }
+      guard PairPool.isName(pair.second) else { return true }
       let place = services.place(of: pair.first) {
         ServiceSum(
           service: KeptOverview.Service(

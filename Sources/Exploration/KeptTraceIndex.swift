@@ -51,6 +51,8 @@ public struct KeptTraceIndex: Sendable {
   var pairs: PairPool
   var calls: PairPool
   var linker: CallLinker
+  var graph: ServiceGraph
+  var halves: CallHalves
   /// By minutes since 1970.
   var steps: [Int64: TrafficStep] = [:]
   private var stepBytes = 0
@@ -95,12 +97,14 @@ public struct KeptTraceIndex: Sendable {
     pairs = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
     calls = PairPool(countMax: min(65_536, self.bytesMax / 8 / 256))
     linker = CallLinker(bytesMax: self.bytesMax / 8)
+    graph = ServiceGraph(bytesMax: self.bytesMax)
+    halves = CallHalves(bytesMax: self.bytesMax)
   }
 
   /// Memory in use.
   public var byteCount: Int {
     rows.byteCount + rows.count * KeptTraceIndex.numberBytes + words.byteCount + names.byteCount
-      + pairs.byteCount + calls.byteCount + linker.byteCount + stepBytes
+      + pairs.byteCount + calls.byteCount + linker.byteCount + graph.byteCount + halves.byteCount + stepBytes
   }
 
   /// How many traces it has.
@@ -167,9 +171,16 @@ public struct KeptTraceIndex: Sendable {
 
   // MARK: Spans
 
-  /// Adds a record of the topic of kept spans; `time` is the record's, in nanoseconds.
-  public mutating func add(spans value: RawSpan, at position: RecordPosition, time: Int64) {
+  /// Adds a record of the topic of kept spans.
+  ///
+  /// - Parameters:
+  ///   - time: the record's, in nanoseconds.
+  ///   - isPast: whether it was there before the index began to follow: the service graph leaves it out.
+  public mutating func add(
+    spans value: RawSpan, at position: RecordPosition, time: Int64, isPast: Bool = false
+  ) {
     clock = max(clock, time)
+    graph.isCounting = !isPast
     var briefs: [SpanBrief] = []
     guard reader.read(value, { briefs.append($0) }) else {
       unreadable += 1
@@ -209,6 +220,9 @@ public struct KeptTraceIndex: Sendable {
 
   private mutating func add(_ brief: SpanBrief, of record: RawSpan, to number: Int, time: Int64) {
     let service = names.take(brief.service)
+    // Its producer has sent it twice, or an exporter that got no answer.
+    let known = linker.origin(of: CallLinker.key(brief.traceID, brief.spanID))
+    if let known, known.isRepeated(by: CallOrigin(brief, service: service)) { return names.release(service) }
     let operation = names.take(brief.operation)
     let isDecided = rows[number].flags.contains(.isDecided)
     if !isDecided { rows[number].weight = brief.weight }
@@ -228,7 +242,7 @@ public struct KeptTraceIndex: Sendable {
     }
     record.forEachAttributeHash(of: brief) { rows[number].tags.insert($0) }
     let minute = time / KeptTraceIndex.minute
-    let before = steps[minute]?.byteCount ?? 0
+    let bytesBefore = steps[minute]?.byteCount ?? 0
     let info = PairInfo(count: 1, hasError: brief.isError, duration: brief.duration)
     let pair = pairs.take(PairPool.Pair(first: service, second: operation), &names)
     pairs.note(kind: brief.kind, of: pair)
@@ -241,12 +255,14 @@ public struct KeptTraceIndex: Sendable {
     pairs.release(pair, &names)
     var call = WaitingCall(
       trace: brief.traceID, isEntry: brief.isEntry, service: service, weight: brief.weight,
-      before: Double(spansBefore), duration: brief.duration, isError: brief.isError)
+      before: Double(spansBefore), duration: brief.duration, isError: brief.isError, kind: brief.kind)
     if brief.isEntry { call.before = countEntry(call, minute) }
-    link(brief, call, record.links(of: brief), minute)
+    let isClient = brief.kind == 3 || brief.kind == 4
+    let peer = isClient && graph.isCounting ? CalledPeer(of: brief, in: record) : nil
+    link(brief, call, record.links(of: brief), peer, minute)
     names.release(service)
     names.release(operation)
-    stepBytes += (steps[minute]?.byteCount ?? 0) - before
+    stepBytes += (steps[minute]?.byteCount ?? 0) - bytesBefore
   }
 
   /// Notes a span of a pair in the trace's list; returns how many there were before. The caller's use of the

@@ -119,7 +119,7 @@ struct PairPool {
     }
     guard numbers.count < countMax else { return PairPool.other }
     names.retain(pair.first)
-    if pair.second != PairPool.entry { names.retain(pair.second) }
+    if PairPool.isName(pair.second) { names.retain(pair.second) }
     let number: UInt32
     if let reused = free.popLast() {
       number = reused
@@ -138,6 +138,11 @@ struct PairPool {
 
   /// In place of an operation: the spans by which calls enter a service.
   static let entry = UInt32.max
+  /// In place of an operation: the spans by which a service calls what has no spans, such as a database.
+  static let exit = UInt32.max - 1
+
+  /// Whether the second of a pair is an operation or a service.
+  static func isName(_ second: UInt32) -> Bool { second < exit }
 
   mutating func retain(_ number: UInt32) {
     if number != PairPool.other { uses[Int(number)] += 1 }
@@ -150,7 +155,7 @@ struct PairPool {
     let pair = pairs[Int(number)]
     numbers[pair] = nil
     names.release(pair.first)
-    if pair.second != PairPool.entry { names.release(pair.second) }
+    if PairPool.isName(pair.second) { names.release(pair.second) }
     free.append(number)
   }
 

@@ -171,7 +171,7 @@ extension KeptTraceIndex {
       if let service = wanted.service, pair.first != service { return true }
       if let wantedPair = wanted.pair, entry.0 != wantedPair { return true }
       if wanted.service == nil, let operation = query.operation {
-        guard pair.second != PairPool.entry, names[pair.second] == operation else { return true }
+        guard PairPool.isName(pair.second), names[pair.second] == operation else { return true }
       }
       if query.areDurationsOfSpans {
         let duration = PairInfo(word: entry.1).duration
@@ -194,7 +194,7 @@ extension KeptTraceIndex {
     var services: [UInt32: Int] = [:]
     words.forEach(row.pairs, of: 2) { entry in
       let pair = pairs[entry.0]
-      if pair.second != PairPool.entry {
+      if PairPool.isName(pair.second) {
         services[pair.first, default: 0] += PairInfo(word: entry.1).count
       }
       return true
@@ -241,7 +241,7 @@ extension KeptTraceIndex {
   public func operationKinds(of service: String) -> [(name: String, kind: String)] {
     guard let first = names.find(service) else { return [] }
     var found: [(name: String, kind: String)] = []
-    for pair in pairs.inUse where pair.first == first && pair.second != PairPool.entry {
+    for pair in pairs.inUse where pair.first == first && PairPool.isName(pair.second) {
       for kind in pairs.find(pair).map({ pairs.kinds(of: $0) }) ?? [] {
         found.append((names[pair.second], SpanKind.jaegerName(kind) ?? ""))
       }
@@ -253,10 +253,10 @@ extension KeptTraceIndex {
   public func serviceNames() -> [(name: String, operations: [String])] {
     var found: [UInt32: Set<UInt32>] = [:]
     for pair in pairs.inUse {
-      if pair.second == PairPool.entry {
-        found[pair.first, default: []].formUnion([])
-      } else {
+      if PairPool.isName(pair.second) {
         found[pair.first, default: []].insert(pair.second)
+      } else {
+        found[pair.first, default: []].formUnion([])
       }
     }
     return found.map { service, operations in

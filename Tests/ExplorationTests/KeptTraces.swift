@@ -67,6 +67,8 @@ struct TestIndex {
   var index: KeptTraceIndex
   private var offset: Int64 = 0
   var time: Int64 = 1_700_000_000_000_000_000
+  /// Whether what is added was there before the index began to follow.
+  var isPast = false
 
   init(bytesMax: Int = 64 << 20, sharesRandomness: Bool = false) {
     index = KeptTraceIndex(
@@ -76,7 +78,8 @@ struct TestIndex {
   mutating func add(_ span: TestSpan) {
     offset += 1
     span.record.withRawBytes {
-      index.add(spans: $0, at: RecordPosition(.sampled, partition: 3, offset: offset), time: time)
+      index.add(
+        spans: $0, at: RecordPosition(.sampled, partition: 3, offset: offset), time: time, isPast: isPast)
     }
   }
 

@@ -136,6 +136,7 @@ public final class Explorer: Sendable {
   func answer(_ request: ConsoleRequest) -> ConsoleResponse? {
     switch request.path {
     case "/metrics": return metrics()
+    case "/metrics/service-graph": return serviceGraph()
     case "/livez": return ConsoleResponse(body: "ok\n")
     case "/readyz": return readiness
     case "/v1/status": return ConsoleResponse(json: status())

@@ -71,16 +71,16 @@ final class TopicFollowing: Sendable {
   func begin() {
     let topics = topology.topics
     thread("sampled") { [self] in
-      follow(topics.sampled, from: start) { kept, record, value in
+      follow(topics.sampled, from: start) { kept, record, value, isPast in
         value.withRawBytes {
           kept.traces.add(
             spans: $0, at: RecordPosition(.sampled, partition: record.partition, offset: record.offset),
-            time: record.timestamp?.nanoseconds ?? 0)
+            time: record.timestamp?.nanoseconds ?? 0, isPast: isPast)
         }
       }
     }
     thread("decisions") { [self] in
-      follow(topics.decisions.name, from: start) { kept, record, value in
+      follow(topics.decisions.name, from: start) { kept, record, value, _ in
         value.withRawBytes {
           kept.traces.add(
             decision: $0, at: RecordPosition(.decisions, partition: record.partition, offset: record.offset))
@@ -90,7 +90,7 @@ final class TopicFollowing: Sendable {
     if topology.topics.logs != nil {
       // Their key is their trace's id; those without a trace have none.
       thread("logs") { [self] in
-        follow(topics.sampledLogs, from: start) { kept, record, _ in
+        follow(topics.sampledLogs, from: start) { kept, record, _, _ in
           guard let id = record.key?.withRawBytes({ TraceID(key: $0) }), !id.isZero else { return }
           kept.traces.add(
             logsOf: id, at: RecordPosition(.logs, partition: record.partition, offset: record.offset))
@@ -100,7 +100,9 @@ final class TopicFollowing: Sendable {
     if topology.baseline != nil {
       // Compacted: its records are of the last intervals, whenever they were written.
       thread("stats") { [self] in
-        follow(topics.stats, from: nil) { kept, _, value in kept.arrivals?.add(value, now: Moment.now.wall) }
+        follow(topics.stats, from: nil) { kept, _, value, _ in
+          kept.arrivals?.add(value, now: Moment.now.wall)
+        }
       }
     }
     thread("lag") { [self] in followLag() }
@@ -129,16 +131,27 @@ final class TopicFollowing: Sendable {
     return !stopped
   }
 
+  /// Takes a record and its value, and whether it was in the topic before that was followed.
+  private typealias Taker = (inout KeptTraces, TopicRecord, [UInt8], Bool) -> Void
+
+  /// How far a topic was read, by partition.
+  private struct Progress {
+    /// The next offset.
+    var next: [Int32: Int64] = [:]
+    /// Where each log ended when it was found; nil before.
+    var past: [Int32: Int64]?
+    var latest: Instant?
+
+    /// Whether a record was there when the topic was found. All records of a later partition are new.
+    func isPast(_ record: TopicRecord) -> Bool { record.offset < past?[record.partition] ?? 0 }
+  }
+
   /// Reads a topic and follows it. After an error it begins again where it was.
-  private func follow(
-    _ topic: String, from start: Instant?,
-    _ take: @escaping (inout KeptTraces, TopicRecord, [UInt8]) -> Void
-  ) {
-    var positions: [Int32: Int64] = [:]
-    var latest = start
+  private func follow(_ topic: String, from start: Instant?, _ take: @escaping Taker) {
+    var progress = Progress(latest: start)
     repeat {
       do {
-        try readOn(topic, from: latest, &positions, &latest, take)
+        try readOn(topic, &progress, take)
       } catch {
         note("'\(topic)': \(error)")
       }
@@ -146,39 +159,40 @@ final class TopicFollowing: Sendable {
   }
 
   /// Reads until it is stopped, or the topic has more partitions.
-  private func readOn(
-    _ topic: String, from start: Instant?, _ positions: inout [Int32: Int64], _ latest: inout Instant?,
-    _ take: (inout KeptTraces, TopicRecord, [UInt8]) -> Void
-  ) throws {
+  private func readOn(_ topic: String, _ progress: inout Progress, _ take: Taker) throws {
     var stretch = TopicStretch(topic: topic)
     stretch.follows = true
-    stretch.from = start.map { .time($0) }
+    stretch.from = progress.latest.map { .time($0) }
     let whole = Topology.tailSampling(topology)
     let reader = try StretchReader(stretch, of: whole)
     defer { reader.abandon() }
     // A log that ends before what was read of it is another one, or has lost some of it.
-    for (partition, end) in reader.ends where end < positions[partition] ?? 0 {
+    for (partition, end) in reader.ends where end < progress.next[partition] ?? 0 {
       note("'\(topic)': partition \(partition) is shorter than it was: what is in it now is read")
-      positions[partition] = nil
+      progress.next[partition] = nil
+      progress.past?[partition] = nil
     }
+    progress.past = progress.past ?? reader.ends
     var checked = ContinuousClock.now
     while !stopped {
       var records: [TopicRecord] = []
       try reader.read { record in
-        guard record.offset >= positions[record.partition] ?? 0 else { return true }
-        positions[record.partition] = record.offset + 1
+        guard record.offset >= progress.next[record.partition] ?? 0 else { return true }
+        progress.next[record.partition] = record.offset + 1
         records.append(record)
         return records.count < TopicFollowing.batchRecords
       }
       for turn in stride(from: 0, to: records.count, by: TopicFollowing.turnRecords) {
         index.withLock { kept in
           for record in records[turn..<min(turn + TopicFollowing.turnRecords, records.count)] {
-            if let value = record.value { take(&kept, record, value) }
+            if let value = record.value { take(&kept, record, value, progress.isPast(record)) }
           }
         }
       }
       // Partitions are read in the order of time, nearly: a minute covers what is out of order.
-      if latest != nil, let time = records.last?.timestamp { latest = time - .seconds(60) }
+      if progress.latest != nil, let time = records.last?.timestamp {
+        progress.latest = time - .seconds(60)
+      }
       state.withLock {
         $0.records += UInt64(records.count)
         $0.shares[topic] = reader.shareOfBacklog
