@@ -35,7 +35,7 @@ struct BucketTable: Sendable {
   init(unit: UInt64) {
     let exponent = 63 - unit.leadingZeroBitCount
     let bounds = BucketTable.begins.enumerated().map { number, begin in
-      let bound = UInt128(begin) * UInt128(unit) >> UInt128(exponent)
+      let bound = (UInt128(begin) * UInt128(unit)) >> UInt128(exponent)
       // Those at two and above are at half as much, one power of two earlier.
       return bound >> 64 == 0
         ? (mantissa: UInt64(bound), number: number) : (mantissa: UInt64(bound >> 1), number: number - 32)
