@@ -229,7 +229,9 @@ public struct Sampler: ~Copyable {
       return error
     }
     if metrics.isUsed {
-      countSpans(of: &reading.record, value, at: offset)
+      reading.record.resources.withSpan { resources in
+        reading.record.spans.withSpan { countSpans($0, of: resources, in: value, at: offset) }
+      }
       if offset < recovery.samplesFrom { return nil }
     }
     let (isWhole, isSingle) = (reading.record.isWhole, reading.record.isSingleTrace)

@@ -139,7 +139,7 @@ struct LedgerWriter {
 extension TextOutput {
   /// Appends a varint. There must be room for eight bytes more than it takes.
   @inline(__always)
-  fileprivate mutating func append(varint value: UInt64) {
+  mutating func append(varint value: UInt64) {
     if value < 1 << 7 { return append(UInt8(truncatingIfNeeded: value)) }
     if value < 1 << 14 { return append(word: value & 0x7f | 0x80 | (value >> 7) << 8, count: 2) }
     var rest = value

@@ -1,4 +1,4 @@
-// Exponential histograms: which bucket a value is in, and the buckets of one histogram.
+// Exponential histograms: which bucket a duration is in, and the buckets of one histogram.
 //
 // Bucket i at scale s has the values above 2^(i / 2^s), up to and including 2^((i + 1) / 2^s). A histogram
 // begins with the largest scale, the narrowest buckets. Once its values need more than 160 of them,
@@ -10,123 +10,161 @@
 
 import Invariants
 
-/// Finds buckets at the largest scale, without a logarithm: the same on every machine.
+/// Finds the buckets of durations at the largest scale, by integers alone: no logarithm, no division, the
+/// same on every machine.
+///
+/// A duration is 2^e times a mantissa from 1 to 2. From one power of two to the next, bounds of buckets are
+/// at the same mantissas, whatever the unit is, and 32 buckets further on.
 struct BucketTable: Sendable {
   /// The largest scale: 32 buckets for each power of two, each 2.2 % wide, so that 160 of them reach from a
   /// value to its 32-fold. Most histograms of durations need that much, and would be joined from a larger
   /// scale again in each interval.
   static let scaleMax = 5
 
-  /// The one that all samplers use.
-  static let shared = BucketTable()
+  /// What a 64th of the mantissas has. A bucket is wider than that, so no more than one begins in it.
+  private struct Step {
+    /// Mantissas above this one are a bucket further on.
+    var bound: UInt64
+    /// The bucket of the others, if the duration is at least one nanosecond, and less than two.
+    var bucket: Int
+  }
 
-  /// For each 256th of the values between two powers of two: in the low eight bits, how many buckets begin
-  /// before it; above them, where the next one begins. A bucket is wider than a 256th of its power of two, so
-  /// no more than one begins in each.
-  private let steps: [UInt64]
+  private let steps: [Step]
 
-  init() {
-    var begun = 0
-    steps = (0..<256 as Range<UInt64>).map { part in
-      while begun < BucketTable.begins.count, BucketTable.begins[begun] < part << 44 { begun += 1 }
-      let next = begun < BucketTable.begins.count ? BucketTable.begins[begun] : 1 << 52
-      return next << 8 | UInt64(begun)
+  /// - Parameter unit: the nanoseconds in one of the unit that values are given in.
+  init(unit: UInt64) {
+    let exponent = 63 - unit.leadingZeroBitCount
+    let bounds = BucketTable.begins.enumerated().map { number, begin in
+      let bound = (UInt128(begin) * UInt128(unit)) >> UInt128(exponent)
+      // Those at two and above are at half as much, one power of two earlier.
+      return bound >> 64 == 0
+        ? (mantissa: UInt64(bound), number: number) : (mantissa: UInt64(bound >> 1), number: number - 32)
+    }
+    .sorted { $0.mantissa < $1.mantissa }
+    steps = (0..<64 as Range<UInt64>).map { part in
+      let start = 1 << 63 | part << 57
+      let next = bounds.first { $0.mantissa >= start }
+      let bucket = (next?.number ?? bounds[0].number + 32) - 1
+      let isHere = next.map { $0.mantissa - start < 1 << 57 } ?? false
+      return Step(bound: isHere ? next?.mantissa ?? .max : .max, bucket: bucket - 32 * exponent)
     }
   }
 
-  /// The bucket of `value`, which is positive, finite and no subnormal number.
+  /// The bucket of a duration above zero, in nanoseconds.
+  ///
+  /// Exact for those below 2^60, which is 36 years.
   @inline(__always)
-  func bucket(of value: Double) -> Int32 {
-    let bits = value.bitPattern
-    let fraction = bits & 0x000f_ffff_ffff_ffff
-    let step = steps[Int(truncatingIfNeeded: fraction >> 44)]
-    // Sound: an exponent has eleven bits, and there are 32 buckets for each.
-    let exponent = Int32(truncatingIfNeeded: bits >> 52) &- 1023
-    let begun = Int32(truncatingIfNeeded: step & 0xff) &+ (step >> 8 < fraction ? 1 : 0)
-    return exponent << Int32(BucketTable.scaleMax) &+ begun &- 1
+  func bucket(of duration: UInt64) -> Int32 {
+    let zeros = duration.leadingZeroBitCount
+    // The highest bit is set.
+    let mantissa = duration &<< UInt64(truncatingIfNeeded: zeros)
+    let step = steps[Int(truncatingIfNeeded: mantissa &>> 57 & 63)]
+    // Sound: there are 64 powers of two, and 32 buckets for each.
+    let bucket = (63 &- zeros) &<< BucketTable.scaleMax &+ step.bucket &+ (mantissa > step.bound ? 1 : 0)
+    return Int32(truncatingIfNeeded: bucket)
   }
 
-  /// 2^(n/32), for n from 0 to 31: the 52 bits of its fraction, rounded down. What is above a bound that is
-  /// no binary fraction is above it rounded down, and the other way round.
+  /// 2^(n/32) · 2^63, for n from 0 to 31, rounded down. What is above a bound that is no binary fraction is
+  /// above it rounded down, and the other way round. Times a unit, the errors are in the last four bits of a
+  /// mantissa, which durations below 2^60 do not have.
   private static let begins: [UInt64] = [
-    0x0_0000_0000_0000, 0x0_59b0_d315_8574, 0x0_b558_6cf9_890f, 0x1_1301_d012_5b50, 0x1_72b8_3c7d_517a,
-    0x1_d487_3168_b9aa, 0x2_387a_6e75_6238, 0x2_9e9d_f51f_dee1, 0x3_06fe_0a31_b715, 0x3_71a7_373a_a9ca,
-    0x3_dea6_4c12_3422, 0x4_4e08_6061_892d, 0x4_bfda_d536_2a27, 0x5_342b_569d_4f81, 0x5_ab07_dd48_5429,
-    0x6_247e_b03a_5584, 0x6_a09e_667f_3bcc, 0x7_1f75_e8ec_5f73, 0x7_a114_73eb_0186, 0x8_2589_994c_ce12,
-    0x8_ace5_422a_a0db, 0x9_3737_b0cd_c5e4, 0x9_c491_82a3_f090, 0xa_5503_b23e_255c, 0xa_e89f_995a_d3ad,
-    0xb_7f76_f2fb_5e46, 0xc_199b_dd85_529c, 0xc_b720_dcef_9069, 0xd_5818_dcfb_a487, 0xd_fc97_337b_9b5e,
-    0xe_a4af_a2a4_90d9, 0xf_5076_5b6e_4540,
+    0x8000_0000_0000_0000, 0x82cd_8698_ac2b_a1d7, 0x85aa_c367_cc48_7b14, 0x8898_0e80_92da_8527,
+    0x8b95_c1e3_ea8b_d6e6, 0x8ea4_398b_45cd_53c0, 0x91c3_d373_ab11_c336, 0x94f4_efa8_fef7_0961,
+    0x9837_f051_8db8_a96f, 0x9b8d_39b9_d54e_5538, 0x9ef5_3260_91a1_11ad, 0xa270_4303_0c49_6818,
+    0xa5fe_d6a9_b151_38ea, 0xa9a1_5ab4_ea7c_0ef8, 0xad58_3eea_42a1_4ac6, 0xb123_f581_d2ac_258f,
+    0xb504_f333_f9de_6484, 0xb8fb_af47_62fb_9ee9, 0xbd08_a39f_580c_36be, 0xc12c_4cca_6670_9456,
+    0xc567_2a11_5506_dadd, 0xc9b9_bd86_6e2f_27a2, 0xce24_8c15_1f84_80e3, 0xd2a8_1d91_f12a_e45a,
+    0xd744_fcca_d69d_6af4, 0xdbfb_b797_daf2_3755, 0xe0cc_deec_2a94_e111, 0xe5b9_06e7_7c83_48a8,
+    0xeac0_c6e7_dd24_392e, 0xefe4_b99b_dcda_f5cb, 0xf525_7d15_2486_cc2c, 0xfa83_b2db_722a_033a,
   ]
 }
 
-/// The buckets of a histogram that are in use. Their counts are in a list shared by many histograms.
-struct BucketRange {
+/// The histogram of one series.
+///
+/// What it costs to count a duration decides what metrics cost: the counts are in place, and the first and
+/// the last bucket in use are found from the shortest and the longest duration when they are needed.
+struct DurationHistogram {
   /// At most so many buckets.
   static let countMax = 160
 
-  /// The first bucket and the last; none if the last is before the first.
-  private(set) var low = Int32.max
-  private(set) var high = Int32.min
+  /// Durations.
+  private(set) var count: UInt64 = 0
+  /// Those of them that are zero. They have no bucket.
+  private(set) var zeroCount: UInt64 = 0
+  /// The sum of all, in nanoseconds. 2^64 durations fit.
+  private(set) var sum: UInt128 = 0
+  /// The shortest above zero, and the longest.
+  private var least = UInt64.max
+  private(set) var most: UInt64 = 0
+  /// The bucket whose count is the first: far from all buckets before the first duration.
+  private var first = Int32.max
   /// By how much the scale is less than the largest.
   private var shift: Int32 = 0
+  /// Of the buckets from `first` on. A bucket elsewhere moves them.
+  private var counts = InlineArray<160, UInt32>(repeating: 0)
+
+  /// The shortest, in nanoseconds.
+  var shortest: UInt64 { zeroCount > 0 ? 0 : least }
 
   /// The scale.
   var scale: Int { BucketTable.scaleMax - Int(shift) }
 
-  /// How many buckets are between the first and the last, both included.
-  var count: Int { low <= high ? Int(high - low) + 1 : 0 }
-
-  /// The place of a bucket among 160 counts: they go around in a circle.
-  ///
-  /// Sound: buckets are within 2^16 of zero, and the sum is a multiple of 160 above that.
+  /// Counts a duration in nanoseconds.
   @inline(__always)
-  private static func place(_ bucket: Int32) -> Int {
-    Int(UInt32(truncatingIfNeeded: bucket &+ 160 << 12) % UInt32(countMax))
+  mutating func add(_ duration: UInt64, _ table: borrowing BucketTable) {
+    count &+= 1
+    guard duration > 0 else { return zeroCount &+= 1 }
+    sum &+= UInt128(duration)
+    if duration < least { least = duration }
+    if duration > most { most = duration }
+    let bucket = table.bucket(of: duration)
+    // One comparison: as an unsigned number, a place before the first is too large.
+    let place = UInt32(bitPattern: bucket &>> shift &- first)
+    guard place < UInt32(DurationHistogram.countMax) else { return widen(to: bucket, table) }
+    // Sound: `SpanMetrics.spansMax`.
+    counts[Int(place)] &+= 1
   }
 
-  /// Counts a value.
-  ///
-  /// - Parameters:
-  ///   - bucket: its bucket at the largest scale.
-  ///   - counts: the histogram's own 160 counts are at `base`, all zero before the first value.
-  @inline(__always)
-  mutating func add(_ bucket: Int32, to counts: inout MutableSpan<UInt32>, at base: Int) {
-    let own = bucket &>> shift
-    if own < low || own > high { widen(to: bucket, &counts, at: base) }
-    counts[base &+ BucketRange.place(bucket &>> shift)] += 1
-  }
-
+  /// Counts a duration whose bucket at the largest scale has no place yet.
   @inline(never)
-  private mutating func widen(to bucket: Int32, _ counts: inout MutableSpan<UInt32>, at base: Int) {
-    let own = bucket &>> shift
-    if low > high { (low, high) = (own, own) }
+  private mutating func widen(to bucket: Int32, _ table: borrowing BucketTable) {
+    // With the new one.
+    let (low, high) = (table.bucket(of: least), table.bucket(of: most))
     var halvings: Int32 = 0
-    while max(high, own) >> halvings - min(low, own) >> halvings >= BucketRange.countMax { halvings += 1 }
-    if halvings > 0 { join(halvings, &counts, at: base) }
-    low = min(low, own >> halvings)
-    high = max(high, own >> halvings)
-  }
-
-  /// Joins neighbours, two by two, so many times.
-  private mutating func join(_ halvings: Int32, _ counts: inout MutableSpan<UInt32>, at base: Int) {
-    // 64 powers of two, from a nanosecond to the longest duration, fit at scale 1.
-    invariant(shift + halvings < 16, "no scale is small enough")
-    var joined = InlineArray<160, UInt32>(repeating: 0)
-    let first = low >> halvings
-    for bucket in low...high {
-      let place = base + BucketRange.place(bucket)
-      joined[Int(bucket >> halvings - first)] += counts[place]
-      counts[place] = 0
+    while high &>> (shift &+ halvings) &- low &>> (shift &+ halvings) >= DurationHistogram.countMax {
+      halvings &+= 1
+      // 64 powers of two fit at scale 1.
+      invariant(shift &+ halvings < 16, "no scale is small enough")
     }
-    low = first
-    high >>= halvings
-    shift += halvings
-    for bucket in low...high { counts[base + BucketRange.place(bucket)] = joined[Int(bucket - low)] }
+    let newShift = shift &+ halvings
+    let (newLow, newHigh) = (low &>> newShift, high &>> newShift)
+    // As much room on either side.
+    let newFirst = newLow &- (Int32(DurationHistogram.countMax) &- 1 &- (newHigh &- newLow)) / 2
+    if first != .max { move(to: newFirst, joining: halvings, low &>> shift, high &>> shift) }
+    (first, shift) = (newFirst, newShift)
+    counts[Int(bucket &>> newShift &- newFirst)] &+= 1
   }
 
-  /// Calls `body` with the count of each bucket, from the first to the last.
-  func forEach(in counts: [UInt32], at base: Int, _ body: (UInt32) -> Void) {
-    guard low <= high else { return }
-    for bucket in low...high { body(counts[base + BucketRange.place(bucket)]) }
+  /// Moves the counts to their places if `newFirst` is the first bucket, and joins neighbours, two by two, so
+  /// many times. None that is not zero is outside of `low` and `high`.
+  private mutating func move(to newFirst: Int32, joining halvings: Int32, _ low: Int32, _ high: Int32) {
+    var moved = InlineArray<160, UInt32>(repeating: 0)
+    var place = max(0, low &- first)
+    let end = min(Int32(DurationHistogram.countMax), high &- first &+ 1)
+    while place < end {
+      moved[Int((first &+ place) &>> halvings &- newFirst)] &+= counts[Int(place)]
+      place &+= 1
+    }
+    counts = moved
   }
+
+  /// The first bucket in use and the last, at the scale; nil if all durations are zero.
+  func bucketsInUse(_ table: BucketTable) -> ClosedRange<Int32>? {
+    guard most > 0 else { return nil }
+    return table.bucket(of: least) &>> shift...table.bucket(of: most) &>> shift
+  }
+
+  /// How many are in `bucket`, one of those in use.
+  @inline(__always)
+  func count(of bucket: Int32) -> UInt32 { counts[Int(bucket &- first)] }
 }

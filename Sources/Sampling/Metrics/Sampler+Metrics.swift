@@ -28,31 +28,30 @@ public struct CountingPoint: Equatable, Sendable {
 
 extension Sampler {
   /// Counts the spans of the record being read.
-  ///
-  /// The record is `inout` although it does not change: otherwise the call would copy it.
   @inline(never)
-  mutating func countSpans(of record: inout ScannedRecord, _ bytes: RawSpan, at offset: Offset) {
-    if let next = metrics.next, offset < next { return }
-    if metrics.next == nil { metrics.next = offset }
+  mutating func countSpans(
+    _ spans: Span<SpanView>, of resources: Span<ResourceView>, in bytes: RawSpan, at offset: Offset
+  ) {
+    if let next = metrics.next {
+      if offset < next { return }
+    } else {
+      metrics.next = offset
+    }
     let beyondLimit = counters.servicesBeyondLimit
-    record.spans.withSpan { spans in
-      var (place, resource, service) = (0, UInt32.max, NameID.none)
-      while place < spans.count {
-        if spans[place].resource != resource {
-          resource = spans[place].resource
-          service = countedService(of: record.resources[Int(resource)], in: bytes)
-        }
-        let next = metrics.countKnown(spans, from: place, of: service, in: bytes)
-        if next == place {
-          let isOwn = metrics.countNew(spans[place], of: service, in: bytes, mayAdd: mayAddSeries)
-          if !isOwn { counters.spansCountedTogether += 1 }
-        }
-        place = max(next, place + 1)
-      }
+    var place = 0
+    while place < spans.count {
+      let resource = spans[place].resource
+      let service = countedService(of: resources[Int(resource)], in: bytes)
+      place = metrics.countKnown(spans, from: place, of: service, in: bytes)
+      guard place < spans.count, spans[place].resource == resource else { continue }
+      let isOwn = metrics.countNew(spans[place], of: service, in: bytes, mayAdd: mayAddSeries)
+      if !isOwn { counters.spansCountedTogether += 1 }
+      place += 1
     }
     // They are counted when the spans are sampled.
     counters.servicesBeyondLimit = beyondLimit
-    counters.spansCounted += UInt64(record.spans.count)
+    counters.spansCounted += UInt64(spans.count)
+    metrics.spanCount += spans.count
   }
 
   /// Whether there is memory for another series. Past half of the tables' memory about a thousand of them are
@@ -121,6 +120,7 @@ extension Sampler {
   }
 
   /// The service that spans count for: a resource without one has the name that others may give themselves.
+  @inline(__always)
   private mutating func countedService(of resource: ResourceView, in bytes: RawSpan) -> NameID {
     let service = findService(of: resource, in: bytes)
     return service == .none ? unknownService : service

@@ -16,9 +16,9 @@ extension SpanMetrics {
 
   /// The service of resources that name none, as the OpenTelemetry resource conventions have it.
   static let unknownService = "unknown_service"
-  private static let kinds = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
+  fileprivate static let kinds = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
     .map { "SPAN_KIND_\($0)" }
-  private static let statuses = ["UNSET", "OK", "ERROR"].map { "STATUS_CODE_\($0)" }
+  fileprivate static let statuses = ["UNSET", "OK", "ERROR"].map { "STATUS_CODE_\($0)" }
 
   /// Passes everything counted to `body`: `MetricsData` of at most `bytesMax` bytes, at least if that is
   /// 12,000, and how many series each has. Services, and the series of each, come in the order in which they
@@ -26,65 +26,91 @@ extension SpanMetrics {
   func forEachRecord(
     _ stretch: Stretch, services: NameTable, bytesMax: Int, _ body: (_ record: [UInt8], _ series: Int) -> Void
   ) {
-    var firstOfService: [NameID: Int] = [:]
-    let places = series.indices.map { slot in
-      // What is beyond the limit comes last.
-      guard !series[slot].isOverflow else { return (first: Int.max, slot: slot) }
-      let first = firstOfService[series[slot].service] ?? slot
-      firstOfService[series[slot].service] = first
-      return (first: first, slot: slot)
-    }
+    var writer = PointWriter(self, stretch)
     var slots: [Int] = []
-    var size = 0
-    for place in places.sorted(by: { ($0.first, $0.slot) < ($1.first, $1.slot) }) {
-      let own = sizeMax(of: place.slot, services)
+    var (size, service, serviceCount) = (0, UInt64.max, 0)
+    for slot in slotsByService() {
+      if series[slot].key >> 16 != service {
+        service = series[slot].key >> 16
+        serviceCount = withServiceName(of: slot, services) { $0.byteCount }
+      }
+      // The most that it takes: its name twice, its service three times, its buckets of five bytes each, and
+      // everything of constant size.
+      let own =
+        withName(of: slot) { 2 * $0.byteCount } + 3 * serviceCount
+        + 5 * (bucketsInUse(of: slot)?.count ?? 0) + 900
       if size + own > bytesMax, !slots.isEmpty {
-        body(record(of: slots, stretch, services), slots.count)
+        body(record(of: slots, size, &writer, services), slots.count)
         (slots, size) = ([], 0)
       }
-      slots.append(place.slot)
+      slots.append(slot)
       size += own
     }
-    if !slots.isEmpty { body(record(of: slots, stretch, services), slots.count) }
+    if !slots.isEmpty { body(record(of: slots, size, &writer, services), slots.count) }
   }
 
-  /// The most bytes that a series takes: its name twice, its service three times, its buckets of five bytes
-  /// each, and everything of constant size.
-  private func sizeMax(of slot: Int, _ services: NameTable) -> Int {
-    let texts = 2 * name(of: slot).utf8.count + 3 * serviceName(of: slot, services).utf8.count
-    return texts + 5 * series[slot].buckets.count + 900
+  /// All slots: those of a service one after the other, and what is beyond the limit last.
+  private func slotsByService() -> [Int] {
+    // Services have small numbers. A place for those without one comes first.
+    let places = series.map { $0.isOverflow ? 0 : Int($0.service.slot &+ 1) }
+    var last = [Int](repeating: -1, count: (places.max() ?? 0) + 1)
+    var next = [Int](repeating: -1, count: series.count)
+    var firsts: [Int] = []
+    for slot in series.indices where !series[slot].isOverflow {
+      let before = last[places[slot]]
+      if before < 0 { firsts.append(slot) } else { next[before] = slot }
+      last[places[slot]] = slot
+    }
+    var slots: [Int] = []
+    slots.reserveCapacity(series.count)
+    for first in firsts {
+      var slot = first
+      while slot >= 0 {
+        slots.append(slot)
+        slot = next[slot]
+      }
+    }
+    return slots + series.indices.filter { series[$0].isOverflow }
   }
 
-  private func serviceName(of slot: Int, _ services: NameTable) -> String {
+  private func withServiceName<Result>(
+    of slot: Int, _ services: NameTable, _ body: (RawSpan) -> Result
+  ) -> Result {
     let service = series[slot].service
-    guard service != .none else { return SpanMetrics.unknownService }
-    return services.withBytes(of: service) { SpanMetrics.text($0.copied()) }
+    guard service != .none else { return Array(SpanMetrics.unknownService.utf8).withRawBytes(body) }
+    return services.withBytes(of: service) { SpanMetrics.withText($0, body) }
   }
 
-  /// A name as text. What is not UTF-8 is repaired, and told apart by a hash of its bytes (FNV-1a): otherwise
-  /// two names could be one, and two points of a record the same series.
-  static func text(_ bytes: some Collection<UInt8>) -> String {
-    if let text = String(validating: bytes, as: UTF8.self) { return text }
-    let hash = bytes.reduce(0x811c_9dc5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
-    return String(decoding: bytes, as: UTF8.self) + "#" + Hexadecimal.text(UInt64(hash), digits: 8)
+  /// Lends a name as text. What is not UTF-8 is repaired, and told apart by a hash of its bytes (FNV-1a):
+  /// otherwise two names could be one, and two points of a record the same series.
+  static func withText<Result>(_ bytes: RawSpan, _ body: (RawSpan) -> Result) -> Result {
+    if bytes.isASCII { return body(bytes) }
+    let copy = bytes.copied()
+    if String(validating: copy, as: UTF8.self) != nil { return body(bytes) }
+    let hash = copy.reduce(0x811c_9dc5 as UInt32) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+    let text = String(decoding: copy, as: UTF8.self) + "#" + Hexadecimal.text(UInt64(hash), digits: 8)
+    return Array(text.utf8).withRawBytes(body)
   }
 
-  private func record(of slots: [Int], _ stretch: Stretch, _ services: NameTable) -> [UInt8] {
-    var writer = WireWriter()
+  private func record(
+    of slots: [Int], _ sizeMax: Int, _ points: inout PointWriter, _ services: NameTable
+  ) -> [UInt8] {
+    var writer = WireWriter(capacity: sizeMax)
     var rest = slots[...]
     while let first = rest.first {
       let (service, isOverflow) = (series[first].service, series[first].isOverflow)
       let run = rest.prefix { series[$0].service == service && series[$0].isOverflow == isOverflow }
       rest = rest.dropFirst(run.count)
-      let name = isOverflow ? nil : serviceName(of: first, services)
+      let name = isOverflow ? nil : withServiceName(of: first, services) { $0.copied() }
+      points.startService(name)
       writer.message(MetricsDataField.resourceMetrics) { resource in
         resource.message(ResourceSpansField.resource) { own in
           if let name { own.attribute(ResourceField.attributes, "service.name", name) }
-          own.attribute(ResourceField.attributes, "tailrace.partition", Int64(stretch.partition.value))
+          own.attribute(ResourceField.attributes, "tailrace.partition", points.partition)
         }
         resource.message(MetricsDataField.scopeMetrics) { scope in
           scope.message(ScopeSpansField.scope) { $0.stringField(ScopeField.name, "tailrace") }
-          write(run, name, stretch, to: &scope)
+          write(run, &points, to: &scope)
         }
       }
     }
@@ -92,20 +118,11 @@ extension SpanMetrics {
   }
 
   /// Writes the two metrics of one service.
-  private func write(
-    _ slots: ArraySlice<Int>, _ service: String?, _ stretch: Stretch, to scope: inout WireWriter
-  ) {
+  private func write(_ slots: ArraySlice<Int>, _ points: inout PointWriter, to scope: inout WireWriter) {
     scope.message(MetricsDataField.metrics) { metric in
       metric.stringField(MetricField.name, "traces.span.metrics.calls")
       metric.message(MetricField.sum) { sum in
-        for slot in slots {
-          sum.message(SumField.dataPoints) { point in
-            writeAttributes(NumberPointField.attributes, of: slot, service, stretch, to: &point)
-            point.fixed64Field(NumberPointField.start, stretch.since.unixNanoseconds)
-            point.fixed64Field(NumberPointField.time, stretch.end.unixNanoseconds)
-            point.fixed64Field(NumberPointField.integer, series[slot].count)
-          }
-        }
+        for slot in slots { points.writeCalls(of: slot, in: self, to: &sum) }
         sum.varintField(SumField.temporality, SumField.delta)
         sum.varintField(SumField.isMonotonic, 1)
       }
@@ -114,57 +131,173 @@ extension SpanMetrics {
       metric.stringField(MetricField.name, "traces.span.metrics.duration")
       metric.stringField(MetricField.unit, configuration.unit.rawValue)
       metric.message(MetricField.exponentialHistogram) { histogram in
-        for slot in slots {
-          histogram.message(SumField.dataPoints) { point in
-            writeAttributes(HistogramPointField.attributes, of: slot, service, stretch, to: &point)
-            writeDurations(of: slot, stretch, to: &point)
-          }
-        }
+        for slot in slots { points.writeDurations(of: slot, in: self, to: &histogram) }
         histogram.varintField(SumField.temporality, SumField.delta)
       }
     }
   }
+}
 
-  private func writeAttributes(
-    _ field: UInt32, of slot: Int, _ service: String?, _ stretch: Stretch, to point: inout WireWriter
-  ) {
-    // Here too: Prometheus makes no labels of a resource, and all partitions would be one series.
-    point.attribute(field, "tailrace.partition", Int64(stretch.partition.value))
-    guard let service else { return point.attribute(field, "otel.metric.overflow", true) }
-    point.attribute(field, "service.name", service)
-    point.attribute(field, "span.name", name(of: slot))
-    point.attribute(field, "span.kind", SpanMetrics.kinds[series[slot].kind])
-    point.attribute(field, "status.code", SpanMetrics.statuses[series[slot].status])
+/// Writes points. What many of them have in common is encoded once.
+private struct PointWriter {
+  /// The attributes of the points of one metric: a name's in between.
+  private struct Attributes {
+    let field: UInt32
+    /// Those of the service and the partition.
+    var common: [UInt8] = []
+    let kinds: [[UInt8]]
+    let statuses: [[UInt8]]
+
+    init(_ field: UInt32) {
+      self.field = field
+      kinds = SpanMetrics.kinds.map { Attributes.encoded(field, "span.kind", $0) }
+      statuses = SpanMetrics.statuses.map { Attributes.encoded(field, "status.code", $0) }
+    }
+
+    private static func encoded(_ field: UInt32, _ key: String, _ text: String) -> [UInt8] {
+      var writer = WireWriter()
+      writer.attribute(field, key, Array(text.utf8))
+      return writer.bytes
+    }
+
+    mutating func startService(_ service: [UInt8]?, _ partition: Int64) {
+      var writer = WireWriter()
+      // Here too: Prometheus makes no labels of a resource, and all partitions would be one series.
+      writer.attribute(field, "tailrace.partition", partition)
+      if let service {
+        writer.attribute(field, "service.name", service)
+      } else {
+        writer.attribute(field, "otel.metric.overflow", true)
+      }
+      common = writer.bytes
+    }
+
+    /// Bytes of room for all of them: an attribute has five lengths and tags besides its key and value.
+    func room(name: Int) -> Int { common.count + name + 256 }
+
+    func append(_ kind: Int, _ status: Int, _ name: RawSpan, to out: inout TextOutput) {
+      common.withRawBytes { out.append($0) }
+      let count = UInt64(name.byteCount)
+      let value = 1 + count.varintBytes + count
+      out.append(varint: UInt64(field) << 3 | UInt64(WireType.lengthDelimited.rawValue))
+      out.append(varint: 12 + value.varintBytes + value)
+      out.append("\u{0a}\u{09}span.name\u{12}")
+      out.append(varint: value)
+      out.append("\u{0a}")
+      out.append(varint: count)
+      out.append(name)
+      kinds[kind].withRawBytes { out.append($0) }
+      statuses[status].withRawBytes { out.append($0) }
+    }
   }
 
-  private func writeDurations(of slot: Int, _ stretch: Stretch, to point: inout WireWriter) {
-    let one = series[slot]
-    let unit = configuration.unit.nanoseconds
-    point.fixed64Field(HistogramPointField.start, stretch.since.unixNanoseconds)
-    point.fixed64Field(HistogramPointField.time, stretch.end.unixNanoseconds)
-    point.fixed64Field(HistogramPointField.count, one.count)
-    point.fixed64Field(HistogramPointField.sum, (Double(one.sum) / unit).bitPattern)
-    point.varintField(HistogramPointField.scale, Int64(one.buckets.scale).zigzag)
-    if one.zeroCount > 0 { point.fixed64Field(HistogramPointField.zeroCount, one.zeroCount) }
-    if one.buckets.count > 0 {
-      point.message(HistogramPointField.positive) { positive in
-        positive.varintField(BucketsField.offset, Int64(one.buckets.low).zigzag)
-        positive.message(BucketsField.counts) { counts in
-          forEachBucket(of: slot) { counts.varint(UInt64($0)) }
-        }
+  let partition: Int64
+  private let since: UInt64
+  private let end: UInt64
+  private let unit: Double
+  private var calls = Attributes(NumberPointField.attributes)
+  private var durations = Attributes(HistogramPointField.attributes)
+  /// The point being written, and its counts.
+  private var point: [UInt8] = []
+  private var packed: [UInt8] = []
+
+  init(_ metrics: SpanMetrics, _ stretch: SpanMetrics.Stretch) {
+    partition = Int64(stretch.partition.value)
+    (since, end) = (stretch.since.unixNanoseconds, stretch.end.unixNanoseconds)
+    unit = Double(metrics.configuration.unit.nanoseconds)
+  }
+
+  /// The points that follow are of this service; nil for the one point of all that is beyond the limit.
+  mutating func startService(_ service: [UInt8]?) {
+    calls.startService(service, partition)
+    durations.startService(service, partition)
+  }
+
+  mutating func writeCalls(of slot: Int, in metrics: SpanMetrics, to sum: inout WireWriter) {
+    startPoint(of: slot, calls, in: metrics) { [since, end] out in
+      out.append(NumberPointField.start, fixed64: since)
+      out.append(NumberPointField.time, fixed64: end)
+      out.append(NumberPointField.integer, fixed64: metrics.series[slot].durations.count)
+    }
+    point.withRawBytes { sum.bytesField(SumField.dataPoints, $0) }
+  }
+
+  /// Starts a point with a series' attributes and up to 100 bytes more.
+  private mutating func startPoint(
+    of slot: Int, _ attributes: Attributes, in metrics: SpanMetrics, _ body: (inout TextOutput) -> Void
+  ) {
+    point.removeAll(keepingCapacity: true)
+    guard !metrics.series[slot].isOverflow else {
+      return point.appendText(room: attributes.room(name: 0) + 100) { out in
+        attributes.common.withRawBytes { out.append($0) }
+        body(&out)
       }
     }
-    if let exemplar = one.exemplar {
-      point.message(HistogramPointField.exemplars) { written in
-        written.fixed64Field(ExemplarField.time, exemplar.end)
-        written.fixed64Field(ExemplarField.double, (Double(exemplar.duration) / unit).bitPattern)
-        written.bytesField(ExemplarField.spanID, exemplar.spanID.bigEndianBytes)
-        written.bytesField(
-          ExemplarField.traceID, exemplar.traceID.high.bigEndianBytes + exemplar.traceID.low.bigEndianBytes)
+    let (kind, status) = (metrics.series[slot].kind, metrics.series[slot].status)
+    metrics.withName(of: slot) { name in
+      point.appendText(room: attributes.room(name: name.byteCount) + 100) { out in
+        attributes.append(kind, status, name, to: &out)
+        body(&out)
       }
     }
-    point.fixed64Field(HistogramPointField.least, (Double(one.least) / unit).bitPattern)
-    point.fixed64Field(HistogramPointField.most, (Double(one.most) / unit).bitPattern)
+  }
+
+  mutating func writeDurations(of slot: Int, in metrics: SpanMetrics, to histogram: inout WireWriter) {
+    startPoint(of: slot, durations, in: metrics) { [since, end, unit] out in
+      let durations = metrics.series[slot].durations
+      out.append(HistogramPointField.start, fixed64: since)
+      out.append(HistogramPointField.time, fixed64: end)
+      out.append(HistogramPointField.count, fixed64: durations.count)
+      let sum = durations.sum >> 64 == 0 ? Double(UInt64(durations.sum)) : Double(durations.sum)
+      out.append(HistogramPointField.sum, fixed64: (sum / unit).bitPattern)
+      out.append(varint: UInt64(HistogramPointField.scale) << 3)
+      out.append(varint: Int64(durations.scale).zigzag)
+      if durations.zeroCount > 0 {
+        out.append(HistogramPointField.zeroCount, fixed64: durations.zeroCount)
+      }
+    }
+    if let buckets = metrics.bucketsInUse(of: slot) { writeBuckets(buckets, of: slot, in: metrics) }
+    if let exemplar = metrics.series[slot].exemplar { write(exemplar) }
+    let durations = metrics.series[slot].durations
+    point.appendText(room: 32) { [unit] out in
+      out.append(HistogramPointField.least, fixed64: (Double(durations.shortest) / unit).bitPattern)
+      out.append(HistogramPointField.most, fixed64: (Double(durations.most) / unit).bitPattern)
+    }
+    point.withRawBytes { histogram.bytesField(SumField.dataPoints, $0) }
+  }
+
+  private mutating func writeBuckets(_ buckets: ClosedRange<Int32>, of slot: Int, in metrics: SpanMetrics) {
+    packed.removeAll(keepingCapacity: true)
+    packed.appendText(room: 5 * buckets.count + 8) { out in
+      var bucket = buckets.lowerBound
+      while bucket <= buckets.upperBound {
+        out.append(varint: UInt64(metrics.series[slot].durations.count(of: bucket)))
+        bucket &+= 1
+      }
+    }
+    let offset = Int64(buckets.lowerBound).zigzag
+    let count = UInt64(packed.count)
+    point.appendText(room: packed.count + 64) { [packed] out in
+      out.append(varint: UInt64(HistogramPointField.positive) << 3 | 2)
+      out.append(varint: 2 + offset.varintBytes + count.varintBytes + count)
+      out.append(varint: UInt64(BucketsField.offset) << 3)
+      out.append(varint: offset)
+      out.append(varint: UInt64(BucketsField.counts) << 3 | 2)
+      out.append(varint: count)
+      packed.withRawBytes { out.append($0) }
+    }
+  }
+
+  private mutating func write(_ exemplar: SpanMetrics.Exemplar) {
+    var writer = WireWriter()
+    writer.message(HistogramPointField.exemplars) { written in
+      written.fixed64Field(ExemplarField.time, exemplar.end)
+      written.fixed64Field(ExemplarField.double, (Double(exemplar.duration) / unit).bitPattern)
+      written.bytesField(ExemplarField.spanID, exemplar.spanID.bigEndianBytes)
+      written.bytesField(
+        ExemplarField.traceID, exemplar.traceID.high.bigEndianBytes + exemplar.traceID.low.bigEndianBytes)
+    }
+    point += writer.bytes
   }
 }
 
@@ -180,9 +313,39 @@ extension UInt64 {
   }
 }
 
+extension RawSpan {
+  /// Whether all bytes are below 0x80.
+  fileprivate var isASCII: Bool {
+    var bits: UInt64 = 0
+    var offset = 0
+    while byteCount &- offset >= 8 {
+      bits |= word(at: offset)
+      offset &+= 8
+    }
+    while offset < byteCount {
+      bits |= UInt64(byte(at: offset))
+      offset &+= 1
+    }
+    return bits & 0x8080_8080_8080_8080 == 0
+  }
+}
+
+extension UInt64 {
+  /// How many bytes it takes as a varint.
+  fileprivate var varintBytes: UInt64 { UInt64(Swift.max(1, (64 - leadingZeroBitCount + 6) / 7)) }
+}
+
+extension TextOutput {
+  @inline(__always)
+  fileprivate mutating func append(_ field: UInt32, fixed64 value: UInt64) {
+    append(varint: UInt64(field) << 3 | UInt64(WireType.fixed64.rawValue))
+    append(word: value, count: 8)
+  }
+}
+
 extension WireWriter {
-  fileprivate mutating func attribute(_ field: UInt32, _ key: String, _ text: String) {
-    attribute(field, key) { $0.stringField(AnyValueField.string, text) }
+  fileprivate mutating func attribute(_ field: UInt32, _ key: String, _ text: [UInt8]) {
+    attribute(field, key) { $0.bytesField(AnyValueField.string, text) }
   }
 
   fileprivate mutating func attribute(_ field: UInt32, _ key: String, _ truth: Bool) {

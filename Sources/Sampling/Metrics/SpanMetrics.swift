@@ -22,21 +22,14 @@ struct SpanMetrics {
 
   /// One series: spans of the same service, name, kind and status.
   struct Series {
+    /// Identifies it.
+    fileprivate let digest: UInt64
+    /// How long its spans lasted, and how many there are.
+    fileprivate(set) var durations = DurationHistogram()
     /// Service, kind and status: see `key`.
     let key: UInt64
     /// Where the name is among the bytes of all names.
-    fileprivate let nameOffset: Int
-    fileprivate let nameCount: Int
-    /// The buckets of durations above zero.
-    fileprivate(set) var buckets = BucketRange()
-    /// Spans.
-    fileprivate(set) var count: UInt64 = 0
-    /// Those of them that lasted no time.
-    fileprivate(set) var zeroCount: UInt64 = 0
-    /// The sum of all durations, the shortest and the longest, in nanoseconds. 2^64 durations fit the sum.
-    fileprivate(set) var sum: UInt128 = 0
-    fileprivate(set) var least = UInt64.max
-    fileprivate(set) var most: UInt64 = 0
+    fileprivate let name: Range<Int>
     /// A span that is kept, if one was offered.
     fileprivate(set) var exemplar: Exemplar?
 
@@ -48,35 +41,21 @@ struct SpanMetrics {
     var status: Int { Int(truncatingIfNeeded: key & 0xff) }
     /// Whether it has all spans beyond the limit of series.
     var isOverflow: Bool { key == SpanMetrics.overflowKey }
-
-    @inline(__always)
-    fileprivate mutating func add(
-      _ duration: UInt64, _ rule: borrowing Rule, to counts: inout MutableSpan<UInt32>, at base: Int
-    ) {
-      count &+= 1
-      sum &+= UInt128(duration)
-      least = min(least, duration)
-      most = max(most, duration)
-      guard duration > 0 else { return zeroCount &+= 1 }
-      buckets.add(rule.table.bucket(of: Double(duration) / rule.unit), to: &counts, at: base)
-    }
   }
 
   /// What tells series and buckets apart.
   fileprivate struct Rule {
-    let table = BucketTable.shared
+    let table: BucketTable
     let seed: HashSeed
-    /// Nanoseconds.
-    let unit: Double
     let nameBytesMax: Int
-    /// Names of eight bytes up to this many are two words, which may overlap.
-    let twoWordsMax: Int
+    /// Names of eight bytes up to 16 are two words, which may overlap: how many lengths these are.
+    let twoWordLengths: Int
 
     init(_ configuration: SpanMetricsConfiguration, seed: HashSeed, nameBytesMax: Int) {
       self.seed = seed
-      unit = configuration.unit.nanoseconds
+      table = BucketTable(unit: configuration.unit.nanoseconds)
       self.nameBytesMax = nameBytesMax
-      twoWordsMax = min(16, nameBytesMax)
+      twoWordLengths = max(0, min(16, nameBytesMax) - 7)
     }
 
     /// Identifies a series: two of them have the same digest once in 2^64 times.
@@ -84,10 +63,17 @@ struct SpanMetrics {
     /// Source: one step of wyhash, as in `HashSeed`.
     @inline(__always)
     func digest(_ name: ByteRange, _ key: UInt64, in bytes: RawSpan) -> UInt64 {
+      // Sound: both have 32 bits.
       let (offset, count) = (Int(name.offset), Int(name.count))
-      guard count >= 8, count <= twoWordsMax else { return longDigest(name, key, in: bytes) }
-      let last = bytes.word(at: offset &+ count &- 8)
-      return digest(bytes.word(at: offset), last, key, count)
+      let end = offset &+ count
+      guard UInt(bitPattern: count &- 8) < UInt(bitPattern: twoWordLengths), end <= bytes.byteCount else {
+        return longDigest(name, key, in: bytes)
+      }
+      // Sound: the name has eight bytes at least, and all of them are in `bytes`. Loads need no alignment,
+      // and every bit pattern is a UInt64.
+      let first = unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+      let last = unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: end &- 8, as: UInt64.self)
+      return digest(first, last, key, count)
     }
 
     @inline(never)
@@ -108,27 +94,77 @@ struct SpanMetrics {
     @inline(__always)
     func count(
       _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan,
-      _ digests: borrowing [UInt64], _ index: borrowing HashIndex, _ series: inout [Series],
-      _ counts: inout [UInt32]
+      _ index: borrowing SeriesIndex, _ series: inout [Series]
     ) -> Int {
       let resource = spans[start].resource
       var place = start
       var series = series.mutableSpan
-      var counts = counts.mutableSpan
       while place < spans.count, spans[place].resource == resource {
+        // A kind or a status that OTLP does not know is none of a known series.
         let key = SpanMetrics.key(service, spans[place].kind, spans[place].status)
         let digest = digest(spans[place].name, key, in: bytes)
-        guard let slot = index.find(SpanMetrics.hash(digest), where: { digests[$0] == digest }) else { break }
-        series[slot].add(spans[place].duration, self, to: &counts, at: slot &* BucketRange.countMax)
+        guard let slot = index.find(digest, in: series) else { break }
+        series[slot].durations.add(spans[place].duration, table)
         place &+= 1
       }
       return place
     }
+  }
 
-    /// Counts a span of the series in `slot`.
-    func count(_ duration: UInt64, in series: inout [Series], _ counts: inout [UInt32], _ slot: Int) {
-      var counts = counts.mutableSpan
-      series[slot].add(duration, self, to: &counts, at: slot * BucketRange.countMax)
+  /// Finds series by their digests: open addressing with linear probing, no more than half full.
+  ///
+  /// `HashIndex` has hashes of its own, so that deleting and growing don't touch the table. Here nothing is
+  /// deleted, and a digest is in the very line of memory that is changed next.
+  fileprivate struct SeriesIndex {
+    /// Slots; `free` where there is none.
+    private var slots: [UInt32] = Array(repeating: free, count: 64)
+    /// Greater than any slot.
+    private static let free = UInt32.max
+
+    var byteCount: Int { slots.capacity * 4 }
+
+    /// The slot of the series with this digest, or nil.
+    @inline(__always)
+    func find(_ digest: UInt64, in series: borrowing MutableSpan<Series>) -> Int? {
+      let mask = slots.count &- 1
+      var place = Int(truncatingIfNeeded: digest) & mask
+      while true {
+        let slot = Int(slots[place])
+        guard slot < series.count else { return nil }
+        if series[slot].digest == digest { return slot }
+        place = (place &+ 1) & mask
+      }
+    }
+
+    /// The same for one series.
+    func find(_ digest: UInt64, in series: inout [Series]) -> Int? {
+      let series = series.mutableSpan
+      return find(digest, in: series)
+    }
+
+    /// Adds the last of the series.
+    mutating func insertLast(of series: [Series]) {
+      if series.count * 2 > slots.count {
+        slots = Array(repeating: SeriesIndex.free, count: slots.count * 2)
+        for slot in series.indices where !series[slot].isOverflow { place(slot, of: series[slot].digest) }
+      } else {
+        place(series.count - 1, of: series[series.count - 1].digest)
+      }
+    }
+
+    private mutating func place(_ slot: Int, of digest: UInt64) {
+      var place = Int(truncatingIfNeeded: digest) & (slots.count - 1)
+      while slots[place] != SeriesIndex.free { place = (place + 1) & (slots.count - 1) }
+      slots[place] = UInt32(slot)
+    }
+
+    /// Forgets all. Room is kept for `capacity` series, if that is not much less than there was.
+    mutating func removeAll(capacity: Int) {
+      if slots.count > 8 * max(64, capacity) {
+        self = SeriesIndex()
+      } else {
+        for place in slots.indices { slots[place] = SeriesIndex.free }
+      }
     }
   }
 
@@ -144,15 +180,11 @@ struct SpanMetrics {
   var reader: ScannedRecord?
   /// In the order in which they came.
   private(set) var series: [Series] = []
-  /// What identifies each series.
-  private var digests: [UInt64] = []
-  /// For each series 160, and zeros.
-  private var bucketCounts: [UInt32] = []
   private var names: [UInt8] = []
-  private var index = HashIndex()
+  private var index = SeriesIndex()
   private var overflow: Int?
   /// All spans counted.
-  private(set) var spanCount = 0
+  var spanCount = 0
   /// How many pieces of kept traces are passed over after one that gave no exemplar, and how many still are.
   private var pause = 0
   private var passedOver = 0
@@ -179,8 +211,8 @@ struct SpanMetrics {
   /// Bytes of memory in use.
   var byteCount: Int {
     guard isUsed else { return 0 }
-    return series.capacity * MemoryLayout<Series>.stride + digests.capacity * 8 + bucketCounts.capacity * 4
-      + names.capacity + index.byteCount + (reader?.byteCount ?? 0)
+    return series.capacity * MemoryLayout<Series>.stride + names.capacity + index.byteCount
+      + (reader?.byteCount ?? 0)
   }
 
   // MARK: Counting
@@ -191,55 +223,53 @@ struct SpanMetrics {
   mutating func countKnown(
     _ spans: Span<SpanView>, from start: Int, of service: NameID, in bytes: RawSpan
   ) -> Int {
-    let place = rule.count(spans, from: start, of: service, in: bytes, digests, index, &series, &bucketCounts)
-    spanCount &+= place &- start
-    return place
+    rule.count(spans, from: start, of: service, in: bytes, index, &series)
   }
 
-  /// Counts a span of a series that is not known. Returns false if its series is beyond the limit: then it
-  /// counts as one of many.
+  /// Counts a span of a series that is not known, or whose kind or status is not. Returns false if its series
+  /// is beyond the limit: then it counts as one of many.
   ///
   /// - Parameter mayAdd: whether there is memory for another series.
   @inline(never)
   mutating func countNew(_ span: SpanView, of service: NameID, in bytes: RawSpan, mayAdd: Bool) -> Bool {
-    let key = SpanMetrics.key(service, span.kind, span.status)
-    let slot = add(span.name, key, in: bytes, mayAdd: mayAdd)
-    rule.count(span.duration, in: &series, &bucketCounts, slot)
-    spanCount &+= 1
+    let slot = find(span, of: service, in: bytes) ?? add(span, of: service, in: bytes, mayAdd: mayAdd)
+    let table = rule.table
+    series[slot].durations.add(span.duration, table)
     return slot != overflow
   }
 
-  /// The lower 16 bits have kind and status; what OTLP does not know counts as not given.
+  /// The lower 16 bits have kind and status.
   @inline(__always)
   fileprivate static func key(_ service: NameID, _ kind: UInt8, _ status: SpanStatus) -> UInt64 {
-    let facts = UInt64(kind <= 5 ? kind : 0) << 8 | UInt64(status == .other ? 0 : status.rawValue)
-    return UInt64(service.slot) << 16 | facts
+    UInt64(service.slot) << 16 | UInt64(kind) << 8 | UInt64(status.rawValue)
   }
 
-  @inline(__always)
-  fileprivate static func hash(_ digest: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: digest >> 32) }
+  /// The key of a span's series: what OTLP does not know counts as not given.
+  private static func key(_ span: SpanView, _ service: NameID) -> UInt64 {
+    key(service, span.kind <= 5 ? span.kind : 0, span.status == .other ? .unset : span.status)
+  }
 
-  private mutating func add(_ name: ByteRange, _ key: UInt64, in bytes: RawSpan, mayAdd: Bool) -> Int {
+  /// The series of a span, if it is known.
+  private mutating func find(_ span: SpanView, of service: NameID, in bytes: RawSpan) -> Int? {
+    let digest = rule.digest(span.name, SpanMetrics.key(span, service), in: bytes)
+    return index.find(digest, in: &series)
+  }
+
+  private mutating func add(_ span: SpanView, of service: NameID, in bytes: RawSpan, mayAdd: Bool) -> Int {
     let own = series.count - (overflow == nil ? 0 : 1)
     guard own < configuration.seriesMax, mayAdd else {
       if let overflow { return overflow }
       // No span has its digest, as it is not in the index.
-      overflow = append(Series(key: SpanMetrics.overflowKey, nameOffset: 0, nameCount: 0), digest: 0)
+      overflow = series.count
+      series.append(Series(digest: 0, key: SpanMetrics.overflowKey, name: 0..<0))
       return series.count - 1
     }
-    let digest = rule.digest(name, key, in: bytes)
-    let name = bytes.extracting(name.indices).extracting(first: rule.nameBytesMax)
-    let slot = append(Series(key: key, nameOffset: names.count, nameCount: name.byteCount), digest: digest)
+    let key = SpanMetrics.key(span, service)
+    let name = bytes.extracting(span.name.indices).extracting(first: rule.nameBytesMax)
+    let place = names.count..<names.count + name.byteCount
+    series.append(Series(digest: rule.digest(span.name, key, in: bytes), key: key, name: place))
     names += name.copied()
-    index.insert(SpanMetrics.hash(digest), slot: slot)
-    return slot
-  }
-
-  private mutating func append(_ one: Series, digest: UInt64) -> Int {
-    series.append(one)
-    digests.append(digest)
-    let missing = series.count * BucketRange.countMax - bucketCounts.count
-    if missing > 0 { bucketCounts.append(contentsOf: repeatElement(0, count: missing)) }
+    index.insertLast(of: series)
     return series.count - 1
   }
 
@@ -261,11 +291,7 @@ struct SpanMetrics {
 
   /// Offers a span of a kept trace: the first of each series is its exemplar. Returns whether it is.
   mutating func offer(_ span: SpanView, of service: NameID, in bytes: RawSpan) -> Bool {
-    let key = SpanMetrics.key(service, span.kind, span.status)
-    let digest = rule.digest(span.name, key, in: bytes)
-    guard let slot = index.find(SpanMetrics.hash(digest), where: { digests[$0] == digest }),
-      series[slot].exemplar == nil
-    else { return false }
+    guard let slot = find(span, of: service, in: bytes), series[slot].exemplar == nil else { return false }
     series[slot].exemplar = Exemplar(
       traceID: span.traceID, spanID: span.spanID, duration: span.duration, end: span.end)
     return true
@@ -273,30 +299,19 @@ struct SpanMetrics {
 
   // MARK: Reading
 
-  /// The name of a series' spans, as it is written.
-  func name(of slot: Int) -> String {
-    let start = series[slot].nameOffset
-    return SpanMetrics.text(names[start..<start + series[slot].nameCount])
+  /// Lends the name of a series' spans, as it is written.
+  func withName<Result>(of slot: Int, _ body: (RawSpan) -> Result) -> Result {
+    names.withRawBytes { SpanMetrics.withText($0.extracting(series[slot].name), body) }
   }
 
-  /// Calls `body` with the count of each bucket of a series, from the first to the last.
-  func forEachBucket(of slot: Int, _ body: (UInt32) -> Void) {
-    series[slot].buckets.forEach(in: bucketCounts, at: slot * BucketRange.countMax, body)
-  }
+  /// The first bucket in use of a series and the last, at its scale; nil if no span lasted any time.
+  func bucketsInUse(of slot: Int) -> ClosedRange<Int32>? { series[slot].durations.bucketsInUse(rule.table) }
 
   /// Forgets everything counted. Room is kept for as much again.
   mutating func removeAll() {
-    index = HashIndex(capacity: series.count)
+    index.removeAll(capacity: series.count)
     let isMuch = series.capacity > 4 * max(series.count, 64)
-    if isMuch {
-      bucketCounts = []
-    } else {
-      let used = series.count * BucketRange.countMax
-      var counts = bucketCounts.mutableSpan
-      for place in 0..<used { counts[place] = 0 }
-    }
     series.removeAll(keepingCapacity: !isMuch)
-    digests.removeAll(keepingCapacity: !isMuch)
     names.removeAll(keepingCapacity: !isMuch)
     overflow = nil
     spanCount = 0
@@ -305,12 +320,13 @@ struct SpanMetrics {
 
   /// Checks that all parts agree. For tests and simulation.
   func checkInvariants() {
-    let total = series.reduce(0) { $0 + $1.count }
+    let total = series.reduce(0) { $0 + $1.durations.count }
     invariant(total == UInt64(spanCount), "\(spanCount) spans are counted, but the series have \(total)")
     for slot in series.indices {
-      var counted = series[slot].zeroCount
-      forEachBucket(of: slot) { counted += UInt64($0) }
-      invariant(counted == series[slot].count, "the buckets of a series do not have all its spans")
+      let durations = series[slot].durations
+      let buckets = bucketsInUse(of: slot).map { Array($0) } ?? []
+      let counted = buckets.reduce(durations.zeroCount) { $0 + UInt64(durations.count(of: $1)) }
+      invariant(counted == durations.count, "the buckets of a series do not have all its spans")
     }
   }
 }

@@ -10,7 +10,7 @@ public struct SpanMetricsConfiguration: Equatable, Sendable {
     case seconds = "s"
 
     /// Nanoseconds in one.
-    var nanoseconds: Double { self == .seconds ? 1e9 : 1e6 }
+    var nanoseconds: UInt64 { self == .seconds ? 1_000_000_000 : 1_000_000 }
   }
 
   /// Points are written when the stream clock passes a multiple of this.
