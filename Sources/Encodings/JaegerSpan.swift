@@ -254,6 +254,12 @@ struct JaegerSpan {
     return text
   }
 
+  /// The text of the tag at `index`, if there is one.
+  private func text(of index: Int?) -> ByteRange? {
+    guard let index else { return nil }
+    return tags[index].text
+  }
+
   // MARK: Writing
 
   /// Writes the span that was read, as a field of its scope's message.
@@ -275,15 +281,16 @@ struct JaegerSpan {
       + OutputRoom.event * events.count + OutputRoom.link * linkCount
   }
 
-  @inline(__always)
-  private func writeFields(
+  /// Mutating, like what it calls, although nothing changes: the compiler would copy the whole of `self` for a
+  /// call from a closure.
+  private mutating func writeFields(
     _ kind: SpanKindNumber, _ status: MappedStatus, _ traceState: ByteRange?, to out: inout TextOutput,
     in bytes: RawSpan
   ) {
     let parent = parentIndex
     out.identifiers(traceID, spanID)
     out.text(SpanField.traceState, traceState, in: bytes)
-    out.parent(parent.map { references[$0].spanID } ?? 0)
+    if let parent { out.parent(references[parent].spanID) }
     out.text(SpanField.name, name, in: bytes)
     out.kind(kind)
     out.time(SpanField.start, SpanTime.unix(start))
@@ -296,7 +303,7 @@ struct JaegerSpan {
     for index in events.indices { write(events[index], to: &out, in: bytes) }
     for index in references.indices {
       if let parent, references[index].isSameParent(as: references[parent]) { continue }
-      write(references[index], to: &out)
+      JaegerSpan.write(references[index], to: &out)
     }
     out.status(status, in: bytes)
     if isSampled { out.flags(1) }
@@ -318,30 +325,30 @@ struct JaegerSpan {
   private mutating func status(_ kind: SpanKindNumber, in bytes: RawSpan) -> MappedStatus {
     var status = MappedStatus()
     let code = use(special.statusCode, in: bytes)
-    if let error = special.error, isTrue(tags[error], in: bytes) {
+    if let error = special.error, JaegerSpan.isTrue(tags[error], in: bytes) {
       tags[error].isUsed = true
       status.code = MappedStatus.error
-      status.message =
-        use(special.statusDescription, in: bytes) ?? special.httpMessage.flatMap { tags[$0].text }
+      status.message = use(special.statusDescription, in: bytes)
+      if status.message == nil { status.message = text(of: special.httpMessage) }
     } else if let code {
       status.code = MappedStatus.code(named: code, in: bytes)
       status.message = use(special.statusDescription, in: bytes)
-    } else if let number = special.httpStatus.flatMap({ httpStatus(tags[$0], in: bytes) }) {
+    } else if let index = special.httpStatus, let number = JaegerSpan.httpStatus(tags[index], in: bytes) {
       // An error of its caller is none of a server's.
       let isError = number < 100 || number >= 500 || number >= 400 && kind != .server
       guard isError else { return status }
       status.code = MappedStatus.error
-      status.message = special.httpMessage.flatMap { tags[$0].text }
+      status.message = text(of: special.httpMessage)
     }
     return status
   }
 
   /// Some clients write the word.
-  private func isTrue(_ tag: SpanTag, in bytes: RawSpan) -> Bool {
+  private static func isTrue(_ tag: SpanTag, in bytes: RawSpan) -> Bool {
     if case .boolean(let value) = tag.value { value } else { tag.isText("true", in: bytes) }
   }
 
-  private func httpStatus(_ tag: SpanTag, in bytes: RawSpan) -> Int64? {
+  private static func httpStatus(_ tag: SpanTag, in bytes: RawSpan) -> Int64? {
     switch tag.value {
     case .integer(let number): number
     case .text(let range): Int64(String(decoding: bytes.extracting(range.indices).copied(), as: UTF8.self))
@@ -349,7 +356,7 @@ struct JaegerSpan {
     }
   }
 
-  private func write(_ event: Event, to out: inout TextOutput, in bytes: RawSpan) {
+  private mutating func write(_ event: Event, to out: inout TextOutput, in bytes: RawSpan) {
     out.message(FieldTag.delimited(SpanField.events), lengthBytes: 1) { out in
       out.time(EventField.time, SpanTime.unix(event.time))
       out.text(EventField.name, event.name, in: bytes)
@@ -357,7 +364,7 @@ struct JaegerSpan {
     }
   }
 
-  private func write(_ reference: Reference, to out: inout TextOutput) {
+  private static func write(_ reference: Reference, to out: inout TextOutput) {
     guard !reference.traceID.isZero, reference.spanID != 0 else { return }
     let kind = reference.followsFrom ? JaegerSpan.followsFrom : JaegerSpan.childOf
     out.message(FieldTag.delimited(SpanField.links), lengthBytes: 1) { out in

@@ -211,7 +211,7 @@ struct ZipkinSpan {
   }
 
   /// The most bytes that the span may take, or its resource. Each of its texts is written once, except for
-  /// the status's; endpoints become five attributes with keys of our own, and addresses of up to 45 characters.
+  /// the status's. Up to six attributes have keys of our own, and addresses of up to 45 characters.
   private var room: Int {
     OutputRoom.span + 2 * byteCountRead + OutputRoom.attribute * tags.count
       + OutputRoom.event * annotations.count + 6 * (OutputRoom.attribute + 96)
@@ -242,7 +242,8 @@ struct ZipkinSpan {
     }
   }
 
-  private func writeFields(
+  /// Mutating, as in `JaegerSpan`.
+  private mutating func writeFields(
     _ status: MappedStatus, _ traceState: ByteRange?, to out: inout TextOutput, in bytes: RawSpan
   ) {
     out.identifiers(traceID, spanID)
@@ -258,7 +259,7 @@ struct ZipkinSpan {
     if start == 0 {
       ZipkinSpan.startIsAbsent.withRawBytes { out.attribute(SpanField.attributes, $0, boolean: true) }
     }
-    for annotation in annotations { write(annotation, to: &out, in: bytes) }
+    for annotation in annotations { ZipkinSpan.write(annotation, to: &out, in: bytes) }
     out.status(status, in: bytes)
   }
 
@@ -283,18 +284,18 @@ struct ZipkinSpan {
     return status
   }
 
-  private func writeEndpoints(to out: inout TextOutput, in bytes: RawSpan) {
+  private mutating func writeEndpoints(to out: inout TextOutput, in bytes: RawSpan) {
     if remote.serviceName.count > 0 {
       ZipkinSpan.peerService.withRawBytes {
         out.attribute(
           SpanField.attributes, $0, AnyValueField.string, bytes.extracting(remote.serviceName.indices))
       }
     }
-    write(local, ZipkinSpan.localAddress, ZipkinSpan.localPort, to: &out, in: bytes)
-    write(remote, ZipkinSpan.peerAddress, ZipkinSpan.peerPort, to: &out, in: bytes)
+    ZipkinSpan.write(local, ZipkinSpan.localAddress, ZipkinSpan.localPort, to: &out, in: bytes)
+    ZipkinSpan.write(remote, ZipkinSpan.peerAddress, ZipkinSpan.peerPort, to: &out, in: bytes)
   }
 
-  private func write(
+  private static func write(
     _ endpoint: Endpoint, _ addressKey: [UInt8], _ portKey: [UInt8], to out: inout TextOutput,
     in bytes: RawSpan
   ) {
@@ -314,7 +315,7 @@ struct ZipkinSpan {
     }
   }
 
-  private func write(_ annotation: Annotation, to out: inout TextOutput, in bytes: RawSpan) {
+  private static func write(_ annotation: Annotation, to out: inout TextOutput, in bytes: RawSpan) {
     out.message(FieldTag.delimited(SpanField.events), lengthBytes: 1) { out in
       out.time(EventField.time, ZipkinSpan.nanoseconds(annotation.time))
       out.text(EventField.name, annotation.value, in: bytes)
