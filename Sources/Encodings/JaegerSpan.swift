@@ -281,8 +281,8 @@ struct JaegerSpan {
       + OutputRoom.event * events.count + OutputRoom.link * linkCount
   }
 
-  /// Mutating, like what it calls, although nothing changes: the compiler would copy the whole of `self` for a
-  /// call from a closure.
+  /// Mutating, like what it calls, although nothing changes: the compiler would copy the whole of `self` for
+  /// a call from a closure.
   private mutating func writeFields(
     _ kind: SpanKindNumber, _ status: MappedStatus, _ traceState: ByteRange?, to out: inout TextOutput,
     in bytes: RawSpan
