@@ -1,10 +1,49 @@
-// Writes OTLP's attributes and spans: each message's length is known before it is written.
+// Writes OTLP's attributes and a span's fields into reserved room: it has a bound that is known beforehand.
 
 import OTLP
 
+/// The most bytes that parts of a span take besides the texts that they are made of.
+enum OutputRoom {
+  /// An attribute: five tags, three lengths of five bytes, and the length of a text or ten bytes of a number.
+  static let attribute = 32
+  /// Tag and length of an event or link, the time, and the name's tag and length.
+  static let event = 24
+  /// The same with ids, and an attribute with the kind of a reference.
+  static let link = 6 + 28 + attribute + 32
+  /// The fields that a span has once, with lengths; and what is stored past the end at most.
+  static let span = 192
+}
+
 extension WireWriter {
+  /// Appends what `body` writes, `room` bytes at most.
+  @inline(__always)
+  mutating func appendFields(room: Int, _ body: (inout TextOutput) -> Void) {
+    appendBytes { bytes in bytes.appendText(room: room, body) }
+  }
+}
+
+extension TextOutput {
   /// Appends an attribute as field `field` of the open message.
+  @inline(__always)
   mutating func attribute(_ field: UInt32, _ tag: SpanTag, in bytes: RawSpan) {
+    guard case .text(let text) = tag.value, tag.key.count <= 63, text.count <= 58 else {
+      return anyAttribute(field, tag, in: bytes)
+    }
+    // Most are short: all lengths take one byte, as that of the whole is 6 + 63 + 58 bytes at most, 127.
+    append(half: TextOutput.heads(field, tag.key.count &+ text.count &+ 6, KeyValueField.key, tag.key.count))
+    append(tag.key, of: bytes)
+    append(half: TextOutput.heads(KeyValueField.value, text.count &+ 2, AnyValueField.string, text.count))
+    append(text, of: bytes)
+  }
+
+  /// The tags and lengths of a message and of its first field, as four bytes.
+  @inline(__always)
+  private static func heads(_ outer: UInt32, _ length: UInt32, _ field: UInt32, _ count: UInt32) -> UInt32 {
+    UInt32(FieldTag.delimited(outer)) | length << 8 | UInt32(FieldTag.delimited(field)) << 16 | count << 24
+  }
+
+  @inline(never)
+  private mutating func anyAttribute(_ field: UInt32, _ tag: SpanTag, in bytes: RawSpan) {
     let key = bytes.extracting(tag.key.indices)
     switch tag.value {
     case .text(let range):
@@ -23,10 +62,11 @@ extension WireWriter {
 
   /// The same for text or bytes: `kind` is the field of the value.
   mutating func attribute(_ field: UInt32, _ key: RawSpan, _ kind: UInt32, _ text: RawSpan) {
-    let bytes = 1 + varintBytes(text.byteCount) + text.byteCount
+    let count = UInt64(text.byteCount)
+    let bytes = 1 + TextOutput.varintBytes(count) + text.byteCount
     attribute(field, key, valueBytes: bytes) { value in
       value.append(FieldTag.delimited(kind))
-      value.append(varint: UInt64(text.byteCount))
+      value.append(varint: count)
       value.append(text)
     }
   }
@@ -40,7 +80,7 @@ extension WireWriter {
 
   mutating func attribute(_ field: UInt32, _ key: RawSpan, integer: Int64) {
     let number = UInt64(bitPattern: integer)
-    attribute(field, key, valueBytes: 1 + varintBytes(number)) { value in
+    attribute(field, key, valueBytes: 1 + TextOutput.varintBytes(number)) { value in
       value.append(FieldTag.varint(AnyValueField.integer))
       value.append(varint: number)
     }
@@ -51,66 +91,74 @@ extension WireWriter {
   private mutating func attribute(
     _ field: UInt32, _ key: RawSpan, valueBytes: Int, _ body: (inout TextOutput) -> Void
   ) {
-    let keyBytes = 1 + varintBytes(key.byteCount) + key.byteCount
-    let content = keyBytes + 1 + varintBytes(valueBytes) + valueBytes
-    // Eight more: a word is stored whole.
-    let room = 1 + varintBytes(content) + content + 8
-    appendBytes { bytes in
-      bytes.appendText(room: room) { out in
-        out.append(FieldTag.delimited(field))
-        out.append(varint: UInt64(content))
-        out.append(FieldTag.delimited(KeyValueField.key))
-        out.append(varint: UInt64(key.byteCount))
-        out.append(key)
-        out.append(FieldTag.delimited(KeyValueField.value))
-        out.append(varint: UInt64(valueBytes))
-        body(&out)
-      }
-    }
+    let keyBytes = 1 + TextOutput.varintBytes(UInt64(key.byteCount)) + key.byteCount
+    let content = keyBytes + 1 + TextOutput.varintBytes(UInt64(valueBytes)) + valueBytes
+    append(FieldTag.delimited(field))
+    append(varint: UInt64(content))
+    append(FieldTag.delimited(KeyValueField.key))
+    append(varint: UInt64(key.byteCount))
+    append(key)
+    append(FieldTag.delimited(KeyValueField.value))
+    append(varint: UInt64(valueBytes))
+    body(&self)
   }
 
-  /// Appends the ids and times with which a span begins, or a link; zero for what is left out.
+  /// Appends the ids with which a span begins, or a link.
   mutating func identifiers(_ traceID: TraceID, _ spanID: UInt64) {
-    appendBytes { bytes in
-      bytes.appendText(room: 36) { out in
-        out.append(FieldTag.delimited(SpanField.traceID))
-        out.append(16)
-        out.append(word: traceID.high.byteSwapped, count: 8)
-        out.append(word: traceID.low.byteSwapped, count: 8)
-        out.append(FieldTag.delimited(SpanField.spanID))
-        out.append(8)
-        out.append(word: spanID.byteSwapped, count: 8)
-      }
-    }
+    append(FieldTag.delimited(SpanField.traceID))
+    append(16)
+    append(word: traceID.high.byteSwapped, count: 8)
+    append(word: traceID.low.byteSwapped, count: 8)
+    append(FieldTag.delimited(SpanField.spanID))
+    append(8)
+    append(word: spanID.byteSwapped, count: 8)
   }
 
   /// Appends a parent's id, unless it is zero.
   mutating func parent(_ spanID: UInt64) {
     guard spanID != 0 else { return }
-    appendBytes { bytes in
-      bytes.appendText(room: 18) { out in
-        out.append(FieldTag.delimited(SpanField.parentSpanID))
-        out.append(8)
-        out.append(word: spanID.byteSwapped, count: 8)
-      }
-    }
+    append(FieldTag.delimited(SpanField.parentSpanID))
+    append(8)
+    append(word: spanID.byteSwapped, count: 8)
   }
 
   /// Appends a text field, unless it is empty.
   mutating func text(_ field: UInt32, _ range: ByteRange?, in bytes: RawSpan) {
     guard let range, range.count > 0 else { return }
-    bytesField(field, bytes.extracting(range.indices))
+    append(FieldTag.delimited(field))
+    append(varint: UInt64(range.count))
+    append(range, of: bytes)
+  }
+
+  /// Appends a span's kind, unless it says nothing.
+  mutating func kind(_ kind: SpanKindNumber) {
+    guard kind != .unspecified else { return }
+    append(FieldTag.varint(SpanField.kind))
+    append(varint: kind.rawValue)
+  }
+
+  /// Appends a time.
+  mutating func time(_ field: UInt32, _ time: UInt64) {
+    append(FieldTag.fixed64(field))
+    append(word: time, count: 8)
+  }
+
+  /// Appends a span's flags. Their field has the number 16: the tag takes two bytes.
+  mutating func flags(_ flags: UInt32) {
+    append(varint: UInt64(SpanField.flags << 3 | UInt32(WireType.fixed32.rawValue)))
+    append(half: flags)
   }
 
   /// Appends a span's status, unless it says nothing.
   mutating func status(_ status: MappedStatus, in bytes: RawSpan) {
     let message = status.message.flatMap { $0.count > 0 ? $0 : nil }
     guard status.code != 0 || message != nil else { return }
-    tag(SpanField.status, .lengthDelimited)
-    let start = count
-    text(StatusField.message, message, in: bytes)
-    if status.code != 0 { varintField(StatusField.code, status.code) }
-    closeMessage(contentStart: start)
+    self.message(FieldTag.delimited(SpanField.status), lengthBytes: 1) { out in
+      out.text(StatusField.message, message, in: bytes)
+      guard status.code != 0 else { return }
+      out.append(FieldTag.varint(StatusField.code))
+      out.append(varint: status.code)
+    }
   }
 }
 
@@ -119,24 +167,4 @@ enum FieldTag {
   static func varint(_ field: UInt32) -> UInt8 { UInt8(truncatingIfNeeded: field << 3) }
   static func fixed64(_ field: UInt32) -> UInt8 { UInt8(truncatingIfNeeded: field << 3) | 1 }
   static func delimited(_ field: UInt32) -> UInt8 { UInt8(truncatingIfNeeded: field << 3) | 2 }
-}
-
-/// The bytes that `value` takes as a varint.
-@inline(__always)
-private func varintBytes(_ value: UInt64) -> Int { max(1, (70 - value.leadingZeroBitCount) / 7) }
-
-@inline(__always)
-private func varintBytes(_ value: Int) -> Int { varintBytes(UInt64(value)) }
-
-extension TextOutput {
-  /// Appends `value` as a varint.
-  @inline(__always)
-  fileprivate mutating func append(varint value: UInt64) {
-    var rest = value
-    while rest >= 0x80 {
-      append(UInt8(truncatingIfNeeded: rest) | 0x80)
-      rest >>= 7
-    }
-    append(UInt8(truncatingIfNeeded: rest))
-  }
 }

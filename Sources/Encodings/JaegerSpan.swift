@@ -42,6 +42,8 @@ struct JaegerSpan {
   private var isSampled = false
   private var start: Int64 = 0
   private var duration: Int64 = 0
+  /// How many bytes the span was read from.
+  private var byteCountRead = 0
   private var process: ByteRange?
   private var references = ReusedList<Reference>()
   private var events = ReusedList<Event>()
@@ -49,12 +51,10 @@ struct JaegerSpan {
   private var fields = ReusedList<SpanTag>()
   private var tags = ReusedList<SpanTag>()
   private var special = TagsOfFields()
-  /// The tags of the process that is being written.
-  private var inner = ReusedList<SpanTag>()
-  /// The last process, and the resource that it has become.
-  private var knownProcess: [UInt8] = []
-  private(set) var resource = WireWriter()
-  private(set) var scope = WireWriter()
+  /// References that become links, or the parent.
+  private var linkCount = 0
+  private var resources = JaegerResources()
+  private(set) var scope: [UInt8] = []
 
   private struct Reference {
     var traceID = TraceID(high: 0, low: 0)
@@ -75,10 +75,12 @@ struct JaegerSpan {
     var fields: Range<Int>
   }
 
-  private static let serviceName = Array("service.name".utf8)
   private static let referenceKind = Array("opentracing.ref_type".utf8)
   private static let childOf = Array("child_of".utf8)
   private static let followsFrom = Array("follows_from".utf8)
+
+  /// The span's resource, as the content of its message.
+  var resource: [UInt8] { resources.current }
 
   // MARK: Reading
 
@@ -88,17 +90,24 @@ struct JaegerSpan {
   mutating func read(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
     (traceID, spanID, isSampled) = (TraceID(high: 0, low: 0), 0, false)
     (name, process) = (ByteRange(offset: 0, count: 0), nil)
-    (start, duration) = (0, 0)
+    (start, duration, linkCount) = (0, 0, 0)
     references.removeAll()
     events.removeAll()
     fields.removeAll()
     tags.removeAll()
     special = TagsOfFields()
+    byteCountRead = Int(range.count)
     let limit = PartLimit(range)
     var cursor = WireCursor(range)
     while !cursor.isAtEnd {
+      let offset = cursor.offset
+      try limit.check(tags.count + events.count + references.count + fields.count, at: offset)
+      // Most fields are tags.
+      if let tag = cursor.usualContent(of: FieldTag.delimited(JaegerSpanField.tags), in: bytes) {
+        try readTag(tag, in: bytes)
+        continue
+      }
       let tag = try cursor.tag(in: bytes)
-      try limit.check(tags.count + events.count + references.count + fields.count, at: tag.offset)
       switch tag.field {
       case JaegerSpanField.traceID:
         traceID = try bytes.traceID(cursor.content(of: tag, in: bytes))
@@ -106,14 +115,14 @@ struct JaegerSpan {
         spanID = try bytes.spanID(cursor.content(of: tag, in: bytes))
       case JaegerSpanField.operationName: name = try cursor.content(of: tag, in: bytes)
       case JaegerSpanField.references:
-        references.append(try JaegerSpan.reference(cursor.content(of: tag, in: bytes), in: bytes))
+        let found = try JaegerSpan.reference(cursor.content(of: tag, in: bytes), in: bytes)
+        if found.spanID != 0 { linkCount += 1 }
+        references.append(found)
       case JaegerSpanField.flags: isSampled = try cursor.varint(of: tag, in: bytes) & 1 != 0
       case JaegerSpanField.startTime: start = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
       case JaegerSpanField.duration: duration = try nanoseconds(cursor.content(of: tag, in: bytes), in: bytes)
       case JaegerSpanField.tags:
-        let found = try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes)
-        special.note(found, at: tags.count, in: bytes)
-        tags.append(found)
+        try readTag(cursor.content(of: tag, in: bytes), in: bytes)
       case JaegerSpanField.logs: try readEvent(cursor.content(of: tag, in: bytes), in: bytes, limit)
       case JaegerSpanField.process: process = try cursor.content(of: tag, in: bytes)
       default: try cursor.skip(tag, in: bytes)
@@ -126,15 +135,24 @@ struct JaegerSpan {
     for index in references.indices where references[index].traceID.isZero {
       references[index].traceID = traceID
     }
-    try renderResource(in: bytes)
+    try resources.read(process ?? ByteRange(offset: 0, count: 0), in: bytes)
     renderScope(in: bytes)
   }
 
-  private static func tag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> SpanTag {
+  @inline(__always)
+  private mutating func readTag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) {
+    let found = try JaegerSpan.tag(range, in: bytes)
+    special.note(found, at: tags.count, in: bytes)
+    tags.append(found)
+  }
+
+  /// Reads a tag: of the span, an event or a process.
+  @inline(__always)
+  static func tag(_ range: ByteRange, in bytes: RawSpan) throws(MalformedInput) -> SpanTag {
     // Most are a key and a text: neither a kind nor anything else is written then.
     var usual = WireCursor(range)
-    if let key = usual.usualContent(of: FieldTag.delimited(UInt32(JaegerTagField.key)), in: bytes),
-      let text = usual.usualContent(of: FieldTag.delimited(UInt32(JaegerTagField.text)), in: bytes),
+    if let key = usual.usualContent(of: FieldTag.delimited(JaegerTagField.key), in: bytes),
+      let text = usual.usualContent(of: FieldTag.delimited(JaegerTagField.text), in: bytes),
       usual.isAtEnd
     {
       return SpanTag(key: key, value: .text(text))
@@ -217,46 +235,16 @@ struct JaegerSpan {
     return found
   }
 
-  // MARK: Resource and scope
-
-  /// The process becomes the resource. Neighbours in a partition often have the same one.
-  private mutating func renderResource(in bytes: RawSpan) throws(MalformedInput) {
-    let content = process ?? ByteRange(offset: 0, count: 0)
-    let span = bytes.extracting(content.indices)
-    if knownProcess.withRawBytes({ $0.isEqual(to: span) }) { return }
-    resource.removeAll()
-    // Nothing is known until all of it has been read.
-    knownProcess.removeAll(keepingCapacity: true)
-    var name = ByteRange(offset: 0, count: 0)
-    inner.removeAll()
-    let limit = PartLimit(content)
-    var cursor = WireCursor(content)
-    while !cursor.isAtEnd {
-      let tag = try cursor.tag(in: bytes)
-      try limit.check(inner.count, at: tag.offset)
-      switch tag.field {
-      case JaegerProcessField.serviceName: name = try cursor.content(of: tag, in: bytes)
-      case JaegerProcessField.tags:
-        inner.append(try JaegerSpan.tag(cursor.content(of: tag, in: bytes), in: bytes))
-      default: try cursor.skip(tag, in: bytes)
-      }
-    }
-    // What Jaeger's collector writes for spans that came without a service.
-    if name.count > 0, !bytes.spells("OTLPResourceNoServiceName", in: name) {
-      JaegerSpan.serviceName.withRawBytes {
-        resource.attribute(
-          ResourceField.attributes, $0, AnyValueField.string, bytes.extracting(name.indices))
-      }
-    }
-    for index in inner.indices { resource.attribute(ResourceField.attributes, inner[index], in: bytes) }
-    knownProcess.append(contentsOf: span.copied())
-  }
+  // MARK: Scope
 
   private mutating func renderScope(in bytes: RawSpan) {
-    scope.removeAll()
+    if !scope.isEmpty { scope.removeAll(keepingCapacity: true) }
     guard let name = use(special.scopeName, in: bytes) else { return }
-    scope.text(ScopeField.name, name, in: bytes)
-    scope.text(ScopeField.version, use(special.scopeVersion, in: bytes), in: bytes)
+    let version = use(special.scopeVersion, in: bytes)
+    scope.appendText(room: Int(name.count) + Int(version?.count ?? 0) + OutputRoom.span) { out in
+      out.text(ScopeField.name, name, in: bytes)
+      out.text(ScopeField.version, version, in: bytes)
+    }
   }
 
   /// The text of the tag at `index`, which is then no attribute; nil if there is none, or it is no text.
@@ -266,30 +254,59 @@ struct JaegerSpan {
     return text
   }
 
+  /// The text of the tag at `index`, if there is one.
+  private func text(of index: Int?) -> ByteRange? {
+    guard let index else { return nil }
+    return tags[index].text
+  }
+
   // MARK: Writing
 
-  /// Writes the fields of the span that was read.
+  /// Writes the span that was read, as a field of its scope's message.
   mutating func write(to writer: inout WireWriter, in bytes: RawSpan) {
     let kind = use(special.kind, in: bytes).map { SpanKindNumber(named: $0, in: bytes) } ?? .unspecified
     let status = status(kind, in: bytes)
-    let parent = parentIndex
-    writer.identifiers(traceID, spanID)
-    writer.text(SpanField.traceState, use(special.traceState, in: bytes), in: bytes)
-    writer.parent(parent.map { references[$0].spanID } ?? 0)
-    writer.text(SpanField.name, name, in: bytes)
-    if kind != .unspecified { writer.varintField(SpanField.kind, kind.rawValue) }
-    writer.fixed64Field(SpanField.start, SpanTime.unix(start))
-    writer.fixed64Field(SpanField.end, SpanTime.unix(SpanTime.sum(start, duration)))
-    for index in tags.indices where !tags[index].isUsed {
-      writer.attribute(SpanField.attributes, tags[index], in: bytes)
+    let traceState = use(special.traceState, in: bytes)
+    writer.appendFields(room: room) { out in
+      // Most spans have a length of two bytes.
+      out.message(FieldTag.delimited(ScopeSpansField.spans), lengthBytes: 2) { out in
+        writeFields(kind, status, traceState, to: &out, in: bytes)
+      }
     }
-    for index in events.indices { write(events[index], to: &writer, in: bytes) }
+  }
+
+  /// The most bytes that the span may take. Each of its texts is written once, except for the status's.
+  private var room: Int {
+    OutputRoom.span + 2 * byteCountRead + OutputRoom.attribute * (tags.count + fields.count)
+      + OutputRoom.event * events.count + OutputRoom.link * linkCount
+  }
+
+  /// Mutating, like what it calls, although nothing changes: the compiler would copy the whole of `self` for
+  /// a call from a closure.
+  private mutating func writeFields(
+    _ kind: SpanKindNumber, _ status: MappedStatus, _ traceState: ByteRange?, to out: inout TextOutput,
+    in bytes: RawSpan
+  ) {
+    let parent = parentIndex
+    out.identifiers(traceID, spanID)
+    out.text(SpanField.traceState, traceState, in: bytes)
+    if let parent { out.parent(references[parent].spanID) }
+    out.text(SpanField.name, name, in: bytes)
+    out.kind(kind)
+    out.time(SpanField.start, SpanTime.unix(start))
+    out.time(SpanField.end, SpanTime.unix(SpanTime.sum(start, duration)))
+    tags.withSpan { tags in
+      for index in tags.indices where !tags[index].isUsed {
+        out.attribute(SpanField.attributes, tags[index], in: bytes)
+      }
+    }
+    for index in events.indices { write(events[index], to: &out, in: bytes) }
     for index in references.indices {
       if let parent, references[index].isSameParent(as: references[parent]) { continue }
-      write(references[index], to: &writer)
+      JaegerSpan.write(references[index], to: &out)
     }
-    writer.status(status, in: bytes)
-    if isSampled { writer.fixed32Field(SpanField.flags, 1) }
+    out.status(status, in: bytes)
+    if isSampled { out.flags(1) }
   }
 
   /// The reference to the parent: the first to a span of the same trace that it is a child of, or else
@@ -308,30 +325,30 @@ struct JaegerSpan {
   private mutating func status(_ kind: SpanKindNumber, in bytes: RawSpan) -> MappedStatus {
     var status = MappedStatus()
     let code = use(special.statusCode, in: bytes)
-    if let error = special.error, isTrue(tags[error], in: bytes) {
+    if let error = special.error, JaegerSpan.isTrue(tags[error], in: bytes) {
       tags[error].isUsed = true
       status.code = MappedStatus.error
-      status.message =
-        use(special.statusDescription, in: bytes) ?? special.httpMessage.flatMap { tags[$0].text }
+      status.message = use(special.statusDescription, in: bytes)
+      if status.message == nil { status.message = text(of: special.httpMessage) }
     } else if let code {
       status.code = MappedStatus.code(named: code, in: bytes)
       status.message = use(special.statusDescription, in: bytes)
-    } else if let number = special.httpStatus.flatMap({ httpStatus(tags[$0], in: bytes) }) {
+    } else if let index = special.httpStatus, let number = JaegerSpan.httpStatus(tags[index], in: bytes) {
       // An error of its caller is none of a server's.
       let isError = number < 100 || number >= 500 || number >= 400 && kind != .server
       guard isError else { return status }
       status.code = MappedStatus.error
-      status.message = special.httpMessage.flatMap { tags[$0].text }
+      status.message = text(of: special.httpMessage)
     }
     return status
   }
 
   /// Some clients write the word.
-  private func isTrue(_ tag: SpanTag, in bytes: RawSpan) -> Bool {
+  private static func isTrue(_ tag: SpanTag, in bytes: RawSpan) -> Bool {
     if case .boolean(let value) = tag.value { value } else { tag.isText("true", in: bytes) }
   }
 
-  private func httpStatus(_ tag: SpanTag, in bytes: RawSpan) -> Int64? {
+  private static func httpStatus(_ tag: SpanTag, in bytes: RawSpan) -> Int64? {
     switch tag.value {
     case .integer(let number): number
     case .text(let range): Int64(String(decoding: bytes.extracting(range.indices).copied(), as: UTF8.self))
@@ -339,31 +356,29 @@ struct JaegerSpan {
     }
   }
 
-  private func write(_ event: Event, to writer: inout WireWriter, in bytes: RawSpan) {
-    writer.tag(SpanField.events, .lengthDelimited)
-    let start = writer.count
-    writer.fixed64Field(EventField.time, SpanTime.unix(event.time))
-    writer.text(EventField.name, event.name, in: bytes)
-    for index in event.fields { writer.attribute(EventField.attributes, fields[index], in: bytes) }
-    writer.closeMessage(contentStart: start)
+  private mutating func write(_ event: Event, to out: inout TextOutput, in bytes: RawSpan) {
+    out.message(FieldTag.delimited(SpanField.events), lengthBytes: 1) { out in
+      out.time(EventField.time, SpanTime.unix(event.time))
+      out.text(EventField.name, event.name, in: bytes)
+      for index in event.fields { out.attribute(EventField.attributes, fields[index], in: bytes) }
+    }
   }
 
-  private func write(_ reference: Reference, to writer: inout WireWriter) {
+  private static func write(_ reference: Reference, to out: inout TextOutput) {
     guard !reference.traceID.isZero, reference.spanID != 0 else { return }
-    writer.tag(SpanField.links, .lengthDelimited)
-    let start = writer.count
-    writer.identifiers(reference.traceID, reference.spanID)
     let kind = reference.followsFrom ? JaegerSpan.followsFrom : JaegerSpan.childOf
-    JaegerSpan.referenceKind.withRawBytes { key in
-      kind.withRawBytes { writer.attribute(LinkField.attributes, key, AnyValueField.string, $0) }
+    out.message(FieldTag.delimited(SpanField.links), lengthBytes: 1) { out in
+      out.identifiers(reference.traceID, reference.spanID)
+      JaegerSpan.referenceKind.withRawBytes { key in
+        kind.withRawBytes { out.attribute(LinkField.attributes, key, AnyValueField.string, $0) }
+      }
     }
-    writer.closeMessage(contentStart: start)
   }
 
   /// Bytes of memory in use.
   var byteCount: Int {
-    tags.byteCount + inner.byteCount + fields.byteCount + references.byteCount + events.byteCount
-      + knownProcess.capacity + resource.byteCount + scope.byteCount
+    tags.byteCount + fields.byteCount + references.byteCount + events.byteCount + resources.byteCount
+      + scope.capacity
   }
 }
 

@@ -58,7 +58,7 @@ public struct SpanConverter: Sendable {
 
   /// Bytes of memory in use.
   public var byteCount: Int {
-    output.byteCount + jaeger.byteCount + zipkin.byteCount + inner.byteCount + rejected.byteCount
+    jaeger.byteCount + zipkin.byteCount + inner.byteCount + rejected.byteCount
   }
 
   /// A record becomes at most so many times its size, but may always become 4 MiB: spans repeat resources.
@@ -109,9 +109,8 @@ public struct SpanConverter: Sendable {
     _ range: ByteRange, of bytes: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
     try jaeger.read(range, in: bytes)
-    output.beginSpan(jaeger.resource, jaeger.scope, in: &writer)
+    output.open(resource: jaeger.resource, scope: jaeger.scope, in: &writer)
     jaeger.write(to: &writer, in: bytes)
-    output.endSpan(&writer)
   }
 
   /// A span that can't be converted costs its document: a record of a topic has one span, and an answer or a
@@ -145,9 +144,8 @@ public struct SpanConverter: Sendable {
     _ range: ByteRange, of bytes: RawSpan, to writer: inout WireWriter
   ) throws(MalformedInput) {
     try zipkin.read(range, in: bytes)
-    output.beginSpan(zipkin.resource, zipkin.scope, in: &writer)
+    output.open(resource: zipkin.resource, scope: zipkin.scope, in: &writer)
     zipkin.write(to: &writer, in: bytes)
-    output.endSpan(&writer)
     rejected.endRun()
   }
 

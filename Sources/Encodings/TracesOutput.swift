@@ -4,51 +4,39 @@ import OTLP
 
 /// Writes one `TracesData`, span by span.
 struct TracesOutput {
-  /// The contents of the open messages.
-  private var resource: [UInt8] = []
-  private var scope: [UInt8] = []
   private var isOpen = false
   private var resourceStart = 0
   private var scopeStart = 0
-  private var spanStart = 0
-
-  /// Bytes of memory in use.
-  var byteCount: Int { resource.capacity + scope.capacity }
+  /// Where in the written bytes the resource and the scope of the open messages are: they come first, and
+  /// only what follows them is moved before these messages are closed.
+  private var resource = 0..<0
+  private var scope = 0..<0
 
   /// Forgets the previous record.
   mutating func begin() { isOpen = false }
 
-  /// Begins a span with this resource and scope, both as the contents of their messages.
-  mutating func beginSpan(_ resource: WireWriter, _ scope: WireWriter, in writer: inout WireWriter) {
-    if isOpen, resource.bytes != self.resource {
+  /// Opens the messages that spans with this resource and scope go into, both given as the contents of their
+  /// own messages; unless they are open.
+  mutating func open(resource: [UInt8], scope: [UInt8], in writer: inout WireWriter) {
+    if isOpen, !writer.holds(resource, in: self.resource) {
       finish(&writer)
-    } else if isOpen, scope.bytes != self.scope {
+    } else if isOpen, !writer.holds(scope, in: self.scope) {
       writer.closeMessage(contentStart: scopeStart)
-      beginScope(scope, in: &writer)
+      openScope(scope, in: &writer)
     }
-    if !isOpen {
-      writer.tag(TracesDataField.resourceSpans, .lengthDelimited)
-      resourceStart = writer.count
-      if resource.count > 0 { writer.bytesField(ResourceSpansField.resource, resource.bytes) }
-      self.resource.removeAll(keepingCapacity: true)
-      self.resource.append(contentsOf: resource.bytes)
-      beginScope(scope, in: &writer)
-      isOpen = true
-    }
-    writer.tag(ScopeSpansField.spans, .lengthDelimited)
-    spanStart = writer.count
+    guard !isOpen else { return }
+    writer.tag(TracesDataField.resourceSpans, .lengthDelimited)
+    resourceStart = writer.count
+    self.resource = writer.appendPart(ResourceSpansField.resource, resource)
+    openScope(scope, in: &writer)
+    isOpen = true
   }
 
-  private mutating func beginScope(_ scope: WireWriter, in writer: inout WireWriter) {
+  private mutating func openScope(_ scope: [UInt8], in writer: inout WireWriter) {
     writer.tag(ResourceSpansField.scopeSpans, .lengthDelimited)
     scopeStart = writer.count
-    if scope.count > 0 { writer.bytesField(ScopeSpansField.scope, scope.bytes) }
-    self.scope.removeAll(keepingCapacity: true)
-    self.scope.append(contentsOf: scope.bytes)
+    self.scope = writer.appendPart(ScopeSpansField.scope, scope)
   }
-
-  /// Ends the span.
-  func endSpan(_ writer: inout WireWriter) { writer.closeMessage(contentStart: spanStart) }
 
   /// Ends the open messages, if there are any.
   mutating func finish(_ writer: inout WireWriter) {
@@ -56,5 +44,20 @@ struct TracesOutput {
     writer.closeMessage(contentStart: scopeStart)
     writer.closeMessage(contentStart: resourceStart)
     isOpen = false
+  }
+}
+
+extension WireWriter {
+  /// Appends a message field, unless it is empty. Returns where its content is.
+  fileprivate mutating func appendPart(_ field: UInt32, _ content: [UInt8]) -> Range<Int> {
+    if !content.isEmpty { content.withRawBytes { bytesField(field, $0) } }
+    return count - content.count..<count
+  }
+
+  /// Whether the bytes in `range` are `content`.
+  fileprivate func holds(_ content: [UInt8], in range: Range<Int>) -> Bool {
+    bytes.withRawBytes { written in
+      content.withRawBytes { written.extracting(range).isEqual(to: $0) }
+    }
   }
 }

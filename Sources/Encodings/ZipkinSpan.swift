@@ -20,8 +20,11 @@ struct ZipkinSpan {
   private var annotations: [Annotation] = []
   private var tags: [SpanTag] = []
   private var special = TagsOfFields()
-  private(set) var resource = WireWriter()
-  private(set) var scope = WireWriter()
+  /// How many bytes the span was read from.
+  private var byteCountRead = 0
+  /// The contents of the messages of its resource and scope.
+  private(set) var resource: [UInt8] = []
+  private(set) var scope: [UInt8] = []
   /// Whether endpoints may have addresses as text: only those that we have written.
   private let readsAddresses: Bool
 
@@ -61,6 +64,7 @@ struct ZipkinSpan {
     annotations.removeAll(keepingCapacity: true)
     tags.removeAll(keepingCapacity: true)
     special = TagsOfFields()
+    byteCountRead = Int(range.count)
     let limit = PartLimit(range)
     var cursor = WireCursor(range)
     while !cursor.isAtEnd {
@@ -179,26 +183,38 @@ struct ZipkinSpan {
   /// The local endpoint's name is the service. Tags with the names of resource attributes are what an
   /// exporter has made of a resource.
   private mutating func renderResource(in bytes: RawSpan) {
-    resource.removeAll()
-    if local.serviceName.count > 0 {
-      ZipkinSpan.serviceName.withRawBytes {
-        resource.attribute(
-          ResourceField.attributes, $0, AnyValueField.string, bytes.extracting(local.serviceName.indices))
+    resource.removeAll(keepingCapacity: true)
+    resource.appendText(room: room) { out in
+      if local.serviceName.count > 0 {
+        ZipkinSpan.serviceName.withRawBytes {
+          out.attribute(
+            ResourceField.attributes, $0, AnyValueField.string, bytes.extracting(local.serviceName.indices))
+        }
       }
-    }
-    for index in tags.indices where bytes.isOfResource(tags[index].key) {
-      // The endpoint's name comes first.
-      if local.serviceName.count > 0, bytes.spells("service.name", in: tags[index].key) { continue }
-      tags[index].isUsed = true
-      resource.attribute(ResourceField.attributes, tags[index], in: bytes)
+      for index in tags.indices where bytes.isOfResource(tags[index].key) {
+        // The endpoint's name comes first.
+        if local.serviceName.count > 0, bytes.spells("service.name", in: tags[index].key) { continue }
+        tags[index].isUsed = true
+        out.attribute(ResourceField.attributes, tags[index], in: bytes)
+      }
     }
   }
 
   private mutating func renderScope(in bytes: RawSpan) {
-    scope.removeAll()
+    scope.removeAll(keepingCapacity: true)
     guard let name = use(special.scopeName) else { return }
-    scope.text(ScopeField.name, name, in: bytes)
-    scope.text(ScopeField.version, use(special.scopeVersion), in: bytes)
+    let version = use(special.scopeVersion)
+    scope.appendText(room: Int(name.count) + Int(version?.count ?? 0) + OutputRoom.span) { out in
+      out.text(ScopeField.name, name, in: bytes)
+      out.text(ScopeField.version, version, in: bytes)
+    }
+  }
+
+  /// The most bytes that the span may take, or its resource. Each of its texts is written once, except for
+  /// the status's. Up to six attributes have keys of our own, and addresses of up to 45 characters.
+  private var room: Int {
+    OutputRoom.span + 2 * byteCountRead + OutputRoom.attribute * tags.count
+      + OutputRoom.event * annotations.count + 6 * (OutputRoom.attribute + 96)
   }
 
   /// The text of the tag at `index`, which is then no attribute; nil if there is none.
@@ -210,28 +226,41 @@ struct ZipkinSpan {
 
   // MARK: Writing
 
-  /// Writes the fields of the span that was read.
+  /// Writes the span that was read, as a field of its scope's message.
   mutating func write(to writer: inout WireWriter, in bytes: RawSpan) {
     if kind == .unspecified, let index = special.kind, let text = tags[index].text {
       kind = SpanKindNumber(named: text, in: bytes)
       if kind != .unspecified { tags[index].isUsed = true }
     }
     let status = status(in: bytes)
-    writer.identifiers(traceID, spanID)
-    writer.text(SpanField.traceState, use(special.traceState), in: bytes)
-    if parentID != spanID { writer.parent(parentID) }
-    writer.text(SpanField.name, name, in: bytes)
-    if kind != .unspecified { writer.varintField(SpanField.kind, kind.rawValue) }
-    writer.fixed64Field(SpanField.start, ZipkinSpan.nanoseconds(start))
-    let (end, overflow) = start.addingReportingOverflow(duration)
-    writer.fixed64Field(SpanField.end, ZipkinSpan.nanoseconds(overflow ? .max : end))
-    for tag in tags where !tag.isUsed { writer.attribute(SpanField.attributes, tag, in: bytes) }
-    writeEndpoints(to: &writer, in: bytes)
-    if start == 0 {
-      ZipkinSpan.startIsAbsent.withRawBytes { writer.attribute(SpanField.attributes, $0, boolean: true) }
+    let traceState = use(special.traceState)
+    writer.appendFields(room: room) { out in
+      // Most spans have a length of two bytes.
+      out.message(FieldTag.delimited(ScopeSpansField.spans), lengthBytes: 2) { out in
+        writeFields(status, traceState, to: &out, in: bytes)
+      }
     }
-    for annotation in annotations { write(annotation, to: &writer, in: bytes) }
-    writer.status(status, in: bytes)
+  }
+
+  /// Mutating, as in `JaegerSpan`.
+  private mutating func writeFields(
+    _ status: MappedStatus, _ traceState: ByteRange?, to out: inout TextOutput, in bytes: RawSpan
+  ) {
+    out.identifiers(traceID, spanID)
+    out.text(SpanField.traceState, traceState, in: bytes)
+    if parentID != spanID { out.parent(parentID) }
+    out.text(SpanField.name, name, in: bytes)
+    out.kind(kind)
+    out.time(SpanField.start, ZipkinSpan.nanoseconds(start))
+    let (end, overflow) = start.addingReportingOverflow(duration)
+    out.time(SpanField.end, ZipkinSpan.nanoseconds(overflow ? .max : end))
+    for tag in tags where !tag.isUsed { out.attribute(SpanField.attributes, tag, in: bytes) }
+    writeEndpoints(to: &out, in: bytes)
+    if start == 0 {
+      ZipkinSpan.startIsAbsent.withRawBytes { out.attribute(SpanField.attributes, $0, boolean: true) }
+    }
+    for annotation in annotations { ZipkinSpan.write(annotation, to: &out, in: bytes) }
+    out.status(status, in: bytes)
   }
 
   /// From microseconds; what is too far in the future stops at the end.
@@ -255,19 +284,19 @@ struct ZipkinSpan {
     return status
   }
 
-  private func writeEndpoints(to writer: inout WireWriter, in bytes: RawSpan) {
+  private mutating func writeEndpoints(to out: inout TextOutput, in bytes: RawSpan) {
     if remote.serviceName.count > 0 {
       ZipkinSpan.peerService.withRawBytes {
-        writer.attribute(
+        out.attribute(
           SpanField.attributes, $0, AnyValueField.string, bytes.extracting(remote.serviceName.indices))
       }
     }
-    write(local, ZipkinSpan.localAddress, ZipkinSpan.localPort, to: &writer, in: bytes)
-    write(remote, ZipkinSpan.peerAddress, ZipkinSpan.peerPort, to: &writer, in: bytes)
+    ZipkinSpan.write(local, ZipkinSpan.localAddress, ZipkinSpan.localPort, to: &out, in: bytes)
+    ZipkinSpan.write(remote, ZipkinSpan.peerAddress, ZipkinSpan.peerPort, to: &out, in: bytes)
   }
 
-  private func write(
-    _ endpoint: Endpoint, _ addressKey: [UInt8], _ portKey: [UInt8], to writer: inout WireWriter,
+  private static func write(
+    _ endpoint: Endpoint, _ addressKey: [UInt8], _ portKey: [UInt8], to out: inout TextOutput,
     in bytes: RawSpan
   ) {
     let address =
@@ -276,28 +305,27 @@ struct ZipkinSpan {
       ?? endpoint.ipv6.flatMap { bytes.extracting($0.indices).copied().addressText }
     if let address {
       addressKey.withRawBytes { key in
-        address.withRawBytes { writer.attribute(SpanField.attributes, key, AnyValueField.string, $0) }
+        address.withRawBytes { out.attribute(SpanField.attributes, key, AnyValueField.string, $0) }
       }
     }
     if endpoint.port > 0, endpoint.port <= 65_535 {
       portKey.withRawBytes {
-        writer.attribute(SpanField.attributes, $0, integer: Int64(endpoint.port))
+        out.attribute(SpanField.attributes, $0, integer: Int64(endpoint.port))
       }
     }
   }
 
-  private func write(_ annotation: Annotation, to writer: inout WireWriter, in bytes: RawSpan) {
-    writer.tag(SpanField.events, .lengthDelimited)
-    let start = writer.count
-    writer.fixed64Field(EventField.time, ZipkinSpan.nanoseconds(annotation.time))
-    writer.text(EventField.name, annotation.value, in: bytes)
-    writer.closeMessage(contentStart: start)
+  private static func write(_ annotation: Annotation, to out: inout TextOutput, in bytes: RawSpan) {
+    out.message(FieldTag.delimited(SpanField.events), lengthBytes: 1) { out in
+      out.time(EventField.time, ZipkinSpan.nanoseconds(annotation.time))
+      out.text(EventField.name, annotation.value, in: bytes)
+    }
   }
 
   /// Bytes of memory in use.
   var byteCount: Int {
     tags.capacity * MemoryLayout<SpanTag>.stride + annotations.capacity * MemoryLayout<Annotation>.stride
-      + resource.byteCount + scope.byteCount
+      + resource.capacity + scope.capacity
   }
 }
 

@@ -70,11 +70,13 @@ public struct WireCursor: Sendable {
   @inline(never) @usableFromInline
   mutating func longVarint(in bytes: RawSpan) throws(MalformedInput) -> UInt64 {
     let start = offset
-    if end - offset >= 8 {
+    // The word may go past the message, but the varint must not.
+    if bytes.byteCount - offset >= 8 {
       let word = bytes.word(at: offset)
       let ends = ~word & 0x8080_8080_8080_8080
-      if ends != 0 {
-        offset += ends.trailingZeroBitCount / 8 + 1
+      let size = ends.trailingZeroBitCount / 8 + 1
+      if ends != 0, size <= end - offset {
+        offset += size
         return WireCursor.sevens(of: word & (ends ^ (ends &- 1)))
       }
     }

@@ -3,11 +3,12 @@
 // A process sends the same resource with all its records. Comparing it with a copy takes a fraction of what
 // reading it and looking up its service takes.
 
-/// The latest resources of different content, up to 256, and where in each the service's name is.
+/// The latest resources of different content, up to 256, and where in each the service's name is. Converters
+/// remember what other encodings have in place of resources.
 ///
 /// Each has one place, which follows from its bytes, so looking one up takes one comparison. Where too many
 /// alternate, they are read as if nothing were known.
-struct KnownResources: Sendable {
+package struct KnownResources: Sendable {
   private struct Entry {
     /// The number of the resource; 0 if there is none.
     var number: UInt64 = 0
@@ -16,7 +17,7 @@ struct KnownResources: Sendable {
     var service: ByteRange?
   }
 
-  private static let places = 256
+  package static let places = 256
   /// The longest resource that is remembered.
   private static let bytesMax = 1024
 
@@ -29,7 +30,7 @@ struct KnownResources: Sendable {
   /// Whether resources are remembered at all.
   private let isUsed: Bool
 
-  init(isUsed: Bool) {
+  package init(isUsed: Bool) {
     self.isUsed = isUsed
     count = 0
   }
@@ -41,17 +42,17 @@ struct KnownResources: Sendable {
   }
 
   /// Bytes of memory in use.
-  var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride + copies.capacity }
+  package var byteCount: Int { entries.capacity * MemoryLayout<Entry>.stride + copies.capacity }
 
   /// A resource that is known.
-  struct Found {
-    let number: UInt64
-    let service: ByteRange?
+  package struct Found {
+    package let number: UInt64
+    package let service: ByteRange?
   }
 
   /// What is known of the resource in `range` of `bytes`.
   @inline(__always)
-  func find(_ range: ByteRange, place: Int, in bytes: RawSpan) -> Found? {
+  package func find(_ range: ByteRange, place: Int, in bytes: RawSpan) -> Found? {
     guard place < entries.count, entries[place].byteCount == Int(range.count) else { return nil }
     let start = place * KnownResources.bytesMax
     let isSame = copies.withRawBytes {
@@ -63,7 +64,10 @@ struct KnownResources: Sendable {
   }
 
   /// Remembers a resource in place of another. Returns its number.
-  mutating func remember(_ range: ByteRange, place: Int, service: ByteRange?, in bytes: RawSpan) -> UInt64 {
+  @discardableResult
+  package mutating func remember(
+    _ range: ByteRange, place: Int, service: ByteRange?, in bytes: RawSpan
+  ) -> UInt64 {
     if entries.isEmpty {
       entries = Array(repeating: Entry(), count: KnownResources.places)
       copies = Array(repeating: 0, count: KnownResources.places * KnownResources.bytesMax)
@@ -88,7 +92,7 @@ struct KnownResources: Sendable {
   ///
   /// It follows from all bytes: what tells processes apart may be short, and be anywhere.
   @inline(__always)
-  func place(of range: ByteRange, in bytes: RawSpan) -> Int? {
+  package func place(of range: ByteRange, in bytes: RawSpan) -> Int? {
     guard isUsed, range.count >= 8, range.count <= UInt32(KnownResources.bytesMax) else { return nil }
     var offset = Int(range.offset)
     let end = range.indices.upperBound &- 8

@@ -136,21 +136,6 @@ struct LedgerWriter {
   }
 }
 
-extension TextOutput {
-  /// Appends a varint. There must be room for eight bytes more than it takes.
-  @inline(__always)
-  mutating func append(varint value: UInt64) {
-    if value < 1 << 7 { return append(UInt8(truncatingIfNeeded: value)) }
-    if value < 1 << 14 { return append(word: value & 0x7f | 0x80 | (value >> 7) << 8, count: 2) }
-    var rest = value
-    while rest >= 1 << 7 {
-      append(UInt8(truncatingIfNeeded: rest) | 0x80)
-      rest >>= 7
-    }
-    append(UInt8(truncatingIfNeeded: rest))
-  }
-}
-
 extension Int64 {
   /// The number with its sign in the lowest bit, so that small negative numbers are short varints too.
   @inline(__always)

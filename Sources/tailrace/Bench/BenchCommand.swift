@@ -304,7 +304,7 @@ private struct CoreFeed: ~Copyable {
           clock += step
           let now = Instant(nanoseconds: clock)
           let (key, value) = (keys.extracting(BenchCorpus.key(number)), bytes.extracting(records[number]))
-          if converter == nil {
+          if !corpus.isJaeger {
             _ = sampler.ingest(
               offset: Offset(offset), timestamp: now, key: key, value: value, into: &effects)
           } else {
