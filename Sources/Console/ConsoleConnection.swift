@@ -27,6 +27,8 @@ final class ConsoleConnection: ChannelInboundHandler {
   private(set) var phase = Phase.reading
   /// When the phase began; while no byte of a request has arrived, when the wait for it began.
   private(set) var since = NIODeadline.now()
+  /// The peer's address, without its port.
+  private(set) var source = ""
   /// Bytes of its answer not known to be sent.
   private(set) var unsentBytes = 0 {
     didSet { connections.noteUnsent(unsentBytes - oldValue) }
@@ -35,7 +37,8 @@ final class ConsoleConnection: ChannelInboundHandler {
   private let connections: ConsoleConnections
   private var context: ChannelHandlerContext?
   private var reader = RequestReader()
-  private var hasAnswered = false
+  /// Whether it has had an answer.
+  private(set) var hasAnswered = false
   /// Whether part of the next request has arrived.
   private var hasBegun = false
   /// Whether the peer has finished sending.
@@ -54,6 +57,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   func channelActive(context: ChannelHandlerContext) {
     self.context = context
+    source = context.remoteAddress?.ipAddress ?? ""
     connections.add(self)
     context.read()
   }

@@ -5,9 +5,12 @@ internal import NIOCore
 
 /// Limits on connections.
 struct ConsoleLimits: Sendable {
-  /// How many may be open. One more displaces the one that has been silent for longest, so a client that
-  /// sends its request at once, as probes do, always gets in.
+  /// How many may be open. One more displaces another, so a client that sends its request at once, as probes
+  /// do, always gets in.
   var connections = 256
+  /// How many of these places newcomers have, who have not had an answer yet, before they displace each other
+  /// and no longer those who wait between two requests.
+  var newcomers: Int { max(1, connections / 4) }
   /// Time for a request's head, from its first byte; for the first request, from the connection's start.
   var headTime = TimeAmount.seconds(10)
   /// How long a connection may wait for its next request. Prometheus scrapes every minute.
@@ -137,10 +140,21 @@ final class ConsoleConnections {
 
   // MARK: Room
 
-  /// Closes the connection that has been silent for longest; one that is owed an answer only if all are.
+  /// Closes the connection that has been silent for longest; one that is owed an answer only if all are. Of
+  /// newcomers it is one of the address that has most of them: a flood from there displaces itself.
   private func displaceOne() {
     let idle = open.values.filter { $0.phase == .reading || $0.phase == .lingering }
-    let oldest = (idle.isEmpty ? Array(open.values) : idle).min { $0.since < $1.since }
+    let newcomers = idle.filter { !$0.hasAnswered }
+    guard newcomers.count >= limits.newcomers else {
+      let oldest = (idle.isEmpty ? Array(open.values) : idle).min { $0.since < $1.since }
+      if let oldest { close(oldest, .displaced) }
+      return
+    }
+    let crowds = Dictionary(newcomers.map { ($0.source, 1) }, uniquingKeysWith: +)
+    let oldest = newcomers.max {
+      let (own, other) = (crowds[$0.source] ?? 0, crowds[$1.source] ?? 0)
+      return own == other ? $0.since > $1.since : own < other
+    }
     if let oldest { close(oldest, .displaced) }
   }
 

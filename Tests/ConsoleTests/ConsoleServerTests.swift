@@ -180,6 +180,37 @@ import Topology
     #expect(silent[4].receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
   }
 
+  /// However many come, who has had an answer stays, and who comes from another address is not the one that
+  /// gives way.
+  @Test func newcomersDisplaceEachOther() throws {
+    var limits = ConsoleLimits()
+    limits.connections = 12
+    let counters = ConsoleCounters()
+    let (console, port) = try serve(limits, counters)
+    defer { console.stop() }
+    let known = try (0..<9).map { _ in try RawConnection(port: port) }
+    for each in known {
+      each.send("GET / HTTP/1.1\r\n\r\n")
+      #expect(each.receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
+    }
+    let other = try RawConnection(port: port, from: 2)
+    let silent = try (0..<30).map { _ in try RawConnection(port: port) }
+    try wait { counters.byReason["displaced"] == 28 }
+    for each in known + [other] {
+      each.send("GET / HTTP/1.1\r\n\r\n")
+      #expect(each.receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
+    }
+    #expect(silent[0].receive() == "")
+    // Those who have had an answer give way once there are hardly any others: two more are silent.
+    var more: [RawConnection] = []
+    for number in 0..<4 {
+      more.append(try RawConnection(port: port))
+      more[number].send("GET / HTTP/1.1\r\n\r\n")
+      #expect(more[number].receive()?.hasPrefix("HTTP/1.1 200 OK") == true)
+    }
+    #expect(known[0].receive() == "" && known[1].receive() == "")
+  }
+
   /// Pages that wait to be made are bounded, and so are the requests for one of them: who comes then is told
   /// to come again, and who waits gets the page all the same.
   @Test(arguments: [true, false]) func waitingRequestsAreBounded(_ areDifferent: Bool) throws {

@@ -7,21 +7,34 @@ import Testing
 final class RawConnection {
   private let descriptor: Int32
 
-  init(port: Int) throws {
+  /// - Parameter host: the last part of the address to come from, 127.0.0.1 for 1.
+  init(port: Int, from host: UInt32 = 1) throws {
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     try #require(descriptor >= 0, "socket: \(errno)")
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = in_port_t(port).bigEndian
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let (descriptor, size) = (descriptor, socklen_t(MemoryLayout<sockaddr_in>.size))
-    // Sound: the address is a variable of this function, of the given size.
-    let result = unsafe withUnsafePointer(to: &address) { pointer in
+    if host != 1 {
+      var source = address
+      source.sin_port = 0
+      source.sin_addr.s_addr = UInt32(0x7f00_0000 + host).bigEndian
+      let bound = unsafe RawConnection.with(source) { unsafe bind(descriptor, $0, $1) }
+      try #require(bound == 0, "bind: \(errno)")
+    }
+    let connected = unsafe RawConnection.with(address) { unsafe connect(descriptor, $0, $1) }
+    try #require(connected == 0, "connect: \(errno)")
+  }
+
+  private static func with(
+    _ address: sockaddr_in, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+  ) -> Int32 {
+    // Sound: the address is a constant of this function, of the given size.
+    unsafe withUnsafePointer(to: address) { pointer in
       unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe connect(descriptor, $0, size)
+        unsafe body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
-    try #require(result == 0, "connect: \(errno)")
   }
 
   deinit {

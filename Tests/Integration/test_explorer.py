@@ -458,7 +458,7 @@ def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children, i
                     connection.close()
                     continue
                 standing.append(connection)
-                if len(standing) > 200:
+                if len(standing) > 300:
                     standing.pop(0).close()
 
     def trickle() -> None:
@@ -466,9 +466,8 @@ def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children, i
         standing: dict[socket.socket, int] = {}
         while not is_over.is_set():
             with contextlib.suppress(OSError):
-                # One after the other, so that some are always in the middle; fewer than would displace who is
-                # connected.
-                if len(standing) < 200:
+                # One after the other, so that some are always in the middle; more than there are places for.
+                if len(standing) < 300:
                     connection = socket.create_connection(("127.0.0.1", secure.port), timeout=20)
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     standing[connection] = 0
@@ -488,6 +487,8 @@ def test_a_flood_of_handshakes_keeps_nobody_waiting(explore, session_children, i
     if is_in_pieces:
         threads = [threading.Thread(target=trickle, daemon=True)]
     with secure.connect() as known:
+        known.sendall(request("/livez"))
+        assert received(known, b"\r\n\r\nok\n").startswith(b"HTTP/1.1 200 OK\r\n")
         for thread in threads:
             thread.start()
         wait_until(lambda: min(counts) >= (300 if is_in_pieces else 50), "the flood")

@@ -140,9 +140,30 @@ struct DurationHistogram {
     let (newLow, newHigh) = (low &>> newShift, high &>> newShift)
     // As much room on either side.
     let newFirst = newLow &- (Int32(DurationHistogram.countMax) &- 1 &- (newHigh &- newLow)) / 2
-    if first != .max { move(to: newFirst, joining: halvings, low &>> shift, high &>> shift) }
+    if first != .max, halvings > 0 {
+      move(to: newFirst, joining: halvings, low &>> shift, high &>> shift)
+    } else if first != .max {
+      move(by: Int(first &- newFirst))
+    }
     (first, shift) = (newFirst, newShift)
     counts[Int(bucket &>> newShift &- newFirst)] &+= 1
+  }
+
+  /// Moves all counts by so many places. Those that leave are zero: what is in use has room before and after.
+  private mutating func move(by distance: Int) {
+    let left = DurationHistogram.countMax - abs(distance)
+    invariant(left > 0, "no bucket is in both ranges")
+    var places = counts.mutableSpan
+    // Sound: `left` counts from either place on, and the `abs(distance)` others, are among the 160; these are
+    // integers, so their bytes may be copied, overlapping or not, and zero.
+    unsafe places.withUnsafeMutableBytes { bytes in
+      guard let start = bytes.baseAddress else { return }
+      let stride = MemoryLayout<UInt32>.stride
+      unsafe (start + max(0, distance) * stride)
+        .copyMemory(from: start + max(0, -distance) * stride, byteCount: left * stride)
+      unsafe (start + (distance > 0 ? 0 : left) * stride)
+        .initializeMemory(as: UInt32.self, repeating: 0, count: abs(distance))
+    }
   }
 
   /// Moves the counts to their places if `newFirst` is the first bucket, and joins neighbours, two by two, so

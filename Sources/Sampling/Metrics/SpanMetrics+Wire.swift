@@ -243,35 +243,37 @@ private struct PointWriter {
   }
 
   mutating func writeDurations(of slot: Int, in metrics: SpanMetrics, to histogram: inout WireWriter) {
+    // A histogram is too large to be copied.
+    let series = metrics.series.span
     startPoint(of: slot, durations, in: metrics) { [since, end, unit] out in
-      let durations = metrics.series[slot].durations
       out.append(HistogramPointField.start, fixed64: since)
       out.append(HistogramPointField.time, fixed64: end)
-      out.append(HistogramPointField.count, fixed64: durations.count)
-      let sum = durations.sum >> 64 == 0 ? Double(UInt64(durations.sum)) : Double(durations.sum)
+      out.append(HistogramPointField.count, fixed64: series[slot].durations.count)
+      let nanoseconds = series[slot].durations.sum
+      let sum = nanoseconds >> 64 == 0 ? Double(UInt64(nanoseconds)) : Double(nanoseconds)
       out.append(HistogramPointField.sum, fixed64: (sum / unit).bitPattern)
       out.append(varint: UInt64(HistogramPointField.scale) << 3)
-      out.append(varint: Int64(durations.scale).zigzag)
-      if durations.zeroCount > 0 {
-        out.append(HistogramPointField.zeroCount, fixed64: durations.zeroCount)
-      }
+      out.append(varint: Int64(series[slot].durations.scale).zigzag)
+      let zeroCount = series[slot].durations.zeroCount
+      if zeroCount > 0 { out.append(HistogramPointField.zeroCount, fixed64: zeroCount) }
     }
     if let buckets = metrics.bucketsInUse(of: slot) { writeBuckets(buckets, of: slot, in: metrics) }
     if let exemplar = metrics.series[slot].exemplar { write(exemplar) }
-    let durations = metrics.series[slot].durations
+    let (shortest, most) = (series[slot].durations.shortest, series[slot].durations.most)
     point.appendText(room: 32) { [unit] out in
-      out.append(HistogramPointField.least, fixed64: (Double(durations.shortest) / unit).bitPattern)
-      out.append(HistogramPointField.most, fixed64: (Double(durations.most) / unit).bitPattern)
+      out.append(HistogramPointField.least, fixed64: (Double(shortest) / unit).bitPattern)
+      out.append(HistogramPointField.most, fixed64: (Double(most) / unit).bitPattern)
     }
     point.withRawBytes { histogram.bytesField(SumField.dataPoints, $0) }
   }
 
   private mutating func writeBuckets(_ buckets: ClosedRange<Int32>, of slot: Int, in metrics: SpanMetrics) {
     packed.removeAll(keepingCapacity: true)
+    let series = metrics.series.span
     packed.appendText(room: 5 * buckets.count + 8) { out in
       var bucket = buckets.lowerBound
       while bucket <= buckets.upperBound {
-        out.append(varint: UInt64(metrics.series[slot].durations.count(of: bucket)))
+        out.append(varint: UInt64(series[slot].durations.count(of: bucket)))
         bucket &+= 1
       }
     }

@@ -47,15 +47,24 @@ struct SpanMetrics {
   fileprivate struct Rule {
     let table: BucketTable
     let seed: HashSeed
+    /// Nobody who chooses names knows them: with a word equal to one of these, a product would be zero.
+    private let secrets: (UInt64, UInt64)
     let nameBytesMax: Int
-    /// Names of eight bytes up to 16 are two words, which may overlap: how many lengths these are.
+    /// Names of eight bytes up to 16 are two words, which may overlap, shorter ones part of one: how many
+    /// lengths these are.
     let twoWordLengths: Int
+    let oneWordLengths: Int
 
     init(_ configuration: SpanMetricsConfiguration, seed: HashSeed, nameBytesMax: Int) {
       self.seed = seed
+      secrets = (
+        seed.fold(seed.value ^ 0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db),
+        seed.fold(seed.value ^ 0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3)
+      )
       table = BucketTable(unit: configuration.unit.nanoseconds)
       self.nameBytesMax = nameBytesMax
       twoWordLengths = max(0, min(16, nameBytesMax) - 7)
+      oneWordLengths = min(7, nameBytesMax)
     }
 
     /// Identifies a series: two of them have the same digest once in 2^64 times.
@@ -66,14 +75,19 @@ struct SpanMetrics {
       // Sound: both have 32 bits.
       let (offset, count) = (Int(name.offset), Int(name.count))
       let end = offset &+ count
-      guard UInt(bitPattern: count &- 8) < UInt(bitPattern: twoWordLengths), end <= bytes.byteCount else {
-        return longDigest(name, key, in: bytes)
+      // Sound: in each case eight bytes from that place on are in `bytes`. Loads need no alignment, and every
+      // bit pattern is a UInt64.
+      func word(_ place: Int) -> UInt64 {
+        unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: place, as: UInt64.self)
       }
-      // Sound: the name has eight bytes at least, and all of them are in `bytes`. Loads need no alignment,
-      // and every bit pattern is a UInt64.
-      let first = unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
-      let last = unsafe bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: end &- 8, as: UInt64.self)
-      return digest(first, last, key, count)
+      if UInt(bitPattern: count &- 8) < UInt(bitPattern: twoWordLengths), end <= bytes.byteCount {
+        return digest(word(offset), word(end &- 8), key, count)
+      }
+      // A shorter one is the end of a word: something always comes before a name.
+      if UInt(bitPattern: count &- 1) < UInt(bitPattern: oneWordLengths), end >= 8, end <= bytes.byteCount {
+        return digest(word(end &- 8) &>> UInt64(truncatingIfNeeded: (8 &- count) &* 8), 0, key, count)
+      }
+      return longDigest(name, key, in: bytes)
     }
 
     @inline(never)
@@ -86,7 +100,7 @@ struct SpanMetrics {
     @inline(__always)
     private func digest(_ first: UInt64, _ last: UInt64, _ key: UInt64, _ count: Int) -> UInt64 {
       let facts = (key ^ UInt64(truncatingIfNeeded: count) << 48) &* 0x9e37_79b9_7f4a_7c15
-      return seed.fold(first ^ seed.value ^ 0xa076_1d64_78bd_642f, last ^ facts)
+      return seed.fold(first ^ secrets.0, last ^ secrets.1 ^ facts)
     }
 
     /// Counts spans of one resource whose series are known: `countKnown`. The tables' storage is looked up

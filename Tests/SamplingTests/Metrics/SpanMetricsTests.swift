@@ -261,6 +261,23 @@ import Testing
     #expect(try counted(run.committed).calls.values.reduce(0, +) == 1)
   }
 
+  /// Names of all lengths that differ in one byte have a series each, and the same one when they come again.
+  @Test func namesAreToldApartWhateverTheirLength() throws {
+    var names = [""]
+    for length in 1...40 {
+      let name = String(repeating: "a", count: length)
+      names += [name] + (0..<length).map { name.prefix($0) + "b" + name.dropFirst($0 + 1) }
+    }
+    let log = (names + names.shuffled()).enumerated().map { number, name in
+      var span = TestSpan.root(UInt64(number + 1))
+      span.name = name
+      return Entry(spans: [span], time: 0)
+    }
+    let counted = try counted(unbroken(log, Self.configuration()))
+    #expect(counted.calls == truth(log) && counted.calls.count == 861)
+    #expect(counted.calls.values.allSatisfy { $0 == 2 })
+  }
+
   /// A flood of names takes no more memory than the limit, and the spans still count.
   @Test func seriesBeyondTheLimitCountAsOne() throws {
     let log = (0..<50).map { number in
