@@ -39,11 +39,12 @@ def test_the_service_graph_is_scaled_up(broker, run, explore):  # noqa: F811
         maker.trace(broker, topology.spans, front=name, error=True)
     broker.flush()
 
-    def decided():
-        counts = Console(worker).metrics().counts("tailrace_decided_traces_total", "verdict")
-        return counts if counts.total() == len(maker.traces) else None
+    def kept():
+        decided = Console(worker).metrics().counts("tailrace_decided_traces_total", "verdict", "trigger")
+        are_all = decided.total() == len(maker.traces)
+        return sum(count for (verdict, _), count in decided.items() if verdict == "keep") if are_all else None
 
-    has_traces(explorer, wait_until(decided, "all verdicts")["keep",])
+    has_traces(explorer, wait_until(kept, "all verdicts"))
 
     def samples():
         return {(each["from"], each["to"]): each for each in explorer.json("/v1/map")["calls"]}
@@ -61,9 +62,9 @@ def test_the_service_graph_is_scaled_up(broker, run, explore):  # noqa: F811
     total, variance = calls("request_total", last), calls("request_variance_total", last)
     assert total["front", "back", "true"] == 10 == calls("request_failed_total", last)["front", "back", "true"]
     assert variance["front", "back", "true"] == 0
-    kept = samples()["front", "back"]["samples"] - 10
-    assert total["front", "back", "false"] == 4 * kept and variance["front", "back", "false"] == 12 * kept
-    assert calls("request_server_seconds_count", last)["front", "back", "false"] == 4 * kept
+    chosen = samples()["front", "back"]["samples"] - 10
+    assert total["front", "back", "false"] == 4 * chosen and variance["front", "back", "false"] == 12 * chosen
+    assert calls("request_server_seconds_count", last)["front", "back", "false"] == 4 * chosen
     assert not any(client == "past" for client, _, _ in total)
     assert total["user", "front", "true" if ("user", "front", "true") in total else "false"] > 0
     assert worker.stop() == 0 and explorer.child.stop() == 0
