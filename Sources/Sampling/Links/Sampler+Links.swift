@@ -192,7 +192,7 @@ extension Sampler {
   }
 
   /// Follows the links of late spans, and those of a trace that they show to be wanted for its own sake: it
-  /// was kept by chance.
+  /// was kept by chance, or because links reach it.
   @inline(never)
   mutating func followLate(
     _ share: Share, of record: ScannedRecord, _ bytes: RawSpan, hasNewLinks: Bool, _ effects: inout Effects
@@ -203,9 +203,11 @@ extension Sampler {
     guard verdicts[past].isKept else { return reviewDecided(share.traceID, into: &effects) }
     // What head sampling has thinned is here by chance.
     guard !verdicts[past].isThinned else { return }
-    if verdicts[past].threshold != .always, !verdicts[past].isTruncated {
+    let verdict = verdicts[past]
+    if hops(ofKept: past) != 0, !verdict.isTruncated {
       let facts = lateFacts(of: share, in: record, bytes, matches: 0)
-      if policies.program.certain(facts).isKept, isInRecallWindow(verdicts[past]) {
+      let isByChance = verdict.threshold != .always
+      if policies.program.certain(facts).isKept, !isByChance || isInRecallWindow(verdict) {
         return tellLinks(of: share.traceID, hops: 0, into: &effects)
       }
     }

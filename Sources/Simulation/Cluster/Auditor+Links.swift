@@ -22,13 +22,15 @@ extension Auditor {
       }
     }
     var hops: [TraceID: Int] = [:]
-    var front: [TraceID] = published.filter { $0.value.truth?.isWanted == true }.map(\.key)
+    var previous: [TraceID: TraceID] = [:]
+    var front = published.filter { $0.value.truth?.isWanted == true }.map(\.key).sorted { $0.low < $1.low }
     for trace in front { hops[trace] = 0 }
     for distance in 1...links.maxHops {
       var next: [TraceID] = []
       for trace in front {
         for other in neighbours[trace] ?? [] where hops[other] == nil {
           hops[other] = distance
+          previous[other] = trace
           next.append(other)
         }
       }
@@ -38,7 +40,11 @@ extension Auditor {
     for (trace, distance) in hops.sorted(by: { $0.key.low < $1.key.low }) where distance > 0 {
       let isKept = revised[trace] != nil || finals[trace]?.contains(where: \.isKept) ?? false
       if !isKept {
-        object("trace \(trace) is \(distance) links away from one that policies keep, and is dropped")
+        var way = [trace]
+        while let before = way.last.flatMap({ previous[$0] }) { way.append(before) }
+        object(
+          "trace \(trace) is \(distance) links away from one that policies keep, and is dropped: it is reached "
+            + "over \(way.dropFirst().map(\.description).joined(separator: ", "))")
       }
     }
   }

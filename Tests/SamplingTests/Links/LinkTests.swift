@@ -123,6 +123,19 @@ import Testing
     #expect(try spread(world)[0].kept.map(\.id) == [1])
   }
 
+  /// What links keep is kept for its own sake once it fails: a story begins with it, too.
+  @Test func aLateErrorOfWhatLinksHaveKeptLeadsOn() throws {
+    let world = World.linked { $0.maxHops = 2 }
+    try world.send(.root(1, of: 0x30), at: 1000)
+    try world.send(TestSpan.root(2, of: 0x40).linking(to: 0x30), at: 1000)
+    try world.send(TestSpan.root(3, of: producer).linking(to: 0x40), at: 1000)
+    try world.send(TestSpan.root(4, of: consumer, .error).linking(to: producer), at: 1000)
+    #expect(try spread(world)[0].kept.map(\.id).sorted() == [2, 3])
+    try world.pass(to: 40_000)
+    try world.send(TestSpan.child(5, under: 3, of: producer, .error), at: 41_000)
+    #expect(try spread(world)[0].kept.map(\.id) == [1])
+  }
+
   /// By a late span, what chance has kept links to a trace that policies keep: others are reached through it.
   @Test func aLateLinkOfWhatChanceHasKeptLeadsOn() throws {
     let world = World.linked { $0.sharesRandomness = false }
