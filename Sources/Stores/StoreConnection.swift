@@ -72,8 +72,10 @@ final class StoreConnection {
   }
 
   private func drop() {
-    channel?.close(promise: nil)
+    let closed = channel
+    // Its end may be told at once, and is then no news.
     channel = nil
+    closed?.close(promise: nil)
   }
 
   // MARK: Attempts

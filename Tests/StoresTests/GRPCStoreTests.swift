@@ -120,6 +120,16 @@ private final class ReceiverHandler: ChannelInboundHandler {
   }
 }
 
+/// Answers as a server of HTTP/1.1 that does not understand.
+private final class OtherProtocol: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    let answer = ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n")
+    context.channel.writeAndFlush(answer, promise: nil)
+  }
+}
+
 @Suite(.serialized, .timeLimit(.minutes(2))) struct GRPCStoreTests {
   private let ok = TestReceiver.Answer.trailers(["grpc-status": "0"])
   private let taken = StoreAnswer.Outcome.taken(rejectedSpans: 0, message: "")
@@ -249,17 +259,15 @@ private final class ReceiverHandler: ChannelInboundHandler {
     store.close()
   }
 
-  /// A message beyond what is kept of it, and headers beyond their limit.
+  /// A message beyond what is kept of it.
   @Test func oversizedAnswersAreBounded() async throws {
-    let long = String(repeating: "x", count: 40_000)
     let receiver = try TestReceiver([
-      .trailers(["grpc-status": "0", "x": long]),
-      .trailers(["grpc-status": "0"], message: [UInt8](repeating: 0xff, count: 300_000)),
+      .trailers(["grpc-status": "0"], message: [UInt8](repeating: 0xff, count: 300_000))
     ])
     let store = try store(receiver)
     send(store, 1)
     #expect(try await answers(store, 1) == [taken])
-    #expect(store.figures.retries == ["connection": 1])
+    #expect(store.figures.retries.isEmpty)
     store.close()
   }
 
@@ -275,7 +283,9 @@ private final class ReceiverHandler: ChannelInboundHandler {
   @Test func aServerOfAnotherProtocolIsTold() async throws {
     let other = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .childChannelInitializer { channel in
-        channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n"))
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(OtherProtocol())
+        }
       }
       .bind(host: "127.0.0.1", port: 0).get()
     let url = try #require(StoreURL("http://127.0.0.1:\(other.localAddress?.port ?? 0)/x"))

@@ -63,7 +63,8 @@ public struct StoreFigures: Equatable, Sendable {
 /// waits.
 ///
 /// What a status means is in the specification of OTLP, "Failures":
-/// <https://opentelemetry.io/docs/specs/otlp/#failures>, <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
+/// <https://opentelemetry.io/docs/specs/otlp/#failures> and
+/// <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
 public protocol SpanStore: AnyObject, Sendable {
   /// Queues a request. The caller bounds how many there are.
   func send(_ request: StoreRequest)
