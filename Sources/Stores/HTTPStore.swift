@@ -1,4 +1,4 @@
-// Sends requests to a store by OTLP/HTTP.
+// Sends requests to a store by OTLP/HTTP or OTLP/gRPC.
 
 internal import NIOCore
 internal import NIOPosix
@@ -13,10 +13,10 @@ public struct StoreFailure: Error, Sendable, CustomStringConvertible {
   public let description: String
 }
 
-/// A store that is reached by HTTP/1.1, over TLS or not: binary protobuf, one request at a time on each of a
-/// few connections that stay open.
+/// A store that is reached by HTTP/1.1 or by gRPC over HTTP/2, over TLS or not: binary protobuf, one
+/// request at a time on each of a few connections that stay open.
 ///
-/// Protocol: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
+/// Protocols: <https://opentelemetry.io/docs/specs/otlp/>.
 public final class HTTPStore: SpanStore {
   private let loop: any EventLoop
   private let sender: NIOLoopBound<StoreSender>
@@ -26,7 +26,7 @@ public final class HTTPStore: SpanStore {
   ///
   /// - Throws: if a file of `settings.tls` can't be used.
   public init(_ settings: StoreSettings, agent: String) throws(StoreFailure) {
-    let context = settings.url.isSecure ? try HTTPStore.context(settings.tls) : nil
+    let context = settings.url.isSecure ? try HTTPStore.context(settings) : nil
     let loop = MultiThreadedEventLoopGroup.singleton.next()
     let results = StoreResults()
     self.loop = loop
@@ -60,9 +60,10 @@ public final class HTTPStore: SpanStore {
     loop.execute { [sender] in sender.value.close() }
   }
 
-  private static func context(_ tls: StoreSettings.TLS) throws(StoreFailure) -> NIOSSLContext {
+  private static func context(_ settings: StoreSettings) throws(StoreFailure) -> NIOSSLContext {
+    let tls = settings.tls
     var configuration = TLSConfiguration.makeClientConfiguration()
-    configuration.applicationProtocols = ["http/1.1"]
+    configuration.applicationProtocols = [settings.transport == .grpc ? "h2" : "http/1.1"]
     configuration.minimumTLSVersion = .tlsv12
     if tls.skipsVerification { configuration.certificateVerification = .none }
     var file = ""
@@ -80,7 +81,8 @@ public final class HTTPStore: SpanStore {
       return try NIOSSLContext(configuration: configuration)
     } catch {
       throw StoreFailure(
-        description: "otlp_http.tls: \(file.isEmpty ? "" : "the file '\(file)' can't be used: ")\(error)")
+        description: "\(settings.transport.rawValue).tls: "
+          + "\(file.isEmpty ? "" : "the file '\(file)' can't be used: ")\(error)")
     }
   }
 }

@@ -3,6 +3,7 @@
 internal import Foundation
 internal import NIOCore
 internal import NIOHTTP1
+internal import NIOHTTP2
 internal import NIOPosix
 internal import NIOSSL
 import Pipeline
@@ -13,7 +14,7 @@ import Topology
 /// It lives on the sender's event loop.
 final class StoreConnection {
   /// It refers to this connection until it is closed.
-  private let sender: StoreSender
+  let sender: StoreSender
   /// Nil while there is none.
   private var channel: (any Channel)?
   /// What it is busy with.
@@ -27,6 +28,8 @@ final class StoreConnection {
   /// Distinguishes an attempt from earlier ones, whose events may still come.
   private var attempt: UInt64 = 0
   private var isAttempting = false
+  /// The store has said that it takes nothing more on the connection.
+  private var isLeaving = false
   private var begunAt = NIODeadline.uptimeNanoseconds(0)
   private var deadline: Scheduled<Void>?
   private var pause: Scheduled<Void>?
@@ -69,8 +72,10 @@ final class StoreConnection {
   }
 
   private func drop() {
-    channel?.close(promise: nil)
+    let closed = channel
+    // Its end may be told at once, and is then no news.
     channel = nil
+    closed?.close(promise: nil)
   }
 
   // MARK: Attempts
@@ -96,6 +101,7 @@ final class StoreConnection {
           return channel.close(promise: nil)
         }
         connection.channel = channel
+        connection.isLeaving = false
         connection.write(to: channel)
       case .failure(let error):
         connection.fail(number, "connection", "can't connect: \(StoreConnection.words(error))")
@@ -117,8 +123,12 @@ final class StoreConnection {
             let host = StoreConnection.isAddress(name) ? nil : name
             try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: host))
           }
-          try pipeline.addHTTPClientHandlers()
-          try pipeline.addHandler(ReplyReader(bound.value))
+          switch settings.transport {
+          case .http:
+            try pipeline.addHTTPClientHandlers()
+            try pipeline.addHandler(ReplyReader(bound.value))
+          case .grpc: try bound.value.addGRPCHandlers(to: channel)
+          }
         }
       }
       .connect(host: settings.url.host, port: settings.url.port)
@@ -130,6 +140,14 @@ final class StoreConnection {
 
   private func write(to channel: any Channel) {
     guard let request else { return }
+    sender.noteSent(request.body.count)
+    switch sender.settings.transport {
+    case .http: writeHTTP(request, to: channel)
+    case .grpc: writeGRPC(request, to: channel)
+    }
+  }
+
+  private func writeHTTP(_ request: StoreRequest, to channel: any Channel) {
     var head = HTTPRequestHead(version: .http1_1, method: .POST, uri: sender.settings.url.path)
     head.headers.add(name: "host", value: sender.settings.url.authority)
     head.headers.add(name: "user-agent", value: sender.agent)
@@ -141,7 +159,6 @@ final class StoreConnection {
     for header in sender.settings.headers {
       head.headers.replaceOrAdd(name: header.name, value: header.value)
     }
-    sender.noteSent(request.body.count)
     channel.write(HTTPClientRequestPart.head(head), promise: nil)
     channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: request.body))), promise: nil)
     channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
@@ -156,35 +173,43 @@ final class StoreConnection {
   // MARK: Outcomes
 
   /// The store has answered on `channel`.
-  func take(_ reply: StoreReply, on channel: any Channel, keepsAlive: Bool) {
+  func take(_ reply: StoreReading, on channel: any Channel, keepsAlive: Bool) {
     guard self.channel === channel else { return }
     guard isAttempting, let request else { return drop() }
     sender.noteAnswer(after: .now() - begunAt)
     endAttempt()
-    if !keepsAlive { drop() }
-    let reason = String(reply.status)
-    let said = reply.message.isEmpty ? "" : ": \(reply.message)"
+    if !keepsAlive || isLeaving { drop() }
+    let said = "it answers \(reply.status)\(reply.message.isEmpty ? "" : ": \(reply.message)")"
     switch reply.verdict {
     case .final(let outcome): finish(request, outcome)
-    case .retry: retry(reason, "it answers \(reply.status)\(said)", after: reply.retryAfter)
+    case .retry: retry(reply.status, said, after: reply.retryAfter)
     case .misconfigured:
       let hint =
-        reply.status < 400 ? "; redirections are not followed" : "; check otlp_http's address and headers"
-      retry(reason, "it answers \(reply.status)\(said)\(hint)", after: reply.retryAfter)
+        reply.status.hasPrefix("3")
+        ? "redirections are not followed"
+        : "check \(sender.settings.transport.rawValue)'s address and headers"
+      retry(reply.status, "\(said); \(hint)", after: reply.retryAfter)
     case .doubtful(let outcome):
       if doubtful == 0 { takenBefore = sender.taken }
       doubtful += 1
       let most =
         sender.taken > takenBefore ? StoreConnection.doubtfulMax : StoreConnection.doubtfulMaxAlone
       guard doubtful < most else { return finish(request, outcome) }
-      retry(reason, "it answers \(reply.status)\(said)", after: reply.retryAfter)
+      retry(reply.status, said, after: reply.retryAfter)
     }
   }
 
-  /// `channel` has ended, after an error or not.
+  /// The store takes no more requests on `channel`; what is under way, it may still answer.
+  func leave(_ channel: any Channel) {
+    guard self.channel === channel else { return }
+    isLeaving = true
+    if !isAttempting { drop() }
+  }
+
+  /// `channel` has ended, after an error or not, or is of no more use.
   func lose(_ channel: any Channel, _ cause: String?) {
     guard self.channel === channel else { return }
-    self.channel = nil
+    drop()
     fail(attempt, "connection", cause ?? "it closed the connection without an answer")
   }
 
@@ -212,7 +237,7 @@ final class StoreConnection {
 
   /// Tries again after a pause that doubles each time; half of it is random, so that many workers do not
   /// return at once.
-  private func retry(_ reason: String, _ trouble: String, after seconds: Int64?) {
+  private func retry(_ reason: String, _ trouble: String, after pause: Duration?) {
     if let request { sender.noteRetry(request.number, reason, trouble) }
     if isForgotten { return release() }
     let settings = sender.settings
@@ -220,14 +245,15 @@ final class StoreConnection {
     failures += 1
     let most = min(settings.retryInitial * doubling, settings.retryMax)
     var delay = TimeAmount(most * Double.random(in: 0.5...1))
-    if let seconds { delay = max(delay, .seconds(seconds)) }
+    if let pause { delay = max(delay, TimeAmount(pause)) }
     let bound = NIOLoopBound(self, eventLoop: sender.loop)
-    pause = sender.loop.scheduleTask(in: delay) { bound.value.tryNow() }
+    self.pause = sender.loop.scheduleTask(in: delay) { bound.value.tryNow() }
   }
 
   /// A client's errors in a few words.
   static func words(_ error: any Error) -> String {
     switch error {
+    case let error as NIOHTTP2Errors.StreamClosed: "it closed the stream: \(error.errorCode)"
     case let error as NIOConnectionError:
       error.connectionErrors.first.map { words($0.error) } ?? error.dnsAError.map { words($0) } ?? "\(error)"
     default: "\(error)"
@@ -276,7 +302,7 @@ private final class ReplyReader: ChannelInboundHandler {
     case .end:
       guard let reply else { return }
       self.reply = nil
-      connection.take(reply, on: context.channel, keepsAlive: keepsAlive)
+      connection.take(reply.reading, on: context.channel, keepsAlive: keepsAlive)
     }
   }
 

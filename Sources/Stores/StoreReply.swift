@@ -2,10 +2,20 @@
 
 internal import Files
 internal import Foundation
-import OTLP
 import Pipeline
 
-/// A store's answer to one attempt.
+/// What a store's answer to one attempt says, however it came.
+struct StoreReading {
+  /// A number of HTTP, or a name of gRPC.
+  var status: String
+  /// What the store says about it, on one line.
+  var message: String
+  var verdict: StoreReply.Verdict
+  /// How long the store wants to be left alone, if it says so.
+  var retryAfter: Duration?
+}
+
+/// A store's answer to one attempt by HTTP.
 struct StoreReply {
   var status: Int
   /// How long the store wants to be left alone, if it says so.
@@ -22,6 +32,11 @@ struct StoreReply {
   private static let messageMax = 200
   /// An hour: what a store asks for beyond that is a mistake.
   static let retryAfterMax: Int64 = 3600
+
+  var reading: StoreReading {
+    StoreReading(
+      status: String(status), message: message, verdict: verdict, retryAfter: retryAfter.map { .seconds($0) })
+  }
 
   /// What to do about an answer.
   enum Verdict: Equatable {
@@ -48,62 +63,34 @@ struct StoreReply {
     case 408, 429, 502, 503, 504: return .retry
     case ..<400, 401, 402, 403, 404, 405, 406, 407, 411, 414, 415, 417, 421, 426, 431, 451, 501, 505, 511:
       return .misconfigured
-    case 400..<500: return .final(.refused(status: status, message: message))
-    default: return .doubtful(.refused(status: status, message: message))
+    case 400..<500: return .final(.refused(status: String(status), message: message))
+    default: return .doubtful(.refused(status: String(status), message: message))
     }
   }
 
-  /// `partial_success` of an `ExportTraceServiceResponse`: how many spans were rejected, and why.
   private var partialSuccess: (UInt64, String) {
-    guard isProtobuf, let partial = field(1, of: body[...]) else { return (0, "") }
-    var rejected: UInt64 = 0
-    partial.withRawBytes { bytes in
-      var cursor = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: bytes.byteCount)))
-      do throws(MalformedInput) {
-        while !cursor.isAtEnd {
-          let tag = try cursor.tag(in: bytes)
-          if tag.field == 1, tag.type == .varint {
-            // An int64: none is negative.
-            rejected = UInt64(max(0, Int64(bitPattern: try cursor.varint(of: tag, in: bytes))))
-          } else {
-            try cursor.skip(tag, in: bytes)
-          }
-        }
-      } catch { rejected = 0 }
+    isProtobuf ? StoreReply.partialSuccess(body) : (0, "")
+  }
+
+  /// `partial_success` of an `ExportTraceServiceResponse`: how many spans were rejected, and why.
+  static func partialSuccess(_ response: [UInt8]) -> (UInt64, String) {
+    guard let partial = ReplyMessage(response).contents(1)?.last.map({ ReplyMessage($0) }) else {
+      return (0, "")
     }
-    return (rejected, StoreReply.shortened(field(2, of: partial[...]) ?? []))
+    // An int64: none is negative.
+    return (UInt64(max(0, partial.number(1) ?? 0)), shortened(partial.contents(2)?.last ?? []))
   }
 
   /// What the store says: the message of a `google.rpc.Status`, or text.
   var message: String {
-    StoreReply.shortened(isProtobuf ? field(2, of: body[...]) ?? [] : body)
+    StoreReply.shortened(isProtobuf ? ReplyMessage(body).contents(2)?.last ?? [] : body)
   }
 
   /// On one line, without anything that a terminal would obey.
-  private static func shortened(_ text: [UInt8]) -> String {
+  static func shortened(_ text: [UInt8]) -> String {
     let text = String(decoding: text.prefix(4 * messageMax), as: UTF8.self)
     let line = MessageText.oneLine(text.trimmingCharacters(in: .whitespacesAndNewlines))
     return line.count <= messageMax ? line : line.prefix(messageMax) + "…"
-  }
-
-  /// The last field of this number that has a length; nil if there is none, or the message is damaged.
-  private func field(_ number: UInt32, of message: ArraySlice<UInt8>) -> [UInt8]? {
-    Array(message).withRawBytes { bytes in
-      var found: [UInt8]?
-      var cursor = WireCursor(ByteRange(offset: 0, count: UInt32(clamping: bytes.byteCount)))
-      do throws(MalformedInput) {
-        while !cursor.isAtEnd {
-          let tag = try cursor.tag(in: bytes)
-          if tag.field == number, tag.type == .lengthDelimited {
-            let range = try cursor.content(of: tag, in: bytes)
-            found = bytes.extracting(range.indices).copied()
-          } else {
-            try cursor.skip(tag, in: bytes)
-          }
-        }
-      } catch { return nil }
-      return found
-    }
   }
 
   /// Seconds, or a date (RFC 9110, 10.2.3); nil if it is neither.

@@ -1,6 +1,6 @@
 // The settings of the export topology.
 
-/// Kept spans of a topic in, requests to a store's OTLP/HTTP receiver out.
+/// Kept spans of a topic in, requests to a store's OTLP receiver out.
 public struct ExportTopology: Equatable, Sendable {
   /// The consumer group's default id.
   public static let groupDefault = "tailrace-export"
@@ -50,8 +50,10 @@ public struct ExportTopology: Equatable, Sendable {
   }
 }
 
-/// A store that takes spans by OTLP/HTTP, as the Collector's `otlphttp` exporter describes it.
+/// A store that takes spans by OTLP, as the Collector's exporters `otlp_http` and `otlp_grpc` describe it.
 public struct StoreSettings: Equatable, Sendable {
+  /// How requests are sent.
+  public var transport: Transport
   /// Where requests go.
   public var url: StoreURL
   /// Headers of each request, in the file's order. Their values are secrets.
@@ -75,10 +77,12 @@ public struct StoreSettings: Equatable, Sendable {
 
   /// Makes settings; the defaults are those of a topology file.
   public init(
-    url: StoreURL, headers: [Header] = [], compression: Compression = .gzip, timeout: Duration = .seconds(10),
-    connections: Int = 4, batchBytes: Int = 1 << 20, batchWait: Duration = .milliseconds(200),
-    retryInitial: Duration = .milliseconds(500), retryMax: Duration = .seconds(30), tls: TLS = TLS()
+    transport: Transport = .http, url: StoreURL, headers: [Header] = [], compression: Compression = .gzip,
+    timeout: Duration = .seconds(10), connections: Int = 4, batchBytes: Int = 1 << 20,
+    batchWait: Duration = .milliseconds(200), retryInitial: Duration = .milliseconds(500),
+    retryMax: Duration = .seconds(30), tls: TLS = TLS()
   ) {
+    self.transport = transport
     self.url = url
     self.headers = headers
     self.compression = compression
@@ -89,6 +93,14 @@ public struct StoreSettings: Equatable, Sendable {
     self.retryInitial = retryInitial
     self.retryMax = retryMax
     self.tls = tls
+  }
+
+  /// How requests are sent; the raw value is the section that describes the store.
+  public enum Transport: String, Equatable, Sendable, CaseIterable {
+    /// Over HTTP/1.1.
+    case http = "otlp_http"
+    /// By gRPC, over HTTP/2.
+    case grpc = "otlp_grpc"
   }
 
   /// A header of each request. Printing it masks the value.
@@ -197,6 +209,9 @@ public struct StoreURL: Equatable, Sendable, CustomStringConvertible {
     return port == (isSecure ? 443 : 80) ? name : "\(name):\(port)"
   }
 
+  /// The URL without its path.
+  public var base: String { "\(isSecure ? "https" : "http")://\(authority)" }
+
   /// The URL.
-  public var description: String { "\(isSecure ? "https" : "http")://\(authority)\(path)" }
+  public var description: String { base + path }
 }

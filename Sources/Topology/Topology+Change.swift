@@ -115,7 +115,7 @@ private struct Differences {
   init(_ old: ExportTopology, _ new: ExportTopology) {
     compare("topics", \.topics, old, new)
     compare("limits.record_bytes", \.recordBytesMax, old, new)
-    compare("otlp_http", \.store, old, new)
+    compare(new.store.transport.rawValue, \.store, old, new)
   }
 
   /// Baseline settings that determine what the whole fleet counts.

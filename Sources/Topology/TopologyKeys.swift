@@ -11,6 +11,8 @@ enum Keys {
     "kind", "group", "lanes", "delivery", "commit_interval", "commit_records", "stop_timeout", "kafka",
     "topics", "limits", "console", "log",
   ]
+  /// Sections of an export topology, one of which describes the store.
+  static let stores = StoreSettings.Transport.allCases.map(\.rawValue)
   static let tailSampling =
     common + [
       "windows", "recall", "logs", "policies", "rules", "shadow", "sample_on_first_match", "invert_decisions",
@@ -53,7 +55,7 @@ extension TopologyReader {
 
   private mutating func tailSampling(_ file: TopologySection) -> TailSamplingTopology {
     checkKeys(of: file, Keys.tailSampling) { key in
-      if key == "otlp_http" { return "it is only valid with 'kind: export'" }
+      if Keys.stores.contains(key) { return "it is only valid with 'kind: export'" }
       if Keys.windows.contains(key) { return "it belongs in windows" }
       return Keys.limits.contains(key) ? "it belongs in limits" : nil
     }
@@ -88,7 +90,7 @@ extension TopologyReader {
 
   private mutating func repartition(_ file: TopologySection) -> RepartitionTopology {
     checkKeys(of: file, Keys.common) { key in
-      if key == "otlp_http" { return "it is only valid with 'kind: export'" }
+      if Keys.stores.contains(key) { return "it is only valid with 'kind: export'" }
       return Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let worker = worker(file, defaults: RepartitionTopology.workerDefault)
@@ -103,7 +105,7 @@ extension TopologyReader {
 
   /// Nil, and noted, if it names no store.
   private mutating func export(_ file: TopologySection) -> ExportTopology? {
-    checkKeys(of: file, Keys.common + ["otlp_http"]) { key in
+    checkKeys(of: file, Keys.common + Keys.stores) { key in
       Keys.tailSampling.contains(key) ? "it is only valid with 'kind: tail-sampling'" : nil
     }
     let worker = worker(file, defaults: ExportTopology.workerDefault)

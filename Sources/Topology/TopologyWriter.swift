@@ -227,8 +227,12 @@ struct TopologyWriter {
   }
 
   private mutating func write(_ store: StoreSettings) {
-    line(0, "otlp_http:")
-    line(1, "traces_endpoint: \(value(store.url.description))")
+    line(0, "\(store.transport.rawValue):")
+    switch store.transport {
+    case .http: line(1, "traces_endpoint: \(value(store.url.description))")
+    // The path is the call's.
+    case .grpc: line(1, "endpoint: \(value(store.url.base))")
+    }
     if !store.headers.isEmpty {
       line(1, "headers:")
       for header in store.headers { line(2, "\(scalar(header.name)): \(quoted(KafkaProperty.mask))") }

@@ -233,19 +233,23 @@ def test_a_store_of_another_authority_is_not_trusted(broker, run, receive, tmp_p
     assert not receiver.requests
 
 
-def test_a_real_receiver(broker, run, read, collector):
+@pytest.mark.parametrize("section", ["otlp_http", "otlp_grpc"])
+def test_a_real_receiver(broker, run, read, collector, section):
     """The collector takes the exporter's requests, and writes what they hold to a topic."""
-    topology = Export("export-collector", endpoint="")
-    broker.create(topology.sampled, topology.dead_letters, "export-collector.out", partitions=1)
-    _, http = collector("export-collector.out")
-    topology.endpoint = f"http://{http}"
+    topology = Export(f"export-collector-{section}", section=section)
+    out = f"{topology.name}.out"
+    broker.create(topology.sampled, topology.dead_letters, out, partitions=1)
+    grpc, http = collector(out)
+    topology.endpoint = f"http://{http}" if section == "otlp_http" else grpc
+    if section == "otlp_grpc":
+        topology.extra = "tls: {insecure: true}"
     spans = produce(broker, topology, Maker(seed=78), 30)
     run(topology)
     committed(broker, topology)
-    reader = read("export-collector.out")
+    reader = read(out)
 
     def arrived() -> set[str]:
-        values = (each.value for each in reader.records["export-collector.out"] if each.value)
+        values = (each.value for each in reader.records[out] if each.value)
         return {span.message.span_id.hex() for span in spans_in(values)}
 
     reader.until(lambda: arrived() >= set(spans), "the spans in the collector's topic")

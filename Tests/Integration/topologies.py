@@ -210,6 +210,7 @@ recall: {{bytes_per_second: {self.recall_bytes_per_second}}}
 class Export(Topology):
     endpoint: str = ""
     """The base of the store's URL."""
+    section: str = "otlp_http"
     extra: str = ""
     """More settings of the store."""
 
@@ -227,5 +228,5 @@ topics:
   replication_factor: 1
   sampled: {{name: {self.sampled}}}
   dead_letters: {{name: {self.dead_letters}}}
-otlp_http: {{endpoint: "{self.endpoint}"{extra}}}
+{self.section}: {{endpoint: "{self.endpoint}"{extra}}}
 """

@@ -137,7 +137,8 @@ extension Lane where Job == ExportJob {
       answered += 1
       let isBad = try spanIDs(request).contains(4)
       store.answer(
-        request.number, isBad ? .refused(status: 400, message: "no") : .taken(rejectedSpans: 0, message: ""))
+        request.number, isBad ? .refused(status: "400", message: "no") : .taken(rejectedSpans: 0, message: "")
+      )
       try lane.run()
     }
     let letters = broker.outputs(to: .deadLetters)

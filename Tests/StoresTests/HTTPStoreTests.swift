@@ -199,7 +199,7 @@ private final class ReceiverHandler: ChannelInboundHandler {
     let answers = try await answers(store, 3)
     #expect(
       answers.map(\.outcome) == [
-        .refused(status: 400, message: ""), .refused(status: 413, message: ""), taken,
+        .refused(status: "400", message: ""), .refused(status: "413", message: ""), taken,
       ])
     store.close()
   }
@@ -216,7 +216,7 @@ private final class ReceiverHandler: ChannelInboundHandler {
     let broken = try TestReceiver([.status(500)])
     let other = try self.store(broken.port)
     other.send(request(1))
-    #expect(try await answers(other, 1).map(\.outcome) == [.refused(status: 500, message: "")])
+    #expect(try await answers(other, 1).map(\.outcome) == [.refused(status: "500", message: "")])
     #expect(broken.seen.count == 24)
     other.close()
   }
@@ -231,7 +231,7 @@ private final class ReceiverHandler: ChannelInboundHandler {
       try await Task.sleep(for: .milliseconds(5))
     }
     let answers = try await answers(store, 40)
-    #expect(answers.first { $0.number == 1 }?.outcome == .refused(status: 500, message: ""))
+    #expect(answers.first { $0.number == 1 }?.outcome == .refused(status: "500", message: ""))
     #expect(receiver.seen.count { $0.body == [5] } < 24)
     store.close()
   }

@@ -37,7 +37,7 @@ enum Rules {
     ],
     "Stores": [
       "Files", "OTLP", "Sampling", "Topology", "Pipeline", "Foundation", "Synchronization", "NIOCore",
-      "NIOHTTP1", "NIOPosix", "NIOSSL",
+      "NIOHPACK", "NIOHTTP1", "NIOHTTP2", "NIOPosix", "NIOSSL", "NIOTLS",
     ],
     "Simulation": ["OTLP", "Sampling", "Kafka", "Topology", "Pipeline", "Glibc"],
   ]

@@ -5,8 +5,10 @@ import Testing
 @testable import Topology
 
 @Suite struct ExportKeysTests {
-  private func parse(_ store: String, files: FileReferences = .read) throws -> ExportTopology {
-    let yaml = "kind: export\notlp_http: \(store)"
+  private func parse(
+    _ store: String, in section: String = "otlp_http", files: FileReferences = .read
+  ) throws -> ExportTopology {
+    let yaml = "kind: export\n\(section): \(store)"
     let topology = try Topology.parse(
       yaml, fileName: "x.yaml", environment: ["TOKEN": "abcd-efgh"], files: files)
     guard case .export(let export) = topology else {
@@ -15,9 +17,9 @@ import Testing
     return export
   }
 
-  private func problems(_ store: String) -> [String] {
+  private func problems(_ store: String, in section: String = "otlp_http") -> [String] {
     do {
-      _ = try parse(store)
+      _ = try parse(store, in: section)
       return []
     } catch let error as TopologyError {
       return error.issues.map(\.message)
@@ -74,6 +76,7 @@ import Testing
   @Test(arguments: [
     ("{}", "otlp_http needs the key 'endpoint'"),
     ("{endpoint: http://a, tls: {ca_file: /x}}", "has no effect"),
+    ("{endpoint: https://a, tls: {insecure: true}}", "the URL's scheme says it"),
     ("{endpoint: https://a, tls: {cert_file: /x}}", "cert_file and key_file together"),
     ("{endpoint: http://a, traces_endpoint: http://b/x}", "has no effect beside traces_endpoint"),
     (
@@ -89,13 +92,48 @@ import Testing
     #expect(found.count == 1 && found[0].contains(message), "\(found)")
   }
 
+  @Test(arguments: [
+    ("{endpoint: \"a:4317\"}", "https://a:4317"), ("{endpoint: \"[::1]:4317\"}", "https://[::1]:4317"),
+    ("{endpoint: \"a:4317\", tls: {insecure: true}}", "http://a:4317"),
+    ("{endpoint: \"a:4317\", tls: {insecure: false, ca_file: /x}}", "https://a:4317"),
+    ("{endpoint: http://a:4317}", "http://a:4317"), ("{endpoint: https://a}", "https://a"),
+    ("{endpoint: http://a:4317/, tls: {insecure: true}}", "http://a:4317"),
+  ])
+  func addressesOfGRPC(store: String, base: String) throws {
+    let settings = try parse(store, in: "otlp_grpc").store
+    #expect(settings.transport == .grpc && settings.url.base == base)
+    #expect(settings.url.path == "/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+  }
+
+  @Test(arguments: [
+    ("{}", "otlp_grpc needs the key 'endpoint'"), ("{endpoint: a}", "must be host:port"),
+    ("{endpoint: https://a/v1/traces}", "must be host:port"),
+    ("{endpoint: \"a:4317/x\"}", "must be host:port"), ("{endpoint: \"a:0\"}", "must be host:port"),
+    ("{endpoint: \"::1:4317\"}", "must be host:port"),
+    ("{endpoint: https://a, tls: {insecure: true}}", "contradicts the endpoint's scheme, https"),
+    ("{endpoint: http://a, tls: {insecure: false}}", "contradicts the endpoint's scheme, http"),
+    ("{endpoint: \"a:1\", tls: {insecure: true, ca_file: /x}}", "ca_file has no effect without TLS"),
+    ("{endpoint: \"a:1\", traces_endpoint: http://b}", "traces_endpoint"),
+    ("{endpoint: \"a:1\", headers: {grpc-timeout: 1S}}", "is set by Tailrace"),
+    ("{endpoint: \"a:1\", headers: {TE: x}}", "is set by Tailrace"),
+    ("{endpoint: \"a:1\", headers: {x: é}}", "not printable ASCII"),
+    ("{endpoint: \"a:1\"}\notlp_http: {endpoint: http://a}", "otlp_http has no effect beside otlp_grpc"),
+  ])
+  func mistakesOfGRPCAreTold(store: String, message: String) {
+    let found = problems(store, in: "otlp_grpc")
+    #expect(found.count == 1 && found[0].contains(message), "\(found)")
+  }
+
   @Test func theStoreIsRequiredAndBelongsToThisKind() {
     #expect(throws: TopologyError.self) {
       try Topology.parse("kind: export", fileName: "x", environment: [:])
     }
     for kind in ["repartition", "tail-sampling"] {
-      #expect(throws: TopologyError.self) {
-        try Topology.parse("kind: \(kind)\notlp_http: {endpoint: http://a}", fileName: "x", environment: [:])
+      for section in ["otlp_http", "otlp_grpc"] {
+        #expect(throws: TopologyError.self) {
+          try Topology.parse(
+            "kind: \(kind)\n\(section): {endpoint: http://a}", fileName: "x", environment: [:])
+        }
       }
     }
   }
@@ -110,5 +148,11 @@ import Testing
     let text = Topology.export(topology).redactedDescription
     let again = try Topology.parse(text, fileName: "x", environment: [:])
     #expect(again == .export(topology))
+    for store in ["{endpoint: \"a:80\", tls: {insecure: true}}", "{endpoint: \"a:443\", tls: {ca_file: /x}}"]
+    {
+      let topology = try parse(store, in: "otlp_grpc")
+      let text = Topology.export(topology).redactedDescription
+      #expect(try Topology.parse(text, fileName: "x", environment: [:]) == .export(topology))
+    }
   }
 }

@@ -182,6 +182,7 @@ let everyTopologyKey = """
     let topologies = [
       try parse("kind: tail-sampling"), try parse("kind: repartition"),
       try parse("kind: export\notlp_http: {endpoint: http://a}"),
+      try parse("kind: export\notlp_grpc: {endpoint: \"a:4317\"}"),
       try parse(everyTopologyKey.replacingOccurrences(of: "ssl.key.password", with: "client.rack")),
       try parse(
         "kind: repartition\nkafka: {client.id: \"x\\ny\\t$${z}\\U0001F600\", client.rack: ~x, "
@@ -197,6 +198,7 @@ let everyTopologyKey = """
   @Test(arguments: [
     "kind: tail-sampling\nbaseline: {}\n", "kind: repartition\n",
     "kind: export\notlp_http: {endpoint: https://a, headers: {b: c}}\n",
+    "kind: export\notlp_grpc: {endpoint: https://a, headers: {b: c}}\n",
   ])
   func keysAreDocumentedUnderTheirKind(_ yaml: String) throws {
     let topology = try parse(yaml)

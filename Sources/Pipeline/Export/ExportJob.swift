@@ -191,7 +191,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   }
 
   /// Halves a refused request until the records are found that it is refused for.
-  private mutating func note(_ batch: ExportBatch, refused status: Int, _ message: String) {
+  private mutating func note(_ batch: ExportBatch, refused status: String, _ message: String) {
     counters.refusedRequests += 1
     let current = batch.pieces.filter { isCurrent($0) }
     waitingBytes -= batch.bytes.count - current.reduce(0) { $0 + $1.range.count }
@@ -204,7 +204,7 @@ package struct ExportJob: ~Copyable, LaneJob {
   }
 
   private mutating func bury(
-    _ piece: ExportBatch.Piece, of batch: ExportBatch, _ status: Int, _ message: String
+    _ piece: ExportBatch.Piece, of batch: ExportBatch, _ status: String, _ message: String
   ) {
     counters.refusedRecords += 1
     let letter = DeadLetter(refused: piece.place, status: status, message, spans: piece.spans)

@@ -36,8 +36,9 @@ public struct StoreAnswer: Sendable {
   public enum Outcome: Equatable, Sendable {
     /// The store has it. It may have rejected some spans for good, and says why.
     case taken(rejectedSpans: UInt64, message: String)
-    /// The store refuses it, and would refuse it again: its status and what it says.
-    case refused(status: Int, message: String)
+    /// The store refuses it, and would refuse it again: its status, a number of HTTP or a name of gRPC, and
+    /// what it says.
+    case refused(status: String, message: String)
   }
 }
 
@@ -61,8 +62,9 @@ public struct StoreFigures: Equatable, Sendable {
 /// Sends requests to a store, each until it has a final answer. Calls come from one lane's thread, and none
 /// waits.
 ///
-/// What a status means is in the specification of OTLP/HTTP, "Failures":
-/// <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>.
+/// What a status means is in the specification of OTLP, "Failures":
+/// <https://opentelemetry.io/docs/specs/otlp/#failures> and
+/// <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
 public protocol SpanStore: AnyObject, Sendable {
   /// Queues a request. The caller bounds how many there are.
   func send(_ request: StoreRequest)

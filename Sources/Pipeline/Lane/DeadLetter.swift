@@ -70,7 +70,7 @@ struct DeadLetter {
   /// - Parameters:
   ///   - status: the status of its answer.
   ///   - message: what it says, shortened.
-  init(refused place: RecordPlace, status: Int, _ message: String, spans: Int) {
+  init(refused place: RecordPlace, status: String, _ message: String, spans: Int) {
     self.init(
       place, reason: DeadLetter.refusedByStore,
       error: "the store answers \(status)\(message.isEmpty ? "" : ": \(message)")")
