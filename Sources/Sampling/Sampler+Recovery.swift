@@ -133,9 +133,10 @@ extension Sampler {
     let clock = min(horizon.earliest, retention.clock)
     guard decidedAt + configuration.windows.lateWindow > clock else { return }
     // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
-    // before, from the ledger.
+    // before, from the ledger. A revised one counts whatever the clock was: it may have been set back.
     if let known {
-      guard decidedAt >= verdicts[known].decidedAt else { return }
+      let isRevised = verdict.isRevised && isDropped(known, since: verdict.firstOffset)
+      guard isRevised || decidedAt >= verdicts[known].decidedAt else { return }
       verdicts.replace(known, in: &index)
     }
     var past = PastVerdict(

@@ -61,6 +61,26 @@ import Testing
     return (world, verdicts)
   }
 
+  /// The clock was ahead when the verdict was forgotten, and was set back then: the trace is not old, and its
+  /// verdict is looked up all the same.
+  @Test(arguments: [false, true]) func whatWasForgottenTooEarlyIsLookedUp(bySameOwner: Bool) throws {
+    let world = world()
+    try world.send(.root(), child(2), at: 1000)
+    try world.pass(to: 31_000)
+    let verdicts = try world.takeLedger()
+    var point = try #require(world.commitPoint)
+    let next = bySameOwner ? world : self.world()
+    if bySameOwner {
+      next.sampler.noteForgotten(ForgottenVerdicts(before: point.clock + .seconds(1), since: Offset(0)))
+    } else {
+      point.horizon = [HorizonStep(since: Offset(0), clock: point.clock + .seconds(100))]
+      (next.log, next.offset) = (world.log, world.offset)
+      next.sampler.restore(point, past: verdicts)
+    }
+    #expect(try next.send(error(3), at: 32_000).isEmpty, "not kept before the answer")
+    #expect(try lookUp(next, in: verdicts).written.map(\.recall) == ["requested"])
+  }
+
   @Test func aVeryLateErrorBringsItsTraceBack() throws {
     let (world, verdicts) = try forgotten()
     #expect(try world.send(error(3), at: 201_000).isEmpty, "not kept before the answer")

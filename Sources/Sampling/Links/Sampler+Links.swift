@@ -229,9 +229,10 @@ extension Sampler {
     guard !verdicts[past].isThinned else { return nil }
     let traceID = verdicts[past].traceID
     let note = links?[traceID]
-    if let hops = note?.toldHops ?? note?.reach?.hops ?? workspace.links?.hops(ofKept: traceID) {
-      return hops
-    }
+    // An earlier owner may have told of fewer hops than its record.
+    if let hops = note?.toldHops { return hops }
+    let known = [note?.reach?.hops, workspace.links?.hops(ofKept: traceID)].compactMap(\.self)
+    if let hops = known.min() { return hops }
     let verdict = verdicts[past]
     return verdict.threshold == .always && !verdict.isTruncated ? 0 : nil
   }

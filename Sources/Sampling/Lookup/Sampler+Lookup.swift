@@ -19,9 +19,20 @@ extension Sampler {
 
   /// Whether an open trace with a span of this start, in nanoseconds since 1970, has to be looked up.
   @inline(__always)
-  func isVeryLate(_ start: UInt64) -> Bool {
+  func isVeryLate(_ start: UInt64, at offset: Offset) -> Bool {
     let now = UInt64(clamping: clock.nanoseconds)
-    return now > lookupAge && start < now - lookupAge
+    if now > lookupAge && start < now - lookupAge { return true }
+    return horizon.clock > clock || !forgotten.isEmpty ? mayBeForgotten(start, at: offset) : false
+  }
+
+  /// Whether verdicts are forgotten at `offset` that are younger than the late window: the clock was ahead,
+  /// and has been set back, or memory was short. None is older than its trace's spans.
+  @inline(never)
+  private func mayBeForgotten(_ start: UInt64, at offset: Offset) -> Bool {
+    guard lookupAge != .max else { return false }
+    let early = forgotten.filter { offset >= $0.since }.map(\.before)
+    let horizon = horizon.clock(at: offset) - configuration.windows.lateWindow
+    return start < UInt64(clamping: max(horizon, early.max() ?? .distantPast).nanoseconds)
   }
 
   /// Has an open trace wait for its old verdict.

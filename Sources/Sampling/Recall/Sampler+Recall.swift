@@ -79,8 +79,9 @@ extension Sampler {
       recalls.late(of: verdict.traceID) == nil, recalls.count < configuration.limits.recalls
     else { return }
     let requestedAt = min(verdict.decidedAt, recovery.clock)
-    // The id may have come again since, and been decided.
-    let isLast = past.map { verdicts[$0].decidedAt <= requestedAt } ?? true
+    // The id may have come again since, and been decided. The times of a verdict and its own request tell
+    // nothing: the clock may have been set back in between.
+    let isLast = past.map { isDropped($0, since: first) || verdicts[$0].decidedAt <= requestedAt } ?? true
     let known = isLast ? past.map { verdicts[$0] } : nil
     let logs = verdict.logsUntil.flatMap { restoredLogStretch(known, requestedAt: requestedAt, until: $0) }
     recalls.add(
@@ -94,6 +95,11 @@ extension Sampler {
     keepRecalled(
       verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true,
       isThinned: known?.isThinned ?? false)
+  }
+
+  /// Whether the verdict at `past` dropped the trace whose first span is in the record at `first`.
+  func isDropped(_ past: Int, since first: Offset?) -> Bool {
+    !verdicts[past].isKept && verdicts[past].firstOffset == first && verdicts[past].firstOffset >= Offset(0)
   }
 
   /// The verdict is keep from now on. Its spans so far will be handed out by the recall: none is known yet.

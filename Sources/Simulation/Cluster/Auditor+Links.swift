@@ -23,7 +23,8 @@ extension Auditor {
     }
     var hops: [TraceID: Int] = [:]
     var previous: [TraceID: TraceID] = [:]
-    var front = published.filter { $0.value.truth?.isWanted == true }.map(\.key).sorted { $0.low < $1.low }
+    var front = published.filter { $0.value.truth?.isWanted == true }.map(\.key)
+    front.sort { $0.low < $1.low }
     for trace in front { hops[trace] = 0 }
     for distance in 1...links.maxHops {
       var next: [TraceID] = []

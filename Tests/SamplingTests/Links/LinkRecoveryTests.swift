@@ -80,6 +80,24 @@ import Testing
     #expect(try next.takeLinks().map(\.hops) == [0])
   }
 
+  /// Links have kept it first, and then a policy, too: the shorter way counts, though its record tells of the
+  /// other.
+  @Test func whatAPolicyKeepsAfterLinksLeadsOn() throws {
+    let world = World.linked()
+    try world.send(.root(1, of: producer), at: 1000)
+    var events = try world.send(TestSpan.root(2, of: consumer, .error).linking(to: producer), at: 1000)
+    var entries = try world.takeLinks()
+    events += try world.follow(entries)
+    events += try world.send(.child(3, of: producer, .error), at: 1500)
+    events += try world.pass(to: 40_000)
+    entries += try world.takeLinks()
+    let next = try successor(of: world, restored(events), knowing: entries)
+    _ = try replay(world, into: next)
+    _ = try next.takeLinks()
+    try next.send(TestSpan.child(4, of: producer).linking(to: 0x30), at: 41_000)
+    #expect(try next.takeLinks().map(\.hops) == [0])
+  }
+
   @Test func whatLinksHaveKeptStaysKept() throws {
     let world = World.linked()
     try world.send(.root(1, of: producer), at: 1000)
@@ -106,6 +124,26 @@ import Testing
     #expect(revised.reasons == ["linked"] && revised.linkHops == 1)
     // And its own links are followed.
     #expect(try next.takeLinks().contains { $0.hops == 1 && $0.links.count == 1 })
+  }
+
+  /// The trace was dropped while the clock was ahead; it was set back before links reached the trace.
+  @Test(arguments: [false, true]) func aRecallIsRequestedOnceWhateverTheClock(isFulfilled: Bool) throws {
+    let world = World.linked()
+    try world.send(TestSpan.root(1, of: producer).linking(to: 0x30), at: 1000)
+    var verdicts = try restored(try world.pass(to: 40_000)) + world.takeLedger()
+    verdicts[0].decidedAt = verdicts[0].decidedAt + .seconds(3600)
+    verdicts += try restored(
+      try world.send(TestSpan.root(2, of: consumer, .error).linking(to: producer), at: 41_000))
+    let entries = try world.takeLinks()
+    verdicts += try restored(try world.follow(entries))
+    if isFulfilled { verdicts += try restored(try world.recall()) }
+    try world.send(.child(9, of: 0x99), at: 45_000)
+    let next = try successor(of: world, verdicts)
+    _ = try replay(world, into: next)
+    #expect(try next.follow(entries).written.isEmpty)
+    #expect(next.counters.recallsRequested == 0 && next.counters.recallsRefused == 0)
+    #expect(try next.send(.child(5, under: 1, of: producer), at: 46_000).kept.map(\.id) == [5])
+    #expect(try next.recall().kept.map(\.id) == (isFulfilled ? [] : [1]))
   }
 
   /// Spans that came twice were dropped both times: the next owner, which reads the second time again, must
