@@ -44,8 +44,8 @@ extension Auditor {
         var way = [trace]
         while let before = way.last.flatMap({ previous[$0] }) { way.append(before) }
         object(
-          "trace \(trace) is \(distance) links away from one that policies keep, and is dropped: it is reached "
-            + "over \(way.dropFirst().map(\.description).joined(separator: ", "))")
+          "trace \(trace) is \(distance) links away from one that policies keep, and is dropped: "
+            + "it is reached over \(way.dropFirst().map(\.description).joined(separator: ", "))")
       }
     }
   }
