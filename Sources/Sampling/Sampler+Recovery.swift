@@ -131,12 +131,22 @@ extension Sampler {
     // stay at the head of the cache, and everything after it as well.
     let decidedAt = min(verdict.decidedAt, recovery.clock)
     let clock = min(horizon.earliest, retention.clock)
-    guard decidedAt + configuration.windows.lateWindow > clock else { return }
+    let isReplaced = known.map { verdict.isRevised && isDropped($0, since: verdict.firstOffset) } ?? false
+    guard decidedAt + configuration.windows.lateWindow > clock else {
+      // What it replaced is forgotten with it, though it may have a later time.
+      if isReplaced, let known { verdicts.replace(known, in: &index) }
+      return
+    }
     // The trace came back after its verdict was forgotten: the last verdict counts. It may have been read
     // before, from the ledger. A revised one counts whatever the clock was: it may have been set back.
     if let known {
-      let isRevised = verdict.isRevised && isDropped(known, since: verdict.firstOffset)
-      guard isRevised || decidedAt >= verdicts[known].decidedAt else { return }
+      guard isReplaced || decidedAt >= verdicts[known].decidedAt else { return }
+      // The id has come again since it was recalled.
+      if verdict.isRevised, !verdicts[known].isKept, let last = verdict.lastOffset,
+        verdicts[known].firstOffset > last
+      {
+        return
+      }
       verdicts.replace(known, in: &index)
     }
     var past = PastVerdict(

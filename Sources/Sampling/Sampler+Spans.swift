@@ -90,7 +90,7 @@ extension Sampler {
     _ slot: Int, _ effects: inout Effects
   ) {
     if notesShapes { noteShape(share, of: &record, bytes, in: slot) }
-    if isVeryLate(facts.earliestStart, at: share.offset) {
+    if isVeryLate(facts.earliestStart, at: table[slot].firstOffset) {
       awaitVerdict(slot, facts, at: share.offset)
     }
     var mayBeCertain = table[slot].add(

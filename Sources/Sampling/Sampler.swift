@@ -591,6 +591,7 @@ public struct Sampler: ~Copyable {
     baseline?.begin(partition, at: time)
     restartDemand(at: time)
     links?.turnBack()
+    lookups.turnBack(to: time)
     turnBackMetrics()
   }
 
@@ -662,6 +663,7 @@ public struct Sampler: ~Copyable {
   mutating func moveHorizon(from offset: Offset) {
     guard recovery.clock == .distantPast else { return }
     horizon.prune(before: safePoint(next: offset).offset)
+    if !forgotten.isEmpty { forgotten = forgottenNeeded(by: min(clock, horizon.earliest)) }
     if horizon.mayMove(lateWindow: configuration.windows.lateWindow, now: clock) {
       horizon.move(to: clock, from: offset)
       retention.note(step: horizon.clock)

@@ -83,11 +83,11 @@ extension ScaledCountTests {
 
 @Suite struct CoverageTests {
   /// `count` traces of two spans, of as many kinds as `kinds` says; every tenth has an error.
-  private func recording(_ count: Int, kinds: Int) throws -> RecordingReader {
+  private func recording(_ count: Int, kinds: Int, pause: UInt64 = 10) throws -> RecordingReader {
     var bytes: [UInt8] = []
     for number in 0..<count {
       let id = UInt64(number + 1) &* 0x9e37_79b9_7f4a_7c15
-      let end = UInt64(1_700_000_000_000_000_000) + UInt64(number) * 10_000_000
+      let end = UInt64(1_700_000_000_000_000_000) + UInt64(number) * pause * 1_000_000
       let record = tracesData([
         TestSpan(trace: id, id: 1, isError: number % 10 == 0, name: "root", end: end),
         TestSpan(trace: id, id: 2, parent: 1, name: "kind \(number % kinds)", end: end),
@@ -131,6 +131,33 @@ extension ScaledCountTests {
     #expect(report.services[0].estimates[0].estimate == 2000)
     #expect(report.candidates.map(\.servicesInside) == [1, 0, 1])
     #expect(abs(report.candidates[2].estimate.estimate - 2000) < 300)
+  }
+
+  /// A recording that is larger than memory is counted as it is read, with the same result.
+  @Test(arguments: [(2000, 1_000_000), (500_000, 10_000)])
+  func countsDoNotDependOnMemory(_ tracesMax: Int, _ spansMax: Int) throws {
+    // A tenth of what fits is undecided at a time.
+    let recording = { try self.recording(9000, kinds: 8, pause: 500) }
+    // A replay that keeps nothing tells its verdicts in larger pieces.
+    let candidates = [candidates[0], candidates[2]]
+    var whole = CoverageStudy(candidates, rareShare: 0.2)
+    var parts = CoverageStudy(
+      candidates, rareShare: 0.2, canReadAgain: true, tracesMax: tracesMax, spansMax: spansMax)
+    let (expected, report) = (try whole.run(try recording()), try parts.run(try recording()))
+    #expect(report.hasTurned && !expected.hasTurned && !report.isCut)
+    #expect(report.traces == 9000 && report.spans == 18_000 && report.uncounted == 0)
+    #expect(report.candidates.map(\.traces) == expected.candidates.map(\.traces))
+    #expect(report.candidates.map(\.spans) == expected.candidates.map(\.spans))
+    #expect(report.shapes.map(\.seen) == expected.shapes.map(\.seen))
+    #expect(report.services[0].estimates.map(\.estimate) == expected.services[0].estimates.map(\.estimate))
+  }
+
+  /// Where not even the traces of one wait fit, some are not counted, and it says so.
+  @Test func whatDoesNotFitIsSaid() throws {
+    var study = CoverageStudy(
+      candidates, rareShare: 0.2, canReadAgain: true, tracesMax: 50, spansMax: 1_000_000)
+    let report = try study.run(try recording(2000, kinds: 8))
+    #expect(report.hasTurned && report.uncounted > 0 && report.traces < 2000)
   }
 }
 

@@ -67,6 +67,7 @@ public struct CoverageStudy: ~Copyable {
       count += 1
       progress(count)
     }
+    gathered.end()
     for (place, slot) in replays.enumerated() {
       let report = try slot.replay.finish(again: again) { gathered.note($0, place) }
       gathered.finish(place, report)
@@ -105,6 +106,7 @@ struct GatheredTraces {
   private var traces: [TraceID: Trace] = [:]
   private var earlier: [TraceID: Trace] = [:]
   private var spansHeld = 0
+  private var isEnding = false
   private let tracesMax: Int
   private let spansMax: Int
   private let candidates: Int
@@ -196,10 +198,13 @@ struct GatheredTraces {
     var trace =
       traces.removeValue(forKey: id) ?? earlier.removeValue(forKey: id)
       ?? Trace(outcomes: Array(repeating: Outcome(), count: candidates))
-    if traces.count >= tracesMax { turn() }
+    if traces.count >= tracesMax, !isEnding { turn() }
     body(&trace)
     traces[id] = trace
   }
+
+  /// All is read: what is left is decided, by one candidate after the other, and counted then.
+  mutating func end() { isEnding = true }
 
   mutating func finish(_ place: Int, _ report: ReplayReport) {
     result.candidates[place].replay = report

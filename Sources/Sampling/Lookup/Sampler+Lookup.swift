@@ -18,8 +18,10 @@ extension Sampler {
   private static var delayMax: Interval { .seconds(60) }
 
   /// Whether an open trace with a span of this start, in nanoseconds since 1970, has to be looked up.
+  ///
+  /// - Parameter offset: where the trace begins. No verdict on it can have been forgotten since then.
   @inline(__always)
-  func isVeryLate(_ start: UInt64, at offset: Offset) -> Bool {
+  mutating func isVeryLate(_ start: UInt64, at offset: Offset) -> Bool {
     let now = UInt64(clamping: clock.nanoseconds)
     if now > lookupAge && start < now - lookupAge { return true }
     return horizon.clock > clock || !forgotten.isEmpty ? mayBeForgotten(start, at: offset) : false
@@ -28,11 +30,11 @@ extension Sampler {
   /// Whether verdicts are forgotten at `offset` that are younger than the late window: the clock was ahead,
   /// and has been set back, or memory was short. None is older than its trace's spans.
   @inline(never)
-  private func mayBeForgotten(_ start: UInt64, at offset: Offset) -> Bool {
+  private mutating func mayBeForgotten(_ start: UInt64, at offset: Offset) -> Bool {
     guard lookupAge != .max else { return false }
-    let early = forgotten.filter { offset >= $0.since }.map(\.before)
-    let horizon = horizon.clock(at: offset) - configuration.windows.lateWindow
-    return start < UInt64(clamping: max(horizon, early.max() ?? .distantPast).nanoseconds)
+    var time = horizon.clock(at: offset) - configuration.windows.lateWindow
+    for early in forgotten where offset >= early.since { time = max(time, early.before) }
+    return start < UInt64(clamping: time.nanoseconds)
   }
 
   /// Has an open trace wait for its old verdict.
@@ -120,6 +122,13 @@ extension Sampler {
     var past = PastVerdict(
       traceID: old.traceID, isKept: old.isKept, threshold: old.threshold, decidedAt: verdictTime)
     past.isTruncated = old.isTruncated
+    if hasLinks, old.isKept, old.threshold != .always {
+      // Had chance dropped it, nothing could be recalled: it must not spread.
+      let window = configuration.windows.recallWindow
+      past.isThinned =
+        table[rare: slot].incomingThreshold != .always || window <= .seconds(0)
+        || clock > old.decidedAt + window
+    }
     if old.isKept { past.sharedRandomness = old.randomness }
     if hasLinks, old.isKept, let reach = old.linked { setReach(reach, of: old.traceID) }
     if let last = old.lastOffset, table[slot].lastOffset <= last {

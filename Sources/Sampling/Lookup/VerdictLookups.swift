@@ -25,9 +25,15 @@ struct VerdictLookups {
     /// The record with these spans.
     let offset: Offset
     /// The stream clock then.
-    let since: Instant
+    fileprivate(set) var since: Instant
     /// What was found so far; nil before that.
     var verdict: RestoredVerdict?
+
+    fileprivate func waiting(sinceAtMost time: Instant) -> Waiting {
+      var trace = self
+      trace.since = min(since, time)
+      return trace
+    }
   }
 
   private var waiting: [TraceID: Waiting] = [:]
@@ -56,6 +62,12 @@ struct VerdictLookups {
   mutating func remove(_ traceID: TraceID) {
     guard count > 0, waiting.removeValue(forKey: traceID) == nil else { return }
     active.removeValue(forKey: traceID)
+  }
+
+  /// The clock was set back: nothing has waited since after `time`.
+  mutating func turnBack(to time: Instant) {
+    waiting = waiting.mapValues { $0.waiting(sinceAtMost: time) }
+    active = active.mapValues { $0.waiting(sinceAtMost: time) }
   }
 
   /// The traces that have waited since before `time`, in an order that depends on nothing else.

@@ -79,9 +79,14 @@ extension Sampler {
       recalls.late(of: verdict.traceID) == nil, recalls.count < configuration.limits.recalls
     else { return }
     let requestedAt = min(verdict.decidedAt, recovery.clock)
-    // The id may have come again since, and been decided. The times of a verdict and its own request tell
-    // nothing: the clock may have been set back in between.
-    let isLast = past.map { isDropped($0, since: first) || verdicts[$0].decidedAt <= requestedAt } ?? true
+    // The id may have come again since, and been decided. Offsets tell, where they are known: the clock may
+    // have been set back in between.
+    let isLast =
+      past.map {
+        let began = verdicts[$0].firstOffset
+        guard !verdicts[$0].isKept, began >= Offset(0) else { return verdicts[$0].decidedAt <= requestedAt }
+        return began <= late
+      } ?? true
     let known = isLast ? past.map { verdicts[$0] } : nil
     let logs = verdict.logsUntil.flatMap { restoredLogStretch(known, requestedAt: requestedAt, until: $0) }
     recalls.add(
@@ -90,7 +95,11 @@ extension Sampler {
         matches: policies.program.named(verdict.reasons), requestedAt: requestedAt, logs: logs,
         linked: verdict.linked))
     let clock = min(horizon.earliest, retention.clock)
-    guard isLast, requestedAt + configuration.windows.lateWindow > clock else { return }
+    guard isLast, requestedAt + configuration.windows.lateWindow > clock else {
+      // What it replaced is forgotten with it, though it may have a later time.
+      if let past, isDropped(past, since: first) { verdicts.replace(past, in: &index) }
+      return
+    }
     if hasLinks, let reach = verdict.linked { setReach(reach, of: verdict.traceID) }
     keepRecalled(
       verdict.traceID, past: past, decidedAt: requestedAt, isRestored: true,
