@@ -150,8 +150,10 @@ private final class GRPCReplyReader: ChannelInboundHandler {
     guard let reading = reply?.reading else { return fail("its answer has no grpc-status") }
     isDone = true
     connection.take(reading, on: channel, keepsAlive: true)
-    // The store need not have read the whole request.
-    context.close(promise: nil)
+    // The store need not have read the whole request. Not at once: a stream that both sides have ended is not
+    // closed yet, and would be reset. Servers that count resets end a connection with many.
+    let stream = context.channel
+    context.eventLoop.execute { stream.close(promise: nil) }
   }
 
   private func fail(_ cause: String) {

@@ -23,10 +23,12 @@ struct GRPCReply {
   /// Of the headers that an answer begins with: all there is, if no other follow. Nil for informational
   /// ones, which an answer follows.
   init?(head: HPACKHeaders) {
-    // HTTP/2's decoder has checked that it is there, and a number.
-    let status = head.first(name: ":status").flatMap { Int($0) } ?? 0
+    // HTTP/2's decoder has checked that it is there. Whatever is no status counts as one.
+    let told = head.first(name: ":status").flatMap { Int($0) } ?? 0
+    let status = (100..<600).contains(told) ? told : 0
     guard !(100..<200).contains(status) else { return nil }
     http = StoreReply(status: status)
+    http.retryAfter = head.first(name: "retry-after").flatMap { StoreReply.retryAfter($0, now: Date()) }
     isGRPC = head.first(name: "content-type")?.lowercased().hasPrefix("application/grpc") ?? false
     trailers = head
   }
@@ -45,7 +47,7 @@ struct GRPCReply {
     guard let text = trailers.first(name: "grpc-status"), let code = Int(text) else { return nil }
     let told = GRPCReply.decoded(trailers.first(name: "grpc-message") ?? "")
     let message = StoreReply.shortened(told)
-    let status = GRPCReply.names.indices.contains(code) ? GRPCReply.names[code] : "code \(code)"
+    let status = GRPCReply.names.indices.contains(code) ? GRPCReply.names[code] : "UNKNOWN"
     let delay = GRPCReply.retryDelay(trailers.first(name: "grpc-status-details-bin") ?? "")
     return StoreReading(
       status: status, message: message, verdict: verdict(status, message, hasDelay: delay != nil),
@@ -90,10 +92,11 @@ struct GRPCReply {
     }
   }
 
-  /// As gRPC's libraries for Go, C++ and Java, and for Rust, word it.
+  /// As gRPC's libraries for Go, C++, Rust, Java and .NET word it.
   private static func tellsOfSize(_ message: String) -> Bool {
     let text = message.lowercased()
-    return text.contains("larger than max") || text.contains("message length too large")
+    let signs = ["larger than max", "message length too large", "exceeds maximum size", "exceeds the maximum"]
+    return signs.contains { text.contains($0) }
   }
 
   /// The message behind its prefix; empty if it is incomplete, or compressed, which was not offered.

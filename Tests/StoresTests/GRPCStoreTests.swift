@@ -197,6 +197,18 @@ private final class OtherProtocol: ChannelInboundHandler {
     store.close()
   }
 
+  /// Whatever is sent on a stream that is over counts as a reset: receivers end a connection with hundreds.
+  @Test func hundredsOfCallsUseOneConnection() async throws {
+    let receiver = try TestReceiver([ok])
+    let store = try store(receiver) { $0.connections = 1 }
+    for number in 1...400 {
+      send(store, UInt64(number))
+      #expect(try await answers(store, 1) == [taken])
+    }
+    #expect(receiver.connections == 1 && store.figures.retries.isEmpty)
+    store.close()
+  }
+
   @Test func passingFaultsAreRepeatedUntilTheStoreTakesIt() async throws {
     let head: HPACKHeaders = [":status": "200", "content-type": "application/grpc"]
     let receiver = try TestReceiver([
