@@ -95,7 +95,9 @@ struct GRPCReply {
   /// As gRPC's libraries for Go, C++, Rust, Java and .NET word it.
   private static func tellsOfSize(_ message: String) -> Bool {
     let text = message.lowercased()
-    let signs = ["larger than max", "message length too large", "exceeds maximum size", "exceeds the maximum"]
+    let signs = [
+      "larger than max", "message length too large", "exceeds maximum size", "exceeds the maximum",
+    ]
     return signs.contains { text.contains($0) }
   }
 
