@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from receiver import span_ids
+
 
 @dataclass
 class Call:
@@ -25,12 +27,7 @@ class Call:
 
     @property
     def span_ids(self) -> list[str]:
-        return [
-            span.span_id.hex()
-            for resource in self.message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return span_ids(self.message)
 
 
 @dataclass

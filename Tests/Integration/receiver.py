@@ -6,10 +6,11 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -17,8 +18,31 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+Kind = TypeVar("Kind")
 Answer = tuple[int, dict[str, str], bytes]
 OK: Answer = (200, {"content-type": "application/x-protobuf"}, b"")
+
+
+def span_ids(message: ExportTraceServiceRequest) -> list[str]:
+    return [
+        span.span_id.hex()
+        for resource in message.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def opened(kind: Callable[..., Kind]) -> Iterator[Callable[..., Kind]]:
+    """For a fixture: opens receivers, and closes all of them in the end."""
+    receivers: list[Kind] = []
+
+    def open_one(*arguments, **named) -> Kind:
+        receivers.append(kind(*arguments, **named))
+        return receivers[-1]
+
+    yield open_one
+    for each in receivers:
+        each.close()
 
 
 @dataclass
@@ -33,12 +57,7 @@ class Request:
 
     @property
     def span_ids(self) -> list[str]:
-        return [
-            span.span_id.hex()
-            for resource in self.message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return span_ids(self.message)
 
 
 def partial(rejected: int, message: str) -> Answer:

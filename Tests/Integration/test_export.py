@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from children import Child, wait_until
 from otlp import Maker, spans_in, traces_data
-from receiver import OK, Answer, Receiver, Request, partial
+from receiver import OK, Answer, Receiver, Request, opened, partial
 from secure_listeners import Authority
 from test_console import Console
 from topologies import Export
@@ -20,15 +20,7 @@ SECRET = "store-token-5150"
 
 @pytest.fixture
 def receive() -> Iterator[Callable[..., Receiver]]:
-    receivers: list[Receiver] = []
-
-    def receive(*arguments, **named) -> Receiver:
-        receivers.append(Receiver(*arguments, **named))
-        return receivers[-1]
-
-    yield receive
-    for each in receivers:
-        each.close()
+    yield from opened(Receiver)
 
 
 def produce(broker, topology: Export, maker: Maker, count: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from grpc_receiver import OK, Call, Failure, GRPCReceiver
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from otlp import Maker
+from receiver import opened
 from secure_listeners import Authority
 from test_console import Console
 from test_export import SECRET, committed, produce
@@ -23,15 +24,7 @@ RETRY_INFO = b"\x08\x08\x1a" + bytes([len(ENTRY)]) + ENTRY
 
 @pytest.fixture
 def receive() -> Iterator[Callable[..., GRPCReceiver]]:
-    receivers: list[GRPCReceiver] = []
-
-    def receive(*arguments, **named) -> GRPCReceiver:
-        receivers.append(GRPCReceiver(*arguments, **named))
-        return receivers[-1]
-
-    yield receive
-    for each in receivers:
-        each.close()
+    yield from opened(GRPCReceiver)
 
 
 def export(name: str, receiver: GRPCReceiver, extra: str) -> Export:
