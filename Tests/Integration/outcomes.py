@@ -69,6 +69,14 @@ class Outcomes:
                 kept[span.trace_id].append(span)
         return dict(kept)
 
+    @property
+    def late(self) -> set[str]:
+        """The traces that had spans after their verdict: it rests on fewer than there are."""
+        told = {decision["trace_id"] for _, decision in self.decisions if decision["late"]}
+        final = self.final
+        # Kept ones get no second record: their late spans follow them.
+        return told | {trace for trace, spans in self.kept.items() if len(spans) > final[trace]["span_count"]}
+
     def await_decisions(self, trace_ids: Iterable[str], check: Callable[[], None]) -> None:
         """Reads until each trace is decided and the kept spans of the last ones must have arrived too."""
         wanted = set(trace_ids)
