@@ -57,7 +57,7 @@ public struct BaselineSettings: Equatable, Sendable {
   }
 
   /// The default share of first traces, for a key with shapes in it.
-  static let firstOfShapeUsually = 90.0
+  static let firstOfShapeUsually = 96.0
 
   /// Whether shapes of traces are needed.
   var readsShapes: Bool { firstOfShapePercentage > 0 || key.parts.contains(.traceShape) }

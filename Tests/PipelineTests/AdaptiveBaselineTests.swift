@@ -178,7 +178,7 @@ import Testing
 
   @Test func firstTracesOfShapesAreUsualWhereShapesAreKeys() throws {
     let usual = try #require(try topology("  key: [trace.shape]\n").baseline)
-    #expect(usual.firstOfShapePercentage == 90 && usual.shapeSilence == .seconds(86_400))
+    #expect(usual.firstOfShapePercentage == 96 && usual.shapeSilence == .seconds(86_400))
     #expect(try topology("  key: service\n").baseline?.firstOfShapePercentage == 0)
     #expect(try topology("  key: [trace.shape]\n  floor: 2\n").baseline?.firstOfShapePercentage == 0)
     let own = try topology("  first_of_shape: 20\n  shape_silence: 2h\n")

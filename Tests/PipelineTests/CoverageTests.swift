@@ -3,6 +3,7 @@
 import OTLP
 import Sampling
 import Testing
+import Topology
 
 @testable import Pipeline
 
@@ -177,5 +178,35 @@ extension ScaledCountTests {
     #expect(found.map(\.total) == counts)
     #expect(found.map(\.seen) == counts.map { [$0] })
     #expect(report.candidates[0].servicesInside == report.services.count)
+  }
+
+  /// What `key: [trace.shape]` shows of the real shapes for a budget, and that it keeps to it: within a tenth.
+  @Test(
+    .enabled(if: RealTraces.areThere, "the recordings are not there"),
+    arguments: RealTraces.all, [1, 2.5])
+  func aBudgetShowsItsShapes(_ traces: RealTraces, _ percentage: Double) throws {
+    let text = """
+      kind: tail-sampling
+      policies: []
+      baseline: {budget: {traces_percentage: \(percentage)}, key: [trace.shape]}
+      """
+    let topology = try Topology.parse(text, fileName: "t.yaml", environment: [:])
+    guard case .tailSampling(let settings) = topology else {
+      Issue.record("another kind")
+      return
+    }
+    var study = CoverageStudy([SamplerConfiguration(settings)])
+    let report = try study.run(try RecordingReader(path: traces.recording))
+    let budget = Double(report.traces) * percentage / 100
+    let kept = Double(report.candidates[0].traces)
+    #expect(abs(kept / budget - 1) <= 0.1, "\(kept) of \(budget)")
+    // Sets of calls, and trees with repeats. A budget that pays for fewer traces than there are shapes shows
+    // nine in ten of as many.
+    for shapes in [report.shapes[0], report.shapes[2]] {
+      let payable = min(Double(shapes.total), budget.rounded(.down))
+      #expect(
+        Double(shapes.seen[0]) >= (percentage > 2 ? Double(shapes.total) : 0.9 * payable),
+        "\(shapes.seen) of \(shapes.total)")
+    }
   }
 }

@@ -1,5 +1,6 @@
 // The first trace of a shape is kept for its own sake, within its share of the budget.
 
+import Foundation
 import Simulation
 import Testing
 
@@ -185,7 +186,7 @@ import Testing
   func theBudgetHoldsInThinTraffic(_ key: BaselineKey) {
     for (share, rate, periods) in [(0.01, 1.0, 3), (0.05, 1.0, 3), (0.1, 1.0, 2), (0.02, 10.0, 1)] {
       for seed in UInt64(1)...1 {
-        let first = key == .parts([.traceShape]) ? 0.9 : 0
+        let first = key == .parts([.traceShape]) ? 0.96 : 0
         let fleet = ShapeFleet(shapeBaseline(share, key: key, first: first), seed: seed)
         var before = 0
         var misses = 0
@@ -204,6 +205,32 @@ import Testing
         #expect(abs(fleet.shareKept / share - 1) < tolerance, "\(fleet.shareKept)")
       }
     }
+  }
+
+  /// Each hour of a day, with traffic that rises and falls; for eight hours half of it are shapes of its own.
+  @Test func aDayWithAFloodHoldsItsBudget() {
+    let (share, first, flood) = (0.08, 0.96, 8..<16)
+    let fleet = ShapeFleet(shapeBaseline(share, first: first))
+    var (invented, chosen) = (1000, 0)
+    for hour in 0..<24 {
+      let before = fleet.decisions.count
+      fleet.run(seconds: 3600, tracesPerSecond: 0.3 + 0.25 * sin(Double(hour) / 12 * .pi)) { random, _ in
+        guard flood.contains(hour), random.chance(0.5) else { return draw(usualKinds, &random) }
+        invented += 1
+        return self.kind(invented)
+      }
+      let part = fleet.decisions[before...]
+      let budget = share * Double(part.count)
+      let kept = Double(part.count { $0.decision.isKept })
+      // A flood may begin with what was saved up, and the day with an advance.
+      let saved = hour == 0 ? 4.0 : hour == flood.lowerBound ? 8 : 2
+      #expect(abs(kept - budget) < 0.1 * budget + saved, "hour \(hour): \(kept) of \(budget)")
+      let firsts = Double(part.count { $0.reason == "first_of_shape" })
+      #expect(firsts < first * budget + 9, "hour \(hour): \(firsts) firsts of \(budget)")
+      if flood.contains(hour) { chosen += part.count { $0.reason == "baseline" } }
+    }
+    #expect(abs(fleet.shareKept / share - 1) < 0.02, "\(fleet.shareKept)")
+    #expect(chosen > 0, "the rest is not silenced")
   }
 
   @Test func errorsCountAgainstTheBudget() {

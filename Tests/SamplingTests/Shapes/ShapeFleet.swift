@@ -191,7 +191,7 @@ private func usualKind(_ place: Int) -> TraceKind {
     weight: weight)
 }
 
-func shapeBaseline(_ share: Double, key: BaselineKey = .parts([.traceShape]), first: Double = 0.9)
+func shapeBaseline(_ share: Double, key: BaselineKey = .parts([.traceShape]), first: Double = 0.96)
   -> BaselineConfiguration
 {
   var baseline = BaselineConfiguration()
