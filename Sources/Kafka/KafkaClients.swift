@@ -161,10 +161,12 @@ public struct LibrdkafkaClients: KafkaClients {
   }
 
   /// What a member's properties can override. Brokers answer once they have this many bytes, at the latest
-  /// after this time, instead of with each producer's batch as it arrives.
+  /// after this time, instead of with each producer's batch as it arrives. A member whose queue is full looks
+  /// again soon: a lane can empty it in less than librdkafka's second. Versions before 2.2 can't be told.
   private static let memberDefaults = [
     KafkaProperty("fetch.min.bytes", "262144"), KafkaProperty("fetch.wait.max.ms", "20"),
-  ]
+    KafkaProperty("fetch.queue.backoff.ms", "20"),
+  ].filter { $0.problem == nil }
 
   /// Makes a consumer outside any group.
   public func makeReader(topic: String, properties: [KafkaProperty]) throws(KafkaError) -> Consumer {
