@@ -27,8 +27,7 @@ final class ConsoleConnection: ChannelInboundHandler {
   private(set) var phase = Phase.reading
   /// When the phase began; while no byte of a request has arrived, when the wait for it began.
   private(set) var since = NIODeadline.now()
-  /// The peer's address, without its port.
-  private(set) var source = ""
+  private(set) var source = PeerSource(nil)
   /// Bytes of its answer not known to be sent.
   private(set) var unsentBytes = 0 {
     didSet { connections.noteUnsent(unsentBytes - oldValue) }
@@ -57,7 +56,7 @@ final class ConsoleConnection: ChannelInboundHandler {
 
   func channelActive(context: ChannelHandlerContext) {
     self.context = context
-    source = context.remoteAddress?.ipAddress ?? ""
+    source = PeerSource(context.remoteAddress)
     connections.add(self)
     context.read()
   }

@@ -23,6 +23,32 @@ struct ConsoleLimits: Sendable {
   var unsentBytes = 32 << 20
 }
 
+/// Where a connection comes from, as far as it says who is behind it: an IPv4 address, or the first 64 bits of
+/// an IPv6 address, as whoever has one has all the others with these (RFC 6177). Empty if it is not known.
+struct PeerSource: Hashable, Sendable {
+  private let name: String
+
+  init(_ address: SocketAddress?) {
+    let text = address?.ipAddress ?? ""
+    guard text.contains(":") else {
+      name = text
+      return
+    }
+    // An IPv4 address that came to a socket of IPv6 (RFC 4291, 2.5.5.2).
+    if text.hasPrefix("::ffff:"), text.contains(".") {
+      name = String(text.dropFirst("::ffff:".count))
+      return
+    }
+    // Two colons stand for as many zeros as are missing of eight groups; a dotted end has two.
+    let parts = text.split(separator: "::", omittingEmptySubsequences: false)
+    let ends = parts.map { $0.split(separator: ":") }
+    let count = ends.joined().count + (text.contains(".") ? 1 : 0)
+    let zeros = parts.count > 1 ? max(0, 8 - count) : 0
+    let groups = ends[0] + Array(repeating: "0", count: zeros) + (ends.dropFirst().first ?? [])
+    name = groups.prefix(4).joined(separator: ":")
+  }
+}
+
 /// Why a connection was closed, or a request refused.
 enum ConsoleClosing: String, Sendable, CaseIterable {
   /// A newer connection took its place.
@@ -141,7 +167,7 @@ final class ConsoleConnections {
   // MARK: Room
 
   /// Closes the connection that has been silent for longest; one that is owed an answer only if all are. Of
-  /// newcomers it is one of the address that has most of them: a flood from there displaces itself.
+  /// newcomers it is one of the source that has most of them: a flood from there displaces itself.
   private func displaceOne() {
     let idle = open.values.filter { $0.phase == .reading || $0.phase == .lingering }
     let newcomers = idle.filter { !$0.hasAnswered }

@@ -4,10 +4,10 @@
 internal import NIOCore
 
 /// Whose turn it is. Entries are few: at most one for each open connection.
-struct HandshakeQueue<ID: Equatable> {
+struct HandshakeQueue<ID: Equatable, Source: Hashable> {
   private struct Entry {
     var id: ID
-    var source: String
+    var source: Source
     var isSecond: Bool
     /// The turn at which it came.
     var added: UInt64
@@ -15,7 +15,7 @@ struct HandshakeQueue<ID: Equatable> {
 
   private var waiting: [Entry] = []
   /// When each source had its last turn.
-  private(set) var turns: [String: UInt64] = [:]
+  private(set) var turns: [Source: UInt64] = [:]
   private var turn: UInt64 = 0
 
   /// Sources beyond these are forgotten, and are as new ones then.
@@ -24,7 +24,7 @@ struct HandshakeQueue<ID: Equatable> {
   var isEmpty: Bool { waiting.isEmpty }
 
   /// - Parameter steps: how many turns its handshake has had.
-  mutating func add(_ id: ID, from source: String, steps: Int) {
+  mutating func add(_ id: ID, from source: Source, steps: Int) {
     waiting.append(Entry(id: id, source: source, isSecond: steps == 1, added: turn))
   }
 
@@ -54,7 +54,7 @@ struct HandshakeQueue<ID: Equatable> {
 /// The handshakes of all connections. Used on one event loop.
 final class ConsoleHandshakes {
   private let loop: any EventLoop
-  private var queue = HandshakeQueue<ObjectIdentifier>()
+  private var queue = HandshakeQueue<ObjectIdentifier, PeerSource>()
   private var gates: [ObjectIdentifier: HandshakeGate] = [:]
   private var isTurning = false
 
@@ -67,7 +67,7 @@ final class ConsoleHandshakes {
     self.loop = loop
   }
 
-  fileprivate func add(_ gate: HandshakeGate, from source: String, steps: Int) {
+  fileprivate func add(_ gate: HandshakeGate, from source: PeerSource, steps: Int) {
     gates[ObjectIdentifier(gate)] = gate
     queue.add(ObjectIdentifier(gate), from: source, steps: steps)
     guard !isTurning else { return }
@@ -102,7 +102,7 @@ final class HandshakeGate: ChannelInboundHandler {
 
   private let handshakes: ConsoleHandshakes
   private var context: ChannelHandlerContext?
-  private var source = ""
+  private var source = PeerSource(nil)
   /// One read's bytes: nobody reads on before they are passed on.
   private var held: ByteBuffer?
   /// The turns that it had, up to two.
@@ -118,7 +118,7 @@ final class HandshakeGate: ChannelInboundHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    source = context.remoteAddress?.ipAddress ?? ""
+    source = PeerSource(context.remoteAddress)
   }
 
   func handlerRemoved(context: ChannelHandlerContext) { leave() }

@@ -211,6 +211,20 @@ import Topology
     #expect(known[0].receive() == "" && known[1].receive() == "")
   }
 
+  @Test func aNetworkOfIPv6IsOneSource() throws {
+    func source(_ address: String) throws -> PeerSource {
+      PeerSource(try SocketAddress(ipAddress: address, port: 1))
+    }
+    #expect(try source("2001:db8:1:2::1") == source("2001:db8:1:2:ffff::9"))
+    #expect(try source("2001:db8:1:2::1") != source("2001:db8:1:3::1"))
+    #expect(try source("::ffff:192.0.2.1") == source("192.0.2.1"))
+    #expect(try source("::ffff:192.0.2.1") != source("::ffff:192.0.2.2"))
+    #expect(try source("192.0.2.1") != PeerSource(nil))
+    #expect(try source("2001:db8::1") == source("2001:db8:0:0:5::"))
+    #expect(try source("1:2:3:4:5:6:7:8") == source("1:2:3:4::"))
+    #expect(try source("::1") == source("::2") && source("::1") != source("1::"))
+  }
+
   /// Pages that wait to be made are bounded, and so are the requests for one of them: who comes then is told
   /// to come again, and who waits gets the page all the same.
   @Test(arguments: [true, false]) func waitingRequestsAreBounded(_ areDifferent: Bool) throws {

@@ -5,7 +5,7 @@ import Testing
 @testable import Console
 
 @Suite struct HandshakeQueueTests {
-  private func order(_ queue: inout HandshakeQueue<Int>) -> [Int] {
+  private func order(_ queue: inout HandshakeQueue<Int, String>) -> [Int] {
     var order: [Int] = []
     while let next = queue.next() { order.append(next) }
     return order
@@ -13,7 +13,7 @@ import Testing
 
   /// A source that floods waits for its own connections, and keeps no other one waiting.
   @Test func sourcesTakeTurns() {
-    var queue = HandshakeQueue<Int>()
+    var queue = HandshakeQueue<Int, String>()
     for number in 0..<250 { queue.add(number, from: "flood", steps: 0) }
     #expect(queue.next() == 249)
     queue.add(1000, from: "kubelet", steps: 0)
@@ -30,7 +30,7 @@ import Testing
 
   /// Who sends a handshake byte by byte is not before who begins one.
   @Test func aHandshakeInManyPiecesHasNoPrivilege() {
-    var queue = HandshakeQueue<Int>()
+    var queue = HandshakeQueue<Int, String>()
     for number in 0..<250 { queue.add(number, from: "flood", steps: 0) }
     #expect(order(&queue).count == 250)
     for number in 0..<250 { queue.add(number, from: "flood", steps: 2) }
@@ -40,7 +40,7 @@ import Testing
 
   /// A flood from ever new addresses is not before those that were here earlier.
   @Test func newSourcesKeepNoKnownOneWaiting() {
-    var queue = HandshakeQueue<Int>()
+    var queue = HandshakeQueue<Int, String>()
     queue.add(1, from: "kubelet", steps: 0)
     #expect(queue.next() == 1)
     for number in 10..<20 { queue.add(number, from: "new \(number)", steps: 0) }
@@ -51,7 +51,7 @@ import Testing
   }
 
   @Test func whoIsGoneHasNoTurn() {
-    var queue = HandshakeQueue<Int>()
+    var queue = HandshakeQueue<Int, String>()
     for number in 0..<4 { queue.add(number, from: "a", steps: number == 0 ? 1 : 0) }
     queue.remove(0)
     queue.remove(3)
@@ -61,7 +61,7 @@ import Testing
 
   /// What is remembered of sources is bounded.
   @Test func manySourcesAreForgotten() {
-    var queue = HandshakeQueue<Int>()
+    var queue = HandshakeQueue<Int, String>()
     for number in 0..<10_000 {
       queue.add(number, from: "source \(number)", steps: 0)
       #expect(queue.next() == number)
