@@ -53,7 +53,7 @@ extension StoreConnection {
     let settings = sender.settings
     var headers: HPACKHeaders = [
       ":method": "POST", ":scheme": settings.url.isSecure ? "https" : "http", ":path": settings.url.path,
-      ":authority": settings.url.authority, "te": "trailers", "content-type": "application/grpc",
+      ":authority": settings.authority, "te": "trailers", "content-type": "application/grpc",
       "grpc-accept-encoding": "identity", "user-agent": sender.agent,
       // At most 600,000 milliseconds: eight digits are allowed.
       "grpc-timeout": "\(Int64(settings.timeout / .milliseconds(1)))m",
@@ -76,6 +76,14 @@ extension StoreConnection {
     buffer.writeInteger(UInt32(clamping: request.body.count))
     buffer.writeBytes(request.body)
     return buffer
+  }
+}
+
+extension StoreSettings {
+  /// The name that a call asks for: as in gRPC's libraries, the one that the certificate is for.
+  fileprivate var authority: String {
+    guard url.isSecure, let name = tls.serverName else { return url.authority }
+    return name
   }
 }
 
@@ -141,7 +149,7 @@ private final class GRPCReplyReader: ChannelInboundHandler {
         reply?.body += bytes.readableBytesView.prefix(max(0, room))
       }
       if part.endStream { finish(context) }
-    case .rstStream(let code): fail("it closed the stream: \(code)")
+    case .rstStream(let code): reset(code)
     default: break
     }
   }
@@ -154,6 +162,14 @@ private final class GRPCReplyReader: ChannelInboundHandler {
     // closed yet, and would be reset. Servers that count resets end a connection with many.
     let stream = context.channel
     context.eventLoop.execute { stream.close(promise: nil) }
+  }
+
+  private func reset(_ code: HTTP2ErrorCode) {
+    guard !isDone else { return }
+    isDone = true
+    // A proxy may have given its status already.
+    let proxys = reply?.http.status == 200 ? nil : reply?.reading
+    connection.take(proxys ?? GRPCReply.reading(ofReset: code), on: channel, keepsAlive: false)
   }
 
   private func fail(_ cause: String) {

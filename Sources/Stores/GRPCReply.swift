@@ -2,6 +2,7 @@
 
 internal import Foundation
 internal import NIOHPACK
+internal import NIOHTTP2
 import Pipeline
 
 /// A store's answer to one call.
@@ -52,6 +53,22 @@ struct GRPCReply {
     return StoreReading(
       status: status, message: message, verdict: verdict(status, message, hasDelay: delay != nil),
       retryAfter: delay)
+  }
+
+  /// What a stream says that the store has reset, as the protocol maps HTTP/2's codes to gRPC's. Older servers
+  /// tell no more of a request that is too large for them.
+  static func reading(ofReset code: HTTP2ErrorCode) -> StoreReading {
+    func reading(_ status: String, _ verdict: StoreReply.Verdict) -> StoreReading {
+      StoreReading(status: status, message: "it closed the stream: \(code)", verdict: verdict)
+    }
+    switch code {
+    case .refusedStream, .enhanceYourCalm: return reading("UNAVAILABLE", .retry)
+    case .inadequateSecurity, .http11Required: return reading("PERMISSION_DENIED", .misconfigured)
+    default:
+      let status = code == .cancel ? "CANCELLED" : "INTERNAL"
+      let refusal = StoreAnswer.Outcome.refused(status: status, message: "it closed the stream: \(code)")
+      return reading(status, .doubtful(refusal))
+    }
   }
 
   /// A status of HTTP is a proxy's: a fault on the way, and not of the spans, unless the request is too

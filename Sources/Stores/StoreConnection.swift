@@ -1,5 +1,6 @@
 // One connection to a store, and the request that it is busy with.
 
+internal import Files
 internal import Foundation
 internal import NIOCore
 internal import NIOHTTP1
@@ -176,6 +177,7 @@ final class StoreConnection {
   func take(_ reply: StoreReading, on channel: any Channel, keepsAlive: Bool) {
     guard self.channel === channel else { return }
     guard isAttempting, let request else { return drop() }
+    let reply = reply.masking(sender.settings.secretValues)
     sender.noteAnswer(after: .now() - begunAt)
     endAttempt()
     if !keepsAlive || isLeaving { drop() }
@@ -238,7 +240,9 @@ final class StoreConnection {
   /// Tries again after a pause that doubles each time; half of it is random, so that many workers do not
   /// return at once.
   private func retry(_ reason: String, _ trouble: String, after pause: Duration?) {
-    if let request { sender.noteRetry(request.number, reason, trouble) }
+    // What a client's error says may repeat what the store has sent.
+    let shown = MessageText.masked(trouble, sender.settings.secretValues)
+    if let request { sender.noteRetry(request.number, reason, shown) }
     if isForgotten { return release() }
     let settings = sender.settings
     let doubling = Double(1 << min(failures, 30))
@@ -255,8 +259,9 @@ final class StoreConnection {
     switch error {
     case let error as NIOHTTP2Errors.StreamClosed: "it closed the stream: \(error.errorCode)"
     case let error as NIOConnectionError:
-      error.connectionErrors.first.map { words($0.error) } ?? error.dnsAError.map { words($0) } ?? "\(error)"
-    default: "\(error)"
+      error.connectionErrors.first.map { words($0.error) } ?? error.dnsAError.map { words($0) }
+        ?? "no address"
+    default: StoreReply.shortened(Array("\(error)".utf8))
     }
   }
 }

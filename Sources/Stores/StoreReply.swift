@@ -15,6 +15,27 @@ struct StoreReading {
   var retryAfter: Duration?
 }
 
+extension StoreReading {
+  /// Without the secrets, which some stores repeat when they refuse them.
+  func masking(_ secrets: [String]) -> StoreReading {
+    func masked(_ text: String) -> String { MessageText.masked(text, secrets) }
+    func masked(_ outcome: StoreAnswer.Outcome) -> StoreAnswer.Outcome {
+      switch outcome {
+      case .taken(let spans, let message): .taken(rejectedSpans: spans, message: masked(message))
+      case .refused(let status, let message): .refused(status: status, message: masked(message))
+      }
+    }
+    var reading = self
+    reading.message = masked(message)
+    switch verdict {
+    case .final(let outcome): reading.verdict = .final(masked(outcome))
+    case .doubtful(let outcome): reading.verdict = .doubtful(masked(outcome))
+    case .retry, .misconfigured: break
+    }
+    return reading
+  }
+}
+
 /// A store's answer to one attempt by HTTP.
 struct StoreReply {
   var status: Int
@@ -87,10 +108,11 @@ struct StoreReply {
   }
 
   /// On one line, without anything that a terminal would obey.
-  static func shortened(_ text: [UInt8]) -> String {
-    let text = String(decoding: text.prefix(4 * messageMax), as: UTF8.self)
+  static func shortened(_ bytes: [UInt8]) -> String {
+    let bytesMax = 4 * messageMax
+    let text = String(decoding: bytes.prefix(bytesMax), as: UTF8.self)
     let line = MessageText.oneLine(text.trimmingCharacters(in: .whitespacesAndNewlines))
-    return line.count <= messageMax ? line : line.prefix(messageMax) + "…"
+    return line.count <= messageMax && bytes.count <= bytesMax ? line : line.prefix(messageMax) + "…"
   }
 
   /// Seconds, or a date (RFC 9110, 10.2.3); nil if it is neither.

@@ -2,6 +2,7 @@
 // protocols.
 
 import Files
+import Foundation
 
 extension TopologyReader {
   private static let storeKeys = [
@@ -137,7 +138,8 @@ extension TopologyReader {
         report(message, at: text.place, path: field.path)
         continue
       }
-      headers.append(StoreSettings.Header(field.key, text.value))
+      // Spaces around a value are not part of it (RFC 9110, 5.5), and HTTP/2 refuses them.
+      headers.append(StoreSettings.Header(field.key, text.value.trimmingCharacters(in: .whitespaces)))
     }
     return headers
   }

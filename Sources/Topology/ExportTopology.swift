@@ -95,6 +95,14 @@ public struct StoreSettings: Equatable, Sendable {
     self.tls = tls
   }
 
+  /// What must not appear anywhere, longest first: the headers' values, and what follows a scheme in one. Very
+  /// short ones are likely to be parts of harmless words.
+  package var secretValues: [String] {
+    headers.flatMap { [$0.value] + $0.value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init) }
+      .filter { $0.utf8.count >= 4 }
+      .sorted { $0.utf8.count > $1.utf8.count }
+  }
+
   /// How requests are sent; the raw value is the section that describes the store.
   public enum Transport: String, Equatable, Sendable, CaseIterable {
     /// Over HTTP/1.1.

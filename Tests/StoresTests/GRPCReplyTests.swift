@@ -2,6 +2,7 @@
 
 import Foundation
 import NIOHPACK
+import NIOHTTP2
 import OTLP
 import Pipeline
 import Testing
@@ -138,6 +139,19 @@ import Testing
         return
       }
     }
+  }
+
+  @Test(arguments: [
+    (HTTP2ErrorCode.refusedStream, "UNAVAILABLE", Optional.some(StoreReply.Verdict.retry)),
+    (.enhanceYourCalm, "UNAVAILABLE", .retry), (.inadequateSecurity, "PERMISSION_DENIED", .misconfigured),
+    (.cancel, "CANCELLED", nil), (.internalError, "INTERNAL", nil), (.noError, "INTERNAL", nil),
+  ])
+  func aStreamThatIsResetMayBeTooLarge(code: HTTP2ErrorCode, status: String, verdict: StoreReply.Verdict?) {
+    let reading = GRPCReply.reading(ofReset: code)
+    #expect(reading.status == status && reading.message.contains("it closed the stream"))
+    #expect(
+      reading.verdict
+        == verdict ?? .doubtful(.refused(status: status, message: reading.message)))
   }
 
   @Test func partialSuccessIsRead() {

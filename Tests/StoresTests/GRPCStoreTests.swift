@@ -231,7 +231,49 @@ private final class OtherProtocol: ChannelInboundHandler {
     let store = try store(receiver)
     send(store, 1)
     #expect(try await answers(store, 1) == [taken])
-    #expect(receiver.seen.count == 6 && store.figures.retries == ["connection": 5])
+    #expect(receiver.seen.count == 6)
+    #expect(store.figures.retries == ["UNAVAILABLE": 1, "connection": 3, "INTERNAL": 1])
+    store.close()
+  }
+
+  /// As older servers answer one that is too large for them.
+  @Test func oneThatIsResetAlwaysIsGivenUp() async throws {
+    let answers: [TestReceiver.Answer] = Array(repeating: .reset(.cancel), count: 24)
+    let receiver = try TestReceiver(answers + [ok])
+    let store = try store(receiver) { ($0.retryInitial, $0.retryMax) = (.milliseconds(1), .milliseconds(2)) }
+    send(store, 1)
+    send(store, 2)
+    let outcomes = try await self.answers(store, 2)
+    guard case .refused("CANCELLED", let message)? = outcomes.first else {
+      Issue.record("\(outcomes)")
+      return
+    }
+    #expect(message.contains("it closed the stream") && outcomes.last == taken)
+    store.close()
+  }
+
+  @Test func whatAStoreRepeatsOfItsHeadersIsMasked() async throws {
+    let secret = "s3cr3t-token-of-some-length"
+    let filling = String(repeating: "x", count: 112)
+    let told = "not you with Bearer%20\(secret)%20 or \(secret), \(filling)\(secret)"
+    let receiver = try TestReceiver([
+      .trailers(["grpc-status": "16", "grpc-message": told]),
+      .trailers(["grpc-status": "3", "grpc-message": told]),
+    ])
+    let store = try store(receiver) {
+      $0.headers = [.init("authorization", "Bearer \(secret)")]
+      ($0.retryInitial, $0.retryMax) = (.milliseconds(100), .milliseconds(100))
+    }
+    send(store, 1)
+    while store.figures.trouble == nil { try await Task.sleep(for: .milliseconds(5)) }
+    let trouble = store.figures.trouble ?? ""
+    #expect(trouble.contains("not you with ***") && !trouble.contains("s3cr"), "\(trouble)")
+    let outcome = try await answers(store, 1).first
+    guard case .refused("INVALID_ARGUMENT", let message)? = outcome else {
+      Issue.record("\(String(describing: outcome))")
+      return
+    }
+    #expect(message.contains("***") && message.hasSuffix("***…") && !message.contains("s3cr"), "\(message)")
     store.close()
   }
 

@@ -1,7 +1,7 @@
 // A worker's log: bounded, one line per event, without secrets.
 
+internal import Files
 internal import Foundation
-internal import Kafka
 public import Logging
 internal import Sampling
 internal import Synchronization
@@ -43,12 +43,9 @@ final class LogSink: Sendable {
 
   private func masked(_ line: LogLine) -> LogLine {
     var line = line
-    for secret in secrets {
-      line.message = line.message.replacingOccurrences(of: secret, with: KafkaProperty.mask)
-      for place in line.fields.indices {
-        let value = line.fields[place].value
-        line.fields[place].value = value.replacingOccurrences(of: secret, with: KafkaProperty.mask)
-      }
+    line.message = MessageText.masked(line.message, secrets)
+    for place in line.fields.indices {
+      line.fields[place].value = MessageText.masked(line.fields[place].value, secrets)
     }
     return line
   }

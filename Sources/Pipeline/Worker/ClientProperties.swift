@@ -1,5 +1,6 @@
 // librdkafka warns about properties of the other kind of client, so each kind gets only its own.
 
+internal import Files
 internal import Kafka
 internal import Sampling
 internal import Synchronization
@@ -25,8 +26,8 @@ extension Topology {
         try body { line in lines.withLock { $0.append(line.text) } }
       } catch {
         // The error names the property, the log names the file.
-        var text = ([error.description] + lines.withLock { $0 }).joined(separator: ": ")
-        for secret in secrets { text = text.replacing(secret, with: KafkaProperty.mask) }
+        let lines = lines.withLock { $0 }
+        let text = MessageText.masked(([error.description] + lines).joined(separator: ": "), secrets)
         if !problems.contains(text) { problems.append(text) }
       }
     }
