@@ -73,6 +73,14 @@ extension Sampler {
   /// the fewer steps are left.
   mutating func forgetForRoom() {
     if let nextOffset { horizon.prune(before: safePoint(next: nextOffset).offset) }
+    // Traces that wait for old verdicts hold the safe point, and with it the steps.
+    if horizon.stepsOfRoom <= 4 {
+      var next = table.opened.first
+      while let slot = next, table[slot].awaitsVerdict {
+        next = table.next(after: slot)
+        stopAwaiting(slot)
+      }
+    }
     for _ in 0..<max(1, verdicts.count / horizon.stepsOfRoom) {
       guard let oldest = verdicts.oldest else { break }
       let isNeeded = oldest + configuration.windows.lateWindow > horizon.clock

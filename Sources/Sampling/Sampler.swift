@@ -690,7 +690,7 @@ public struct Sampler: ~Copyable {
   /// Closes every window that is over, in order of deadline.
   private mutating func closeWindows(into effects: inout Effects) {
     let windows = configuration.windows
-    while let opened = table.firstReady {
+    while let opened = table.findReady() {
       let deadline = table[opened].openedAt + windows.decisionWait
       let rooted = table.rooted.first
       let rootDeadline =

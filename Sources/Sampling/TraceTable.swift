@@ -13,6 +13,10 @@ struct TraceTable: ~Copyable {
   /// Those that only wait for the time after their root to pass, in the order their roots arrived.
   private(set) var rooted = SlotQueue(.rooted)
 
+  /// The last of the oldest traces that all wait for a verdict to be looked up, if that is known: there may
+  /// be a thousand, and each close asks for the first trace behind them.
+  private var lastWaiting: Int?
+
   /// How many traces are open.
   var count: Int { opened.count }
 
@@ -86,6 +90,7 @@ struct TraceTable: ~Copyable {
 
   /// Closes the trace in `slot`, which another trace may take at once.
   mutating func close(_ slot: Int) {
+    if slot == lastWaiting { lastWaiting = nil }
     opened.remove(slot, in: &traces)
     if traces[slot].links[.rooted].isQueued { rooted.remove(slot, in: &traces) }
     if traces[slot].rare >= 0 { rareFacts.release(Int(traces[slot].rare)) }
@@ -112,11 +117,27 @@ struct TraceTable: ~Copyable {
     traces[slot].isRootWaitOver = true
   }
 
+  /// The trace in `slot` waits no longer for its verdict to be looked up.
+  mutating func endWait(_ slot: Int) {
+    traces[slot].awaitsVerdict = false
+    lastWaiting = nil
+  }
+
   /// The first of the open traces that wait for no verdict to be looked up.
-  var firstReady: Int? {
-    var first = opened.first
-    while let slot = first, traces[slot].awaitsVerdict { first = next(after: slot) }
-    return first
+  var firstReady: Int? { passWaiting().ready }
+
+  /// The same, without passing those that wait again the next time.
+  mutating func findReady() -> Int? {
+    let (last, ready) = passWaiting()
+    lastWaiting = last
+    return ready
+  }
+
+  private func passWaiting() -> (last: Int?, ready: Int?) {
+    var last = lastWaiting
+    var ready = last.map { next(after: $0) } ?? opened.first
+    while let slot = ready, traces[slot].awaitsVerdict { (last, ready) = (slot, next(after: slot)) }
+    return (last, ready)
   }
 
   /// When the first window is over, of the traces that are open or that are opened or get a root `now`.

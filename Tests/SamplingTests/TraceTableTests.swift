@@ -18,6 +18,11 @@ import Testing
     for step in 0..<5000 {
       let id = TraceID(high: 9, low: UInt64(random.number(in: 1...80)))
       clock += Int64(random.number(in: 0...2))
+      if random.chance(0.2), let id = random.chance(0.5) ? opened.first : opened.last {
+        // They wait for a verdict, or no longer do.
+        let waits = table[slot(id)].awaitsVerdict
+        if waits { table.endWait(slot(id)) } else { table[slot(id)].awaitsVerdict = true }
+      }
       if !opened.contains(id) {
         slots[id] = table.open(OpenTrace(id: id, firstOffset: Offset(Int64(step)), openedAt: .at(clock)))
         opened.append(id)
@@ -39,6 +44,9 @@ import Testing
       #expect(table.count == opened.count)
       #expect(ids(.opened, in: table) == opened)
       #expect(ids(.rooted, in: table) == rooted)
+      let ready = opened.first { !table[slot($0)].awaitsVerdict }
+      let (first, found) = (table.firstReady, table.findReady())
+      #expect(first == ready.map(slot) && found == first)
     }
   }
 
