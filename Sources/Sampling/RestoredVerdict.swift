@@ -41,6 +41,9 @@ public struct RestoredVerdict: Equatable, Sendable {
   public var links: [TraceID] = []
   /// The randomness that it was kept by, if it shares that of a trace that it links to.
   public var randomness: UInt64?
+  /// Whether it was kept as the first of its shape.
+  public var isFirstOfShape: Bool { isKept && reasons == [Sampler.firstOfShapeReason] }
+
   /// Whether it replaces an earlier final record of the trace.
   public var isRevised: Bool { isFinal && recall != nil }
 

@@ -320,10 +320,10 @@ extension Sampler {
     guard let policy = baseline?.policy else { return }
     let isAlone = outcome.matches == 1 << UInt64(policy)
     let fate: TraceOutcome.Fate =
-      wasKept || (outcome.isKept && !isAlone)
-      ? .forced
-      : table[slot].isFirstOfShape
-        ? .first : outcome.isKept ? .kept : outcome.isVetoed ? .refused : .passed
+      table[slot].isFirstOfShape
+      ? .first
+      : wasKept || (outcome.isKept && !isAlone)
+        ? .forced : outcome.isKept ? .kept : outcome.isVetoed ? .refused : .passed
     baseline?.count(
       TraceOutcome(
         fate, spans: Int(table[slot].spanCount), bytes: Int(clamping: table[slot].byteCount),

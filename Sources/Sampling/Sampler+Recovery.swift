@@ -113,6 +113,12 @@ extension Sampler {
     remember(verdict, in: known, hash)
   }
 
+  /// Whether other traces had a part in a verdict, as far as its record tells.
+  mutating func dependsOnOthers(_ verdict: RestoredVerdict) -> Bool {
+    guard verdict.isKept, verdict.threshold == .always, let policy = baseline?.policy else { return false }
+    return verdict.isFirstOfShape || verdict.reasons == [policies.program.names[policy]]
+  }
+
   private mutating func noteLate(of verdict: RestoredVerdict) {
     guard let last = verdict.lastOffset else { return }
     if let known = recovery.lateUntil[verdict.traceID] {
@@ -154,6 +160,7 @@ extension Sampler {
       decidedAt: decidedAt)
     past.isTruncated = verdict.isTruncated
     past.isRestored = true
+    past.dependsOnOthers = dependsOnOthers(verdict)
     if verdict.isKept { past.sharedRandomness = verdict.randomness }
     if hasLinks, verdict.isKept, let reach = verdict.linked { setReach(reach, of: verdict.traceID) }
     // A record that does not state when the first span started: everything read by then had started.

@@ -34,9 +34,13 @@ extension Sampler {
     }
     if hasLinks { shareRandomness(slot) }
     var outcome = policies.decide(table.facts(of: slot), at: clock, baseline: rate?.threshold ?? .never)
-    let isCertain = outcome.isKept && outcome.threshold == .always
+    let isCertain = outcome.isKept && outcome.isCertain
     if hasLinks, table[slot].state == .undecided, !outcome.isVetoed, !isCertain {
       reviewLinks(of: slot, isClosing: true, into: &effects)
+      // It was decided with the rate of a first trace, and is none.
+      if first.isWanted, table[slot].state != .undecided, let policy = baseline?.policy {
+        outcome.matches &= ~(1 << UInt64(policy))
+      }
     }
     let wasKept = table[slot].state != .undecided
     if let shape { settleShape(shape, of: slot, first, outcome, wasKept: wasKept) }
@@ -68,14 +72,13 @@ extension Sampler {
     decision.shape = shape?.edges ?? 0
     emit(decision, outcome, slot, at: place, &effects)
     if isKept, hasLinks {
-      // What the fleet has kept of a shape is chance: it must not spread.
-      let isOwn = isCertain && !outcome.isVetoed && !table[slot].isFirstOfShape
-      tellLinks(of: slot, isOwn: isOwn, into: &effects)
+      tellLinks(of: slot, isOwn: isCertain && !outcome.isVetoed, into: &effects)
     }
     count(slot, outcome, isKept: isKept)
     var past = PastVerdict(on: table[slot], rare.threshold, isVetoed: outcome.isVetoed, at: verdictTime)
     if hasLinks {
       past.isThinned = table[rare: slot].incomingThreshold != .always
+      past.dependsOnOthers = isKept && !wasKept && outcome.threshold == .always && !outcome.isCertain
       if isKept { past.sharedRandomness = decision.sharedRandomness }
     }
     retire(slot, past)

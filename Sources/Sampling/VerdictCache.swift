@@ -27,6 +27,7 @@ struct PastVerdict {
   private static let truncatedBit: UInt64 = 1 << 61
   private static let restoredBit: UInt64 = 1 << 60
   private static let thinnedBit: UInt64 = 1 << 59
+  private static let dependentBit: UInt64 = 1 << 58
 
   init(traceID: TraceID, isKept: Bool, threshold: SamplingThreshold, decidedAt: Instant) {
     self.traceID = traceID
@@ -73,6 +74,16 @@ struct PastVerdict {
     get { packed & PastVerdict.thinnedBit != 0 }
     set { packed = newValue ? packed | PastVerdict.thinnedBit : packed & ~PastVerdict.thinnedBit }
   }
+
+  /// Whether it was kept with weight 1, and other traces had a part in that: it was the first of its shape,
+  /// or the baseline's rate was one.
+  var dependsOnOthers: Bool {
+    get { packed & PastVerdict.dependentBit != 0 }
+    set { packed = newValue ? packed | PastVerdict.dependentBit : packed & ~PastVerdict.dependentBit }
+  }
+
+  /// Whether it was kept for what it is, not by chance: nor by what chance has done to other traces.
+  var isCertain: Bool { isKept && threshold == .always && !dependsOnOthers }
 
   /// The randomness that a kept trace was decided by, if it shares that of another: its spans state it.
   var sharedRandomness: UInt64? {

@@ -69,6 +69,42 @@ import Testing
     #expect(late.keptIDs == [7])
   }
 
+  private func dropped(_ first: Int64, at time: Instant) -> RestoredVerdict {
+    RestoredVerdict(
+      traceID: traceID(5), isKept: false, isFinal: true, threshold: .never, decidedAt: time,
+      firstOffset: Offset(first), lastOffset: Offset(first + 1))
+  }
+
+  private func recalled(_ first: Int64, at time: Instant) -> RestoredVerdict {
+    RestoredVerdict(
+      traceID: traceID(5), isKept: true, isFinal: true, reasons: ["errors"], threshold: .always,
+      decidedAt: time, firstOffset: Offset(first), lastOffset: Offset(first + 1), recall: .done)
+  }
+
+  /// A trace was dropped while the clock was ahead, and recalled after it was set back, so long ago that this
+  /// is forgotten: the drop, though it claims to be younger, is forgotten with it.
+  @Test func whatWasRecalledIsForgottenWithItsDrop() throws {
+    let (first, horizon) = try lagging()
+    let second = try next(
+      after: first, [dropped(1, at: first.clock), recalled(1, at: horizon - .seconds(61))])
+    try second.send(child(7, of: 5), at: (first.clock - .start).nanoseconds / 1_000_000)
+    #expect(second.counters.lateSpansDropped == 0 && second.usage.openTraces == 1)
+    let third = try next(after: first, [dropped(1, at: first.clock)])
+    try third.send(child(7, of: 5), at: (first.clock - .start).nanoseconds / 1_000_000)
+    #expect(third.counters.lateSpansDropped == 1)
+  }
+
+  /// An id came again after its trace was recalled, when the clock had been set back: the second trace's drop
+  /// counts, whatever the times say.
+  @Test func aSecondLifeOutlivesTheFirst() throws {
+    let (first, horizon) = try lagging()
+    let second = try next(
+      after: first, [dropped(100, at: horizon - .seconds(50)), recalled(1, at: horizon - .seconds(40))])
+    let error = TestSpan(trace: 5, id: 7, parent: 1, start: 500, end: 510, status: .error)
+    let late = try second.send(error, at: (first.clock - .start).nanoseconds / 1_000_000)
+    #expect(late.written.map(\.recall) == ["requested"] && late.written.map(\.firstOffset) == [100])
+  }
+
   /// A clock that is set back again and again: nothing of what it forgot is known again.
   @Test func allThatWasForgottenEarlyIsNamed() throws {
     let world = world()

@@ -125,6 +125,96 @@ import Testing
     #expect(try world.send(child(3), child(4), at: 801_000).kept.isEmpty, "unknown until it is looked up")
   }
 
+  /// The links of very late spans are followed: of a kept trace, and of one that chance has kept if they show
+  /// that it failed.
+  @Test(arguments: [false, true]) func itsLinksAreFollowed(byChance: Bool) throws {
+    let trace = byChance ? TestSpan.lucky : TestSpan.unlucky
+    let world = world {
+      $0.links = LinksConfiguration()
+      $0.links?.sharesRandomness = false
+    }
+    func child(_ id: UInt64, _ status: SpanStatus = .unset) -> TestSpan {
+      TestSpan(trace: trace, id: id, parent: 1, start: 500, end: 510, status: status)
+    }
+    let root = TestSpan(trace: trace, id: 1, start: 490, end: 520)
+    let kept = try world.send(root, child(2, byChance ? .unset : .error), at: 1000) + world.pass(to: 31_000)
+    let final = try #require(kept.last { $0.decision?.isFinal == true && $0.decision?.isKept == true })
+    guard case .decision(_, let record?) = final else {
+      Issue.record("no record")
+      return
+    }
+    try passing(world, at: 700_000)
+    try world.send(.root(7, of: 0x70), at: 700_100)
+    _ = try world.takeLinks()
+    try world.send(child(3).linking(to: 0x70), child(4, byChance ? .error : .unset), at: 701_000)
+    #expect(try lookUp(world, in: [try RestoredVerdict(record: record)]).kept.map(\.id) == [3, 4])
+    let entries = try world.takeLinks()
+    #expect(entries.map(\.hops) == [0] && entries[0].links.count == 1)
+    #expect(try world.follow(entries).kept.map(\.id) == [7])
+  }
+
+  /// Whoever takes the partition over may find no record of the trace but that of its late spans.
+  @Test(arguments: [["first_of_shape"], ["linked"]]) func theLateRecordSaysWhyItWasKept(_ reasons: [String])
+    throws
+  {
+    let world = world { $0.links = LinksConfiguration() }
+    try passing(world, at: 700_000)
+    var old = RestoredVerdict(
+      traceID: TestSpan(trace: trace, id: 1).traceID, isKept: true, isFinal: true, reasons: reasons,
+      threshold: .always, decidedAt: .at(31_000), firstOffset: Offset(0), lastOffset: Offset(0))
+    if reasons == ["linked"] { old.linked = LinkReach(from: TraceID(high: 0, low: 3), hops: 2) }
+    try world.send(child(3), at: 701_000)
+    let events = try lookUp(world, in: [old])
+    guard case .decision(_, let record?)? = events.last(where: { $0.decision?.isLate == true }) else {
+      Issue.record("no late record")
+      return
+    }
+    let again = try RestoredVerdict(record: record)
+    #expect(again.isKept && again.isLate && again.reasons == reasons && again.linked == old.linked)
+    #expect(again.isFirstOfShape == (reasons == ["first_of_shape"]))
+  }
+
+  /// It is here by chance, whatever its late spans show.
+  @Test func whatHeadSamplingHasThinnedDoesNotSpread() throws {
+    let (world, verdicts) = try forgotten { $0.links = LinksConfiguration() }
+    var late = error(3)
+    late.traceState = "ot=th:8"
+    try world.send(late.linking(to: 0x70), at: 201_000)
+    #expect(try lookUp(world, in: verdicts).written.map(\.recall) == ["requested"])
+    #expect(try world.takeLinks().isEmpty)
+  }
+
+  /// What chance kept so long ago could not be recalled, had chance dropped it: its links lead nowhere.
+  @Test func chanceOfLongAgoDoesNotSpread() throws {
+    let world = world {
+      $0.links = LinksConfiguration()
+      $0.links?.sharesRandomness = false
+      $0.windows.recallWindow = .seconds(300)
+    }
+    try passing(world, at: 700_000)
+    let verdict = RestoredVerdict(
+      traceID: TestSpan(trace: TestSpan.lucky, id: 1).traceID, isKept: true, isFinal: true,
+      reasons: ["baseline"], threshold: SamplingThreshold(probability: 0.5), decidedAt: .at(31_000),
+      firstOffset: Offset(0), lastOffset: Offset(0))
+    var late = TestSpan.child(3, of: TestSpan.lucky, .error)
+    (late.start, late.end) = (500, 510)
+    try world.send(late.linking(to: 0x70), at: 701_000)
+    #expect(try lookUp(world, in: [verdict]).kept.map(\.id) == [3])
+    #expect(try world.takeLinks().isEmpty)
+  }
+
+  /// Time waited is that of the stream: a clock that is set back makes nobody wait longer.
+  @Test func patienceIsSetBackWithTheClock() {
+    var lookups = VerdictLookups()
+    let id = TestSpan(trace: 5, id: 1).traceID
+    lookups.add(
+      id,
+      VerdictLookups.Waiting(start: .at(0), end: .at(10), offset: Offset(1), since: .at(90_000_000)))
+    lookups.turnBack(to: .at(1_000_000))
+    #expect(lookups.overdue(since: .at(1_000_000)).isEmpty)
+    #expect(lookups.overdue(since: .at(1_000_001)) == [id])
+  }
+
   /// Spans state the randomness that their trace was kept by, even where nothing else remembers it.
   @Test func aVerdictSaysWhichRandomnessWasShared() throws {
     let world = world {

@@ -166,7 +166,7 @@ import Testing
     #expect(
       outcome(600, .unset) == PolicyOutcome(matches: 0b010, threshold: SamplingThreshold(rejected: 500)))
     #expect(outcome(100, .unset) == PolicyOutcome())
-    #expect(outcome(950, .error) == PolicyOutcome(matches: 0b111, threshold: .always))
+    #expect(outcome(950, .error) == PolicyOutcome(matches: 0b111, threshold: .always, isCertain: true))
     #expect(outcome(600, .error).first == 1)
     #expect(outcome(100, .error).first == 2)
     #expect(outcome(100, .unset).first == nil)

@@ -206,8 +206,7 @@ extension Sampler {
     let verdict = verdicts[past]
     if hops(ofKept: past) != 0, !verdict.isTruncated {
       let facts = lateFacts(of: share, in: record, bytes, matches: 0)
-      let isByChance = verdict.threshold != .always
-      if policies.program.certain(facts).isKept, !isByChance || isInRecallWindow(verdict) {
+      if policies.program.certain(facts).isKept, verdict.isCertain || isInRecallWindow(verdict) {
         return tellLinks(of: share.traceID, hops: 0, into: &effects)
       }
     }
@@ -215,6 +214,18 @@ extension Sampler {
     // They may be the first way that leads there, or a shorter one.
     reviewDecided(share.traceID, into: &effects)
     if let hops = hops(ofKept: past) { tellLinks(of: share.traceID, hops: hops, into: &effects) }
+  }
+
+  /// Follows the links of a kept trace whose verdict was looked up.
+  ///
+  /// - Parameter isWanted: whether its late spans show that it is wanted for its own sake.
+  mutating func followFound(_ traceID: TraceID, isWanted: Bool, into effects: inout Effects) {
+    guard !recovery.isCollecting, case .past(let past) = find(traceID, index.hash(traceID)),
+      verdicts[past].isKept, !verdicts[past].isThinned
+    else { return }
+    guard isWanted || links?[traceID]?.links.isEmpty == false else { return }
+    let own = isWanted && !verdicts[past].isTruncated ? 0 : nil
+    if let hops = own ?? hops(ofKept: past) { tellLinks(of: traceID, hops: hops, into: &effects) }
   }
 
   /// Looks whether links reach a decided trace: a dropped one is recalled; through one that is kept, by
@@ -234,7 +245,7 @@ extension Sampler {
     let known = [note?.reach?.hops, workspace.links?.hops(ofKept: traceID)].compactMap(\.self)
     if let hops = known.min() { return hops }
     let verdict = verdicts[past]
-    return verdict.threshold == .always && !verdict.isTruncated ? 0 : nil
+    return verdict.isCertain && !verdict.isTruncated ? 0 : nil
   }
 
   /// Whether a trace that chance has kept could be recalled, had chance dropped it. If not, it makes nothing
@@ -311,7 +322,7 @@ extension Sampler {
       let known = hops(ofKept: past)
       guard known.map({ reach.hops < $0 }) ?? true else { return }
       // The story goes on through it only if it would had chance dropped it.
-      if known == nil, verdicts[past].threshold != .always {
+      if known == nil, !verdicts[past].isCertain {
         guard isInRecallWindow(verdicts[past]), takeLinked() else { return }
       }
       tellLinks(of: traceID, hops: reach.hops, into: &effects)

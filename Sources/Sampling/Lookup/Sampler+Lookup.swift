@@ -63,7 +63,7 @@ extension Sampler {
   /// No longer waits for an answer: the trace has to be decided at once.
   mutating func stopAwaiting(_ slot: Int) {
     guard table[slot].awaitsVerdict else { return }
-    table[slot].awaitsVerdict = false
+    table.endWait(slot)
     lookups.remove(table[slot].id)
     counters.lookupsRefused += 1
     // Its window may have ended.
@@ -101,11 +101,15 @@ extension Sampler {
       guard case .open(let slot) = find(traceID, index.hash(traceID)), table[slot].awaitsVerdict else {
         continue
       }
-      table[slot].awaitsVerdict = false
+      table.endWait(slot)
       if let verdict {
         counters.lookupsFound += 1
-        follow(slot, verdict, into: &effects)
-        if hasLinks { reviewDecided(traceID, into: &effects) }
+        let isWanted = hasLinks && policies.program.certain(table[slot].facts).isKept
+        let isNew = follow(slot, verdict, into: &effects)
+        if hasLinks {
+          reviewDecided(traceID, into: &effects)
+          if isNew { followFound(traceID, isWanted: isWanted, into: &effects) }
+        }
       } else if policies.program.certain(table[slot].facts).isKept {
         keepEarly(slot, .eager, into: &effects)
       } else if hasLinks {
@@ -117,12 +121,13 @@ extension Sampler {
     closeDue(into: &effects)
   }
 
-  /// Has the spans of an open trace follow the verdict that the trace got long ago.
-  private mutating func follow(_ slot: Int, _ old: RestoredVerdict, into effects: inout Effects) {
+  /// What is remembered from now on of a verdict that was looked up.
+  private mutating func past(_ old: RestoredVerdict, of slot: Int) -> PastVerdict {
     var past = PastVerdict(
       traceID: old.traceID, isKept: old.isKept, threshold: old.threshold, decidedAt: verdictTime)
     past.isTruncated = old.isTruncated
-    if hasLinks, old.isKept, old.threshold != .always {
+    past.dependsOnOthers = dependsOnOthers(old)
+    if hasLinks, old.isKept, !past.isCertain {
       // Had chance dropped it, nothing could be recalled: it must not spread.
       let window = configuration.windows.recallWindow
       past.isThinned =
@@ -131,8 +136,16 @@ extension Sampler {
     }
     if old.isKept { past.sharedRandomness = old.randomness }
     if hasLinks, old.isKept, let reach = old.linked { setReach(reach, of: old.traceID) }
+    return past
+  }
+
+  /// Has the spans of an open trace follow the verdict that the trace got long ago. Returns whether there are
+  /// any that it did not cover.
+  private mutating func follow(_ slot: Int, _ old: RestoredVerdict, into effects: inout Effects) -> Bool {
+    var past = past(old, of: slot)
     if let last = old.lastOffset, table[slot].lastOffset <= last {
-      return retireReplayed(slot, past)
+      retireReplayed(slot, past)
+      return false
     }
     var outcome = PolicyOutcome()
     var recall: RecallStatus?
@@ -153,9 +166,15 @@ extension Sampler {
       if outcome.matches != 0 { recall = recallAlone(old, now.earliestStart, outcome.matches) }
       if case .requested = recall {
         past = PastVerdict(traceID: old.traceID, isKept: true, threshold: .always, decidedAt: verdictTime)
+        past.isThinned = table[rare: slot].incomingThreshold != .always
       }
     }
     let count = UInt64(table[slot].spanCount)
+    if old.isKept {
+      // The late record says so again, for whoever finds no other.
+      table[slot].isFirstOfShape = old.isFirstOfShape
+      table[slot].isLinked = old.linked != nil
+    }
     if past.isTruncated {
       table[slot].state = .skeleton
       table[rare: slot].threshold = past.threshold
@@ -183,6 +202,7 @@ extension Sampler {
     }
     retire(slot, past)
     release(slot)
+    return true
   }
 
   /// The old verdict covered these spans: they are read again after a restart, and the stream clock was so
@@ -231,6 +251,7 @@ extension Sampler {
       if let first { (decision.firstOffset, decision.lastOffset) = (first, last) }
     } else {
       // The next owner may find no other record of the verdict.
+      if table[slot].isLinked { decision.linked = links?[decision.traceID]?.reach }
       if hasLinks, decision.isKept, decision.threshold != .always {
         decision.sharedRandomness = sharedRandomness(of: decision.traceID)
       }

@@ -122,7 +122,7 @@ final class PolicyProgram: Sendable {
   struct Evaluation {
     let now: Instant
     /// The baseline's threshold for the trace.
-    let baseline: UInt64
+    var baseline: UInt64
     /// Bit *i* is set if hash *i* samples the trace.
     var hashes: UInt64
     /// Whether budgets are checked and charged. Not for policies that the Collector would not reach, whose
@@ -152,7 +152,24 @@ final class PolicyProgram: Sendable {
     if !chances.isEmpty {
       outcome.threshold = chance(of: trace, evaluation, &budgets, actual: threshold)
     }
+    outcome.isCertain = outcome.threshold == .always
+    if outcome.isCertain, baseline == .always {
+      outcome.isCertain = isCertainWithoutBaseline(trace, evaluation, &budgets)
+    }
     return outcome
+  }
+
+  @inline(never)
+  private func isCertainWithoutBaseline(
+    _ trace: TraceFacts, _ evaluation: Evaluation, _ budgets: inout PolicyBudgets
+  ) -> Bool {
+    var others = evaluation
+    others.baseline = SamplingThreshold.randomnessCount
+    others.isPaying = false
+    var nothing = PolicyOutcome()
+    let threshold = self.threshold(trace, &others, &budgets, &nothing)
+    guard !chances.isEmpty else { return threshold == 0 }
+    return chance(of: trace, others, &budgets, actual: threshold) == .always
   }
 
   /// The hashes that sample the trace, one bit each.

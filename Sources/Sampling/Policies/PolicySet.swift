@@ -9,6 +9,9 @@ struct PolicyOutcome: Equatable {
   var matches: UInt64 = 0
   /// The threshold that the trace was kept with; meaningful only if it was kept.
   var threshold = SamplingThreshold.never
+  /// Whether it is kept whatever its randomness, and whatever the baseline's rate, which depends on traces
+  /// before it.
+  var isCertain = false
   /// Whether a policy drops the trace, even if another samples it.
   var isVetoed = false
 

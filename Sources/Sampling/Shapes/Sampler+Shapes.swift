@@ -74,12 +74,11 @@ extension Sampler {
     _ shape: TraceShape, of slot: Int, _ first: PartitionBaseline.FirstOfShape, _ outcome: PolicyOutcome,
     wasKept: Bool
   ) {
-    guard let policy = baseline?.policy else { return }
     guard wasKept || outcome.isKept else {
       if first.isRefused, !outcome.isVetoed { counters.firstsRefused += 1 }
       return
     }
-    let isFirst = first.isWanted && !wasKept && outcome.matches == 1 << UInt64(policy)
+    let isFirst = first.isWanted && !wasKept && !outcome.isCertain
     table[slot].isFirstOfShape = isFirst
     let amount = budgetAmount(of: slot)
     baseline?.keep(shape, amount: amount, isFirst: isFirst)

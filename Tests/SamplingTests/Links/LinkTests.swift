@@ -226,6 +226,77 @@ import Testing
     #expect(entries.count == 1 && world.hasNoLinks)
   }
 
+  /// A world that keeps the first traces of shapes, and hardly any other.
+  private func shapes(_ more: Policy...) -> World {
+    let baseline = shapeBaseline(0.000_001)
+    let world = World.linked({ $0.sharesRandomness = false }) {
+      $0.policies =
+        more + [
+          Policy(name: "errors", rule: .statusCode([.error])), Policy(name: "baseline", rule: .adaptive),
+        ]
+      $0.baseline = baseline
+    }
+    world.sampler.adopt(BaselineRates(starting: baseline))
+    return world
+  }
+
+  /// Which trace of a shape the fleet keeps is chance: its links lead nowhere, unless a story leads to it.
+  /// Also if a probability keeps it, too.
+  @Test(arguments: [false, true]) func theFirstOfAShapeDoesNotSpread(hasProbability: Bool) throws {
+    let half = Policy(name: "half", rule: .probabilistic(SamplingThreshold(probability: 0.5)))
+    let world = hasProbability ? shapes(half) : shapes()
+    let first = hasProbability ? TestSpan.lucky : consumer
+    try world.send(.root(1, of: 0x40), at: 1000)
+    try world.send(.root(2, of: producer), at: 2000)
+    try world.send(.root(3, of: first), .child(4, under: 3, of: first), at: 3000)
+    let events = try world.pass(to: 60_000)
+    #expect(events.kept.map(\.id) == [1, 3, 4])
+    #expect(events.written.last { $0.verdict == "keep" }?.reasons == ["first_of_shape"])
+    #expect(try world.takeLinks().isEmpty)
+    try world.send(TestSpan.child(5, under: 3, of: first).linking(to: producer), at: 61_000)
+    #expect(try world.takeLinks().isEmpty)
+    try world.send(TestSpan.root(6, of: 0x30, .error).linking(to: first), at: 62_000)
+    #expect(try spread(world)[0].kept.map(\.id) == [2])
+  }
+
+  /// A story reaches the first of a shape before its window closes, but a policy may still drop it.
+  @Test func aStoryGoesOnThroughTheFirstOfAShape() throws {
+    let world = shapes(
+      Policy(name: "health", rule: .drop([.stringAttribute(key: "kind", values: ["probe"])])))
+    try world.send(TestSpan.root(6, of: 0x30, .error).linking(to: consumer), at: 500)
+    try world.send(.root(1, of: 0x40), at: 1000)
+    try world.send(.root(2, of: producer), at: 2000)
+    try world.send(
+      TestSpan.root(3, of: consumer).linking(to: producer), .child(4, under: 3, of: consumer), at: 3000)
+    #expect(Set(try world.pass(to: 30_800).kept.map(\.id)) == [1, 6])
+    #expect(try spread(world)[0].isEmpty)
+    var events = try world.pass(to: 60_000)
+    events += try spread(world)[0]
+    #expect(Set(events.kept.map(\.id)) == [2, 3, 4])
+    // The consumer's early record and its last, and the producer's after its recall.
+    #expect(events.written.filter { $0.reasons == ["linked"] }.compactMap(\.linkHops) == [1, 1, 2, 2])
+  }
+
+  /// What a baseline keeps whole depends on what it kept before.
+  @Test func aBaselineThatKeepsAllDoesNotSpread() throws {
+    let world = World.linked({ $0.sharesRandomness = false }) {
+      $0.policies = [
+        Policy(name: "errors", rule: .statusCode([.error])), Policy(name: "baseline", rule: .adaptive),
+      ]
+      $0.baseline = BaselineConfiguration()
+      $0.baseline?.budget = .shareOfTraces(1)
+    }
+    var rates = BaselineConfiguration()
+    rates.budget = .shareOfTraces(1)
+    world.sampler.adopt(BaselineRates(starting: rates))
+    try world.send(.root(1, of: producer), at: 1000)
+    let kept = try world.pass(to: 40_000).written.filter { $0.verdict == "keep" }
+    #expect(kept.map(\.reasons) == [["baseline"]] && kept[0].adjustedCount == 1)
+    #expect(try world.takeLinks().isEmpty)
+    try world.send(TestSpan.child(2, under: 1, of: producer).linking(to: consumer), at: 41_000)
+    #expect(try world.takeLinks().isEmpty)
+  }
+
   @Test func whatCannotBeRecalledIsCounted() throws {
     let world = World.linked({ _ in }) { $0.windows.recallWindow = .seconds(0) }
     try world.send(.root(1, of: producer), at: 1000)
