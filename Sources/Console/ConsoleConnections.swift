@@ -23,8 +23,8 @@ struct ConsoleLimits: Sendable {
   var unsentBytes = 32 << 20
 }
 
-/// Where a connection comes from, as far as it says who is behind it: an IPv4 address, or the first 64 bits of
-/// an IPv6 address, as whoever has one has all the others with these (RFC 6177). Empty if it is not known.
+/// Where a connection comes from, as far as it says who is behind it: an IPv4 address, or the first 64 bits
+/// of an IPv6 address, as whoever has one has all the others with these (RFC 6177). Empty if it is not known.
 struct PeerSource: Hashable, Sendable {
   private let name: String
 

@@ -55,8 +55,8 @@ struct GRPCReply {
       retryAfter: delay)
   }
 
-  /// What a stream says that the store has reset, as the protocol maps HTTP/2's codes to gRPC's. Older servers
-  /// tell no more of a request that is too large for them.
+  /// What a stream says that the store has reset, as the protocol maps HTTP/2's codes to gRPC's. Older
+  /// servers tell no more of a request that is too large for them.
   static func reading(ofReset code: HTTP2ErrorCode) -> StoreReading {
     func reading(_ status: String, _ verdict: StoreReply.Verdict) -> StoreReading {
       StoreReading(status: status, message: "it closed the stream: \(code)", verdict: verdict)

@@ -95,8 +95,8 @@ public struct StoreSettings: Equatable, Sendable {
     self.tls = tls
   }
 
-  /// What must not appear anywhere, longest first: the headers' values, and what follows a scheme in one. Very
-  /// short ones are likely to be parts of harmless words.
+  /// What must not appear anywhere, longest first: the headers' values, and what follows a scheme in one.
+  /// Very short ones are likely to be parts of harmless words.
   package var secretValues: [String] {
     headers.flatMap { [$0.value] + $0.value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init) }
       .filter { $0.utf8.count >= 4 }

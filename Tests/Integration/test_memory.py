@@ -59,7 +59,7 @@ def test_resident_memory_stays_within_the_limit(broker, run):
         broker.flush()
     metrics = console.metrics()
     held = metrics.sum("tailrace_open_traces")
-    # On top of the limit come the data of two fetches, of which one is being read, and what the allocator keeps.
+    # On top of the limit come the data of two fetches, one of them being read, and what the allocator keeps.
     room = LIMIT + 2 * (AHEAD + BURST * 100_000) + (16 << 20)
     assert worst - before < room, f"{(worst - before) >> 20} MiB more than before the first record"
     assert held < traces / 5, "far more was offered than fits"

@@ -180,7 +180,7 @@ extension ScaledCountTests {
     #expect(report.candidates[0].servicesInside == report.services.count)
   }
 
-  /// What `key: [trace.shape]` shows of the real shapes for a budget, and that it keeps to it: within a tenth.
+  /// What `key: [trace.shape]` shows of the real shapes for a budget, and that it keeps to it within a tenth.
   @Test(
     .enabled(if: RealTraces.areThere, "the recordings are not there"),
     arguments: RealTraces.all, [1, 2.5])
