@@ -115,8 +115,9 @@ extension Sampler {
 
   /// Whether other traces had a part in a verdict, as far as its record tells.
   mutating func dependsOnOthers(_ verdict: RestoredVerdict) -> Bool {
-    guard verdict.isKept, verdict.threshold == .always, let policy = baseline?.policy else { return false }
-    return verdict.isFirstOfShape || verdict.reasons == [policies.program.names[policy]]
+    guard verdict.isKept, verdict.threshold == .always else { return false }
+    if verdict.isFirstOfShape { return true }
+    return baseline.map { verdict.reasons == [policies.program.names[$0.policy]] } ?? false
   }
 
   private mutating func noteLate(of verdict: RestoredVerdict) {
@@ -161,6 +162,8 @@ extension Sampler {
     past.isTruncated = verdict.isTruncated
     past.isRestored = true
     past.dependsOnOthers = dependsOnOthers(verdict)
+    // A verdict that was looked up is older than the record of its late spans.
+    past.isThinned = hasLinks && verdict.isLate && verdict.isKept && !past.isCertain
     if verdict.isKept { past.sharedRandomness = verdict.randomness }
     if hasLinks, verdict.isKept, let reach = verdict.linked { setReach(reach, of: verdict.traceID) }
     // A record that does not state when the first span started: everything read by then had started.

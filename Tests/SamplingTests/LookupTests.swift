@@ -154,10 +154,15 @@ import Testing
   }
 
   /// Whoever takes the partition over may find no record of the trace but that of its late spans.
-  @Test(arguments: [["first_of_shape"], ["linked"]]) func theLateRecordSaysWhyItWasKept(_ reasons: [String])
-    throws
-  {
-    let world = world { $0.links = LinksConfiguration() }
+  @Test(arguments: [["first_of_shape"], ["linked"], ["baseline"]])
+  func theLateRecordSaysWhyItWasKept(_ reasons: [String]) throws {
+    let world = world {
+      $0.links = LinksConfiguration()
+      $0.policies = [
+        Policy(name: "errors", rule: .statusCode([.error])), Policy(name: "baseline", rule: .adaptive),
+      ]
+      $0.baseline = BaselineConfiguration()
+    }
     try passing(world, at: 700_000)
     var old = RestoredVerdict(
       traceID: TestSpan(trace: trace, id: 1).traceID, isKept: true, isFinal: true, reasons: reasons,
@@ -172,6 +177,30 @@ import Testing
     let again = try RestoredVerdict(record: record)
     #expect(again.isKept && again.isLate && again.reasons == reasons && again.linked == old.linked)
     #expect(again.isFirstOfShape == (reasons == ["first_of_shape"]))
+  }
+
+  /// Where memory is short, those that wait give way, but not those of which the answer has been read.
+  @Test func answersAreNotLostForRoom() throws {
+    let world = world { $0.limits.verdicts = 20 }
+    try passing(world, at: 700_000)
+    let traces: [UInt64] = [6, 5]
+    for (place, trace) in traces.enumerated() {
+      let late = TestSpan(trace: trace, id: 3, parent: 1, start: 500, end: 510)
+      try world.send(late, at: 701_000 + Int64(place))
+    }
+    var time: Int64 = 702_000
+    while world.sampler.horizon.steps.count < 19 {
+      try passing(world, at: time)
+      time += 500
+    }
+    let verdicts = traces.map { trace in
+      RestoredVerdict(
+        traceID: TestSpan(trace: trace, id: 1).traceID, isKept: true, isFinal: true, reasons: ["errors"],
+        threshold: .always, decidedAt: .at(31_000), firstOffset: Offset(0), lastOffset: Offset(0))
+    }
+    #expect(world.counters.lookups == 2 && world.counters.lookupsRefused == 0)
+    #expect(try lookUp(world, in: verdicts).kept.map(\.id) == [3, 3])
+    #expect(world.counters.lookupsFound == 2 && world.counters.lookupsRefused == 0)
   }
 
   /// It is here by chance, whatever its late spans show.

@@ -97,11 +97,16 @@ extension Sampler {
 
   /// Everything that `nextLookup` asked for has been read.
   public mutating func endLookup(into effects: inout Effects) {
+    // None waits any longer: what follows may need room, and stop those that wait.
+    var answers: [(slot: Int, traceID: TraceID, verdict: RestoredVerdict?)] = []
     for (traceID, verdict) in lookups.end() {
       guard case .open(let slot) = find(traceID, index.hash(traceID)), table[slot].awaitsVerdict else {
         continue
       }
       table.endWait(slot)
+      answers.append((slot, traceID, verdict))
+    }
+    for (slot, traceID, verdict) in answers {
       if let verdict {
         counters.lookupsFound += 1
         let isWanted = hasLinks && policies.program.certain(table[slot].facts).isKept
@@ -198,7 +203,7 @@ extension Sampler {
       decision.isLate = true
       account(late: decision, table.facts(of: slot), &effects)
     } else {
-      reportLate(slot, outcome, recall, since: old.firstOffset, &effects)
+      reportLate(slot, outcome, recall, past, since: old.firstOffset, &effects)
     }
     retire(slot, past)
     release(slot)
@@ -238,8 +243,8 @@ extension Sampler {
 
   /// Writes what late spans of a trace that was looked up say, for readers and for the next owner.
   private mutating func reportLate(
-    _ slot: Int, _ outcome: PolicyOutcome, _ recall: RecallStatus?, since first: Offset?,
-    _ effects: inout Effects
+    _ slot: Int, _ outcome: PolicyOutcome, _ recall: RecallStatus?, _ past: PastVerdict,
+    since first: Offset?, _ effects: inout Effects
   ) {
     var decision = Decision(
       on: table[slot], table[rare: slot], outcome, .late, isFinal: false, at: verdictTime)
@@ -258,7 +263,11 @@ extension Sampler {
       for (number, name) in policies.program.names.enumerated()
       where outcome.matches & 1 << UInt64(number) != 0 { counters.missedByPolicy[name, default: 0] += 1 }
     }
-    let record = write(decision, outcome, slot, isCompact: false, &effects)
+    var told = outcome
+    if decision.isKept, past.dependsOnOthers, !table[slot].isFirstOfShape, let policy = baseline?.policy {
+      told.matches |= 1 << UInt64(policy)
+    }
+    let record = write(decision, told, slot, isCompact: false, &effects)
     effects.outputs.append(.decide(decision, record: record))
   }
 }
