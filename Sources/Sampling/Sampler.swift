@@ -573,11 +573,9 @@ public struct Sampler: ~Copyable {
     // The last owner may have seen it otherwise: what it knew at the high water goes by its clock there.
     if !isReplayed(offset) {
       // What was decided since the clock jumped is dated back to now, and is known.
-      if let ahead = horizon.turnBack(to: time) {
-        noteForgotten(
-          ForgottenVerdicts(
-            before: min(ahead.clock - configuration.windows.lateWindow + Interval(nanoseconds: 1), time),
-            since: ahead.since))
+      for ahead in horizon.turnBack(to: time) {
+        let before = ahead.clock - configuration.windows.lateWindow + Interval(nanoseconds: 1)
+        noteForgotten(ForgottenVerdicts(before: min(before, time), since: ahead.since))
       }
       dateBack(to: time)
     }

@@ -91,12 +91,14 @@ struct VerdictHorizon {
     while steps.count > 1, steps[1].since <= safeOffset { steps.removeFirst() }
   }
 
-  /// Goes back to `clock`. Returns from which record on verdicts were forgotten by a later time, and that
-  /// time; nil if none were.
-  mutating func turnBack(to clock: Instant) -> HorizonStep? {
-    guard let last = steps.last, last.clock > clock else { return nil }
-    steps[steps.count - 1].clock = clock
-    return last
+  /// Goes back to `clock`. Returns the steps that were made by later times: from these records on, verdicts
+  /// had been forgotten by them. What is decided from now on is not, whichever record it is about.
+  mutating func turnBack(to clock: Instant) -> [HorizonStep] {
+    guard let first = steps.firstIndex(where: { $0.clock > clock }) else { return [] }
+    let ahead = Array(steps[first...])
+    steps.removeSubrange((first + 1)...)
+    steps[first].clock = clock
+    return ahead
   }
 
   /// The steps that concern records from `safeOffset` on.

@@ -265,6 +265,41 @@ import Testing
     #expect(closed.decisions.contains { $0.traceID.low == 1 })
   }
 
+  /// Verdicts were forgotten in several steps while the clock was ahead, from the first record on. What was
+  /// decided after it was set back is not forgotten by any of them when its records are read again.
+  @Test func stepsOfAClockThatWasAheadDoNotForgetWhatFollows() throws {
+    func sampler() -> World {
+      World {
+        $0.clockWitnesses = 10
+        $0.windows.lateWindow = .seconds(60)
+        $0.windows.decisionWait = .seconds(300)
+      }
+    }
+    let world = sampler()
+    // Holds the safe offset.
+    try world.send(.child(2, of: 9000), at: hour)
+    try world.send(.root(of: 7, lasting: 5000), .child(2, of: 7), at: hour)
+    #expect(try world.pass(to: hour + 6000).decisions.map(\.traceID.low) == [7])
+    try world.pass(to: hour + 64_000)
+    try world.send(.root(of: 1, lasting: 5000), .child(2, of: 1), at: hour + 64_000)
+    try world.pass(to: hour + 67_000)
+    #expect(world.sampler.horizon.steps.count > 1)
+    for step in 0..<10 as Range<Int64> { try world.send(.child(2, of: 9001), at: 600 * step) }
+    #expect(world.counters.clockTurnedBack == 1)
+    let past = try world.pass(to: 16_000).compactMap { event in
+      if case .decision(_, let record?) = event { try RestoredVerdict(record: record) } else { nil }
+    }
+    #expect(past.map(\.traceID.low) == [1])
+    let point = try #require(world.commitPoint)
+    #expect(point.safeOffset == Offset(0))
+    let again = sampler()
+    again.sampler.restore(
+      try #require(CommitPoint(safeOffset: point.safeOffset, metadata: point.metadata)), past: past)
+    for (value, time) in world.log { _ = again.ingest(value, key: nil, at: time) }
+    // That of trace 7 was forgotten before.
+    #expect(try again.pass(to: 400_000).decisions.map(\.traceID.low).sorted() == [7, 9000, 9001])
+  }
+
   /// Its clock may fall while it reads again what its predecessor's clock did not fall for: verdicts are as
   /// old as they were for the predecessor.
   @Test func aClockThatIsSetBackInRecoveryForgetsNothing() throws {
