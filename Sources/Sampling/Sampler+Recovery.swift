@@ -116,8 +116,8 @@ extension Sampler {
   /// Whether other traces had a part in a verdict, as far as its record tells.
   mutating func dependsOnOthers(_ verdict: RestoredVerdict) -> Bool {
     guard verdict.isKept, verdict.threshold == .always else { return false }
-    if verdict.isFirstOfShape { return true }
-    return baseline.map { verdict.reasons == [policies.program.names[$0.policy]] } ?? false
+    // Where chance and a baseline at 100 % keep a trace together, the threshold is the baseline's.
+    return verdict.isFirstOfShape || (baseline != nil && policies.program.areByChance(verdict.reasons))
   }
 
   private mutating func noteLate(of verdict: RestoredVerdict) {

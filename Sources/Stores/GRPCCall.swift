@@ -81,7 +81,7 @@ extension StoreConnection {
 
 extension StoreSettings {
   /// The name that a call asks for: as in gRPC's libraries, the one that the certificate is for.
-  fileprivate var authority: String {
+  var authority: String {
     guard url.isSecure, let name = tls.serverName else { return url.authority }
     return name
   }

@@ -1,5 +1,8 @@
 // The settings of the export topology.
 
+import Files
+internal import Foundation
+
 /// Kept spans of a topic in, requests to a store's OTLP receiver out.
 public struct ExportTopology: Equatable, Sendable {
   /// The consumer group's default id.
@@ -95,12 +98,11 @@ public struct StoreSettings: Equatable, Sendable {
     self.tls = tls
   }
 
-  /// What must not appear anywhere, longest first: the headers' values, and what follows a scheme in one.
+  /// What must not appear anywhere, longest first: the headers' values, what follows a scheme in one, and
+  /// the name and password that it encodes.
   /// Very short ones are likely to be parts of harmless words.
   package var secretValues: [String] {
-    headers.flatMap { [$0.value] + $0.value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init) }
-      .filter { $0.utf8.count >= 4 }
-      .sorted { $0.utf8.count > $1.utf8.count }
+    headers.flatMap(\.secrets).filter { $0.utf8.count >= 4 }.sorted { $0.utf8.count > $1.utf8.count }
   }
 
   /// How requests are sent; the raw value is the section that describes the store.
@@ -125,9 +127,21 @@ public struct StoreSettings: Equatable, Sendable {
     }
 
     /// The name, and a mask.
-    public var description: String { "\(name): ***" }
+    public var description: String { "\(name): \(MessageText.mask)" }
     /// The same.
-    public var customMirror: Mirror { Mirror(self, children: ["name": name, "value": "***"]) }
+    public var customMirror: Mirror { Mirror(self, children: ["name": name, "value": MessageText.mask]) }
+
+    /// The value, the credentials in it and, where their scheme is Basic (RFC 7617), what they encode: a name
+    /// and a password, and the password alone.
+    fileprivate var secrets: [String] {
+      let parts = value.split(separator: " ", maxSplits: 1)
+      guard parts.count == 2 else { return [value] }
+      let known = [value, String(parts[1])]
+      guard parts[0].lowercased() == "basic", let decoded = Data(base64Encoded: String(parts[1])),
+        let pair = String(bytes: decoded, encoding: .utf8)
+      else { return known }
+      return known + [pair] + pair.split(separator: ":", maxSplits: 1).dropFirst().map(String.init)
+    }
   }
 
   /// How requests are compressed.

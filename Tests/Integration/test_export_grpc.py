@@ -1,6 +1,8 @@
 """Kept spans as far as a store that speaks OTLP/gRPC, by gRPC's own library."""
 
 import itertools
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -10,7 +12,7 @@ from grpc_receiver import OK, Call, Failure, GRPCReceiver
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from otlp import Maker
 from receiver import opened
-from secure_listeners import Authority
+from secure_listeners import Authority, Listener
 from test_console import Console
 from test_export import SECRET, committed, produce
 from topologies import Export
@@ -125,3 +127,45 @@ def test_mutual_tls_and_secret_headers(broker, run, receive, tmp_path):
     shown = Console(worker).get("/configz")[1]
     assert "authorization" in shown
     assert SECRET not in shown + worker.output
+
+
+def test_a_certificate_may_have_another_name(broker, run, receive, tmp_path):
+    authority = Authority(tmp_path, "store")
+    certificate, key = authority.issue("receiver", "DNS:store.example")
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    receiver = receive(credentials=credentials)
+    tls = f"tls: {{ca_file: {authority.certificate}, server_name_override: store.example}}"
+    topology = export("grpc-name", receiver, tls)
+    broker.create(topology.sampled, topology.dead_letters, partitions=1)
+    spans = produce(broker, topology, Maker(seed=87), 5)
+    run(topology)
+    committed(broker, topology)
+    assert set(receiver.taken) == set(spans)
+
+
+def test_a_store_without_http2_is_told_of(broker, run, tmp_path):
+    authority = Authority(tmp_path, "store")
+    certificate, key = authority.issue("receiver")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    def accept(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            while secured.recv(1024):
+                pass
+
+    listener = Listener(accept)
+    retry = "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}"
+    topology = Export(
+        "grpc-no-alpn",
+        section="otlp_grpc",
+        endpoint=listener.address,
+        extra=f"tls: {{ca_file: {authority.certificate}}}, {retry}",
+    )
+    broker.create(topology.sampled, topology.dead_letters, partitions=1)
+    produce(broker, topology, Maker(seed=88), 5)
+    worker = run(topology)
+    told = "it does not agree to HTTP/2 over TLS (ALPN)"
+    worker.wait_for(lambda: told in worker.output, "the cause in the log")
+    assert worker.stop() == 0
+    listener.close()

@@ -61,6 +61,26 @@ import Testing
     return (world, verdicts)
   }
 
+  /// The last owner kept spans in the log only. What it opened has no other verdict than that of its window.
+  @Test func whatIsInTheLogOnlyIsNotLookedUp() throws {
+    let first = world { $0.windows.buffer = .log }
+    try passing(first, at: 200_000)
+    try first.send(TestSpan(trace: 5, id: 2, parent: 1, start: 500, end: 510, status: .error), at: 200_000)
+    let point = try #require(first.commitPoint)
+    let next = world()
+    next.checksBalance = false
+    (next.log, next.keys) = (first.log, first.keys)
+    next.sampler.restore(point)
+    for offset in Int(point.safeOffset.value)..<first.log.count {
+      next.offset = Int64(offset)
+      _ = next.ingest(first.log[offset].value, key: first.keys[offset], at: first.log[offset].time)
+    }
+    let lookup = next.sampler.nextLookup()
+    #expect(next.counters.lookups == 0 && lookup == nil)
+    try next.pass(to: 300_000)
+    #expect(try next.handOut().keptIDs.contains(2))
+  }
+
   /// The clock was ahead when the verdict was forgotten, and was set back then: the trace is not old, and its
   /// verdict is looked up all the same.
   @Test(arguments: [false, true]) func whatWasForgottenTooEarlyIsLookedUp(bySameOwner: Bool) throws {

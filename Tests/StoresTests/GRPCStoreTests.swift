@@ -325,6 +325,30 @@ private final class OtherProtocol: ChannelInboundHandler {
     store.close()
   }
 
+  /// Headers beyond what is read: the answer is a broken one.
+  @Test func oversizedHeadersAreBounded() async throws {
+    let filling = String(repeating: "x", count: 20_000)
+    let receiver = try TestReceiver([
+      .trailers(["grpc-status": "0", "x-filling": filling]), .only(["grpc-status": "0", "x-filling": filling]), ok,
+    ])
+    let store = try store(receiver)
+    send(store, 1)
+    #expect(try await answers(store, 1) == [taken])
+    #expect(receiver.seen.count == 3)
+    store.close()
+  }
+
+  /// A call asks for the name that the certificate is for, if that is not the address's.
+  @Test func theAuthorityIsTheCertificatesName() throws {
+    var secure = StoreSettings(transport: .grpc, url: try #require(StoreURL("https://127.0.0.1:4317/x")))
+    #expect(secure.authority == "127.0.0.1:4317")
+    secure.tls.serverName = "store.example"
+    #expect(secure.authority == "store.example")
+    var plain = StoreSettings(transport: .grpc, url: try #require(StoreURL("http://127.0.0.1:4317/x")))
+    plain.tls.serverName = "store.example"
+    #expect(plain.authority == "127.0.0.1:4317")
+  }
+
   @Test func refusalsAreFinal() async throws {
     let receiver = try TestReceiver([.trailers(["grpc-status": "3", "grpc-message": "bad"])])
     let store = try store(receiver)

@@ -66,6 +66,13 @@ import Testing
     #expect(!dumped.contains("abcd-efgh"))
   }
 
+  /// A store may repeat what it has decoded.
+  @Test func whatABasicHeaderEncodesIsSecret() throws {
+    let topology = try parse("{endpoint: http://a, headers: {authorization: 'Basic YWRtaW46aHVudGVyMg=='}}")
+    #expect(
+      topology.store.secretValues == ["Basic YWRtaW46aHVudGVyMg==", "YWRtaW46aHVudGVyMg==", "admin:hunter2", "hunter2"])
+  }
+
   @Test(arguments: [
     "{host: a}", "{content-length: 1}", "{'a b': c}", "{'': c}", "{x: \"a\\r\\nb: c\"}", "{Content-Type: a}",
   ])

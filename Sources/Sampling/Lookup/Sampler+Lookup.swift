@@ -37,11 +37,13 @@ extension Sampler {
     return start < UInt64(clamping: time.nanoseconds)
   }
 
-  /// Has an open trace wait for its old verdict.
+  /// Has an open trace wait for its old verdict. One whose spans are in the log only does not: they can't
+  /// follow another verdict than that of their windows.
   @inline(never)
   mutating func awaitVerdict(_ slot: Int, _ facts: ShareFacts, at offset: Offset) {
     let start = facts.earliestStart
     guard table[slot].state == .undecided, !table[slot].isLookedUp, !recovery.isCollecting,
+      !isLogBacked(slot),
       Interval(nanoseconds: clock.nanoseconds - Int64(clamping: start)) < Self.lookupReach
     else { return }
     table[slot].isLookedUp = true

@@ -74,6 +74,23 @@ final class PolicyProgram: Sendable {
     return named
   }
 
+  /// Whether there are policies with these names, and each of them keeps traces by chance: a probability has
+  /// a part in it.
+  func areByChance(_ wanted: [String]) -> Bool {
+    let places = wanted.map { names.firstIndex(of: $0) }
+    return !places.isEmpty && places.allSatisfy { $0.map { isByChance(roots[$0]) } ?? false }
+  }
+
+  private func isByChance(_ test: Int) -> Bool {
+    switch tests[test] {
+    case .randomness(let rejected): rejected > 0
+    case .baseline, .hash: true
+    case .all(let range), .composite(_, let range): range.contains(where: isByChance)
+    case .not(let test): isByChance(test)
+    case .always, .status, .latency, .spanCount, .predicate, .noPredicate, .condition, .bucket: false
+    }
+  }
+
   /// Carries budgets over from `earlier`, which this program replaces: policies that are the same in both
   /// keep what was left in `old`.
   func carry(_ old: PolicyBudgets, of earlier: PolicyProgram, into new: inout PolicyBudgets) {

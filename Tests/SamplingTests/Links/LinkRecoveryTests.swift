@@ -183,6 +183,27 @@ import Testing
     #expect(try next.recall().kept.map(\.id) == [1])
   }
 
+  /// A baseline that keeps all gives its threshold to what chance keeps, too.
+  @Test(arguments: [
+    (["baseline"], true), (["half", "baseline"], true), (["few", "baseline"], true),
+    (["errors", "baseline"], false), (["gone", "baseline"], false), ([], false),
+  ])
+  func whatChanceKeepsWithABaselineIsNotCertain(reasons: [String], isByChance: Bool) {
+    let half = Policy.Rule.probabilistic(SamplingThreshold(probability: 0.5))
+    let world = World.linked({ _ in }) {
+      $0.policies = [
+        Policy(name: "errors", rule: .statusCode([.error])), Policy(name: "half", rule: half),
+        Policy(name: "few", rule: .and([.not(half), .statusCode([.unset])])),
+        Policy(name: "baseline", rule: .adaptive),
+      ]
+      $0.baseline = BaselineConfiguration()
+    }
+    let verdict = RestoredVerdict(
+      traceID: TraceID(high: 1, low: 2), isKept: true, isFinal: true, reasons: reasons, threshold: .always,
+      decidedAt: .at(1000))
+    #expect(world.sampler.dependsOnOthers(verdict) == isByChance)
+  }
+
   /// While another worker owned the partition, a trace was kept to which one links that chance has kept.
   @Test func whatChanceHasKeptLeadsOnAfterRecovery() throws {
     let world = World.linked { $0.sharesRandomness = false }
