@@ -145,7 +145,7 @@ let package = Package(
     .testTarget(
       name: "StoresTests",
       dependencies: [
-        "Stores", "Topology", "Pipeline", "OTLP", "Sampling",
+        "Stores", "Topology", "Pipeline", "OTLP", "Sampling", "Simulation",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHPACK", package: "swift-nio-http2"),
         .product(name: "NIOHTTP1", package: "swift-nio"),

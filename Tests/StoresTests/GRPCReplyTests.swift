@@ -5,6 +5,7 @@ import NIOHPACK
 import NIOHTTP2
 import OTLP
 import Pipeline
+import Simulation
 import Testing
 
 @testable import Stores
@@ -73,6 +74,55 @@ import Testing
     #expect(GRPCReply.retryDelay(details(seconds: 3600, nanoseconds: .max)) == .seconds(3600))
     #expect(GRPCReply.retryDelay(details(seconds: -1)) == .zero)
     for text in ["", "?", "CA", "////", "CgA="] { #expect(GRPCReply.retryDelay(text) == nil) }
+  }
+
+  /// An `ExportTraceServiceResponse`, and the prefix of its message.
+  private var partialSuccess: [UInt8] {
+    var writer = WireWriter()
+    writer.message(1) { partial in
+      partial.varintField(1, 7)
+      partial.stringField(2, "some were too old, and some were not")
+    }
+    return [0, 0, 0, 0, UInt8(writer.bytes.count)] + writer.bytes
+  }
+
+  /// Whatever a store answers with, it is one short line, and a pause within limits.
+  @Test func answersOfAnyBytesStayWithinLimits() throws {
+    var random = RandomSource(seed: 11)
+    func mutated(_ bytes: [UInt8]) -> [UInt8] {
+      var bytes = bytes
+      for _ in 0...random.number(in: 0...4) {
+        let place = random.number(in: 0...bytes.count - 1)
+        switch random.number(in: 0...2) {
+        case 0: bytes[place] = UInt8(random.number(in: 0...255))
+        case 1 where bytes.count > 1: bytes.remove(at: place)
+        default: bytes.insert(UInt8(random.number(in: 0...255)), at: place)
+        }
+      }
+      return bytes
+    }
+    let info = try #require(Data(base64Encoded: details(seconds: 2, nanoseconds: 5, padded: true)))
+    var pauses = 0
+    var partial = 0
+    for _ in 0..<10_000 {
+      let told = String(decoding: mutated(Array("a%20b%0a%e2%80%ae%C3%A4 100%".utf8)), as: UTF8.self)
+      let code = String(random.number(in: -1...18))
+      var answer = reply(code, told, details: Data(mutated(Array(info))).base64EncodedString())
+      answer?.body = mutated(partialSuccess)
+      let reading = try #require(answer?.reading)
+      var message = reading.message
+      if case .final(.taken(let rejected, let why)) = reading.verdict {
+        if rejected > 0 { partial += 1 }
+        message += why
+      }
+      if reading.retryAfter ?? .zero > .zero { pauses += 1 }
+      #expect(reading.retryAfter.map { $0 >= .zero && $0 <= .seconds(3600) } ?? true)
+      let isPrintable = message.unicodeScalars.allSatisfy {
+        $0.properties.generalCategory != .control && $0.properties.generalCategory != .format
+      }
+      #expect(isPrintable && message.count < 500, "\(message.debugDescription)")
+    }
+    #expect(pauses > 100 && partial > 100, "\(pauses) pauses, \(partial) partial successes: too few")
   }
 
   /// No pause makes a request smaller.

@@ -329,7 +329,8 @@ private final class OtherProtocol: ChannelInboundHandler {
   @Test func oversizedHeadersAreBounded() async throws {
     let filling = String(repeating: "x", count: 20_000)
     let receiver = try TestReceiver([
-      .trailers(["grpc-status": "0", "x-filling": filling]), .only(["grpc-status": "0", "x-filling": filling]), ok,
+      .trailers(["grpc-status": "0", "x-filling": filling]),
+      .only(["grpc-status": "0", "x-filling": filling]), ok,
     ])
     let store = try store(receiver)
     send(store, 1)

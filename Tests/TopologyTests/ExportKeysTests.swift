@@ -70,7 +70,9 @@ import Testing
   @Test func whatABasicHeaderEncodesIsSecret() throws {
     let topology = try parse("{endpoint: http://a, headers: {authorization: 'Basic YWRtaW46aHVudGVyMg=='}}")
     #expect(
-      topology.store.secretValues == ["Basic YWRtaW46aHVudGVyMg==", "YWRtaW46aHVudGVyMg==", "admin:hunter2", "hunter2"])
+      topology.store.secretValues == [
+        "Basic YWRtaW46aHVudGVyMg==", "YWRtaW46aHVudGVyMg==", "admin:hunter2", "hunter2",
+      ])
   }
 
   @Test(arguments: [

@@ -18,6 +18,9 @@ struct PublishedTrace {
 struct Auditor {
   /// Whether outputs may be duplicated: without transactions they may.
   private let allowsRepeats: Bool
+  /// Whether chance may decide a trace otherwise the second time: by other randomness, if it has been told of
+  /// other links meanwhile.
+  private let mayChangeVerdicts: Bool
   /// Whether the ledger has pages that can't be read. Then some verdicts may be missing, and logs of traces
   /// without one are kept.
   private let isLedgerDamaged: Bool
@@ -64,8 +67,12 @@ struct Auditor {
   /// Further objections tell nothing new.
   private static let objectionsMax = 20
 
-  init(allowsRepeats: Bool, isLedgerDamaged: Bool = false, hasMetrics: Bool = false) {
+  init(
+    allowsRepeats: Bool, mayChangeVerdicts: Bool = false, isLedgerDamaged: Bool = false,
+    hasMetrics: Bool = false
+  ) {
     self.allowsRepeats = allowsRepeats
+    self.mayChangeVerdicts = mayChangeVerdicts
     if hasMetrics { calls = [:] }
     self.isLedgerDamaged = isLedgerDamaged
   }
@@ -174,12 +181,23 @@ struct Auditor {
     check(traceFreeLogs, of: "no trace", mustBeKept: true, in: logs)
     checkStories(finals, revised)
     for (trace, facts) in published.sorted(by: { $0.key.low < $1.key.low }) {
-      check(trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:])
+      let isChanged = isChanged(finals[trace] ?? [], of: facts)
+      check(
+        trace, facts, finals[trace] ?? [], revised[trace] ?? [], kept[trace] ?? [:],
+        mayBePartial: isChanged)
       // A recall brings the logs that were dropped with the trace.
-      let isKept = revised[trace] != nil || finals[trace]?.contains(where: \.isKept) ?? false
+      let isKept =
+        revised[trace] != nil || (!isChanged && finals[trace]?.contains(where: \.isKept) ?? false)
       check(facts.logs, of: "trace \(trace)", mustBeKept: isKept, in: logs)
     }
     return (hash, finals.values.count { $0.contains(where: \.isKept) } + revised.count, revised.count)
+  }
+
+  /// Whether chance alone kept a trace and dropped it when it was decided again: what came in between follows
+  /// the later verdict.
+  private func isChanged(_ finals: [RestoredVerdict], of facts: PublishedTrace) -> Bool {
+    guard mayChangeVerdicts, let truth = facts.truth, !truth.hasError, !truth.isSlow else { return false }
+    return finals.contains(where: \.isKept) && finals.contains { !$0.isKept }
   }
 
   /// Every span is counted once, whatever became of it, and exemplars are of kept spans.
@@ -340,7 +358,7 @@ struct Auditor {
 
   private mutating func check(
     _ trace: TraceID, _ facts: PublishedTrace, _ finals: [RestoredVerdict], _ revised: [RestoredVerdict],
-    _ kept: [UInt64: Int]
+    _ kept: [UInt64: Int], mayBePartial: Bool
   ) {
     guard let truth = facts.truth else { return object("trace \(trace) was not published completely") }
     // A trace that is decided again may be kept the second time: its late spans have arrived by then.
@@ -355,7 +373,7 @@ struct Auditor {
     if twice > 0, !allowsRepeats { object("trace \(trace): \(twice) spans are kept more than once") }
     if verdict.isKept {
       let missing = facts.spans.subtracting(kept.keys).count
-      if missing > 0 {
+      if missing > 0, !mayBePartial {
         object("trace \(trace) is kept, but \(missing) of its \(facts.spans.count) spans are missing")
       }
     } else if !kept.isEmpty {

@@ -91,8 +91,9 @@ public final class Simulation {
     logs = RandomSource(seed: seed ^ 0x1065)
     report = SimulationReport(seed: seed)
     auditor = Auditor(
-      allowsRepeats: !options.isTransactional, isLedgerDamaged: options.strangers > 0,
-      hasMetrics: options.hasMetrics)
+      allowsRepeats: !options.isTransactional,
+      mayChangeVerdicts: !options.isTransactional && options.hasLinks,
+      isLedgerDamaged: options.strangers > 0, hasMetrics: options.hasMetrics)
     if options.hasLinks, options.areStoriesWhole { auditor.links = Simulation.links(options) }
     cluster = SimulatedCluster(
       partitions: options.partitions, stampsRecords: options.disorderMilliseconds == 0,
