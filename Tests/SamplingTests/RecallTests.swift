@@ -267,6 +267,32 @@ import Testing
     #expect(queue.count == 0 && queue.oldestRequest == nil)
   }
 
+  /// A request that begins in what the pass passes over is none of the pass's, whether it is made after the
+  /// next record was asked for, or had no room then: what it needs was not read.
+  @Test(arguments: [false, true]) func whatIsPassedOverIsReadByTheNextPass(hasRoom: Bool) {
+    var queue = RecallQueue()
+    func request(_ trace: UInt64, _ first: Int64, _ last: Int64, late: Int64) -> RecallRequest {
+      RecallRequest(
+        traceID: TraceID(high: 0, low: trace), first: Offset(first), last: Offset(last), late: Offset(late),
+        matches: 1, requestedAt: .at(1000))
+    }
+    queue.add(request(1, 10, 12, late: 100))
+    if !hasRoom { queue.add(request(2, 50, 60, late: 90)) }
+    for offset in 10...12 as ClosedRange<Int64> {
+      #expect(queue.next(hasRoom: false, end: Offset(200)) == Offset(offset))
+      queue.read(Offset(offset), hasRoom: false)
+    }
+    #expect(queue.next(hasRoom: hasRoom, end: Offset(200)) == Offset(100))
+    if hasRoom { queue.add(request(2, 50, 60, late: 90)) }
+    queue.read(Offset(100), hasRoom: true)
+    #expect(queue.takeRead()?.traceID.low == 1)
+    #expect(queue.takeRead() == nil)
+    #expect(queue.next(hasRoom: true, end: Offset(200)) == Offset(50))
+    for offset in 50...90 as ClosedRange<Int64> { queue.read(Offset(offset), hasRoom: true) }
+    #expect(queue.takeRead()?.traceID.low == 2 && queue.count == 0)
+    queue.checkInvariants()
+  }
+
   @Test func theQueueOfRecallsIsBounded() throws {
     let world = world { $0.limits.recalls = 1 }
     for trace in 1...2 as ClosedRange<UInt64> { try world.send(.root(1, of: trace), at: 1000) }

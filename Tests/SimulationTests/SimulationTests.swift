@@ -49,10 +49,17 @@ struct SimulatedRunTests {
     #expect(crashes > 0 && rebalances > 0 && failures > 0 && reloads > 0)
   }
 
-  /// An auditor that objects to nothing proves nothing.
+  /// An auditor that objects to nothing proves nothing. The first seed to try is the one that was the first
+  /// to show the bug when this was written; if it does so no longer, another must.
   @Test(arguments: Mutant.allCases)
   func mutantsAreCaught(_ mutant: Mutant) {
-    let seeds: ClosedRange<UInt64> = 1...100
+    let known: [Mutant: UInt64] = [
+      .forgetLedger: 2, .accountTwice: 3, .forwardEarly: 2, .forgetHighWater: 2, .ignoreDeadlines: 2,
+      .forgetRecalls: 11, .recallTwice: 11, .skipLookups: 12, .followerAhead: 3, .ignoreLimits: 5,
+      .repeatLogs: 3, .hurryLogs: 17, .skipRecalledLogs: 12, .recountMetrics: 2, .skipMetrics: 2,
+      .forgetLinks: 44, .heedShadow: 7, .keepEpoch: 16,
+    ]
+    let seeds = [known[mutant] ?? 1] + Array(1...100 as ClosedRange<UInt64>)
     #expect(seeds.contains { !Simulation(seed: $0, mutant: mutant).run().objections.isEmpty })
   }
 }

@@ -127,6 +127,9 @@ struct RecallQueue {
 
   /// The next record to read; nil if there is nothing to read. Starts another pass if the last one has ended.
   ///
+  /// The pass goes on from there: what it passes over may not be read. A request that begins in that, made
+  /// before the record is read, or that had no room, waits for the next pass.
+  ///
   /// - Parameters:
   ///   - hasRoom: whether requests may be begun. One is begun in any case if none is being read.
   ///   - end: the end of the log as far as it has been read.
@@ -142,6 +145,7 @@ struct RecallQueue {
     if hasRoom || active.isEmpty, mayJoin(at: place) {
       next = min(next ?? waiting[place].first, waiting[place].first)
     }
+    if let next { position = max(position, next) }
     return next
   }
 
