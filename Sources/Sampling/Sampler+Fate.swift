@@ -104,11 +104,13 @@ extension Sampler {
   /// Notes that a clock that was ahead, and is set back now, has forgotten verdicts.
   mutating func noteForgotten(_ verdicts: ForgottenVerdicts) {
     forgotten = forgottenNeeded(by: min(clock, horizon.earliest))
-    // The last one says this already, and of more records.
-    if let last = forgotten.last, last.before >= verdicts.before, last.since <= verdicts.since { return }
-    // The new one says what these say.
-    while let last = forgotten.last, last.since >= verdicts.since { forgotten.removeLast() }
-    forgotten.append(verdicts)
+    // One says this already, and of as many records or more.
+    if forgotten.contains(where: { $0.since <= verdicts.since && $0.before >= verdicts.before }) { return }
+    // The new one says what these say. A clock that is set back twice may name earlier records the second
+    // time, and of those fewer verdicts: then others stay.
+    forgotten.removeAll { $0.since >= verdicts.since && $0.before <= verdicts.before }
+    let place = forgotten.firstIndex { $0.since > verdicts.since } ?? forgotten.endIndex
+    forgotten.insert(verdicts, at: place)
     if forgotten.count > ForgottenVerdicts.countMax { joinForgotten() }
   }
 

@@ -706,4 +706,18 @@ func logsRequest(_ logs: [TestLog], padding: Int = 0) -> [UInt8] {
     try step(lane, 30, 31)
     #expect(try kept(broker) == ["loga"])
   }
+
+  /// What follows the mark was written when the clock had been set back, or later.
+  @Test func aMarkGoesBackWithTheClock() {
+    func second(_ second: Int64) -> Instant { Instant(nanoseconds: second * 1_000_000_000) }
+    var logs = FollowedLogs(LogsPosition(since: second(10), next: Offset(5)))
+    logs.follow(second(100))
+    let place = RecordPlace(partition: PartitionID(0), offset: Offset(5), timestamp: second(10))
+    logs.hold(FollowedLogs.Request(place: place, key: nil, value: nil), heldBytesMax: 1000)
+    logs.noteEnd(Offset(6), isRead: true, now: second(100))
+    logs.follow(second(20))
+    logs.follow(second(60))
+    logs.removeHead()
+    #expect(logs.since == second(20))
+  }
 }

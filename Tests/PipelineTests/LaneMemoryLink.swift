@@ -266,9 +266,9 @@ final class MemoryLink: BrokerLink {
   ) throws(BrokerError) {
     if use == .logs { return lost += try seekLogs(partitions) }
     if use == .recalledLogs { return lost += seekLogsAgain(partitions) }
-    if let error = againErrors.popLast() { throw error }
     var places: [PartitionID: Int64] = [:]
     defer { self.places[use] = places }
+    if let error = againErrors.popLast() { throw error }
     for (id, offset) in partitions {
       guard !silentAgain.contains(id) else { throw BrokerError(.retry, "no answer") }
       places[id] = max(offset.value, logStart)

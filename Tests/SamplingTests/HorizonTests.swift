@@ -122,6 +122,17 @@ import Testing
     #expect(zip(named, named.dropFirst()).allSatisfy { $0.since < $1.since && $0.before < $1.before })
   }
 
+  /// A clock that is set back twice: the second time it forgot fewer verdicts, but from earlier records on.
+  @Test func whatWasForgottenFromLaterRecordsOnStaysNamed() throws {
+    let world = world()
+    try world.send(.root(), at: 1000)
+    let all = [(5, 10), (9, 20), (4, 8), (9, 22), (3, 9), (6, 10)].map { second, offset in
+      ForgottenVerdicts(before: .at(second * 1000), since: Offset(offset))
+    }
+    for each in all { world.sampler.noteForgotten(each) }
+    #expect(world.sampler.forgotten == [all[2], all[5], all[1]])
+  }
+
   /// Logs know what spans knew when they were written. While a trace is open for long, that is more than
   /// half a late window.
   @Test func logsKnowWhatSpansKnew() throws {

@@ -293,6 +293,31 @@ import Testing
     queue.checkInvariants()
   }
 
+  /// Records that are delivered while nothing is to be read again are passed, too.
+  @Test func whatIsDeliveredWithoutARequestIsReadByTheNextPass() throws {
+    let world = world()
+    try world.send(.root(1, of: 1), at: 1000)
+    try world.pass(to: 31_000)
+    try world.send(error(2, of: 1), at: 45_000)
+    try world.send(.root(1, of: 2), at: 46_000)
+    let first = world.sampler.nextRecall()
+    #expect(first == Offset(0))
+    #expect(try world.pass(to: 80_000).decisions.map(\.isKept) == [false])
+    func deliver(_ offset: Int) {
+      world.log[offset].value?.withRawBytes {
+        world.sampler.recall(
+          offset: Offset(Int64(offset)), timestamp: world.log[offset].time, value: $0, into: &world.effects)
+      }
+    }
+    for offset in 0...2 as ClosedRange<Int> { deliver(offset) }
+    #expect(try world.take().keptIDs.sorted() == [1, 2] && world.sampler.recallsPending == 0)
+    let asked = try world.send(error(2, of: 2), at: 81_000)
+    #expect(asked.written.map(\.recall) == ["requested"])
+    deliver(3)
+    #expect(try world.take().isEmpty)
+    #expect(try world.recall().keptIDs.sorted() == [1, 2])
+  }
+
   @Test func theQueueOfRecallsIsBounded() throws {
     let world = world { $0.limits.recalls = 1 }
     for trace in 1...2 as ClosedRange<UInt64> { try world.send(.root(1, of: trace), at: 1000) }

@@ -97,6 +97,29 @@ import Testing
     #expect(answers == [PastDecisions](repeating: .read(isWhole: true), count: 3))
   }
 
+  /// Partitions whose verdicts are being read are given up together, and one of them has none.
+  @Test func readingsThatAreGivenUpBeginAgain() throws {
+    let log = LogID(topic: SimulatedTopic.decisions, partition: PartitionID(1))
+    _ = cluster.write(log, nil, decision(3), in: nil)
+    // Keeps the reading from its end.
+    let other = process("other")
+    let epoch = cluster.register("other", of: ObjectIdentifier(other))
+    let transaction = try #require(cluster.begin("other", epoch: epoch, timeout: .seconds(60)))
+    _ = cluster.write(log, nil, decision(4), in: transaction)
+    let link = try link(process())
+    var answers: [PastDecisions] = []
+    for partition in [0, 1, 1] as [Int32] {
+      answers.append(
+        try link.readDecisions(PartitionID(partition), since: Instant(nanoseconds: 0), until: nil) { _, _ in }
+      )
+    }
+    #expect(answers.allSatisfy { if case .reading = $0 { true } else { false } })
+    try link.release([PartitionID(0), PartitionID(1)])
+    #expect(cluster.finish(transaction, .committed))
+    let (found, _) = try readBack(link, [0, 1])
+    #expect(found[PartitionID(1)] == [3, 4].map(id))
+  }
+
   /// Pages that can't be read are missing verdicts; what is foreign is nothing.
   @Test func damagedPagesAreTold() throws {
     let log = LogID(topic: SimulatedTopic.verdicts, partition: PartitionID(0))
@@ -278,6 +301,21 @@ import Testing
       Issue.record("record \(place.offset) follows record 51")
     }
     #expect(try again(link, from: 0, count: 2).offsets == [0, 1])
+  }
+
+  /// Nothing is asked for while a transaction is about to time out.
+  @Test func whatMayNotBeSoughtNowIsNotRead() throws {
+    publish(100, bytes: 10)
+    let link = try link(process())
+    #expect(try again(link, from: 50, count: 2).offsets == [50, 51])
+    try write(link)
+    cluster.pass(to: cluster.now + .milliseconds(59_600))
+    #expect(throws: BrokerError.self) {
+      try link.seekAgain([(PartitionID(0), Offset(0))], for: .recall) { _, _ in }
+    }
+    try link.readAgain(for: .recall) { (place, _, _) in
+      Issue.record("record \(place.offset) follows record 51")
+    }
   }
 
   /// A position may leave the log between two reads: then the rest is lost, not skipped.

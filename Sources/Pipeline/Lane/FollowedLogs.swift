@@ -91,8 +91,12 @@ struct FollowedLogs {
   mutating func follow(_ clock: Instant) {
     guard clock != .distantPast else { return }
     since = since == .distantPast ? clock : min(since, clock)
-    // Waits that were bounded by a clock that was ahead are bounded anew.
-    if clock < lastClock { firstUnbounded = first }
+    // Waits that were bounded by a clock that was ahead are bounded anew, and what follows the mark was
+    // written when it is now, or later.
+    if clock < lastClock {
+      firstUnbounded = first
+      if let known = mark { mark = (known.next, min(known.clock, clock)) }
+    }
     lastClock = clock
   }
 

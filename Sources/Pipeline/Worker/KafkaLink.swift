@@ -314,14 +314,16 @@ package final class KafkaLink<Clients: KafkaClients>: BrokerLink {
   ) throws(BrokerError) {
     let topic: String? = use.isOfLogs ? logsTopic : self.topic
     guard let topic, !partitions.isEmpty || followers[use] != nil else { return }
+    // All that have to be sought stop before anything else: then none is read at a wrong place if a broker
+    // doesn't answer, or can't be asked now.
+    let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
+    if let follower = followers[use] {
+      follower.forget(
+        follower.partitions.filter { id in wanted[id].map { !follower.reaches($0, in: id) } ?? true })
+    }
     let patience = try patience(KafkaLink.endTimeout)
     try attempt(use.action) { () throws(KafkaError) in
       let follower = try getFollower(use, topic)
-      // All that have to be sought stop before the first is: then none is read at a wrong place if a broker
-      // doesn't answer.
-      let wanted = Dictionary(partitions, uniquingKeysWith: { $1 })
-      follower.forget(
-        follower.partitions.filter { id in wanted[id].map { !follower.reaches($0, in: id) } ?? true })
       for (id, offset) in partitions {
         guard let first = try follower.seek(id, to: offset, timeout: patience) else { continue }
         if first > offset { lost.append((id, first)) }

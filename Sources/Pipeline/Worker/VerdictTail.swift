@@ -114,7 +114,8 @@ final class VerdictTail<Clients: KafkaClients> {
     let begun = partitions.compactMap { partition in
       readings.removeValue(forKey: partition).map { TopicPartition(topics[$0.place], partition.value) }
     }
-    try? reader.unassignAlone(begun)
+    // One by one: librdkafka refuses a list with one that it does not read, as it does an empty tail.
+    for place in begun { try? reader.unassignAlone([place]) }
   }
 
   /// Serves the reader while there is nothing to read: otherwise its client's events would pile up.

@@ -252,8 +252,10 @@ extension Sampler {
   public mutating func recall(
     offset: Offset, timestamp: Instant?, value: RawSpan?, into effects: inout Effects
   ) {
-    guard recalls.count > 0, offset >= recalls.position else { return }
+    guard offset >= recalls.position else { return }
     recalls.read(offset, hasRoom: hasRecallRoom)
+    // What is delivered while there are no requests is passed, too: one that begins there needs it again.
+    guard recalls.count > 0 else { return }
     counters.recordsReadAgain += 1
     if let value, value.byteCount <= configuration.limits.recordBytes {
       counters.bytesReadAgain += UInt64(value.byteCount)

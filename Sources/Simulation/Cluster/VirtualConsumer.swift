@@ -18,6 +18,8 @@ final class VirtualConsumer: ConsumerClient {
   private var isGone = false
   private var positions: [LogID: Int64] = [:]
   private var ended: [LogID: Int64] = [:]
+  /// What its owner has chosen, whether it is still read or not.
+  private var chosen: Set<LogID> = []
   /// Partitions that deliver nothing until then.
   private var stalled: [LogID: Instant] = [:]
   private var events: [ConsumerEvent] = []
@@ -166,14 +168,22 @@ final class VirtualConsumer: ConsumerClient {
     if !asked.isEmpty, let member = process.member { cluster.group.release(asked, by: member) }
   }
 
+  /// All or none: as librdkafka, it refuses a list with one that is there already,
   func assignAlone(more offsets: [PartitionOffset]) throws(KafkaError) {
     try process.mayCrash()
+    let ids = offsets.map { id($0.topicPartition) }
+    guard chosen.isDisjoint(with: ids) else { throw KafkaError(.localConflict) }
+    chosen.formUnion(ids)
     for offset in offsets { start(offset) }
   }
 
+  /// and one with one that is not.
   func unassignAlone(_ partitions: [TopicPartition]) throws(KafkaError) {
     try process.mayCrash()
-    for partition in partitions { positions[id(partition)] = nil }
+    let ids = partitions.map(id)
+    guard chosen.isSuperset(of: ids) else { throw KafkaError(.localInvalidArg) }
+    chosen.subtract(ids)
+    for id in ids { positions[id] = nil }
   }
 
   private func start(_ offset: PartitionOffset) {
